@@ -1,0 +1,37 @@
+"""A semiconductor fab's data warehouse on Greenplum: typed star schema, DDL, migrations, loading, DataFrames.
+
+>>> from gpwarehouse import Warehouse
+>>> with Warehouse.embedded() as wh:          # doctest: +SKIP
+...     wh.upgrade()
+...     wh.load_file("lot.stdf.gz")
+...     wh.read("SELECT * FROM dw.v_wafer_yield")
+
+Importing the package loads neither pandas, pyarrow, numpy nor Alembic; they come with the first call that needs them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gpwarehouse.errors import GpwarehouseError
+
+if TYPE_CHECKING:
+    from gpwarehouse.settings import WarehouseSettings
+    from gpwarehouse.warehouse import LoadResult, Warehouse
+
+__version__ = "0.1.0"
+__all__ = ["GpwarehouseError", "LoadResult", "Warehouse", "WarehouseSettings", "__version__"]
+
+_LAZY = {
+    "Warehouse": "gpwarehouse.warehouse",
+    "LoadResult": "gpwarehouse.warehouse",
+    "WarehouseSettings": "gpwarehouse.settings",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

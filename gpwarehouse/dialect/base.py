@@ -1,0 +1,101 @@
+"""``greenplum+psycopg2://``: PostgreSQL's psycopg2 dialect plus what Greenplum differs in, and nothing more.
+
+The dialect keeps ``name = "postgresql"``, so ``postgresql_*`` arguments, variants, compile hooks and extensions made
+for PostgreSQL go on working. ``greenplum_distributed_by``, ``greenplum_storage`` and ``greenplum_partition_by`` are
+validated by SQLAlchemy through the entry point ``greenplum``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Table
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine.interfaces import ConnectArgsType
+
+from gpwarehouse.dialect import reflection
+from gpwarehouse.dialect.compiler import GreenplumDDLCompiler
+from gpwarehouse.dialect.reflection import GreenplumInspector
+from gpwarehouse.dialect.server import Capabilities, ServerInfo
+
+__all__ = ["GreenplumDialect"]
+
+
+class GreenplumDialect(PGDialect_psycopg2):
+    """SQLAlchemy dialect for Greenplum 6 and 7, Cloudberry (unverified) and plain PostgreSQL.
+
+    :param server: names the server where none can be asked (``--sql``, mock engines): ``"greenplum6"``,
+        ``"greenplum7"``, ``"cloudberry"`` or ``"postgresql"``; also as ``?server=`` in the URL. A connected engine
+        asks the server and pays no heed to the name.
+    """
+
+    supports_statement_cache = True
+    ddl_compiler = GreenplumDDLCompiler
+    inspector = GreenplumInspector
+    construct_arguments = [
+        *(PGDialect_psycopg2.construct_arguments or []),
+        (Table, {"distributed_by": None, "storage": None, "partition_by": None}),
+    ]
+
+    server_info: ServerInfo | None = None
+    capabilities: Capabilities | None = None
+
+    def __init__(self, *, server: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
+        if server is not None:
+            self._adopt(ServerInfo.named(server))
+
+    def _adopt(self, info: ServerInfo) -> None:
+        self.server_info = info
+        self.capabilities = Capabilities.of(info)
+        self.server_version_info = info.postgres_version
+        self.supports_identity_columns = self.capabilities.identity
+
+    @classmethod
+    def get_dialect_cls(cls, url: URL) -> type[GreenplumDialect]:
+        """The dialect class for a URL."""
+        return cls
+
+    def create_connect_args(self, url: URL) -> ConnectArgsType:
+        """Connection arguments for psycopg2; takes ``server`` out of the query."""
+        server = url.query.get("server")
+        if server is not None:
+            if self.server_info is None:
+                self._adopt(ServerInfo.named(str(server)))
+            url = url.difference_update_query(["server"])
+        return super().create_connect_args(url)
+
+    def _get_server_version_info(self, connection: Connection) -> tuple[int, ...]:
+        banner = connection.exec_driver_sql("SELECT pg_catalog.version()").scalar_one()
+        self._adopt(ServerInfo.parse(banner))
+        assert self.server_info is not None
+        return self.server_info.postgres_version
+
+    # Reflection: children of partitioned tables are storage, not tables; options come back as our objects.
+
+    def _get_relnames_for_relkinds(self, connection: Any, schema: Any, relkinds: Any, scope: Any) -> Any:
+        names = super()._get_relnames_for_relkinds(connection, schema, relkinds, scope)  # type: ignore[no-untyped-call]
+        children = reflection.partition_children(connection, self, schema)
+        return [name for name in names if name not in children] if children else names
+
+    def get_multi_table_options(
+        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
+    ) -> Any:
+        """PostgreSQL's own options and ours, in a fixed number of queries however many tables there are."""
+        base = reflection.base_table_options(
+            self, super(), connection, schema=schema, filter_names=filter_names, scope=scope, kind=kind, **kw
+        )
+        return reflection.with_greenplum_options(connection, self, schema, base).items()
+
+    def get_table_options(self, connection: Any, table_name: str, schema: Any = None, **kw: Any) -> Any:
+        """Options of one table, as Table keyword arguments."""
+        data = self.get_multi_table_options(
+            connection,
+            schema=schema,
+            filter_names=[table_name],
+            scope=reflection.ObjectScope.ANY,
+            kind=reflection.ObjectKind.ANY,
+            **kw,
+        )
+        return self._value_or_raise(data, table_name, schema)  # type: ignore[no-untyped-call]

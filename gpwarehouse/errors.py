@@ -1,0 +1,79 @@
+"""The tree of errors. Catch :class:`GpwarehouseError` for all of them.
+
+Every message names what is wrong (table, column, value) and what to do; none carries a password.
+"""
+
+from __future__ import annotations
+
+from gpwarehouse.dialect.errors import GpwarehouseError, OptionError, UnsupportedByServerError
+
+__all__ = [
+    "BatchConflictError",
+    "EmbeddedServerError",
+    "GpwarehouseError",
+    "InvalidInputError",
+    "KeyCollisionError",
+    "LoadError",
+    "MigrationError",
+    "MissingExtraError",
+    "NaturalKeyError",
+    "OptionError",
+    "ReadError",
+    "SettingsError",
+    "SourceFormatError",
+    "TooManyRejectsError",
+    "UnsupportedByServerError",
+    "WarehouseConnectionError",
+]
+
+
+class SettingsError(GpwarehouseError, ValueError):
+    """A setting is wrong: the message names the variable and what is allowed."""
+
+
+class MissingExtraError(GpwarehouseError, ImportError):
+    """An optional dependency is not installed: the message says which extra brings it."""
+
+
+class WarehouseConnectionError(GpwarehouseError):
+    """The server could not be reached or refused us; the message names host, port and database, never the password."""
+
+
+class EmbeddedServerError(GpwarehouseError):
+    """The embedded PostgreSQL did not start or stop."""
+
+
+class MigrationError(GpwarehouseError):
+    """A migration was refused or failed."""
+
+
+class ReadError(GpwarehouseError):
+    """A query could not be run or its result not be turned into a frame."""
+
+
+class NaturalKeyError(GpwarehouseError, ValueError):
+    """A natural key part is NULL, or holds the separator U+001F."""
+
+
+class SourceFormatError(GpwarehouseError, ValueError):
+    """A file is not what its name says, or ends early. Nothing of it was loaded."""
+
+
+class LoadError(GpwarehouseError):
+    """A load failed; nothing of the batch was loaded."""
+
+
+class InvalidInputError(LoadError, ValueError):
+    """The frame as a whole does not fit its target (unknown table, unknown or missing column)."""
+
+
+class TooManyRejectsError(LoadError):
+    """More rows were rejected than allowed; nothing was loaded, the rejects are in ``etl_reject``."""
+
+
+class KeyCollisionError(LoadError):
+    """Two natural keys hash to one durable key: refused, never merged."""
+
+
+class BatchConflictError(LoadError):
+    """The caller's batch id was loaded before with other content."""
