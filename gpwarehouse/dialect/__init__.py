@@ -4,7 +4,7 @@ Importing it is not needed to use it: the dialect is found by its entry point, `
 """
 
 from gpwarehouse.dialect.base import GreenplumDialect
-from gpwarehouse.dialect.ddl import AddPartition, CreateView, DropView
+from gpwarehouse.dialect.ddl import AddPartition, CommentOnView, CreateView, DropView
 from gpwarehouse.dialect.errors import GpwarehouseError, OptionError, UnsupportedByServerError
 from gpwarehouse.dialect.options import (
     AppendOptimized,
@@ -22,6 +22,7 @@ __all__ = [
     "AppendOptimized",
     "Brand",
     "Capabilities",
+    "CommentOnView",
     "CreateView",
     "DistributedBy",
     "DistributedRandomly",

@@ -33,7 +33,7 @@ class GreenplumDialect(PGDialect_psycopg2):
     supports_statement_cache = True
     ddl_compiler = GreenplumDDLCompiler
     inspector = GreenplumInspector
-    construct_arguments = [
+    construct_arguments = [  # noqa: RUF012 (SQLAlchemy's own declaration)
         *(PGDialect_psycopg2.construct_arguments or []),
         (Table, {"distributed_by": None, "storage": None, "partition_by": None}),
     ]
@@ -64,7 +64,8 @@ class GreenplumDialect(PGDialect_psycopg2):
             if self.server_info is None:
                 self._adopt(ServerInfo.named(str(server)))
             url = url.difference_update_query(["server"])
-        return super().create_connect_args(url)
+        args: ConnectArgsType = super().create_connect_args(url)  # type: ignore[no-untyped-call]
+        return args
 
     def _get_server_version_info(self, connection: Connection) -> tuple[int, ...]:
         banner = connection.exec_driver_sql("SELECT pg_catalog.version()").scalar_one()
@@ -79,7 +80,7 @@ class GreenplumDialect(PGDialect_psycopg2):
         children = reflection.partition_children(connection, self, schema)
         return [name for name in names if name not in children] if children else names
 
-    def get_multi_table_options(
+    def get_multi_table_options(  # type: ignore[override]
         self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
     ) -> Any:
         """PostgreSQL's own options and ours, in a fixed number of queries however many tables there are."""

@@ -42,14 +42,8 @@ def _key_sets(table: Table) -> list[tuple[str, tuple[str, ...]]]:
         for constraint in (table.primary_key, *table.constraints)
         if constraint is table.primary_key or isinstance(constraint, UniqueConstraint)
     ]
-    sets = {
-        (kind, tuple(c.name for c in constraint.columns))
-        for kind, constraint in keys
-        if len(constraint.columns)
-    }
-    sets |= {
-        ("unique index", tuple(c.name for c in index.columns)) for index in table.indexes if index.unique
-    }
+    sets = {(kind, tuple(c.name for c in constraint.columns)) for kind, constraint in keys if len(constraint.columns)}
+    sets |= {("unique index", tuple(c.name for c in index.columns)) for index in table.indexes if index.unique}
     return sorted(sets)
 
 
@@ -79,9 +73,7 @@ def check_table(table: Table, capabilities: Capabilities) -> None:
         raise OptionError(f"{where}: greenplum_storage={storage!r}; give Heap() or AppendOptimized(…)")
     if partitions is not None and not isinstance(partitions, RangePartitions):
         raise OptionError(f"{where}: greenplum_partition_by={partitions!r}; give RangePartitions(…)")
-    named = {
-        "greenplum_distributed_by": distribution.columns if isinstance(distribution, DistributedBy) else ()
-    }
+    named = {"greenplum_distributed_by": distribution.columns if isinstance(distribution, DistributedBy) else ()}
     named["greenplum_partition_by"] = (partitions.column,) if partitions is not None else ()
     for option, columns in named.items():
         for column in columns:
@@ -146,12 +138,8 @@ class GreenplumDDLCompiler(PGDDLCompiler):
     def post_create_table(self, table: Table) -> str:
         """The clauses behind the column list, in the order Greenplum's grammar wants them."""
         options = table.dialect_options["greenplum"]
-        if (
-            options["distributed_by"] is None
-            and options["storage"] is None
-            and options["partition_by"] is None
-        ):
-            capabilities = self.dialect.capabilities
+        if options["distributed_by"] is None and options["storage"] is None and options["partition_by"] is None:
+            capabilities = getattr(self.dialect, "capabilities", None)
             if capabilities is None or not capabilities.distribution:
                 return super().post_create_table(table)  # type: ignore[no-untyped-call, no-any-return]
         capabilities = self._capabilities(table)
@@ -168,7 +156,7 @@ class GreenplumDDLCompiler(PGDDLCompiler):
         return text
 
     def _capabilities(self, table: Table) -> Capabilities:
-        capabilities: Capabilities | None = self.dialect.capabilities
+        capabilities: Capabilities | None = self.dialect.capabilities  # type: ignore[attr-defined]
         if capabilities is None:
             raise UnsupportedByServerError(
                 f"table {table.fullname!r}: which server is this for? Connect first, or name it: "
@@ -195,11 +183,12 @@ class GreenplumDDLCompiler(PGDDLCompiler):
         """``DISTRIBUTED …`` for any of the three."""
         if isinstance(distribution, DistributedBy):
             return f"DISTRIBUTED BY ({', '.join(self.preparer.quote(c) for c in distribution.columns)})"
-        return (
-            "DISTRIBUTED RANDOMLY"
-            if isinstance(distribution, DistributedRandomly)
-            else "DISTRIBUTED REPLICATED"
-        )
+        return "DISTRIBUTED RANDOMLY" if isinstance(distribution, DistributedRandomly) else "DISTRIBUTED REPLICATED"
+
+    def storage_of_partition(self, table: Table) -> str:
+        """``WITH (…)`` of a partition added later: Greenplum 6 would make it a heap, whatever the table is."""
+        storage = table.dialect_options["greenplum"]["storage"]
+        return self._storage_clause(storage, self._capabilities(table)).replace("\n", "")
 
     def partition_clause(self, partition: RangePartition) -> str:
         """The classic clause of one partition, bounds written out."""

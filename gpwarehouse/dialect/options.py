@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import Literal
 
 from gpwarehouse.dialect.errors import OptionError
@@ -104,9 +105,7 @@ class AppendOptimized:
 
     def __post_init__(self) -> None:
         if self.orientation not in ("row", "column"):
-            raise OptionError(
-                f"AppendOptimized orientation={self.orientation!r}: allowed are 'row' and 'column'"
-            )
+            raise OptionError(f"AppendOptimized orientation={self.orientation!r}: allowed are 'row' and 'column'")
         if self.compresstype not in COMPRESSION_LEVELS:
             raise OptionError(
                 f"AppendOptimized compresstype={self.compresstype!r}: allowed are {', '.join(COMPRESSION_LEVELS)}"
@@ -177,8 +176,8 @@ class RangePartitions:
         names = [p.name for p in self.partitions]
         if len(set(names)) != len(names):
             raise OptionError(f"RangePartitions({self.column!r}): two partitions share a name: {names}")
-        ordered = sorted(self.partitions, key=lambda p: p.start)  # type: ignore[arg-type, return-value]
-        for before, after in zip(ordered, ordered[1:], strict=False):
+        ordered = sorted(self.partitions, key=lambda p: p.start)
+        for before, after in pairwise(ordered):
             if before.end > after.start:  # type: ignore[operator]
                 raise OptionError(
                     f"RangePartitions({self.column!r}): partitions {before.name!r} and {after.name!r} overlap"
@@ -230,12 +229,10 @@ def bound_literal(bound: Bound) -> str:
     return str(bound)
 
 
-def missing_partitions(
-    existing: Iterable[RangePartition], wanted: Iterable[RangePartition]
-) -> list[RangePartition]:
+def missing_partitions(existing: Iterable[RangePartition], wanted: Iterable[RangePartition]) -> list[RangePartition]:
     """Those of ``wanted`` whose range no existing partition holds, in order of their start."""
     have = list(existing)
     return sorted(
         (w for w in wanted if not any(e.start <= w.start and w.end <= e.end for e in have)),  # type: ignore[operator]
-        key=lambda p: p.start,  # type: ignore[arg-type, return-value]
+        key=lambda p: p.start,
     )

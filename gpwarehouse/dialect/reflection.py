@@ -121,9 +121,7 @@ def partition_children(connection: Connection, dialect: GreenplumDialect, schema
         return set()
     if capabilities.partition_catalog == "declarative" and dialect.server_version_info < (10,):  # type: ignore[operator]
         return set()
-    return set(
-        connection.execute(text(_CHILDREN[capabilities.partition_catalog]), {"schema": schema}).scalars()
-    )
+    return set(connection.execute(text(_CHILDREN[capabilities.partition_catalog]), {"schema": schema}).scalars())
 
 
 def base_table_options(
@@ -230,7 +228,7 @@ def partitions_of(
         if row.name is not None and bounds is not None:
             parts.append(RangePartition(_partition_name(row.relname, row.name), *bounds))
     return {
-        name: RangePartitions(column, tuple(sorted(parts, key=lambda p: p.start)))  # type: ignore[arg-type, return-value]
+        name: RangePartitions(column, tuple(sorted(parts, key=lambda p: p.start)))
         for name, (column, parts) in found.items()
     }
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, ClassVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sqlalchemy import (
     BigInteger,
@@ -16,12 +17,17 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    Table,
     Text,
+    event,
     text,
 )
+from sqlalchemy.engine import Connection
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from sqlalchemy.types import TypeEngine
 
+from gpwarehouse.dialect.base import GreenplumDialect
+from gpwarehouse.dialect.errors import UnsupportedByServerError
 from gpwarehouse.dialect.options import (
     AppendOptimized,
     DistributedBy,
@@ -29,6 +35,7 @@ from gpwarehouse.dialect.options import (
     Heap,
     RangePartitions,
 )
+from gpwarehouse.models.keys import NOT_APPLICABLE_KEY, UNKNOWN_KEY
 
 SCHEMA = "dw"
 """Where the models live; another name comes by ``schema_translate_map`` or, in migrations, by setting."""
@@ -45,6 +52,15 @@ NAMING_CONVENTION = {
 
 TimestampTZ = DateTime(timezone=True)
 
+BEGINNING = datetime(1900, 1, 1, tzinfo=UTC)
+"""Start of every first version, so that no event falls before its dimension."""
+
+END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
+"""End of the version in force. Finite, because not every client library can read ``infinity``."""
+
+RESERVED_NAMES: Mapping[int, str] = {UNKNOWN_KEY: "(unknown)", NOT_APPLICABLE_KEY: "(not applicable)"}
+"""What the two reserved members of a dimension are called."""
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -52,15 +68,20 @@ class Domain:
 
     :param values: the allowed texts, or None for any.
     :param ge: least value allowed; ``gt``: bound that must be exceeded; ``le``: greatest value allowed.
+    :param json: what a JSONB value must be. A view unfolds the objects, and one that is a bare number would
+        break every query of it.
     """
 
     values: tuple[str, ...] | None = None
     ge: float | None = None
     gt: float | None = None
     le: float | None = None
+    json: Literal["object", "array"] | None = None
 
     def sql(self, column: str) -> str:
         """The CHECK expression; NULL passes, as in SQL."""
+        if self.json is not None:
+            return f"jsonb_typeof({column}) = '{self.json}'"
         if self.values is not None:
             return f"{column} IN ({', '.join(repr(v) for v in self.values)})"
         terms = [
@@ -111,8 +132,24 @@ def col(
     return mapped_column(*args, comment=comment, info=info, **kwargs)
 
 
+def refuse_other_dialects(table: Table, connection: Connection, **_: Any) -> None:
+    """Stop CREATE TABLE through a dialect that would leave out distribution, storage and partitions without a word.
+
+    :raises UnsupportedByServerError: the connection's dialect is not ours.
+    """
+    if not isinstance(connection.dialect, GreenplumDialect):
+        raise UnsupportedByServerError(
+            f"table {table.fullname!r}: dialect {type(connection.dialect).__name__} would make it without its "
+            "distribution, storage and partitions; connect by a greenplum+psycopg2:// URL, which speaks to plain "
+            "PostgreSQL too, or use gpwarehouse's own engine"
+        )
+
+
 class Base(DeclarativeBase):
     """Declarative base of the warehouse; ``Base.metadata`` holds every table of the contract."""
+
+    if TYPE_CHECKING:
+        __table__: ClassVar[Table]
 
     metadata = MetaData(schema=SCHEMA, naming_convention=NAMING_CONVENTION)
     type_annotation_map: ClassVar[dict[Any, Any]] = {
@@ -124,16 +161,42 @@ class Base(DeclarativeBase):
     }
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Turn each column's :class:`Domain` into a CHECK constraint named after the column."""
+        """Turn each column's :class:`Domain` into a CHECK constraint named after the column; guard CREATE TABLE."""
         super().__init_subclass__(**kwargs)
         table = cls.__dict__.get("__table__")
-        for column in () if table is None else table.columns:
+        if table is None:
+            return
+        for column in table.columns:
             domain = column.info.get("domain")
             if domain is not None:
                 table.append_constraint(CheckConstraint(domain.sql(column.name), name=column.name))
+        event.listen(table, "before_create", refuse_other_dialects)
 
 
-class Dimension:
+def first_line(documented: type) -> str:
+    """The first line of a class's docstring without its full stop: the comment of its table."""
+    return (documented.__doc__ or "").strip().splitlines()[0].rstrip(".")
+
+
+class Audited:
+    """Mixin of the dimensions and bridges: where a row came from, who wrote it and when."""
+
+    source_system: Mapped[str | None] = col("System the row came from", sort_order=900)
+    source_id: Mapped[str | None] = col("Identifier of the row in that system", sort_order=901)
+    batch_id: Mapped[str | None] = col("Batch that wrote the row (etl_load_batch)", sort_order=902)
+    created_at: Mapped[datetime] = col("When the row was written, UTC", server_default=text("now()"), sort_order=903)
+    updated_at: Mapped[datetime] = col(
+        "When the row was last changed, UTC", server_default=text("now()"), sort_order=904
+    )
+    created_by: Mapped[str] = col(
+        "Database user who wrote the row", server_default=text("current_user"), sort_order=905
+    )
+    updated_by: Mapped[str] = col(
+        "Database user who last changed the row", server_default=text("current_user"), sort_order=906
+    )
+
+
+class Dimension(Audited):
     """Mixin of the versioned dimensions (SCD type 2): the interval, the flags, the audit columns.
 
     A class sets ``durable_key`` (the name of its ``x_key``), ``natural_key`` (the parts it is hashed from, in
@@ -146,42 +209,31 @@ class Dimension:
     distribution: ClassVar[DistributedBy | DistributedReplicated] = DistributedReplicated()
 
     effective_date: Mapped[datetime] = col(
-        "Start of the version, inclusive; the first version starts at 1900-01-01 UTC",
-        primary_key=True,
-        sort_order=800,
+        "Start of the version, inclusive, UTC; the first version starts at 1900-01-01", primary_key=True, sort_order=800
     )
     expiry_date: Mapped[datetime] = col(
-        "End of the version, exclusive; 9999-12-31 UTC while in force", nullable=False, sort_order=801
+        "End of the version, exclusive, UTC; 9999-12-31 while it is in force",
+        server_default=text("'9999-12-31 00:00:00+00'"),
+        sort_order=801,
     )
-    is_current: Mapped[bool] = col("Whether this is the version in force now", sort_order=802)
+    is_current: Mapped[bool] = col(
+        "Whether this is the version in force now", server_default=text("true"), sort_order=802
+    )
     is_inferred: Mapped[bool] = col(
-        "Whether a load made this member before anything better was known of it", sort_order=803
+        "Whether a load made this member before anything better was known of it",
+        server_default=text("false"),
+        sort_order=803,
     )
-    row_hash: Mapped[str] = col(
-        "MD5 over the tracked columns; tells whether a version differs", sort_order=804
-    )
-    source_system: Mapped[str | None] = col("System the row came from", sort_order=900)
-    source_id: Mapped[str | None] = col("Identifier of the row in that system", sort_order=901)
-    batch_id: Mapped[str | None] = col("Batch that wrote the row (etl_load_batch)", sort_order=902)
-    created_at: Mapped[datetime] = col(
-        "When the row was written", server_default=text("now()"), sort_order=903
-    )
-    updated_at: Mapped[datetime] = col(
-        "When the row was last changed", server_default=text("now()"), sort_order=904
-    )
-    created_by: Mapped[str] = col(
-        "Database user who wrote the row", server_default=text("current_user"), sort_order=905
-    )
-    updated_by: Mapped[str] = col(
-        "Database user who last changed the row", server_default=text("current_user"), sort_order=906
-    )
+    row_hash: Mapped[str] = col("MD5 over the tracked columns; tells whether a version differs", sort_order=804)
 
     @declared_attr.directive
     @classmethod
     def __table_args__(cls) -> tuple[Any, ...]:
         """Interval check, one current row per key, distribution and storage."""
         return (
-            CheckConstraint("effective_date < expiry_date", name="interval"),
+            CheckConstraint(
+                "effective_date < expiry_date AND isfinite(effective_date) AND isfinite(expiry_date)", name="interval"
+            ),
             *cls.table_constraints(),
             Index(
                 f"uq_{cls.__tablename__}_current",  # type: ignore[attr-defined]
@@ -190,7 +242,7 @@ class Dimension:
                 postgresql_where=text("is_current"),
             ),
             {
-                "comment": (cls.__doc__ or "").strip().splitlines()[0],
+                "comment": first_line(cls),
                 "greenplum_distributed_by": cls.distribution,
                 "greenplum_storage": Heap(),
             },
@@ -200,6 +252,42 @@ class Dimension:
     def table_constraints(cls) -> Sequence[Any]:
         """Checks over several columns; a class overrides it."""
         return ()
+
+    @classmethod
+    def tracked_columns(cls) -> tuple[str, ...]:
+        """The columns whose change makes a new version, which ``row_hash`` covers: attributes but not type 1."""
+        untracked = {cls.durable_key, *cls.natural_key, *cls.type1}
+        untracked |= {name for mixin in (Dimension, Audited) for name in vars(mixin)}
+        table: Table = cls.__table__  # type: ignore[attr-defined]
+        return tuple(column.name for column in table.columns if column.name not in untracked)
+
+    @classmethod
+    def inferred_attributes(cls, natural_key: Mapping[str, str]) -> dict[str, Any]:
+        """What an inferred member must know besides its natural key, because a check wants it."""
+        return {}
+
+    @classmethod
+    def reserved_members(cls) -> list[dict[str, Any]]:
+        """The rows -1 (unknown) and -2 (not applicable), every column given that has no default of the server's."""
+        return [
+            {
+                cls.durable_key: key,
+                **dict.fromkeys(cls.natural_key, name),
+                **cls.reserved_attributes(key),
+                "effective_date": BEGINNING,
+                "expiry_date": END_OF_TIME,
+                "is_current": True,
+                "is_inferred": False,
+                "row_hash": hashlib.md5(name.encode(), usedforsecurity=False).hexdigest(),
+                "source_system": "gpwarehouse",
+            }
+            for key, name in RESERVED_NAMES.items()
+        ]
+
+    @classmethod
+    def reserved_attributes(cls, key: int) -> dict[str, Any]:
+        """What the reserved member ``key`` needs or says besides its name; a class overrides it."""
+        return {}
 
 
 class Fact:
@@ -212,15 +300,15 @@ class Fact:
     __mapper_args__: ClassVar[dict[str, Any]] = {"primary_key": ["batch_id", "source_record_no"]}
     distribution_key: ClassVar[str] = "wafer_key"
 
-    event_ts: Mapped[datetime] = col("When it happened, UTC; the partition key", sort_order=-100)
+    event_ts: Mapped[datetime] = col(
+        "When it happened, UTC; the partition key (monthly, bounds in UTC)", sort_order=-100
+    )
     time_key: Mapped[int] = col("Hour of event_ts in UTC, YYYYMMDDHH (dim_time)", Integer(), sort_order=-99)
     source_system: Mapped[str | None] = col("System the row came from", sort_order=900)
     source_file: Mapped[str | None] = col("File the row came from, without its folder", sort_order=901)
-    source_record_no: Mapped[int] = col(
-        "Number of the record in its source, unique in the batch", sort_order=902
-    )
+    source_record_no: Mapped[int] = col("Number of the record in its source, unique in the batch", sort_order=902)
     batch_id: Mapped[str] = col("Batch that loaded the row (etl_load_batch)", sort_order=903)
-    loaded_at: Mapped[datetime] = col("When the row was loaded", server_default=text("now()"), sort_order=904)
+    loaded_at: Mapped[datetime] = col("When the row was loaded, UTC", server_default=text("now()"), sort_order=904)
 
     @declared_attr.directive
     @classmethod
@@ -231,11 +319,9 @@ class Fact:
             *cls.table_constraints(),
             Index(f"ix_{name}_{cls.distribution_key}", cls.distribution_key),
             {
-                "comment": (cls.__doc__ or "").strip().splitlines()[0],
+                "comment": first_line(cls),
                 "greenplum_distributed_by": DistributedBy(cls.distribution_key),
-                "greenplum_storage": AppendOptimized(
-                    orientation="column", compresstype="zstd", compresslevel=1
-                ),
+                "greenplum_storage": AppendOptimized(orientation="column", compresstype="zstd", compresslevel=1),
                 "greenplum_partition_by": RangePartitions.monthly("event_ts", first=ANCHOR_MONTH),
             },
         )

@@ -1,0 +1,21 @@
+"""Pooled engine and sessions, made from settings; advisory locks; what errors mean."""
+
+from gpwarehouse.engine.factory import (
+    create_migration_engine,
+    create_warehouse_engine,
+    dialect_of,
+    explain_operational_error,
+    qualified_name,
+)
+from gpwarehouse.engine.locks import LOCK_MONTHS, advisory_key, lock_advisory
+
+__all__ = [
+    "LOCK_MONTHS",
+    "advisory_key",
+    "create_migration_engine",
+    "create_warehouse_engine",
+    "dialect_of",
+    "explain_operational_error",
+    "lock_advisory",
+    "qualified_name",
+]

@@ -1,0 +1,147 @@
+"""The batch's row in ``etl_load_batch``, and its rejects: what makes a load happen once.
+
+The row of a loaded batch and its rejects are written by the load's own transaction, so they exist exactly when the rows
+do. A failed load's row and rejects are written by a second one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import and_, delete, func, insert, or_, select
+from sqlalchemy.engine import Connection, Engine
+
+from gpwarehouse.engine import lock_advisory
+from gpwarehouse.errors import BatchConflictError
+from gpwarehouse.load.validate import Reject
+from gpwarehouse.models import EtlLoadBatch, EtlReject
+
+__all__ = ["Batch", "already_loaded", "loaded_batch", "lock_batch", "raw_json", "record_failure", "record_loaded"]
+
+LOADED = "LOADED"
+FAILED = "FAILED"
+REJECTS_KEPT = 10_000
+"""Rejects recorded for a batch that failed: enough to see what is wrong, not a copy of a wrong file."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch as it is recorded."""
+
+    batch_id: str
+    target: str
+    source_system: str | None
+    source: str | None
+    checksum: str
+    rows_read: int
+    rows_loaded: int
+    rows_rejected: int
+    min_event_ts: datetime | None
+    max_event_ts: datetime | None
+    started_at: datetime
+
+
+def loaded_batch(connection: Connection, target: str, batch_id: str, checksum: str) -> Any | None:
+    """The row of the loaded batch with this content, or with this id; None if there is none.
+
+    :raises BatchConflictError: the id was loaded with other content.
+    """
+    table = EtlLoadBatch.__table__
+    same = or_(table.c.batch_id == batch_id, and_(table.c.target == target, table.c.checksum == checksum))
+    rows = connection.execute(select(table).where(same, table.c.status == LOADED)).all()
+    for row in rows:
+        if row.checksum == checksum and row.target == target:
+            return row
+    if rows:
+        raise BatchConflictError(
+            f"batch {batch_id!r} was loaded into {rows[0].target} on {rows[0].finished_at:%Y-%m-%d %H:%M} UTC with "
+            f"other content ({rows[0].rows_loaded} rows, checksum {rows[0].checksum[:12]}…); "
+            "give the new content a batch id of its own"
+        )
+    return None
+
+
+def already_loaded(engine: Engine, target: str, batch_id: str, checksum: str) -> Any | None:
+    """As :func:`loaded_batch`, on a connection of its own."""
+    with engine.connect() as connection:
+        return loaded_batch(connection, target, batch_id, checksum)
+
+
+def lock_batch(connection: Connection, target: str, batch_id: str, checksum: str) -> None:
+    """Wait until no other transaction loads this id or this content, and hold both to the end of the transaction."""
+    for name in sorted({f"id {batch_id}", f"content {target} {checksum}"}):
+        lock_advisory(connection, "batch", name)
+
+
+def record_loaded(connection: Connection, batch: Batch, rejects: Sequence[Reject]) -> None:
+    """Write the row of a loaded batch, in place of a failed attempt's, and its rejects; in the load's transaction."""
+    _forget_failure(connection, batch.batch_id)
+    _insert(connection, batch, LOADED, None)
+    _insert_rejects(connection, batch, rejects)
+
+
+def record_failure(engine: Engine, batch: Batch, rejects: Sequence[Reject], error: str) -> None:
+    """Record a failed attempt, unless the batch was loaded meanwhile."""
+    with engine.begin() as connection:
+        lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
+        table = EtlLoadBatch.__table__
+        loaded = select(table.c.batch_id).where(table.c.batch_id == batch.batch_id, table.c.status == LOADED)
+        if connection.execute(loaded).first() is not None:
+            return
+        _forget_failure(connection, batch.batch_id)
+        _insert(connection, batch, FAILED, error[:4000])
+        _insert_rejects(connection, batch, rejects[:REJECTS_KEPT])
+
+
+def _forget_failure(connection: Connection, batch_id: str) -> None:
+    table = EtlLoadBatch.__table__
+    failed = and_(table.c.batch_id == batch_id, table.c.status == FAILED)
+    # A DELETE locks the whole table on Greenplum 6: only where there is something to delete.
+    if connection.execute(select(table.c.batch_id).where(failed)).first() is not None:
+        connection.execute(delete(table).where(failed))
+        connection.execute(delete(EtlReject.__table__).where(EtlReject.__table__.c.batch_id == batch_id))
+
+
+def _insert(connection: Connection, batch: Batch, status: str, error: str | None) -> None:
+    values = {name: getattr(batch, name) for name in Batch.__dataclass_fields__}
+    connection.execute(
+        insert(EtlLoadBatch.__table__).values(**values, status=status, error=error, finished_at=func.clock_timestamp())
+    )
+
+
+def _insert_rejects(connection: Connection, batch: Batch, rejects: Sequence[Reject]) -> None:
+    if rejects:
+        connection.execute(
+            insert(EtlReject.__table__),
+            [
+                {
+                    "batch_id": batch.batch_id,
+                    "target": batch.target,
+                    "row_number": reject.row_number,
+                    "raw": json.loads(raw_json(reject.raw)),
+                    "column_name": reject.column_name,
+                    "reason": reject.reason,
+                }
+                for reject in rejects
+            ],
+        )
+
+
+def raw_json(raw: dict[str, Any]) -> str:
+    """A row as JSON that the server takes: times as ISO text, no NaN, no U+0000."""
+    text = json.dumps({name: _plain(value) for name, value in raw.items()}, sort_keys=True, default=str)
+    return text.replace("\\u0000", "\\ufffd")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return str(value)
+    return value

@@ -1,0 +1,106 @@
+"""The control tables: what was loaded, what was refused, and which migrations ran."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, Double, MetaData, Table, Text, event, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped
+
+from gpwarehouse.dialect.options import DistributedBy, Heap
+from gpwarehouse.models.base import (
+    NAMING_CONVENTION,
+    SCHEMA,
+    Base,
+    Domain,
+    TimestampTZ,
+    col,
+    refuse_other_dialects,
+)
+
+__all__ = ["EtlLoadBatch", "EtlReject", "migration_history_table"]
+
+
+def _control(comment: str) -> dict[str, Any]:
+    return {
+        "comment": comment,
+        "greenplum_distributed_by": DistributedBy("batch_id"),
+        "greenplum_storage": Heap(),
+    }
+
+
+class EtlLoadBatch(Base):
+    """Batch: the unit of loading; the load's own transaction writes it, so it tells the outcome."""
+
+    __tablename__ = "etl_load_batch"
+    __table_args__ = (_control("Batch: the unit of loading, loaded once whatever is retried"),)
+
+    batch_id: Mapped[str] = col("Id, derived from target and checksum unless the caller gave one", primary_key=True)
+    target: Mapped[str] = col("Fact table loaded into")
+    source_system: Mapped[str | None] = col("System the rows came from")
+    source: Mapped[str | None] = col("File or other source, without its folder")
+    checksum: Mapped[str] = col("SHA-256 of the content, hexadecimal")
+    status: Mapped[str] = col("Outcome", domain=Domain(values=("LOADED", "FAILED")))
+    rows_read: Mapped[int] = col("Rows read, count", server_default=text("0"), domain=Domain(ge=0))
+    rows_loaded: Mapped[int] = col("Rows loaded, count", server_default=text("0"), domain=Domain(ge=0))
+    rows_rejected: Mapped[int] = col("Rows rejected, count", server_default=text("0"), domain=Domain(ge=0))
+    min_event_ts: Mapped[datetime | None] = col("Earliest event loaded, UTC")
+    max_event_ts: Mapped[datetime | None] = col("Latest event loaded, UTC")
+    started_at: Mapped[datetime] = col("Start of the load, UTC", server_default=text("now()"))
+    finished_at: Mapped[datetime | None] = col("End of the load, UTC")
+    error: Mapped[str | None] = col("Why it failed")
+    loaded_by: Mapped[str] = col("Database user who loaded it", server_default=text("current_user"))
+
+
+class EtlReject(Base):
+    """Row of a source that was refused, with the column at fault and the reason."""
+
+    __tablename__ = "etl_reject"
+    __table_args__ = (_control("Row of a source that was refused, with the column at fault and the reason"),)
+    # For the mapper only: a batch that fails twice may leave its rejects twice.
+    __mapper_args__ = {"primary_key": ["batch_id", "row_number", "column_name"]}  # noqa: RUF012
+
+    batch_id: Mapped[str] = col("Batch (etl_load_batch); the distribution key")
+    target: Mapped[str] = col("Fact table it was meant for")
+    row_number: Mapped[int] = col("Number of the row in its source, from 1")
+    column_name: Mapped[str] = col("First column at fault; empty where it is the row as a whole", server_default="")
+    reason: Mapped[str] = col("Why it was refused")
+    raw: Mapped[dict[str, Any] | None] = col("The row as it was read: {column: value}", JSONB(none_as_null=True))
+    rejected_at: Mapped[datetime] = col("When it was refused, UTC", server_default=text("now()"))
+
+
+def migration_history_table(schema: str = SCHEMA) -> Table:
+    """``etl_migration_history`` in ``schema``, in a MetaData of its own.
+
+    It stands outside the revision chain, as ``alembic_version`` does, so that a downgrade to base leaves its trace.
+    """
+    table = Table(
+        "etl_migration_history",
+        MetaData(schema=schema, naming_convention=NAMING_CONVENTION),
+        Column("revision", Text(), nullable=False, comment="Revision applied or reverted; the distribution key"),
+        Column("direction", Text(), nullable=False, comment="upgrade or downgrade"),
+        Column("checksum", Text(), nullable=False, comment="SHA-256 of the revision's script, hexadecimal"),
+        Column(
+            "started_at",
+            TimestampTZ,
+            nullable=False,
+            server_default=text("now()"),
+            comment="Start of the migration's transaction, UTC",
+        ),
+        Column("seconds", Double(), nullable=True, comment="How long it took, s"),
+        Column(
+            "applied_by",
+            Text(),
+            nullable=False,
+            server_default=text("current_user"),
+            comment="Database user who ran it",
+        ),
+        Column("package_version", Text(), nullable=False, comment="Version of gpwarehouse that ran it"),
+        comment="Migrations that ran, in both directions; kept outside the revision chain",
+        greenplum_distributed_by=DistributedBy("revision"),
+        greenplum_storage=Heap(),
+    )
+    event.listen(table, "before_create", refuse_other_dialects)
+    return table
