@@ -41,10 +41,14 @@ class GreenplumDialect(PGDialect_psycopg2):
     server_info: ServerInfo | None = None
     capabilities: Capabilities | None = None
 
-    def __init__(self, *, server: str | None = None, **kwargs: Any) -> None:
+    server_name: str | None = None
+    """The server that the URL names, on the class made for that URL."""
+
+    def __init__(self, server: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
-        if server is not None:
-            self._adopt(ServerInfo.named(server))
+        named = server or self.server_name
+        if named is not None:
+            self._adopt(ServerInfo.named(named))
 
     def _adopt(self, info: ServerInfo) -> None:
         self.server_info = info
@@ -54,16 +58,18 @@ class GreenplumDialect(PGDialect_psycopg2):
 
     @classmethod
     def get_dialect_cls(cls, url: URL) -> type[GreenplumDialect]:
-        """The dialect class for a URL."""
-        return cls
+        """The dialect class for a URL: one that knows the server, where the URL names it.
+
+        Nothing else of the URL reaches a dialect that never connects, as under a mock engine.
+        """
+        server = url.query.get("server")
+        if server is None:
+            return cls
+        return type(cls.__name__, (cls,), {"server_name": str(server), "supports_statement_cache": True})
 
     def create_connect_args(self, url: URL) -> ConnectArgsType:
-        """Connection arguments for psycopg2; takes ``server`` out of the query."""
-        server = url.query.get("server")
-        if server is not None:
-            if self.server_info is None:
-                self._adopt(ServerInfo.named(str(server)))
-            url = url.difference_update_query(["server"])
+        """Connection arguments for psycopg2, which must not see ``server``."""
+        url = url.difference_update_query(["server"])
         args: ConnectArgsType = super().create_connect_args(url)  # type: ignore[no-untyped-call]
         return args
 

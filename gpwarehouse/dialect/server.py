@@ -32,7 +32,7 @@ SERVER_NAMES: dict[str, tuple[Brand, tuple[int, ...], tuple[int, ...]]] = {
 """Servers that can be named where none can be asked (``--sql``, mock engines): brand, version, PostgreSQL version."""
 
 _NUMBER = r"(\d+(?:\.\d+)*)"
-_PRODUCT = re.compile(rf"\((Apache )?(Greenplum|Greengage|Cloudberry) Database(?: {_NUMBER})?|WarehousePG {_NUMBER}")
+_PRODUCT = re.compile(rf"\((Apache )?(Greenplum|Greengage|Cloudberry)(?: Database)?(?: {_NUMBER})?|WarehousePG {_NUMBER}")
 _POSTGRES = re.compile(rf"(?:PostgreSQL|EnterpriseDB) {_NUMBER}")
 
 
@@ -93,7 +93,7 @@ class Capabilities:
     :ivar distribution: has segments, so every CREATE TABLE carries a DISTRIBUTED clause.
     :ivar append_optimized: has append-optimized tables.
     :ivar partition_ddl: ``"classic"`` (CREATE TABLE names the partitions) or ``"declarative"`` (PARTITION OF).
-    :ivar partition_catalog: ``"classic"`` (pg_partition, pg_partition_rule) or ``"declarative"`` (pg_partitioned_table).
+    :ivar partition_catalog: ``"classic"`` (pg_partition) or ``"declarative"`` (pg_partitioned_table).
     :ivar partitions_required: a partitioned table needs a partition from the start.
     :ivar access_methods: tables have an access method (``USING``, ``pg_class.relam``).
     :ivar unique_on_append_optimized: append-optimized tables may have unique keys.

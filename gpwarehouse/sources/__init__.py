@@ -1,0 +1,92 @@
+"""Readers of files from the test floor. Each turns a file into Arrow batches with natural keys; none knows a server.
+
+:func:`open_source` looks at the content, not at the name, and gives the reader for it. A reader is any object
+with the shape of :class:`Source`: the loader imports none of them.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from gpwarehouse.errors import SourceFormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import pyarrow as pa
+
+__all__ = ["SUPPORTED", "Source", "open_source"]
+
+SUPPORTED = "STDF V4 (.stdf, .std), plain or compressed (.gz, .bz2, .zip with one member)"
+"""The formats :func:`open_source` knows, as told in its errors."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """What a reader offers to the loader.
+
+    ``batches`` may be iterated once or more, always giving the same rows; ``members`` is complete only after
+    ``batches`` was exhausted. An error raised by ``batches`` means that nothing of the file may be kept.
+    """
+
+    @property
+    def target(self) -> str:
+        """Name of the fact table the rows belong to."""
+
+    @property
+    def source_system(self) -> str:
+        """Kind of file, e.g. ``STDF``; goes to the audit column."""
+
+    @property
+    def source_file(self) -> str:
+        """File name without its directory; goes to the audit column."""
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 (hex) of the decompressed content: the same content, however packed, has the same."""
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The fact rows, as a stream."""
+
+    def members(self) -> Mapping[str, list[dict[str, Any]]]:
+        """Dimension table name → rows with natural key parts and known attributes."""
+
+
+def open_source(
+    path: str | PathLike[str],
+    *,
+    facility: str | None = None,
+    timezone: str = "UTC",
+    test_type: str | None = None,
+    source_file: str | None = None,
+) -> Source:
+    """The reader for a file, chosen by its content.
+
+    Args:
+        path: the file.
+        facility: used where the file names none.
+        timezone: IANA zone of the file's epoch seconds, if the tester wrote local wall time.
+        test_type: ``WAT``, ``CP`` or ``FT``; default: ``CP`` if the file has wafers, else ``FT``.
+        source_file: name for the audit column; default: the file's own name.
+
+    Raises:
+        SourceFormatError: the content is no format we read, or the compressed file is damaged.
+        FileNotFoundError: no such file.
+    """
+    from gpwarehouse.sources.stdf_stream import first_bytes
+
+    file = Path(path)
+    head = first_bytes(file, 6)
+    # FAR is the first record of every STDF file: REC_LEN 2, REC_TYP 0, REC_SUB 10 (STDF V4, "FAR"). The length
+    # is two bytes in the file's own byte order.
+    if head[:4] in (b"\x02\x00\x00\x0a", b"\x00\x02\x00\x0a"):
+        from gpwarehouse.sources.stdf import StdfSource
+
+        return StdfSource(file, facility=facility, timezone=timezone, test_type=test_type, source_file=source_file)
+    what = "is empty" if not head else f"starts with bytes {head.hex(' ')}"
+    raise SourceFormatError(
+        f"{file.name} {what}, which is no format read here. Supported: {SUPPORTED}. "
+        "For other data use Warehouse.load(table, frame)."
+    )

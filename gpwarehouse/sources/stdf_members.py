@@ -1,0 +1,133 @@
+"""What an STDF file says of its dimensions: lot, product, wafers, tester, prober or handler, test step with limits.
+
+Column names are those of the dimension tables. Only what holds from file to file: what differs with every run (test
+times, counts) would begin a version of the dimension with every load.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpwarehouse.sources.stdf_limits import LimitBook, shortest
+from gpwarehouse.sources.stdf_records import Header
+
+__all__ = ["members_of"]
+
+# MIR.MODE_COD (STDF V4, "MIR"); codes not listed are the customer's own and say nothing here.
+LOT_TYPES = {"P": "PROD", "D": "ENG", "E": "ENG", "Q": "QUAL"}
+# WCR.WF_UNITS: 1 inches, 2 centimetres, 3 millimetres, 4 mils; 0 not known
+MILLIMETRES = {1: 25.4, 2: 10.0, 3: 1.0, 4: 0.0254}
+FLATS = {"U": "UP", "D": "DOWN", "L": "LEFT", "R": "RIGHT"}
+
+Row = dict[str, Any]
+
+
+def members_of(header: Header, constants: dict[str, str | None], limits: LimitBook) -> dict[str, list[Row]]:
+    """Dimension table → rows, without attributes that are not known."""
+    found = {
+        "dim_product": [_product(header, constants)],
+        "dim_lot": [_lot(header, constants)],
+        "dim_wafer": _wafers(header, constants),
+        "dim_equipment": _equipment(header, constants),
+        "dim_process_step": [_step(header, constants, limits)],
+    }
+    keys = {
+        "dim_product": "product_id",
+        "dim_lot": "lot_id",
+        "dim_wafer": "wafer_id",
+        "dim_equipment": "equipment_id",
+        "dim_process_step": "process_flow_id",
+    }
+    return {
+        table: [
+            {key: value for key, value in row.items() if value is not None}
+            for row in rows
+            if row[keys[table]] is not None
+        ]
+        for table, rows in found.items()
+    }
+
+
+def _product(header: Header, constants: dict[str, str | None]) -> Row:
+    mir, size = header.mir, header.wafer_map
+    return {
+        "product_id": constants["product_id"],
+        "revision": constants["product_revision"],
+        "product_family": mir["FAMLY_ID"],
+        "package_type": mir["PKG_TYP"],
+        "process_family": mir["PROC_ID"],
+        "mask_set_id": next((wafer.mask_id for wafer in header.wafers if wafer.mask_id), None),
+        "wafer_size_mm": _mm(size, "WAFR_SIZ"),
+        "die_size_x_mm": _mm(size, "DIE_WID"),
+        "die_size_y_mm": _mm(size, "DIE_HT"),
+        "orientation_mark": FLATS.get(size.get("WF_FLAT") or ""),
+    }
+
+
+def _lot(header: Header, constants: dict[str, str | None]) -> Row:
+    return {
+        "lot_id": constants["lot_id"],
+        "lot_type": LOT_TYPES.get(header.mir["MODE_COD"] or ""),
+    }
+
+
+def _wafers(header: Header, constants: dict[str, str | None]) -> list[Row]:
+    rows: dict[str | None, Row] = {}
+    for wafer in header.wafers:
+        rows[wafer.wafer_id] = {
+            "lot_id": constants["lot_id"],
+            "wafer_id": wafer.wafer_id,
+            "scribe_id": wafer.fab_id,
+            "diameter_mm": _mm(header.wafer_map, "WAFR_SIZ"),
+        }
+    return list(rows.values()) if constants["lot_id"] else []
+
+
+def _equipment(header: Header, constants: dict[str, str | None]) -> list[Row]:
+    mir, facility = header.mir, constants["facility"]
+    software = " ".join(text for text in (mir["EXEC_TYP"], mir["EXEC_VER"]) if text)
+    tester = {
+        "facility": facility,
+        "equipment_id": constants["equipment_id"],
+        "chamber_id": "",
+        "equipment_type": "TESTER",
+        "model": mir["TSTR_TYP"],
+        "serial_no": mir["SERL_NUM"],
+        "software_version": software or None,
+        "area": mir["FLOOR_ID"],
+        "hierarchy_level": "TOOL",
+    }
+    rows = {tester["equipment_id"]: tester}
+    wafers = bool(header.wafers)
+    for site in header.sites:
+        name = site.record["HAND_ID"] or site.record["HAND_TYP"]
+        rows.setdefault(
+            name,
+            {
+                "facility": facility,
+                "equipment_id": name,
+                "chamber_id": "",
+                "equipment_type": "PROBER" if wafers else "OTHER",
+                "equipment_family": None if wafers else "HANDLER",
+                "model": site.record["HAND_TYP"],
+                "hierarchy_level": "TOOL",
+            },
+        )
+    return list(rows.values())
+
+
+def _step(header: Header, constants: dict[str, str | None], limits: LimitBook) -> Row:
+    return {
+        "process_flow_id": constants["process_flow_id"],
+        "flow_version": constants["flow_version"],
+        "step_number": constants["step_number"],
+        "step_name": constants["test_stage"],
+        "step_type": "TEST",
+        "control_limits": limits.control_limits(header),
+    }
+
+
+def _mm(record: Row, name: str) -> float | None:
+    """A WCR length in millimetres; 0 is "not known" (STDF V4, "WCR")."""
+    value, factor = record.get(name), MILLIMETRES.get(record.get("WF_UNITS") or 0)
+    return shortest(value * factor) if value and factor else None

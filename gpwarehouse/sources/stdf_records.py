@@ -1,0 +1,212 @@
+"""Runs of STDF records as Arrow tables, and the records that are not per part as plain objects."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+
+from gpwarehouse.errors import MissingExtraError, SourceFormatError
+from gpwarehouse.sources.stdf_survey import SMALL_TYPES, Survey
+
+__all__ = ["Header", "Site", "WaferVisit", "header_of", "record_tables", "tidy"]
+
+ANY = 255  # HEAD_NUM, SITE_GRP: "all heads", "all sites"
+
+
+def record_tables(records: bytes, far: bytes, types: Iterable[str], where: str) -> dict[str, pa.Table]:
+    """Parse a run of whole records.
+
+    stdf_convert reads files only and hands out its batches one record type at a time (the rest of every type at the
+    end of the file), so an MIR would come last and a part's results long before the part. Given a run of records
+    as a file of its own it returns them all, and ``sequence_number`` puts them in order again: one parse, and the
+    memory of one run.
+
+    Args:
+        records: whole records, without FAR.
+        far: the FAR of the file they are from.
+        types: record types wanted.
+        where: for the message, e.g. ``lot.stdf.gz, bytes 6 to 8388612``.
+    """
+    try:
+        import stdf_convert
+    except ImportError as error:
+        raise MissingExtraError(
+            "Reading STDF needs the package stdf-convert: pip install 'gpwarehouse[stdf]'"
+        ) from error
+    with tempfile.TemporaryDirectory(prefix="gpwarehouse-stdf-") as folder:
+        file = Path(folder) / "records.stdf"
+        with file.open("wb") as out:
+            out.write(far)
+            out.write(records)
+        try:
+            return dict(stdf_convert.tables(file, list(types)))
+        except stdf_convert.StdfError as error:
+            raise SourceFormatError(
+                f"{where}: a record cannot be read ({error}). Nothing of it was loaded. Check the file with "
+                "`stdf-convert` and have the tester write it again."
+            ) from error
+
+
+def tidy(text: str | None) -> str | None:
+    """STDF pads with blanks and some testers with NUL: stripped, and NULL where nothing is left."""
+    if text is None:
+        return None
+    return text.replace("\0", "").strip() or None
+
+
+@dataclass(frozen=True)
+class Site:
+    """What an SDR says of the sites it names."""
+
+    head: int
+    sites: frozenset[int]
+    record: dict[str, str | None]
+
+
+@dataclass(frozen=True)
+class WaferVisit:
+    """One WIR with its WRR."""
+
+    wafer_id: str | None
+    start: datetime | None
+    fab_id: str | None
+    mask_id: str | None
+
+
+@dataclass(frozen=True)
+class Header:
+    """The records of a file that are not per part."""
+
+    mir: dict[str, Any]
+    sites: list[Site]
+    wafers: list[WaferVisit]
+    wafer_map: dict[str, Any]
+    hard_bins: dict[int, str]
+    soft_bins: dict[int, str]
+    hard_bin_pass: dict[int, bool]
+    test_names: dict[int, str]
+    test_seconds: dict[int, float]
+    start: datetime | None
+
+    def site(self, head: int, site: int) -> dict[str, str | None]:
+        """The SDR of a site: one that names it, else one that names no sites, else none."""
+        mine = [s for s in self.sites if s.head in (head, ANY)]
+        for found in mine:
+            if site in found.sites:
+                return found.record
+        return next((s.record for s in mine if not s.sites), {})
+
+    @property
+    def temperature_c(self) -> float | None:
+        """MIR.TST_TEMP where it is a number, alone or with C or °C after it; text such as ``85F`` is not guessed."""
+        text = self.mir["TST_TEMP"] or ""
+        found = re.fullmatch(r"([+-]?\d+(?:[.,]\d+)?)\s*(?:°|deg\.?\s*)?C?", text, re.IGNORECASE)
+        return float(found[1].replace(",", ".")) if found else None
+
+
+def header_of(survey: Survey, zone: ZoneInfo, name: str) -> Header:
+    """Parse the small records the survey kept.
+
+    Args:
+        survey: of the file.
+        zone: the zone whose wall time the file's epoch seconds are.
+        name: the file's name, for messages.
+    """
+    tables = record_tables(survey.small, survey.far, SMALL_TYPES, f"{name}, header and summary records")
+    rows = {kind: [_tidy_row(row) for row in table.to_pylist()] for kind, table in tables.items()}
+    mir = rows["MIR"][0]
+    names, seconds = _test_summaries(rows.get("TSR", []))
+    bins = _bins(rows.get("HBR", []), "H")
+    soft = _bins(rows.get("SBR", []), "S")
+    return Header(
+        mir=mir,
+        sites=[Site(row["HEAD_NUM"], frozenset(row["SITE_NUM"] or ()), row) for row in rows.get("SDR", [])],
+        wafers=_wafers(rows.get("WIR", []), rows.get("WRR", []), survey.wir_of_wrr, zone),
+        wafer_map=next(iter(rows.get("WCR", [])), {}),
+        hard_bins=bins[0],
+        soft_bins=soft[0],
+        hard_bin_pass=bins[1],
+        test_names=names,
+        test_seconds=seconds,
+        start=moment(mir["START_T"], zone) or moment(mir["SETUP_T"], zone),
+    )
+
+
+def moment(seconds: int | None, zone: ZoneInfo) -> datetime | None:
+    """An STDF time in UTC; 0 is "not known".
+
+    STDF V4 counts the seconds from 1 January 1970 "local time"; most testers write real epoch seconds. With UTC as
+    the zone the number is taken as it is. With another zone it is that zone's wall time: in the hour repeated in
+    autumn the first one, in the hour skipped in spring the time before the change.
+    """
+    if not seconds:
+        return None
+    wall = datetime.fromtimestamp(seconds, UTC)
+    return wall.replace(tzinfo=zone).astimezone(UTC)
+
+
+def _tidy_row(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: tidy(value) if isinstance(value, str) else value for key, value in row.items()}
+
+
+def _wafers(
+    wirs: list[dict[str, Any]], wrrs: list[dict[str, Any]], wir_of_wrr: list[int], zone: ZoneInfo
+) -> list[WaferVisit]:
+    # "A WAFER_ID in the WRR supersedes any WAFER_ID found in the WIR" (STDF V4, "WRR").
+    ends = dict(zip(wir_of_wrr, wrrs, strict=True))
+    visits = []
+    for number, wir in enumerate(wirs):
+        end = ends.get(number, {})
+        visits.append(
+            WaferVisit(
+                wafer_id=end.get("WAFER_ID") or wir["WAFER_ID"],
+                start=moment(wir["START_T"], zone),
+                fab_id=end.get("FABWF_ID"),
+                mask_id=end.get("MASK_ID"),
+            )
+        )
+    return visits
+
+
+def _bins(rows: list[dict[str, Any]], kind: str) -> tuple[dict[int, str], dict[int, bool]]:
+    """Bin number → name and pass/fail; the summary over all sites (HEAD_NUM 255) counts before those per site."""
+    names: dict[int, str] = {}
+    passes: dict[int, bool] = {}
+    for row in sorted(rows, key=lambda row: row["HEAD_NUM"] != ANY):
+        number = row[f"{kind}BIN_NUM"]
+        if row[f"{kind}BIN_NAM"]:
+            names.setdefault(number, row[f"{kind}BIN_NAM"])
+        if row[f"{kind}BIN_PF"] in ("P", "F"):
+            passes.setdefault(number, row[f"{kind}BIN_PF"] == "P")
+    return names, passes
+
+
+def _test_summaries(rows: list[dict[str, Any]]) -> tuple[dict[int, str], dict[int, float]]:
+    """Test number → name, and mean seconds (TSR.TEST_TIM, averaged over sites by EXEC_CNT)."""
+    names: dict[int, str] = {}
+    whole: dict[int, float] = {}
+    parts: dict[int, list[tuple[int, float]]] = {}
+    for row in rows:
+        number, seconds = row["TEST_NUM"], row["TEST_TIM"]
+        if row["TEST_NAM"]:
+            names.setdefault(number, row["TEST_NAM"])
+        # OPT_FLAG bit 2: "TEST_TIM value is invalid" (STDF V4, "TSR"); 0 is what a tester without a clock writes.
+        flag = row["OPT_FLAG"]
+        if not seconds or seconds < 0 or (flag and flag[0] & 0x04):
+            continue
+        if row["HEAD_NUM"] == ANY:
+            whole.setdefault(number, seconds)
+        elif row["EXEC_CNT"] not in (None, 0, 4294967295):
+            parts.setdefault(number, []).append((row["EXEC_CNT"], seconds))
+    for number, counted in parts.items():
+        total = sum(count for count, _ in counted)
+        whole.setdefault(number, sum(count * seconds for count, seconds in counted) / total)
+    return names, {number: round(value, 9) for number, value in whole.items()}

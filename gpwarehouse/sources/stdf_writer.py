@@ -1,0 +1,369 @@
+"""Write STDF V4 files: for the demo, for tests, for generators. Standard library only.
+
+>>> with StdfWriter("lot.stdf.gz") as out:                      # doctest: +SKIP
+...     out.mir(lot_id="L1", part_typ="CHIP", job_nam="PROG", start_t=1_700_000_000)
+...     out.pir(head=1, site=0)
+...     out.ptr(1000, 0.5, head=1, site=0, lo_limit=0.0, hi_limit=1.0, units="V")
+...     out.prr(head=1, site=0, hard_bin=1, soft_bin=1, part_id="1")
+...     out.mrr(finish_t=1_700_000_900)
+
+Field names are those of the specification in lower case. A field left ``None`` is written as its "missing" mark.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from struct import pack
+from types import TracebackType
+from typing import IO, Literal, Self, cast
+
+__all__ = ["BIG_ENDIAN", "LITTLE_ENDIAN", "MIR_TEXTS", "StdfWriter"]
+
+BIG_ENDIAN: Literal[">"] = ">"
+"""FAR.CPU_TYPE 1: Sun, most testers of the nineties."""
+LITTLE_ENDIAN: Literal["<"] = "<"
+"""FAR.CPU_TYPE 2: PC."""
+
+NO_COORDINATE, NO_COUNT, NO_BIN = -32768, 4294967295, 65535
+
+MIR_TEXTS = [
+    "lot_id",
+    "part_typ",
+    "node_nam",
+    "tstr_typ",
+    "job_nam",
+    "job_rev",
+    "sblot_id",
+    "oper_nam",
+    "exec_typ",
+    "exec_ver",
+    "test_cod",
+    "tst_temp",
+    "user_txt",
+    "aux_file",
+    "pkg_typ",
+    "famly_id",
+    "date_cod",
+    "facil_id",
+    "floor_id",
+    "proc_id",
+    "oper_frq",
+    "spec_nam",
+    "spec_ver",
+    "flow_id",
+    "setup_id",
+    "dsgn_rev",
+    "eng_id",
+    "rom_cod",
+    "serl_num",
+    "supr_nam",
+]
+"""The text fields of the MIR in the order of the file."""
+
+SDR_TEXTS = [
+    "hand_typ",
+    "hand_id",
+    "card_typ",
+    "card_id",
+    "load_typ",
+    "load_id",
+    "dib_typ",
+    "dib_id",
+    "cabl_typ",
+    "cabl_id",
+    "cont_typ",
+    "cont_id",
+    "lasr_typ",
+    "lasr_id",
+    "extr_typ",
+    "extr_id",
+]
+
+
+def _cn(text: str | None) -> bytes:
+    """A Cn field: length byte and up to 255 characters."""
+    data = (text or "").encode("utf-8")
+    if len(data) > 255:
+        raise ValueError(f"an STDF text holds at most 255 bytes, this one has {len(data)}: {text!r:.60}")
+    return bytes((len(data),)) + data
+
+
+def _c1(text: str | None) -> bytes:
+    """A C1 field: one character, a blank where missing."""
+    return (text or " ").encode("latin-1")[:1]
+
+
+class StdfWriter:
+    """Writes records in the order of the calls; FAR is written at once, gzip by the suffix ``.gz``.
+
+    Args:
+        target: path, or a stream opened for writing bytes (left open).
+        byte_order: :data:`LITTLE_ENDIAN` (default) or :data:`BIG_ENDIAN`.
+
+    The same calls give the same bytes, compressed or not.
+    """
+
+    def __init__(self, target: str | PathLike[str] | IO[bytes], byte_order: Literal["<", ">"] = LITTLE_ENDIAN) -> None:
+        self.byte_order = byte_order
+        self._close: list[IO[bytes]] = []
+        self._out = self._open(target)
+        self.record(0, 10, bytes((2 if byte_order == LITTLE_ENDIAN else 1, 4)))
+
+    def _open(self, target: str | PathLike[str] | IO[bytes]) -> IO[bytes]:
+        if not isinstance(target, str | PathLike):
+            return target
+        path = Path(target)
+        raw = path.open("wb")
+        self._close.append(raw)
+        if path.suffix != ".gz":
+            return raw
+        # no name and no time in the gzip header: same content, same file
+        packed = cast("IO[bytes]", gzip.GzipFile("", "wb", fileobj=raw, mtime=0))
+        self._close.insert(0, packed)
+        return packed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what this writer opened. It writes no MRR: a file without one is incomplete."""
+        while self._close:
+            self._close.pop(0).close()
+
+    def record(self, typ: int, sub: int, body: bytes) -> None:
+        """Any record from its body."""
+        if len(body) > 65535:
+            raise ValueError(f"an STDF record holds at most 65535 bytes, this one {len(body)}")
+        self._out.write(pack(self.byte_order + "HBB", len(body), typ, sub) + body)
+
+    def _pack(self, layout: str, *values: int | float | bytes) -> bytes:
+        return pack(self.byte_order + layout, *values)
+
+    def mir(
+        self,
+        *,
+        start_t: int = 0,
+        setup_t: int | None = None,
+        stat_num: int = 1,
+        mode_cod: str = "P",
+        rtst_cod: str = " ",
+        prot_cod: str = " ",
+        burn_tim: int = 65535,
+        cmod_cod: str = " ",
+        **texts: str,
+    ) -> None:
+        """Master information: times in epoch seconds, texts by the names in :data:`MIR_TEXTS`."""
+        body = self._pack("IIB", start_t if setup_t is None else setup_t, start_t, stat_num)
+        body += _c1(mode_cod) + _c1(rtst_cod) + _c1(prot_cod) + self._pack("H", burn_tim) + _c1(cmod_cod)
+        self.record(1, 10, body + self._texts(MIR_TEXTS, texts))
+
+    def _texts(self, names: Sequence[str], texts: dict[str, str]) -> bytes:
+        """Text fields in order, those after the last given one left off."""
+        if unknown := texts.keys() - set(names):
+            raise TypeError(f"no such field: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+        last = max((names.index(name) + 1 for name in texts), default=0)
+        return b"".join(_cn(texts.get(name)) for name in names[:last])
+
+    def mrr(self, *, finish_t: int = 0, disp_cod: str = " ") -> None:
+        """Master results: the last record of every complete file."""
+        self.record(1, 20, self._pack("I", finish_t) + _c1(disp_cod))
+
+    def sdr(self, *, head: int = 1, site_grp: int = 255, sites: Sequence[int] = (), **texts: str) -> None:
+        """Site description: texts ``hand_typ``, ``hand_id``, ``card_id``, ``load_id`` ..."""
+        body = bytes((head, site_grp, len(sites), *sites))
+        self.record(1, 80, body + self._texts(SDR_TEXTS, texts))
+
+    def wcr(
+        self,
+        *,
+        wafr_siz: float = 0.0,
+        die_ht: float = 0.0,
+        die_wid: float = 0.0,
+        wf_units: int = 3,
+        wf_flat: str = " ",
+        center_x: int = NO_COORDINATE,
+        center_y: int = NO_COORDINATE,
+        pos_x: str = " ",
+        pos_y: str = " ",
+    ) -> None:
+        """Wafer configuration; ``wf_units`` 1 inch, 2 cm, 3 mm, 4 mil."""
+        body = self._pack("fffB", wafr_siz, die_ht, die_wid, wf_units) + _c1(wf_flat)
+        self.record(2, 30, body + self._pack("hh", center_x, center_y) + _c1(pos_x) + _c1(pos_y))
+
+    def wir(self, *, head: int = 1, site_grp: int = 255, start_t: int = 0, wafer_id: str = "") -> None:
+        """A wafer begins."""
+        self.record(2, 10, self._pack("BBI", head, site_grp, start_t) + _cn(wafer_id))
+
+    def wrr(
+        self,
+        *,
+        head: int = 1,
+        site_grp: int = 255,
+        finish_t: int = 0,
+        part_cnt: int = 0,
+        rtst_cnt: int = NO_COUNT,
+        abrt_cnt: int = NO_COUNT,
+        good_cnt: int = NO_COUNT,
+        func_cnt: int = NO_COUNT,
+        wafer_id: str = "",
+        fabwf_id: str = "",
+        frame_id: str = "",
+        mask_id: str = "",
+    ) -> None:
+        """A wafer ends."""
+        counts = (finish_t, part_cnt, rtst_cnt, abrt_cnt, good_cnt, func_cnt)
+        body = self._pack("BBIIIIII", head, site_grp, *counts)
+        self.record(2, 20, body + _cn(wafer_id) + _cn(fabwf_id) + _cn(frame_id) + _cn(mask_id))
+
+    def pir(self, *, head: int = 1, site: int = 0) -> None:
+        """A part begins."""
+        self.record(5, 10, bytes((head, site)))
+
+    def prr(
+        self,
+        *,
+        head: int = 1,
+        site: int = 0,
+        part_flg: int = 0,
+        num_test: int = 0,
+        hard_bin: int = 1,
+        soft_bin: int | None = None,
+        x: int | None = None,
+        y: int | None = None,
+        test_t: int = 0,
+        part_id: str = "",
+    ) -> None:
+        """A part ends; ``part_flg`` 0x08 = failed, ``test_t`` in milliseconds, 0 = not known."""
+        body = self._pack(
+            "BBBHHHhhI",
+            head,
+            site,
+            part_flg,
+            num_test,
+            hard_bin,
+            NO_BIN if soft_bin is None else soft_bin,
+            NO_COORDINATE if x is None else x,
+            NO_COORDINATE if y is None else y,
+            test_t,
+        )
+        self.record(5, 20, body + _cn(part_id))
+
+    def ptr(
+        self,
+        test_num: int,
+        result: float,
+        *,
+        head: int = 1,
+        site: int = 0,
+        test_flg: int = 0,
+        parm_flg: int = 0,
+        test_txt: str | None = None,
+        lo_limit: float | None = None,
+        hi_limit: float | None = None,
+        units: str | None = None,
+        scale: int = 0,
+        opt_flag: int | None = None,
+        lo_spec: float | None = None,
+        hi_spec: float | None = None,
+    ) -> None:
+        """A parametric test. Without text, limits and units the record ends after RESULT and inherits them."""
+        body = self._pack("IBBBBf", test_num, head, site, test_flg, parm_flg, result)
+        given = (test_txt, lo_limit, hi_limit, units, opt_flag, lo_spec, hi_spec)
+        if any(value is not None for value in given):
+            body += _cn(test_txt) + _cn("")
+        if any(value is not None for value in given[1:]):
+            body += self._limits(lo_limit, hi_limit, opt_flag, lo_spec, hi_spec, scale) + _cn(units)
+            if lo_spec is not None or hi_spec is not None:
+                body += _cn("") * 3 + self._pack("ff", lo_spec or 0.0, hi_spec or 0.0)
+        self.record(15, 10, body)
+
+    def _limits(
+        self,
+        lo: float | None,
+        hi: float | None,
+        opt_flag: int | None,
+        lo_spec: float | None,
+        hi_spec: float | None,
+        scale: int,
+    ) -> bytes:
+        flag = opt_flag
+        if flag is None:  # bit 1 is reserved and always set
+            missing = ((lo, 0x40), (hi, 0x80), (lo_spec, 0x04), (hi_spec, 0x08))
+            flag = 0x02 | sum(bit for value, bit in missing if value is None)
+        return self._pack("Bbbbff", flag, scale, scale, scale, lo or 0.0, hi or 0.0)
+
+    def mpr(
+        self,
+        test_num: int,
+        results: Sequence[float],
+        *,
+        head: int = 1,
+        site: int = 0,
+        test_flg: int = 0,
+        parm_flg: int = 0,
+        test_txt: str = "",
+        lo_limit: float | None = None,
+        hi_limit: float | None = None,
+        units: str = "",
+    ) -> None:
+        """A test with a result per pin."""
+        body = self._pack("IBBBBHH", test_num, head, site, test_flg, parm_flg, 0, len(results))
+        body += self._pack(f"{len(results)}f", *results) + _cn(test_txt) + _cn("")
+        body += self._limits(lo_limit, hi_limit, None, None, None, 0) + self._pack("ff", 0.0, 0.0)
+        self.record(15, 15, body + _cn(units))
+
+    def ftr(self, test_num: int, *, head: int = 1, site: int = 0, test_flg: int = 0, test_txt: str = "") -> None:
+        """A functional test; ``test_flg`` 0x80 = failed."""
+        body = self._pack("IBBBB", test_num, head, site, test_flg, 0xFF)
+        body += self._pack("IIIIiihHH", 0, 0, 0, 0, 0, 0, 0, 0, 0)  # counters and addresses, none valid
+        body += self._pack("H", 0) + _cn("") * 3 + _cn(test_txt)  # FAIL_PIN; VECT_NAM, TIME_SET, OP_CODE
+        self.record(15, 20, body)
+
+    def hbr(self, number: int, count: int, pf: str = " ", name: str = "", *, head: int = 255, site: int = 0) -> None:
+        """Hard bin summary; ``pf`` is ``P``, ``F`` or blank."""
+        self.record(1, 40, self._pack("BBHI", head, site, number, count) + _c1(pf) + _cn(name))
+
+    def sbr(self, number: int, count: int, pf: str = " ", name: str = "", *, head: int = 255, site: int = 0) -> None:
+        """Soft bin summary; ``pf`` is ``P``, ``F`` or blank."""
+        self.record(1, 50, self._pack("BBHI", head, site, number, count) + _c1(pf) + _cn(name))
+
+    def pcr(
+        self,
+        part_cnt: int,
+        *,
+        rtst_cnt: int = NO_COUNT,
+        abrt_cnt: int = NO_COUNT,
+        good_cnt: int = NO_COUNT,
+        func_cnt: int = NO_COUNT,
+        head: int = 255,
+        site: int = 0,
+    ) -> None:
+        """Part counts."""
+        self.record(1, 30, self._pack("BBIIIII", head, site, part_cnt, rtst_cnt, abrt_cnt, good_cnt, func_cnt))
+
+    def tsr(
+        self,
+        test_num: int,
+        *,
+        test_typ: str = "P",
+        exec_cnt: int = 0,
+        fail_cnt: int = 0,
+        test_nam: str = "",
+        test_tim: float | None = None,
+        head: int = 255,
+        site: int = 0,
+    ) -> None:
+        """Test summary; ``test_tim`` is the mean time of one execution in seconds."""
+        body = bytes((head, site)) + _c1(test_typ) + self._pack("IIII", test_num, exec_cnt, fail_cnt, NO_COUNT)
+        body += _cn(test_nam) + _cn("") * 2
+        # OPT_FLAG: bits 3, 6, 7 reserved (set); min, max, sums, squares not valid; bit 2 = no TEST_TIM
+        body += self._pack("Bf", 0xFB if test_tim is not None else 0xFF, test_tim or 0.0)
+        self.record(10, 30, body)
