@@ -14,12 +14,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gpwarehouse.errors import GpwarehouseError
+from gpwarehouse.version import __version__
 
 if TYPE_CHECKING:
     from gpwarehouse.settings import WarehouseSettings
     from gpwarehouse.warehouse import LoadResult, Warehouse
 
-__version__ = "0.1.0"
 __all__ = ["GpwarehouseError", "LoadResult", "Warehouse", "WarehouseSettings", "__version__"]
 
 _LAZY = {

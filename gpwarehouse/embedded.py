@@ -20,10 +20,10 @@ What this module adds to the wheel's own manager, each for a reason seen in its 
 its owner can enter, on no network; on Windows on 127.0.0.1, to every user of the machine.
 
 **As root** PostgreSQL refuses to run, so the wheel adds a system user ``pgserver`` and runs it as that; the data
-belongs to that user. It also opens every directory above the data and above its own programs to everybody (``chmod go+rx``).
-Above the data we refuse that and say so: open the directory yourself, or take another path (``/tmp`` and ``/var/lib``
-are open). Above the programs it cannot be avoided and is logged as a warning: keep root's virtual environment out of
-``/root``.
+belongs to that user. It also opens every directory above the data and above its own programs to everybody (``chmod
+go+rx``). Above the data we refuse that and say so: open the directory yourself, or take another path (``/tmp`` and
+``/var/lib`` are open). Above the programs it cannot be avoided and is logged as a warning: keep root's virtual
+environment out of ``/root``.
 """
 
 from __future__ import annotations
@@ -84,34 +84,34 @@ class _Running:
         self.lock.acquire_read_lock()
         try:
             with _wheel_messages() as said, _locale_c():
-                self.server = self._started(said)
+                self._start(said)
             if self.temporary:
                 self._be_careless()
-        except _FAILURES as error:
+        except (*_FAILURES, _psutil().Error) as error:
             self._abandon()
             reason = "\n".join([*said, str(error) or type(error).__name__])
             raise EmbeddedServerError(
                 f"the embedded PostgreSQL in {self.home} did not start: {reason}\n{self.log_tail()}\n{_WAY_OUT}"
             ) from error
 
-    def _started(self, said: list[str]) -> Any:
-        _drop_stale_pid_file(self.data)
-        # Never its own clean-up: see the module on how it counts. start=False, because it hands out one object a path
-        # and would not start that again.
-        server = _wheel().get_server(self.data, cleanup_mode=None, start=False)
+    def _start(self, said: list[str]) -> None:
+        # Not its own clean-up: see the module. start=False: it hands out one object a path and starts it only once.
+        self.server = _wheel().get_server(self.data, cleanup_mode=None, start=False)
         give_up = time.monotonic() + _START_SECONDS
         while True:
+            _drop_stale_pid_file(self.data)
             try:
-                server.start()
-            except (subprocess.TimeoutExpired, AssertionError):
-                # It gives a server ten seconds; after a crash, or on a busy machine, that is not enough. One that is
-                # there but not ready yet is an AssertionError to it.
-                if time.monotonic() > give_up:
+                self.server.start()
+                self.connect("postgres").close()
+                return
+            except (subprocess.SubprocessError, AssertionError, psycopg2.OperationalError, _psutil().Error) as error:
+                # The wheel gives a server ten seconds, too few on a busy machine or after a crash; it asserts that one
+                # that is there is ready; and a killed one's processes may be just about to die.
+                refused = isinstance(error, subprocess.CalledProcessError) and "still in use" not in self.log_tail(5)
+                if refused or time.monotonic() > give_up:
                     raise
                 said.clear()
                 time.sleep(0.2)
-            else:
-                return server
 
     def _abandon(self) -> None:
         """After a failed start: leave no half-started server behind, unless another process has it."""
@@ -148,7 +148,8 @@ class _Running:
         try:
             with _wheel_messages():
                 if not self.temporary:
-                    self.server.stop()
+                    with suppress(_psutil().NoSuchProcess):
+                        self.server.stop()
                 _end(_postmaster(self.data))
                 self.server.cleanup()
         except _FAILURES as error:
@@ -294,13 +295,17 @@ def _wheel() -> Any:
         ) from error
 
 
+def _psutil() -> Any:
+    return import_module("psutil")  # comes with the wheel, and without type hints
+
+
 def _is_root() -> bool:
     return os.name != "nt" and os.geteuid() == 0
 
 
 def _closed(directories: list[Path]) -> list[str]:
     """Those that the wheel would open to everybody, were it to start a server below them as root."""
-    return [str(path) for path in directories if path.exists() and path.stat().st_mode & 0o055 != 0o055]
+    return [str(path) for path in directories if path.is_dir() and path.stat().st_mode & 0o055 != 0o055]
 
 
 def _temporary_home() -> Path:
@@ -370,7 +375,7 @@ def _sweep(place: Path) -> None:
 
 def _postmaster(data: Path) -> Any:
     """The process (psutil) of the server that runs on this data, or None. A number in a pid file alone is no server."""
-    psutil = import_module("psutil")
+    psutil = _psutil()
     try:
         process = psutil.Process(int((data / "postmaster.pid").read_text().split()[0]))
         if not _alive(process) or not process.name().startswith("postgres"):
@@ -383,7 +388,7 @@ def _postmaster(data: Path) -> Any:
 
 
 def _alive(process: Any) -> bool:
-    psutil = import_module("psutil")
+    psutil = _psutil()
     try:
         # In a container whose first process does not reap, a dead one stays a zombie for ever.
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
@@ -402,7 +407,7 @@ def _end(process: Any) -> None:
     """Stop a server at once, as after a crash (its data is recovered on the next start, or thrown away)."""
     if process is None:
         return
-    with suppress(import_module("psutil").NoSuchProcess):
+    with suppress(_psutil().NoSuchProcess):
         if os.name == "nt":
             process.kill()
         else:

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from alembic import command
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext, MigrationInfo
@@ -28,12 +29,11 @@ from sqlalchemy import MetaData, exc, func, insert, literal, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateSchema, CreateTable
 
-import gpwarehouse
-from alembic import command
 from gpwarehouse.engine import advisory_key, create_migration_engine, explain_operational_error
 from gpwarehouse.errors import MigrationError, SettingsError
 from gpwarehouse.models import Base, migration_history_table
 from gpwarehouse.settings import WarehouseSettings
+from gpwarehouse.version import __version__
 
 __all__ = [
     "alembic_config",
@@ -54,7 +54,7 @@ HISTORY_TABLE = "etl_migration_history"
 
 def script_location() -> Path:
     """Where the revisions are: inside the package when installed from a wheel, else beside it in the source tree."""
-    package = Path(gpwarehouse.__file__).parent
+    package = Path(__file__).parent
     installed = package / "_alembic"
     return installed if (installed / "env.py").exists() else package.parent / "alembic"
 
@@ -290,7 +290,7 @@ def _record_history(ctx: MigrationContext, step: MigrationInfo, **_: Any) -> Non
             checksum=literal(revision_checksum(path) if path is not None else ""),
             started_at=func.now(),
             seconds=func.date_part("epoch", func.clock_timestamp() - func.now()),
-            applied_by=text("current_user"),
-            package_version=literal(gpwarehouse.__version__),
+            applied_by=func.current_user(),
+            package_version=literal(__version__),
         )
     )

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from gpwarehouse.engine import create_warehouse_engine, dialect_of, explain_operational_error
 from gpwarehouse.errors import InvalidInputError, MigrationError
 from gpwarehouse.models import EtlLoadBatch, EtlReject, genealogy_sql
+from gpwarehouse.models.keys import durable_key
 from gpwarehouse.settings import WarehouseSettings
 
 if TYPE_CHECKING:
@@ -278,7 +279,8 @@ class Warehouse:
 
     def genealogy(self, lot_id: str) -> pd.DataFrame:
         """All ancestors and descendants of a lot, any depth; starts at the lot, so it is quick in a large fab."""
-        return self.read(genealogy_sql(lot_id))
+        schema = self.engine.dialect.identifier_preparer.quote_schema(self.settings.schema_name)
+        return self.read(genealogy_sql().replace("{schema}", schema), lot_key=durable_key(lot_id))
 
 
 def __getattr__(name: str) -> Any:

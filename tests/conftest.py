@@ -27,7 +27,9 @@ _numbers = itertools.count(1)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--server", choices=sorted(GREENPLUM_IMAGES), help="start this server in a container (needs Docker) and test on it"
+        "--server",
+        choices=sorted(GREENPLUM_IMAGES),
+        help="start this server in a container (needs Docker) and test on it",
     )
 
 

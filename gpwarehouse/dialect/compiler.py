@@ -141,7 +141,7 @@ class GreenplumDDLCompiler(PGDDLCompiler):
         if options["distributed_by"] is None and options["storage"] is None and options["partition_by"] is None:
             capabilities = getattr(self.dialect, "capabilities", None)
             if capabilities is None or not capabilities.distribution:
-                return super().post_create_table(table)  # type: ignore[no-untyped-call, no-any-return]
+                return str(super().post_create_table(table))  # type: ignore[no-untyped-call]
         capabilities = self._capabilities(table)
         check_table(table, capabilities)
         parts: RangePartitions | None = options["partition_by"]

@@ -32,7 +32,9 @@ SERVER_NAMES: dict[str, tuple[Brand, tuple[int, ...], tuple[int, ...]]] = {
 """Servers that can be named where none can be asked (``--sql``, mock engines): brand, version, PostgreSQL version."""
 
 _NUMBER = r"(\d+(?:\.\d+)*)"
-_PRODUCT = re.compile(rf"\((Apache )?(Greenplum|Greengage|Cloudberry)(?: Database)?(?: {_NUMBER})?|WarehousePG {_NUMBER}")
+_PRODUCT = re.compile(
+    rf"\((Apache )?(Greenplum|Greengage|Cloudberry)(?: Database)?(?: {_NUMBER})?|WarehousePG {_NUMBER}"
+)
 _POSTGRES = re.compile(rf"(?:PostgreSQL|EnterpriseDB) {_NUMBER}")
 
 

@@ -52,6 +52,10 @@ NAMING_CONVENTION = {
 
 TimestampTZ = DateTime(timezone=True)
 
+CURRENT_USER = text('"current_user"()')
+"""Default of the columns that say who wrote a row: the function, not the keyword. ORCA on Greenplum 7 cannot read a
+default that is a keyword and leaves every query of the table to the Postgres planner (seen on 7.0)."""
+
 BEGINNING = datetime(1900, 1, 1, tzinfo=UTC)
 """Start of every first version, so that no event falls before its dimension."""
 
@@ -188,12 +192,8 @@ class Audited:
     updated_at: Mapped[datetime] = col(
         "When the row was last changed, UTC", server_default=text("now()"), sort_order=904
     )
-    created_by: Mapped[str] = col(
-        "Database user who wrote the row", server_default=text("current_user"), sort_order=905
-    )
-    updated_by: Mapped[str] = col(
-        "Database user who last changed the row", server_default=text("current_user"), sort_order=906
-    )
+    created_by: Mapped[str] = col("Database user who wrote the row", server_default=CURRENT_USER, sort_order=905)
+    updated_by: Mapped[str] = col("Database user who last changed the row", server_default=CURRENT_USER, sort_order=906)
 
 
 class Dimension(Audited):

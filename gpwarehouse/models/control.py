@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped
 
 from gpwarehouse.dialect.options import DistributedBy, Heap
 from gpwarehouse.models.base import (
+    CURRENT_USER,
     NAMING_CONVENTION,
     SCHEMA,
     Base,
@@ -51,7 +52,7 @@ class EtlLoadBatch(Base):
     started_at: Mapped[datetime] = col("Start of the load, UTC", server_default=text("now()"))
     finished_at: Mapped[datetime | None] = col("End of the load, UTC")
     error: Mapped[str | None] = col("Why it failed")
-    loaded_by: Mapped[str] = col("Database user who loaded it", server_default=text("current_user"))
+    loaded_by: Mapped[str] = col("Database user who loaded it", server_default=CURRENT_USER)
 
 
 class EtlReject(Base):
@@ -94,7 +95,7 @@ def migration_history_table(schema: str = SCHEMA) -> Table:
             "applied_by",
             Text(),
             nullable=False,
-            server_default=text("current_user"),
+            server_default=CURRENT_USER,
             comment="Database user who ran it",
         ),
         Column("package_version", Text(), nullable=False, comment="Version of gpwarehouse that ran it"),

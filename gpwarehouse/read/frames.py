@@ -44,8 +44,8 @@ def read_arrow(engine: Engine, statement: str | Executable, params: Mapping[str,
     :raises ReadError: the server refused the query; its words, without the parameters' values.
     """
     query = text(statement) if isinstance(statement, str) else statement
-    try:
-        with engine.connect().execution_options(postgresql_readonly=True) as connection:
+    with engine.connect().execution_options(postgresql_readonly=True) as connection:
+        try:
             result = connection.execute(query, dict(params or {}))
             if not result.returns_rows:
                 raise ReadError("the statement returns no rows; use wh.session() for statements that change something")
@@ -54,12 +54,18 @@ def read_arrow(engine: Engine, statement: str | Executable, params: Mapping[str,
                 [(name, _ARROW_OF_OID.get(oid, pa.string())) for name, oid in zip(result.keys(), oids, strict=True)]
             )
             batches = [_batch(rows, schema, oids) for rows in result.partitions(_CHUNK_ROWS)]
-    except exc.DBAPIError as error:
-        lines = str(error.orig).strip().splitlines()
-        raise ReadError(f"the server refused the query: {' '.join(line.strip() for line in lines[:4])}") from error
-    except exc.StatementError as error:
-        raise ReadError(f"the query could not be sent: {error.orig or error}; give every :name a value") from error
+        except exc.DBAPIError as error:
+            raise ReadError(f"the server refused the query: {_words_of(error)}") from error
+        except exc.StatementError as error:
+            raise ReadError(f"the query could not be sent: {error.orig or error}; give every :name a value") from error
     return pa.Table.from_batches(batches, schema)
+
+
+def _words_of(error: exc.DBAPIError) -> str:
+    """The server's message and hint, without the line of the statement that shows the parameters' values."""
+    diagnostics = getattr(error.orig, "diag", None)
+    parts = [getattr(diagnostics, name, None) for name in ("message_primary", "message_hint")]
+    return "; ".join(part for part in parts if part) or str(error.orig).strip().partition("\n")[0]
 
 
 def _batch(rows: Sequence[Sequence[Any]], schema: pa.Schema, oids: Sequence[int]) -> pa.RecordBatch:

@@ -24,7 +24,9 @@ levels = {"none": (0, 0), "zlib": (1, 9), "zstd": (1, 19), "rle_type": (1, 4)}
 distributions = st.one_of(
     st.just(DistributedRandomly()),
     st.just(DistributedReplicated()),
-    st.sampled_from([("k",), ("Second Key",), ("k", "Second Key"), ("v", "k")]).map(lambda names: DistributedBy(*names)),
+    st.sampled_from([("k",), ("Second Key",), ("k", "Second Key"), ("v", "k")]).map(
+        lambda names: DistributedBy(*names)
+    ),
 )
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import datetime  # noqa: F401 (names that reprs use)
+import datetime
 from datetime import UTC, date
 from typing import Any
 

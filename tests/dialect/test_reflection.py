@@ -63,9 +63,7 @@ def test_options_come_back_as_they_were_written(
 ) -> None:
     if isinstance(distribution, DistributedReplicated):
         partitions = None
-    make(
-        engine, greenplum_distributed_by=distribution, greenplum_storage=storage, greenplum_partition_by=partitions
-    )
+    make(engine, greenplum_distributed_by=distribution, greenplum_storage=storage, greenplum_partition_by=partitions)
     options = Table("round_trip", MetaData(), autoload_with=engine).dialect_options["greenplum"]
     assert options["partition_by"] == partitions
     if capabilities(engine).distribution:

@@ -24,7 +24,7 @@ def create(op, schema):
     sa.Column('started_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False, comment='Start of the load, UTC'),
     sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True, comment='End of the load, UTC'),
     sa.Column('error', sa.Text(), nullable=True, comment='Why it failed'),
-    sa.Column('loaded_by', sa.Text(), server_default=sa.text('current_user'), nullable=False, comment='Database user who loaded it'),
+    sa.Column('loaded_by', sa.Text(), server_default=sa.text('"current_user"()'), nullable=False, comment='Database user who loaded it'),
     sa.CheckConstraint("status IN ('LOADED', 'FAILED')", name=op.f('ck_etl_load_batch_status')),
     sa.CheckConstraint('rows_loaded >= 0', name=op.f('ck_etl_load_batch_rows_loaded')),
     sa.CheckConstraint('rows_read >= 0', name=op.f('ck_etl_load_batch_rows_read')),

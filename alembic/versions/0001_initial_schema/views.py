@@ -4,13 +4,882 @@ from __future__ import annotations
 
 from gpwarehouse.dialect import CommentOnView, CreateView, DropView
 
+V_WAFER_YIELD = """
+SELECT y.wafer_key, y.root_lot_id, y.wafer_id, y.lot_key, y.lot_id,
+       y.product_key, p.product_id, p.revision AS product_revision,
+       y.test_type, y.test_stage, y.test_program, y.program_revision, y.basis,
+       y.insertions, y.tested, y.good, y.functional_fails, y.parametric_fails,
+       CAST(100 AS double precision) * y.good / y.tested AS die_yield_pct,
+       CAST(100 AS double precision) * (y.tested - y.functional_fails) / y.tested AS functional_yield_pct,
+       CAST(100 AS double precision) * (y.tested - y.functional_fails - y.parametric_fails)
+           / NULLIF(y.tested - y.functional_fails, 0) AS parametric_yield_pct,
+       y.first_ts, y.last_ts
+FROM (
+    SELECT w.wafer_key, w.root_lot_id, w.wafer_id, w.lot_key, w.lot_id, w.product_key,
+           w.test_type, w.test_stage, w.test_program, w.program_revision, b.basis,
+           w.insertions, w.tested, w.first_ts, w.last_ts,
+           CASE b.basis WHEN 'FIRST' THEN w.first_good WHEN 'LAST' THEN w.last_good
+                        ELSE w.best_good END AS good,
+           CASE b.basis WHEN 'FIRST' THEN w.first_functional WHEN 'LAST' THEN w.last_functional
+                        ELSE w.best_functional END AS functional_fails,
+           CASE b.basis WHEN 'FIRST' THEN w.first_parametric WHEN 'LAST' THEN w.last_parametric
+                        ELSE w.best_parametric END AS parametric_fails
+    FROM (
+        SELECT i.wafer_key, i.root_lot_id, i.wafer_id, i.lot_key, i.lot_id, i.test_type, i.test_stage,
+               CASE WHEN min(i.known_product_key) = max(i.known_product_key)
+                    THEN min(i.known_product_key) ELSE -1 END AS product_key,
+               CASE WHEN min(i.test_program) = max(i.test_program) THEN min(i.test_program) END AS test_program,
+               CASE WHEN min(i.program_revision) = max(i.program_revision)
+                    THEN min(i.program_revision) END AS program_revision,
+               count(*) AS insertions,
+               count(*) FILTER (WHERE i.is_last) AS tested,
+               count(*) FILTER (WHERE i.is_first AND i.is_pass) AS first_good,
+               count(*) FILTER (WHERE i.is_last AND i.is_pass) AS last_good,
+               count(*) FILTER (WHERE i.is_last AND i.passed_once) AS best_good,
+               count(*) FILTER (WHERE i.is_first AND NOT i.is_pass AND i.fail_kind = 'FUNCTIONAL') AS first_functional,
+               count(*) FILTER (WHERE i.is_last AND NOT i.is_pass AND i.fail_kind = 'FUNCTIONAL') AS last_functional,
+               count(*) FILTER (WHERE i.is_last AND NOT i.passed_once AND i.fail_kind = 'FUNCTIONAL') AS best_functional,
+               count(*) FILTER (WHERE i.is_first AND NOT i.is_pass AND i.fail_kind = 'PARAMETRIC') AS first_parametric,
+               count(*) FILTER (WHERE i.is_last AND NOT i.is_pass AND i.fail_kind = 'PARAMETRIC') AS last_parametric,
+               count(*) FILTER (WHERE i.is_last AND NOT i.passed_once AND i.fail_kind = 'PARAMETRIC') AS best_parametric,
+               min(i.event_ts) AS first_ts,
+               max(i.event_ts) AS last_ts
+        FROM (
+            SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.test_type, f.test_stage,
+                   NULLIF(f.product_key, -1) AS known_product_key, f.test_program, f.program_revision,
+                   f.event_ts, f.is_pass, f.fail_kind,
+                   row_number() OVER unit = 1 AS is_first,
+                   lead(f.event_ts) OVER unit IS NULL AS is_last,
+                   bool_or(f.is_pass) OVER unit AS passed_once
+            FROM {schema}.fact_test_results f
+            LEFT JOIN {schema}.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+            LEFT JOIN {schema}.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+            WHERE f.is_pass IS NOT NULL
+            WINDOW unit AS (
+                PARTITION BY f.wafer_key, f.lot_key, f.test_type, f.test_stage,
+                             CASE WHEN f.die_y IS NOT NULL THEN f.die_x END,
+                             CASE WHEN f.die_x IS NOT NULL THEN f.die_y END,
+                             CASE WHEN f.die_x IS NULL OR f.die_y IS NULL THEN
+                                 coalesce(f.part_id, f.batch_id || ' ' || CAST(f.source_record_no AS text)) END,
+                             w.root_lot_id, w.wafer_id, l.lot_id
+                ORDER BY f.event_ts, f.insertion_no, f.source_record_no, f.batch_id
+            )
+        ) i
+        GROUP BY i.wafer_key, i.lot_key, i.test_type, i.test_stage, i.root_lot_id, i.wafer_id, i.lot_id
+    ) w
+    CROSS JOIN (VALUES (CAST('FIRST' AS text)), ('LAST'), ('BEST')) AS b (basis)
+) y
+LEFT JOIN {schema}.dim_product p ON p.product_key = y.product_key AND p.is_current
+"""
+
+V_TEST_VALUES = """
+SELECT v.wafer_key, v.root_lot_id, v.wafer_id, v.lot_key, v.lot_id, v.product_key, v.process_step_key, v.process_flow_id, v.flow_version, v.step_number, v.step_name, v.event_ts, v.test_type, v.test_stage, v.test_program, v.program_revision, v.tester_key, v.head_no, v.site_no, v.die_x, v.die_y, v.part_id, v.insertion_no, v.retest_no, v.is_first_pass, v.is_final_result, v.is_pass, v.batch_id, v.source_record_no, v.parameter AS test_number, m.name AS test_name,
+       v.value, coalesce(m.unit, v.own_unit) AS unit, m.lsl, m.usl, m.limit_version,
+       CASE WHEN m.lsl IS NOT NULL OR m.usl IS NOT NULL THEN coalesce(v.value >= m.lsl, true) AND coalesce(v.value <= m.usl, true) END AS is_in_spec
+FROM (
+    SELECT j.wafer_key, j.root_lot_id, j.wafer_id, j.lot_key, j.lot_id, j.product_key, j.process_step_key, j.process_flow_id, j.flow_version, j.step_number, j.step_name, j.event_ts, j.test_type, j.test_stage, j.test_program, j.program_revision, j.tester_key, j.head_no, j.site_no, j.die_x, j.die_y, j.part_id, j.insertion_no, j.retest_no, j.is_first_pass, j.is_final_result, j.is_pass, j.batch_id, j.source_record_no, (j.entry).key AS parameter,
+           CASE WHEN jsonb_typeof((j.entry).value) = 'number'
+                THEN CAST(CAST((j.entry).value AS text) AS double precision) END AS value,
+           CAST(NULL AS text) AS own_unit
+    FROM (
+        SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.event_ts, f.test_type, f.test_stage, f.test_program, f.program_revision, f.tester_key, f.head_no, f.site_no, f.die_x, f.die_y, f.part_id, f.insertion_no, f.retest_no, f.is_first_pass, f.is_final_result, f.is_pass, f.batch_id, f.source_record_no,
+               jsonb_each(f.parameters) AS entry
+        FROM {schema}.fact_test_results f
+        LEFT JOIN {schema}.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+        LEFT JOIN {schema}.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+        LEFT JOIN {schema}.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
+        WHERE true
+    ) j
+    UNION ALL
+    SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.event_ts, f.test_type, f.test_stage, f.test_program, f.program_revision, f.tester_key, f.head_no, f.site_no, f.die_x, f.die_y, f.part_id, f.insertion_no, f.retest_no, f.is_first_pass, f.is_final_result, f.is_pass, f.batch_id, f.source_record_no,
+           unnest(CAST(ARRAY['vth_mv', 'idsat_ua_um', 'ileak_pa_um', 'tox_nm', 'rs_ohm_sq', 'rc_ohm', 'gm_ms_mm', 'bvdss_v', 'idd_ma', 'fmax_mhz'] AS text[])) AS parameter,
+           unnest(ARRAY[f.vth_mv, f.idsat_ua_um, f.ileak_pa_um, f.tox_nm, f.rs_ohm_sq, f.rc_ohm, f.gm_ms_mm, f.bvdss_v, f.idd_ma, f.fmax_mhz]) AS value,
+           unnest(CAST(ARRAY['mV', 'uA/um', 'pA/um', 'nm', 'ohm/sq', 'ohm', 'mS/mm', 'V', 'mA', 'MHz'] AS text[])) AS own_unit
+    FROM {schema}.fact_test_results f
+    LEFT JOIN {schema}.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+    LEFT JOIN {schema}.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+    LEFT JOIN {schema}.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
+    WHERE true
+    AND coalesce(f.vth_mv, f.idsat_ua_um, f.ileak_pa_um, f.tox_nm, f.rs_ohm_sq, f.rc_ohm, f.gm_ms_mm, f.bvdss_v, f.idd_ma, f.fmax_mhz) IS NOT NULL
+) v
+LEFT JOIN (
+    SELECT s.process_step_key, s.effective_date, s.expiry_date, (s.entry).key AS parameter,
+           (s.entry).value ->> 'name' AS name,
+           (s.entry).value ->> 'unit' AS unit,
+           (s.entry).value ->> 'limit_version' AS limit_version,
+           CASE WHEN jsonb_typeof((s.entry).value -> 'lsl') = 'number' THEN CAST((s.entry).value ->> 'lsl' AS double precision) END AS lsl,
+           CASE WHEN jsonb_typeof((s.entry).value -> 'lcl') = 'number' THEN CAST((s.entry).value ->> 'lcl' AS double precision) END AS lcl,
+           CASE WHEN jsonb_typeof((s.entry).value -> 'target') = 'number' THEN CAST((s.entry).value ->> 'target' AS double precision) END AS target,
+           CASE WHEN jsonb_typeof((s.entry).value -> 'ucl') = 'number' THEN CAST((s.entry).value ->> 'ucl' AS double precision) END AS ucl,
+           CASE WHEN jsonb_typeof((s.entry).value -> 'usl') = 'number' THEN CAST((s.entry).value ->> 'usl' AS double precision) END AS usl
+    FROM (
+        SELECT process_step_key, effective_date, expiry_date, jsonb_each(control_limits) AS entry
+        FROM {schema}.dim_process_step
+    ) s
+) m ON m.process_step_key = v.process_step_key AND m.parameter = v.parameter
+   AND v.event_ts >= m.effective_date AND v.event_ts < m.expiry_date
+WHERE v.value IS NOT NULL
+"""
+
+V_PROCESS_VALUES = """
+SELECT v.wafer_key, v.root_lot_id, v.wafer_id, v.lot_key, v.lot_id, v.product_key, v.process_step_key, v.process_flow_id, v.flow_version, v.step_number, v.step_name, v.recipe_key, v.equipment_key, v.equipment_id, v.chamber_key, v.chamber_id, v.event_ts, v.measurement_type, v.visit_no, v.is_rework, v.site_no, v.site_x_mm, v.site_y_mm, v.batch_id, v.source_record_no, v.parameter, v.value, coalesce(m.unit, v.own_unit) AS unit,
+       m.lsl, m.usl, m.limit_version, CASE WHEN m.lsl IS NOT NULL OR m.usl IS NOT NULL THEN coalesce(v.value >= m.lsl, true) AND coalesce(v.value <= m.usl, true) END AS is_in_spec,
+       m.lcl, m.target, m.ucl, CASE WHEN m.lcl IS NOT NULL OR m.ucl IS NOT NULL THEN coalesce(v.value >= m.lcl, true) AND coalesce(v.value <= m.ucl, true) END AS is_in_control
+FROM (
+    SELECT j.wafer_key, j.root_lot_id, j.wafer_id, j.lot_key, j.lot_id, j.product_key, j.process_step_key, j.process_flow_id, j.flow_version, j.step_number, j.step_name, j.recipe_key, j.equipment_key, j.equipment_id, j.chamber_key, j.chamber_id, j.event_ts, j.measurement_type, j.visit_no, j.is_rework, j.site_no, j.site_x_mm, j.site_y_mm, j.batch_id, j.source_record_no, (j.entry).key AS parameter,
+           CASE WHEN jsonb_typeof((j.entry).value) = 'number'
+                THEN CAST(CAST((j.entry).value AS text) AS double precision) END AS value,
+           CAST(NULL AS text) AS own_unit
+    FROM (
+        SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.recipe_key, f.equipment_key, e.equipment_id, f.chamber_key, c.chamber_id, f.event_ts, f.measurement_type, f.visit_no, f.is_rework, f.site_no, f.site_x_mm, f.site_y_mm, f.batch_id, f.source_record_no,
+               jsonb_each(f.parameters) AS entry
+        FROM {schema}.fact_process_measurements f
+        LEFT JOIN {schema}.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+        LEFT JOIN {schema}.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+        LEFT JOIN {schema}.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
+        LEFT JOIN {schema}.dim_equipment e ON e.equipment_key = f.equipment_key AND e.is_current
+        LEFT JOIN {schema}.dim_equipment c ON c.equipment_key = f.chamber_key AND c.is_current
+        WHERE true
+    ) j
+    UNION ALL
+    SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.recipe_key, f.equipment_key, e.equipment_id, f.chamber_key, c.chamber_id, f.event_ts, f.measurement_type, f.visit_no, f.is_rework, f.site_no, f.site_x_mm, f.site_y_mm, f.batch_id, f.source_record_no,
+           unnest(CAST(ARRAY['temperature_c', 'pressure_torr', 'rf_power_w', 'rf_bias_power_w', 'reflected_power_w', 'gas_flow_sccm', 'chuck_temp_c', 'endpoint_time_s', 'film_thickness_nm', 'cd_nm', 'overlay_x_nm', 'overlay_y_nm', 'etch_rate_nm_min', 'deposition_rate_nm_min', 'removal_rate_nm_min', 'refractive_index', 'sheet_resistance_ohm_sq', 'uniformity_pct'] AS text[])) AS parameter,
+           unnest(ARRAY[f.temperature_c, f.pressure_torr, f.rf_power_w, f.rf_bias_power_w, f.reflected_power_w, f.gas_flow_sccm, f.chuck_temp_c, f.endpoint_time_s, f.film_thickness_nm, f.cd_nm, f.overlay_x_nm, f.overlay_y_nm, f.etch_rate_nm_min, f.deposition_rate_nm_min, f.removal_rate_nm_min, f.refractive_index, f.sheet_resistance_ohm_sq, f.uniformity_pct]) AS value,
+           unnest(CAST(ARRAY['degC', 'Torr', 'W', 'W', 'W', 'sccm', 'degC', 's', 'nm', 'nm', 'nm', 'nm', 'nm/min', 'nm/min', 'nm/min', '1', 'ohm/sq', 'percent'] AS text[])) AS own_unit
+    FROM {schema}.fact_process_measurements f
+    LEFT JOIN {schema}.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+    LEFT JOIN {schema}.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+    LEFT JOIN {schema}.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
+    LEFT JOIN {schema}.dim_equipment e ON e.equipment_key = f.equipment_key AND e.is_current
+    LEFT JOIN {schema}.dim_equipment c ON c.equipment_key = f.chamber_key AND c.is_current
+    WHERE true
+    AND coalesce(f.temperature_c, f.pressure_torr, f.rf_power_w, f.rf_bias_power_w, f.reflected_power_w, f.gas_flow_sccm, f.chuck_temp_c, f.endpoint_time_s, f.film_thickness_nm, f.cd_nm, f.overlay_x_nm, f.overlay_y_nm, f.etch_rate_nm_min, f.deposition_rate_nm_min, f.removal_rate_nm_min, f.refractive_index, f.sheet_resistance_ohm_sq, f.uniformity_pct) IS NOT NULL
+) v
+LEFT JOIN (
+    SELECT s.process_step_key, s.effective_date, s.expiry_date, (s.entry).key AS parameter,
+           (s.entry).value ->> 'name' AS name,
+           (s.entry).value ->> 'unit' AS unit,
+           (s.entry).value ->> 'limit_version' AS limit_version,
+           CASE WHEN jsonb_typeof((s.entry).value -> 'lsl') = 'number' THEN CAST((s.entry).value ->> 'lsl' AS double precision) END AS lsl,
+           CASE WHEN jsonb_typeof((s.entry).value -> 'lcl') = 'number' THEN CAST((s.entry).value ->> 'lcl' AS double precision) END AS lcl,
+           CASE WHEN jsonb_typeof((s.entry).value -> 'target') = 'number' THEN CAST((s.entry).value ->> 'target' AS double precision) END AS target,
+           CASE WHEN jsonb_typeof((s.entry).value -> 'ucl') = 'number' THEN CAST((s.entry).value ->> 'ucl' AS double precision) END AS ucl,
+           CASE WHEN jsonb_typeof((s.entry).value -> 'usl') = 'number' THEN CAST((s.entry).value ->> 'usl' AS double precision) END AS usl
+    FROM (
+        SELECT process_step_key, effective_date, expiry_date, jsonb_each(control_limits) AS entry
+        FROM {schema}.dim_process_step
+    ) s
+) m ON m.process_step_key = v.process_step_key AND m.parameter = v.parameter
+   AND v.event_ts >= m.effective_date AND v.event_ts < m.expiry_date
+WHERE v.value IS NOT NULL
+"""
+
+V_PROCESS_CAPABILITY = """
+SELECT g.source, g.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, g.product_key, p.product_id, p.revision AS product_revision,
+       g.parameter, g.unit, g.limit_version, g.lsl, g.target, g.usl,
+       g.n, g.mean, g.sigma, g.min_value, g.max_value,
+       CASE WHEN g.sigma > 0 THEN (g.usl - g.lsl) / (6 * g.sigma) END AS cp,
+       CASE WHEN g.sigma > 0 THEN least(g.usl - g.mean, g.mean - g.lsl) / (3 * g.sigma) END AS cpk
+FROM (
+    SELECT v.source, v.process_step_key, v.product_key, v.parameter,
+           coalesce(m.unit, v.own_unit) AS unit, m.limit_version, m.lsl, m.target, m.usl,
+           count(*) AS n, avg(v.value) AS mean, min(v.value) AS min_value, max(v.value) AS max_value,
+           CASE WHEN count(*) > 1 AND min(v.value) = max(v.value) THEN 0
+                ELSE stddev_samp(v.value - coalesce(m.target, (m.lsl + m.usl) / 2, m.lsl, m.usl, 0))
+           END AS sigma
+    FROM (
+        SELECT CAST('PROCESS' AS text) AS source, p.*
+        FROM (
+            SELECT j.process_step_key, j.product_key, j.event_ts, (j.entry).key AS parameter,
+                   CASE WHEN jsonb_typeof((j.entry).value) = 'number'
+                        THEN CAST(CAST((j.entry).value AS text) AS double precision) END AS value,
+                   CAST(NULL AS text) AS own_unit
+            FROM (
+                SELECT f.process_step_key, f.product_key, f.event_ts,
+                       jsonb_each(f.parameters) AS entry
+                FROM {schema}.fact_process_measurements f
+                WHERE true
+            ) j
+            UNION ALL
+            SELECT f.process_step_key, f.product_key, f.event_ts,
+                   unnest(CAST(ARRAY['temperature_c', 'pressure_torr', 'rf_power_w', 'rf_bias_power_w', 'reflected_power_w', 'gas_flow_sccm', 'chuck_temp_c', 'endpoint_time_s', 'film_thickness_nm', 'cd_nm', 'overlay_x_nm', 'overlay_y_nm', 'etch_rate_nm_min', 'deposition_rate_nm_min', 'removal_rate_nm_min', 'refractive_index', 'sheet_resistance_ohm_sq', 'uniformity_pct'] AS text[])) AS parameter,
+                   unnest(ARRAY[f.temperature_c, f.pressure_torr, f.rf_power_w, f.rf_bias_power_w, f.reflected_power_w, f.gas_flow_sccm, f.chuck_temp_c, f.endpoint_time_s, f.film_thickness_nm, f.cd_nm, f.overlay_x_nm, f.overlay_y_nm, f.etch_rate_nm_min, f.deposition_rate_nm_min, f.removal_rate_nm_min, f.refractive_index, f.sheet_resistance_ohm_sq, f.uniformity_pct]) AS value,
+                   unnest(CAST(ARRAY['degC', 'Torr', 'W', 'W', 'W', 'sccm', 'degC', 's', 'nm', 'nm', 'nm', 'nm', 'nm/min', 'nm/min', 'nm/min', '1', 'ohm/sq', 'percent'] AS text[])) AS own_unit
+            FROM {schema}.fact_process_measurements f
+            WHERE true
+            AND coalesce(f.temperature_c, f.pressure_torr, f.rf_power_w, f.rf_bias_power_w, f.reflected_power_w, f.gas_flow_sccm, f.chuck_temp_c, f.endpoint_time_s, f.film_thickness_nm, f.cd_nm, f.overlay_x_nm, f.overlay_y_nm, f.etch_rate_nm_min, f.deposition_rate_nm_min, f.removal_rate_nm_min, f.refractive_index, f.sheet_resistance_ohm_sq, f.uniformity_pct) IS NOT NULL
+        ) p
+        UNION ALL
+        SELECT CAST('TEST' AS text) AS source, t.*
+        FROM (
+            SELECT j.process_step_key, j.product_key, j.event_ts, (j.entry).key AS parameter,
+                   CASE WHEN jsonb_typeof((j.entry).value) = 'number'
+                        THEN CAST(CAST((j.entry).value AS text) AS double precision) END AS value,
+                   CAST(NULL AS text) AS own_unit
+            FROM (
+                SELECT f.process_step_key, f.product_key, f.event_ts,
+                       jsonb_each(f.parameters) AS entry
+                FROM {schema}.fact_test_results f
+                WHERE f.is_final_result IS DISTINCT FROM false
+            ) j
+            UNION ALL
+            SELECT f.process_step_key, f.product_key, f.event_ts,
+                   unnest(CAST(ARRAY['vth_mv', 'idsat_ua_um', 'ileak_pa_um', 'tox_nm', 'rs_ohm_sq', 'rc_ohm', 'gm_ms_mm', 'bvdss_v', 'idd_ma', 'fmax_mhz'] AS text[])) AS parameter,
+                   unnest(ARRAY[f.vth_mv, f.idsat_ua_um, f.ileak_pa_um, f.tox_nm, f.rs_ohm_sq, f.rc_ohm, f.gm_ms_mm, f.bvdss_v, f.idd_ma, f.fmax_mhz]) AS value,
+                   unnest(CAST(ARRAY['mV', 'uA/um', 'pA/um', 'nm', 'ohm/sq', 'ohm', 'mS/mm', 'V', 'mA', 'MHz'] AS text[])) AS own_unit
+            FROM {schema}.fact_test_results f
+            WHERE f.is_final_result IS DISTINCT FROM false
+            AND coalesce(f.vth_mv, f.idsat_ua_um, f.ileak_pa_um, f.tox_nm, f.rs_ohm_sq, f.rc_ohm, f.gm_ms_mm, f.bvdss_v, f.idd_ma, f.fmax_mhz) IS NOT NULL
+        ) t
+    ) v
+    LEFT JOIN (
+        SELECT s.process_step_key, s.effective_date, s.expiry_date, (s.entry).key AS parameter,
+               (s.entry).value ->> 'name' AS name,
+               (s.entry).value ->> 'unit' AS unit,
+               (s.entry).value ->> 'limit_version' AS limit_version,
+               CASE WHEN jsonb_typeof((s.entry).value -> 'lsl') = 'number' THEN CAST((s.entry).value ->> 'lsl' AS double precision) END AS lsl,
+               CASE WHEN jsonb_typeof((s.entry).value -> 'lcl') = 'number' THEN CAST((s.entry).value ->> 'lcl' AS double precision) END AS lcl,
+               CASE WHEN jsonb_typeof((s.entry).value -> 'target') = 'number' THEN CAST((s.entry).value ->> 'target' AS double precision) END AS target,
+               CASE WHEN jsonb_typeof((s.entry).value -> 'ucl') = 'number' THEN CAST((s.entry).value ->> 'ucl' AS double precision) END AS ucl,
+               CASE WHEN jsonb_typeof((s.entry).value -> 'usl') = 'number' THEN CAST((s.entry).value ->> 'usl' AS double precision) END AS usl
+        FROM (
+            SELECT process_step_key, effective_date, expiry_date, jsonb_each(control_limits) AS entry
+            FROM {schema}.dim_process_step
+        ) s
+    ) m ON m.process_step_key = v.process_step_key AND m.parameter = v.parameter
+       AND v.event_ts >= m.effective_date AND v.event_ts < m.expiry_date
+    WHERE v.value IS NOT NULL
+    GROUP BY v.source, v.process_step_key, v.product_key, v.parameter,
+             coalesce(m.unit, v.own_unit), m.limit_version, m.lsl, m.target, m.usl
+) g
+LEFT JOIN {schema}.dim_process_step s ON s.process_step_key = g.process_step_key AND s.is_current
+LEFT JOIN {schema}.dim_product p ON p.product_key = g.product_key AND p.is_current
+"""
+
+V_INSPECTION_SUMMARY = """
+SELECT i.wafer_key, i.root_lot_id, i.wafer_id, i.lot_key, i.lot_id, i.product_key,
+       i.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name,
+       i.inspection_id, i.test_no, i.layer_name, i.event_ts,
+       i.inspection_equipment_key, e.equipment_id AS inspection_equipment_id,
+       i.inspected_area_cm2, i.inspected_die,
+       i.defects, i.killer_defects, i.adder_defects, i.clustered_defects, i.reviewed_defects, i.defective_die,
+       CAST(100 AS double precision) * i.defective_die / NULLIF(i.inspected_die, 0) AS defective_die_pct,
+       i.defects / NULLIF(i.inspected_area_cm2, 0) AS defect_density_per_cm2
+FROM (
+    SELECT d.wafer_key, d.root_lot_id, d.wafer_id, d.lot_key, d.lot_id, d.inspection_id, d.test_no,
+           max(d.product_key) AS product_key, max(d.process_step_key) AS process_step_key,
+           max(d.inspection_equipment_key) AS inspection_equipment_key,
+           max(d.layer_name) AS layer_name, min(d.event_ts) AS event_ts,
+           max(d.inspected_area_cm2) AS inspected_area_cm2, max(d.inspected_die) AS inspected_die,
+           CAST(sum(d.defects) AS bigint) AS defects,
+           CAST(sum(d.killer_defects) AS bigint) AS killer_defects,
+           CAST(sum(d.adder_defects) AS bigint) AS adder_defects,
+           CAST(sum(d.clustered_defects) AS bigint) AS clustered_defects,
+           CAST(sum(d.reviewed_defects) AS bigint) AS reviewed_defects,
+           count(*) FILTER (WHERE d.defects > 0 AND d.die_x IS NOT NULL AND d.die_y IS NOT NULL) AS defective_die
+    FROM (
+        SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.inspection_id, f.test_no,
+               f.die_x, f.die_y,
+               max(f.product_key) AS product_key, max(f.process_step_key) AS process_step_key,
+               max(f.inspection_equipment_key) AS inspection_equipment_key,
+               max(f.layer_name) AS layer_name, min(f.event_ts) AS event_ts,
+               max(f.inspected_area_cm2) AS inspected_area_cm2, max(f.inspected_die) AS inspected_die,
+               count(*) FILTER (WHERE f.is_defect) AS defects,
+               count(*) FILTER (WHERE f.is_defect AND f.is_killer) AS killer_defects,
+               count(*) FILTER (WHERE f.is_defect AND f.is_adder) AS adder_defects,
+               count(*) FILTER (WHERE f.is_defect AND f.cluster_no <> 0) AS clustered_defects,
+               count(*) FILTER (WHERE f.is_defect AND f.is_reviewed) AS reviewed_defects
+        FROM {schema}.fact_defect_inspection f
+        LEFT JOIN {schema}.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+        LEFT JOIN {schema}.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+        GROUP BY f.wafer_key, f.lot_key, f.inspection_id, f.test_no, f.die_x, f.die_y,
+                 w.root_lot_id, w.wafer_id, l.lot_id
+    ) d
+    GROUP BY d.wafer_key, d.lot_key, d.inspection_id, d.test_no, d.root_lot_id, d.wafer_id, d.lot_id
+) i
+LEFT JOIN {schema}.dim_process_step s ON s.process_step_key = i.process_step_key AND s.is_current
+LEFT JOIN {schema}.dim_equipment e ON e.equipment_key = i.inspection_equipment_key AND e.is_current
+"""
+
+V_EQUIPMENT_OEE = """
+SELECT f.equipment_key, e.facility, e.equipment_id, e.chamber_id, e.equipment_type, e.area,
+       f.event_ts, t.fab_date, coalesce(f.shift_code, t.shift_code) AS shift_code,
+       f.productive_s, f.standby_s, f.engineering_s, f.scheduled_down_s, f.unscheduled_down_s, f.non_scheduled_s, f.total_s, f.failure_count, f.repair_count, f.repair_time_s, f.assist_count, f.wafers_processed, f.wafers_good, f.theoretical_production_time_s, f.theoretical_good_time_s,
+       (f.productive_s + f.standby_s + f.engineering_s) / NULLIF(f.total_s, 0) AS availability,
+       f.theoretical_production_time_s / NULLIF(f.productive_s + f.standby_s + f.engineering_s, 0) AS performance,
+       f.theoretical_good_time_s / NULLIF(f.theoretical_production_time_s, 0) AS quality,
+       f.theoretical_good_time_s / NULLIF(f.total_s, 0) AS oee,
+       f.productive_s / NULLIF(f.total_s, 0) AS utilization,
+       f.productive_s / 3600 / NULLIF(f.failure_count, 0) AS mtbf_h,
+       f.repair_time_s / 3600 / NULLIF(f.repair_count, 0) AS mttr_h
+FROM {schema}.fact_equipment_performance f
+LEFT JOIN {schema}.dim_equipment e ON e.equipment_key = f.equipment_key AND e.is_current
+LEFT JOIN {schema}.dim_time t ON t.time_key = f.time_key
+"""
+
+V_EQUIPMENT_OEE_MONTHLY = """
+SELECT f.equipment_key, e.facility, e.equipment_id, e.chamber_id, e.equipment_type, e.area, f.fab_year, f.fab_month, f.shifts,
+       f.productive_s, f.standby_s, f.engineering_s, f.scheduled_down_s, f.unscheduled_down_s, f.non_scheduled_s, f.total_s, f.failure_count, f.repair_count, f.repair_time_s, f.assist_count, f.wafers_processed, f.wafers_good, f.theoretical_production_time_s, f.theoretical_good_time_s,
+       (f.productive_s + f.standby_s + f.engineering_s) / NULLIF(f.total_s, 0) AS availability,
+       f.theoretical_production_time_s / NULLIF(f.productive_s + f.standby_s + f.engineering_s, 0) AS performance,
+       f.theoretical_good_time_s / NULLIF(f.theoretical_production_time_s, 0) AS quality,
+       f.theoretical_good_time_s / NULLIF(f.total_s, 0) AS oee,
+       f.productive_s / NULLIF(f.total_s, 0) AS utilization,
+       f.productive_s / 3600 / NULLIF(f.failure_count, 0) AS mtbf_h,
+       f.repair_time_s / 3600 / NULLIF(f.repair_count, 0) AS mttr_h
+FROM (
+    SELECT p.equipment_key,
+           coalesce(t.fab_year, CAST(extract(year FROM p.event_ts AT TIME ZONE 'UTC') AS integer)) AS fab_year,
+           coalesce(t.fab_month, CAST(extract(month FROM p.event_ts AT TIME ZONE 'UTC') AS integer))
+               AS fab_month,
+           count(*) AS shifts,
+           sum(p.productive_s) AS productive_s,
+           sum(p.standby_s) AS standby_s,
+           sum(p.engineering_s) AS engineering_s,
+           sum(p.scheduled_down_s) AS scheduled_down_s,
+           sum(p.unscheduled_down_s) AS unscheduled_down_s,
+           sum(p.non_scheduled_s) AS non_scheduled_s,
+           sum(p.total_s) AS total_s,
+           sum(p.failure_count) AS failure_count,
+           sum(p.repair_count) AS repair_count,
+           sum(p.repair_time_s) AS repair_time_s,
+           sum(p.assist_count) AS assist_count,
+           sum(p.wafers_processed) AS wafers_processed,
+           sum(p.wafers_good) AS wafers_good,
+           sum(p.theoretical_production_time_s) AS theoretical_production_time_s,
+           sum(p.theoretical_good_time_s) AS theoretical_good_time_s
+    FROM {schema}.fact_equipment_performance p
+    LEFT JOIN {schema}.dim_time t ON t.time_key = p.time_key
+    GROUP BY 1, 2, 3
+) f
+LEFT JOIN {schema}.dim_equipment e ON e.equipment_key = f.equipment_key AND e.is_current
+"""
+
+V_EQUIPMENT_STATE = """
+SELECT e.equipment_key, e.facility, e.equipment_id, e.chamber_id, e.equipment_type, e.area,
+       u.event_ts AS last_event_ts, l.lot_id AS last_lot_id,
+       s.step_number AS last_step_number, s.step_name AS last_step_name, r.recipe_id AS last_recipe_id,
+       p.event_ts AS shift_start_ts,
+       CASE WHEN p.longest_s = p.unscheduled_down_s THEN 'UNSCHEDULED_DOWN'
+            WHEN p.longest_s = p.scheduled_down_s THEN 'SCHEDULED_DOWN'
+            WHEN p.longest_s = p.non_scheduled_s THEN 'NON_SCHEDULED'
+            WHEN p.longest_s = p.engineering_s THEN 'ENGINEERING'
+            WHEN p.longest_s = p.standby_s THEN 'STANDBY'
+            WHEN p.longest_s = p.productive_s THEN 'PRODUCTIVE'
+       END AS main_state,
+       p.longest_s / NULLIF(p.total_s, 0) AS main_state_share
+FROM {schema}.dim_equipment e
+LEFT JOIN (
+    SELECT v.*, row_number() OVER (
+               PARTITION BY v.equipment_key
+               ORDER BY v.event_ts DESC, v.lot_key, v.process_step_key, v.recipe_key) AS place
+    FROM (
+        SELECT f.equipment_key AS equipment_key, f.lot_key, f.process_step_key, f.recipe_key,
+               max(f.event_ts) AS event_ts
+        FROM {schema}.fact_process_measurements f
+        GROUP BY f.equipment_key, f.lot_key, f.process_step_key, f.recipe_key
+        UNION ALL
+        SELECT f.chamber_key AS equipment_key, f.lot_key, f.process_step_key, f.recipe_key,
+               max(f.event_ts) AS event_ts
+        FROM {schema}.fact_process_measurements f
+        GROUP BY f.chamber_key, f.lot_key, f.process_step_key, f.recipe_key
+        UNION ALL
+        SELECT f.tester_key AS equipment_key, f.lot_key, f.process_step_key, f.recipe_key,
+               max(f.event_ts) AS event_ts
+        FROM {schema}.fact_test_results f
+        GROUP BY f.tester_key, f.lot_key, f.process_step_key, f.recipe_key
+        UNION ALL
+        SELECT f.prober_key AS equipment_key, f.lot_key, f.process_step_key, f.recipe_key,
+               max(f.event_ts) AS event_ts
+        FROM {schema}.fact_test_results f
+        GROUP BY f.prober_key, f.lot_key, f.process_step_key, f.recipe_key
+        UNION ALL
+        SELECT f.inspection_equipment_key AS equipment_key, f.lot_key, f.process_step_key, f.recipe_key,
+               max(f.event_ts) AS event_ts
+        FROM {schema}.fact_defect_inspection f
+        GROUP BY f.inspection_equipment_key, f.lot_key, f.process_step_key, f.recipe_key
+    ) v
+) u ON u.equipment_key = e.equipment_key AND u.place = 1
+LEFT JOIN (
+    SELECT f.equipment_key, f.event_ts, f.total_s,
+           f.productive_s, f.standby_s, f.engineering_s, f.scheduled_down_s, f.unscheduled_down_s, f.non_scheduled_s,
+           greatest(f.productive_s, f.standby_s, f.engineering_s, f.scheduled_down_s, f.unscheduled_down_s, f.non_scheduled_s) AS longest_s,
+           row_number() OVER (
+               PARTITION BY f.equipment_key
+               ORDER BY f.event_ts DESC, f.batch_id DESC, f.source_record_no DESC) AS place
+    FROM {schema}.fact_equipment_performance f
+) p ON p.equipment_key = e.equipment_key AND p.place = 1
+LEFT JOIN {schema}.dim_lot l ON l.lot_key = u.lot_key AND l.is_current
+LEFT JOIN {schema}.dim_process_step s ON s.process_step_key = u.process_step_key AND s.is_current
+LEFT JOIN {schema}.dim_recipe r ON r.recipe_key = u.recipe_key AND r.is_current
+WHERE e.is_current AND e.equipment_key NOT IN (-1, -2)
+"""
+
+V_LOT_GENEALOGY = """
+WITH RECURSIVE edge AS (
+    SELECT b.parent_lot_key, b.child_lot_key
+    FROM {schema}.bridge_lot_genealogy b
+    UNION
+    SELECT CAST(CAST('x' || substr(md5(l.parent_lot_id), 1, 16) AS bit(64)) AS bigint) AS parent_lot_key,
+           l.lot_key AS child_lot_key
+    FROM {schema}.dim_lot l
+    WHERE l.is_current AND l.parent_lot_id <> ''
+), tree AS (
+    SELECT g.parent_lot_key AS ancestor_key, g.child_lot_key AS descendant_key, 1 AS distance,
+           ARRAY[g.parent_lot_key, g.child_lot_key] AS path
+    FROM edge g
+    UNION ALL
+    SELECT t.ancestor_key, g.child_lot_key, t.distance + 1, t.path || g.child_lot_key
+    FROM tree t
+    JOIN edge g ON g.parent_lot_key = t.descendant_key
+    WHERE g.child_lot_key <> ALL (t.path)
+), pair AS (
+    SELECT t.ancestor_key, t.descendant_key, min(t.distance) AS distance
+    FROM tree t
+    GROUP BY t.ancestor_key, t.descendant_key
+)
+SELECT p.descendant_key AS lot_key, d.lot_id, CAST('ANCESTOR' AS text) AS direction, p.distance,
+       p.ancestor_key AS related_lot_key, a.lot_id AS related_lot_id
+FROM pair p
+LEFT JOIN {schema}.dim_lot a ON a.lot_key = p.ancestor_key AND a.is_current
+LEFT JOIN {schema}.dim_lot d ON d.lot_key = p.descendant_key AND d.is_current
+UNION ALL
+SELECT p.ancestor_key, a.lot_id, CAST('DESCENDANT' AS text), p.distance, p.descendant_key, d.lot_id
+FROM pair p
+LEFT JOIN {schema}.dim_lot a ON a.lot_key = p.ancestor_key AND a.is_current
+LEFT JOIN {schema}.dim_lot d ON d.lot_key = p.descendant_key AND d.is_current
+"""
+
+V_LOT_STATUS = """
+SELECT l.lot_key, l.lot_id, l.product_key, p.product_id, l.lot_type, l.priority, l.lot_status, l.hold_code,
+       l.wafer_count, l.due_ts,
+       v.event_ts AS last_event_ts, v.event_type AS last_event_type,
+       v.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, s.step_sequence,
+       v.equipment_key, e.equipment_id, v.wafers AS wafers_seen
+FROM (
+    SELECT a.*, row_number() OVER (
+               PARTITION BY a.lot_key, a.lot_id
+               ORDER BY a.event_ts DESC NULLS LAST, a.event_type, a.process_step_key, a.equipment_key) AS place
+    FROM (
+        SELECT w.lot_key, w.lot_id, w.event_type, w.process_step_key, w.equipment_key,
+               max(w.event_ts) AS event_ts, count(*) AS wafers
+        FROM (
+            SELECT f.lot_key, n.lot_id, CAST('PROCESS' AS text) AS event_type,
+                   f.process_step_key, f.equipment_key AS equipment_key, f.wafer_key, max(f.event_ts) AS event_ts
+            FROM {schema}.fact_process_measurements f
+            JOIN {schema}.dim_lot n ON n.lot_key = f.lot_key AND n.is_current AND n.lot_key NOT IN (-1, -2)
+            GROUP BY f.wafer_key, f.lot_key, n.lot_id, f.process_step_key, f.equipment_key
+            UNION ALL
+            SELECT f.lot_key, n.lot_id, CAST('TEST' AS text) AS event_type,
+                   f.process_step_key, f.tester_key AS equipment_key, f.wafer_key, max(f.event_ts) AS event_ts
+            FROM {schema}.fact_test_results f
+            JOIN {schema}.dim_lot n ON n.lot_key = f.lot_key AND n.is_current AND n.lot_key NOT IN (-1, -2)
+            GROUP BY f.wafer_key, f.lot_key, n.lot_id, f.process_step_key, f.tester_key
+            UNION ALL
+            SELECT f.lot_key, n.lot_id, CAST('INSPECTION' AS text) AS event_type,
+                   f.process_step_key, f.inspection_equipment_key AS equipment_key, f.wafer_key, max(f.event_ts) AS event_ts
+            FROM {schema}.fact_defect_inspection f
+            JOIN {schema}.dim_lot n ON n.lot_key = f.lot_key AND n.is_current AND n.lot_key NOT IN (-1, -2)
+            GROUP BY f.wafer_key, f.lot_key, n.lot_id, f.process_step_key, f.inspection_equipment_key
+        ) w
+        GROUP BY w.lot_key, w.lot_id, w.event_type, w.process_step_key, w.equipment_key
+        UNION ALL
+        SELECT n.lot_key, n.lot_id, CAST(NULL AS text), CAST(NULL AS bigint), CAST(NULL AS bigint),
+               CAST(NULL AS timestamptz), CAST(NULL AS bigint)
+        FROM {schema}.dim_lot n
+        WHERE n.is_current AND n.lot_key NOT IN (-1, -2)
+    ) a
+) v
+JOIN {schema}.dim_lot l ON l.lot_key = v.lot_key AND l.is_current
+LEFT JOIN {schema}.dim_product p ON p.product_key = l.product_key AND p.is_current
+LEFT JOIN {schema}.dim_process_step s ON s.process_step_key = v.process_step_key AND s.is_current
+LEFT JOIN {schema}.dim_equipment e ON e.equipment_key = v.equipment_key AND e.is_current
+WHERE v.place = 1
+"""
+
+V_WAFER_TRACE = """
+SELECT v.wafer_key, v.root_lot_id, v.wafer_id, v.lot_key, l.lot_id, v.event_no, v.event_type,
+       v.event_ts, v.end_ts, v.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name,
+       v.equipment_key, e.equipment_id, c.chamber_id, r.recipe_id, r.recipe_version,
+       v.reference, v.quantity, v.good
+FROM (
+    SELECT a.*, row_number() OVER (
+               PARTITION BY a.wafer_key, a.root_lot_id, a.wafer_id
+               ORDER BY a.event_ts, a.kind_order, a.end_ts, a.process_step_key, a.equipment_key, a.chamber_key,
+                        a.reference, a.lot_key, a.recipe_key) AS event_no
+    FROM (
+        SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, 0 AS kind_order,
+               CAST('LOT' AS text) AS event_type,
+               f.from_ts AS event_ts, NULLIF(f.to_ts, TIMESTAMPTZ '9999-12-31 00:00:00+00') AS end_ts,
+               CAST(NULL AS bigint) AS process_step_key, CAST(NULL AS bigint) AS recipe_key, CAST(NULL AS bigint) AS equipment_key,
+               CAST(NULL AS bigint) AS chamber_key, CAST(NULL AS text) AS reference,
+               CAST(NULL AS bigint) AS quantity, CAST(NULL AS bigint) AS good
+        FROM {schema}.bridge_wafer_lot f
+        LEFT JOIN {schema}.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+        UNION ALL
+        SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, 1 AS kind_order,
+               CAST('PROCESS' AS text) AS event_type,
+               min(f.event_ts) AS event_ts, max(coalesce(f.end_ts, f.event_ts)) AS end_ts,
+               f.process_step_key AS process_step_key, f.recipe_key AS recipe_key, f.equipment_key AS equipment_key,
+               f.chamber_key AS chamber_key, CAST(f.visit_no AS text) AS reference,
+               count(*) AS quantity, CAST(NULL AS bigint) AS good
+        FROM {schema}.fact_process_measurements f
+        LEFT JOIN {schema}.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+        GROUP BY f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, f.process_step_key, f.recipe_key, f.equipment_key,
+                 f.chamber_key, f.visit_no
+        UNION ALL
+        SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, 2 AS kind_order,
+               CAST('INSPECTION' AS text) AS event_type,
+               min(f.event_ts) AS event_ts, max(f.event_ts) AS end_ts,
+               f.process_step_key AS process_step_key, f.recipe_key AS recipe_key, f.inspection_equipment_key AS equipment_key,
+               CAST(NULL AS bigint) AS chamber_key, CAST(f.inspection_id AS text) AS reference,
+               count(*) FILTER (WHERE f.is_defect) AS quantity, CAST(NULL AS bigint) AS good
+        FROM {schema}.fact_defect_inspection f
+        LEFT JOIN {schema}.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+        GROUP BY f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, f.process_step_key, f.recipe_key,
+                 f.inspection_equipment_key, f.inspection_id
+        UNION ALL
+        SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, 3 AS kind_order,
+               CAST('TEST' AS text) AS event_type,
+               min(f.event_ts) AS event_ts, max(f.event_ts) AS end_ts,
+               f.process_step_key AS process_step_key, f.recipe_key AS recipe_key, f.tester_key AS equipment_key,
+               CAST(NULL AS bigint) AS chamber_key, CAST(f.test_stage AS text) AS reference,
+               count(*) AS quantity, count(*) FILTER (WHERE f.is_pass) AS good
+        FROM {schema}.fact_test_results f
+        LEFT JOIN {schema}.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+        GROUP BY f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, f.process_step_key, f.recipe_key, f.tester_key,
+                 f.test_stage, f.batch_id
+    ) a
+) v
+LEFT JOIN {schema}.dim_lot l ON l.lot_key = v.lot_key AND l.is_current
+LEFT JOIN {schema}.dim_process_step s ON s.process_step_key = v.process_step_key AND s.is_current
+LEFT JOIN {schema}.dim_equipment e ON e.equipment_key = v.equipment_key AND e.is_current
+LEFT JOIN {schema}.dim_equipment c ON c.equipment_key = v.chamber_key AND c.is_current
+    AND c.equipment_key <> -2
+LEFT JOIN {schema}.dim_recipe r ON r.recipe_key = v.recipe_key AND r.is_current
+"""
+
 VIEWS = {
+    'v_wafer_yield': V_WAFER_YIELD,
+    'v_test_values': V_TEST_VALUES,
+    'v_process_values': V_PROCESS_VALUES,
+    'v_process_capability': V_PROCESS_CAPABILITY,
+    'v_inspection_summary': V_INSPECTION_SUMMARY,
+    'v_equipment_oee': V_EQUIPMENT_OEE,
+    'v_equipment_oee_monthly': V_EQUIPMENT_OEE_MONTHLY,
+    'v_equipment_state': V_EQUIPMENT_STATE,
+    'v_lot_genealogy': V_LOT_GENEALOGY,
+    'v_lot_status': V_LOT_STATUS,
+    'v_wafer_trace': V_WAFER_TRACE,
 }
 
 COMMENTS = {
+    'v_wafer_yield': 'Yield by wafer, lot, test type and stage, three rows each: by the first, last and best result of a unit. A unit is a die, or a part where the die is not known. Insertions without a verdict are left out',
+    'v_test_values': 'Parametric test results: a row per insertion of a unit and test number, with the limits in force',
+    'v_process_values': 'Measured values: a row per measurement and parameter, with the limits in force; a bare visit has none',
+    'v_process_capability': 'Capability by step, product, parameter and set of limits, over all events; test results by the last insertion of a unit in its file',
+    'v_inspection_summary': "Inspections, clean ones included: a row per wafer, inspection and test of the inspection, as KLARF's SummaryList has it. Tests may cover the same area, so their rows do not add up",
+    'v_equipment_oee': 'OEE of a tool or chamber by shift (SEMI E79); for longer times sum the addends, never the ratios',
+    'v_equipment_oee_monthly': 'OEE, MTBF and MTTR of a tool or chamber by fab month, from summed addends (SEMI E10, E79)',
+    'v_equipment_state': 'What each tool and chamber did last, by the facts, and the SEMI E10 state with the most of its last shift',
+    'v_lot_genealogy': 'Ancestors and descendants of every lot, any depth. A filter does not reach into it: for one lot use wh.genealogy(), which starts at the lot',
+    'v_lot_status': 'Each lot with its last event, by the facts: where it is; lots without an event have NULL there',
+    'v_wafer_trace': 'Every event of a wafer: step visits, tests, inspections, stays in lots; event_no is their order in time',
 }
 
 COLUMN_COMMENTS = {
+    'v_wafer_yield': {
+        'wafer_key': 'Wafer (dim_wafer)',
+        'root_lot_id': 'Lot the wafer was started in',
+        'wafer_id': 'Wafer in its root lot',
+        'lot_key': 'Lot at the event (dim_lot)',
+        'lot_id': 'Lot at the event',
+        'product_key': 'Product (dim_product); -1 where none or several were named',
+        'product_id': 'Product',
+        'product_revision': 'Design revision',
+        'test_type': 'WAT, CP or FT',
+        'test_stage': 'Test stage',
+        'test_program': 'Test program; NULL where several were used',
+        'program_revision': 'Revision of the program; NULL where several were used',
+        'basis': 'Result of a unit that counts: FIRST, LAST, or BEST (good once is good)',
+        'insertions': 'Insertions with a verdict, count',
+        'tested': 'Units tested, count',
+        'good': 'Units good, count',
+        'functional_fails': 'Units that failed a functional test, count',
+        'parametric_fails': 'Units that failed parametric tests only, count',
+        'die_yield_pct': '100 good / tested, percent',
+        'functional_yield_pct': '100 (1 - functional fails / tested), percent',
+        'parametric_yield_pct': '100 (1 - parametric fails / functionally good), percent; NULL where none was',
+        'first_ts': 'First event, UTC',
+        'last_ts': 'Last event, UTC',
+    },
+    'v_test_values': {
+        'wafer_key': 'Wafer (dim_wafer)',
+        'root_lot_id': 'Lot the wafer was started in',
+        'wafer_id': 'Wafer in its root lot',
+        'lot_key': 'Lot at the event (dim_lot)',
+        'lot_id': 'Lot at the event',
+        'product_key': 'Product (dim_product)',
+        'process_step_key': 'Step (dim_process_step)',
+        'process_flow_id': 'Process flow, or test program',
+        'flow_version': 'Version of the flow',
+        'step_number': 'Step of the flow, or test stage',
+        'step_name': 'Name of the step',
+        'event_ts': 'Event, UTC',
+        'test_type': 'WAT, CP or FT',
+        'test_stage': 'Test stage',
+        'test_program': 'Test program',
+        'program_revision': 'Revision of the program',
+        'tester_key': 'Tester (dim_equipment)',
+        'head_no': 'Test head',
+        'site_no': 'Test site',
+        'die_x': 'Die column',
+        'die_y': 'Die row',
+        'part_id': 'Part',
+        'insertion_no': 'Insertion of the unit in its file',
+        'retest_no': 'Retests before it',
+        'is_first_pass': "Whether it is the unit's first insertion in its file",
+        'is_final_result': "Whether it is the unit's last insertion in its file",
+        'is_pass': 'Whether the unit passed this insertion',
+        'batch_id': 'Batch that loaded it (etl_load_batch)',
+        'source_record_no': 'Number of the record in its source',
+        'test_number': "Test number as text, or the name of the measure's column",
+        'test_name': 'Name of the test (STDF V4 PTR.TEST_TXT)',
+        'value': 'Value, in the unit given',
+        'unit': "Unit: that of the limits in force, else that of the measure's column",
+        'lsl': 'Lower specification limit in force at the event',
+        'usl': 'Upper specification limit in force at the event',
+        'limit_version': 'Version of the limits in force',
+        'is_in_spec': 'Whether lsl <= value <= usl; NULL where there is no limit',
+    },
+    'v_process_values': {
+        'wafer_key': 'Wafer (dim_wafer)',
+        'root_lot_id': 'Lot the wafer was started in',
+        'wafer_id': 'Wafer in its root lot',
+        'lot_key': 'Lot at the event (dim_lot)',
+        'lot_id': 'Lot at the event',
+        'product_key': 'Product (dim_product)',
+        'process_step_key': 'Step (dim_process_step)',
+        'process_flow_id': 'Process flow, or test program',
+        'flow_version': 'Version of the flow',
+        'step_number': 'Step of the flow, or test stage',
+        'step_name': 'Name of the step',
+        'recipe_key': 'Recipe (dim_recipe)',
+        'equipment_key': 'Tool (dim_equipment)',
+        'equipment_id': 'Tool',
+        'chamber_key': 'Chamber (dim_equipment)',
+        'chamber_id': 'Chamber; empty where there was none',
+        'event_ts': 'Event, UTC',
+        'measurement_type': 'TRACK, FDC or METROLOGY',
+        'visit_no': 'Visit of the wafer to the step',
+        'is_rework': 'Whether the visit was a rework',
+        'site_no': 'Measured site; 0 for the wafer as a whole',
+        'site_x_mm': "Site in x from the wafer's centre, mm",
+        'site_y_mm': "Site in y from the wafer's centre, mm",
+        'batch_id': 'Batch that loaded it (etl_load_batch)',
+        'source_record_no': 'Number of the record in its source',
+        'parameter': "Name in parameters, or of the measure's column",
+        'value': 'Value, in the unit given',
+        'unit': "Unit: that of the limits in force, else that of the measure's column",
+        'lsl': 'Lower specification limit in force at the event',
+        'usl': 'Upper specification limit in force at the event',
+        'limit_version': 'Version of the limits in force',
+        'is_in_spec': 'Whether lsl <= value <= usl; NULL where there is no limit',
+        'lcl': 'Lower control limit in force at the event',
+        'target': 'Target in force at the event',
+        'ucl': 'Upper control limit in force at the event',
+        'is_in_control': 'Whether lcl <= value <= ucl; NULL where there is no limit',
+    },
+    'v_process_capability': {
+        'source': 'PROCESS (fact_process_measurements) or TEST (fact_test_results)',
+        'process_step_key': 'Step (dim_process_step)',
+        'process_flow_id': 'Process flow, or test program',
+        'flow_version': 'Version of the flow',
+        'step_number': 'Step of the flow, or test stage',
+        'step_name': 'Name of the step',
+        'product_key': 'Product (dim_product)',
+        'product_id': 'Product',
+        'product_revision': 'Design revision',
+        'parameter': 'Name of the parameter, or test number',
+        'unit': 'Unit of value and limits',
+        'limit_version': 'Version of the limits',
+        'lsl': 'Lower specification limit',
+        'target': 'Target',
+        'usl': 'Upper specification limit',
+        'n': 'Values, count',
+        'mean': 'Mean of the values',
+        'sigma': 'Sample standard deviation of all values; NULL for fewer than two',
+        'min_value': 'Least value',
+        'max_value': 'Greatest value',
+        'cp': '(USL - LSL) / 6 sigma; NULL where sigma = 0, n < 2, or a limit is missing',
+        'cpk': 'min(USL - mean, mean - LSL) / 3 sigma, from the one side where a limit is missing; NULL where sigma = 0, n < 2, or both are',
+    },
+    'v_inspection_summary': {
+        'wafer_key': 'Wafer (dim_wafer)',
+        'root_lot_id': 'Lot the wafer was started in',
+        'wafer_id': 'Wafer in its root lot',
+        'lot_key': 'Lot at the event (dim_lot)',
+        'lot_id': 'Lot at the event',
+        'product_key': 'Product (dim_product)',
+        'process_step_key': 'Step (dim_process_step)',
+        'process_flow_id': 'Process flow, or test program',
+        'flow_version': 'Version of the flow',
+        'step_number': 'Step of the flow, or test stage',
+        'step_name': 'Name of the step',
+        'inspection_id': 'Inspection',
+        'test_no': 'Test of the inspection (KLARF InspectionTest)',
+        'layer_name': 'Layer',
+        'event_ts': 'Inspection, UTC',
+        'inspection_equipment_key': 'Inspection tool (dim_equipment)',
+        'inspection_equipment_id': 'Inspection tool',
+        'inspected_area_cm2': 'Area inspected, cm2',
+        'inspected_die': 'Die inspected, count',
+        'defects': 'Defects, count; 0 for a clean inspection',
+        'killer_defects': 'Defects taken to kill their die, count',
+        'adder_defects': 'Defects this step added, count',
+        'clustered_defects': 'Defects in clusters, count',
+        'reviewed_defects': 'Defects reviewed, count',
+        'defective_die': 'Die with a defect, count',
+        'defective_die_pct': '100 defective die / inspected die, percent',
+        'defect_density_per_cm2': 'Defects / inspected area, per cm2; NULL where the area is not known',
+    },
+    'v_equipment_oee': {
+        'equipment_key': 'Tool or chamber (dim_equipment)',
+        'facility': 'Fab or test site',
+        'equipment_id': 'Tool',
+        'chamber_id': 'Chamber; empty for the tool itself',
+        'equipment_type': 'Kind of tool',
+        'area': 'Area of the fab',
+        'event_ts': 'Start of the shift, UTC',
+        'fab_date': 'Fab day of the shift',
+        'shift_code': 'Shift',
+        'productive_s': 'Productive time, s (SEMI E10)',
+        'standby_s': 'Standby time, s (SEMI E10)',
+        'engineering_s': 'Engineering time, s (SEMI E10)',
+        'scheduled_down_s': 'Scheduled down time, s (SEMI E10)',
+        'unscheduled_down_s': 'Unscheduled down time, s (SEMI E10)',
+        'non_scheduled_s': 'Non scheduled time, s (SEMI E10)',
+        'total_s': 'Total time, s (SEMI E10)',
+        'failure_count': 'Failures, count',
+        'repair_count': 'Repairs, count',
+        'repair_time_s': 'Time spent on repairs, s',
+        'assist_count': 'Assists, count',
+        'wafers_processed': 'Wafers processed, count',
+        'wafers_good': 'Wafers processed and good, count',
+        'theoretical_production_time_s': 'Theoretical production time of all units, s (SEMI E79)',
+        'theoretical_good_time_s': 'Theoretical production time of the good units, s (SEMI E79)',
+        'availability': 'Availability efficiency: (productive + standby + engineering) / total (SEMI E79)',
+        'performance': 'Performance efficiency: theoretical production time / uptime (SEMI E79)',
+        'quality': 'Quality efficiency: theoretical time of good units / of all units (SEMI E79)',
+        'oee': 'Overall equipment efficiency: theoretical time of good units / total time (SEMI E79)',
+        'utilization': 'Productive / total time (SEMI E10 total utilization)',
+        'mtbf_h': 'Productive time by failure, h; NULL where none failed (SEMI E10 MTBFp)',
+        'mttr_h': 'Repair time by repair, h; NULL where there was none (SEMI E10 MTTR)',
+    },
+    'v_equipment_oee_monthly': {
+        'equipment_key': 'Tool or chamber (dim_equipment)',
+        'facility': 'Fab or test site',
+        'equipment_id': 'Tool',
+        'chamber_id': 'Chamber; empty for the tool itself',
+        'equipment_type': 'Kind of tool',
+        'area': 'Area of the fab',
+        'fab_year': 'Fab year',
+        'fab_month': 'Fab month, 1 to 12',
+        'shifts': 'Shifts reported, count',
+        'productive_s': 'Productive time, s (SEMI E10)',
+        'standby_s': 'Standby time, s (SEMI E10)',
+        'engineering_s': 'Engineering time, s (SEMI E10)',
+        'scheduled_down_s': 'Scheduled down time, s (SEMI E10)',
+        'unscheduled_down_s': 'Unscheduled down time, s (SEMI E10)',
+        'non_scheduled_s': 'Non scheduled time, s (SEMI E10)',
+        'total_s': 'Total time, s (SEMI E10)',
+        'failure_count': 'Failures, count',
+        'repair_count': 'Repairs, count',
+        'repair_time_s': 'Time spent on repairs, s',
+        'assist_count': 'Assists, count',
+        'wafers_processed': 'Wafers processed, count',
+        'wafers_good': 'Wafers processed and good, count',
+        'theoretical_production_time_s': 'Theoretical production time of all units, s (SEMI E79)',
+        'theoretical_good_time_s': 'Theoretical production time of the good units, s (SEMI E79)',
+        'availability': 'Availability efficiency: (productive + standby + engineering) / total (SEMI E79)',
+        'performance': 'Performance efficiency: theoretical production time / uptime (SEMI E79)',
+        'quality': 'Quality efficiency: theoretical time of good units / of all units (SEMI E79)',
+        'oee': 'Overall equipment efficiency: theoretical time of good units / total time (SEMI E79)',
+        'utilization': 'Productive / total time (SEMI E10 total utilization)',
+        'mtbf_h': 'Productive time by failure, h; NULL where none failed (SEMI E10 MTBFp)',
+        'mttr_h': 'Repair time by repair, h; NULL where there was none (SEMI E10 MTTR)',
+    },
+    'v_equipment_state': {
+        'equipment_key': 'Tool or chamber (dim_equipment)',
+        'facility': 'Fab or test site',
+        'equipment_id': 'Tool',
+        'chamber_id': 'Chamber; empty for the tool itself',
+        'equipment_type': 'Kind of tool',
+        'area': 'Area of the fab',
+        'last_event_ts': 'Last event of a wafer in it, UTC',
+        'last_lot_id': 'Lot of that event',
+        'last_step_number': 'Step of that event',
+        'last_step_name': 'Name of the step',
+        'last_recipe_id': 'Recipe of that event',
+        'shift_start_ts': 'Last shift reported, UTC',
+        'main_state': 'State with the most seconds in that shift (SEMI E10)',
+        'main_state_share': "Its share of the shift's total time, 0 to 1",
+    },
+    'v_lot_genealogy': {
+        'lot_key': 'Lot (dim_lot)',
+        'lot_id': 'Lot',
+        'direction': 'ANCESTOR or DESCENDANT: what the related lot is to the lot',
+        'distance': 'Splits, merges, reworks and renamings between them, the shortest way',
+        'related_lot_key': 'Related lot (dim_lot)',
+        'related_lot_id': 'Related lot; NULL where dim_lot does not know it',
+    },
+    'v_lot_status': {
+        'lot_key': 'Lot (dim_lot)',
+        'lot_id': 'Lot',
+        'product_key': 'Product (dim_product)',
+        'product_id': 'Product',
+        'lot_type': 'Kind of lot',
+        'priority': 'Priority, 1 = most urgent',
+        'lot_status': 'State, as last reported',
+        'hold_code': 'Why it is on hold',
+        'wafer_count': 'Wafers in it, count, as last reported',
+        'due_ts': 'Promised completion, UTC',
+        'last_event_ts': 'Last event of one of its wafers, UTC',
+        'last_event_type': 'PROCESS, TEST or INSPECTION',
+        'process_step_key': 'Step of that event (dim_process_step)',
+        'process_flow_id': 'Process flow, or test program',
+        'flow_version': 'Version of the flow',
+        'step_number': 'Step of the flow, or test stage',
+        'step_name': 'Name of the step',
+        'step_sequence': 'Place of the step in the flow',
+        'equipment_key': 'Tool of that event (dim_equipment)',
+        'equipment_id': 'Tool',
+        'wafers_seen': 'Wafers of the lot seen at that step and tool, count',
+    },
+    'v_wafer_trace': {
+        'wafer_key': 'Wafer (dim_wafer)',
+        'root_lot_id': 'Lot the wafer was started in',
+        'wafer_id': 'Wafer in its root lot',
+        'lot_key': 'Lot at the event (dim_lot)',
+        'lot_id': 'Lot at the event',
+        'event_no': "Place of the event in the wafer's life, from 1",
+        'event_type': 'LOT, PROCESS, INSPECTION or TEST',
+        'event_ts': 'Start of the event, UTC',
+        'end_ts': 'End of the event, UTC; NULL for the lot the wafer is in now',
+        'process_step_key': 'Step (dim_process_step)',
+        'process_flow_id': 'Process flow, or test program',
+        'flow_version': 'Version of the flow',
+        'step_number': 'Step of the flow, or test stage',
+        'step_name': 'Name of the step',
+        'equipment_key': 'Tool, tester or inspection tool (dim_equipment)',
+        'equipment_id': 'Tool, tester or inspection tool',
+        'chamber_id': 'Chamber; NULL where there was none',
+        'recipe_id': 'Recipe',
+        'recipe_version': 'Version of the recipe',
+        'reference': 'Visit, inspection or test stage',
+        'quantity': 'Measurements, defects or insertions, count',
+        'good': 'Insertions that passed, count',
+    },
 }
 
 

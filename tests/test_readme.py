@@ -1,0 +1,25 @@
+"""What the README shows is what the code says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gpwarehouse.models.diagram import mermaid
+from gpwarehouse.settings import settings_table
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def test_the_diagram_is_current() -> None:
+    assert f"```mermaid\n{mermaid()}```" in README, "renew it: gpwarehouse diagram"
+
+
+def test_the_table_of_settings_is_current() -> None:
+    assert settings_table() in README, "renew it: gpwarehouse settings"
+
+
+def test_the_test_command_is_the_one_ci_runs() -> None:
+    ci = (Path(__file__).parents[1] / ".ci" / "run").read_text()
+    command = next(line for line in README.splitlines() if "pytest" in line and "pip install" in line)
+    for part in command.split("&&"):
+        assert part.strip() in ci
