@@ -145,7 +145,7 @@ class GreenplumDDLCompiler(PGDDLCompiler):
         capabilities = self._capabilities(table)
         check_table(table, capabilities)
         parts: RangePartitions | None = options["partition_by"]
-        text = self._storage_clause(options["storage"], capabilities)
+        text: str = self._storage_clause(options["storage"], capabilities)
         text += super().post_create_table(table)  # type: ignore[no-untyped-call]
         if capabilities.distribution:
             text += "\n " + self.distributed_clause(distribution_of(table))

@@ -2,7 +2,8 @@
 
 Rule: what is not known (NULL, an inferred member's gaps, a parameter without limits) is filled in where it stands, in
 every version from the time of the knowledge on; what contradicts what is known begins a version at that time, which
-lasts until the next version. Files may come in any order: older knowledge that comes late ends where the later began. Mappings (``control_limits``) are merged entry by entry.
+lasts until the next version. Files may come in any order: older knowledge that comes late ends where the later began.
+Mappings (``control_limits``) are merged entry by entry.
 """
 
 from __future__ import annotations
