@@ -6,7 +6,7 @@ CREATE TABLE IF NOT EXISTS dw.etl_migration_history (
     checksum TEXT NOT NULL, 
     started_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
     seconds DOUBLE PRECISION, 
-    applied_by TEXT DEFAULT current_user NOT NULL, 
+    applied_by TEXT DEFAULT "current_user"() NOT NULL, 
     package_version TEXT NOT NULL
 )
  WITH (appendonly=false)
@@ -70,7 +70,7 @@ DROP TABLE dw.dim_time;
 
 DELETE FROM dw.alembic_version WHERE dw.alembic_version.version_num = '0001';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0001', 'downgrade', '7589a80734ffc11caad6ab3381dc44626b524a6e14c420635324a4a8ba013e40', now(), date_part('epoch', clock_timestamp() - now()), current_user, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0001', 'downgrade', 'b403b10dec419d5c2dd6951e8a7729d6f5ca67b9c27a14ee97008acf720cb072', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 

@@ -6,7 +6,7 @@ CREATE TABLE IF NOT EXISTS dw.etl_migration_history (
     checksum TEXT NOT NULL, 
     started_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
     seconds DOUBLE PRECISION, 
-    applied_by TEXT DEFAULT current_user NOT NULL, 
+    applied_by TEXT DEFAULT "current_user"() NOT NULL, 
     package_version TEXT NOT NULL
 );
 
@@ -47,8 +47,8 @@ CREATE TABLE dw.dim_time (
     batch_id TEXT, 
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
-    created_by TEXT DEFAULT current_user NOT NULL, 
-    updated_by TEXT DEFAULT current_user NOT NULL, 
+    created_by TEXT DEFAULT "current_user"() NOT NULL, 
+    updated_by TEXT DEFAULT "current_user"() NOT NULL, 
     CONSTRAINT pk_dim_time PRIMARY KEY (time_key), 
     CONSTRAINT ck_dim_time_day_of_week CHECK (day_of_week >= 1 AND day_of_week <= 7), 
     CONSTRAINT ck_dim_time_fab_month CHECK (fab_month >= 1 AND fab_month <= 12), 
@@ -165,8 +165,8 @@ CREATE TABLE dw.dim_equipment (
     batch_id TEXT, 
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
-    created_by TEXT DEFAULT current_user NOT NULL, 
-    updated_by TEXT DEFAULT current_user NOT NULL, 
+    created_by TEXT DEFAULT "current_user"() NOT NULL, 
+    updated_by TEXT DEFAULT "current_user"() NOT NULL, 
     CONSTRAINT pk_dim_equipment PRIMARY KEY (equipment_key, effective_date), 
     CONSTRAINT ck_dim_equipment_equipment_type CHECK (equipment_type IN ('ETCH', 'CVD', 'PVD', 'LITHO', 'IMPLANT', 'DIFFUSION', 'CMP', 'WET', 'METROLOGY', 'INSPECTION', 'TESTER', 'PROBER', 'OTHER')), 
     CONSTRAINT ck_dim_equipment_hierarchy_level CHECK (hierarchy_level IN ('TOOL', 'MODULE', 'CHAMBER', 'LOADPORT')), 
@@ -330,8 +330,8 @@ CREATE TABLE dw.dim_product (
     batch_id TEXT, 
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
-    created_by TEXT DEFAULT current_user NOT NULL, 
-    updated_by TEXT DEFAULT current_user NOT NULL, 
+    created_by TEXT DEFAULT "current_user"() NOT NULL, 
+    updated_by TEXT DEFAULT "current_user"() NOT NULL, 
     CONSTRAINT pk_dim_product PRIMARY KEY (product_key, effective_date), 
     CONSTRAINT ck_dim_product_critical_area_ratio CHECK (critical_area_ratio >= 0 AND critical_area_ratio <= 1), 
     CONSTRAINT ck_dim_product_d0_target_per_cm2 CHECK (d0_target_per_cm2 >= 0), 
@@ -484,8 +484,8 @@ CREATE TABLE dw.dim_process_step (
     batch_id TEXT, 
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
-    created_by TEXT DEFAULT current_user NOT NULL, 
-    updated_by TEXT DEFAULT current_user NOT NULL, 
+    created_by TEXT DEFAULT "current_user"() NOT NULL, 
+    updated_by TEXT DEFAULT "current_user"() NOT NULL, 
     CONSTRAINT pk_dim_process_step PRIMARY KEY (process_step_key, effective_date), 
     CONSTRAINT ck_dim_process_step_control_limits CHECK (jsonb_typeof(control_limits) = 'object'), 
     CONSTRAINT ck_dim_process_step_module CHECK (module IN ('FEOL', 'MOL', 'BEOL')), 
@@ -599,8 +599,8 @@ CREATE TABLE dw.dim_recipe (
     batch_id TEXT, 
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
-    created_by TEXT DEFAULT current_user NOT NULL, 
-    updated_by TEXT DEFAULT current_user NOT NULL, 
+    created_by TEXT DEFAULT "current_user"() NOT NULL, 
+    updated_by TEXT DEFAULT "current_user"() NOT NULL, 
     CONSTRAINT pk_dim_recipe PRIMARY KEY (recipe_key, effective_date), 
     CONSTRAINT ck_dim_recipe_approval_status CHECK (approval_status IN ('DRAFT', 'APPROVED', 'RELEASED', 'OBSOLETE')), 
     CONSTRAINT ck_dim_recipe_parameters CHECK (jsonb_typeof(parameters) = 'object'), 
@@ -712,8 +712,8 @@ CREATE TABLE dw.dim_lot (
     batch_id TEXT, 
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
-    created_by TEXT DEFAULT current_user NOT NULL, 
-    updated_by TEXT DEFAULT current_user NOT NULL, 
+    created_by TEXT DEFAULT "current_user"() NOT NULL, 
+    updated_by TEXT DEFAULT "current_user"() NOT NULL, 
     CONSTRAINT pk_dim_lot PRIMARY KEY (lot_key, effective_date), 
     CONSTRAINT ck_dim_lot_lot_status CHECK (lot_status IN ('WAIT', 'RUN', 'HOLD', 'COMPLETE', 'SCRAP', 'SHIPPED')), 
     CONSTRAINT ck_dim_lot_lot_type CHECK (lot_type IN ('PROD', 'ENG', 'MONITOR', 'QUAL', 'DUMMY')), 
@@ -841,8 +841,8 @@ CREATE TABLE dw.dim_wafer (
     batch_id TEXT, 
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
-    created_by TEXT DEFAULT current_user NOT NULL, 
-    updated_by TEXT DEFAULT current_user NOT NULL, 
+    created_by TEXT DEFAULT "current_user"() NOT NULL, 
+    updated_by TEXT DEFAULT "current_user"() NOT NULL, 
     CONSTRAINT pk_dim_wafer PRIMARY KEY (wafer_key, effective_date), 
     CONSTRAINT ck_dim_wafer_conductivity_type CHECK (conductivity_type IN ('N', 'P')), 
     CONSTRAINT ck_dim_wafer_grade CHECK (grade IN ('PRIME', 'TEST', 'MONITOR', 'RECLAIM')), 
@@ -965,8 +965,8 @@ CREATE TABLE dw.bridge_lot_genealogy (
     batch_id TEXT, 
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
-    created_by TEXT DEFAULT current_user NOT NULL, 
-    updated_by TEXT DEFAULT current_user NOT NULL, 
+    created_by TEXT DEFAULT "current_user"() NOT NULL, 
+    updated_by TEXT DEFAULT "current_user"() NOT NULL, 
     CONSTRAINT pk_bridge_lot_genealogy PRIMARY KEY (parent_lot_key, child_lot_key, event_type, event_ts), 
     CONSTRAINT ck_bridge_lot_genealogy_event_type CHECK (event_type IN ('SPLIT', 'MERGE', 'REWORK', 'RENAME')), 
     CONSTRAINT ck_bridge_lot_genealogy_own_parent CHECK (parent_lot_key <> child_lot_key), 
@@ -1010,8 +1010,8 @@ CREATE TABLE dw.bridge_wafer_lot (
     batch_id TEXT, 
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
-    created_by TEXT DEFAULT current_user NOT NULL, 
-    updated_by TEXT DEFAULT current_user NOT NULL, 
+    created_by TEXT DEFAULT "current_user"() NOT NULL, 
+    updated_by TEXT DEFAULT "current_user"() NOT NULL, 
     CONSTRAINT pk_bridge_wafer_lot PRIMARY KEY (wafer_key, from_ts), 
     CONSTRAINT ck_bridge_wafer_lot_interval CHECK (from_ts < to_ts AND isfinite(from_ts) AND isfinite(to_ts)), 
     CONSTRAINT ck_bridge_wafer_lot_slot CHECK (slot >= 0)
@@ -1786,7 +1786,7 @@ CREATE TABLE dw.etl_load_batch (
     started_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
     finished_at TIMESTAMP WITH TIME ZONE, 
     error TEXT, 
-    loaded_by TEXT DEFAULT current_user NOT NULL, 
+    loaded_by TEXT DEFAULT "current_user"() NOT NULL, 
     CONSTRAINT pk_etl_load_batch PRIMARY KEY (batch_id), 
     CONSTRAINT ck_etl_load_batch_status CHECK (status IN ('LOADED', 'FAILED')), 
     CONSTRAINT ck_etl_load_batch_rows_loaded CHECK (rows_loaded >= 0), 
@@ -1904,16 +1904,16 @@ FROM (
                CASE WHEN min(i.program_revision) = max(i.program_revision)
                     THEN min(i.program_revision) END AS program_revision,
                count(*) AS insertions,
-               count(*) FILTER (WHERE i.is_last) AS tested,
-               count(*) FILTER (WHERE i.is_first AND i.is_pass) AS first_good,
-               count(*) FILTER (WHERE i.is_last AND i.is_pass) AS last_good,
-               count(*) FILTER (WHERE i.is_last AND i.passed_once) AS best_good,
-               count(*) FILTER (WHERE i.is_first AND NOT i.is_pass AND i.fail_kind = 'FUNCTIONAL') AS first_functional,
-               count(*) FILTER (WHERE i.is_last AND NOT i.is_pass AND i.fail_kind = 'FUNCTIONAL') AS last_functional,
-               count(*) FILTER (WHERE i.is_last AND NOT i.passed_once AND i.fail_kind = 'FUNCTIONAL') AS best_functional,
-               count(*) FILTER (WHERE i.is_first AND NOT i.is_pass AND i.fail_kind = 'PARAMETRIC') AS first_parametric,
-               count(*) FILTER (WHERE i.is_last AND NOT i.is_pass AND i.fail_kind = 'PARAMETRIC') AS last_parametric,
-               count(*) FILTER (WHERE i.is_last AND NOT i.passed_once AND i.fail_kind = 'PARAMETRIC') AS best_parametric,
+               count(CASE WHEN i.is_last THEN 1 END) AS tested,
+               count(CASE WHEN i.is_first AND i.is_pass THEN 1 END) AS first_good,
+               count(CASE WHEN i.is_last AND i.is_pass THEN 1 END) AS last_good,
+               count(CASE WHEN i.is_last AND i.passed_once THEN 1 END) AS best_good,
+               count(CASE WHEN i.is_first AND NOT i.is_pass AND i.fail_kind = 'FUNCTIONAL' THEN 1 END) AS first_functional,
+               count(CASE WHEN i.is_last AND NOT i.is_pass AND i.fail_kind = 'FUNCTIONAL' THEN 1 END) AS last_functional,
+               count(CASE WHEN i.is_last AND NOT i.passed_once AND i.fail_kind = 'FUNCTIONAL' THEN 1 END) AS best_functional,
+               count(CASE WHEN i.is_first AND NOT i.is_pass AND i.fail_kind = 'PARAMETRIC' THEN 1 END) AS first_parametric,
+               count(CASE WHEN i.is_last AND NOT i.is_pass AND i.fail_kind = 'PARAMETRIC' THEN 1 END) AS last_parametric,
+               count(CASE WHEN i.is_last AND NOT i.passed_once AND i.fail_kind = 'PARAMETRIC' THEN 1 END) AS best_parametric,
                min(i.event_ts) AS first_ts,
                max(i.event_ts) AS last_ts
         FROM (
@@ -1996,19 +1996,16 @@ SELECT v.wafer_key, v.root_lot_id, v.wafer_id, v.lot_key, v.lot_id, v.product_ke
        v.value, coalesce(m.unit, v.own_unit) AS unit, m.lsl, m.usl, m.limit_version,
        CASE WHEN m.lsl IS NOT NULL OR m.usl IS NOT NULL THEN coalesce(v.value >= m.lsl, true) AND coalesce(v.value <= m.usl, true) END AS is_in_spec
 FROM (
-    SELECT j.wafer_key, j.root_lot_id, j.wafer_id, j.lot_key, j.lot_id, j.product_key, j.process_step_key, j.process_flow_id, j.flow_version, j.step_number, j.step_name, j.event_ts, j.test_type, j.test_stage, j.test_program, j.program_revision, j.tester_key, j.head_no, j.site_no, j.die_x, j.die_y, j.part_id, j.insertion_no, j.retest_no, j.is_first_pass, j.is_final_result, j.is_pass, j.batch_id, j.source_record_no, (j.entry).key AS parameter,
-           CASE WHEN jsonb_typeof((j.entry).value) = 'number'
-                THEN CAST(CAST((j.entry).value AS text) AS double precision) END AS value,
+    SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.event_ts, f.test_type, f.test_stage, f.test_program, f.program_revision, f.tester_key, f.head_no, f.site_no, f.die_x, f.die_y, f.part_id, f.insertion_no, f.retest_no, f.is_first_pass, f.is_final_result, f.is_pass, f.batch_id, f.source_record_no, j.key AS parameter,
+           CASE WHEN jsonb_typeof(j.value) = 'number'
+                THEN CAST(CAST(j.value AS text) AS double precision) END AS value,
            CAST(NULL AS text) AS own_unit
-    FROM (
-        SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.event_ts, f.test_type, f.test_stage, f.test_program, f.program_revision, f.tester_key, f.head_no, f.site_no, f.die_x, f.die_y, f.part_id, f.insertion_no, f.retest_no, f.is_first_pass, f.is_final_result, f.is_pass, f.batch_id, f.source_record_no,
-               jsonb_each(f.parameters) AS entry
-        FROM dw.fact_test_results f
-        LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
-        LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
-        LEFT JOIN dw.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
-        WHERE true
-    ) j
+    FROM dw.fact_test_results f
+    CROSS JOIN LATERAL jsonb_each(f.parameters) AS j (key, value)
+    LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+    LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+    LEFT JOIN dw.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
+    WHERE true
     UNION ALL
     SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.event_ts, f.test_type, f.test_stage, f.test_program, f.program_revision, f.tester_key, f.head_no, f.site_no, f.die_x, f.die_y, f.part_id, f.insertion_no, f.retest_no, f.is_first_pass, f.is_final_result, f.is_pass, f.batch_id, f.source_record_no,
            unnest(CAST(ARRAY['vth_mv', 'idsat_ua_um', 'ileak_pa_um', 'tox_nm', 'rs_ohm_sq', 'rc_ohm', 'gm_ms_mm', 'bvdss_v', 'idd_ma', 'fmax_mhz'] AS text[])) AS parameter,
@@ -2022,19 +2019,17 @@ FROM (
     AND coalesce(f.vth_mv, f.idsat_ua_um, f.ileak_pa_um, f.tox_nm, f.rs_ohm_sq, f.rc_ohm, f.gm_ms_mm, f.bvdss_v, f.idd_ma, f.fmax_mhz) IS NOT NULL
 ) v
 LEFT JOIN (
-    SELECT s.process_step_key, s.effective_date, s.expiry_date, (s.entry).key AS parameter,
-           (s.entry).value ->> 'name' AS name,
-           (s.entry).value ->> 'unit' AS unit,
-           (s.entry).value ->> 'limit_version' AS limit_version,
-           CASE WHEN jsonb_typeof((s.entry).value -> 'lsl') = 'number' THEN CAST((s.entry).value ->> 'lsl' AS double precision) END AS lsl,
-           CASE WHEN jsonb_typeof((s.entry).value -> 'lcl') = 'number' THEN CAST((s.entry).value ->> 'lcl' AS double precision) END AS lcl,
-           CASE WHEN jsonb_typeof((s.entry).value -> 'target') = 'number' THEN CAST((s.entry).value ->> 'target' AS double precision) END AS target,
-           CASE WHEN jsonb_typeof((s.entry).value -> 'ucl') = 'number' THEN CAST((s.entry).value ->> 'ucl' AS double precision) END AS ucl,
-           CASE WHEN jsonb_typeof((s.entry).value -> 'usl') = 'number' THEN CAST((s.entry).value ->> 'usl' AS double precision) END AS usl
-    FROM (
-        SELECT process_step_key, effective_date, expiry_date, jsonb_each(control_limits) AS entry
-        FROM dw.dim_process_step
-    ) s
+    SELECT s.process_step_key, s.effective_date, s.expiry_date, j.key AS parameter,
+           j.value ->> 'name' AS name,
+           j.value ->> 'unit' AS unit,
+           j.value ->> 'limit_version' AS limit_version,
+           CASE WHEN jsonb_typeof(j.value -> 'lsl') = 'number' THEN CAST(j.value ->> 'lsl' AS double precision) END AS lsl,
+           CASE WHEN jsonb_typeof(j.value -> 'lcl') = 'number' THEN CAST(j.value ->> 'lcl' AS double precision) END AS lcl,
+           CASE WHEN jsonb_typeof(j.value -> 'target') = 'number' THEN CAST(j.value ->> 'target' AS double precision) END AS target,
+           CASE WHEN jsonb_typeof(j.value -> 'ucl') = 'number' THEN CAST(j.value ->> 'ucl' AS double precision) END AS ucl,
+           CASE WHEN jsonb_typeof(j.value -> 'usl') = 'number' THEN CAST(j.value ->> 'usl' AS double precision) END AS usl
+    FROM dw.dim_process_step s
+    CROSS JOIN LATERAL jsonb_each(s.control_limits) AS j (key, value)
 ) m ON m.process_step_key = v.process_step_key AND m.parameter = v.parameter
    AND v.event_ts >= m.effective_date AND v.event_ts < m.expiry_date
 WHERE v.value IS NOT NULL;
@@ -2120,21 +2115,18 @@ SELECT v.wafer_key, v.root_lot_id, v.wafer_id, v.lot_key, v.lot_id, v.product_ke
        m.lsl, m.usl, m.limit_version, CASE WHEN m.lsl IS NOT NULL OR m.usl IS NOT NULL THEN coalesce(v.value >= m.lsl, true) AND coalesce(v.value <= m.usl, true) END AS is_in_spec,
        m.lcl, m.target, m.ucl, CASE WHEN m.lcl IS NOT NULL OR m.ucl IS NOT NULL THEN coalesce(v.value >= m.lcl, true) AND coalesce(v.value <= m.ucl, true) END AS is_in_control
 FROM (
-    SELECT j.wafer_key, j.root_lot_id, j.wafer_id, j.lot_key, j.lot_id, j.product_key, j.process_step_key, j.process_flow_id, j.flow_version, j.step_number, j.step_name, j.recipe_key, j.equipment_key, j.equipment_id, j.chamber_key, j.chamber_id, j.event_ts, j.measurement_type, j.visit_no, j.is_rework, j.site_no, j.site_x_mm, j.site_y_mm, j.batch_id, j.source_record_no, (j.entry).key AS parameter,
-           CASE WHEN jsonb_typeof((j.entry).value) = 'number'
-                THEN CAST(CAST((j.entry).value AS text) AS double precision) END AS value,
+    SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.recipe_key, f.equipment_key, e.equipment_id, f.chamber_key, c.chamber_id, f.event_ts, f.measurement_type, f.visit_no, f.is_rework, f.site_no, f.site_x_mm, f.site_y_mm, f.batch_id, f.source_record_no, j.key AS parameter,
+           CASE WHEN jsonb_typeof(j.value) = 'number'
+                THEN CAST(CAST(j.value AS text) AS double precision) END AS value,
            CAST(NULL AS text) AS own_unit
-    FROM (
-        SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.recipe_key, f.equipment_key, e.equipment_id, f.chamber_key, c.chamber_id, f.event_ts, f.measurement_type, f.visit_no, f.is_rework, f.site_no, f.site_x_mm, f.site_y_mm, f.batch_id, f.source_record_no,
-               jsonb_each(f.parameters) AS entry
-        FROM dw.fact_process_measurements f
-        LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
-        LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
-        LEFT JOIN dw.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
-        LEFT JOIN dw.dim_equipment e ON e.equipment_key = f.equipment_key AND e.is_current
-        LEFT JOIN dw.dim_equipment c ON c.equipment_key = f.chamber_key AND c.is_current
-        WHERE true
-    ) j
+    FROM dw.fact_process_measurements f
+    CROSS JOIN LATERAL jsonb_each(f.parameters) AS j (key, value)
+    LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+    LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+    LEFT JOIN dw.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
+    LEFT JOIN dw.dim_equipment e ON e.equipment_key = f.equipment_key AND e.is_current
+    LEFT JOIN dw.dim_equipment c ON c.equipment_key = f.chamber_key AND c.is_current
+    WHERE true
     UNION ALL
     SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.recipe_key, f.equipment_key, e.equipment_id, f.chamber_key, c.chamber_id, f.event_ts, f.measurement_type, f.visit_no, f.is_rework, f.site_no, f.site_x_mm, f.site_y_mm, f.batch_id, f.source_record_no,
            unnest(CAST(ARRAY['temperature_c', 'pressure_torr', 'rf_power_w', 'rf_bias_power_w', 'reflected_power_w', 'gas_flow_sccm', 'chuck_temp_c', 'endpoint_time_s', 'film_thickness_nm', 'cd_nm', 'overlay_x_nm', 'overlay_y_nm', 'etch_rate_nm_min', 'deposition_rate_nm_min', 'removal_rate_nm_min', 'refractive_index', 'sheet_resistance_ohm_sq', 'uniformity_pct'] AS text[])) AS parameter,
@@ -2150,19 +2142,17 @@ FROM (
     AND coalesce(f.temperature_c, f.pressure_torr, f.rf_power_w, f.rf_bias_power_w, f.reflected_power_w, f.gas_flow_sccm, f.chuck_temp_c, f.endpoint_time_s, f.film_thickness_nm, f.cd_nm, f.overlay_x_nm, f.overlay_y_nm, f.etch_rate_nm_min, f.deposition_rate_nm_min, f.removal_rate_nm_min, f.refractive_index, f.sheet_resistance_ohm_sq, f.uniformity_pct) IS NOT NULL
 ) v
 LEFT JOIN (
-    SELECT s.process_step_key, s.effective_date, s.expiry_date, (s.entry).key AS parameter,
-           (s.entry).value ->> 'name' AS name,
-           (s.entry).value ->> 'unit' AS unit,
-           (s.entry).value ->> 'limit_version' AS limit_version,
-           CASE WHEN jsonb_typeof((s.entry).value -> 'lsl') = 'number' THEN CAST((s.entry).value ->> 'lsl' AS double precision) END AS lsl,
-           CASE WHEN jsonb_typeof((s.entry).value -> 'lcl') = 'number' THEN CAST((s.entry).value ->> 'lcl' AS double precision) END AS lcl,
-           CASE WHEN jsonb_typeof((s.entry).value -> 'target') = 'number' THEN CAST((s.entry).value ->> 'target' AS double precision) END AS target,
-           CASE WHEN jsonb_typeof((s.entry).value -> 'ucl') = 'number' THEN CAST((s.entry).value ->> 'ucl' AS double precision) END AS ucl,
-           CASE WHEN jsonb_typeof((s.entry).value -> 'usl') = 'number' THEN CAST((s.entry).value ->> 'usl' AS double precision) END AS usl
-    FROM (
-        SELECT process_step_key, effective_date, expiry_date, jsonb_each(control_limits) AS entry
-        FROM dw.dim_process_step
-    ) s
+    SELECT s.process_step_key, s.effective_date, s.expiry_date, j.key AS parameter,
+           j.value ->> 'name' AS name,
+           j.value ->> 'unit' AS unit,
+           j.value ->> 'limit_version' AS limit_version,
+           CASE WHEN jsonb_typeof(j.value -> 'lsl') = 'number' THEN CAST(j.value ->> 'lsl' AS double precision) END AS lsl,
+           CASE WHEN jsonb_typeof(j.value -> 'lcl') = 'number' THEN CAST(j.value ->> 'lcl' AS double precision) END AS lcl,
+           CASE WHEN jsonb_typeof(j.value -> 'target') = 'number' THEN CAST(j.value ->> 'target' AS double precision) END AS target,
+           CASE WHEN jsonb_typeof(j.value -> 'ucl') = 'number' THEN CAST(j.value ->> 'ucl' AS double precision) END AS ucl,
+           CASE WHEN jsonb_typeof(j.value -> 'usl') = 'number' THEN CAST(j.value ->> 'usl' AS double precision) END AS usl
+    FROM dw.dim_process_step s
+    CROSS JOIN LATERAL jsonb_each(s.control_limits) AS j (key, value)
 ) m ON m.process_step_key = v.process_step_key AND m.parameter = v.parameter
    AND v.event_ts >= m.effective_date AND v.event_ts < m.expiry_date
 WHERE v.value IS NOT NULL;
@@ -2242,13 +2232,13 @@ COMMENT ON COLUMN dw.v_process_values.ucl IS 'Upper control limit in force at th
 COMMENT ON COLUMN dw.v_process_values.is_in_control IS 'Whether lcl <= value <= ucl; NULL where there is no limit';
 
 CREATE VIEW dw.v_process_capability AS
-SELECT g.source, g.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, g.product_key, p.product_id, p.revision AS product_revision,
+SELECT g.source, g.process_step_key, g.process_flow_id, g.flow_version, g.step_number, g.step_name, g.product_key, g.product_id, g.product_revision,
        g.parameter, g.unit, g.limit_version, g.lsl, g.target, g.usl,
        g.n, g.mean, g.sigma, g.min_value, g.max_value,
        CASE WHEN g.sigma > 0 THEN (g.usl - g.lsl) / (6 * g.sigma) END AS cp,
        CASE WHEN g.sigma > 0 THEN least(g.usl - g.mean, g.mean - g.lsl) / (3 * g.sigma) END AS cpk
 FROM (
-    SELECT v.source, v.process_step_key, v.product_key, v.parameter,
+    SELECT v.source, v.process_step_key, v.process_flow_id, v.flow_version, v.step_number, v.step_name, v.product_key, v.product_id, v.product_revision, v.parameter,
            coalesce(m.unit, v.own_unit) AS unit, m.limit_version, m.lsl, m.target, m.usl,
            count(*) AS n, avg(v.value) AS mean, min(v.value) AS min_value, max(v.value) AS max_value,
            CASE WHEN count(*) > 1 AND min(v.value) = max(v.value) THEN 0
@@ -2257,70 +2247,76 @@ FROM (
     FROM (
         SELECT CAST('PROCESS' AS text) AS source, p.*
         FROM (
-            SELECT j.process_step_key, j.product_key, j.event_ts, (j.entry).key AS parameter,
-                   CASE WHEN jsonb_typeof((j.entry).value) = 'number'
-                        THEN CAST(CAST((j.entry).value AS text) AS double precision) END AS value,
+            SELECT f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.product_key, p.product_id, p.product_revision, f.event_ts, j.key AS parameter,
+                   CASE WHEN jsonb_typeof(j.value) = 'number'
+                        THEN CAST(CAST(j.value AS text) AS double precision) END AS value,
                    CAST(NULL AS text) AS own_unit
-            FROM (
-                SELECT f.process_step_key, f.product_key, f.event_ts,
-                       jsonb_each(f.parameters) AS entry
-                FROM dw.fact_process_measurements f
-                WHERE true
-            ) j
+            FROM dw.fact_process_measurements f
+            CROSS JOIN LATERAL jsonb_each(f.parameters) AS j (key, value)
+            LEFT JOIN dw.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
+            LEFT JOIN (
+                SELECT product_key, product_id, revision AS product_revision FROM dw.dim_product WHERE is_current
+            ) p ON p.product_key = f.product_key
+            WHERE true
             UNION ALL
-            SELECT f.process_step_key, f.product_key, f.event_ts,
+            SELECT f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.product_key, p.product_id, p.product_revision, f.event_ts,
                    unnest(CAST(ARRAY['temperature_c', 'pressure_torr', 'rf_power_w', 'rf_bias_power_w', 'reflected_power_w', 'gas_flow_sccm', 'chuck_temp_c', 'endpoint_time_s', 'film_thickness_nm', 'cd_nm', 'overlay_x_nm', 'overlay_y_nm', 'etch_rate_nm_min', 'deposition_rate_nm_min', 'removal_rate_nm_min', 'refractive_index', 'sheet_resistance_ohm_sq', 'uniformity_pct'] AS text[])) AS parameter,
                    unnest(ARRAY[f.temperature_c, f.pressure_torr, f.rf_power_w, f.rf_bias_power_w, f.reflected_power_w, f.gas_flow_sccm, f.chuck_temp_c, f.endpoint_time_s, f.film_thickness_nm, f.cd_nm, f.overlay_x_nm, f.overlay_y_nm, f.etch_rate_nm_min, f.deposition_rate_nm_min, f.removal_rate_nm_min, f.refractive_index, f.sheet_resistance_ohm_sq, f.uniformity_pct]) AS value,
                    unnest(CAST(ARRAY['degC', 'Torr', 'W', 'W', 'W', 'sccm', 'degC', 's', 'nm', 'nm', 'nm', 'nm', 'nm/min', 'nm/min', 'nm/min', '1', 'ohm/sq', 'percent'] AS text[])) AS own_unit
             FROM dw.fact_process_measurements f
+            LEFT JOIN dw.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
+            LEFT JOIN (
+                SELECT product_key, product_id, revision AS product_revision FROM dw.dim_product WHERE is_current
+            ) p ON p.product_key = f.product_key
             WHERE true
             AND coalesce(f.temperature_c, f.pressure_torr, f.rf_power_w, f.rf_bias_power_w, f.reflected_power_w, f.gas_flow_sccm, f.chuck_temp_c, f.endpoint_time_s, f.film_thickness_nm, f.cd_nm, f.overlay_x_nm, f.overlay_y_nm, f.etch_rate_nm_min, f.deposition_rate_nm_min, f.removal_rate_nm_min, f.refractive_index, f.sheet_resistance_ohm_sq, f.uniformity_pct) IS NOT NULL
         ) p
         UNION ALL
         SELECT CAST('TEST' AS text) AS source, t.*
         FROM (
-            SELECT j.process_step_key, j.product_key, j.event_ts, (j.entry).key AS parameter,
-                   CASE WHEN jsonb_typeof((j.entry).value) = 'number'
-                        THEN CAST(CAST((j.entry).value AS text) AS double precision) END AS value,
+            SELECT f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.product_key, p.product_id, p.product_revision, f.event_ts, j.key AS parameter,
+                   CASE WHEN jsonb_typeof(j.value) = 'number'
+                        THEN CAST(CAST(j.value AS text) AS double precision) END AS value,
                    CAST(NULL AS text) AS own_unit
-            FROM (
-                SELECT f.process_step_key, f.product_key, f.event_ts,
-                       jsonb_each(f.parameters) AS entry
-                FROM dw.fact_test_results f
-                WHERE f.is_final_result IS DISTINCT FROM false
-            ) j
+            FROM dw.fact_test_results f
+            CROSS JOIN LATERAL jsonb_each(f.parameters) AS j (key, value)
+            LEFT JOIN dw.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
+            LEFT JOIN (
+                SELECT product_key, product_id, revision AS product_revision FROM dw.dim_product WHERE is_current
+            ) p ON p.product_key = f.product_key
+            WHERE f.is_final_result IS DISTINCT FROM false
             UNION ALL
-            SELECT f.process_step_key, f.product_key, f.event_ts,
+            SELECT f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.product_key, p.product_id, p.product_revision, f.event_ts,
                    unnest(CAST(ARRAY['vth_mv', 'idsat_ua_um', 'ileak_pa_um', 'tox_nm', 'rs_ohm_sq', 'rc_ohm', 'gm_ms_mm', 'bvdss_v', 'idd_ma', 'fmax_mhz'] AS text[])) AS parameter,
                    unnest(ARRAY[f.vth_mv, f.idsat_ua_um, f.ileak_pa_um, f.tox_nm, f.rs_ohm_sq, f.rc_ohm, f.gm_ms_mm, f.bvdss_v, f.idd_ma, f.fmax_mhz]) AS value,
                    unnest(CAST(ARRAY['mV', 'uA/um', 'pA/um', 'nm', 'ohm/sq', 'ohm', 'mS/mm', 'V', 'mA', 'MHz'] AS text[])) AS own_unit
             FROM dw.fact_test_results f
+            LEFT JOIN dw.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
+            LEFT JOIN (
+                SELECT product_key, product_id, revision AS product_revision FROM dw.dim_product WHERE is_current
+            ) p ON p.product_key = f.product_key
             WHERE f.is_final_result IS DISTINCT FROM false
             AND coalesce(f.vth_mv, f.idsat_ua_um, f.ileak_pa_um, f.tox_nm, f.rs_ohm_sq, f.rc_ohm, f.gm_ms_mm, f.bvdss_v, f.idd_ma, f.fmax_mhz) IS NOT NULL
         ) t
     ) v
     LEFT JOIN (
-        SELECT s.process_step_key, s.effective_date, s.expiry_date, (s.entry).key AS parameter,
-               (s.entry).value ->> 'name' AS name,
-               (s.entry).value ->> 'unit' AS unit,
-               (s.entry).value ->> 'limit_version' AS limit_version,
-               CASE WHEN jsonb_typeof((s.entry).value -> 'lsl') = 'number' THEN CAST((s.entry).value ->> 'lsl' AS double precision) END AS lsl,
-               CASE WHEN jsonb_typeof((s.entry).value -> 'lcl') = 'number' THEN CAST((s.entry).value ->> 'lcl' AS double precision) END AS lcl,
-               CASE WHEN jsonb_typeof((s.entry).value -> 'target') = 'number' THEN CAST((s.entry).value ->> 'target' AS double precision) END AS target,
-               CASE WHEN jsonb_typeof((s.entry).value -> 'ucl') = 'number' THEN CAST((s.entry).value ->> 'ucl' AS double precision) END AS ucl,
-               CASE WHEN jsonb_typeof((s.entry).value -> 'usl') = 'number' THEN CAST((s.entry).value ->> 'usl' AS double precision) END AS usl
-        FROM (
-            SELECT process_step_key, effective_date, expiry_date, jsonb_each(control_limits) AS entry
-            FROM dw.dim_process_step
-        ) s
+        SELECT s.process_step_key, s.effective_date, s.expiry_date, j.key AS parameter,
+               j.value ->> 'name' AS name,
+               j.value ->> 'unit' AS unit,
+               j.value ->> 'limit_version' AS limit_version,
+               CASE WHEN jsonb_typeof(j.value -> 'lsl') = 'number' THEN CAST(j.value ->> 'lsl' AS double precision) END AS lsl,
+               CASE WHEN jsonb_typeof(j.value -> 'lcl') = 'number' THEN CAST(j.value ->> 'lcl' AS double precision) END AS lcl,
+               CASE WHEN jsonb_typeof(j.value -> 'target') = 'number' THEN CAST(j.value ->> 'target' AS double precision) END AS target,
+               CASE WHEN jsonb_typeof(j.value -> 'ucl') = 'number' THEN CAST(j.value ->> 'ucl' AS double precision) END AS ucl,
+               CASE WHEN jsonb_typeof(j.value -> 'usl') = 'number' THEN CAST(j.value ->> 'usl' AS double precision) END AS usl
+        FROM dw.dim_process_step s
+        CROSS JOIN LATERAL jsonb_each(s.control_limits) AS j (key, value)
     ) m ON m.process_step_key = v.process_step_key AND m.parameter = v.parameter
        AND v.event_ts >= m.effective_date AND v.event_ts < m.expiry_date
     WHERE v.value IS NOT NULL
-    GROUP BY v.source, v.process_step_key, v.product_key, v.parameter,
+    GROUP BY v.source, v.process_step_key, v.process_flow_id, v.flow_version, v.step_number, v.step_name, v.product_key, v.product_id, v.product_revision, v.parameter,
              coalesce(m.unit, v.own_unit), m.limit_version, m.lsl, m.target, m.usl
-) g
-LEFT JOIN dw.dim_process_step s ON s.process_step_key = g.process_step_key AND s.is_current
-LEFT JOIN dw.dim_product p ON p.product_key = g.product_key AND p.is_current;
+) g;
 
 COMMENT ON VIEW dw.v_process_capability IS 'Capability by step, product, parameter and set of limits, over all events; test results by the last insertion of a unit in its file';
 
@@ -2388,7 +2384,7 @@ FROM (
            CAST(sum(d.adder_defects) AS bigint) AS adder_defects,
            CAST(sum(d.clustered_defects) AS bigint) AS clustered_defects,
            CAST(sum(d.reviewed_defects) AS bigint) AS reviewed_defects,
-           count(*) FILTER (WHERE d.defects > 0 AND d.die_x IS NOT NULL AND d.die_y IS NOT NULL) AS defective_die
+           count(CASE WHEN d.defects > 0 AND d.die_x IS NOT NULL AND d.die_y IS NOT NULL THEN 1 END) AS defective_die
     FROM (
         SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.inspection_id, f.test_no,
                f.die_x, f.die_y,
@@ -2396,11 +2392,11 @@ FROM (
                max(f.inspection_equipment_key) AS inspection_equipment_key,
                max(f.layer_name) AS layer_name, min(f.event_ts) AS event_ts,
                max(f.inspected_area_cm2) AS inspected_area_cm2, max(f.inspected_die) AS inspected_die,
-               count(*) FILTER (WHERE f.is_defect) AS defects,
-               count(*) FILTER (WHERE f.is_defect AND f.is_killer) AS killer_defects,
-               count(*) FILTER (WHERE f.is_defect AND f.is_adder) AS adder_defects,
-               count(*) FILTER (WHERE f.is_defect AND f.cluster_no <> 0) AS clustered_defects,
-               count(*) FILTER (WHERE f.is_defect AND f.is_reviewed) AS reviewed_defects
+               count(CASE WHEN f.is_defect THEN 1 END) AS defects,
+               count(CASE WHEN f.is_defect AND f.is_killer THEN 1 END) AS killer_defects,
+               count(CASE WHEN f.is_defect AND f.is_adder THEN 1 END) AS adder_defects,
+               count(CASE WHEN f.is_defect AND f.cluster_no <> 0 THEN 1 END) AS clustered_defects,
+               count(CASE WHEN f.is_defect AND f.is_reviewed THEN 1 END) AS reviewed_defects
         FROM dw.fact_defect_inspection f
         LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
         LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
@@ -2911,7 +2907,7 @@ FROM (
                min(f.event_ts) AS event_ts, max(f.event_ts) AS end_ts,
                f.process_step_key AS process_step_key, f.recipe_key AS recipe_key, f.inspection_equipment_key AS equipment_key,
                CAST(NULL AS bigint) AS chamber_key, CAST(f.inspection_id AS text) AS reference,
-               count(*) FILTER (WHERE f.is_defect) AS quantity, CAST(NULL AS bigint) AS good
+               count(CASE WHEN f.is_defect THEN 1 END) AS quantity, CAST(NULL AS bigint) AS good
         FROM dw.fact_defect_inspection f
         LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
         GROUP BY f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, f.process_step_key, f.recipe_key,
@@ -2922,7 +2918,7 @@ FROM (
                min(f.event_ts) AS event_ts, max(f.event_ts) AS end_ts,
                f.process_step_key AS process_step_key, f.recipe_key AS recipe_key, f.tester_key AS equipment_key,
                CAST(NULL AS bigint) AS chamber_key, CAST(f.test_stage AS text) AS reference,
-               count(*) AS quantity, count(*) FILTER (WHERE f.is_pass) AS good
+               count(*) AS quantity, count(CASE WHEN f.is_pass THEN 1 END) AS good
         FROM dw.fact_test_results f
         LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
         GROUP BY f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, f.process_step_key, f.recipe_key, f.tester_key,
@@ -2984,7 +2980,7 @@ COMMENT ON COLUMN dw.v_wafer_trace.good IS 'Insertions that passed, count';
 
 INSERT INTO dw.alembic_version (version_num) VALUES ('0001') RETURNING dw.alembic_version.version_num;
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0001', 'upgrade', '7589a80734ffc11caad6ab3381dc44626b524a6e14c420635324a4a8ba013e40', now(), date_part('epoch', clock_timestamp() - now()), current_user, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0001', 'upgrade', 'b403b10dec419d5c2dd6951e8a7729d6f5ca67b9c27a14ee97008acf720cb072', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 

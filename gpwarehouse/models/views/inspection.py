@@ -28,7 +28,7 @@ _BODY = compose(
                CAST(sum(d.adder_defects) AS bigint) AS adder_defects,
                CAST(sum(d.clustered_defects) AS bigint) AS clustered_defects,
                CAST(sum(d.reviewed_defects) AS bigint) AS reviewed_defects,
-               count(*) FILTER (WHERE d.defects > 0 AND d.die_x IS NOT NULL AND d.die_y IS NOT NULL) AS defective_die
+               count(CASE WHEN d.defects > 0 AND d.die_x IS NOT NULL AND d.die_y IS NOT NULL THEN 1 END) AS defective_die
         FROM (
             SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.inspection_id, f.test_no,
                    f.die_x, f.die_y,
@@ -36,11 +36,11 @@ _BODY = compose(
                    max(f.inspection_equipment_key) AS inspection_equipment_key,
                    max(f.layer_name) AS layer_name, min(f.event_ts) AS event_ts,
                    max(f.inspected_area_cm2) AS inspected_area_cm2, max(f.inspected_die) AS inspected_die,
-                   count(*) FILTER (WHERE f.is_defect) AS defects,
-                   count(*) FILTER (WHERE f.is_defect AND f.is_killer) AS killer_defects,
-                   count(*) FILTER (WHERE f.is_defect AND f.is_adder) AS adder_defects,
-                   count(*) FILTER (WHERE f.is_defect AND f.cluster_no <> 0) AS clustered_defects,
-                   count(*) FILTER (WHERE f.is_defect AND f.is_reviewed) AS reviewed_defects
+                   count(CASE WHEN f.is_defect THEN 1 END) AS defects,
+                   count(CASE WHEN f.is_defect AND f.is_killer THEN 1 END) AS killer_defects,
+                   count(CASE WHEN f.is_defect AND f.is_adder THEN 1 END) AS adder_defects,
+                   count(CASE WHEN f.is_defect AND f.cluster_no <> 0 THEN 1 END) AS clustered_defects,
+                   count(CASE WHEN f.is_defect AND f.is_reviewed THEN 1 END) AS reviewed_defects
             FROM {schema}.fact_defect_inspection f
             LEFT JOIN {schema}.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
             LEFT JOIN {schema}.dim_lot l ON l.lot_key = f.lot_key AND l.is_current

@@ -73,7 +73,7 @@ _INSPECTIONS = _events(
     tool="f.inspection_equipment_key",
     chamber=_NOTHING,
     reference="f.inspection_id",
-    quantity="count(*) FILTER (WHERE f.is_defect)",
+    quantity="count(CASE WHEN f.is_defect THEN 1 END)",
     good=_NOTHING,
 ) + (
     "\nGROUP BY f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, f.process_step_key, f.recipe_key,"
@@ -92,7 +92,7 @@ _TESTS = _events(
     chamber=_NOTHING,
     reference="f.test_stage",
     quantity="count(*)",
-    good="count(*) FILTER (WHERE f.is_pass)",
+    good="count(CASE WHEN f.is_pass THEN 1 END)",
 ) + (
     "\nGROUP BY f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, f.process_step_key, f.recipe_key, f.tester_key,"
     "\n         f.test_stage, f.batch_id"

@@ -1,9 +1,9 @@
 """``v_test_values``, ``v_process_values`` and ``v_process_capability``: one row per value, with the limits in force.
 
-A value is either an entry of ``parameters`` or a measure with a column of its own. Both are unfolded by set-returning
-functions in a select list, under which a subquery is not merged: filters on wafer, lot and time still pass through it.
-Limits are unfolded once per version of a step and joined by hash; asking each row's JSON for them would unpack it
-again for every value.
+A value is either an entry of ``parameters`` or a measure with a column of its own. Entries are unfolded by
+``jsonb_each`` beside the fact. Not in a select list: Greenplum 7.0 fails to plan ``count(DISTINCT …)`` over a field of its
+result. Not key by key: looking each key up unpacks a large value again for every key, forty times slower on PostgreSQL.
+Limits are unfolded once per version of a step and joined by hash.
 """
 
 from __future__ import annotations
@@ -19,22 +19,20 @@ __all__ = ["PROCESS_CAPABILITY", "PROCESS_VALUES", "TEST_VALUES"]
 def _number(column: str) -> str:
     """A number of a limit's JSON; what is no number is no limit, or one bad entry would break every query."""
     return (
-        f"CASE WHEN jsonb_typeof((s.entry).value -> '{column}') = 'number' "
-        f"THEN CAST((s.entry).value ->> '{column}' AS double precision) END AS {column}"
+        f"CASE WHEN jsonb_typeof(j.value -> '{column}') = 'number' "
+        f"THEN CAST(j.value ->> '{column}' AS double precision) END AS {column}"
     )
 
 
 LIMITS = compose(
     """
-    SELECT s.process_step_key, s.effective_date, s.expiry_date, (s.entry).key AS parameter,
-           (s.entry).value ->> 'name' AS name,
-           (s.entry).value ->> 'unit' AS unit,
-           (s.entry).value ->> 'limit_version' AS limit_version,
+    SELECT s.process_step_key, s.effective_date, s.expiry_date, j.key AS parameter,
+           j.value ->> 'name' AS name,
+           j.value ->> 'unit' AS unit,
+           j.value ->> 'limit_version' AS limit_version,
            <<numbers>>
-    FROM (
-        SELECT process_step_key, effective_date, expiry_date, jsonb_each(control_limits) AS entry
-        FROM {schema}.dim_process_step
-    ) s
+    FROM {schema}.dim_process_step s
+    CROSS JOIN LATERAL jsonb_each(s.control_limits) AS j (key, value)
     """,
     numbers=",\n".join(map(_number, ("lsl", "lcl", "target", "ucl", "usl"))),
 )
@@ -50,19 +48,15 @@ def _unfolded(table: str, measures: Mapping[str, str], columns: list[str], sourc
     :param columns: ``alias.column`` as ``source`` calls them.
     :param source: joins and WHERE behind ``FROM <fact> f``.
     """
-    names = [column.partition(".")[2] for column in columns]
     return compose(
         """
-        SELECT <<outer>>, (j.entry).key AS parameter,
-               CASE WHEN jsonb_typeof((j.entry).value) = 'number'
-                    THEN CAST(CAST((j.entry).value AS text) AS double precision) END AS value,
+        SELECT <<columns>>, j.key AS parameter,
+               CASE WHEN jsonb_typeof(j.value) = 'number'
+                    THEN CAST(CAST(j.value AS text) AS double precision) END AS value,
                CAST(NULL AS text) AS own_unit
-        FROM (
-            SELECT <<columns>>,
-                   jsonb_each(f.parameters) AS entry
-            FROM {schema}.<<table>> f
-            <<source>>
-        ) j
+        FROM {schema}.<<table>> f
+        CROSS JOIN LATERAL jsonb_each(f.parameters) AS j (key, value)
+        <<source>>
         UNION ALL
         SELECT <<columns>>,
                unnest(CAST(ARRAY[<<measures>>] AS text[])) AS parameter,
@@ -72,7 +66,6 @@ def _unfolded(table: str, measures: Mapping[str, str], columns: list[str], sourc
         <<source>>
         AND coalesce(<<values>>) IS NOT NULL
         """,
-        outer=", ".join(f"j.{name}" for name in names),
         columns=", ".join(columns),
         table=table,
         source=source,

@@ -38,10 +38,10 @@ _BODY = compose(
                    CASE WHEN min(i.program_revision) = max(i.program_revision)
                         THEN min(i.program_revision) END AS program_revision,
                    count(*) AS insertions,
-                   count(*) FILTER (WHERE i.is_last) AS tested,
-                   count(*) FILTER (WHERE i.is_first AND i.is_pass) AS first_good,
-                   count(*) FILTER (WHERE i.is_last AND i.is_pass) AS last_good,
-                   count(*) FILTER (WHERE i.is_last AND i.passed_once) AS best_good,
+                   count(CASE WHEN i.is_last THEN 1 END) AS tested,
+                   count(CASE WHEN i.is_first AND i.is_pass THEN 1 END) AS first_good,
+                   count(CASE WHEN i.is_last AND i.is_pass THEN 1 END) AS last_good,
+                   count(CASE WHEN i.is_last AND i.passed_once THEN 1 END) AS best_good,
                    <<fails>>
                    min(i.event_ts) AS first_ts,
                    max(i.event_ts) AS last_ts
@@ -73,7 +73,7 @@ _BODY = compose(
     LEFT JOIN {schema}.dim_product p ON p.product_key = y.product_key AND p.is_current
     """,
     fails="\n".join(
-        f"count(*) FILTER (WHERE {which} AND i.fail_kind = '{kind.upper()}') AS {basis}_{kind},"
+        f"count(CASE WHEN {which} AND i.fail_kind = '{kind.upper()}' THEN 1 END) AS {basis}_{kind},"
         for kind in ("functional", "parametric")
         for basis, which in (
             ("first", "i.is_first AND NOT i.is_pass"),
