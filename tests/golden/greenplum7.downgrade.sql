@@ -70,7 +70,7 @@ DROP TABLE dw.dim_time;
 
 DELETE FROM dw.alembic_version WHERE dw.alembic_version.version_num = '0001';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0001', 'downgrade', 'b403b10dec419d5c2dd6951e8a7729d6f5ca67b9c27a14ee97008acf720cb072', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0001', 'downgrade', '271df1fc226adefcc3cac2fc4943212b1248b234328e5fbab0416a8d62fbb110', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 

@@ -2059,6 +2059,7 @@ LEFT JOIN (
            CASE WHEN jsonb_typeof(j.value -> 'usl') = 'number' THEN CAST(j.value ->> 'usl' AS double precision) END AS usl
     FROM dw.dim_process_step s
     CROSS JOIN LATERAL jsonb_each(s.control_limits) AS j (key, value)
+    OFFSET 0
 ) m ON m.process_step_key = v.process_step_key AND m.parameter = v.parameter
    AND v.event_ts >= m.effective_date AND v.event_ts < m.expiry_date
 WHERE v.value IS NOT NULL;
@@ -2182,6 +2183,7 @@ LEFT JOIN (
            CASE WHEN jsonb_typeof(j.value -> 'usl') = 'number' THEN CAST(j.value ->> 'usl' AS double precision) END AS usl
     FROM dw.dim_process_step s
     CROSS JOIN LATERAL jsonb_each(s.control_limits) AS j (key, value)
+    OFFSET 0
 ) m ON m.process_step_key = v.process_step_key AND m.parameter = v.parameter
    AND v.event_ts >= m.effective_date AND v.event_ts < m.expiry_date
 WHERE v.value IS NOT NULL;
@@ -2340,6 +2342,7 @@ FROM (
                CASE WHEN jsonb_typeof(j.value -> 'usl') = 'number' THEN CAST(j.value ->> 'usl' AS double precision) END AS usl
         FROM dw.dim_process_step s
         CROSS JOIN LATERAL jsonb_each(s.control_limits) AS j (key, value)
+        OFFSET 0
     ) m ON m.process_step_key = v.process_step_key AND m.parameter = v.parameter
        AND v.event_ts >= m.effective_date AND v.event_ts < m.expiry_date
     WHERE v.value IS NOT NULL
@@ -3009,7 +3012,7 @@ COMMENT ON COLUMN dw.v_wafer_trace.good IS 'Insertions that passed, count';
 
 INSERT INTO dw.alembic_version (version_num) VALUES ('0001') RETURNING dw.alembic_version.version_num;
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0001', 'upgrade', 'b403b10dec419d5c2dd6951e8a7729d6f5ca67b9c27a14ee97008acf720cb072', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0001', 'upgrade', '271df1fc226adefcc3cac2fc4943212b1248b234328e5fbab0416a8d62fbb110', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 

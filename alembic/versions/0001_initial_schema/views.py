@@ -111,6 +111,7 @@ LEFT JOIN (
            CASE WHEN jsonb_typeof(j.value -> 'usl') = 'number' THEN CAST(j.value ->> 'usl' AS double precision) END AS usl
     FROM {schema}.dim_process_step s
     CROSS JOIN LATERAL jsonb_each(s.control_limits) AS j (key, value)
+    OFFSET 0
 ) m ON m.process_step_key = v.process_step_key AND m.parameter = v.parameter
    AND v.event_ts >= m.effective_date AND v.event_ts < m.expiry_date
 WHERE v.value IS NOT NULL
@@ -159,6 +160,7 @@ LEFT JOIN (
            CASE WHEN jsonb_typeof(j.value -> 'usl') = 'number' THEN CAST(j.value ->> 'usl' AS double precision) END AS usl
     FROM {schema}.dim_process_step s
     CROSS JOIN LATERAL jsonb_each(s.control_limits) AS j (key, value)
+    OFFSET 0
 ) m ON m.process_step_key = v.process_step_key AND m.parameter = v.parameter
    AND v.event_ts >= m.effective_date AND v.event_ts < m.expiry_date
 WHERE v.value IS NOT NULL
@@ -244,6 +246,7 @@ FROM (
                CASE WHEN jsonb_typeof(j.value -> 'usl') = 'number' THEN CAST(j.value ->> 'usl' AS double precision) END AS usl
         FROM {schema}.dim_process_step s
         CROSS JOIN LATERAL jsonb_each(s.control_limits) AS j (key, value)
+        OFFSET 0
     ) m ON m.process_step_key = v.process_step_key AND m.parameter = v.parameter
        AND v.event_ts >= m.effective_date AND v.event_ts < m.expiry_date
     WHERE v.value IS NOT NULL

@@ -3,7 +3,8 @@
 A value is either an entry of ``parameters`` or a measure with a column of its own. Entries are unfolded by
 ``jsonb_each`` beside the fact. Not in a select list: Greenplum 7.0 fails to plan ``count(DISTINCT …)`` over a field of its
 result. Not key by key: looking each key up unpacks a large value again for every key, forty times slower on PostgreSQL.
-Limits are unfolded once per version of a step and joined by hash.
+Limits are unfolded once per version of a step and joined by hash. Their OFFSET 0 keeps the subquery a subquery: merged into
+an outer join, its expressions make Greenplum 7.0 fail ``count(DISTINCT …)`` beside another aggregate over them.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ LIMITS = compose(
            <<numbers>>
     FROM {schema}.dim_process_step s
     CROSS JOIN LATERAL jsonb_each(s.control_limits) AS j (key, value)
+    OFFSET 0
     """,
     numbers=",\n".join(map(_number, ("lsl", "lcl", "target", "ucl", "usl"))),
 )
