@@ -45,7 +45,7 @@ def test_the_file_is_valid_by_the_compose_schema(compose: dict[str, Any], schema
     jsonschema.validators.validator_for(schema)(schema).validate(compose)
 
 
-def test_the_schema_would_notice_a_misspelt_key(compose: dict[str, Any], schema: dict[str, Any]) -> None:
+def test_the_schema_would_notice_a_misspelt_key(schema: dict[str, Any]) -> None:
     wrong = yaml.safe_load(COMPOSE.read_text(encoding="utf-8").replace("healthcheck:", "health_check:"))
     with pytest.raises(jsonschema.ValidationError, match="health_check"):
         jsonschema.validators.validator_for(schema)(schema).validate(wrong)

@@ -7,20 +7,32 @@ do. A failed load's row and rejects are written by a second one.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+import pyarrow as pa
 from sqlalchemy import and_, delete, func, insert, or_, select
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.engine import lock_advisory
 from gpwarehouse.errors import BatchConflictError
+from gpwarehouse.load.copy import copy_rows
+from gpwarehouse.load.spool import Spool
 from gpwarehouse.load.validate import Reject
 from gpwarehouse.models import EtlLoadBatch, EtlReject
 
-__all__ = ["Batch", "already_loaded", "loaded_batch", "lock_batch", "raw_json", "record_failure", "record_loaded"]
+__all__ = [
+    "Batch",
+    "already_loaded",
+    "loaded_batch",
+    "lock_batch",
+    "raw_json",
+    "record_failure",
+    "record_loaded",
+    "reject_rows",
+]
 
 LOADED = "LOADED"
 FAILED = "FAILED"
@@ -54,15 +66,13 @@ def loaded_batch(connection: Connection, target: str, batch_id: str, checksum: s
     same = or_(table.c.batch_id == batch_id, and_(table.c.target == target, table.c.checksum == checksum))
     rows = connection.execute(select(table).where(same, table.c.status == LOADED)).all()
     for row in rows:
-        if row.checksum == checksum and row.target == target:
-            return row
-    if rows:
-        raise BatchConflictError(
-            f"batch {batch_id!r} was loaded into {rows[0].target} on {rows[0].finished_at:%Y-%m-%d %H:%M} UTC with "
-            f"other content ({rows[0].rows_loaded} rows, checksum {rows[0].checksum[:12]}…); "
-            "give the new content a batch id of its own"
-        )
-    return None
+        if row.batch_id == batch_id and (row.checksum, row.target) != (checksum, target):
+            raise BatchConflictError(
+                f"batch {batch_id!r} was loaded into {row.target} on {row.finished_at:%Y-%m-%d %H:%M} UTC with "
+                f"other content ({row.rows_loaded} rows, checksum {row.checksum[:12]}…); "
+                "give the new content a batch id of its own"
+            )
+    return rows[0] if rows else None
 
 
 def already_loaded(engine: Engine, target: str, batch_id: str, checksum: str) -> Any | None:
@@ -77,24 +87,37 @@ def lock_batch(connection: Connection, target: str, batch_id: str, checksum: str
         lock_advisory(connection, "batch", name)
 
 
-def record_loaded(connection: Connection, batch: Batch, rejects: Sequence[Reject]) -> None:
+def record_loaded(connection: Connection, batch: Batch, rejects: Spool) -> None:
     """Write the row of a loaded batch, in place of a failed attempt's, and its rejects; in the load's transaction."""
     _forget_failure(connection, batch.batch_id)
     _insert(connection, batch, LOADED, None)
-    _insert_rejects(connection, batch, rejects)
+    _insert_rejects(connection, batch, rejects.batches())
 
 
-def record_failure(engine: Engine, batch: Batch, rejects: Sequence[Reject], error: str) -> None:
-    """Record a failed attempt, unless the batch was loaded meanwhile."""
+def record_failure(engine: Engine, batch: Batch, rejects: Spool, error: str) -> Any | None:
+    """Record a failed attempt, unless the batch is loaded after all; that batch's row then.
+
+    It waits for whoever is loading the batch: after a connection lost at COMMIT that may still be this very load.
+    """
     with engine.begin() as connection:
         lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
         table = EtlLoadBatch.__table__
-        loaded = select(table.c.batch_id).where(table.c.batch_id == batch.batch_id, table.c.status == LOADED)
-        if connection.execute(loaded).first() is not None:
-            return
+        loaded = select(table).where(table.c.batch_id == batch.batch_id, table.c.status == LOADED)
+        row = connection.execute(loaded).first()
+        if row is not None:
+            return row if (row.target, row.checksum) == (batch.target, batch.checksum) else None
         _forget_failure(connection, batch.batch_id)
         _insert(connection, batch, FAILED, error[:4000])
-        _insert_rejects(connection, batch, rejects[:REJECTS_KEPT])
+        _insert_rejects(connection, batch, _at_most(REJECTS_KEPT, rejects.batches()))
+        return None
+
+
+def _at_most(rows: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        if rows <= 0:
+            return
+        yield batch.slice(0, rows)
+        rows -= batch.num_rows
 
 
 def _forget_failure(connection: Connection, batch_id: str) -> None:
@@ -108,40 +131,50 @@ def _forget_failure(connection: Connection, batch_id: str) -> None:
 
 def _insert(connection: Connection, batch: Batch, status: str, error: str | None) -> None:
     values = {name: getattr(batch, name) for name in Batch.__dataclass_fields__}
+    if status == FAILED:
+        values["rows_loaded"] = 0
     connection.execute(
         insert(EtlLoadBatch.__table__).values(**values, status=status, error=error, finished_at=func.clock_timestamp())
     )
 
 
-def _insert_rejects(connection: Connection, batch: Batch, rejects: Sequence[Reject]) -> None:
-    if rejects:
-        connection.execute(
-            insert(EtlReject.__table__),
-            [
-                {
-                    "batch_id": batch.batch_id,
-                    "target": batch.target,
-                    "row_number": reject.row_number,
-                    "raw": json.loads(raw_json(reject.raw)),
-                    "column_name": reject.column_name,
-                    "reason": reject.reason,
-                }
-                for reject in rejects
-            ],
-        )
+def _insert_rejects(connection: Connection, batch: Batch, rejects: Iterable[pa.RecordBatch]) -> None:
+    for rows in rejects:
+        for name in ("batch_id", "target"):
+            rows = rows.append_column(name, pa.repeat(getattr(batch, name), rows.num_rows))
+        copy_rows(connection, EtlReject.__table__, [rows], tuple(rows.schema.names))
 
 
-def raw_json(raw: dict[str, Any]) -> str:
+def reject_rows(rejects: Iterable[Reject]) -> pa.RecordBatch:
+    """Rejects as rows of ``etl_reject``, but for the batch's columns."""
+    rejects = list(rejects)
+    return pa.RecordBatch.from_pydict(
+        {
+            "row_number": pa.array([r.row_number for r in rejects], pa.int64()),
+            "column_name": [r.column_name for r in rejects],
+            "reason": [r.reason for r in rejects],
+            "raw": [raw_json(r.raw) for r in rejects],
+        }
+    )
+
+
+def raw_json(raw: Mapping[str, Any]) -> str:
     """A row as JSON that the server takes: times as ISO text, no NaN, no U+0000."""
-    text = json.dumps({name: _plain(value) for name, value in raw.items()}, sort_keys=True, default=str)
+    text = json.dumps(_plain(raw), sort_keys=True, allow_nan=False)
     return text.replace("\\u0000", "\\ufffd")
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value - value == 0 else str(value)  # NaN and the infinities are no JSON
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(element) for element in value]
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return str(value)
-    return value
+    return str(value)

@@ -9,14 +9,16 @@ import io
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 from sqlalchemy import Table
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.engine import dialect_of, qualified_name
 
-__all__ = ["copy_rows"]
+__all__ = ["copy_rows", "row_of_line"]
 
 
 def copy_rows(connection: Connection, table: Table, batches: Iterable[pa.RecordBatch], columns: tuple[str, ...]) -> int:
@@ -30,6 +32,21 @@ def copy_rows(connection: Connection, table: Table, batches: Iterable[pa.RecordB
     with driver.cursor() as cursor:
         cursor.copy_expert(f"COPY {target} ({names}) FROM STDIN WITH (FORMAT csv, NULL '')", stream, 1 << 16)
         return int(cursor.rowcount)
+
+
+def row_of_line(batches: Iterable[pa.RecordBatch], line: int) -> dict[str, Any] | None:
+    """The row that a server means by a line of COPY: it counts the line feeds inside texts too."""
+    passed = 0
+    for batch in batches:
+        lines = np.ones(batch.num_rows, np.int64)
+        for array in batch.columns:
+            if pa.types.is_string(array.type):
+                lines += np.asarray(pc.fill_null(pc.count_substring(array, "\n"), 0))
+        ends = passed + np.cumsum(lines)
+        if batch.num_rows and line <= ends[-1]:
+            return dict(batch.slice(int(np.searchsorted(ends, line)), 1).to_pylist()[0])
+        passed += int(lines.sum())
+    return None
 
 
 class _CsvStream(io.RawIOBase):

@@ -17,7 +17,7 @@ class Fingerprint:
 
     def __init__(self) -> None:
         self._columns: dict[str, list[Any]] = {}
-        self._rejects = hashlib.sha256()
+        self._unreadable = hashlib.sha256()
 
     def update(self, batch: pa.RecordBatch) -> None:
         """Add a batch; a column of nothing but NULLs counts as one that is not there."""
@@ -29,13 +29,13 @@ class Fingerprint:
             if pa.types.is_string(array.type):
                 filled = pc.fill_null(array, "")
                 sizes.update(np.asarray(pc.binary_length(filled)).tobytes())
-                values.update("".join(filled.to_pylist()).encode())
+                values.update(_characters(filled))
             else:
                 values.update(_fixed_width(array))
 
-    def update_reject(self, raw: str) -> None:
-        """Add a rejected row, as text: a file is another file when its bad rows are others."""
-        self._rejects.update(raw.encode() + b"\x00")
+    def update_unreadable(self, raw: str) -> None:
+        """Add a row with a value that could not be read, as text: other content has other bad rows."""
+        self._unreadable.update(raw.encode() + b"\x00")
 
     def hexdigest(self) -> str:
         """The checksum, 64 hexadecimal digits."""
@@ -43,8 +43,18 @@ class Fingerprint:
         for name, (count, *hashers) in sorted(self._columns.items()):
             if count:
                 total.update(name.encode() + b"\x00" + b"".join(h.digest() for h in hashers))
-        total.update(self._rejects.digest())
+        total.update(self._unreadable.digest())
         return total.hexdigest()
+
+
+def _characters(array: pa.Array) -> Any:
+    """The bytes of all texts of an array without NULLs, one after the other, where they lie in memory."""
+    if not len(array):
+        return b""
+    _, offsets, data = array.buffers()
+    bounds = np.frombuffer(offsets, np.int32)
+    first, end = int(bounds[array.offset]), int(bounds[array.offset + len(array)])
+    return memoryview(data)[first:end] if data is not None else b""
 
 
 def _fixed_width(array: pa.Array) -> bytes:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
 from itertools import islice
+from numbers import Integral, Real
 from typing import Any
 
 import pyarrow as pa
 
 from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.load.convert import float_text
+from gpwarehouse.load.jsontext import json_of
 
 __all__ = ["BATCH_ROWS", "record_batches"]
 
@@ -18,7 +22,7 @@ BATCH_ROWS = 65_536
 
 
 def record_batches(frame: Any, json_columns: frozenset[str]) -> Iterator[pa.RecordBatch]:
-    """Record batches of at most :data:`BATCH_ROWS` rows.
+    """Record batches of at most :data:`BATCH_ROWS` rows; of a frame without rows, one batch without rows.
 
     :param frame: pandas or polars DataFrame, pyarrow Table, RecordBatch or RecordBatchReader, any object with
         ``__arrow_c_stream__``, or an iterable of dicts.
@@ -26,7 +30,7 @@ def record_batches(frame: Any, json_columns: frozenset[str]) -> Iterator[pa.Reco
     :raises InvalidInputError: none of these.
     """
     if _is_pandas(frame):
-        for start in range(0, len(frame), BATCH_ROWS):
+        for start in range(0, max(len(frame), 1), BATCH_ROWS):
             yield _from_pandas(frame.iloc[start : start + BATCH_ROWS], json_columns)
         return
     if isinstance(frame, pa.RecordBatch):
@@ -36,9 +40,7 @@ def record_batches(frame: Any, json_columns: frozenset[str]) -> Iterator[pa.Reco
     elif not isinstance(frame, pa.RecordBatchReader) and hasattr(frame, "__arrow_c_stream__"):
         frame = pa.RecordBatchReader.from_stream(frame)
     if isinstance(frame, pa.RecordBatchReader):
-        for batch in frame:
-            for start in range(0, batch.num_rows, BATCH_ROWS):
-                yield batch.slice(start, BATCH_ROWS)
+        yield from _from_reader(frame)
         return
     if isinstance(frame, Mapping | str | bytes) or not isinstance(frame, Iterable):
         raise InvalidInputError(
@@ -52,70 +54,104 @@ def _is_pandas(frame: Any) -> bool:
     return type(frame).__module__.partition(".")[0] == "pandas" and hasattr(frame, "iloc")
 
 
+def _from_reader(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    rows = 0
+    for batch in reader:
+        rows += batch.num_rows
+        for start in range(0, batch.num_rows, BATCH_ROWS):
+            yield batch.slice(start, BATCH_ROWS)
+    if not rows:
+        yield pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in reader.schema], schema=reader.schema)
+
+
 def _from_pandas(frame: Any, json_columns: frozenset[str]) -> pa.RecordBatch:
-    arrays = []
-    for name in frame.columns:
-        series = frame[name]
-        if name in json_columns or series.dtype == object:
-            arrays.append(_array(list(series), is_json=name in json_columns))
-        else:
-            arrays.append(pa.Array.from_pandas(series))
-    arrays = [a.combine_chunks() if isinstance(a, pa.ChunkedArray) else a for a in arrays]
-    return pa.RecordBatch.from_arrays(arrays, [str(name) for name in frame.columns])
+    names = [str(name) for name in frame.columns]
+    arrays = [_from_series(frame.iloc[:, at], is_json=name in json_columns) for at, name in enumerate(names)]
+    return pa.RecordBatch.from_arrays(arrays, names)
+
+
+def _from_series(series: Any, *, is_json: bool) -> pa.Array:
+    if is_json or series.dtype == object:
+        return _array(list(series), is_json=is_json)
+    try:
+        array = pa.Array.from_pandas(series)
+    except (pa.ArrowException, UnicodeEncodeError, TypeError):
+        return _array(list(series), is_json=False)
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
 def _from_dicts(rows: Iterator[Any], json_columns: frozenset[str]) -> Iterator[pa.RecordBatch]:
+    names: dict[str, None] = {}  # of all rows so far: a column that one chunk lacks is missing in its rows only
     while chunk := list(islice(rows, BATCH_ROWS)):
-        names: dict[str, None] = {}
         for row in chunk:
             if not isinstance(row, Mapping):
                 raise InvalidInputError(f"cannot load a row that is a {type(row).__name__}; give dicts")
-            names.update(dict.fromkeys(map(str, row)))
+            names.update(dict.fromkeys(row))
         arrays = [_array([row.get(name) for row in chunk], is_json=name in json_columns) for name in names]
-        yield pa.RecordBatch.from_arrays(arrays, list(names))
+        yield pa.RecordBatch.from_arrays(arrays, list(map(str, names)))
 
 
 def _array(values: list[Any], *, is_json: bool) -> pa.Array:
-    """An Arrow array of Python values; where they are of no one type, of their texts, to be judged one by one."""
+    """An Arrow array of Python values; where they are not of one kind, of their texts, to be judged one by one."""
     if is_json:
-        return pa.array([_json_text(v) for v in values], pa.string())
-    values = [None if isinstance(v, float) and v != v else v for v in values]  # NaN in objects is a missing value
+        return pa.array([json_of(v) for v in values], pa.string())
+    values = [None if _is_nan(v) else v for v in values]  # NaN in objects is a missing value
+    if _are_of_one_kind(values):
+        try:
+            return pa.array(values, from_pandas=True)
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+            pass
+    texts = [_text(v) for v in values]
     try:
-        return pa.array(values, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, UnicodeEncodeError):
-        return pa.array([_text(v) for v in values], pa.string())
+        return pa.array(texts, pa.string())
+    except UnicodeEncodeError:  # lone surrogates are no UTF-8: as bytes they reach the check that refuses their rows
+        return pa.array([None if t is None else t.encode("utf-8", "surrogatepass") for t in texts], pa.binary())
+
+
+def _is_nan(value: Any) -> bool:
+    return (isinstance(value, float) and value != value) or (type(value) is Decimal and value.is_nan())
+
+
+def _are_of_one_kind(values: list[Any]) -> bool:
+    """Whether Arrow may look at them as a whole; of mixed values it would make what the first one is.
+
+    Times with and without a zone are two kinds: Arrow would take the latter for UTC.
+    """
+    kinds = {_kind(each) for each in set(map(type, values))} - {None}
+    if kinds != {datetime}:
+        return len(kinds) <= 1
+    zoned = {value.tzinfo is not None for value in values if isinstance(value, datetime) and value == value}
+    return len(zoned) <= 1
+
+
+def _kind(each: type) -> type | None:
+    if each.__name__ in ("NoneType", "NaTType", "NAType"):
+        return None
+    if issubclass(each, bool) or each.__name__ == "bool":  # numpy's
+        return bool
+    for kind in (str, bytes, datetime, date, Decimal):
+        if issubclass(each, kind):
+            return kind
+    return Real if issubclass(each, Real) else each
 
 
 def _text(value: Any) -> str | None:
+    """A value as the text that Arrow makes of it where it stands among its like."""
     if value is None or type(value).__name__ in ("NaTType", "NAType"):
         return None
-    if hasattr(value, "isoformat"):
-        return str(value.isoformat())
-    # A lone surrogate cannot be UTF-8; as U+FFFD it would be silently other text, so it is spelled out and refused.
-    return str(value).encode("utf-8", "backslashreplace").decode() if not _is_utf8(str(value)) else str(value)
-
-
-def _is_utf8(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _json_text(value: Any) -> str | None:
-    """JSON as text: dicts and lists are encoded, texts and bytes taken as JSON; None and NaN are SQL's NULL."""
-    if value is None or (isinstance(value, float) and value != value) or type(value).__name__ == "NAType":
-        return None
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
     if isinstance(value, str):
         return value
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":"), default=_plain)
-
-
-def _plain(value: Any) -> Any:
-    """numpy scalars and arrays inside JSON values."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise InvalidInputError(f"a JSON value holds a {type(value).__name__}, which JSON does not have")
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if _kind(type(value)) is bool:
+        return "true" if value else "false"
+    if isinstance(value, Integral):
+        return str(value)
+    if isinstance(value, Real):
+        return float_text(pa.array([float(value)]))[0].as_py()  # type: ignore[no-any-return]
+    if not isinstance(value, date | time | Decimal):
+        return f"\udcff{value}"  # an object of another kind has no text: it goes the way of what is no UTF-8
+    try:
+        return str(pa.scalar(value).cast(pa.string()).as_py())
+    except (pa.ArrowException, OverflowError, ValueError):
+        return str(value)

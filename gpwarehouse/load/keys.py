@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gpwarehouse.errors import KeyCollisionError
 from gpwarehouse.load.target import Target
 from gpwarehouse.models import DIMENSIONS
 from gpwarehouse.models.base import KeyRole
 from gpwarehouse.models.keys import (
+    BLANKS,
     PLACEHOLDER_WAFER_ID,
+    UNKNOWN_KEY,
     durable_key,
     natural_key_part,
     normalise_wafer_id,
@@ -23,14 +27,42 @@ from gpwarehouse.models.keys import (
 
 __all__ = ["KeyResolver", "Member", "RootLots", "combinations"]
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 @dataclass
 class Member:
-    """A dimension member a load needs: its durable key, its natural key, and what else is known of it."""
+    """A dimension member a load needs, and what the load knows of it.
+
+    :ivar implied: what follows from its natural key; for a row that is made, never held against one that is there.
+    :ivar told: what the source says of it; what contradicts it gives way from then on.
+    :ivar overwritten: values of columns that are overwritten in place (type 1).
+    :ivar lots: of a wafer: lot → when the wafer was first seen in it (microseconds since 1970).
+    :ivar products: of a lot or wafer: product → when it was first seen as of that product.
+    """
 
     key: int
     natural: dict[str, str]
-    attributes: dict[str, Any] = field(default_factory=dict)
+    implied: dict[str, Any] = field(default_factory=dict)
+    told: dict[str, Any] = field(default_factory=dict)
+    overwritten: dict[str, Any] = field(default_factory=dict)
+    lots: dict[int, int] = field(default_factory=dict)
+    products: dict[int, int] = field(default_factory=dict)
+
+    def at_first(self) -> dict[str, Any]:
+        """What its first version tells if this load makes it."""
+        links = {"lot_key": self.lots, "product_key": self.products}
+        earliest = {column: min(seen, key=seen.__getitem__) for column, seen in links.items() if seen}
+        return self.implied | earliest | self.told
+
+    def observations(self, since: datetime) -> list[tuple[datetime, dict[str, Any]]]:
+        """What the load saw of it, oldest first: the source's word as of ``since``, a wafer's lots when it was in them."""
+        seen = [(_EPOCH + timedelta(microseconds=at), {"lot_key": lot}) for lot, at in self.lots.items()]
+        return sorted(seen + ([(since, self.told)] if self.told else []), key=lambda observation: observation[0])
+
+    def gaps(self) -> dict[str, Any]:
+        """What may fill a gap but contradicts nothing: a fact is no authority on what product a lot is."""
+        return {"product_key": min(self.products, key=self.products.__getitem__)} if self.products else {}
 
 
 class RootLots:
@@ -71,30 +103,34 @@ class KeyResolver:
         self.members: dict[str, dict[int, Member]] = {}
 
     def resolve(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
-        """Durable key column → BIGINT array, for every role of the target."""
+        """Durable key column → BIGINT array, for every role of the target.
+
+        :raises KeyCollisionError: two natural keys of the load have one durable key.
+        """
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         if "facility" in columns:
             filled = pc.fill_null(columns["facility"], self.facility)
-            columns["facility"] = pc.if_else(pc.equal(pc.utf8_trim_whitespace(filled), ""), self.facility, filled)
+            columns["facility"] = pc.if_else(pc.equal(pc.utf8_trim(filled, BLANKS), ""), self.facility, filled)
         keys = {}
         for name, role in self.target.roles.items():
             resolve = self._wafers if role.dimension == "dim_wafer" else self._plain
             keys[name] = resolve(role, columns)
-        self._link_products(columns, keys)
+        self._link(keys, columns[self.target.partition_column])
         return keys
 
     def _plain(self, role: KeyRole, columns: dict[str, pa.Array]) -> pa.Array:
-        parts = [columns[name] for name in role.inputs.values()]
-        names = list(role.inputs)
-        inverse, distinct = combinations(parts)
+        inverse, distinct = combinations([columns[name] for name in role.inputs.values()])
         keys = []
         for values in distinct:
             given = dict(zip(role.inputs.values(), values, strict=True))
             if not _present(given[role.identifier]):
                 keys.append(role.absent)
                 continue
+            if "equipment_id" in given and not _present(given["equipment_id"]):
+                keys.append(UNKNOWN_KEY)  # a chamber, and nobody says of which tool
+                continue
             given |= {column: value for column, value in role.defaults.items() if given.get(column) is None}
-            natural = {part: given[source] or "" for part, source in zip(names, role.inputs.values(), strict=True)}
+            natural = {part: given[source] or "" for part, source in role.inputs.items()}
             keys.append(self.member(role.dimension, natural | dict(role.constants)).key)
         return pa.array(np.asarray(keys, np.int64)[inverse])
 
@@ -109,22 +145,30 @@ class KeyResolver:
         lot = natural_key_part(lot, "lot_id")
         wafer_id = normalise_wafer_id(wafer, lot, self.wafer_id_pattern)
         member = self.member("dim_wafer", {"root_lot_id": self.roots.of(lot), "wafer_id": wafer_id})
-        member.attributes.setdefault("lot_key", durable_key(lot))
-        member.attributes.setdefault("is_placeholder", wafer_id == PLACEHOLDER_WAFER_ID)
+        member.implied["is_placeholder"] = wafer_id == PLACEHOLDER_WAFER_ID
+        member.implied.setdefault("lot_key", durable_key(lot))  # of a wafer that no row is of
         if wafer_id.isdigit() and wafer_id.isascii() and len(wafer_id) < 5:
-            member.attributes.setdefault("wafer_number", int(wafer_id))
+            member.implied["wafer_number"] = int(wafer_id)
         if wafer is not None and wafer_id != PLACEHOLDER_WAFER_ID:
-            member.attributes.setdefault("source_wafer_id", wafer)
+            member.overwritten.setdefault("source_wafer_id", wafer)
         return member
 
-    def member(self, dimension: str, natural: dict[str, str]) -> Member:
-        """Remember a member as needed; what its natural key tells of it goes with it."""
+    def member(self, dimension: str, natural: Mapping[str, str]) -> Member:
+        """Remember a member as needed; what its natural key tells of it goes with it.
+
+        :raises KeyCollisionError: another natural key of the load has the same durable key.
+        """
         order = DIMENSIONS[dimension].natural_key
         clean = {part: natural_key_part(natural[part], part) for part in order}
         key = durable_key(*clean.values(), names=order)
         members = self.members.setdefault(dimension, {})
         if key not in members:
             members[key] = Member(key, clean, self._implied(dimension, clean))
+        elif members[key].natural != clean:
+            raise KeyCollisionError(
+                f"{dimension}: the natural keys {members[key].natural} and {clean} of this load have the same durable "
+                f"key {key}; nothing was loaded, rename one of them"
+            )
         return members[key]
 
     def natural_key_of(self, dimension: str, row: Mapping[str, Any]) -> dict[str, str]:
@@ -135,8 +179,27 @@ class KeyResolver:
             for part in DIMENSIONS[dimension].natural_key
         }
 
+    def tell(self, dimension: str, row: Mapping[str, Any]) -> None:
+        """Add what a source says of a member to the members needed.
+
+        :param row: natural key parts and attributes by column; of a wafer, ``lot_id`` and ``wafer_id`` as in a fact.
+        """
+        if dimension == "dim_wafer":
+            member, parts = self.wafer(row["lot_id"], row.get("wafer_id")), {"lot_id", "wafer_id"}
+        else:
+            natural = self.natural_key_of(dimension, row)
+            member, parts = self.member(dimension, natural), set(natural)
+        model = DIMENSIONS[dimension]
+        for column, value in row.items():
+            if value is None or column in parts:
+                continue
+            if column in model.type1:
+                member.overwritten[column] = value
+            elif column in model.tracked_columns():
+                member.told[column] = value
+
     def _implied(self, dimension: str, natural: dict[str, str]) -> dict[str, Any]:
-        """What a natural key tells of its member; a chamber brings its tool, a wafer and a lot know their root."""
+        """What a natural key tells of its member; a chamber brings its tool, a lot knows its root."""
         if dimension == "dim_lot":
             return {"root_lot_id": self.roots.of(natural["lot_id"])}
         if dimension == "dim_equipment" and natural["chamber_id"]:
@@ -144,33 +207,43 @@ class KeyResolver:
         implied: dict[str, Any] = DIMENSIONS[dimension].inferred_attributes(natural)
         return implied
 
-    def _link_products(self, columns: dict[str, pa.Array], keys: dict[str, pa.Array]) -> None:
-        """A lot and a wafer first heard of in a fact are of the product that the fact names."""
-        if "product_key" not in keys:
-            return
-        for dimension, column in (("dim_lot", "lot_key"), ("dim_wafer", "wafer_key")):
-            if column not in keys:
+    def _link(self, keys: dict[str, pa.Array], times: pa.Array) -> None:
+        """Remember which lots and products the rows show members in, and since when."""
+        moments = np.asarray(times.cast(pa.int64()))
+        for child, parent, name in (
+            ("wafer_key", "lot_key", "lots"),
+            ("wafer_key", "product_key", "products"),
+            ("lot_key", "product_key", "products"),
+        ):
+            if child not in keys or parent not in keys:
                 continue
-            inverse, distinct = combinations([keys[column], keys["product_key"]])
-            del inverse
-            for member_key, product_key in distinct:
-                member = self.members.get(dimension, {}).get(member_key)
-                if member is not None and product_key != -1:
-                    member.attributes.setdefault("product_key", product_key)
+            inverse, distinct = combinations([keys[child], keys[parent]])
+            first = np.full(len(distinct), np.iinfo(np.int64).max)
+            np.minimum.at(first, inverse, moments)
+            members = self.members["dim_" + child.removesuffix("_key")]
+            for (child_key, parent_key), moment in zip(distinct, first.tolist(), strict=True):
+                if parent_key != UNKNOWN_KEY and child_key in members:
+                    seen = getattr(members[child_key], name)
+                    seen[parent_key] = min(moment, seen.get(parent_key, moment))
 
 
 def _present(value: str | None) -> bool:
-    return value is not None and bool(value.strip())
+    return value is not None and bool(value.strip(BLANKS))
 
 
 def combinations(arrays: list[pa.Array]) -> tuple[np.ndarray[Any, Any], list[tuple[Any, ...]]]:
     """Each row's number among the distinct combinations of these columns, and the combinations."""
     codes = np.zeros(len(arrays[0]), np.int64)
+    count = 1
     for array in arrays:
         encoded = array.dictionary_encode()
         part = np.asarray(pc.fill_null(encoded.indices, -1)).astype(np.int64) + 1
-        # Renumbered after every column, so that the product of the counts cannot overflow.
-        _, codes = np.unique(codes * (len(encoded.dictionary) + 1) + part, return_inverse=True)
+        size = len(encoded.dictionary) + 1
+        if count * size >= 2**62:  # the product of the counts must not overflow
+            distinct, codes = np.unique(codes, return_inverse=True)
+            count = len(distinct)
+        codes = codes * size + part
+        count *= size
     _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
     picked = pa.array(first)
     return inverse, list(zip(*(array.take(picked).to_pylist() for array in arrays), strict=True))

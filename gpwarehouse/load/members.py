@@ -1,178 +1,273 @@
-"""Dimension members a load needs: those that are missing are made, before the load, in short transactions.
+"""Dimension members a load needs: the missing ones before it, in short transactions; what it tells of members with it.
 
 Two sessions that insert the same unique keys inside their loads can hang a Greenplum cluster for ever: each wins
 another segment and neither sees the other. So members are probed without a lock; if some are missing they are inserted
-in a transaction of their own that locks the table against other writers first, dimensions always in the same order. An
-orphan left by a load that then failed is harmless.
+in a transaction of their own that locks the table against other writers first. An orphan left by a load that then
+failed is harmless: it says no more than that the name was used.
+
+What changes members that are there (a gap filled, a version begun) is written by the load's own transaction, at its end,
+so it is there exactly when the rows are. It locks each dimension before it writes, always in the order of their names,
+and looks again under the lock: whoever comes last speaks knowing what the others said.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import Table, any_, bindparam, insert, select, text, update
-from sqlalchemy.dialects.postgresql import ARRAY
+import pyarrow as pa
+from sqlalchemy import Column, Table, any_, bindparam, delete, func, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.engine import qualified_name
-from gpwarehouse.errors import KeyCollisionError
+from gpwarehouse.errors import KeyCollisionError, LoadError
+from gpwarehouse.load.copy import copy_rows
 from gpwarehouse.load.keys import Member
-from gpwarehouse.load.versions import Change, Version, merge
+from gpwarehouse.load.target import arrow_type
+from gpwarehouse.load.versions import Version, fill, merge
 from gpwarehouse.models import BEGINNING, DIMENSIONS, END_OF_TIME, EtlLoadBatch
+from gpwarehouse.models.keys import durable_key
 
-__all__ = ["ensure_members", "roots_of_lots"]
+__all__ = ["Teller", "insert_missing", "learn", "roots_of_lots"]
 
 _CHUNK = 5_000
+Members = Mapping[int, Member]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Teller:
+    """Who says what a load says of members: the batch, its source, and the time of its first event."""
+
+    batch_id: str
+    source_system: str | None
+    since: datetime
 
 
 def roots_of_lots(engine: Engine, lots: Iterable[str]) -> dict[str, str]:
     """Lot → root lot, for the lots that ``dim_lot`` knows a root of."""
     table = DIMENSIONS["dim_lot"].__table__
-    wanted = bindparam("lots", sorted(lots), type_=ARRAY(table.c.lot_id.type))
-    query = select(table.c.lot_id, table.c.root_lot_id).where(
-        table.c.lot_id == any_(wanted), table.c.is_current, table.c.root_lot_id.is_not(None)
-    )
+    wanted = {durable_key(lot, names=("lot_id",)): lot for lot in lots}
+    found: dict[str, str] = {}
     with engine.connect() as connection:
-        return {row.lot_id: row.root_lot_id for row in connection.execute(query)}
+        for keys in _chunks(wanted):
+            query = select(table.c.lot_id, table.c.root_lot_id).where(
+                _is_one_of(table.c.lot_key, keys), table.c.is_current, table.c.root_lot_id.is_not(None)
+            )
+            found |= {row.lot_id: row.root_lot_id for row in connection.execute(query)}
+    return found
 
 
-def ensure_members(
-    engine: Engine,
-    members: Mapping[str, Mapping[int, Member]],
-    *,
-    source_system: str | None,
-    batch_id: str,
-    since: datetime,
-) -> int:
-    """Make sure each member has a row; returns how many versions were written.
+def insert_missing(engine: Engine, members: Mapping[str, Members], teller: Teller) -> int:
+    """Insert the members that have no row, each from 1900-01-01 UTC on, inferred unless the source told of it.
 
-    A missing member is inserted as inferred, its first version from 1900-01-01 UTC. What a source says beyond the
-    natural key fills in what an inferred member does not know; where it contradicts what is known, a version begins
-    at ``since``, the time of the events that showed it.
-
+    :return: how many were inserted.
     :raises KeyCollisionError: another natural key is stored under one of the durable keys.
     """
     written = 0
     for name in sorted(members):
-        wanted = members[name]
         with engine.connect() as connection:
-            stored = _stored(connection, name, wanted)
-        if not _work(name, wanted, stored, since):
-            continue
+            if not _missing(connection, name, members[name]):
+                continue
         with engine.begin() as connection:
-            table = DIMENSIONS[name].__table__
-            # Not a weaker mode: it would have to be raised by the first UPDATE, and two raising ones deadlock.
-            connection.execute(text(f"LOCK TABLE {qualified_name(connection, table)} IN EXCLUSIVE MODE"))
-            stored = _stored(connection, name, wanted)  # seen anew: another load may have come first
-            changes = _work(name, wanted, stored, since)
-            audit = {"source_system": source_system, "batch_id": batch_id}
-            written += _write(connection, name, wanted, changes, audit)
+            _lock(connection, name, "SHARE ROW EXCLUSIVE")  # enough for inserts, and nothing here raises it
+            missing = _missing(connection, name, members[name])  # seen anew: another load may have come first
+            now, user = _now(connection)
+            rows = []
+            for member in missing:
+                version = Version(BEGINNING, END_OF_TIME, not member.told, member.at_first(), teller.batch_id)
+                audit = {"source_system": teller.source_system, "created_at": now, "created_by": user}
+                rows.append(_row(name, member, version) | audit | {"updated_at": now, "updated_by": user})
+            _copy(connection, name, rows)
+            written += len(rows)
     return written
 
 
-def _stored(connection: Connection, name: str, wanted: Mapping[int, Member]) -> dict[int, list[Version]]:
-    """The versions there are of the wanted members, oldest first."""
+def learn(connection: Connection, members: Mapping[str, Members], teller: Teller) -> int:
+    """Write what the load tells of members that are there; in the load's transaction.
+
+    :return: how many versions were written.
+    """
+    written = 0
+    for name in sorted(members):
+        telling = {key: m for key, m in members[name].items() if m.told or m.lots or m.products or m.overwritten}
+        changing = _changing(connection, name, telling, teller)
+        if changing:
+            # Not a weaker mode: Greenplum would raise it for the DELETE, while others hold what stands in its way.
+            _lock(connection, name, "EXCLUSIVE")
+            written += _rewrite(connection, name, _changing(connection, name, changing, teller), teller)
+    return written
+
+
+def _lock(connection: Connection, name: str, mode: str) -> None:
+    connection.execute(text(f"LOCK TABLE {qualified_name(connection, DIMENSIONS[name].__table__)} IN {mode} MODE"))
+
+
+def _now(connection: Connection) -> tuple[datetime, str]:
+    now, user = connection.execute(select(func.now(), func.current_user())).one()
+    return now, user
+
+
+def _chunks(keys: Iterable[int]) -> Iterator[list[int]]:
+    ordered = iter(sorted(keys))
+    while chunk := list(islice(ordered, _CHUNK)):
+        yield chunk
+
+
+def _is_one_of(column: Column[Any], keys: list[int]) -> Any:
+    return column == any_(bindparam(None, keys, type_=ARRAY(column.type), unique=True))
+
+
+def _stored(
+    connection: Connection, name: str, members: Members, columns: Sequence[Any]
+) -> Iterator[tuple[Member, Row]]:
+    """These columns of every version of the members, oldest first, with the member."""
     model = DIMENSIONS[name]
     table = model.__table__
     key = table.c[model.durable_key]
-    found: dict[int, list[Version]] = {}
-    keys = sorted(wanted)
-    tracked = [table.c[column] for column in (*model.natural_key, *model.tracked_columns())]
-    for start in range(0, len(keys), _CHUNK):
-        chunk = bindparam("keys", keys[start : start + _CHUNK], type_=ARRAY(key.type))
-        batch = EtlLoadBatch.__table__
-        query = (
-            select(
-                key.label("_key"),
-                table.c.effective_date,
-                table.c.expiry_date,
-                table.c.is_inferred,
-                batch.c.min_event_ts.label("_seen"),
-                *tracked,
-            )
-            .select_from(table.outerjoin(batch, (batch.c.batch_id == table.c.batch_id) & (batch.c.status == "LOADED")))
-            .where(key == any_(chunk))
-            .order_by(table.c.effective_date)
-        )
+    natural = [table.c[part].label(f"_{part}") for part in model.natural_key]
+    # A version's batch says when it was first seen, once it is loaded.
+    batch = EtlLoadBatch.__table__
+    source = table.outerjoin(batch, (batch.c.batch_id == table.c.batch_id) & (batch.c.status == "LOADED"))
+    seen = any(column is batch.c.min_event_ts for column in columns)
+    for keys in _chunks(members):
+        query = select(key.label("_key"), *natural, *columns).select_from(source if seen else table)
+        query = query.where(_is_one_of(key, keys)).order_by(table.c.effective_date)
         for row in connection.execute(query).mappings():
-            member = wanted[row["_key"]]
-            natural = {part: row[part] for part in model.natural_key}
-            if natural != member.natural:
+            member = members[row["_key"]]
+            stored = {part: row[f"_{part}"] for part in model.natural_key}
+            if stored != member.natural:
                 raise KeyCollisionError(
-                    f"{name}: the natural keys {natural} (stored) and {member.natural} (to load) have the same "
+                    f"{name}: the natural keys {stored} (stored) and {member.natural} (to load) have the same "
                     f"durable key {member.key}; nothing was loaded, rename one of them"
                 )
-            unset = _unset(table)
-            values = {c: None if row[c] == unset.get(c, ...) else row[c] for c in model.tracked_columns()}
-            version = Version(row["effective_date"], row["expiry_date"], row["is_inferred"], values, row["_seen"])
-            found.setdefault(member.key, []).append(version)
-    return found
+            yield member, dict(row)
 
 
-def _work(
-    name: str, wanted: Mapping[int, Member], stored: Mapping[int, list[Version]], since: datetime
-) -> dict[int, Change]:
-    """What has to be written for each member that is missing or of which something new is known."""
-    tracked = set(DIMENSIONS[name].tracked_columns())
-    changes: dict[int, Change] = {}
-    for key, member in wanted.items():
-        known = {column: value for column, value in member.attributes.items() if column in tracked}
-        if key not in stored:
-            changes[key] = Change(inserts=[Version(BEGINNING, END_OF_TIME, True, known)], updates=[])
-            continue
-        change = merge(stored[key], known, since)
-        if change:
-            changes[key] = change
-    return changes
+def _missing(connection: Connection, name: str, members: Members) -> list[Member]:
+    there = {member.key for member, _ in _stored(connection, name, members, ())}
+    return [member for key, member in members.items() if key not in there]
 
 
-def _write(
-    connection: Connection,
-    name: str,
-    wanted: Mapping[int, Member],
-    changes: Mapping[int, Change],
-    audit: Mapping[str, Any],
-) -> int:
+def _changing(connection: Connection, name: str, telling: Members, teller: Teller) -> Members:
+    """The members of which something new is told; asks for no more columns than are told of."""
+    if not telling:
+        return {}
+    table = DIMENSIONS[name].__table__
+    told = {column for m in telling.values() for column in (*m.told, *m.gaps(), *m.overwritten)}
+    told |= {"lot_key"} if any(m.lots for m in telling.values()) else set()
+    own = ("effective_date", "expiry_date", "is_inferred", *sorted(told))
+    found: dict[int, list[Row]] = {}
+    for member, row in _stored(connection, name, telling, [table.c[column] for column in own]):
+        found.setdefault(member.key, []).append(row)
+    changing = {}
+    for key, rows in found.items():
+        member = telling[key]
+        versions = [_version(name, row, told) for row in rows]
+        overwrites = any(row[column] != value for row in rows for column, value in member.overwritten.items())
+        if overwrites or _after(member, versions, teller) != versions:
+            changing[key] = member
+    return changing
+
+
+def _after(member: Member, versions: list[Version], teller: Teller) -> list[Version]:
+    """The versions of a member after all that the load tells of it."""
+    for since, known in member.observations(teller.since):
+        versions = merge(versions, known, since, batch_id=teller.batch_id, from_source=known is member.told)
+    return fill(versions, member.gaps())
+
+
+def _rewrite(connection: Connection, name: str, changing: Members, teller: Teller) -> int:
+    """Write the versions of members anew: one DELETE and one COPY, whatever their number; returns how many changed."""
     model = DIMENSIONS[name]
     table: Table = model.__table__
-    key = table.c[model.durable_key]
-    rows: list[dict[str, Any]] = []
-    for member_key, change in changes.items():
-        for old, new in change.updates:
-            values = _columns(name, new) | {"updated_at": text("now()"), "updated_by": text("current_user")}
-            where = (key == member_key, table.c.effective_date == old.effective_date)
-            connection.execute(update(table).where(*where).values(values))
-        member = wanted[member_key]
-        type1 = {column: member.attributes.get(column) for column in model.type1}
-        rows += [
-            {model.durable_key: member_key, **member.natural, **type1, **_columns(name, version), **audit}
-            for version in change.inserts
-        ]
-    if rows:
-        connection.execute(insert(table), rows)
-    return sum(len(change.inserts) + len(change.updates) for change in changes.values())
+    stored: dict[int, list[Row]] = {}
+    for member, row in _stored(connection, name, changing, [*table.columns, EtlLoadBatch.__table__.c.min_event_ts]):
+        stored.setdefault(member.key, []).append(row)
+    now, user = _now(connection)
+    rows: list[Row] = []
+    written = 0
+    for key, old_rows in stored.items():
+        member = changing[key]
+        before = [_version(name, row, model.tracked_columns()) for row in old_rows]
+        after = _after(member, before, teller)
+        written += len([version for version in after if version not in before])
+        starts = {version.effective_date: version for version in before}
+        for version in after:
+            row = {column.name: version.audit[column.name] for column in table.columns}
+            row |= _row(name, member, version)
+            if version.effective_date not in starts:
+                row |= {"created_at": now, "created_by": user, "source_system": teller.source_system}
+            if version != starts.get(version.effective_date) or member.overwritten:
+                row |= {"updated_at": now, "updated_by": user}
+            rows.append(row)
+    for keys in _chunks(stored):
+        connection.execute(delete(table).where(_is_one_of(table.c[model.durable_key], keys)))
+    _copy(connection, name, rows)
+    return written
 
 
-def _columns(name: str, version: Version) -> dict[str, Any]:
-    """A version's own columns: interval, flags, hash, and every tracked attribute."""
+def _version(name: str, row: Row, columns: Iterable[str]) -> Version:
+    unset = _unset(DIMENSIONS[name].__table__)
+    tracked = set(DIMENSIONS[name].tracked_columns())
+    values = {c: None if row[c] == unset.get(c, ...) else row[c] for c in columns if c in tracked}
+    return Version(
+        row["effective_date"],
+        row["expiry_date"],
+        row["is_inferred"],
+        values,
+        row.get("batch_id"),
+        row.get("min_event_ts"),
+        row,
+    )
+
+
+def _row(name: str, member: Member, version: Version) -> Row:
+    """A version's row, but for the audit columns."""
     model = DIMENSIONS[name]
     unset = _unset(model.__table__)
     values = {c: version.values.get(c) for c in model.tracked_columns()}
     return {
+        model.durable_key: member.key,
+        **member.natural,
+        **member.overwritten,
         "effective_date": version.effective_date,
         "expiry_date": version.expiry_date,
         "is_current": version.expiry_date == END_OF_TIME,
         "is_inferred": version.is_inferred,
+        "batch_id": version.batch_id,
         "row_hash": _row_hash(values),
         **{c: unset.get(c) if value is None else value for c, value in values.items()},
     }
 
 
-def _unset(table: Table) -> dict[str, Any]:
+def _copy(connection: Connection, name: str, rows: list[Row]) -> None:
+    """COPY: inserting 50 000 members by statements takes half a minute, and others wait for the lock."""
+    if not rows:
+        return
+    table = DIMENSIONS[name].__table__
+    arrays = []
+    for column in table.columns:
+        values = [row.get(column.name) for row in rows]
+        if isinstance(column.type, JSONB):
+            values = [None if v is None else json.dumps(v, separators=(",", ":")) for v in values]
+        try:
+            arrays.append(pa.array(values, arrow_type(column.type)))
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise LoadError(
+                f"{name}: what the source tells of column {column.name!r} does not fit it: {error}"
+            ) from None
+    columns = tuple(column.name for column in table.columns)
+    copy_rows(connection, table, [pa.RecordBatch.from_arrays(arrays, list(columns))], columns)
+
+
+def _unset(table: Table) -> Row:
     """What stands for "not known" in columns that cannot be NULL: key -1, and false."""
     return {c.name: -1 if c.name.endswith("_key") else False for c in table.columns if not c.nullable}
 

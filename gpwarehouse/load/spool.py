@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from types import TracebackType
-from typing import IO, Self, cast
+from typing import IO, cast
 
 import pyarrow as pa
 
@@ -16,7 +15,7 @@ MEMORY_BYTES = 64 * 1024 * 1024
 
 
 class Spool:
-    """Write once, read once. A context manager: its temporary file goes with it."""
+    """Written once, then read, as often as needed, then closed: its temporary file goes with it."""
 
     def __init__(self) -> None:
         self._file = cast(IO[bytes], tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES))  # noqa: SIM115
@@ -32,17 +31,13 @@ class Spool:
         self.rows += batch.num_rows
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The batches, in order."""
+        """The batches, in order; nothing can be appended any more."""
         if self._writer is None:
             return
         self._writer.close()
         self._file.seek(0)
         yield from pa.ipc.open_stream(self._file)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Give up what was kept."""
         self._file.close()

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import BigInteger, Boolean, Date, DateTime, Double, Float, Integer, SmallInteger, Table
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    DefaultClause,
+    Double,
+    Float,
+    Integer,
+    SmallInteger,
+    Table,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from gpwarehouse.dialect import DistributedBy
@@ -17,7 +30,7 @@ from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.models import FACTS
 from gpwarehouse.models.base import Domain, KeyRole
 
-__all__ = ["InputColumn", "Target", "target_named"]
+__all__ = ["TIMESTAMP", "InputColumn", "Target", "arrow_type", "target_named"]
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 LOADER_COLUMNS = frozenset({"time_key", "batch_id", "loaded_at", "source_system", "source_file"})
@@ -28,7 +41,10 @@ OPTIONAL_IN_FRAME = frozenset({"source_system", "source_file", "source_record_no
 
 @dataclass(frozen=True)
 class InputColumn:
-    """A column a frame may bring: its Arrow type here, what its values may be, whether a row needs it."""
+    """A column a frame may bring: its Arrow type here, what its values may be, whether a row needs it.
+
+    :ivar default: what a row without it has, where the column has a default and may not be NULL.
+    """
 
     name: str
     type: pa.DataType
@@ -36,6 +52,7 @@ class InputColumn:
     is_json: bool = False
     is_key_part: bool = False
     domain: Domain | None = None
+    default: pa.Scalar | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +78,9 @@ class Target:
         :raises InvalidInputError: naming the columns and the nearest names that are taken.
         """
         names = list(names)
-        for name in names:
+        for name, count in Counter(names).items():
+            if count > 1:
+                raise InvalidInputError(f"{self.name}: column {name!r} is there {count} times; give it once")
             if name in self.roles or name == "time_key":
                 role = self.roles.get(name)
                 instead = f"give {', '.join(role.inputs.values())}" if role else f"give {self.partition_column}"
@@ -99,6 +118,14 @@ def arrow_type(column_type: Any) -> pa.DataType:
     return pa.string()
 
 
+def _default(column: Column[Any]) -> pa.Scalar | None:
+    """The default of a column that may not be NULL: COPY writes a NULL where the server would have put it."""
+    default = column.server_default
+    if column.nullable or not isinstance(default, DefaultClause):
+        return None
+    return pa.scalar(str(default.arg)).cast(arrow_type(column.type))
+
+
 def _role_inputs(role: KeyRole) -> list[str]:
     """Frame columns of a role; a root lot is derived from the lot, so the frame brings the lot."""
     return ["lot_id" if name == "root_lot_id" else name for name in role.inputs.values()]
@@ -133,6 +160,7 @@ def target_named(name: str) -> Target:
                 required=not optional,
                 is_json=isinstance(column.type, JSONB),
                 domain=column.info.get("domain"),
+                default=_default(column),
             ),
         )
     written = [c.name for c in table.columns if c.name != "loaded_at"]

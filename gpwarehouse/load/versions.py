@@ -1,9 +1,14 @@
-"""What new knowledge of a member does to its versions: a pure function, so that it can be tested as one.
+"""What new knowledge of a member does to its versions: pure functions, so that they can be tested as such.
 
-Rule: what is not known (NULL, an inferred member's gaps, a parameter without limits) is filled in where it stands, in
-every version from the time of the knowledge on; what contradicts what is known begins a version at that time, which
-lasts until the next version. Files may come in any order: older knowledge that comes late ends where the later began.
-Mappings (``control_limits``) are merged entry by entry.
+A member is told of at moments, and files may come in any order. What it was like in between is what the last word before
+says; before the first word, what the first word says. So what nothing is known of (NULL, a parameter without limits) is
+filled in wherever it is unknown; what contradicts what is known begins a version at its moment, which lasts until the
+next version; and where an older word comes late, what was known already begins where it was first seen. Mappings
+(``control_limits``) are merged entry by entry.
+
+Two words about the same things give the same versions in whatever order they come; so do any number of them with
+different values. What is not kept is that a word was repeated: A, then A again, then late in between B, gives B to the
+end.
 """
 
 from __future__ import annotations
@@ -13,82 +18,105 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-__all__ = ["Change", "Version", "merge"]
+__all__ = ["Version", "fill", "merge"]
 
 
 @dataclass(frozen=True)
 class Version:
     """One version of a member: half-open interval, flag, attribute values by column.
 
-    ``seen``: the time of the events that first showed it, where known; a member's first version starts at 1900 by
-    convention, long before anybody saw it.
+    :ivar batch_id: the batch that told it; ``seen``: that batch's first event, where it is known to have been loaded.
+        A member's first version starts at 1900 by convention, long before anybody saw it.
+    :ivar audit: its other columns, as they are stored; of a version that comes from another, that one's.
     """
 
     effective_date: datetime
     expiry_date: datetime
     is_inferred: bool
     values: Mapping[str, Any]
+    batch_id: str | None = None
     seen: datetime | None = None
+    audit: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
-@dataclass
-class Change:
-    """Versions to update as (before, after), and then versions to insert."""
-
-    inserts: list[Version] = field(default_factory=list)
-    updates: list[tuple[Version, Version]] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.inserts or self.updates)
-
-
-def merge(versions: Sequence[Version], known: Mapping[str, Any], since: datetime) -> Change:
-    """The change that makes ``versions`` tell ``known`` at ``since``.
+def merge(
+    versions: Sequence[Version],
+    known: Mapping[str, Any],
+    since: datetime,
+    *,
+    batch_id: str | None = None,
+    from_source: bool = True,
+) -> list[Version]:
+    """The versions that tell ``known`` at ``since``; equal to ``versions`` where they do already.
 
     :param versions: all versions of one member, contiguous, oldest first.
     :param known: column → value; None tells nothing.
-    :param since: when it was seen to hold (aware).
+    :param since: when it was seen to hold (aware), not before the first version.
+    :param batch_id: the batch that says so.
+    :param from_source: a source says so of the member itself, so an inferred version gives way; False for what the
+        facts show.
     """
-    change = Change()
+    result: list[Version] = []
     for version in versions:
-        if version.expiry_date <= since:
-            continue
-        filled, contradicts = _combine(version.values, known)
-        if version.effective_date > since or not contradicts:
-            # Later versions, and one that is not contradicted, only learn what they did not know.
-            filled = _fill(version.values, known)
-            if filled != dict(version.values):
-                change.updates.append((version, replace(version, values=filled)))
-        elif version.effective_date == since:
-            change.updates.append((version, replace(version, values=filled)))
-        elif version.seen is not None and since < version.seen:
-            # Older knowledge came late: it holds until what was seen later, not the other way round.
-            change.updates.append((version, replace(version, effective_date=version.seen)))
-            change.inserts.append(replace(version, expiry_date=version.seen, values=filled, seen=since))
+        if version.effective_date <= since < version.expiry_date:
+            result += _told(version, known, since, batch_id, from_source)
         else:
-            change.updates.append((version, replace(version, expiry_date=since)))
-            change.inserts.append(replace(version, effective_date=since, values=filled, seen=since))
-    return change
+            result.append(replace(version, values=_filled(version.values, known)))
+    return result
 
 
-def _combine(old: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-    """``old`` overlaid with what is known, and whether anything known before had to give way."""
-    result, contradicts = dict(old), False
+def fill(versions: Sequence[Version], known: Mapping[str, Any]) -> list[Version]:
+    """The versions with their gaps filled, nothing replaced."""
+    return [replace(version, values=_filled(version.values, known)) for version in versions]
+
+
+def _told(
+    version: Version, known: Mapping[str, Any], since: datetime, batch_id: str | None, from_source: bool
+) -> list[Version]:
+    """The version in force at ``since``, after the word; two of them where it was contradicted."""
+    values = _overlaid(version.values, known)
+    if values == dict(version.values):
+        return [version]
+    if version.is_inferred and from_source:  # what was only inferred holds nothing against a source
+        return [replace(version, values=values, is_inferred=False, batch_id=batch_id, seen=since)]
+    if not _contradicts(version.values, known):
+        return [replace(version, values=values)]
+    new = replace(version, values=values, batch_id=batch_id, seen=since)
+    if version.effective_date == since:
+        return [new]
+    old = replace(version, values=_filled(version.values, known))
+    if version.seen is not None and since < version.seen < version.expiry_date:
+        return [replace(new, expiry_date=version.seen), replace(old, effective_date=version.seen)]
+    return [replace(old, expiry_date=since), replace(new, effective_date=since)]
+
+
+def _contradicts(old: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """Whether anything known before has to give way."""
+    for column, value in known.items():
+        before = old.get(column)
+        if value is None or before is None or before == value:
+            continue
+        if not isinstance(before, Mapping) or not isinstance(value, Mapping):
+            return True
+        if any(name in before and before[name] != entry for name, entry in value.items()):
+            return True
+    return False
+
+
+def _overlaid(old: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """``old`` with what is known over it."""
+    result = dict(old)
     for column, value in known.items():
         before = result.get(column)
-        if value is None or before == value:
-            continue
         if isinstance(before, Mapping) and isinstance(value, Mapping):
-            contradicts |= any(name in before and before[name] != entry for name, entry in value.items())
             result[column] = {**before, **value}
-        else:
-            contradicts |= before is not None
+        elif value is not None:
             result[column] = value
-    return result, contradicts
+    return result
 
 
-def _fill(old: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """``old`` with its gaps filled from what is known, nothing replaced."""
+def _filled(old: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """``old`` with its gaps filled from what is known."""
     result = dict(old)
     for column, value in known.items():
         before = result.get(column)

@@ -1,0 +1,262 @@
+"""One column as it was given → the type its target wants, and for each value that cannot be: why.
+
+A column is cast whole by Arrow. Where Arrow refuses, it is halved until the bad values stand alone, so that every value
+meets the same rule whatever stands beside it. Rules where kinds differ:
+
+- NaN is no value: it becomes NULL. Infinities are values, and are stored.
+- A time needs a zone; digits beyond the microsecond are cut off. It lies in the years 1 to 9999.
+- Whole floats are integers (pandas keeps nullable integers as floats); an integer too large for a double is rounded.
+- Numbers and times may come as text. ``true``/``t``/``1`` and ``false``/``f``/``0`` are booleans; a boolean is no number.
+- Bytes are text if they are UTF-8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.load.jsontext import check_json, json_of
+from gpwarehouse.load.target import TIMESTAMP, InputColumn
+
+__all__ = ["Faults", "as_python", "convert", "float_text", "shown"]
+
+Faults = dict[int, str]
+"""Row of the batch → what is wrong with its value."""
+
+_REFUSALS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
+_TRUE = pa.array(["true", "t", "1"])
+_FALSE = pa.array(["false", "f", "0"])
+_DIGITS = r"^[+-]?[0-9]+$"
+_FIRST_MOMENT = pa.scalar(datetime.min.replace(tzinfo=UTC), TIMESTAMP)
+_LAST_MOMENT = pa.scalar(datetime.max.replace(tzinfo=UTC), TIMESTAMP)
+
+
+def convert(array: pa.Array, column: InputColumn) -> tuple[pa.Array, Faults]:
+    """The array in the column's type, NULL where a value is at fault, and the faults.
+
+    :raises InvalidInputError: a column of times without a zone.
+    """
+    array = _unwrapped(array)
+    if column.is_json:
+        return _json(array)
+    if pa.types.is_timestamp(column.type):
+        _refuse_without_zone(array, column)
+        if _is_text(array.type):
+            return _times(array)
+        if _is_bytes(array.type):
+            texts, bad = _halving(array, _to_text, pa.string())
+            moments, others = _times(texts)
+            return moments, {row: _no(array, row, column.type) for row in bad} | others
+    rule = _rule(array.type, column.type)
+    if rule is None:
+        present = pc.indices_nonzero(array.is_valid()).to_pylist()
+        return pa.nulls(len(array), column.type), {row: _no(array, row, column.type) for row in present}
+    converted, bad = _halving(array, rule, column.type)
+    converted = _without_nan(converted)  # which a text may be
+    if column.default is not None:
+        converted = pc.fill_null(converted, column.default)
+    return converted, {row: _no(array, row, column.type) for row in bad}
+
+
+def shown(value: Any) -> str:
+    """A value in a sentence: its repr, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:80]}… ({len(text)} characters)"
+
+
+def as_python(array: pa.Array) -> list[Any]:
+    """The values as Python's own; a time beyond the year 9999 as the number it is."""
+    try:
+        return list(array.to_pylist())
+    except (ValueError, OverflowError):
+        return [_or_number(value) for value in array]
+
+
+def _or_number(value: pa.Scalar) -> Any:
+    try:
+        return value.as_py()
+    except (ValueError, OverflowError):
+        return f"{getattr(value, 'value', '?')} as {value.type}"
+
+
+def _no(array: pa.Array, row: int, kind: pa.DataType) -> str:
+    return f"{shown(as_python(array.slice(row, 1))[0])} is no {kind}"
+
+
+def _unwrapped(array: pa.Array) -> pa.Array:
+    """The values behind extension types, dictionaries and runs, NaN as NULL."""
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    if pa.types.is_run_end_encoded(array.type):
+        array = pc.run_end_decode(array)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    return _without_nan(array)
+
+
+def _halving(array: pa.Array, rule: Callable[[pa.Array], pa.Array], kind: pa.DataType) -> tuple[pa.Array, list[int]]:
+    """What ``rule`` makes of the array, and the rows it refuses."""
+    pieces, bad, todo = [], [], [(0, array)]
+    while todo:
+        first, part = todo.pop()
+        try:
+            pieces.append(rule(part))
+        except _REFUSALS:
+            if len(part) == 1:
+                pieces.append(pa.nulls(1, kind))
+                bad.append(first)
+            else:
+                half = len(part) // 2
+                todo += [(first + half, part.slice(half)), (first, part.slice(0, half))]
+    return pa.concat_arrays(pieces), bad
+
+
+def _rule(given: pa.DataType, kind: pa.DataType) -> Callable[[pa.Array], pa.Array] | None:
+    """How values of ``given`` become ``kind``, by a function that raises where one cannot; None if none can."""
+    types = pa.types
+    text = _is_text(given) or _is_bytes(given)
+    number = types.is_integer(given) or types.is_floating(given) or types.is_decimal(given)
+    if types.is_null(given):
+        return _caster(kind)
+    if types.is_timestamp(kind):
+        return _to_moment if types.is_timestamp(given) else None
+    if given == kind:
+        return lambda array: array
+    if types.is_string(kind):
+        moment = types.is_temporal(given) and not types.is_duration(given)
+        return _to_text if text or number or types.is_boolean(given) or moment else None
+    if types.is_boolean(kind):
+        return _to_boolean if text or number else None
+    if types.is_integer(kind):
+        return (lambda array: _text_to_integer(array, kind)) if text else _caster(kind) if number else None
+    if types.is_floating(kind):
+        return _text_to_float if text or types.is_decimal(given) else _to_float if number else None
+    return _caster(kind)
+
+
+def _caster(kind: pa.DataType) -> Callable[[pa.Array], pa.Array]:
+    return lambda array: _without_nan(array).cast(kind)
+
+
+def _without_nan(array: pa.Array) -> pa.Array:
+    if not pa.types.is_floating(array.type):
+        return array
+    return pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+
+
+def _to_text(array: pa.Array) -> pa.Array:
+    return float_text(array) if pa.types.is_floating(array.type) else array.cast(pa.string())
+
+
+def float_text(array: pa.Array) -> pa.Array:
+    """Floats as text, whole ones as the integers they are: an id that came as 1e10 is ``10000000000``."""
+    array = _without_nan(array).cast(pa.float64())  # the text of a float32 is not always its value: 41970368 or …70
+    whole = pc.and_(pc.equal(pc.floor(array), array), pc.less_equal(pc.abs(array), 2.0**53))
+    whole = pc.and_(whole, pc.not_equal(array, 0.0))  # the negative zero keeps its sign
+    integers = pc.if_else(whole, array, pa.scalar(None, pa.float64())).cast(pa.int64())
+    return pc.coalesce(integers.cast(pa.string()), array.cast(pa.string()))
+
+
+def _trimmed(array: pa.Array) -> pa.Array:
+    return pc.utf8_trim_whitespace(_to_text(array))
+
+
+def _to_boolean(array: pa.Array) -> pa.Array:
+    text = pc.utf8_lower(_trimmed(array))
+    true, false = pc.is_in(text, _TRUE), pc.is_in(text, _FALSE)
+    if not pc.all(pc.or_(pc.or_(true, false), text.is_null())).as_py():
+        raise pa.ArrowInvalid("no boolean")
+    return pc.if_else(pc.or_(true, false), true, pa.scalar(None, pa.bool_()))
+
+
+def _text_to_integer(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Digits as they are; else a float that is whole. Arrow alone would take hexadecimal too."""
+    text = _trimmed(array)
+    digits = pc.match_substring_regex(text, _DIGITS)
+    none = pa.scalar(None, pa.string())
+    plain = pc.replace_substring_regex(pc.if_else(digits, text, none), r"^\+", "").cast(kind)
+    others = pc.if_else(digits, none, text)
+    return plain if others.null_count == len(others) else pc.coalesce(plain, _caster(kind)(_text_to_float(others)))
+
+
+def _text_to_float(array: pa.Array) -> pa.Array:
+    """Through the text for decimals too: Arrow's own cast of them is one digit off now and then."""
+    text = _trimmed(array)
+    numbers = text.cast(pa.float64())
+    endless = pc.and_(pc.is_inf(numbers), pc.invert(pc.match_substring(text, "inf", ignore_case=True)))
+    if pc.any(endless).as_py():
+        raise pa.ArrowInvalid("beyond the range of a double")
+    return numbers
+
+
+def _to_float(array: pa.Array) -> pa.Array:
+    return array.cast(pa.float64(), safe=False)
+
+
+def _to_moment(array: pa.Array) -> pa.Array:
+    moments = array.cast(TIMESTAMP, safe=array.type.unit != "ns")
+    outside = pc.or_(pc.less(moments, _FIRST_MOMENT), pc.greater(moments, _LAST_MOMENT))
+    if pc.any(outside).as_py():
+        raise pa.ArrowInvalid("no year from 1 to 9999")
+    return moments
+
+
+def _refuse_without_zone(array: pa.Array, column: InputColumn) -> None:
+    kind = array.type
+    if (pa.types.is_timestamp(kind) and kind.tz is None) or pa.types.is_date(kind):
+        raise InvalidInputError(
+            f"column {column.name!r} holds times without a zone ({kind}); give them one, "
+            "e.g. frame[column].dt.tz_localize('Europe/Berlin')"
+        )
+
+
+def _times(array: pa.Array) -> tuple[pa.Array, Faults]:
+    """Texts in ISO 8601, read one by one: Arrow would take those without a zone as UTC."""
+    moments: list[datetime | None] = []
+    bad: Faults = {}
+    for row, text in enumerate(array.to_pylist()):
+        moment = None
+        if text is not None:
+            try:
+                moment = datetime.fromisoformat(text.strip())
+                if moment.tzinfo is None:
+                    bad[row] = f"{shown(text)} has no time zone"
+                    moment = None
+                else:
+                    moment = moment.astimezone(UTC)
+            except (ValueError, OverflowError):
+                bad[row], moment = f"{shown(text)} is no time (ISO 8601 with a zone)", None
+        moments.append(moment)
+    return pa.array(moments, TIMESTAMP), bad
+
+
+def _json(array: pa.Array) -> tuple[pa.Array, Faults]:
+    """JSON texts, each parsed once."""
+    texts: list[str | None] = []
+    bad: Faults = {}
+    if pa.types.is_map(array.type):  # as pairs, which Python has no other way to tell from a list of lists
+        values = [None if pairs is None else dict(pairs) for pairs in array.to_pylist()]
+    else:
+        values = array.to_pylist()
+    for row, value in enumerate(values):
+        text = json_of(value)
+        if text is not None:
+            try:
+                check_json(text)
+            except (ValueError, RecursionError) as error:
+                bad[row], text = f"bad JSON: {error}", None
+        texts.append(text)
+    return pa.array(texts, pa.string()), bad

@@ -1,0 +1,136 @@
+"""The first pass over a source: check and resolve every row, and keep the good ones for the second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy.engine import Engine
+
+from gpwarehouse.load.batches import raw_json, reject_rows
+from gpwarehouse.load.fingerprint import Fingerprint
+from gpwarehouse.load.keys import KeyResolver, RootLots
+from gpwarehouse.load.members import roots_of_lots
+from gpwarehouse.load.spool import Spool
+from gpwarehouse.load.target import TIMESTAMP, Target
+from gpwarehouse.load.validate import Reject, Validator
+from gpwarehouse.settings import WarehouseSettings
+
+__all__ = ["FirstPass", "Source", "read_source"]
+
+
+class Source(Protocol):
+    """Where rows come from: a file's reader, or a frame."""
+
+    @property
+    def target(self) -> str:
+        """Table name of the fact."""
+
+    @property
+    def source_system(self) -> str:
+        """What wrote it, e.g. ``"STDF"``."""
+
+    @property
+    def source_file(self) -> str:
+        """The file's name without its folder; empty if there is none."""
+
+    @property
+    def checksum(self) -> str | None:
+        """SHA-256 of the content, or None to take it from the rows."""
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Rows in the target's input columns; read once."""
+
+    def members(self) -> Mapping[str, list[dict[str, Any]]]:
+        """What the source says of dimension members, known when ``batches`` is at its end."""
+
+
+@dataclass
+class FirstPass:
+    """What the first pass found. A context manager: its temporary files go with it.
+
+    :ivar rows: the good rows with their keys, all columns but the batch's; ``rejects``: rows of ``etl_reject``.
+    :ivar checksum: of the content; ``months``: first instants of the months of its events.
+    """
+
+    resolver: KeyResolver
+    rows: Spool = field(default_factory=Spool)
+    rejects: Spool = field(default_factory=Spool)
+    first_reject: Reject | None = None
+    rows_read: int = 0
+    checksum: str = ""
+    months: set[datetime] = field(default_factory=set)
+    first: datetime | None = None
+    last: datetime | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.rows.close()
+        self.rejects.close()
+
+
+def read_source(
+    source: Source, target: Target, engine: Engine, settings: WarehouseSettings, report: Callable[[str, int], None]
+) -> FirstPass:
+    """Read a source to its end.
+
+    :raises InvalidInputError: it does not fit the target.
+    """
+    validator = Validator(
+        target,
+        earliest=datetime.combine(settings.event_min, datetime.min.time(), UTC),
+        latest=datetime.now(UTC) + timedelta(days=settings.event_max_ahead_days),
+    )
+    roots = RootLots(lambda lots: roots_of_lots(engine, lots), settings.lot_root_pattern)
+    resolver = KeyResolver(target, roots, facility=settings.facility, wafer_id_pattern=settings.wafer_id_pattern)
+    fingerprint = Fingerprint()
+    found = FirstPass(resolver)
+    try:
+        for batch in source.batches():
+            checked = validator.check(batch, found.rows_read + 1)
+            found.rows_read += batch.num_rows
+            if source.checksum is None:
+                fingerprint.update(checked.rows)
+                for reject in checked.rejects:
+                    if reject.unreadable:
+                        fingerprint.update_unreadable(raw_json(reject.raw))
+            if checked.rejects:
+                found.first_reject = found.first_reject or checked.rejects[0]
+                found.rejects.append(reject_rows(checked.rejects))
+            if checked.clean.num_rows:
+                _keep(found, target, checked.clean, source)
+            report("read", found.rows_read)
+        for dimension, members in source.members().items():
+            for member in members:
+                resolver.tell(dimension, member)
+    except BaseException:
+        found.__exit__(None, None, None)
+        raise
+    found.checksum = source.checksum or fingerprint.hexdigest()
+    return found
+
+
+def _keep(found: FirstPass, target: Target, clean: pa.RecordBatch, source: Source) -> None:
+    """Good rows into the spool, with everything but the batch's own columns."""
+    columns = dict(zip(clean.schema.names, clean.columns, strict=True))
+    columns |= found.resolver.resolve(clean)
+    times = columns[target.partition_column]
+    columns["time_key"] = pc.cast(pc.strftime(times, "%Y%m%d%H"), pa.int32())
+    for name, value in (("source_system", source.source_system), ("source_file", source.source_file or None)):
+        columns[name] = pc.coalesce(columns[name], pa.scalar(value, pa.string()))
+    names = [name for name in target.columns if name != "batch_id"]
+    found.rows.append(pa.RecordBatch.from_arrays([columns[name] for name in names], names))
+    span = pc.min_max(times).as_py()
+    found.first = min(filter(None, (found.first, span["min"])))
+    found.last = max(filter(None, (found.last, span["max"])))
+    months = pc.unique(pc.floor_temporal(times, unit="month"))
+    found.months |= {month.astimezone(UTC) for month in months.cast(TIMESTAMP).to_pylist()}

@@ -1,0 +1,130 @@
+"""JSON on its way to a JSONB column: Python values → text, and whether the server and the views will take a text.
+
+One rule for NaN, here as in columns: it is no value. An entry of an object that is NaN or None is left out, because an
+Arrow struct cannot tell an entry without a value from one that is not there, and the same row must be stored alike from
+every kind of frame; in a list such an element is ``null``. A text is stored as it was given.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+__all__ = ["REFUSED", "check_json", "json_of"]
+
+REFUSED = "!"
+"""Begins the text of a value that is no JSON; what follows is the reason. No JSON text begins with it."""
+
+_PLAIN = frozenset({str, int, float, bool})
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_LONG_NUMBER = re.compile(r"\d[eE][+-]?\d{3}|[\d.]{300}")
+
+
+def json_of(value: Any) -> str | None:
+    """The text of a Python value: texts and bytes are JSON already, anything else is encoded, objects sorted by name.
+
+    None and NaN are SQL's NULL, never JSON's. What cannot be encoded comes back as :data:`REFUSED` and the reason, so
+    that its row is rejected and not the frame.
+    """
+    if value is None or (isinstance(value, float) and value != value) or type(value).__name__ == "NAType":
+        return None
+    if isinstance(value, str):
+        return value if _is_utf8(value) else value.encode("utf-8", "backslashreplace").decode()
+    try:
+        if isinstance(value, bytes | bytearray | memoryview):
+            return bytes(value).decode()
+        return json.dumps(_clean(value), allow_nan=False, sort_keys=True, separators=(",", ":"))
+    except (ValueError, TypeError, RecursionError) as error:
+        return f"{REFUSED}{error}"
+
+
+def check_json(text: str) -> None:
+    """Refuse what the server would refuse, and take the whole batch down with it, or what would break a view.
+
+    Numbers must lie in the range of a double, because the views unfold them as such.
+
+    :raises ValueError: saying what is wrong.
+    """
+    if text.startswith(REFUSED):
+        raise ValueError(text.removeprefix(REFUSED))
+    value = (_STRICT if _LONG_NUMBER.search(text) else _DECODER).decode(text)
+    if "\\u0000" in text and any("\x00" in part for part in _texts(value)):
+        raise ValueError("it holds U+0000, which the server does not take")
+    if _SURROGATE.search(text) and not all(map(_is_utf8, _texts(value))):
+        raise ValueError("it holds a lone surrogate, which is no character")
+
+
+def _clean(value: Any) -> Any:
+    """``value`` in types that JSON has, without the entries that are no values."""
+    kind = type(value)
+    if kind is dict and _PLAIN.issuperset(map(type, value)) and _PLAIN.issuperset(map(type, value.values())):
+        if any(entry != entry for entry in value.values()):
+            value = {name: entry for name, entry in value.items() if entry == entry}
+        return value if all(type(name) is str for name in value) else {_name(n): v for n, v in value.items()}
+    if kind in _PLAIN or value is None:
+        return None if value != value else value
+    if isinstance(value, Mapping):
+        entries = ((_name(name), _clean(entry)) for name, entry in value.items())
+        return {name: entry for name, entry in entries if entry is not None}
+    if isinstance(value, list | tuple):
+        return [_clean(element) for element in value]
+    if isinstance(value, datetime | date):
+        return None if value != value else value.isoformat()  # pandas' NaT is a datetime
+    if isinstance(value, Decimal):
+        return _clean(float(value))
+    if hasattr(value, "tolist"):  # numpy's scalars and arrays
+        return _clean(value.tolist())
+    if type(value).__name__ == "NAType":
+        return None
+    if isinstance(value, str | int | float):  # subclasses: enumerations
+        return value
+    raise TypeError(f"it holds a {type(value).__name__}, which JSON does not have")
+
+
+def _name(name: Any) -> str:
+    """An object's names are texts; numbers (test numbers) are written as such."""
+    if hasattr(name, "tolist"):
+        name = name.tolist()
+    if isinstance(name, str | int | float):
+        return str(name)
+    raise TypeError(f"a name in it is a {type(name).__name__}, which JSON does not have")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, entry in value.items():
+            yield name
+            yield from _texts(entry)
+    elif isinstance(value, list):
+        for element in value:
+            yield from _texts(element)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _double(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number) or (number == 0 and re.search("[1-9]", re.split("[eE]", digits)[0])):
+        raise ValueError(f"{digits[:40]} is beyond the range of a double")
+    return number
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_STRICT = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_double, parse_int=_double)
