@@ -25,12 +25,12 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import MetaData, exc, func, insert, literal, text
+from sqlalchemy import MetaData, exc, func, insert, inspect, literal, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateSchema, CreateTable
 
-from gpwarehouse.engine import advisory_key, create_migration_engine, explain_operational_error
-from gpwarehouse.errors import MigrationError, SettingsError
+from gpwarehouse.engine import advisory_key, could_not_connect, create_migration_engine, explain_operational_error
+from gpwarehouse.errors import GpwarehouseError, MigrationError, SettingsError
 from gpwarehouse.models import Base, migration_history_table
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.version import __version__
@@ -88,8 +88,8 @@ def current(settings: WarehouseSettings) -> str | None:
         with engine.connect() as connection:
             context = MigrationContext.configure(connection, opts={"version_table_schema": settings.schema_name})
             return context.get_current_revision()
-    except exc.OperationalError as error:
-        raise explain_operational_error(error, settings) from error
+    except exc.DBAPIError as error:
+        raise _explained(error, settings) from error
 
 
 def upgrade(settings: WarehouseSettings, revision: str = "head") -> None:
@@ -129,15 +129,19 @@ def offline_sql(settings: WarehouseSettings, *, direction: str = "upgrade") -> s
 
 def _command(run: Callable[..., Any], settings: WarehouseSettings, *args: Any) -> None:
     try:
-        run(alembic_config(settings), *args)
-    except exc.OperationalError as error:
-        if error.connection_invalidated or error.statement is None:
-            raise explain_operational_error(error, settings) from error
-        raise MigrationError(_failure(error)) from error
+        config = alembic_config(settings)
+        config.attributes["command"] = run.__name__
+        run(config, *args)
     except exc.DBAPIError as error:
-        raise MigrationError(_failure(error)) from error
+        raise _explained(error, settings) from error
     except CommandError as error:
         raise MigrationError(str(error)) from error
+
+
+def _explained(error: exc.DBAPIError, settings: WarehouseSettings) -> GpwarehouseError:
+    if could_not_connect(error) or error.connection_invalidated:
+        return explain_operational_error(error, settings)
+    return MigrationError(_failure(error))
 
 
 def _failure(error: exc.DBAPIError) -> str:
@@ -225,8 +229,8 @@ def _metadata_in(schema: str) -> MetaData:
 
 
 def _run_offline(context: EnvironmentContext, settings: WarehouseSettings) -> None:
-    server = settings.server
-    if server == "auto":
+    server = settings.offline_server()
+    if server is None:
         raise CommandError(
             "offline SQL differs by server: name it by GPWAREHOUSE_SERVER or -x server= "
             "(greenplum6, greenplum7, cloudberry, postgresql)"
@@ -247,12 +251,41 @@ def _run_offline(context: EnvironmentContext, settings: WarehouseSettings) -> No
 def _run_online(context: EnvironmentContext, settings: WarehouseSettings) -> None:
     engine = create_migration_engine(settings)
     with engine.connect() as connection, _one_migrator(connection, settings):
+        command_name = _command_name(context)
         with connection.begin():
-            connection.execute(CreateSchema(settings.schema_name, if_not_exists=True))
-            connection.execute(CreateTable(migration_history_table(settings.schema_name), if_not_exists=True))
+            if command_name in ("upgrade", "downgrade", "stamp"):
+                _prepare_database(connection, settings)
+            elif command_name == "check" and not inspect(connection).has_schema(settings.schema_name):
+                raise CommandError(
+                    f"there is no schema {settings.schema_name!r}: the database is not up to date; upgrade it"
+                )
         context.configure(connection=connection, **_configuration(settings))
         with context.begin_transaction():
             context.run_migrations()
+
+
+def _command_name(context: EnvironmentContext) -> str | None:
+    """Alembic's name of the command that runs: some change the database, ``check`` and ``current`` only look."""
+    command_line = getattr(context.config.cmd_opts, "cmd", None)
+    name: str | None = command_line[0].__name__ if command_line else context.config.attributes.get("command")
+    return name
+
+
+def _prepare_database(connection: Connection, settings: WarehouseSettings) -> None:
+    """What stands outside the revision chain: the schema and the history; made only where missing.
+
+    IF NOT EXISTS would not do: it wants the right to create a schema even where a DBA has made it beforehand.
+    """
+    encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+    if encoding != "UTF8":
+        raise MigrationError(
+            f"the database's encoding is {encoding}, but durable keys hash UTF-8; create a database with ENCODING 'UTF8'"
+        )
+    there = inspect(connection)
+    if not there.has_schema(settings.schema_name):
+        connection.execute(CreateSchema(settings.schema_name))
+    if not there.has_table(HISTORY_TABLE, settings.schema_name):
+        connection.execute(CreateTable(migration_history_table(settings.schema_name)))
 
 
 @contextmanager

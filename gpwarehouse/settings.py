@@ -214,7 +214,9 @@ class WarehouseSettings(BaseSettings):
     holidays: _Dates = _field((), "fab days that are holidays", "dates YYYY-MM-DD with commas between")
     fab_week_start: int = _whole(1, "ISO weekday on which fab weeks begin, 1 is Monday", 1, 7)
     # Partitions and the window of event times
-    partition_premake: int = _whole(3, "months made ahead of today", 0, 120)
+    partition_premake: int = _whole(
+        3, "months to be made ahead of today by the partition manager, which is yet to come", 0, 120
+    )
     event_min: _Date = _field(date(1990, 1, 1), "earliest event (UTC) that is loaded", f"{_DAY} from 1900-01-01 on")
     event_max_ahead_days: int = _whole(31, "days an event may lie in the future", 0, 3660)
     # Loading
@@ -315,6 +317,7 @@ class WarehouseSettings(BaseSettings):
         args: dict[str, Any] = {
             "connect_timeout": self.connect_timeout_s,
             "application_name": self.application_name,
+            "client_encoding": "utf8",  # COPY sends UTF-8; a role's or database's other default would garble it
             "keepalives": int(self.keepalives),
             "keepalives_idle": self.keepalives_idle_s,
             "keepalives_interval": self.keepalives_interval_s,

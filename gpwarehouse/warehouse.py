@@ -35,7 +35,7 @@ class Status:
     """Where a warehouse stands.
 
     :ivar server: brand and version; ``revision``: the database's, None before the first; ``head``: this package's.
-    :ivar rows: fact → estimated rows are not guessed: counted batches say what was loaded, ``rows_loaded`` their sum.
+    :ivar rows_loaded: rows of all loaded batches, as the batches counted them.
     """
 
     server: str

@@ -1,6 +1,7 @@
 """Pooled engine and sessions, made from settings; advisory locks; what errors mean."""
 
 from gpwarehouse.engine.factory import (
+    could_not_connect,
     create_migration_engine,
     create_warehouse_engine,
     dialect_of,
@@ -12,6 +13,7 @@ from gpwarehouse.engine.locks import LOCK_MONTHS, advisory_key, lock_advisory
 __all__ = [
     "LOCK_MONTHS",
     "advisory_key",
+    "could_not_connect",
     "create_migration_engine",
     "create_warehouse_engine",
     "dialect_of",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from sqlalchemy import NullPool, Table, create_engine, event, exc
 from sqlalchemy.engine import Connection, Engine
@@ -18,6 +18,7 @@ from gpwarehouse.errors import WarehouseConnectionError
 from gpwarehouse.settings import WarehouseSettings
 
 __all__ = [
+    "could_not_connect",
     "create_migration_engine",
     "create_warehouse_engine",
     "dialect_of",
@@ -85,6 +86,9 @@ def _set_up_sessions(
     quote = engine.dialect.identifier_preparer.quote_identifier
     values = {
         "TimeZone": "UTC",
+        # Not the database's default: under REPEATABLE READ a load that waited for another's lock would not see what
+        # the other committed, and would load the same batch again.
+        "default_transaction_isolation": "read committed",
         "extra_float_digits": "3",
         "statement_timeout": f"{statement_timeout_s * 1000:.0f}",
         "lock_timeout": f"{lock_timeout_s * 1000:.0f}",
@@ -126,7 +130,17 @@ def qualified_name(connection: Connection, table: Table) -> str:
     return f"{preparer.quote_schema(schema)}.{name}" if schema else name
 
 
-def explain_operational_error(error: exc.OperationalError, settings: WarehouseSettings) -> WarehouseConnectionError:
+def could_not_connect(error: BaseException) -> TypeGuard[exc.OperationalError]:
+    """Whether the error is that no connection could be made: no statement, and no SQLSTATE as errors at COMMIT have."""
+    return (
+        isinstance(error, exc.OperationalError)
+        and error.statement is None
+        and not error.connection_invalidated
+        and getattr(error.orig, "pgcode", None) is None
+    )
+
+
+def explain_operational_error(error: exc.DBAPIError, settings: WarehouseSettings) -> WarehouseConnectionError:
     """What could not be reached, and what to look at; never the password."""
     reason = str(error.orig).strip().splitlines()[0] if error.orig is not None else "unknown reason"
     return WarehouseConnectionError(

@@ -64,7 +64,8 @@ def loaded_batch(connection: Connection, target: str, batch_id: str, checksum: s
     """
     table = EtlLoadBatch.__table__
     same = or_(table.c.batch_id == batch_id, and_(table.c.target == target, table.c.checksum == checksum))
-    rows = connection.execute(select(table).where(same, table.c.status == LOADED)).all()
+    # A batch of no rows holds nothing that could be doubled, and must not keep its id from the rows to come.
+    rows = connection.execute(select(table).where(same, table.c.status == LOADED, table.c.rows_loaded > 0)).all()
     for row in rows:
         if row.batch_id == batch_id and (row.checksum, row.target) != (checksum, target):
             raise BatchConflictError(
@@ -102,7 +103,9 @@ def record_failure(engine: Engine, batch: Batch, rejects: Spool, error: str) -> 
     with engine.begin() as connection:
         lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
         table = EtlLoadBatch.__table__
-        loaded = select(table).where(table.c.batch_id == batch.batch_id, table.c.status == LOADED)
+        loaded = select(table).where(
+            table.c.batch_id == batch.batch_id, table.c.status == LOADED, table.c.rows_loaded > 0
+        )
         row = connection.execute(loaded).first()
         if row is not None:
             return row if (row.target, row.checksum) == (batch.target, batch.checksum) else None
@@ -122,7 +125,7 @@ def _at_most(rows: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Record
 
 def _forget_failure(connection: Connection, batch_id: str) -> None:
     table = EtlLoadBatch.__table__
-    failed = and_(table.c.batch_id == batch_id, table.c.status == FAILED)
+    failed = and_(table.c.batch_id == batch_id, or_(table.c.status == FAILED, table.c.rows_loaded == 0))
     # A DELETE locks the whole table on Greenplum 6: only where there is something to delete.
     if connection.execute(select(table.c.batch_id).where(failed)).first() is not None:
         connection.execute(delete(table).where(failed))

@@ -23,6 +23,9 @@ from gpwarehouse.settings import WarehouseSettings
 
 __all__ = ["FirstPass", "Source", "read_source"]
 
+_CLOCK = pa.timestamp("us")
+"""The clock in UTC, without its zone: what Arrow need not ask the time zone database about."""
+
 
 class Source(Protocol):
     """Where rows come from: a file's reader, or a frame."""
@@ -55,6 +58,7 @@ class FirstPass:
     """What the first pass found. A context manager: its temporary files go with it.
 
     :ivar rows: the good rows with their keys, all columns but the batch's; ``rejects``: rows of ``etl_reject``.
+    :ivar filled: columns with a value in any of the good rows.
     :ivar checksum: of the content; ``months``: first instants of the months of its events.
     """
 
@@ -64,6 +68,7 @@ class FirstPass:
     first_reject: Reject | None = None
     rows_read: int = 0
     checksum: str = ""
+    filled: set[str] = field(default_factory=set)
     months: set[datetime] = field(default_factory=set)
     first: datetime | None = None
     last: datetime | None = None
@@ -124,13 +129,23 @@ def _keep(found: FirstPass, target: Target, clean: pa.RecordBatch, source: Sourc
     columns = dict(zip(clean.schema.names, clean.columns, strict=True))
     columns |= found.resolver.resolve(clean)
     times = columns[target.partition_column]
-    columns["time_key"] = pc.cast(pc.strftime(times, "%Y%m%d%H"), pa.int32())
+    columns["time_key"] = _time_keys(times)
     for name, value in (("source_system", source.source_system), ("source_file", source.source_file or None)):
         columns[name] = pc.coalesce(columns[name], pa.scalar(value, pa.string()))
     names = [name for name in target.columns if name != "batch_id"]
+    found.filled |= {name for name in names if columns[name].null_count < len(times)}
     found.rows.append(pa.RecordBatch.from_arrays([columns[name] for name in names], names))
     span = pc.min_max(times).as_py()
     found.first = min(filter(None, (found.first, span["min"])))
     found.last = max(filter(None, (found.last, span["max"])))
-    months = pc.unique(pc.floor_temporal(times, unit="month"))
-    found.months |= {month.astimezone(UTC) for month in months.cast(TIMESTAMP).to_pylist()}
+    months = pc.unique(pc.floor_temporal(times.cast(_CLOCK), unit="month"))
+    found.months |= set(months.cast(TIMESTAMP).to_pylist())
+
+
+def _time_keys(times: pa.Array) -> pa.Array:
+    """YYYYMMDDHH; by arithmetic, because formatting the times takes twenty times as long."""
+    clock = times.cast(_CLOCK)
+    key = pc.year(clock)
+    for part in (pc.month(clock), pc.day(clock), pc.hour(clock)):
+        key = pc.add(pc.multiply(key, 100), part)
+    return key.cast(pa.int32())

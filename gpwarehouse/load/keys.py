@@ -126,10 +126,10 @@ class KeyResolver:
             if not _present(given[role.identifier]):
                 keys.append(role.absent)
                 continue
-            if "equipment_id" in given and not _present(given["equipment_id"]):
-                keys.append(UNKNOWN_KEY)  # a chamber, and nobody says of which tool
-                continue
             given |= {column: value for column, value in role.defaults.items() if given.get(column) is None}
+            if not all(_present(value) for column, value in given.items() if column not in role.defaults):
+                keys.append(UNKNOWN_KEY)  # a chamber of nobody says which tool, a step of no known flow
+                continue
             natural = {part: given[source] or "" for part, source in role.inputs.items()}
             keys.append(self.member(role.dimension, natural | dict(role.constants)).key)
         return pa.array(np.asarray(keys, np.int64)[inverse])
@@ -143,8 +143,9 @@ class KeyResolver:
     def wafer(self, lot: str, wafer: str | None) -> Member:
         """The wafer of a lot, by its root lot and normalised id; a placeholder where there is no id."""
         lot = natural_key_part(lot, "lot_id")
-        wafer_id = normalise_wafer_id(wafer, lot, self.wafer_id_pattern)
-        member = self.member("dim_wafer", {"root_lot_id": self.roots.of(lot), "wafer_id": wafer_id})
+        root = self.roots.of(lot)
+        wafer_id = normalise_wafer_id(wafer, lot, self.wafer_id_pattern, root=root)
+        member = self.member("dim_wafer", {"root_lot_id": root, "wafer_id": wafer_id})
         member.implied["is_placeholder"] = wafer_id == PLACEHOLDER_WAFER_ID
         member.implied.setdefault("lot_key", durable_key(lot))  # of a wafer that no row is of
         if wafer_id.isdigit() and wafer_id.isascii() and len(wafer_id) < 5:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from sqlalchemy import exc
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.engine import explain_operational_error
+from gpwarehouse.engine import could_not_connect, explain_operational_error
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, LoadError, TooManyRejectsError
 from gpwarehouse.load import batches as ledger
 from gpwarehouse.load.copy import copy_rows
@@ -198,7 +198,7 @@ class Loader:
     def _copy(self, connection: Connection, run: _Run, found: FirstPass, batch: ledger.Batch) -> None:
         """The load's transaction: rows, what they tell of members, the batch's row."""
         rows = _with_batch(found.rows, batch.batch_id, run.report)
-        copied = copy_rows(connection, run.target.table, rows, run.target.columns)
+        copied = copy_rows(connection, run.target.table, rows, _columns(run.target, found.filled))
         if copied != batch.rows_loaded:
             raise LoadError(
                 f"{batch.target}: {batch.rows_loaded} rows were sent and the server took {copied}; nothing was "
@@ -230,8 +230,8 @@ class Loader:
         """The error to raise for one that was caught."""
         if isinstance(error, GpwarehouseError):
             return error
-        if isinstance(error, exc.OperationalError) and error.statement is None and not error.connection_invalidated:
-            return explain_operational_error(error, self.settings)  # no connection could be made
+        if could_not_connect(error):
+            return explain_operational_error(error, self.settings)
         return LoadError(explain(target.name, error, rows))
 
     def _record_failure(self, batch: ledger.Batch, found: FirstPass, raised: GpwarehouseError) -> Any | None:
@@ -253,6 +253,12 @@ def _check_limit(max_rejects: int | float | None) -> None:
     count = isinstance(max_rejects, int) and not isinstance(max_rejects, bool) and max_rejects >= 0
     if max_rejects is not None and not share and not count:
         raise InvalidInputError(f"max_rejects={max_rejects!r}: give a count from 0, or a share below 1")
+
+
+def _columns(target: Target, filled: set[str]) -> tuple[str, ...]:
+    """The columns to copy: those without a value are left out, which takes most of the time off a narrow frame."""
+    defaults = {column.name for column in target.table.columns if column.server_default is not None}
+    return tuple(name for name in target.columns if name in filled or name in defaults or name == "batch_id")
 
 
 def _with_batch(spool: Spool, batch_id: str, report: Progress) -> Iterator[pa.RecordBatch]:

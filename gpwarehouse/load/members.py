@@ -17,6 +17,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -50,9 +51,34 @@ class Teller:
     since: datetime
 
 
+@dataclass(frozen=True)
+class _Shape:
+    """What there is to know of a dimension, once and not for every member.
+
+    :ivar unset: what stands for "not known" in tracked columns that cannot be NULL: key -1, and false.
+    """
+
+    table: Table
+    key: Column[Any]
+    natural: tuple[str, ...]
+    tracked: tuple[str, ...]
+    unset: Row
+
+
+@cache
+def _shape(name: str) -> _Shape:
+    model = DIMENSIONS[name]
+    table: Table = model.__table__
+    unset = {c.name: -1 if c.name.endswith("_key") else False for c in table.columns if not c.nullable}
+    tracked = model.tracked_columns()
+    return _Shape(
+        table, table.c[model.durable_key], model.natural_key, tracked, {c: unset[c] for c in tracked if c in unset}
+    )
+
+
 def roots_of_lots(engine: Engine, lots: Iterable[str]) -> dict[str, str]:
     """Lot → root lot, for the lots that ``dim_lot`` knows a root of."""
-    table = DIMENSIONS["dim_lot"].__table__
+    table = _shape("dim_lot").table
     wanted = {durable_key(lot, names=("lot_id",)): lot for lot in lots}
     found: dict[str, str] = {}
     with engine.connect() as connection:
@@ -106,7 +132,7 @@ def learn(connection: Connection, members: Mapping[str, Members], teller: Teller
 
 
 def _lock(connection: Connection, name: str, mode: str) -> None:
-    connection.execute(text(f"LOCK TABLE {qualified_name(connection, DIMENSIONS[name].__table__)} IN {mode} MODE"))
+    connection.execute(text(f"LOCK TABLE {qualified_name(connection, _shape(name).table)} IN {mode} MODE"))
 
 
 def _now(connection: Connection) -> tuple[datetime, str]:
@@ -128,26 +154,25 @@ def _stored(
     connection: Connection, name: str, members: Members, columns: Sequence[Any]
 ) -> Iterator[tuple[Member, Row]]:
     """These columns of every version of the members, oldest first, with the member."""
-    model = DIMENSIONS[name]
-    table = model.__table__
-    key = table.c[model.durable_key]
-    natural = [table.c[part].label(f"_{part}") for part in model.natural_key]
+    shape = _shape(name)
     # A version's batch says when it was first seen, once it is loaded.
     batch = EtlLoadBatch.__table__
-    source = table.outerjoin(batch, (batch.c.batch_id == table.c.batch_id) & (batch.c.status == "LOADED"))
+    source = shape.table.outerjoin(batch, (batch.c.batch_id == shape.table.c.batch_id) & (batch.c.status == "LOADED"))
     seen = any(column is batch.c.min_event_ts for column in columns)
+    names = [column.name for column in columns]
+    natural = [shape.table.c[part].label(f"_{part}") for part in shape.natural]
     for keys in _chunks(members):
-        query = select(key.label("_key"), *natural, *columns).select_from(source if seen else table)
-        query = query.where(_is_one_of(key, keys)).order_by(table.c.effective_date)
-        for row in connection.execute(query).mappings():
-            member = members[row["_key"]]
-            stored = {part: row[f"_{part}"] for part in model.natural_key}
+        query = select(shape.key.label("_key"), *natural, *columns).select_from(source if seen else shape.table)
+        query = query.where(_is_one_of(shape.key, keys)).order_by(shape.table.c.effective_date)
+        for key, *values in connection.execute(query).all():
+            member = members[key]
+            stored = dict(zip(shape.natural, values[: len(natural)], strict=True))
             if stored != member.natural:
                 raise KeyCollisionError(
                     f"{name}: the natural keys {stored} (stored) and {member.natural} (to load) have the same "
-                    f"durable key {member.key}; nothing was loaded, rename one of them"
+                    f"durable key {key}; nothing was loaded, rename one of them"
                 )
-            yield member, dict(row)
+            yield member, dict(zip(names, values[len(natural) :], strict=True))
 
 
 def _missing(connection: Connection, name: str, members: Members) -> list[Member]:
@@ -159,9 +184,10 @@ def _changing(connection: Connection, name: str, telling: Members, teller: Telle
     """The members of which something new is told; asks for no more columns than are told of."""
     if not telling:
         return {}
-    table = DIMENSIONS[name].__table__
+    table = _shape(name).table
     told = {column for m in telling.values() for column in (*m.told, *m.gaps(), *m.overwritten)}
     told |= {"lot_key"} if any(m.lots for m in telling.values()) else set()
+    tracked = told & set(_shape(name).tracked)
     own = ("effective_date", "expiry_date", "is_inferred", *sorted(told))
     found: dict[int, list[Row]] = {}
     for member, row in _stored(connection, name, telling, [table.c[column] for column in own]):
@@ -169,7 +195,7 @@ def _changing(connection: Connection, name: str, telling: Members, teller: Telle
     changing = {}
     for key, rows in found.items():
         member = telling[key]
-        versions = [_version(name, row, told) for row in rows]
+        versions = [_version(name, row, tracked) for row in rows]
         overwrites = any(row[column] != value for row in rows for column, value in member.overwritten.items())
         if overwrites or _after(member, versions, teller) != versions:
             changing[key] = member
@@ -185,22 +211,23 @@ def _after(member: Member, versions: list[Version], teller: Teller) -> list[Vers
 
 def _rewrite(connection: Connection, name: str, changing: Members, teller: Teller) -> int:
     """Write the versions of members anew: one DELETE and one COPY, whatever their number; returns how many changed."""
-    model = DIMENSIONS[name]
-    table: Table = model.__table__
+    shape = _shape(name)
+    names = [column.name for column in shape.table.columns]
     stored: dict[int, list[Row]] = {}
-    for member, row in _stored(connection, name, changing, [*table.columns, EtlLoadBatch.__table__.c.min_event_ts]):
+    own = [*shape.table.columns, EtlLoadBatch.__table__.c.min_event_ts]
+    for member, row in _stored(connection, name, changing, own):
         stored.setdefault(member.key, []).append(row)
     now, user = _now(connection)
     rows: list[Row] = []
     written = 0
     for key, old_rows in stored.items():
         member = changing[key]
-        before = [_version(name, row, model.tracked_columns()) for row in old_rows]
+        before = [_version(name, row, shape.tracked) for row in old_rows]
         after = _after(member, before, teller)
         written += len([version for version in after if version not in before])
         starts = {version.effective_date: version for version in before}
         for version in after:
-            row = {column.name: version.audit[column.name] for column in table.columns}
+            row = {column: version.audit[column] for column in names}
             row |= _row(name, member, version)
             if version.effective_date not in starts:
                 row |= {"created_at": now, "created_by": user, "source_system": teller.source_system}
@@ -208,15 +235,14 @@ def _rewrite(connection: Connection, name: str, changing: Members, teller: Telle
                 row |= {"updated_at": now, "updated_by": user}
             rows.append(row)
     for keys in _chunks(stored):
-        connection.execute(delete(table).where(_is_one_of(table.c[model.durable_key], keys)))
+        connection.execute(delete(shape.table).where(_is_one_of(shape.key, keys)))
     _copy(connection, name, rows)
     return written
 
 
 def _version(name: str, row: Row, columns: Iterable[str]) -> Version:
-    unset = _unset(DIMENSIONS[name].__table__)
-    tracked = set(DIMENSIONS[name].tracked_columns())
-    values = {c: None if row[c] == unset.get(c, ...) else row[c] for c in columns if c in tracked}
+    unset = _shape(name).unset
+    values = {c: None if c in unset and row[c] == unset[c] else row[c] for c in columns}
     return Version(
         row["effective_date"],
         row["expiry_date"],
@@ -230,11 +256,10 @@ def _version(name: str, row: Row, columns: Iterable[str]) -> Version:
 
 def _row(name: str, member: Member, version: Version) -> Row:
     """A version's row, but for the audit columns."""
-    model = DIMENSIONS[name]
-    unset = _unset(model.__table__)
-    values = {c: version.values.get(c) for c in model.tracked_columns()}
+    shape = _shape(name)
+    values = {c: version.values.get(c) for c in shape.tracked}
     return {
-        model.durable_key: member.key,
+        shape.key.name: member.key,
         **member.natural,
         **member.overwritten,
         "effective_date": version.effective_date,
@@ -243,7 +268,8 @@ def _row(name: str, member: Member, version: Version) -> Row:
         "is_inferred": version.is_inferred,
         "batch_id": version.batch_id,
         "row_hash": _row_hash(values),
-        **{c: unset.get(c) if value is None else value for c, value in values.items()},
+        **values,
+        **{c: value for c, value in shape.unset.items() if values[c] is None},
     }
 
 
@@ -251,7 +277,7 @@ def _copy(connection: Connection, name: str, rows: list[Row]) -> None:
     """COPY: inserting 50 000 members by statements takes half a minute, and others wait for the lock."""
     if not rows:
         return
-    table = DIMENSIONS[name].__table__
+    table = _shape(name).table
     arrays = []
     for column in table.columns:
         values = [row.get(column.name) for row in rows]
@@ -265,11 +291,6 @@ def _copy(connection: Connection, name: str, rows: list[Row]) -> None:
             ) from None
     columns = tuple(column.name for column in table.columns)
     copy_rows(connection, table, [pa.RecordBatch.from_arrays(arrays, list(columns))], columns)
-
-
-def _unset(table: Table) -> Row:
-    """What stands for "not known" in columns that cannot be NULL: key -1, and false."""
-    return {c.name: -1 if c.name.endswith("_key") else False for c in table.columns if not c.nullable}
 
 
 def _row_hash(values: Mapping[str, Any]) -> str:

@@ -6,10 +6,12 @@ own transactions deadlock. So months are made beforehand, under an advisory lock
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import insert, select, text
+from sqlalchemy import exc, insert, select, text
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import AddPartition, RangePartition
@@ -22,6 +24,12 @@ from gpwarehouse.models.calendar import ShiftCalendar, calendar_rows, time_key
 
 __all__ = ["ensure_hours", "ensure_months"]
 
+ATTEMPT_MS = 5_000
+"""How long ADD PARTITION waits for the table at a time: as long as it waits, everybody else waits behind it."""
+PATIENCE_S = 900.0
+"""How long it is tried again: a load of that fact by somebody else may run for minutes."""
+LOCK_NOT_AVAILABLE = "55P03"
+
 
 def ensure_months(engine: Engine, target: Target, months: Iterable[datetime]) -> list[str]:
     """Make the partitions of these months (any instant in each) where missing; names of those made."""
@@ -29,9 +37,21 @@ def ensure_months(engine: Engine, target: Target, months: Iterable[datetime]) ->
     with engine.connect() as connection:
         if not _missing(connection, target, wanted.values()):
             return []
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return _make(engine, target, wanted.values())
+        except exc.OperationalError as error:
+            if getattr(error.orig, "pgcode", None) != LOCK_NOT_AVAILABLE or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.5, 1.5))  # let those through who queued behind the attempt
+
+
+def _make(engine: Engine, target: Target, wanted: Iterable[RangePartition]) -> list[str]:
     with engine.begin() as connection:
+        connection.execute(text(f"SET LOCAL lock_timeout = {ATTEMPT_MS}"))
         lock_advisory(connection, LOCK_MONTHS, qualified_name(connection, target.table))
-        missing = _missing(connection, target, wanted.values())
+        missing = _missing(connection, target, wanted)
         for partition in missing:
             connection.execute(AddPartition(target.table, partition))
     return [partition.name for partition in missing]

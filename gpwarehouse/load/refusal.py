@@ -21,6 +21,7 @@ _WAY_OUT = {
     "40P01": "another job was in the way; load again",
     "40001": "another job was in the way; load again",
     "57014": "it took longer than GPWAREHOUSE_STATEMENT_TIMEOUT_S, or was cancelled",
+    "23514": "the row breaks a rule over several columns; correct it, or leave it out",
     "53100": "the server has no space left",
     "42501": "the role needs INSERT on the fact, and INSERT and DELETE on dimensions and control tables",
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -56,6 +57,7 @@ class Validator:
         self.target = target
         self.earliest = earliest
         self.latest = latest
+        self._numbers = _RecordNumbers()
 
     def check(self, batch: pa.RecordBatch, first_row: int) -> Checked:
         """Tell good rows from bad ones.
@@ -100,6 +102,8 @@ class Validator:
         checks = [_required, _text_faults, _domain_faults]
         if column.name == self.target.partition_column:
             checks.append(self._window_faults)
+        if column.name == "source_record_no":
+            checks.append(self._numbers.faults)
         bad: Faults = {}
         for find in reversed(checks):  # the first one has the last word
             bad |= find(array, column)
@@ -113,6 +117,33 @@ class Validator:
             array,
             lambda value: f"{value.isoformat()} is outside {self.earliest:%Y-%m-%d} to {self.latest:%Y-%m-%d}",
         )
+
+
+class _RecordNumbers:
+    """Finds record numbers that come twice: with the batch they are a fact's identity.
+
+    As long as numbers rise from batch to batch nothing is looked up; they are kept, 8 bytes a row, in case they do not.
+    """
+
+    def __init__(self) -> None:
+        self._seen: list[np.ndarray[Any, Any]] = []
+        self._highest: int | None = None
+
+    def faults(self, array: pa.Array, column: InputColumn) -> Faults:
+        numbers = np.asarray(array.fill_null(0))
+        valid = np.asarray(array.is_valid())
+        risen = array.null_count == 0 and bool((np.diff(numbers) > 0).all())
+        if risen and (self._highest is None or numbers[0] > self._highest):
+            repeated = np.zeros(len(numbers), bool)
+        else:
+            _, first = np.unique(numbers, return_index=True)
+            repeated = np.ones(len(numbers), bool)
+            repeated[first] = False
+            repeated |= np.isin(numbers, np.concatenate(self._seen)) if self._seen else False
+        self._seen.append(numbers[valid])
+        if valid.any():
+            self._highest = max(int(numbers[valid].max()), self._highest if self._highest is not None else -(2**63))
+        return _faults(pa.array(repeated & valid), array, lambda value: f"{value} was the number of a row before")
 
 
 def _as_given(batch: pa.RecordBatch, rows: list[int]) -> list[dict[str, Any]]:

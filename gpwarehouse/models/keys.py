@@ -117,14 +117,17 @@ def durable_key_sql(*columns: SQLColumnExpression[Any]) -> ColumnElement[int]:
     return cast(cast(literal_column("'x'", Text).concat(digest), BIT(64)), BigInteger)
 
 
-def normalise_wafer_id(raw: str | None, lot_id: str, pattern: str | re.Pattern[str] | None = None) -> str:
+def normalise_wafer_id(
+    raw: str | None, lot_id: str, pattern: str | re.Pattern[str] | None = None, *, root: str | None = None
+) -> str:
     """The wafer id as the key has it: ``GAL-LOT-02`` of lot ``GAL-LOT`` is ``02``, and so is ``2``.
 
     A leading lot id goes together with the separators after it (``- _ . : / #`` or blanks; without one nothing goes,
-    or wafer ``LOT12`` of ``LOT1`` would become ``2``), or its root lot's (the part before the first ``.``), because a
-    wafer keeps the id scribed on it when its lot is split. ``pattern`` (setting ``wafer_id_pattern``) takes the place
-    of that rule: the id is its group ``wafer``, else its first; an id it does not find is treated by the rule. Plain
-    digits are padded with zeros to two. Nothing (NULL or blanks) is :data:`PLACEHOLDER_WAFER_ID`.
+    or wafer ``LOT12`` of ``LOT1`` would become ``2``), or its root lot's (``root``, else the part before the first
+    ``.``), because a wafer keeps the id scribed on it when its lot is split. ``pattern`` (setting ``wafer_id_pattern``)
+    takes the place of that rule: the id is its group ``wafer``, else its first; an id it does not find is treated by
+    the rule. Plain digits are padded with zeros to two (``002`` stays as it is). Nothing (NULL or blanks) is
+    :data:`PLACEHOLDER_WAFER_ID`.
 
     >>> normalise_wafer_id("GAL-LOT-02", "GAL-LOT"), normalise_wafer_id(" 2 ", "L1"), normalise_wafer_id(None, "L1")
     ('02', '02', '(none)')
@@ -133,7 +136,7 @@ def normalise_wafer_id(raw: str | None, lot_id: str, pattern: str | re.Pattern[s
     if not wafer:
         return PLACEHOLDER_WAFER_ID
     found = _find(pattern, wafer, "wafer")
-    wafer = found if found is not None else _without_lot(wafer, lot_id.strip(BLANKS))
+    wafer = found if found is not None else _without_lot(wafer, lot_id.strip(BLANKS), root)
     return wafer.zfill(2) if wafer.isascii() and wafer.isdigit() else wafer
 
 
@@ -151,8 +154,8 @@ def root_lot(lot_id: str, pattern: str | re.Pattern[str] | None = None) -> str:
     return found or lot
 
 
-def _without_lot(wafer: str, lot: str) -> str:
-    for prefix in (lot, root_lot(lot)):
+def _without_lot(wafer: str, lot: str, root: str | None) -> str:
+    for prefix in (lot, root or root_lot(lot)):
         if prefix and wafer != lot and wafer.startswith(prefix):
             rest = wafer[len(prefix) :]
             if rest[:1] and rest[0] in _WAFER_SEPARATORS and (own := rest.lstrip(_WAFER_SEPARATORS)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ __all__ = ["read_arrow", "to_pandas"]
 _JSON_OIDS = frozenset({114, 3802})
 _ARROW_OF_OID: dict[int, pa.DataType] = {
     16: pa.bool_(),
+    17: pa.binary(),
     20: pa.int64(),
     21: pa.int16(),
     23: pa.int32(),
@@ -54,18 +56,29 @@ def read_arrow(engine: Engine, statement: str | Executable, params: Mapping[str,
                 [(name, _ARROW_OF_OID.get(oid, pa.string())) for name, oid in zip(result.keys(), oids, strict=True)]
             )
             batches = [_batch(rows, schema, oids) for rows in result.partitions(_CHUNK_ROWS)]
+            return pa.Table.from_batches(batches, schema)
         except exc.DBAPIError as error:
-            raise ReadError(f"the server refused the query: {_words_of(error)}") from error
+            failure = ReadError(f"the server refused the query: {_words_of(error)}")
         except exc.StatementError as error:
-            raise ReadError(f"the query could not be sent: {error.orig or error}; give every :name a value") from error
-    return pa.Table.from_batches(batches, schema)
+            failure = ReadError(
+                f"the query could not be sent: {error.orig or error}; give every :name a value, "
+                "and write \\: for a colon that is none"
+            )
+        except (ValueError, OverflowError) as error:
+            failure = ReadError(
+                f"a value has no Python or Arrow type to hold it: {error}; CAST it to text in the query"
+            )
+    raise failure  # out here, so that the driver's error, which quotes the parameters, is not chained to it
 
 
 def _words_of(error: exc.DBAPIError) -> str:
     """The server's message and hint, without the line of the statement that shows the parameters' values."""
     diagnostics = getattr(error.orig, "diag", None)
     parts = [getattr(diagnostics, name, None) for name in ("message_primary", "message_hint")]
-    return "; ".join(part for part in parts if part) or str(error.orig).strip().partition("\n")[0]
+    words = "; ".join(part for part in parts if part) or str(error.orig).strip().partition("\n")[0]
+    if str(getattr(error.orig, "pgcode", None) or "").startswith("22"):  # data exceptions quote the value
+        words = re.sub(r'"[^"]*"', '"…"', words)
+    return words
 
 
 def _batch(rows: Sequence[Sequence[Any]], schema: pa.Schema, oids: Sequence[int]) -> pa.RecordBatch:
@@ -82,6 +95,8 @@ def _array(values: Sequence[Any], kind: pa.DataType, *, is_json: bool) -> pa.Arr
         values = [None if v is None else json.dumps(v, ensure_ascii=False, separators=(",", ":")) for v in values]
     elif pa.types.is_string(kind):
         values = [v if v is None or isinstance(v, str) else str(v) for v in values]
+    elif pa.types.is_binary(kind):
+        values = [None if v is None else bytes(v) for v in values]
     elif pa.types.is_floating(kind):
         values = [None if v is None else float(v) for v in values]
     return pa.array(values, kind)

@@ -101,10 +101,11 @@ def arrow_dictionaries(data: list[dict[str, Any]]) -> pa.Table:
 
 
 def arrow_bytes(data: list[dict[str, Any]]) -> pa.Table:
-    texts = ("attributes", "image_refs")
-    table = pa.Table.from_pylist([row | {n: json.dumps(row[n]).encode() if row[n] is not None else None for n in texts} for row in data])
-    assert pa.types.is_binary(table.schema.field("attributes").type)
-    return table  # fmt: skip
+    table = pa.Table.from_pylist(json_texts(data))
+    for name in ("attributes", "image_refs"):
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, name, table[name].cast(pa.binary()))
+    return table
 
 
 def polars_frame(data: list[dict[str, Any]]) -> pl.DataFrame:
@@ -112,7 +113,8 @@ def polars_frame(data: list[dict[str, Any]]) -> pl.DataFrame:
 
 
 def json_texts(data: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [row | {n: json.dumps(row[n]) if row[n] is not None else None for n in ("attributes", "image_refs")} for row in data]  # fmt: skip
+    texts = ("attributes", "image_refs")
+    return [row | {n: json.dumps(row[n]) if row[n] is not None else None for n in texts} for row in data]
 
 
 def iso_texts(data: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -245,8 +247,12 @@ def test_the_zone_of_a_time_does_not_matter(shared_wh: Warehouse) -> None:
 
 def test_naive_times_are_refused_and_the_way_out_is_told(shared_wh: Warehouse) -> None:
     naive = datetime(2024, 3, 5, 12)
-    for frame in ([defect(event_ts=naive)], pd.DataFrame([defect(event_ts=naive)]), pl.DataFrame([defect(event_ts=naive)])):
-        with pytest.raises(InvalidInputError, match="'event_ts' holds times without a zone .*tz_localize"):
+    for frame in (
+        [defect(event_ts=naive)],
+        pd.DataFrame([defect(event_ts=naive)]),
+        pl.DataFrame([defect(event_ts=naive)]),
+    ):
+        with pytest.raises(InvalidInputError, match=r"'event_ts' holds times without a zone .*tz_localize"):
             shared_wh.load(DEFECTS, frame)
     mixed = [defect(event_ts=naive.replace(tzinfo=UTC)), defect(event_ts=naive + timedelta(hours=1))]
     result = shared_wh.load(DEFECTS, mixed, max_rejects=1)

@@ -20,12 +20,15 @@ from gpwarehouse.load.fingerprint import Fingerprint, batch_id_for
 from gpwarehouse.sources.synthetic import write_demo_lot
 from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar
 
-COUNTS = [f"SELECT count(*) FROM dw.{t}" for t in (MEASUREMENTS, "etl_load_batch", "etl_reject", "dim_wafer", "dim_time")]
+COUNTS = [
+    f"SELECT count(*) FROM dw.{t}" for t in (MEASUREMENTS, "etl_load_batch", "etl_reject", "dim_wafer", "dim_time")
+]
 
 
 def content(lot: str) -> list[dict[str, Any]]:
     return [
-        measurement(lot_id=lot, wafer_id=str(n), parameters={"a": n, "b": None, "c": "x"}, cd_nm=n / 7) for n in range(9)
+        measurement(lot_id=lot, wafer_id=str(n), parameters={"a": n, "b": None, "c": "x"}, cd_nm=n / 7)
+        for n in range(9)
     ]
 
 
@@ -91,7 +94,7 @@ def test_an_id_of_the_callers_own_is_kept_and_recognised(shared_wh: Warehouse) -
 def test_an_id_with_other_content_is_refused_and_nothing_changes(shared_wh: Warehouse) -> None:
     shared_wh.load(MEASUREMENTS, content("TAKEN"), batch_id="taken")
     before = counts(shared_wh)
-    with pytest.raises(BatchConflictError, match="batch 'taken' was loaded into fact_process_measurements on .* UTC"):
+    with pytest.raises(BatchConflictError, match=r"batch 'taken' was loaded into fact_process_measurements on .* UTC"):
         shared_wh.load(MEASUREMENTS, content("TAKEN2"), batch_id="taken")
     assert counts(shared_wh) == before
     assert shared_wh.load(MEASUREMENTS, content("TAKEN2"), batch_id="free").rows_loaded == 9
@@ -110,7 +113,9 @@ def test_content_that_is_there_under_another_id_is_not_loaded_again(shared_wh: W
 def test_a_load_that_failed_may_be_tried_again(wh: Warehouse) -> None:
     wh.load(MEASUREMENTS, [measurement()], batch_id="before")
     url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
-    attempts = "SELECT batch_id, status, rows_read, rows_loaded, error FROM dw.etl_load_batch WHERE batch_id <> 'before'"
+    attempts = (
+        "SELECT batch_id, status, rows_read, rows_loaded, error FROM dw.etl_load_batch WHERE batch_id <> 'before'"
+    )
     rows = [measurement(slot=9)]
     with Warehouse(url, lock_timeout_s=1) as hasty:
         with wh.engine.connect() as other:
@@ -132,7 +137,9 @@ def test_a_load_that_failed_may_be_tried_again(wh: Warehouse) -> None:
 def test_the_batch_row_tells_what_was_loaded(shared_wh: Warehouse) -> None:
     rows = [measurement(event_ts=NOON + timedelta(days=n), slot=-1 if n == 3 else 1) for n in (2, 0, 3, 1)]
     result = shared_wh.load(MEASUREMENTS, rows, max_rejects=1, source_system="MES")
-    (row,) = shared_wh.read("SELECT * FROM dw.etl_load_batch WHERE batch_id = :id", id=result.batch_id).to_dict("records")
+    (row,) = shared_wh.read("SELECT * FROM dw.etl_load_batch WHERE batch_id = :id", id=result.batch_id).to_dict(
+        "records"
+    )
     assert (row["target"], row["source_system"], row["status"]) == (MEASUREMENTS, "MES", "LOADED")
     assert (row["rows_read"], row["rows_loaded"], row["rows_rejected"]) == (4, 3, 1)
     assert (row["min_event_ts"], row["max_event_ts"]) == (NOON, NOON + timedelta(days=2))

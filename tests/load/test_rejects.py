@@ -133,8 +133,8 @@ def test_above_the_limit_nothing_is_loaded_and_the_corrected_frame_loads(wh: War
     rows = [measurement(source_record_no=n, slot=-1 if n < 4 else 1) for n in range(10)]
     with pytest.raises(
         TooManyRejectsError,
-        match="fact_process_measurements: 4 of 10 rows were rejected, 3 are allowed; nothing was loaded. "
-        "First: row 1, column slot: -1 must be at least 0",
+        match=r"fact_process_measurements: 4 of 10 rows were rejected, 3 are allowed; nothing was loaded. "
+        r"First: row 1, column slot: -1 must be at least 0",
     ):
         wh.load(MEASUREMENTS, rows, max_rejects=3, batch_id="b1")
     assert scalar(wh, "SELECT count(*) FROM dw.fact_process_measurements") == 0
@@ -205,7 +205,10 @@ def test_a_column_that_may_not_be_null_takes_its_default(shared_wh: Warehouse) -
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([measurement(wafer_key=5)], "column 'wafer_key' is computed by the loader.*give lot_id, wafer_id instead|root"),
+        (
+            [measurement(wafer_key=5)],
+            "column 'wafer_key' is computed by the loader.*give lot_id, wafer_id instead|root",
+        ),
         ([measurement(time_key=5)], "column 'time_key' is computed by the loader.*give event_ts instead"),
         ([measurement(temprature_c=5)], "unknown column 'temprature_c'; did you mean 'temperature_c'"),
         ([{"lot_id": "L1"}], "column 'event_ts' is needed and not in the frame"),

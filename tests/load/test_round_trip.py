@@ -19,7 +19,8 @@ from tests.load.rows import DEFECTS, MEASUREMENTS, NOON, defect, measurement, st
 
 NASTY_TEXTS = [
     *("", " ", "\t", "\n", "\r", "\r\n", '"', '""', "'", ",", "\\", "\\\\", "\\.", "\n\\.\n", "\\N", "NULL", "null"),
-    *('a"b', 'a,"b"\n', "a\\", "\\x41", "{}", "\x01\x02\x1e\x7f", "\ufeffBOM", "e\u0301", "\u2028\u2029", "😀👩‍👩‍👧", "\U0010ffff"),
+    *('a"b', 'a,"b"\n', "a\\", "\\x41", "{}", "\x01\x02\x1e\x7f", "\ufeffBOM", "e\u0301", "\u2028\u2029"),
+    *("😀", "\U0001f469\u200d\U0001f467", "\U0010ffff"),
     *("a\rb", "a\nb", "a\r\nb", "\n\n\n", "$$", "--", "%s %(x)s", ":name", "x" * 100_000, "😀" * 25_000, '"' * 50_000),
 ]  # fmt: skip
 NASTY_FLOATS = [
@@ -29,7 +30,8 @@ NASTY_FLOATS = [
 ]  # fmt: skip
 FLOAT_COLUMNS = ("x_rel_um", "y_rel_um", "wafer_x_mm", "wafer_y_mm")
 
-texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=30) | st.sampled_from(NASTY_TEXTS)  # fmt: skip
+characters = st.characters(exclude_categories=["Cs"], exclude_characters="\x00")
+texts = st.text(characters, max_size=30) | st.sampled_from(NASTY_TEXTS)
 floats = st.floats(allow_nan=False) | st.sampled_from(NASTY_FLOATS)
 times = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999), timezones=st.just(UTC))
 leaves = st.one_of(st.none(), st.booleans(), st.integers(-(2**80), 2**80), texts.filter(lambda t: len(t) < 1000))
@@ -126,7 +128,10 @@ def test_random_bit_patterns_of_floats_are_stored_to_the_bit(shared_wh: Warehous
 
 @pytest.mark.parametrize("name", ["NaN", "nan"])
 def test_nan_is_stored_as_null(shared_wh: Warehouse, name: str) -> None:
-    rows = [measurement(cd_nm=value, parameters={"a": float("nan"), "b": 1.0}, spc_rule=name) for value in (name, float(name))]
+    rows = [
+        measurement(cd_nm=value, parameters={"a": float("nan"), "b": 1.0}, spc_rule=name)
+        for value in (name, float(name))
+    ]
     result = shared_wh.load(MEASUREMENTS, rows)
     table = pa.Table.from_pylist([measurement(spc_rule=f"arrow {name}")]).append_column("cd_nm", pa.array([math.nan]))
     arrow = shared_wh.load(MEASUREMENTS, table)
