@@ -38,7 +38,7 @@ from gpwarehouse.dialect.partitions import (
     RangePartition,
     RangePartitions,
 )
-from gpwarehouse.dialect.rewrite import RewriteTable, SetEncoding, SetStorage
+from gpwarehouse.dialect.rewrite import RewriteTable, SetEncoding, SetEncodings, SetStorage
 from gpwarehouse.dialect.server import Brand, Capabilities, ServerInfo
 from gpwarehouse.dialect.views import CommentOnView, CreateView, DropView
 
@@ -80,6 +80,7 @@ __all__ = [
     "ServerInfo",
     "SetDistribution",
     "SetEncoding",
+    "SetEncodings",
     "SetStorage",
     "SplitDefaultPartition",
     "SplitPartition",

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import String, Table
 from sqlalchemy.dialects.postgresql.base import PGDDLCompiler
 
-from gpwarehouse.dialect.checks import check_encoding, check_external, check_index, check_table, distribution_of
-from gpwarehouse.dialect.errors import UnsupportedByServerError
+from gpwarehouse.dialect.checks import check_external, check_index, check_table, distribution_of
+from gpwarehouse.dialect.errors import OptionError, UnsupportedByServerError
 from gpwarehouse.dialect.external import CsvFormat, CustomFormat, ExternalTable
 from gpwarehouse.dialect.options import (
     AppendOptimized,
@@ -72,16 +72,24 @@ class GreenplumDDLCompiler(PGDDLCompiler):
         text: str = super().visit_create_index(create, *args, **kw)  # type: ignore[no-untyped-call]
         return text
 
+    def get_column_specification(self, column: Any, **kw: Any) -> str:
+        """A column, of CREATE TABLE as of ADD COLUMN, with its ENCODING where the server stores by column."""
+        text: str = super().get_column_specification(column, **kw)  # type: ignore[no-untyped-call]
+        return text if column.constraints else text + self._encoding_of(column)
+
     def visit_create_column(self, create: Any, first_pk: bool = False, **kw: Any) -> Any:
-        """A column, with its ENCODING where the server stores by column."""
+        """A column; its ENCODING stands behind its own constraints."""
         text = super().visit_create_column(create, first_pk=first_pk, **kw)  # type: ignore[no-untyped-call]
-        encoding = create.element.dialect_options["greenplum"]["encoding"]
+        return text + self._encoding_of(create.element) if text is not None and create.element.constraints else text
+
+    def _encoding_of(self, column: Any) -> str:
+        encoding = column.dialect_options["greenplum"]["encoding"]
         capabilities = getattr(self.dialect, "capabilities", None)
-        if text is None or encoding is None or capabilities is None or not capabilities.append_optimized:
-            return text
-        if create.element.table is not None:
-            check_encoding(create.element.table, create.element, capabilities)
-        return f"{text} {self.encoding_clause(encoding)}"
+        if encoding is None or capabilities is None or not capabilities.append_optimized:
+            return ""
+        if not isinstance(encoding, Encoding):
+            raise OptionError(f"table {column.table.fullname!r}, column {column.name!r}: give Encoding(…)")
+        return f" {self.encoding_clause(encoding)}"
 
     def post_create_table(self, table: Table) -> str:
         """The clauses behind the column list, in the order Greenplum's grammar wants them."""
@@ -175,7 +183,10 @@ class GreenplumDDLCompiler(PGDDLCompiler):
     def literal(self, value: ListValue) -> str:
         """A bound as a literal of the statement (``%`` doubled where the driver formats the statement)."""
         if isinstance(value, str):
-            return str(self.sql_compiler.render_literal_value(value, String()))
+            text = str(self.sql_compiler.render_literal_value(value, String()))
+            if "\t" in value or "\n" in value:  # Alembic's offline output turns tabs into spaces
+                text = "E" + text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
+            return text
         return bound_literal(value)
 
     def partition_by_clause(self, scheme: RangePartitions | ListPartitions, capabilities: Capabilities) -> str:

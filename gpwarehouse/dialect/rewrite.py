@@ -20,7 +20,7 @@ from gpwarehouse.dialect.ddl import TableDDL, refuse
 from gpwarehouse.dialect.errors import OptionError
 from gpwarehouse.dialect.options import AppendOptimized, Encoding, Heap, Storage
 
-__all__ = ["RewriteTable", "SetEncoding", "SetStorage"]
+__all__ = ["RewriteTable", "SetEncoding", "SetEncodings", "SetStorage"]
 
 SUFFIX = "__rw"
 
@@ -52,6 +52,19 @@ class SetEncoding(TableDDL):
         super().__init__(table)
         self.column = column
         self.encoding = encoding
+        self.others = dict(others or {})
+
+
+class SetEncodings(TableDDL):
+    """The same of several columns at once: one rewrite."""
+
+    def __init__(
+        self, table: Table, encodings: Mapping[str, Encoding], *, others: Mapping[str, Encoding] | None = None
+    ) -> None:
+        super().__init__(table)
+        if not encodings:
+            raise OptionError(f"table {table.fullname!r}: SetEncodings encodings={encodings!r}; give one or more")
+        self.encodings = dict(encodings)
         self.others = dict(others or {})
 
 
@@ -141,22 +154,29 @@ def _percents(text: str, compiler: Any) -> str:
 
 @compiles(SetEncoding, "postgresql")
 def _set_encoding(element: SetEncoding, compiler: Any, **kw: Any) -> str:
+    several = SetEncodings(element.table, {element.column: element.encoding}, others=element.others)
+    return _set_encodings(several, compiler, **kw)
+
+
+@compiles(SetEncodings, "postgresql")
+def _set_encodings(element: SetEncodings, compiler: Any, **kw: Any) -> str:
     table = element.table
     capabilities = compiler.capabilities_for(table)
     if not capabilities.append_optimized:
         raise refuse(element, "column storage", "leave the statement out")
     if capabilities.access_methods:
-        column = compiler.preparer.quote(element.column)
-        alter = f"ALTER TABLE {compiler.preparer.format_table(table)} ALTER COLUMN {column}"
-        return f"{alter} SET {compiler.encoding_clause(element.encoding)}"
+        changes = [
+            f"ALTER COLUMN {compiler.preparer.quote(column)} SET {compiler.encoding_clause(encoding)}"
+            for column, encoding in element.encodings.items()
+        ]
+        return f"ALTER TABLE {compiler.preparer.format_table(table)} {', '.join(changes)}"
     storage = table.dialect_options["greenplum"]["storage"]
     if not isinstance(storage, AppendOptimized) or storage.orientation != "column":
         raise OptionError(
-            f"table {table.fullname!r}, column {element.column!r}: Greenplum 6 changes an encoding by a copy of the "
-            "table; say its storage too, greenplum_storage=AppendOptimized(orientation='column', …)"
+            f"table {table.fullname!r}, column {next(iter(element.encodings))!r}: Greenplum 6 changes an encoding by a "
+            "copy of the table; say its storage too, greenplum_storage=AppendOptimized(orientation='column', …)"
         )
-    encodings = {**element.others, element.column: element.encoding}
-    return _rewrite(RewriteTable(table, encodings=encodings), compiler, **kw)
+    return _rewrite(RewriteTable(table, encodings={**element.others, **element.encodings}), compiler, **kw)
 
 
 @compiles(RewriteTable, "postgresql")
