@@ -113,7 +113,7 @@ def text_ranges(draw: st.DrawFn) -> RangePartitions:
 def list_partitions(draw: st.DrawFn) -> ListPartitions:
     kind: st.SearchStrategy[Any]
     column, kind = draw(st.sampled_from([("v", texts), ("i", numbers), ("d", dates), ("n", decimals)]))
-    values = draw(st.lists(kind | st.none(), min_size=1, max_size=6, unique=True))
+    values: list[Any] = draw(st.lists(kind | st.none(), min_size=1, max_size=6, unique=True))
     cut = draw(st.integers(1, len(values)))
     parts = [ListPartition("one", tuple(values[:cut]))]
     parts += [ListPartition(f"Z {number}", (value,)) for number, value in enumerate(values[cut:])]

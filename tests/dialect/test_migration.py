@@ -151,7 +151,7 @@ def project(tmp_path: Path, engine: Engine) -> Iterator[Project]:
 
 def model(encodings: dict[str, Encoding] | None = None, **options: Any) -> MetaData:
     metadata = MetaData(schema="Fab 1")
-    columns = [Column("k", BigInteger), Column("i", Integer), Column("d", Date), Column("c", Text)]
+    columns: list[Column[Any]] = [Column("k", BigInteger), Column("i", Integer), Column("d", Date), Column("c", Text)]
     for column in columns:
         if column.name in (encodings or {}):
             column.dialect_options["greenplum"]["encoding"] = (encodings or {})[column.name]
