@@ -6,7 +6,7 @@ from alembic import context
 
 from gpwarehouse.migrate import run_environment
 
-if context.config.config_file_name is not None and context.config.attributes.get("configure_logging", True):
+if context.config.config_file_name is not None and context.config.get_section("formatters"):
     fileConfig(context.config.config_file_name, disable_existing_loggers=False)
 
 run_environment(context)

@@ -62,6 +62,13 @@ def test_a_bad_file_does_not_keep_the_others_from_being_loaded(url: str, tmp_pat
     assert "rows loaded" in done.stdout
 
 
+def test_every_command_tells_how_it_is_used(tmp_path: Path) -> None:
+    for command in ([], ["demo"], ["upgrade"], ["load"], ["query"], ["status"], ["diagram"], ["settings"]):
+        done = run(*command, "--help", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "Usage" in done.stdout
+
+
 def test_an_error_is_one_message_without_a_traceback_or_the_password(tmp_path: Path) -> None:
     done = run("--url", "postgresql://etl:hunter2@127.0.0.1:1/fab", "status", cwd=tmp_path)
     assert done.returncode == 1

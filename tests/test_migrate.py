@@ -131,7 +131,8 @@ def test_a_server_that_cannot_be_reached_is_named_without_the_password() -> None
 
 def offline(server: str, direction: str) -> str:
     settings = WarehouseSettings(server=server, _env_file=None)
-    return migrate.offline_sql(settings, direction=direction)
+    made = migrate.offline_sql(settings, direction=direction)
+    return made.replace("DROP TABLE dw.alembic_version;\n\n", "")  # Alembic before 1.19 ends a way down to base so
 
 
 @pytest.mark.parametrize("server", SERVERS)
