@@ -116,7 +116,8 @@ def test_a_schema_made_by_somebody_else_is_used_without_the_right_to_make_one(
     admin = create_engine(empty_url)
     with admin.begin() as connection:
         connection.execute(text(f"CREATE ROLE {role} LOGIN"))
-        connection.execute(text(f"CREATE SCHEMA dw AUTHORIZATION {role}"))
+        connection.execute(text("CREATE SCHEMA dw"))
+        connection.execute(text(f"GRANT ALL ON SCHEMA dw TO {role}"))
     try:
         with Warehouse(empty_url.set(username=role)) as wh:
             wh.upgrade()
