@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, Table
+from sqlalchemy import Table
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.engine.interfaces import ConnectArgsType
 
+from gpwarehouse.dialect import reflection
 from gpwarehouse.dialect.compiler import GreenplumDDLCompiler
-from gpwarehouse.dialect.reflection import GreenplumInspector, GreenplumReflection
+from gpwarehouse.dialect.reflection import GreenplumInspector
 from gpwarehouse.dialect.server import Capabilities, ServerInfo
 
 __all__ = ["GreenplumDialect"]
 
 
-class GreenplumDialect(GreenplumReflection, PGDialect_psycopg2):
+class GreenplumDialect(PGDialect_psycopg2):
     """SQLAlchemy dialect for Greenplum 6 and 7, Cloudberry (unverified) and plain PostgreSQL.
 
     :param server: names the server where none can be asked (``--sql``, mock engines): ``"greenplum6"``,
@@ -34,8 +35,7 @@ class GreenplumDialect(GreenplumReflection, PGDialect_psycopg2):
     inspector = GreenplumInspector
     construct_arguments = [  # noqa: RUF012 (SQLAlchemy's own declaration)
         *(PGDialect_psycopg2.construct_arguments or []),
-        (Table, {"distributed_by": None, "storage": None, "partition_by": None, "external": None}),
-        (Column, {"encoding": None}),
+        (Table, {"distributed_by": None, "storage": None, "partition_by": None}),
     ]
 
     server_info: ServerInfo | None = None
@@ -78,3 +78,31 @@ class GreenplumDialect(GreenplumReflection, PGDialect_psycopg2):
         self._adopt(ServerInfo.parse(banner))
         assert self.server_info is not None
         return self.server_info.postgres_version
+
+    # Reflection: children of partitioned tables are storage, not tables; options come back as our objects.
+
+    def _get_relnames_for_relkinds(self, connection: Any, schema: Any, relkinds: Any, scope: Any) -> Any:
+        names = super()._get_relnames_for_relkinds(connection, schema, relkinds, scope)  # type: ignore[no-untyped-call]
+        children = reflection.partition_children(connection, self, schema)
+        return [name for name in names if name not in children] if children else names
+
+    def get_multi_table_options(  # type: ignore[override]
+        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
+    ) -> Any:
+        """PostgreSQL's own options and ours, in a fixed number of queries however many tables there are."""
+        base = reflection.base_table_options(
+            self, super(), connection, schema=schema, filter_names=filter_names, scope=scope, kind=kind, **kw
+        )
+        return reflection.with_greenplum_options(connection, self, schema, base).items()
+
+    def get_table_options(self, connection: Any, table_name: str, schema: Any = None, **kw: Any) -> Any:
+        """Options of one table, as Table keyword arguments."""
+        data = self.get_multi_table_options(
+            connection,
+            schema=schema,
+            filter_names=[table_name],
+            scope=reflection.ObjectScope.ANY,
+            kind=reflection.ObjectKind.ANY,
+            **kw,
+        )
+        return self._value_or_raise(data, table_name, schema)  # type: ignore[no-untyped-call]

@@ -105,7 +105,6 @@ class Capabilities:
     :ivar merge: has MERGE.
     :ivar exact_float_text: reads the shortest text of a double back to the same double (PostgreSQL ≥ 12).
     :ivar compresstypes: names the server knows.
-    :ivar missing_index_methods: of btree, hash, gin, brin and bitmap, those the server does not have.
     :ivar verified: tried on a real server by us.
     """
 
@@ -122,7 +121,6 @@ class Capabilities:
     merge: bool
     exact_float_text: bool
     compresstypes: frozenset[str]
-    missing_index_methods: frozenset[str]
     verified: bool
 
     @classmethod
@@ -141,13 +139,12 @@ class Capabilities:
             partition_catalog="classic" if classic_catalog else "declarative",
             partitions_required=classic_catalog,
             access_methods=pg >= (12,),
-            unique_on_append_optimized=mpp and pg >= (12,),
+            unique_on_append_optimized=server.brand is Brand.CLOUDBERRY,
             on_conflict=pg >= (9, 5),
             identity=pg >= (10,),
             create_index_if_not_exists=pg >= (9, 5),
             merge=pg >= (15,),
             exact_float_text=pg >= (12,),
             compresstypes=frozenset(types),
-            missing_index_methods=frozenset({"brin", "hash"} if classic_catalog else set() if mpp else {"bitmap"}),
             verified=server.brand is not Brand.CLOUDBERRY,
         )
