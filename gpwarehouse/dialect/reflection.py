@@ -14,8 +14,8 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import text
-from sqlalchemy.dialects.postgresql.base import PGInspector
+from sqlalchemy import Table, text
+from sqlalchemy.dialects.postgresql.base import PGDialect, PGInspector
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.reflection import ObjectKind, ObjectScope
 
@@ -107,7 +107,10 @@ _OPTIONS_BEFORE_12 = f"""
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_catalog.pg_tablespace t ON t.oid = c.reltablespace
-    WHERE c.relkind IN ('r', 'v', 'm', 'f') AND {_SCHEMA}"""
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {_SCHEMA}"""
+
+_TABLE_ARGUMENTS = dict(PGDialect.construct_arguments or [])[Table]
+"""What SQLAlchemy's PostgreSQL dialect takes for a Table; ``with`` is new in 2.1."""
 
 _STORAGE_SETTINGS = frozenset(
     {"appendonly", "appendoptimized", "orientation", "compresstype", "compresslevel", "blocksize", "checksum"}
@@ -134,14 +137,15 @@ def base_table_options(
     """
     schema, names = kw["schema"], kw["filter_names"]
     assert dialect.capabilities is not None
-    if dialect.capabilities.access_methods and hasattr(parent, "get_multi_table_options"):
+    # Not hasattr(): SQLAlchemy 2.0 has a general one, which asks ours again, table by table.
+    if dialect.capabilities.access_methods and "get_multi_table_options" in vars(PGDialect):
         return {key: dict(options) for key, options in parent.get_multi_table_options(connection, **kw)}
     found: dict[tuple[str | None, str], dict[str, Any]] = {}
     for row in connection.execute(text(_OPTIONS_BEFORE_12), {"schema": schema}):
         if names and row.relname not in names:
             continue
         options: dict[str, Any] = {}
-        if row.reloptions:
+        if row.reloptions and "with" in _TABLE_ARGUMENTS:
             options["postgresql_with"] = dict(item.split("=", 1) for item in row.reloptions)
         if row.tablespace:
             options["postgresql_tablespace"] = row.tablespace
