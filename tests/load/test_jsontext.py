@@ -137,7 +137,7 @@ def test_what_only_looks_wrong_is_taken(text: str) -> None:
         pa.array(['{"a":1.5}', None]).dictionary_encode(),
         pa.array([b'{"a":1.5}', None]),
         pa.array([b'{"a":1.5}', None], pa.large_binary()),
-        pa.array(['{"a":1.5}', None], pa.json_()),
+        *([pa.array(['{"a":1.5}', None], pa.json_())] if hasattr(pa, "json_") else []),  # since pyarrow 19
     ],
     ids=lambda array: str(array.type),
 )
