@@ -291,6 +291,7 @@ def test_connection_parameters_leave_the_urls_own_alone(tmp_path: Path) -> None:
     )
     assert settings.connect_args() == {
         "application_name": "gpwarehouse",
+        "client_encoding": "utf8",
         "keepalives": 1,
         "keepalives_idle": 60,
         "keepalives_interval": 10,
