@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import String, Table
+from sqlalchemy import Table
 from sqlalchemy.dialects.postgresql.base import PGDDLCompiler
 
 from gpwarehouse.dialect.checks import check_external, check_index, check_table, distribution_of
@@ -183,10 +183,12 @@ class GreenplumDDLCompiler(PGDDLCompiler):
     def literal(self, value: ListValue) -> str:
         """A bound as a literal of the statement (``%`` doubled where the driver formats the statement)."""
         if isinstance(value, str):
-            text = str(self.sql_compiler.render_literal_value(value, String()))
-            if "\t" in value or "\n" in value:  # Alembic's offline output turns tabs into spaces
-                text = "E" + text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
-            return text
+            text = bound_literal(value)
+            if any(character in value for character in "\\\t\n"):  # E'': whatever the session makes of backslashes,
+                for plain, escaped in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n")):  # and of tabs Alembic, offline
+                    text = text.replace(plain, escaped)
+                text = f"E{text}"
+            return text.replace("%", "%%") if self.preparer._double_percents else text
         return bound_literal(value)
 
     def partition_by_clause(self, scheme: RangePartitions | ListPartitions, capabilities: Capabilities) -> str:

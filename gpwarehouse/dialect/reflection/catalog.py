@@ -132,7 +132,7 @@ EXTERNAL = {
 OPTIONS_BEFORE_12 = f"""
     SELECT c.relname, c.reloptions, t.spcname AS tablespace
     FROM {_RELATION} LEFT JOIN pg_catalog.pg_tablespace t ON t.oid = c.reltablespace
-    WHERE c.relkind IN ('r', 'v', 'm', 'f') AND {_THESE}"""
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {_THESE}"""
 
 
 def rows(connection: Connection, sql: str, schema: str | None, names: list[str] | None = None) -> list[Any]:

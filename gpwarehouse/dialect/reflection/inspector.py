@@ -47,12 +47,13 @@ def base_table_options(dialect: GreenplumDialect, parent: Any, connection: Conne
     """
     schema, names = kw["schema"], kw["filter_names"]
     assert dialect.capabilities is not None
-    if dialect.capabilities.access_methods and "get_multi_table_options" in vars(PGDialect):
+    sqlalchemy_reads_them = "get_multi_table_options" in vars(PGDialect)  # and knows postgresql_with, from 2.1
+    if dialect.capabilities.access_methods and sqlalchemy_reads_them:
         return {key: dict(options) for key, options in parent.get_multi_table_options(connection, **kw)}
     found: Options = {}
     for row in catalog.rows(connection, catalog.OPTIONS_BEFORE_12, schema, list(names) if names else None):
         options: dict[str, Any] = {}
-        if row.reloptions:
+        if row.reloptions and sqlalchemy_reads_them:
             options["postgresql_with"] = dict(item.split("=", 1) for item in row.reloptions)
         if row.tablespace:
             options["postgresql_tablespace"] = row.tablespace
