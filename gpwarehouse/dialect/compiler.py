@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Table, UniqueConstraint
+from sqlalchemy import Column, Table, UniqueConstraint
 from sqlalchemy.dialects.postgresql.base import PGDDLCompiler
 
 from gpwarehouse.dialect.errors import OptionError, UnsupportedByServerError
+from gpwarehouse.dialect.implied import implied_distribution
 from gpwarehouse.dialect.options import (
     AppendOptimized,
     DistributedBy,
@@ -43,12 +44,17 @@ def _key_sets(table: Table) -> list[tuple[str, tuple[str, ...]]]:
         if constraint is table.primary_key or isinstance(constraint, UniqueConstraint)
     ]
     sets = {(kind, tuple(c.name for c in constraint.columns)) for kind, constraint in keys if len(constraint.columns)}
-    sets |= {("unique index", tuple(c.name for c in index.columns)) for index in table.indexes if index.unique}
+    # An expression of an index is no column that rows could be distributed by.
+    sets |= {
+        ("unique index", tuple(c.name for c in index.expressions if isinstance(c, Column)))
+        for index in table.indexes
+        if index.unique
+    }
     return sorted(sets)
 
 
 def distribution_of(table: Table) -> Distribution:
-    """The table's distribution: what its options say, else by primary key, else by a unique key, else randomly."""
+    """The table's distribution: what its options say, else what its keys allow (:func:`implied_distribution`)."""
     said = table.dialect_options["greenplum"]["distributed_by"]
     if said is not None:
         if not isinstance(said, DistributedBy | DistributedRandomly | DistributedReplicated):
@@ -58,7 +64,7 @@ def distribution_of(table: Table) -> Distribution:
             )
         return said
     keys = sorted(_key_sets(table), key=lambda item: item[0] != "primary key")
-    return DistributedBy(*keys[0][1]) if keys else DistributedRandomly()
+    return implied_distribution([columns for _, columns in keys])
 
 
 def check_table(table: Table, capabilities: Capabilities) -> None:
@@ -75,9 +81,10 @@ def check_table(table: Table, capabilities: Capabilities) -> None:
         raise OptionError(f"{where}: greenplum_partition_by={partitions!r}; give RangePartitions(…)")
     named = {"greenplum_distributed_by": distribution.columns if isinstance(distribution, DistributedBy) else ()}
     named["greenplum_partition_by"] = (partitions.column,) if partitions is not None else ()
+    names = {column.name for column in table.columns}  # not their keys, which may be others
     for option, columns in named.items():
         for column in columns:
-            if column not in table.columns:
+            if column not in names:
                 raise OptionError(f"{where}: {option} names {column!r}, which is no column of the table")
     if capabilities.distribution:
         _check_cluster(table, where, distribution, storage, partitions, capabilities)

@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql.base import PGInspector
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.reflection import ObjectKind, ObjectScope
 
+from gpwarehouse.dialect.compat_reflection import postgresql_table_options, stock_reads_table_options
 from gpwarehouse.dialect.options import (
     AppendOptimized,
     Bound,
@@ -102,13 +103,6 @@ _PARTITIONS = {
             AND (CAST(:table AS text) IS NULL OR c.relname = :table)""",
 }
 
-_OPTIONS_BEFORE_12 = f"""
-    SELECT c.relname, c.reloptions, t.spcname AS tablespace
-    FROM pg_catalog.pg_class c
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    LEFT JOIN pg_catalog.pg_tablespace t ON t.oid = c.reltablespace
-    WHERE c.relkind IN ('r', 'v', 'm', 'f') AND {_SCHEMA}"""
-
 _STORAGE_SETTINGS = frozenset(
     {"appendonly", "appendoptimized", "orientation", "compresstype", "compresslevel", "blocksize", "checksum"}
 )
@@ -127,26 +121,10 @@ def partition_children(connection: Connection, dialect: GreenplumDialect, schema
 def base_table_options(
     dialect: GreenplumDialect, parent: Any, connection: Connection, **kw: Any
 ) -> dict[tuple[str | None, str], dict[str, Any]]:
-    """PostgreSQL's own table options.
-
-    SQLAlchemy 2.1 reads them with a setting that servers before PostgreSQL 12 do not have, so Greenplum 6 fails;
-    SQLAlchemy 2.0 reads none.
-    """
-    schema, names = kw["schema"], kw["filter_names"]
-    assert dialect.capabilities is not None
-    if dialect.capabilities.access_methods and hasattr(parent, "get_multi_table_options"):
+    """PostgreSQL's own table options, from SQLAlchemy where it can read them."""
+    if stock_reads_table_options(dialect):
         return {key: dict(options) for key, options in parent.get_multi_table_options(connection, **kw)}
-    found: dict[tuple[str | None, str], dict[str, Any]] = {}
-    for row in connection.execute(text(_OPTIONS_BEFORE_12), {"schema": schema}):
-        if names and row.relname not in names:
-            continue
-        options: dict[str, Any] = {}
-        if row.reloptions:
-            options["postgresql_with"] = dict(item.split("=", 1) for item in row.reloptions)
-        if row.tablespace:
-            options["postgresql_tablespace"] = row.tablespace
-        found[(schema, row.relname)] = options
-    return found
+    return postgresql_table_options(connection, dialect, **kw)
 
 
 def with_greenplum_options(

@@ -7,7 +7,8 @@ a table of results.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, chdir
+from tempfile import TemporaryDirectory
 
 import pytest
 import suite_server
@@ -48,6 +49,12 @@ def pytest_configure(config: pytest.Config) -> None:
     pytestplugin.plugin_base.file_config.read_dict(
         {"sqla_testing": {"requirement_cls": requirements, "profile_file": "profiles.txt"}}
     )
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Alembic's suite writes a folder ``scratch`` where it stands, and two runs must not share it."""
+    _cleanup.enter_context(chdir(_cleanup.enter_context(TemporaryDirectory())))
+    pytestplugin.pytest_sessionstart(session)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

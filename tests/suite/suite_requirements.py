@@ -41,6 +41,10 @@ def _needs(postgres: int | tuple[int, ...], feature: str) -> _Rule:
     return _Rule(lambda dialect: dialect.server_version_info >= least, f"{feature} came with PostgreSQL {number}")
 
 
+def _virtual(dialect: Any) -> bool:
+    return dialect.server_version_info >= (18,) and hasattr(dialect, "supports_virtual_generated_columns")
+
+
 class Untuned(SuiteRequirements, AlembicRequirements):
     """As shipped: for the comparison with PostgreSQL's stock dialect."""
 
@@ -130,9 +134,12 @@ class Requirements(SuiteRequirements, AlembicRequirements):
     # DDL
     computed_columns = _needs(12, "generated columns")
     computed_columns_stored = _needs(12, "generated columns")
-    computed_columns_virtual = _needs(18, "virtual generated columns")
+    computed_columns_virtual = _Rule(
+        _virtual,
+        "virtual generated columns came with PostgreSQL 18 and SQLAlchemy 2.1",
+    )
     computed_columns_default_persisted = _Rule(
-        lambda dialect: (12,) <= dialect.server_version_info < (18,),
+        lambda dialect: dialect.server_version_info >= (12,) and not _virtual(dialect),
         "a generated column for which neither is said is virtual since PostgreSQL 18, stored before",
     )
     computed_columns_reflect_persisted = _needs(12, "generated columns")
