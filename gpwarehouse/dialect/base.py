@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Table
+from sqlalchemy import Table, schema
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.engine.interfaces import ConnectArgsType
@@ -18,8 +18,11 @@ from gpwarehouse.dialect import reflection
 from gpwarehouse.dialect.compiler import GreenplumDDLCompiler
 from gpwarehouse.dialect.reflection import GreenplumInspector
 from gpwarehouse.dialect.server import Capabilities, ServerInfo
+from gpwarehouse.dialect.sql import GreenplumCompiler, implicit_sentinels
 
 __all__ = ["GreenplumDialect"]
+
+CreateTableAs: Any = getattr(schema, "CreateTableAs", None)  # new in SQLAlchemy 2.1
 
 
 class GreenplumDialect(PGDialect_psycopg2):
@@ -31,11 +34,13 @@ class GreenplumDialect(PGDialect_psycopg2):
     """
 
     supports_statement_cache = True
+    statement_compiler = GreenplumCompiler
     ddl_compiler = GreenplumDDLCompiler
     inspector = GreenplumInspector
     construct_arguments = [  # noqa: RUF012 (SQLAlchemy's own declaration)
         *(PGDialect_psycopg2.construct_arguments or []),
         (Table, {"distributed_by": None, "storage": None, "partition_by": None}),
+        *([(CreateTableAs, {"distributed_by": None})] if CreateTableAs is not None else []),
     ]
 
     server_info: ServerInfo | None = None
@@ -55,6 +60,9 @@ class GreenplumDialect(PGDialect_psycopg2):
         self.capabilities = Capabilities.of(info)
         self.server_version_info = info.postgres_version
         self.supports_identity_columns = self.capabilities.identity
+        self.insertmanyvalues_implicit_sentinel = implicit_sentinels(
+            self.capabilities, type(self).insertmanyvalues_implicit_sentinel
+        )
 
     @classmethod
     def get_dialect_cls(cls, url: URL) -> type[GreenplumDialect]:
@@ -78,6 +86,20 @@ class GreenplumDialect(PGDialect_psycopg2):
         self._adopt(ServerInfo.parse(banner))
         assert self.server_info is not None
         return self.server_info.postgres_version
+
+    def get_isolation_level_values(self, dbapi_connection: Any) -> tuple[str, ...]:  # type: ignore[override]
+        """The isolation levels there are. Greenplum takes SERIALIZABLE and gives REPEATABLE READ, so it is none."""
+        levels: tuple[str, ...] = super().get_isolation_level_values(dbapi_connection)  # type: ignore[no-untyped-call]
+        capabilities = self.capabilities or self._ask_early(dbapi_connection)
+        return levels if capabilities.serializable else tuple(level for level in levels if level != "SERIALIZABLE")
+
+    def _ask_early(self, dbapi_connection: Any) -> Capabilities:
+        # create_engine(isolation_level=…) is checked on the first connection before the server has been asked.
+        with dbapi_connection.cursor() as cursor:
+            cursor.execute("SELECT pg_catalog.version()")
+            info = ServerInfo.parse(cursor.fetchone()[0])
+        dbapi_connection.rollback()
+        return Capabilities.of(info)
 
     # Reflection: children of partitioned tables are storage, not tables; options come back as our objects.
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Table, UniqueConstraint
-from sqlalchemy.dialects.postgresql.base import PGDDLCompiler
 
+from gpwarehouse.dialect.compat_ddl import CompatibleDDLCompiler
 from gpwarehouse.dialect.errors import OptionError, UnsupportedByServerError
 from gpwarehouse.dialect.implied import implied_distribution
 from gpwarehouse.dialect.options import (
@@ -130,12 +130,12 @@ def _check_cluster(
         )
 
 
-class GreenplumDDLCompiler(PGDDLCompiler):
+class GreenplumDDLCompiler(CompatibleDDLCompiler):
     """PostgreSQL's DDL compiler with Greenplum's clauses behind CREATE TABLE."""
 
     def visit_create_table(self, create: Any, **kw: Any) -> str:
         """CREATE TABLE; on PostgreSQL the partitions follow as further statements."""
-        text: str = super().visit_create_table(create, **kw)  # type: ignore[no-untyped-call]
+        text: str = super().visit_create_table(create, **kw)
         partitions = create.element.dialect_options["greenplum"]["partition_by"]
         if partitions is None or self._capabilities(create.element).partition_ddl == "classic":
             return text

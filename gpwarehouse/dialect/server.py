@@ -103,6 +103,7 @@ class Capabilities:
     :ivar identity: has identity columns.
     :ivar create_index_if_not_exists: has ``CREATE INDEX IF NOT EXISTS``.
     :ivar merge: has MERGE.
+    :ivar serializable: SERIALIZABLE is what it says; Greenplum takes it and gives REPEATABLE READ.
     :ivar exact_float_text: reads the shortest text of a double back to the same double (PostgreSQL ≥ 12).
     :ivar compresstypes: names the server knows.
     :ivar verified: tried on a real server by us.
@@ -119,6 +120,7 @@ class Capabilities:
     identity: bool
     create_index_if_not_exists: bool
     merge: bool
+    serializable: bool
     exact_float_text: bool
     compresstypes: frozenset[str]
     verified: bool
@@ -144,6 +146,7 @@ class Capabilities:
             identity=pg >= (10,),
             create_index_if_not_exists=pg >= (9, 5),
             merge=pg >= (15,),
+            serializable=not mpp,
             exact_float_text=pg >= (12,),
             compresstypes=frozenset(types),
             verified=server.brand is not Brand.CLOUDBERRY,

@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 import pytest
 import suite_server
 from sqlalchemy.dialects.postgresql import provision as _postgresql  # noqa: F401  (registers what is copied below)
+from sqlalchemy.testing import config as suite_config
 from sqlalchemy.testing import provision
 from sqlalchemy.testing.plugin import pytestplugin
-
 from sqlalchemy.testing.plugin.pytestplugin import *  # noqa: F403  (the plugin's hooks and fixtures)
 
 _OURS = "suite_requirements:Requirements"
@@ -55,6 +55,20 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Alembic's suite writes a folder ``scratch`` where it stands, and two runs must not share it."""
     _cleanup.enter_context(chdir(_cleanup.enter_context(TemporaryDirectory())))
     pytestplugin.pytest_sessionstart(session)
+
+
+def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The plugin's, then what is excluded test by test."""
+    pytestplugin.pytest_collection_modifyitems(session, config, items)
+    if config.option.untuned:
+        return
+    from suite_requirements import EXCLUDED  # not earlier: Alembic's part of it needs the plugin configured
+
+    for item in items:
+        suite_class = getattr(item.cls, "_sa_orig_cls_name", item.cls.__name__)
+        excluded = EXCLUDED.get(f"{suite_class}.{item.originalname}")
+        if excluded and excluded[0](suite_config.db.dialect):
+            item.add_marker(pytest.mark.skip(reason=excluded[1]))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

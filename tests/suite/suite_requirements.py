@@ -41,6 +41,22 @@ def _needs(postgres: int | tuple[int, ...], feature: str) -> _Rule:
     return _Rule(lambda dialect: dialect.server_version_info >= least, f"{feature} came with PostgreSQL {number}")
 
 
+def _cluster(dialect: Any) -> bool:
+    return bool(dialect.capabilities.distribution)
+
+
+_UNORDERED = (_cluster, "the test expects rows in an order it does not ask for; segments answer in any")
+
+EXCLUDED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "EnumTest.test_round_trip_executemany_returning": _UNORDERED,
+    "PercentSchemaNamesTest.test_executemany_returning_roundtrip": _UNORDERED,
+    "ReturningGuardsTest.test_insert_many": _UNORDERED,
+    "WindowFunctionTest.test_window_range": _UNORDERED,
+    "WindowFunctionTest.test_window_range_numeric": _UNORDERED,
+}
+"""Single tests that no requirement covers: on which servers they are excluded, and why."""
+
+
 def _virtual(dialect: Any) -> bool:
     return dialect.server_version_info >= (18,) and hasattr(dialect, "supports_virtual_generated_columns")
 
@@ -129,6 +145,8 @@ class Requirements(SuiteRequirements, AlembicRequirements):
     def get_isolation_levels(self, config: Any) -> dict[str, Any]:
         """The default, and all that can be set."""
         levels = ["AUTOCOMMIT", "READ COMMITTED", "READ UNCOMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
+        if _cluster(config.db.dialect):
+            levels.remove("SERIALIZABLE")  # Greenplum takes it and gives REPEATABLE READ; the dialect refuses it
         return {"default": "READ COMMITTED", "supported": levels}
 
     # DDL
