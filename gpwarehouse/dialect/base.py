@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Table, schema
+from sqlalchemy import Interval, Table, schema
+from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.engine.interfaces import ConnectArgsType
@@ -19,6 +20,7 @@ from gpwarehouse.dialect.compiler import GreenplumDDLCompiler
 from gpwarehouse.dialect.reflection import GreenplumInspector
 from gpwarehouse.dialect.server import Capabilities, ServerInfo
 from gpwarehouse.dialect.sql import GreenplumCompiler, implicit_sentinels
+from gpwarehouse.dialect.types import GreenplumInterval
 
 __all__ = ["GreenplumDialect"]
 
@@ -37,6 +39,11 @@ class GreenplumDialect(PGDialect_psycopg2):
     statement_compiler = GreenplumCompiler
     ddl_compiler = GreenplumDDLCompiler
     inspector = GreenplumInspector
+    colspecs = {  # noqa: RUF012 (SQLAlchemy's own declaration)
+        **PGDialect_psycopg2.colspecs,
+        Interval: GreenplumInterval,
+        INTERVAL: GreenplumInterval,
+    }
     construct_arguments = [  # noqa: RUF012 (SQLAlchemy's own declaration)
         *(PGDialect_psycopg2.construct_arguments or []),
         (Table, {"distributed_by": None, "storage": None, "partition_by": None}),

@@ -80,8 +80,13 @@ class CompatibleDDLCompiler(PGDDLCompiler):
 
     def visit_create_table_as(self, element: Any, **kw: Any) -> str:
         """``CREATE TABLE … AS`` with a distribution (randomly, unless ``greenplum_distributed_by`` says one)."""
-        text = str(super().visit_create_table_as(element, **kw))
         capabilities = getattr(self.dialect, "capabilities", None)
+        if element.if_not_exists and capabilities is not None and not capabilities.create_table_as_if_not_exists:
+            raise UnsupportedByServerError(
+                f"table {element.table.fullname!r}: {getattr(self.dialect, 'server_info', None)} has no "
+                "CREATE TABLE IF NOT EXISTS … AS; ask the inspector first"
+            )
+        text = str(super().visit_create_table_as(element, **kw))
         if capabilities is None or not capabilities.distribution:
             return text
         said = element.dialect_options["greenplum"]["distributed_by"]

@@ -102,6 +102,7 @@ class Capabilities:
     :ivar on_conflict: ``INSERT … ON CONFLICT`` works (on heap tables, where storage differs).
     :ivar identity: has identity columns.
     :ivar create_index_if_not_exists: has ``CREATE INDEX IF NOT EXISTS``.
+    :ivar create_table_as_if_not_exists: has ``CREATE TABLE IF NOT EXISTS … AS``.
     :ivar merge: has MERGE.
     :ivar serializable: SERIALIZABLE is what it says; Greenplum takes it and gives REPEATABLE READ.
     :ivar exact_float_text: reads the shortest text of a double back to the same double (PostgreSQL ≥ 12).
@@ -119,6 +120,7 @@ class Capabilities:
     on_conflict: bool
     identity: bool
     create_index_if_not_exists: bool
+    create_table_as_if_not_exists: bool
     merge: bool
     serializable: bool
     exact_float_text: bool
@@ -145,6 +147,7 @@ class Capabilities:
             on_conflict=pg >= (9, 5),
             identity=pg >= (10,),
             create_index_if_not_exists=pg >= (9, 5),
+            create_table_as_if_not_exists=pg >= (9, 5),
             merge=pg >= (15,),
             serializable=not mpp,
             exact_float_text=pg >= (12,),

@@ -48,6 +48,14 @@ def _cluster(dialect: Any) -> bool:
 _UNORDERED = (_cluster, "the test expects rows in an order it does not ask for; segments answer in any")
 
 EXCLUDED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "ComponentReflectionTestExtra.test_reflect_expression_based_indexes": (
+        lambda dialect: dialect.server_version_info < (10,),
+        "COALESCE in an index comes back in parentheses, which the test does not expect, before PostgreSQL 10",
+    ),
+    "TableViaSelectTest.test_create_table_as_if_not_exists": (
+        lambda dialect: not dialect.capabilities.create_table_as_if_not_exists,
+        "CREATE TABLE IF NOT EXISTS … AS came with PostgreSQL 9.5",
+    ),
     "EnumTest.test_round_trip_executemany_returning": _UNORDERED,
     "PercentSchemaNamesTest.test_executemany_returning_roundtrip": _UNORDERED,
     "ReturningGuardsTest.test_insert_many": _UNORDERED,
