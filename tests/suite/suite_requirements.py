@@ -59,8 +59,10 @@ EXCLUDED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "EnumTest.test_round_trip_executemany_returning": _UNORDERED,
     "PercentSchemaNamesTest.test_executemany_returning_roundtrip": _UNORDERED,
     "ReturningGuardsTest.test_insert_many": _UNORDERED,
+    "ReturningTest.test_insertmanyvalues_returning": _UNORDERED,
     "WindowFunctionTest.test_window_range": _UNORDERED,
     "WindowFunctionTest.test_window_range_numeric": _UNORDERED,
+    "WindowFunctionTest.test_window_rows_between_w_caching": _UNORDERED,
 }
 """Single tests that no requirement covers: on which servers they are excluded, and why."""
 
