@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Boolean, column, func, null, select, table
+from sqlalchemy import Boolean, Table, column, func, null, select, table
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.dialects.postgresql.pg_catalog import pg_class
@@ -59,6 +59,14 @@ def postgresql_table_options(
     return {(schema, row.relname): _arguments(row) for row in connection.execute(query)}
 
 
+def _accepted() -> frozenset[str]:
+    arguments = dict(PGDialect.construct_arguments or [])
+    return frozenset(f"postgresql_{name}" for name in arguments.get(Table, {}))
+
+
+_ACCEPTED = _accepted()  # SQLAlchemy 2.0's Table knows no postgresql_with, and would refuse to be reflected with it
+
+
 def _arguments(row: Any) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if row.names:
@@ -69,4 +77,4 @@ def _arguments(row: Any) -> dict[str, Any]:
         options["postgresql_with_oids"] = True
     if row.spcname:
         options["postgresql_tablespace"] = row.spcname
-    return options
+    return {name: value for name, value in options.items() if name in _ACCEPTED}

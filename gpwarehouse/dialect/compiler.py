@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Table, UniqueConstraint
 
-from gpwarehouse.dialect.compat_ddl import CompatibleDDLCompiler
+from gpwarehouse.dialect.compat_ddl import CompatibleDDLCompiler, with_storage
 from gpwarehouse.dialect.errors import OptionError, UnsupportedByServerError
 from gpwarehouse.dialect.implied import implied_distribution
 from gpwarehouse.dialect.options import (
@@ -152,8 +152,8 @@ class GreenplumDDLCompiler(CompatibleDDLCompiler):
         capabilities = self._capabilities(table)
         check_table(table, capabilities)
         parts: RangePartitions | None = options["partition_by"]
-        text: str = self._storage_clause(options["storage"], capabilities)
-        text += super().post_create_table(table)  # type: ignore[no-untyped-call]
+        stock: str = super().post_create_table(table)  # type: ignore[no-untyped-call]
+        text = with_storage(self._storage_clause(options["storage"], capabilities), stock)
         if capabilities.distribution:
             text += "\n " + self.distributed_clause(distribution_of(table))
         if parts is not None:
