@@ -117,14 +117,14 @@ def test_table_arguments_of_postgresql_reach_the_server_and_come_back(connection
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({"postgresql_inherits": "p"}, "INHERITS ( p ) WITH (appendonly=false) DISTRIBUTED"),
+        ({"postgresql_inherits": "p"}, "INHERITS (p) WITH (appendonly=false) DISTRIBUTED"),
         ({"postgresql_tablespace": "fast"}, "WITH (appendonly=false) TABLESPACE fast DISTRIBUTED"),
         ({"postgresql_on_commit": "DROP"}, "WITH (appendonly=false) ON COMMIT DROP DISTRIBUTED"),
     ],
 )
 def test_storage_stands_where_the_grammar_wants_it(arguments: dict[str, Any], expected: str) -> None:
     table = Table("placed", MetaData(), Column("k", Integer), greenplum_storage=Heap(), **arguments)
-    assert expected in ddl(table, "greenplum7")
+    assert expected in ddl(table, "greenplum7").replace("( p )", "(p)")  # SQLAlchemy 2.0's spelling
 
 
 def test_table_options_are_of_the_kind_asked_for(connection: Connection) -> None:
