@@ -117,16 +117,6 @@ def test_a_lock_held_by_another_job_is_named_as_such(wh: Warehouse) -> None:
         assert hasty.load(MEASUREMENTS, [measurement(slot=2)]).rows_loaded == 1
 
 
-def test_a_month_another_job_holds_up_is_made_later(wh: Warehouse) -> None:
-    url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
-    with Warehouse(url, lock_timeout_s=1) as hasty, wh.engine.connect() as other:
-        other.execute(text("LOCK TABLE dw.fact_process_measurements IN ACCESS SHARE MODE"))
-        with pytest.raises(LoadError, match="another job held a lock"):
-            hasty.load(MEASUREMENTS, [measurement()])
-        other.rollback()
-        assert hasty.load(MEASUREMENTS, [measurement()]).months_made == ("m202403",)
-
-
 class Cutter:
     """Cuts once, at the first message that ``wanted`` finds."""
 
