@@ -23,7 +23,7 @@ from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.load.jsontext import check_json, json_of
 from gpwarehouse.load.target import TIMESTAMP, InputColumn
 
-__all__ = ["Faults", "as_python", "convert", "float_text", "shown"]
+__all__ = ["Faults", "as_python", "convert", "shown", "text_of"]
 
 Faults = dict[int, str]
 """Row of the batch → what is wrong with its value."""
@@ -49,7 +49,7 @@ def convert(array: pa.Array, column: InputColumn) -> tuple[pa.Array, Faults]:
         if _is_text(array.type):
             return _times(array)
         if _is_bytes(array.type):
-            texts, bad = _halving(array, _to_text, pa.string())
+            texts, bad = _halving(array, text_of, pa.string())
             moments, others = _times(texts)
             return moments, {row: _no(array, row, column.type) for row in bad} | others
     rule = _rule(array.type, column.type)
@@ -129,7 +129,7 @@ def _rule(given: pa.DataType, kind: pa.DataType) -> Callable[[pa.Array], pa.Arra
         return lambda array: array
     if types.is_string(kind):
         moment = types.is_temporal(given) and not types.is_duration(given)
-        return _to_text if text or number or types.is_boolean(given) or moment else None
+        return text_of if text or number or types.is_boolean(given) or moment else None
     if types.is_boolean(kind):
         return _to_boolean if text or number else None
     if types.is_integer(kind):
@@ -157,11 +157,16 @@ def _is_bytes(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 
-def _to_text(array: pa.Array) -> pa.Array:
-    return float_text(array) if pa.types.is_floating(array.type) else array.cast(pa.string())
+def text_of(array: pa.Array) -> pa.Array:
+    """The values as text: whole floats as integers, moments in UTC, whatever their zone and the machine's list of them."""
+    if pa.types.is_floating(array.type):
+        return _float_text(array)
+    if pa.types.is_timestamp(array.type) and array.type.tz is not None:
+        return pc.binary_join_element_wise(array.cast(pa.timestamp(array.type.unit)).cast(pa.string()), "Z", "")
+    return array.cast(pa.string())
 
 
-def float_text(array: pa.Array) -> pa.Array:
+def _float_text(array: pa.Array) -> pa.Array:
     """Floats as text, whole ones as the integers they are: an id that came as 1e10 is ``10000000000``."""
     array = _without_nan(array).cast(pa.float64())  # the text of a float32 is not always its value: 41970368 or …70
     whole = pc.and_(pc.equal(pc.floor(array), array), pc.less_equal(pc.abs(array), 2.0**53))
@@ -171,7 +176,7 @@ def float_text(array: pa.Array) -> pa.Array:
 
 
 def _trimmed(array: pa.Array) -> pa.Array:
-    return pc.utf8_trim_whitespace(_to_text(array))
+    return pc.utf8_trim_whitespace(text_of(array))
 
 
 def _to_boolean(array: pa.Array) -> pa.Array:

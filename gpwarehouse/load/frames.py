@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from gpwarehouse.errors import InvalidInputError
-from gpwarehouse.load.convert import float_text
+from gpwarehouse.load.convert import text_of
 from gpwarehouse.load.jsontext import json_of
 
 __all__ = ["BATCH_ROWS", "record_batches"]
@@ -148,10 +148,10 @@ def _text(value: Any) -> str | None:
     if isinstance(value, Integral):
         return str(value)
     if isinstance(value, Real):
-        return float_text(pa.array([float(value)]))[0].as_py()  # type: ignore[no-any-return]
+        return text_of(pa.array([float(value)]))[0].as_py()  # type: ignore[no-any-return]
     if not isinstance(value, date | time | Decimal):
         return f"\udcff{value}"  # an object of another kind has no text: it goes the way of what is no UTF-8
     try:
-        return str(pa.scalar(value).cast(pa.string()).as_py())
+        return str(text_of(pa.array([value]))[0].as_py())
     except (pa.ArrowException, OverflowError, ValueError):
         return str(value)

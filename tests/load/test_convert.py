@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpwarehouse.errors import InvalidInputError
@@ -69,6 +69,7 @@ plain = st.one_of(
 
 
 @settings(max_examples=150, deadline=None)
+@example(kind="text", value=datetime(2000, 1, 1, tzinfo=timezone(timedelta(hours=-5))), neighbours=[False])
 @given(kind=st.sampled_from(sorted(KINDS)), value=plain, neighbours=st.lists(plain, max_size=3))
 def test_the_fate_of_a_value_does_not_hang_on_its_neighbours(kind: str, value: Any, neighbours: list[Any]) -> None:
     try:
