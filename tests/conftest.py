@@ -21,6 +21,9 @@ from gpwarehouse.dialect import Brand, GreenplumDialect, ServerInfo
 from gpwarehouse.settings import WarehouseSettings
 from tests.containers import GREENPLUM_IMAGES, greenplum_container
 
+# A process of its own, with SQLAlchemy's pytest plugin: see tests/test_dialect_suites.py.
+collect_ignore = ["suite"]
+
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 _numbers = itertools.count(1)
 

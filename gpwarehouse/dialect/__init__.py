@@ -4,36 +4,88 @@ Importing it is not needed to use it: the dialect is found by its entry point, `
 """
 
 from gpwarehouse.dialect.base import GreenplumDialect
-from gpwarehouse.dialect.ddl import AddPartition, CommentOnView, CreateView, DropView
+from gpwarehouse.dialect.ddl import (
+    AddPartition,
+    Analyze,
+    AttachPartition,
+    CreateExternalTable,
+    DetachPartition,
+    DropExternalTable,
+    DropPartition,
+    ExchangePartition,
+    RenamePartition,
+    SetDistribution,
+    SplitDefaultPartition,
+    SplitPartition,
+    TruncatePartition,
+    Vacuum,
+)
 from gpwarehouse.dialect.errors import GpwarehouseError, OptionError, UnsupportedByServerError
+from gpwarehouse.dialect.external import CsvFormat, CustomFormat, ExternalTable, RejectLimit, TextFormat
 from gpwarehouse.dialect.options import (
     AppendOptimized,
     DistributedBy,
     DistributedRandomly,
     DistributedReplicated,
+    Encoding,
     Heap,
+)
+from gpwarehouse.dialect.partitions import (
+    DefaultPartition,
+    ListPartition,
+    ListPartitions,
+    OtherPartitions,
     RangePartition,
     RangePartitions,
 )
+from gpwarehouse.dialect.rewrite import RewriteTable, SetEncoding, SetEncodings, SetStorage
 from gpwarehouse.dialect.server import Brand, Capabilities, ServerInfo
+from gpwarehouse.dialect.views import CommentOnView, CreateView, DropView
 
 __all__ = [
     "AddPartition",
+    "Analyze",
     "AppendOptimized",
+    "AttachPartition",
     "Brand",
     "Capabilities",
     "CommentOnView",
+    "CreateExternalTable",
     "CreateView",
+    "CsvFormat",
+    "CustomFormat",
+    "DefaultPartition",
+    "DetachPartition",
     "DistributedBy",
     "DistributedRandomly",
     "DistributedReplicated",
+    "DropExternalTable",
+    "DropPartition",
     "DropView",
+    "Encoding",
+    "ExchangePartition",
+    "ExternalTable",
     "GpwarehouseError",
     "GreenplumDialect",
     "Heap",
+    "ListPartition",
+    "ListPartitions",
     "OptionError",
+    "OtherPartitions",
     "RangePartition",
     "RangePartitions",
+    "RejectLimit",
+    "RenamePartition",
+    "RewriteTable",
     "ServerInfo",
+    "SetDistribution",
+    "SetEncoding",
+    "SetEncodings",
+    "SetStorage",
+    "SplitDefaultPartition",
+    "SplitPartition",
+    "TextFormat",
+    "TruncatePartition",
     "UnsupportedByServerError",
+    "Vacuum",
 ]

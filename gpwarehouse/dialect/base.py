@@ -9,20 +9,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Table
+from sqlalchemy import Column, Interval, Table, schema
+from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.engine.interfaces import ConnectArgsType
 
-from gpwarehouse.dialect import reflection
 from gpwarehouse.dialect.compiler import GreenplumDDLCompiler
-from gpwarehouse.dialect.reflection import GreenplumInspector
+from gpwarehouse.dialect.reflection import GreenplumInspector, GreenplumReflection
 from gpwarehouse.dialect.server import Capabilities, ServerInfo
+from gpwarehouse.dialect.sql import GreenplumCompiler, implicit_sentinels
+from gpwarehouse.dialect.types import GreenplumInterval
 
 __all__ = ["GreenplumDialect"]
 
+CreateTableAs: Any = getattr(schema, "CreateTableAs", None)  # new in SQLAlchemy 2.1
 
-class GreenplumDialect(PGDialect_psycopg2):
+
+class GreenplumDialect(GreenplumReflection, PGDialect_psycopg2):
     """SQLAlchemy dialect for Greenplum 6 and 7, Cloudberry (unverified) and plain PostgreSQL.
 
     :param server: names the server where none can be asked (``--sql``, mock engines): ``"greenplum6"``,
@@ -31,11 +35,19 @@ class GreenplumDialect(PGDialect_psycopg2):
     """
 
     supports_statement_cache = True
+    statement_compiler = GreenplumCompiler
     ddl_compiler = GreenplumDDLCompiler
     inspector = GreenplumInspector
+    colspecs = {  # noqa: RUF012 (SQLAlchemy's own declaration)
+        **PGDialect_psycopg2.colspecs,
+        Interval: GreenplumInterval,
+        INTERVAL: GreenplumInterval,
+    }
     construct_arguments = [  # noqa: RUF012 (SQLAlchemy's own declaration)
         *(PGDialect_psycopg2.construct_arguments or []),
-        (Table, {"distributed_by": None, "storage": None, "partition_by": None}),
+        (Table, {"distributed_by": None, "storage": None, "partition_by": None, "external": None}),
+        (Column, {"encoding": None}),
+        *([(CreateTableAs, {"distributed_by": None})] if CreateTableAs is not None else []),
     ]
 
     server_info: ServerInfo | None = None
@@ -55,6 +67,9 @@ class GreenplumDialect(PGDialect_psycopg2):
         self.capabilities = Capabilities.of(info)
         self.server_version_info = info.postgres_version
         self.supports_identity_columns = self.capabilities.identity
+        self.insertmanyvalues_implicit_sentinel = implicit_sentinels(
+            self.capabilities, type(self).insertmanyvalues_implicit_sentinel
+        )
 
     @classmethod
     def get_dialect_cls(cls, url: URL) -> type[GreenplumDialect]:
@@ -79,30 +94,16 @@ class GreenplumDialect(PGDialect_psycopg2):
         assert self.server_info is not None
         return self.server_info.postgres_version
 
-    # Reflection: children of partitioned tables are storage, not tables; options come back as our objects.
+    def get_isolation_level_values(self, dbapi_connection: Any) -> tuple[str, ...]:  # type: ignore[override]
+        """The isolation levels there are. Greenplum takes SERIALIZABLE and gives REPEATABLE READ, so it is none."""
+        levels: tuple[str, ...] = super().get_isolation_level_values(dbapi_connection)  # type: ignore[no-untyped-call]
+        capabilities = self.capabilities or self._ask_early(dbapi_connection)
+        return levels if capabilities.serializable else tuple(level for level in levels if level != "SERIALIZABLE")
 
-    def _get_relnames_for_relkinds(self, connection: Any, schema: Any, relkinds: Any, scope: Any) -> Any:
-        names = super()._get_relnames_for_relkinds(connection, schema, relkinds, scope)  # type: ignore[no-untyped-call]
-        children = reflection.partition_children(connection, self, schema)
-        return [name for name in names if name not in children] if children else names
-
-    def get_multi_table_options(  # type: ignore[override]
-        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
-    ) -> Any:
-        """PostgreSQL's own options and ours, in a fixed number of queries however many tables there are."""
-        base = reflection.base_table_options(
-            self, super(), connection, schema=schema, filter_names=filter_names, scope=scope, kind=kind, **kw
-        )
-        return reflection.with_greenplum_options(connection, self, schema, base).items()
-
-    def get_table_options(self, connection: Any, table_name: str, schema: Any = None, **kw: Any) -> Any:
-        """Options of one table, as Table keyword arguments."""
-        data = self.get_multi_table_options(
-            connection,
-            schema=schema,
-            filter_names=[table_name],
-            scope=reflection.ObjectScope.ANY,
-            kind=reflection.ObjectKind.ANY,
-            **kw,
-        )
-        return self._value_or_raise(data, table_name, schema)  # type: ignore[no-untyped-call]
+    def _ask_early(self, dbapi_connection: Any) -> Capabilities:
+        # create_engine(isolation_level=…) is checked on the first connection before the server has been asked.
+        with dbapi_connection.cursor() as cursor:
+            cursor.execute("SELECT pg_catalog.version()")
+            info = ServerInfo.parse(cursor.fetchone()[0])
+        dbapi_connection.rollback()
+        return Capabilities.of(info)

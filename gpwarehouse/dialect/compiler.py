@@ -8,26 +8,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Table, UniqueConstraint
-from sqlalchemy.dialects.postgresql.base import PGDDLCompiler
+from sqlalchemy import Table
 
+from gpwarehouse.dialect.checks import check_external, check_index, check_table, distribution_of
+from gpwarehouse.dialect.compat_ddl import CompatibleDDLCompiler, with_storage
 from gpwarehouse.dialect.errors import OptionError, UnsupportedByServerError
+from gpwarehouse.dialect.external import CsvFormat, CustomFormat, ExternalTable
 from gpwarehouse.dialect.options import (
     AppendOptimized,
+    DefaultPartition,
     DistributedBy,
     DistributedRandomly,
-    DistributedReplicated,
     Distribution,
+    Encoding,
     Heap,
+    ListPartition,
+    Partition,
     RangePartition,
     RangePartitions,
     bound_literal,
 )
+from gpwarehouse.dialect.partitions import ListPartitions, ListValue
 
 if TYPE_CHECKING:
     from gpwarehouse.dialect.server import Capabilities
 
-__all__ = ["GreenplumDDLCompiler", "child_table_name"]
+__all__ = ["GreenplumDDLCompiler", "child_table_name", "distribution_of"]
 
 
 def child_table_name(table_name: str, partition_name: str) -> str:
@@ -35,127 +41,80 @@ def child_table_name(table_name: str, partition_name: str) -> str:
     return f"{table_name}_1_prt_{partition_name}"
 
 
-def _key_sets(table: Table) -> list[tuple[str, tuple[str, ...]]]:
-    """Every unique key of the table: what it is called in messages, and its columns."""
-    keys = [
-        ("primary key" if constraint is table.primary_key else "unique constraint", constraint)
-        for constraint in (table.primary_key, *table.constraints)
-        if constraint is table.primary_key or isinstance(constraint, UniqueConstraint)
-    ]
-    sets = {(kind, tuple(c.name for c in constraint.columns)) for kind, constraint in keys if len(constraint.columns)}
-    sets |= {("unique index", tuple(c.name for c in index.columns)) for index in table.indexes if index.unique}
-    return sorted(sets)
-
-
-def distribution_of(table: Table) -> Distribution:
-    """The table's distribution: what its options say, else by primary key, else by a unique key, else randomly."""
-    said = table.dialect_options["greenplum"]["distributed_by"]
-    if said is not None:
-        if not isinstance(said, DistributedBy | DistributedRandomly | DistributedReplicated):
-            raise OptionError(
-                f"table {table.fullname!r}: greenplum_distributed_by={said!r}; "
-                "give DistributedBy(…), DistributedRandomly() or DistributedReplicated()"
-            )
-        return said
-    keys = sorted(_key_sets(table), key=lambda item: item[0] != "primary key")
-    return DistributedBy(*keys[0][1]) if keys else DistributedRandomly()
-
-
-def check_table(table: Table, capabilities: Capabilities) -> None:
-    """Refuse combinations of options that the server would refuse or, worse, quietly change.
-
-    :raises OptionError: naming table, option and remedy.
-    """
-    options = table.dialect_options["greenplum"]
-    where = f"table {table.fullname!r}"
-    distribution, storage, partitions = distribution_of(table), options["storage"], options["partition_by"]
-    if storage is not None and not isinstance(storage, Heap | AppendOptimized):
-        raise OptionError(f"{where}: greenplum_storage={storage!r}; give Heap() or AppendOptimized(…)")
-    if partitions is not None and not isinstance(partitions, RangePartitions):
-        raise OptionError(f"{where}: greenplum_partition_by={partitions!r}; give RangePartitions(…)")
-    named = {"greenplum_distributed_by": distribution.columns if isinstance(distribution, DistributedBy) else ()}
-    named["greenplum_partition_by"] = (partitions.column,) if partitions is not None else ()
-    for option, columns in named.items():
-        for column in columns:
-            if column not in table.columns:
-                raise OptionError(f"{where}: {option} names {column!r}, which is no column of the table")
-    if capabilities.distribution:
-        _check_cluster(table, where, distribution, storage, partitions, capabilities)
-
-
-def _check_cluster(
-    table: Table,
-    where: str,
-    distribution: Distribution,
-    storage: Heap | AppendOptimized | None,
-    partitions: RangePartitions | None,
-    capabilities: Capabilities,
-) -> None:
-    keys = _key_sets(table)
-    for kind, columns in keys:
-        if isinstance(distribution, DistributedRandomly):
-            raise OptionError(
-                f"{where}: a {kind} on {columns} is impossible with DistributedRandomly(); "
-                "distribute by columns of the key, or drop the key"
-            )
-        if isinstance(distribution, DistributedBy) and not set(distribution.columns) <= set(columns):
-            raise OptionError(
-                f"{where}: the {kind} on {columns} must contain the distribution key {distribution.columns}, "
-                "or uniqueness could not be checked on a segment; add the columns or use DistributedReplicated()"
-            )
-    if isinstance(distribution, DistributedReplicated) and partitions is not None:
-        raise OptionError(f"{where}: a replicated table cannot be partitioned; distribute it by a column")
-    if isinstance(storage, AppendOptimized):
-        if keys and not capabilities.unique_on_append_optimized:
-            raise OptionError(
-                f"{where}: append-optimized tables have no unique keys on this server, but there is a "
-                f"{keys[0][0]} on {keys[0][1]}; use Heap() or drop the key"
-            )
-        if storage.compresstype not in capabilities.compresstypes:
-            raise OptionError(
-                f"{where}: compresstype={storage.compresstype!r} is unknown to this server; "
-                f"it has {', '.join(sorted(capabilities.compresstypes))}"
-            )
-    if capabilities.partitions_required and partitions is not None and not partitions.partitions:
-        raise OptionError(
-            f"{where}: Greenplum 6 needs at least one partition when the table is made; "
-            f"give RangePartitions({partitions.column!r}, (RangePartition(…),)) or RangePartitions.monthly(…)"
-        )
-
-
-class GreenplumDDLCompiler(PGDDLCompiler):
-    """PostgreSQL's DDL compiler with Greenplum's clauses behind CREATE TABLE."""
+class GreenplumDDLCompiler(CompatibleDDLCompiler):
+    """PostgreSQL's DDL compiler with Greenplum's clauses behind columns and CREATE TABLE."""
 
     def visit_create_table(self, create: Any, **kw: Any) -> str:
         """CREATE TABLE; on PostgreSQL the partitions follow as further statements."""
-        text: str = super().visit_create_table(create, **kw)  # type: ignore[no-untyped-call]
-        partitions = create.element.dialect_options["greenplum"]["partition_by"]
-        if partitions is None or self._capabilities(create.element).partition_ddl == "classic":
+        table: Table = create.element
+        external = table.dialect_options["greenplum"]["external"]
+        if external is not None:
+            return self.create_external_table(create, external)
+        text: str = super().visit_create_table(create, **kw)
+        partitions = table.dialect_options["greenplum"]["partition_by"]
+        if partitions is None or self.capabilities_for(table).partition_ddl == "classic":
             return text
-        children = [self.partition_of(create.element, partition) for partition in partitions.partitions]
+        children = [self.partition_of(table, partition) for partition in all_partitions(partitions)]
         return ";\n\n".join([text.rstrip(), *children])
+
+    def visit_drop_table(self, drop: Any, **kw: Any) -> str:
+        """DROP TABLE, or DROP EXTERNAL TABLE."""
+        text: str = super().visit_drop_table(drop, **kw)  # type: ignore[no-untyped-call]
+        if drop.element.dialect_options["greenplum"]["external"] is not None:
+            text = text.replace("DROP TABLE", "DROP EXTERNAL TABLE", 1)
+        return text
+
+    def visit_create_index(self, create: Any, *args: Any, **kw: Any) -> str:
+        """CREATE INDEX, where the server has the method."""
+        capabilities = getattr(self.dialect, "capabilities", None)
+        if capabilities is not None:
+            check_index(create.element, capabilities)
+        text: str = super().visit_create_index(create, *args, **kw)
+        return text
+
+    def get_column_specification(self, column: Any, **kw: Any) -> str:
+        """A column, of CREATE TABLE as of ADD COLUMN, with its ENCODING where the server stores by column."""
+        text: str = super().get_column_specification(column, **kw)
+        return text if column.constraints else text + self._encoding_of(column)
+
+    def visit_create_column(self, create: Any, first_pk: bool = False, **kw: Any) -> Any:
+        """A column; its ENCODING stands behind its own constraints."""
+        text = super().visit_create_column(create, first_pk=first_pk, **kw)  # type: ignore[no-untyped-call]
+        return text + self._encoding_of(create.element) if text is not None and create.element.constraints else text
+
+    def _encoding_of(self, column: Any) -> str:
+        encoding = column.dialect_options["greenplum"]["encoding"]
+        capabilities = getattr(self.dialect, "capabilities", None)
+        if encoding is None or capabilities is None or not capabilities.append_optimized:
+            return ""
+        if not isinstance(encoding, Encoding):
+            raise OptionError(f"table {column.table.fullname!r}, column {column.name!r}: give Encoding(…)")
+        return f" {self.encoding_clause(encoding)}"
 
     def post_create_table(self, table: Table) -> str:
         """The clauses behind the column list, in the order Greenplum's grammar wants them."""
         options = table.dialect_options["greenplum"]
-        if options["distributed_by"] is None and options["storage"] is None and options["partition_by"] is None:
-            capabilities = getattr(self.dialect, "capabilities", None)
-            if capabilities is None or not capabilities.distribution:
-                return str(super().post_create_table(table))  # type: ignore[no-untyped-call]
-        capabilities = self._capabilities(table)
+        capabilities: Capabilities | None = getattr(self.dialect, "capabilities", None)
+        ours = any(options[name] is not None for name in ("distributed_by", "storage", "partition_by"))
+        ours = ours or any(column.dialect_options["greenplum"]["encoding"] is not None for column in table.columns)
+        if not ours and (capabilities is None or not capabilities.distribution):
+            return str(super().post_create_table(table))  # type: ignore[no-untyped-call]
+        capabilities = self.capabilities_for(table)
         check_table(table, capabilities)
-        parts: RangePartitions | None = options["partition_by"]
-        text: str = self._storage_clause(options["storage"], capabilities)
-        text += super().post_create_table(table)  # type: ignore[no-untyped-call]
+        storage = self._with(self.storage_settings(options["storage"], capabilities))
+        stock: str = super().post_create_table(table)  # type: ignore[no-untyped-call]
+        text = with_storage(f"\n{storage}" if storage else "", stock)
         if capabilities.distribution:
             text += "\n " + self.distributed_clause(distribution_of(table))
-        if parts is not None:
-            text += f"\n PARTITION BY RANGE ({self.preparer.quote(parts.column)})"
-            if capabilities.partition_ddl == "classic" and parts.partitions:
-                text += "\n (" + ",\n  ".join(self.partition_clause(p) for p in parts.partitions) + ")"
+        if options["partition_by"] is not None:
+            text += self.partition_by_clause(options["partition_by"], capabilities)
         return text
 
-    def _capabilities(self, table: Table) -> Capabilities:
+    def capabilities_for(self, table: Table) -> Capabilities:
+        """What the target server can do.
+
+        :raises UnsupportedByServerError: nobody said which server it is.
+        """
         capabilities: Capabilities | None = self.dialect.capabilities  # type: ignore[attr-defined]
         if capabilities is None:
             raise UnsupportedByServerError(
@@ -164,46 +123,176 @@ class GreenplumDDLCompiler(PGDDLCompiler):
             )
         return capabilities
 
-    def _storage_clause(self, storage: Heap | AppendOptimized | None, capabilities: Capabilities) -> str:
-        """``WITH (…)``. Heap is written out too: the server's default storage is a setting."""
+    def storage_settings(self, storage: Heap | AppendOptimized | None, capabilities: Capabilities) -> dict[str, str]:
+        """What ``WITH (…)`` says of a storage. Heap is written out too: the server's default storage is a setting."""
         if storage is None or not capabilities.append_optimized:
-            return ""
+            return {}
         if isinstance(storage, Heap):
-            return "\n WITH (appendonly=false)"
+            return {"appendonly": "false"}
         settings = {
             "appendonly": "true",
             "orientation": storage.orientation,
             "compresstype": storage.compresstype,
             "compresslevel": storage.compresslevel,
             "blocksize": storage.blocksize,
+            "checksum": None if storage.checksum else "false",
         }
-        return "\n WITH (" + ", ".join(f"{k}={v}" for k, v in settings.items() if v is not None) + ")"
+        return {name: str(value) for name, value in settings.items() if value is not None}
+
+    def settings(self, settings: Any) -> str:
+        """``name=value, …``."""
+        return ", ".join(f"{name}={value}" for name, value in settings.items())
+
+    def encoding_clause(self, encoding: Encoding) -> str:
+        """``ENCODING (…)``."""
+        return f"ENCODING ({self.settings(encoding.settings)})"
 
     def distributed_clause(self, distribution: Distribution) -> str:
         """``DISTRIBUTED …`` for any of the three."""
         if isinstance(distribution, DistributedBy):
-            return f"DISTRIBUTED BY ({', '.join(self.preparer.quote(c) for c in distribution.columns)})"
+            classes = dict(distribution.opclasses)
+            columns = [
+                self.preparer.quote(c) + (f" {self.preparer.quote(classes[c])}" if c in classes else "")
+                for c in distribution.columns
+            ]
+            return f"DISTRIBUTED BY ({', '.join(columns)})"
         return "DISTRIBUTED RANDOMLY" if isinstance(distribution, DistributedRandomly) else "DISTRIBUTED REPLICATED"
 
     def storage_of_partition(self, table: Table) -> str:
         """``WITH (…)`` of a partition added later: Greenplum 6 would make it a heap, whatever the table is."""
-        storage = table.dialect_options["greenplum"]["storage"]
-        return self._storage_clause(storage, self._capabilities(table)).replace("\n", "")
+        return self._with(
+            self.storage_settings(table.dialect_options["greenplum"]["storage"], self.capabilities_for(table))
+        )
 
-    def partition_clause(self, partition: RangePartition) -> str:
+    def _with(self, settings: dict[str, str]) -> str:
+        return f" WITH ({self.settings(settings)})" if settings else ""
+
+    # Partitions.
+
+    def literal(self, value: ListValue) -> str:
+        """A bound as a literal of the statement (``%`` doubled where the driver formats the statement)."""
+        if isinstance(value, str):
+            text = bound_literal(value)
+            if any(character in value for character in "\\\t\n"):  # E'': whatever the session makes of backslashes,
+                for plain, escaped in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n")):  # and of tabs Alembic, offline
+                    text = text.replace(plain, escaped)
+                text = f"E{text}"
+            return text.replace("%", "%%") if self.preparer._double_percents else text
+        return bound_literal(value)
+
+    def partition_by_clause(self, scheme: RangePartitions | ListPartitions, capabilities: Capabilities) -> str:
+        """``PARTITION BY …``, with the partitions where the server takes them there."""
+        method = "RANGE" if isinstance(scheme, RangePartitions) else "LIST"
+        text = f"\n PARTITION BY {method} ({self.preparer.quote(scheme.column)})"
+        partitions = all_partitions(scheme)
+        if capabilities.partition_ddl == "classic" and partitions:
+            text += "\n (" + ",\n  ".join(self.partition_clause(p) for p in partitions) + ")"
+        return text
+
+    def partition_clause(self, partition: Partition) -> str:
         """The classic clause of one partition, bounds written out."""
-        return (
-            f"PARTITION {self.preparer.quote(partition.name)} "
-            f"START ({bound_literal(partition.start)}) INCLUSIVE END ({bound_literal(partition.end)}) EXCLUSIVE"
-        )
+        name = self.preparer.quote(partition.name)
+        if isinstance(partition, DefaultPartition):
+            return f"DEFAULT PARTITION {name}"
+        if isinstance(partition, ListPartition):
+            return f"PARTITION {name} VALUES ({', '.join(map(self.literal, partition.values))})"
+        return f"PARTITION {name} {self.classic_bounds(partition)}"
 
-    def partition_of(self, table: Table, partition: RangePartition) -> str:
+    def classic_bounds(self, partition: RangePartition) -> str:
+        """``START (…) INCLUSIVE END (…) EXCLUSIVE``, either left out where open."""
+        start = f"START ({self.literal(partition.start)}) INCLUSIVE" if partition.start is not None else ""
+        end = f"END ({self.literal(partition.end)}) EXCLUSIVE" if partition.end is not None else ""
+        return f"{start} {end}".strip()
+
+    def partition_of(self, table: Table, partition: Partition) -> str:
         """The declarative statement that makes one partition."""
+        child = self.child_of(table, partition.name)
+        return f"CREATE TABLE {child} PARTITION OF {self.preparer.format_table(table)} {self.declarative_bounds(partition)}"
+
+    def declarative_bounds(self, partition: Partition) -> str:
+        """``FOR VALUES …`` or ``DEFAULT``."""
+        if isinstance(partition, DefaultPartition):
+            return "DEFAULT"
+        if isinstance(partition, ListPartition):
+            return f"FOR VALUES IN ({', '.join(map(self.literal, partition.values))})"
+        start = "MINVALUE" if partition.start is None else self.literal(partition.start)
+        end = "MAXVALUE" if partition.end is None else self.literal(partition.end)
+        return f"FOR VALUES FROM ({start}) TO ({end})"
+
+    def child_of(self, table: Table, partition_name: str) -> str:
+        """A partition's table, qualified and quoted."""
+        return self.sibling_of(table, child_table_name(table.name, partition_name))
+
+    def sibling_of(self, table: Table, name: str) -> str:
+        """Another table of the same schema, qualified and quoted."""
         schema = self.preparer.schema_for_object(table)
-        child = self.preparer.quote(child_table_name(table.name, partition.name))
-        if schema is not None:
-            child = f"{self.preparer.quote_schema(schema)}.{child}"
-        return (
-            f"CREATE TABLE {child} PARTITION OF {self.preparer.format_table(table)} "
-            f"FOR VALUES FROM ({bound_literal(partition.start)}) TO ({bound_literal(partition.end)})"
+        quoted: str = self.preparer.quote(name)
+        return f"{self.preparer.quote_schema(schema)}.{quoted}" if schema is not None else quoted
+
+    # External tables.
+
+    def create_external_table(self, create: Any, external: ExternalTable) -> str:
+        """CREATE EXTERNAL TABLE, in the order of its grammar."""
+        table: Table = create.element
+        capabilities = self.capabilities_for(table)
+        check_external(table, external, capabilities)
+        temporary = "TEMPORARY " if any(str(p).upper() in ("TEMP", "TEMPORARY") for p in table._prefixes) else ""
+        exists = "IF NOT EXISTS " if getattr(create, "if_not_exists", False) else ""
+        kind = "WRITABLE" if external.writable else "READABLE"
+        columns = ",\n\t".join(
+            f"{self.preparer.format_column(c)} {self.dialect.type_compiler_instance.process(c.type)}"
+            for c in table.columns
         )
+        web = "WEB " if external.web else ""
+        text = f"\nCREATE {kind} EXTERNAL {web}{temporary}TABLE {exists}{self.preparer.format_table(table)} (\n\t{columns}\n)"
+        text += self._external_source(external, capabilities)
+        text += "\n " + self._external_format(external)
+        if external.options:
+            text += f"\n OPTIONS ({', '.join(f'{k} {self.literal(v)}' for k, v in external.options)})"
+        if external.encoding is not None:
+            text += f"\n ENCODING {self.literal(external.encoding)}"
+        if external.log_errors:
+            text += "\n LOG ERRORS" + (" PERSISTENTLY" if external.log_errors == "persistently" else "")
+        if external.reject_limit is not None:
+            text += f"\n SEGMENT REJECT LIMIT {external.reject_limit.count} {external.reject_limit.unit.upper()}"
+        if external.writable:
+            distribution = table.dialect_options["greenplum"]["distributed_by"] or DistributedRandomly()
+            text += "\n " + self.distributed_clause(distribution)
+        return text + "\n\n"
+
+    def _external_source(self, external: ExternalTable, capabilities: Capabilities) -> str:
+        where = external.on.upper()
+        if external.on == "coordinator" and capabilities.partition_catalog == "classic":
+            where = "MASTER"  # its name before Greenplum 7
+        if external.command is not None:
+            text = f"\n EXECUTE {self.literal(external.command)}"
+            return text if external.writable else f"{text} ON {where}"
+        text = f"\n LOCATION ({', '.join(map(self.literal, external.location))})"
+        return text if external.on == "all" else f"{text} ON {where}"
+
+    def _external_format(self, external: ExternalTable) -> str:
+        form = external.format
+        if isinstance(form, CustomFormat):
+            pairs = [f"formatter={form.formatter}", *(f"{k}={self.literal(v)}" for k, v in form.options)]
+            return f"FORMAT 'CUSTOM' ({', '.join(pairs)})"
+        csv = isinstance(form, CsvFormat)
+        words = ["HEADER"] if form.header else []
+        words.append(f"DELIMITER {self.literal(form.delimiter)} NULL {self.literal(form.null)}")
+        if isinstance(form, CsvFormat):
+            words.append(f"QUOTE {self.literal(form.quote)}")
+        words.append(f"ESCAPE {self.literal(form.escape)}")
+        if form.newline is not None:
+            words.append(f"NEWLINE {self.literal(form.newline)}")
+        if isinstance(form, CsvFormat):
+            for clause, columns in (("FORCE NOT NULL", form.force_not_null), ("FORCE QUOTE", form.force_quote)):
+                if columns:
+                    words.append(f"{clause} {', '.join(map(self.preparer.quote, columns))}")
+        if form.fill_missing_fields:
+            words.append("FILL MISSING FIELDS")
+        return f"FORMAT '{'CSV' if csv else 'TEXT'}' ({' '.join(words)})"
+
+
+def all_partitions(scheme: RangePartitions | ListPartitions) -> list[Partition]:
+    """The scheme's partitions, its default one last."""
+    default: list[Partition] = [] if scheme.default is None else [DefaultPartition(scheme.default)]
+    return [*scheme.partitions, *default]

@@ -13,48 +13,72 @@ Source of the rules: Greenplum Database reference, CREATE TABLE (6 and 7).
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from decimal import Decimal
-from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from gpwarehouse.dialect.errors import OptionError
+from gpwarehouse.dialect.partitions import (
+    Bound,
+    DefaultPartition,
+    ListPartition,
+    ListPartitions,
+    OtherPartitions,
+    Partition,
+    Partitioning,
+    RangePartition,
+    RangePartitions,
+    bound_literal,
+    missing_partitions,
+    month_after,
+    month_partition,
+)
 
 __all__ = [
     "AppendOptimized",
     "Bound",
+    "DefaultPartition",
     "DistributedBy",
     "DistributedRandomly",
     "DistributedReplicated",
     "Distribution",
+    "Encoding",
     "Heap",
+    "ListPartition",
+    "ListPartitions",
+    "OtherPartitions",
+    "Partition",
+    "Partitioning",
     "RangePartition",
     "RangePartitions",
     "Storage",
+    "bound_literal",
+    "missing_partitions",
     "month_after",
     "month_partition",
 ]
-
-Bound = datetime | date | int | Decimal | str
-"""A partition bound: aware datetime for TIMESTAMPTZ, date for DATE, int or Decimal for numbers, str for text."""
 
 COMPRESSION_LEVELS = {"none": (0, 0), "zlib": (1, 9), "zstd": (1, 19), "rle_type": (1, 4), "quicklz": (1, 1)}
 """Allowed ``compresslevel`` by ``compresstype`` (CREATE TABLE reference; zstd up to 19, rle_type columns only)."""
 
 
+DEFAULT_BLOCKSIZE = 32768
+"""Bytes; the server's own choice where none is given."""
+
+
 @dataclass(frozen=True, init=False)
 class DistributedBy:
-    """``DISTRIBUTED BY (column, …)``: rows go to the segment that the hash of these columns names.
+    """``DISTRIBUTED BY (column [operator class], …)``: rows go to the segment that the hash of these columns names.
 
-    :raises OptionError: no column, or one twice.
+    :param opclasses: column → hash operator class, where it is not the type's default: ``{"k": "cdbhash_int4_ops"}``.
+        Tables join without moving rows only where the classes agree.
+    :raises OptionError: no column, one twice, or an operator class of a column that is not in the key.
     """
 
     columns: tuple[str, ...]
+    opclasses: tuple[tuple[str, str], ...]
 
-    def __init__(self, *columns: str) -> None:
+    def __init__(self, *columns: str, opclasses: Mapping[str, str] | None = None) -> None:
         if not columns or not all(isinstance(c, str) and c for c in columns):
             raise OptionError(
                 f"DistributedBy{columns!r}: give one or more column names; "
@@ -62,10 +86,19 @@ class DistributedBy:
             )
         if len(set(columns)) != len(columns):
             raise OptionError(f"DistributedBy{columns!r}: a column is named twice; name each once")
+        strangers = set(opclasses or {}) - set(columns)
+        if strangers:
+            raise OptionError(
+                f"DistributedBy{columns!r} opclasses={opclasses!r}: {sorted(strangers)} are no columns of the key"
+            )
         object.__setattr__(self, "columns", tuple(columns))
+        object.__setattr__(
+            self, "opclasses", tuple((c, (opclasses or {})[c]) for c in columns if c in (opclasses or {}))
+        )
 
     def __repr__(self) -> str:
-        return f"DistributedBy({', '.join(map(repr, self.columns))})"
+        classes = f", opclasses={dict(self.opclasses)!r}" if self.opclasses else ""
+        return f"DistributedBy({', '.join(map(repr, self.columns))}{classes})"
 
 
 @dataclass(frozen=True)
@@ -86,7 +119,21 @@ class Heap:
     """PostgreSQL's row storage: for tables that are updated."""
 
 
-@dataclass(frozen=True, kw_only=True)
+def _compression(where: str, kind: str, level: int | None, blocksize: int | None) -> tuple[int, int | None]:
+    """Check a compression; level and block size as they are kept: the level said, the default block size as None."""
+    if kind not in COMPRESSION_LEVELS:
+        raise OptionError(f"{where} compresstype={kind!r}: allowed are {', '.join(COMPRESSION_LEVELS)}")
+    low, high = COMPRESSION_LEVELS[kind]
+    if level is None:
+        level = low
+    elif not low <= level <= high:
+        raise OptionError(f"{where} compresslevel={level!r}: for compresstype={kind!r} allowed is {low} to {high}")
+    if blocksize is not None and (blocksize % 8192 or not 8192 <= blocksize <= 2097152):
+        raise OptionError(f"{where} blocksize={blocksize!r}: allowed are 8192 to 2097152 in steps of 8192")
+    return level, None if blocksize == DEFAULT_BLOCKSIZE else blocksize
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class AppendOptimized:
     """Append-optimized storage, by row or by column, compressed or not.
 
@@ -95,6 +142,7 @@ class AppendOptimized:
         (some builds of 6 only).
     :param compresslevel: zlib 1–9, zstd 1–19, rle_type 1–4, quicklz 1; ``None`` takes 1, or 0 without compression.
     :param blocksize: bytes, 8192 to 2097152 in steps of 8192; ``None`` takes the server's 32768.
+    :param checksum: whether blocks carry checksums, as every server does unless told not to.
     :raises OptionError: naming the option, the value and what is allowed.
     """
 
@@ -102,137 +150,57 @@ class AppendOptimized:
     compresstype: str = "none"
     compresslevel: int | None = None
     blocksize: int | None = None
+    checksum: bool = True
 
     def __post_init__(self) -> None:
         if self.orientation not in ("row", "column"):
             raise OptionError(f"AppendOptimized orientation={self.orientation!r}: allowed are 'row' and 'column'")
-        if self.compresstype not in COMPRESSION_LEVELS:
-            raise OptionError(
-                f"AppendOptimized compresstype={self.compresstype!r}: allowed are {', '.join(COMPRESSION_LEVELS)}"
-            )
+        level, blocksize = _compression("AppendOptimized", self.compresstype, self.compresslevel, self.blocksize)
         if self.compresstype == "rle_type" and self.orientation != "column":
             raise OptionError("AppendOptimized compresstype='rle_type' needs orientation='column'")
-        low, high = COMPRESSION_LEVELS[self.compresstype]
-        if self.compresslevel is None:
-            object.__setattr__(self, "compresslevel", low)
-        elif not low <= self.compresslevel <= high:
-            raise OptionError(
-                f"AppendOptimized compresslevel={self.compresslevel!r}: "
-                f"for compresstype={self.compresstype!r} allowed is {low} to {high}"
-            )
-        if self.blocksize is not None and (self.blocksize % 8192 or not 8192 <= self.blocksize <= 2097152):
-            raise OptionError(
-                f"AppendOptimized blocksize={self.blocksize!r}: allowed are 8192 to 2097152 in steps of 8192"
-            )
+        object.__setattr__(self, "compresslevel", level)
+        object.__setattr__(self, "blocksize", blocksize)
+
+    def __repr__(self) -> str:
+        checksum = "" if self.checksum else ", checksum=False"
+        return (
+            f"AppendOptimized(orientation={self.orientation!r}, compresstype={self.compresstype!r}, "
+            f"compresslevel={self.compresslevel!r}, blocksize={self.blocksize!r}{checksum})"
+        )
+
+    @property
+    def encoding(self) -> Encoding:
+        """How columns without an encoding of their own are stored."""
+        return Encoding(compresstype=self.compresstype, compresslevel=self.compresslevel, blocksize=self.blocksize)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """``ENCODING (…)`` of one column of a column-oriented table: ``Column(…, greenplum_encoding=Encoding(…))``.
+
+    :param compresstype: ``"none"``, ``"zlib"``, ``"zstd"``, ``"rle_type"`` or ``"quicklz"`` (some builds of 6 only).
+    :param compresslevel: as of :class:`AppendOptimized`.
+    :param blocksize: bytes, 8192 to 2097152 in steps of 8192; ``None`` is 32768, whatever the table's is.
+    :raises OptionError: naming the option, the value and what is allowed.
+    """
+
+    compresstype: str = "none"
+    compresslevel: int | None = None
+    blocksize: int | None = None
+
+    def __post_init__(self) -> None:
+        level, blocksize = _compression("Encoding", self.compresstype, self.compresslevel, self.blocksize)
+        object.__setattr__(self, "compresslevel", level)
+        object.__setattr__(self, "blocksize", blocksize)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As the server keeps it: nothing left to a default."""
+        return {
+            "compresstype": self.compresstype,
+            "compresslevel": self.compresslevel,
+            "blocksize": self.blocksize or DEFAULT_BLOCKSIZE,
+        }
 
 
 Storage = Heap | AppendOptimized
-
-
-@dataclass(frozen=True)
-class RangePartition:
-    """One partition: ``start`` inclusive, ``end`` exclusive. Names are as after ``_1_prt_`` in the child's name."""
-
-    name: str
-    start: Bound
-    end: Bound
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z_][a-z0-9_]{0,40}", self.name):
-            raise OptionError(
-                f"RangePartition name={self.name!r}: use lower-case letters, digits and underscores, 41 at most"
-            )
-        for bound in (self.start, self.end):
-            if isinstance(bound, datetime) and bound.tzinfo is None:
-                raise OptionError(
-                    f"RangePartition {self.name!r} bound {bound!r}: a naive datetime would follow the session's "
-                    "time zone; give an aware one, e.g. datetime(2026, 1, 1, tzinfo=UTC)"
-                )
-        if type(self.start) is not type(self.end) or not self.start < self.end:  # type: ignore[operator]
-            raise OptionError(
-                f"RangePartition {self.name!r}: start {self.start!r} must be of the type of, and before, "
-                f"end {self.end!r}"
-            )
-
-
-@dataclass(frozen=True)
-class RangePartitions:
-    """``PARTITION BY RANGE (column)`` with its first partitions, bounds written out.
-
-    There is no EVERY: over TIMESTAMPTZ it follows the session's time zone, so bounds drift by an hour after a
-    change to daylight saving time. There is no DEFAULT partition either: ORCA reads it for every query, and
-    Greenplum 6 then refuses ADD PARTITION.
-
-    :param column: the partition key.
-    :param partitions: made together with the table; Greenplum 6 needs at least one.
-    :raises OptionError: two partitions overlap or share a name.
-    """
-
-    column: str
-    partitions: tuple[RangePartition, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "partitions", tuple(self.partitions))
-        names = [p.name for p in self.partitions]
-        if len(set(names)) != len(names):
-            raise OptionError(f"RangePartitions({self.column!r}): two partitions share a name: {names}")
-        ordered = sorted(self.partitions, key=lambda p: p.start)
-        for before, after in pairwise(ordered):
-            if before.end > after.start:  # type: ignore[operator]
-                raise OptionError(
-                    f"RangePartitions({self.column!r}): partitions {before.name!r} and {after.name!r} overlap"
-                )
-
-    @classmethod
-    def monthly(cls, column: str, *, first: str, months: int = 1) -> RangePartitions:
-        """Months in UTC from ``first`` (``"2026-01"``), named ``m202601``."""
-        match = re.fullmatch(r"(\d{4})-(\d{2})", first)
-        if not match or not 1 <= int(match[2]) <= 12 or months < 1:
-            raise OptionError(
-                f"RangePartitions.monthly(first={first!r}, months={months!r}): give YYYY-MM and a count of 1 or more"
-            )
-        start = datetime(int(match[1]), int(match[2]), 1, tzinfo=UTC)
-        parts: list[RangePartition] = []
-        for _ in range(months):
-            parts.append(month_partition(start))
-            start = month_after(start)
-        return cls(column, tuple(parts))
-
-    def same_scheme(self, other: object) -> bool:
-        """Whether ``other`` partitions by the same method and column, whichever partitions there are now."""
-        return isinstance(other, RangePartitions) and other.column == self.column
-
-
-def month_after(moment: datetime) -> datetime:
-    """The first instant (UTC) of the month after that of ``moment``, an aware datetime."""
-    moment = moment.astimezone(UTC)
-    return datetime(moment.year + moment.month // 12, moment.month % 12 + 1, 1, tzinfo=UTC)
-
-
-def month_partition(moment: datetime) -> RangePartition:
-    """The partition of the UTC month that holds ``moment``, an aware datetime."""
-    moment = moment.astimezone(UTC)
-    start = datetime(moment.year, moment.month, 1, tzinfo=UTC)
-    return RangePartition(f"m{start:%Y%m}", start, month_after(start))
-
-
-def bound_literal(bound: Bound) -> str:
-    """A bound as an SQL literal; datetimes in UTC with their offset, so no session time zone can move them."""
-    if isinstance(bound, datetime):
-        utc = bound.astimezone(UTC)
-        fraction = f".{utc.microsecond:06d}" if utc.microsecond else ""
-        return f"'{utc:%Y-%m-%d %H:%M:%S}{fraction}+00'"
-    if isinstance(bound, date):
-        return f"'{bound.isoformat()}'"
-    if isinstance(bound, str):
-        return "'" + bound.replace("'", "''") + "'"
-    return str(bound)
-
-
-def missing_partitions(existing: Iterable[RangePartition], wanted: Iterable[RangePartition]) -> list[RangePartition]:
-    """Those of ``wanted`` whose range no existing partition holds, in order of their start."""
-    have = list(existing)
-    return sorted(
-        (w for w in wanted if not any(e.start <= w.start and w.end <= e.end for e in have)),  # type: ignore[operator]
-        key=lambda p: p.start,
-    )

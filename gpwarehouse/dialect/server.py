@@ -102,9 +102,12 @@ class Capabilities:
     :ivar on_conflict: ``INSERT … ON CONFLICT`` works (on heap tables, where storage differs).
     :ivar identity: has identity columns.
     :ivar create_index_if_not_exists: has ``CREATE INDEX IF NOT EXISTS``.
+    :ivar create_table_as_if_not_exists: has ``CREATE TABLE IF NOT EXISTS … AS``.
     :ivar merge: has MERGE.
+    :ivar serializable: SERIALIZABLE is what it says; Greenplum takes it and gives REPEATABLE READ.
     :ivar exact_float_text: reads the shortest text of a double back to the same double (PostgreSQL ≥ 12).
     :ivar compresstypes: names the server knows.
+    :ivar missing_index_methods: of btree, hash, gin, brin and bitmap, those the server does not have.
     :ivar verified: tried on a real server by us.
     """
 
@@ -118,9 +121,12 @@ class Capabilities:
     on_conflict: bool
     identity: bool
     create_index_if_not_exists: bool
+    create_table_as_if_not_exists: bool
     merge: bool
+    serializable: bool
     exact_float_text: bool
     compresstypes: frozenset[str]
+    missing_index_methods: frozenset[str]
     verified: bool
 
     @classmethod
@@ -139,12 +145,15 @@ class Capabilities:
             partition_catalog="classic" if classic_catalog else "declarative",
             partitions_required=classic_catalog,
             access_methods=pg >= (12,),
-            unique_on_append_optimized=server.brand is Brand.CLOUDBERRY,
+            unique_on_append_optimized=mpp and pg >= (12,),
             on_conflict=pg >= (9, 5),
             identity=pg >= (10,),
             create_index_if_not_exists=pg >= (9, 5),
+            create_table_as_if_not_exists=pg >= (9, 5),
             merge=pg >= (15,),
+            serializable=not mpp,
             exact_float_text=pg >= (12,),
             compresstypes=frozenset(types),
+            missing_index_methods=frozenset({"brin", "hash"} if classic_catalog else set() if mpp else {"bitmap"}),
             verified=server.brand is not Brand.CLOUDBERRY,
         )

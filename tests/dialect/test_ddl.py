@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
 from sqlalchemy import (
     BigInteger,
     Column,
+    Date,
     DateTime,
     Index,
     Integer,
@@ -16,23 +18,35 @@ from sqlalchemy import (
     UniqueConstraint,
     create_mock_engine,
 )
+from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
 
 from gpwarehouse.dialect import (
     AddPartition,
     AppendOptimized,
+    CsvFormat,
     DistributedBy,
     DistributedRandomly,
     DistributedReplicated,
+    Encoding,
+    ExternalTable,
     GreenplumDialect,
     Heap,
+    ListPartition,
+    ListPartitions,
     OptionError,
+    OtherPartitions,
+    RangePartition,
     RangePartitions,
+    RejectLimit,
     UnsupportedByServerError,
 )
 
 GREENPLUMS = ("greenplum6", "greenplum7", "cloudberry")
+
+PARAMETERS = ", fillfactor = 90" if hasattr(PGDialect, "_table_options_query") else ""
+"""``postgresql_with`` of tables is SQLAlchemy's from 2.1 on."""
 
 
 def ddl(table: Table, server: str) -> str:
@@ -149,7 +163,225 @@ def test_a_unique_key_on_a_random_or_append_optimized_table_is_refused() -> None
     columns = Table("t", MetaData(), Column("id", Integer, primary_key=True), greenplum_storage=AppendOptimized())
     with pytest.raises(OptionError, match=r"use Heap\(\) or drop the key"):
         ddl(columns, "greenplum6")
+    assert "PRIMARY KEY" in ddl(columns, "greenplum7")
     assert "PRIMARY KEY" in ddl(columns, "cloudberry")
+
+
+WRONG: dict[str, tuple[str, Any, str]] = {
+    "encoding of a row": (
+        "greenplum6",
+        lambda: Table("f", MetaData(), Column("k", Integer, greenplum_encoding=Encoding(compresstype="zlib"))),
+        "column 'k': greenplum_encoding needs greenplum_storage=AppendOptimized\\(orientation='column'\\)",
+    ),
+    "encoding that is none": (
+        "greenplum7",
+        lambda: Table("f", MetaData(), Column("k", Integer, greenplum_encoding="zlib")),
+        r"give Encoding\(…\)",
+    ),
+    "encoding unknown to the server": (
+        "greenplum7",
+        lambda: Table(
+            "f",
+            MetaData(),
+            Column("k", Integer, greenplum_encoding=Encoding(compresstype="quicklz")),
+            greenplum_storage=AppendOptimized(orientation="column"),
+        ),
+        "'quicklz' is unknown to this server",
+    ),
+    "partitioning read from others": (
+        "postgresql",
+        lambda: fact(greenplum_partition_by=OtherPartitions("hash", ("k",))),
+        "cannot be made here",
+    ),
+    "two ways to partition": (
+        "greenplum7",
+        lambda: fact(greenplum_partition_by=RangePartitions("ts"), postgresql_partition_by="RANGE (ts)"),
+        "exclude each other",
+    ),
+    "declarative on 6": ("greenplum6", lambda: fact(postgresql_partition_by="RANGE (ts)"), "declarative"),
+    "access method on 6": ("greenplum6", lambda: fact(postgresql_using="ao_row"), "use greenplum_storage="),
+    "two storages": (
+        "greenplum7",
+        lambda: fact(greenplum_storage=Heap(), postgresql_using="ao_row"),
+        "exclude each other",
+    ),
+    "on commit of a table that stays": ("greenplum6", lambda: fact(postgresql_on_commit="DROP"), "prefixes="),
+    "temporary and partitioned": (
+        "greenplum6",
+        lambda: fact(
+            prefixes=["TEMP"],
+            greenplum_partition_by=RangePartitions.monthly("ts", first="2026-01"),
+        ),
+        "temporary table cannot be partitioned",
+    ),
+    "date for an instant": (
+        "greenplum6",
+        lambda: fact(greenplum_partition_by=RangePartitions.monthly("ts", first="2026-01", bounds=date)),
+        "give an aware datetime",
+    ),
+    "instant for a wall clock": (
+        "postgresql",
+        lambda: Table(
+            "f",
+            MetaData(),
+            Column("ts", DateTime()),
+            greenplum_partition_by=RangePartitions.monthly("ts", first="2026-01"),
+        ),
+        "the column has no time zone; give text",
+    ),
+    "instant for a date": (
+        "postgresql",
+        lambda: Table(
+            "f", MetaData(), Column("d", Date), greenplum_partition_by=RangePartitions.daily("d", first="2026-01-01")
+        ),
+        "give a date",
+    ),
+    "list without a partition on 6": (
+        "greenplum6",
+        lambda: fact(greenplum_partition_by=ListPartitions("v")),
+        r"give ListPartitions\('v', \(ListPartition",
+    ),
+    "key without the partition key on 7": (
+        "greenplum7",
+        lambda: Table(
+            "f",
+            MetaData(),
+            Column("id", Integer, primary_key=True),
+            Column("v", Text),
+            greenplum_partition_by=ListPartitions("v"),
+        ),
+        "must contain the partition key 'v'",
+    ),
+    "external and stored": (
+        "greenplum6",
+        lambda: fact(greenplum_external=ExternalTable(command="ls"), greenplum_storage=Heap()),
+        "drop greenplum_storage",
+    ),
+    "external that is read and distributed": (
+        "greenplum6",
+        lambda: fact(greenplum_external=ExternalTable(command="ls"), greenplum_distributed_by=DistributedBy("k")),
+        "only a writable external table is distributed",
+    ),
+    "external with a key": (
+        "greenplum7",
+        lambda: Table(
+            "f", MetaData(), Column("k", Integer, primary_key=True), greenplum_external=ExternalTable(command="ls")
+        ),
+        "no keys",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", sorted(WRONG))
+def test_what_a_server_would_refuse_or_change_is_refused_with_the_way_out(case: str) -> None:
+    server, make, told = WRONG[case]
+    with pytest.raises(OptionError, match=told) as caught:
+        ddl(make(), server)
+    assert "table 'f'" in str(caught.value)
+
+
+def test_an_external_table_is_refused_where_there_are_none() -> None:
+    with pytest.raises(UnsupportedByServerError, match="table 'f': PostgreSQL has no external tables; use file_fdw"):
+        ddl(fact(greenplum_external=ExternalTable(command="ls")), "postgresql")
+
+
+@pytest.mark.parametrize(
+    ("server", "method", "remedy"),
+    [("postgresql", "bitmap", "use btree"), ("greenplum6", "brin", "use btree"), ("greenplum6", "hash", "use btree")],
+)
+def test_an_index_of_a_kind_the_server_lacks_is_refused(server: str, method: str, remedy: str) -> None:
+    table = fact()
+    index = Index("i", table.c.k, postgresql_using=method)
+    with pytest.raises(UnsupportedByServerError, match=f"table 'f': index 'i' .*{method}.*{remedy}"):
+        CreateIndex(index).compile(dialect=GreenplumDialect(server=server))
+
+
+@pytest.mark.parametrize(
+    ("server", "method"),
+    [("greenplum6", "bitmap"), ("greenplum7", "brin"), ("postgresql", "brin"), ("greenplum6", "gin")],
+)
+def test_an_index_of_a_kind_the_server_has_is_made(server: str, method: str) -> None:
+    index = Index("i", fact().c.k, postgresql_using=method)
+    written = str(CreateIndex(index).compile(dialect=GreenplumDialect(server=server)))
+    assert written == f"CREATE INDEX i ON f USING {method} (k)"
+
+
+def test_a_unique_index_made_later_is_checked_like_one_made_with_the_table() -> None:
+    table = fact(greenplum_distributed_by=DistributedBy("k"))
+    with pytest.raises(OptionError, match="must contain the distribution key"):
+        CreateIndex(Index("i", table.c.v, unique=True)).compile(dialect=GreenplumDialect(server="greenplum7"))
+
+
+def test_every_clause_stands_where_the_grammar_wants_it() -> None:
+    table = Table(
+        "f",
+        MetaData(),
+        Column("k", BigInteger, nullable=False, greenplum_encoding=Encoding(compresstype="rle_type", compresslevel=2)),
+        Column("Text One", Text, server_default="x"),
+        prefixes=["TEMPORARY"],
+        greenplum_storage=AppendOptimized(orientation="column", compresstype="zlib", checksum=False, blocksize=65536),
+        greenplum_distributed_by=DistributedBy("k", "Text One", opclasses={"k": "cdbhash_int8_ops"}),
+        **({"postgresql_with": {"fillfactor": 90}} if PARAMETERS else {}),
+        postgresql_on_commit="PRESERVE_ROWS",
+        postgresql_tablespace="Fast Disks",
+    )
+    assert ddl(table, "greenplum6") == (
+        "CREATE TEMPORARY TABLE f ( "
+        "k BIGINT NOT NULL ENCODING (compresstype=rle_type, compresslevel=2, blocksize=32768), "
+        "\"Text One\" TEXT DEFAULT 'x' ) "
+        "WITH (appendonly=true, orientation=column, compresstype=zlib, compresslevel=1, blocksize=65536, checksum=false"
+        f'{PARAMETERS}) ON COMMIT PRESERVE ROWS TABLESPACE "Fast Disks" '
+        'DISTRIBUTED BY (k cdbhash_int8_ops, "Text One")'
+    )
+    assert ddl(table, "postgresql").endswith(
+        "( k BIGINT NOT NULL, \"Text One\" TEXT DEFAULT 'x' ) "
+        f'{"WITH (fillfactor = 90) " if PARAMETERS else ""}ON COMMIT PRESERVE ROWS TABLESPACE "Fast Disks"'
+    )
+
+
+def test_lists_open_ranges_and_defaults_are_written_for_each_server() -> None:
+    scheme = ListPartitions("v", (ListPartition("a", ("it's 5%", None)),), default="rest")
+    classic = ddl(fact(greenplum_partition_by=scheme), "greenplum6")
+    assert classic.endswith("PARTITION BY LIST (v) (PARTITION a VALUES ('it''s 5%%', NULL), DEFAULT PARTITION rest)")
+    assert ddl(fact(greenplum_partition_by=scheme), "postgresql").endswith(
+        "PARTITION BY LIST (v); CREATE TABLE f_1_prt_a PARTITION OF f FOR VALUES IN ('it''s 5%%', NULL); "
+        "CREATE TABLE f_1_prt_rest PARTITION OF f DEFAULT"
+    )
+    numbers = RangePartitions("k", (RangePartition("low", None, 0), RangePartition("high", 10, None)))
+    assert ddl(fact(greenplum_partition_by=numbers), "greenplum7").endswith(
+        "(PARTITION low END (0) EXCLUSIVE, PARTITION high START (10) INCLUSIVE)"
+    )
+    assert "FOR VALUES FROM (MINVALUE) TO (0)" in ddl(fact(greenplum_partition_by=numbers), "postgresql")
+
+
+@pytest.mark.parametrize("server", GREENPLUMS)
+def test_an_external_table_is_written_in_its_grammars_order(server: str) -> None:
+    external = ExternalTable(
+        location=("gpfdist://etl:8081/a*.csv", "gpfdist://etl:8082/b.csv"),
+        format=CsvFormat(header=True, delimiter=";", force_not_null=("v",)),
+        log_errors="persistently",
+        reject_limit=RejectLimit(5, "percent"),
+        encoding="UTF8",
+    )
+    assert ddl(fact(greenplum_external=external), server) == (
+        "CREATE READABLE EXTERNAL TABLE f ( k BIGINT, ts TIMESTAMP WITH TIME ZONE, v TEXT ) "
+        "LOCATION ('gpfdist://etl:8081/a*.csv', 'gpfdist://etl:8082/b.csv') "
+        "FORMAT 'CSV' (HEADER DELIMITER ';' NULL '' QUOTE '\"' ESCAPE '\"' FORCE NOT NULL v) "
+        "ENCODING 'UTF8' LOG ERRORS PERSISTENTLY SEGMENT REJECT LIMIT 5 PERCENT"
+    )
+    command = ExternalTable(command="date", on="coordinator")
+    where = "MASTER" if server == "greenplum6" else "COORDINATOR"
+    web = Table("f", MetaData(), Column("v", Text), prefixes=["TEMP"], greenplum_external=command)
+    assert ddl(web, server).startswith(
+        f"CREATE READABLE EXTERNAL WEB TEMPORARY TABLE f ( v TEXT ) EXECUTE 'date' ON {where} FORMAT 'TEXT' ("
+    )
+    out = ExternalTable(location=("gpfdist://etl:8081/out",), writable=True)
+    written = Table(
+        "f", MetaData(), Column("v", Text), greenplum_external=out, greenplum_distributed_by=DistributedBy("v")
+    )
+    assert ddl(written, server).startswith("CREATE WRITABLE EXTERNAL TABLE f ( v TEXT ) LOCATION (")
+    assert ddl(written, server).endswith("DISTRIBUTED BY (v)")
+    assert str(DropTable(web).compile(dialect=GreenplumDialect(server=server))).strip() == "DROP EXTERNAL TABLE f"
 
 
 def test_a_replicated_table_may_have_any_unique_keys() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime
 from datetime import UTC, date
+from decimal import Decimal  # noqa: F401
 from typing import Any
 
 import pytest
@@ -9,17 +10,26 @@ from hypothesis import given
 
 from gpwarehouse.dialect import (
     AppendOptimized,
+    CsvFormat,
+    CustomFormat,
     DistributedBy,
     DistributedRandomly,  # noqa: F401
     DistributedReplicated,  # noqa: F401
+    Encoding,
+    ExternalTable,
     GpwarehouseError,
     Heap,  # noqa: F401
+    ListPartition,
+    ListPartitions,
     OptionError,
     RangePartition,
     RangePartitions,
+    RejectLimit,
+    TextFormat,
 )
 from gpwarehouse.dialect.options import bound_literal, missing_partitions, month_after, month_partition
-from tests.dialect.strategies import distributions, month_partitions, storages
+from tests.dialect import strategies
+from tests.dialect.strategies import distributions, external_tables, partitionings, storages, writable_tables
 
 
 @given(distributions)
@@ -32,9 +42,39 @@ def test_a_storage_is_the_value_of_its_repr(value: Any) -> None:
     assert eval(repr(value)) == value
 
 
-@given(month_partitions())
+@given(partitionings)
 def test_a_partitioning_is_the_value_of_its_repr(value: Any) -> None:
     assert eval(repr(value)) == value
+
+
+@given(strategies.encodings())
+def test_an_encoding_is_the_value_of_its_repr(value: Any) -> None:
+    assert eval(repr(value)) == value
+
+
+@given(external_tables() | writable_tables)
+def test_an_external_table_is_the_value_of_its_repr(value: Any) -> None:
+    assert eval(repr(value)) == value
+
+
+def test_a_blocksize_said_or_left_to_the_server_is_the_same_storage() -> None:
+    assert AppendOptimized(blocksize=32768) == AppendOptimized()
+    assert repr(AppendOptimized(orientation="column")) == (
+        "AppendOptimized(orientation='column', compresstype='none', compresslevel=0, blocksize=None)"
+    )
+
+
+def test_ranges_of_any_width_are_written_out() -> None:
+    quarters = RangePartitions.monthly("d", first="2025-11", months=2, every=3, bounds=date)
+    assert [(p.name, p.start, p.end) for p in quarters.partitions] == [
+        ("m202511", date(2025, 11, 1), date(2026, 2, 1)),
+        ("m202602", date(2026, 2, 1), date(2026, 5, 1)),
+    ]
+    days = RangePartitions.daily("d", first="2024-02-28", days=3)
+    assert [p.name for p in days.partitions] == ["d20240228", "d20240229", "d20240301"]
+    assert days.partitions[2].end == datetime.datetime(2024, 3, 2, tzinfo=UTC)
+    tens = RangePartitions.every("n", start=-10, step=10, count=2)
+    assert tens.partitions == (RangePartition("p1", -10, 0), RangePartition("p2", 0, 10))
 
 
 @pytest.mark.parametrize(
@@ -51,12 +91,44 @@ def test_a_partitioning_is_the_value_of_its_repr(value: Any) -> None:
         (lambda: AppendOptimized(compresstype="rle_type"), "orientation='column'"),
         (lambda: AppendOptimized(blocksize=10000), "steps of 8192"),
         (lambda: AppendOptimized(blocksize=4194304), "2097152"),
-        (lambda: RangePartition("M1", 1, 2), "lower-case"),
+        (lambda: RangePartition("", 1, 2), "1 to 63 bytes"),
+        (lambda: RangePartition("m1", None, None), "give start or end"),
         (lambda: RangePartition("m1", 2, 1), "before"),
         (lambda: RangePartition("m1", date(2026, 1, 1), 5), "of the type of"),
         (lambda: RangePartition("m1", datetime.datetime(2026, 1, 1), datetime.datetime(2026, 2, 1)), "naive"),
         (lambda: RangePartitions("ts", (RangePartition("a", 1, 3), RangePartition("b", 2, 4))), "overlap"),
         (lambda: RangePartitions("ts", (RangePartition("a", 1, 3), RangePartition("a", 3, 4))), "share a name"),
+        (lambda: DistributedBy("a", opclasses={"b": "x"}), "no columns of the key"),
+        (lambda: Encoding(compresstype="lz4"), "Encoding compresstype='lz4'"),
+        (lambda: Encoding(compresstype="rle_type", compresslevel=5), "1 to 4"),
+        (lambda: ListPartition("a", ()), "one or more values"),
+        (lambda: ListPartition("a", "abc"), "tuple"),  # type: ignore[arg-type]
+        (lambda: ListPartition("a", (1, 1)), "twice"),
+        (lambda: ListPartitions("c", (ListPartition("a", (1,)), ListPartition("b", (1,)))), "'a' and 'b'"),
+        (lambda: ListPartitions("c", (ListPartition("a", (1,)),), default="a"), "share a name"),
+        (lambda: RangePartitions("c", (RangePartition("a", None, 3), RangePartition("b", None, 4))), "overlap"),
+        (lambda: RangePartitions("c", (RangePartition("a", 1, None), RangePartition("b", 4, 5))), "overlap"),
+        (lambda: RangePartitions("c", (RangePartition("a", 1, 2), RangePartition("b", "4", "5"))), "two types"),
+        (lambda: RangePartitions.daily("d", first="2026-02-30"), "YYYY-MM-DD"),
+        (lambda: RangePartitions.every("n", start=1, step=0), "step above nothing"),
+        (lambda: ExternalTable(), "either location"),
+        (lambda: ExternalTable(location=("x://a",), command="ls"), "and not both"),
+        (lambda: ExternalTable(location=("nowhere",)), "with a protocol"),
+        (lambda: ExternalTable(command="ls", on="moon"), "'segment <number>'"),
+        (lambda: ExternalTable(command="ls", log_errors=True), "needs reject_limit"),
+        (
+            lambda: ExternalTable(command="ls", on="coordinator", log_errors=True, reject_limit=RejectLimit(2)),
+            "on='segment 0'",
+        ),
+        (lambda: ExternalTable(location=("file://a/b",), writable=True), "can only be read with"),
+        (lambda: ExternalTable(command="cat", writable=True, format=CsvFormat(header=True)), "header"),
+        (lambda: ExternalTable(command="ls", format=CsvFormat(force_quote=("a",))), "is for writing"),
+        (lambda: ExternalTable(command="ls", format="CSV"), r"give TextFormat\(…\)"),  # type: ignore[arg-type]
+        (lambda: TextFormat(newline="\n"), "LF, CR, CRLF"),
+        (lambda: TextFormat(delimiter=""), "one character"),
+        (lambda: CustomFormat("no name"), "formatter function"),
+        (lambda: RejectLimit(1), "2 or more 'rows'"),
+        (lambda: RejectLimit(101, "percent"), "1 to 100 'percent'"),
         (lambda: RangePartitions.monthly("ts", first="2026-13"), "YYYY-MM"),
         (lambda: RangePartitions.monthly("ts", first="2026-01", months=0), "1 or more"),
     ],
@@ -97,7 +169,8 @@ def test_a_text_bound_is_quoted() -> None:
 
 def test_only_partitions_whose_range_nobody_holds_are_missing() -> None:
     year = RangePartition("y", datetime.datetime(2026, 1, 1, tzinfo=UTC), datetime.datetime(2027, 1, 1, tzinfo=UTC))
-    wanted = [month_partition(datetime.datetime(2027, 1, 5, tzinfo=UTC)), month_partition(year.start)]
+    first = datetime.datetime(2026, 1, 1, tzinfo=UTC)
+    wanted = [month_partition(datetime.datetime(2027, 1, 5, tzinfo=UTC)), month_partition(first)]
     assert [p.name for p in missing_partitions([year], wanted)] == ["m202701"]
 
 

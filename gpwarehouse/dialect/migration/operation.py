@@ -1,0 +1,56 @@
+"""What all operations have in common: they render as they are called, and know what undoes them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from alembic.operations.ops import MigrateOperation
+from sqlalchemy import MetaData, Table
+from sqlalchemy.schema import ExecutableDDLElement
+
+from gpwarehouse.dialect.errors import OptionError
+
+__all__ = ["GreenplumOp"]
+
+
+class GreenplumOp(MigrateOperation):
+    """An operation that is its name and its arguments, so that it renders as it was called."""
+
+    operation: ClassVar[str]
+    needs_segments: ClassVar[bool] = False
+
+    def __init__(self, name: str, *args: Any, schema: str | None = None, **options: Any) -> None:
+        self.name = name
+        self.args = args
+        self.schema = schema
+        self.options = {key: value for key, value in options.items() if value is not None and value != {}}
+
+    def table(self, **options: Any) -> Table:
+        """The table, with the Greenplum options given."""
+        given = {f"greenplum_{key}": value for key, value in options.items() if value is not None}
+        return Table(self.name, MetaData(), schema=self.schema, **given)
+
+    def element(self) -> ExecutableDDLElement | None:
+        """What to execute; None for nothing."""
+        raise NotImplementedError
+
+    def to_diff_tuple(self) -> tuple[Any, ...]:
+        """As ``alembic check`` prints it."""
+        return (self.operation, self.schema, self.name, *self.args, self.options)
+
+    def reverse(self) -> GreenplumOp:
+        """The operation that undoes this one.
+
+        :raises OptionError: the arguments do not say what was there before.
+        """
+        raise OptionError(f"op.{self.operation}({self.name!r}) has no reverse; write the downgrade by hand")
+
+    def _existing(self, key: str = "existing") -> Any:
+        if key not in self.options:
+            raise OptionError(f"op.{self.operation}({self.name!r}): say {key}=, what was there before, to reverse it")
+        return self.options[key]
+
+    @classmethod
+    def invoked(cls, operations: Any, name: str, *args: Any, schema: str | None = None, **options: Any) -> Any:
+        """Make the operation and run it."""
+        return operations.invoke(cls(name, *args, schema=schema, **options))

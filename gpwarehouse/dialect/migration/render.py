@@ -1,0 +1,99 @@
+"""Operations → the text of a revision, with the imports it needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from alembic.autogenerate import render
+from alembic.operations import ops
+
+import gpwarehouse.dialect
+from gpwarehouse.dialect.migration.operations import OPERATIONS, CreateExternalTableOp, GreenplumOp
+
+__all__ = ["setup"]
+
+_OURS = re.compile(rf"(?<![\w.'\"])({'|'.join(sorted(gpwarehouse.dialect.__all__, key=len, reverse=True))})\(")
+
+
+def _add_imports(context: Any, text: str) -> None:
+    """What the values in ``text`` need to be evaluated."""
+    names = sorted(set(_OURS.findall(text)))
+    if not names:
+        return
+    context.imports.add(f"from gpwarehouse.dialect import {', '.join(names)}")
+    if "datetime." in text:
+        context.imports.add("import datetime")
+    if "Decimal(" in text:
+        context.imports.add("from decimal import Decimal")
+
+
+def _merge_imports(context: Any) -> None:
+    """One import of ours, in place of one an operation."""
+    start = "from gpwarehouse.dialect import "
+    mine = {line for line in context.imports if line.startswith(start)}
+    names = sorted({name for line in mine for name in line.removeprefix(start).split(", ")})
+    if names:
+        context.imports.difference_update(mine)
+        context.imports.add(start + ", ".join(names))
+
+
+def size(count: int) -> str:
+    """Bytes as people say them."""
+    number, unit = float(count), "bytes"
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if number < 1024 or unit == "TB":
+            break
+        number /= 1024
+    return f"{number:.0f} {unit}" if unit == "bytes" or number >= 10 else f"{number:.1f} {unit}"
+
+
+def _render(context: Any, operation: GreenplumOp) -> list[str]:
+    prefix = render._alembic_autogenerate_prefix(context)
+    if isinstance(operation, CreateExternalTableOp):
+        columns = [render._render_column(column, context) for column in operation.args]
+        arguments = [repr(operation.name), *columns]
+    else:
+        arguments = [repr(operation.name), *map(repr, operation.args)]
+    arguments += [f"{key}={value!r}" for key, value in operation.options.items()]
+    if operation.schema is not None:
+        arguments.append(f"schema={str(operation.schema)!r}")
+    text = f"{prefix}{operation.operation}({', '.join(arguments)})"
+    _add_imports(context, text)
+    _merge_imports(context)
+    return [*_warning(operation), text]
+
+
+def _warning(operation: GreenplumOp) -> list[str]:
+    rewritten = operation.info.get("rewrite_bytes")
+    if rewritten is None:
+        return []
+    name = f"{operation.schema}.{operation.name}" if operation.schema else operation.name
+    return [
+        f"# This rewrites all of {name}, locked for as long as it takes: {size(rewritten)} when this was written,",
+        "# and about as much free space again while it runs.",
+        *operation.info.get("remarks", ()),
+    ]
+
+
+def _with_imports(original: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def rendered(context: Any, operation: Any) -> Any:
+        text = original(context, operation)
+        if "greenplum_" in str(text):
+            _add_imports(context, str(text))
+            _merge_imports(context)
+        return text
+
+    rendered.__wrapped__ = original  # type: ignore[attr-defined]
+    return rendered
+
+
+def setup() -> None:
+    """Register the renderers; Alembic's own of tables and columns add our imports where our options are in the text."""
+    for cls in OPERATIONS:
+        render.renderers.dispatch_for(cls, replace=True)(_render)
+    for theirs in (ops.CreateTableOp, ops.AddColumnOp):
+        original = render.renderers.dispatch(theirs)
+        if not hasattr(original, "__wrapped__"):
+            render.renderers.dispatch_for(theirs, replace=True)(_with_imports(original))

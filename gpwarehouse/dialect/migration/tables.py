@@ -1,0 +1,198 @@
+"""Operations on tables' distribution, storage, encodings and partitioning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.schema import ExecutableDDLElement
+
+from gpwarehouse.dialect import ddl, rewrite
+from gpwarehouse.dialect.errors import OptionError
+from gpwarehouse.dialect.migration.operation import GreenplumOp
+from gpwarehouse.dialect.options import Distribution, Encoding, Partitioning, Storage
+from gpwarehouse.dialect.partitions import OtherPartitions
+
+__all__ = ["RepartitionTableOp", "SetDistributionOp", "SetEncodingOp", "SetStorageOp"]
+
+Encodings = Mapping[str, Encoding]
+
+
+class SetDistributionOp(GreenplumOp):
+    """Spread the rows in another way."""
+
+    operation = "set_distribution"
+    needs_segments = True
+
+    @classmethod
+    def set_distribution(
+        cls,
+        operations: Any,
+        table_name: str,
+        distribution: Distribution,
+        *,
+        existing: Distribution | None = None,
+        schema: str | None = None,
+    ) -> None:
+        """Spread the rows in another way; all of them move."""
+        cls.invoked(operations, table_name, distribution, existing=existing, schema=schema)
+
+    def element(self) -> ExecutableDDLElement:
+        """SET DISTRIBUTED."""
+        return ddl.SetDistribution(self.table(), self.args[0])
+
+    def reverse(self) -> GreenplumOp:
+        """Back to what it was."""
+        return SetDistributionOp(self.name, self._existing(), existing=self.args[0], schema=self.schema)
+
+
+class SetStorageOp(GreenplumOp):
+    """Store the table in another way."""
+
+    operation = "set_storage"
+    needs_segments = True
+
+    @classmethod
+    def set_storage(
+        cls,
+        operations: Any,
+        table_name: str,
+        storage: Storage,
+        *,
+        existing: Storage | None = None,
+        encodings: Encodings | None = None,
+        existing_encodings: Encodings | None = None,
+        partition_by: Partitioning | None = None,
+        schema: str | None = None,
+    ) -> None:
+        """Store the table in another way; all of it is rewritten, on Greenplum 6 by a copy.
+
+        :param encodings: of columns that shall differ from the table's.
+        :param partition_by: the partitioning there is; Greenplum 6 needs it for the copy.
+        """
+        cls.invoked(
+            operations,
+            table_name,
+            storage,
+            existing=existing,
+            encodings=encodings,
+            existing_encodings=existing_encodings,
+            partition_by=partition_by,
+            schema=schema,
+        )
+
+    def element(self) -> ExecutableDDLElement:
+        """SET ACCESS METHOD, or a copy."""
+        table = self.table(partition_by=self.options.get("partition_by"))
+        return rewrite.SetStorage(table, self.args[0], encodings=self.options.get("encodings"))
+
+    def reverse(self) -> GreenplumOp:
+        """Back to what it was."""
+        said = {
+            "existing": self.args[0],
+            "encodings": self.options.get("existing_encodings"),
+            "existing_encodings": self.options.get("encodings"),
+            "partition_by": self.options.get("partition_by"),
+        }
+        return SetStorageOp(self.name, self._existing(), schema=self.schema, **said)
+
+
+class SetEncodingOp(GreenplumOp):
+    """Store columns in another way."""
+
+    operation = "set_encoding"
+    needs_segments = True
+
+    @classmethod
+    def set_encoding(
+        cls,
+        operations: Any,
+        table_name: str,
+        encodings: Encodings,
+        *,
+        existing: Encodings | None = None,
+        storage: Storage | None = None,
+        others: Encodings | None = None,
+        partition_by: Partitioning | None = None,
+        schema: str | None = None,
+    ) -> None:
+        """Store columns in another way; they are rewritten, on Greenplum 6 the table with them, by a copy.
+
+        :param storage: the table's, which Greenplum 6 needs for the copy; as ``others``, the encodings of the other
+            columns, and ``partition_by``, the partitioning there is.
+        """
+        cls.invoked(
+            operations,
+            table_name,
+            dict(encodings),
+            existing=existing,
+            storage=storage,
+            others=others,
+            partition_by=partition_by,
+            schema=schema,
+        )
+
+    def element(self) -> ExecutableDDLElement:
+        """SET ENCODING, or a copy."""
+        table = self.table(storage=self.options.get("storage"), partition_by=self.options.get("partition_by"))
+        return rewrite.SetEncodings(table, self.args[0], others=self.options.get("others"))
+
+    def reverse(self) -> GreenplumOp:
+        """Back to what they were."""
+        options = {**self.options, "existing": self.args[0]}
+        return SetEncodingOp(self.name, self._existing(), schema=self.schema, **options)
+
+
+class RepartitionTableOp(GreenplumOp):
+    """Partition a table in another way, or no more."""
+
+    operation = "repartition_table"
+
+    @classmethod
+    def repartition_table(
+        cls,
+        operations: Any,
+        table_name: str,
+        partition_by: Partitioning | None,
+        *,
+        existing: Partitioning | None = None,
+        distributed_by: Distribution | None = None,
+        storage: Storage | None = None,
+        encodings: Encodings | None = None,
+        existing_options: Mapping[str, Any] | None = None,
+        schema: str | None = None,
+    ) -> None:
+        """Partition a table in another way, by a copy; ``None``: no more.
+
+        :param partition_by: its partitions must hold every row, or the copy fails and nothing has changed.
+        :param distributed_by: what the table shall be, as ``storage`` and ``encodings``; they are set with it.
+        :param existing_options: the same three as they were, for the reverse.
+        """
+        cls.invoked(
+            operations,
+            table_name,
+            partition_by,
+            existing=existing,
+            distributed_by=distributed_by,
+            storage=storage,
+            encodings=encodings,
+            existing_options=existing_options,
+            schema=schema,
+        )
+
+    def element(self) -> ExecutableDDLElement:
+        """A copy."""
+        options = {key: self.options.get(key) for key in ("distributed_by", "storage")}
+        table = self.table(partition_by=self.args[0], **options)
+        return rewrite.RewriteTable(table, encodings=self.options.get("encodings"), repartition=True)
+
+    def reverse(self) -> GreenplumOp:
+        """Back to what it was."""
+        before = self.options.get("existing")
+        if isinstance(before, OtherPartitions):
+            raise OptionError(
+                f"op.repartition_table({self.name!r}): {before!r} cannot be made again; reverse it by hand"
+            )
+        own = {key: self.options[key] for key in ("distributed_by", "storage", "encodings") if key in self.options}
+        options = {**(self.options.get("existing_options") or {}), "existing_options": own}
+        return RepartitionTableOp(self.name, before, existing=self.args[0], schema=self.schema, **options)

@@ -1,0 +1,220 @@
+"""Where SQLAlchemy meets the catalogs: the dialect's reflection methods, and the Inspector's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.dialects.postgresql.base import PGDialect, PGInspector
+from sqlalchemy.engine import Connection
+from sqlalchemy.engine.reflection import ObjectKind, ObjectScope
+
+from gpwarehouse.dialect.external import ExternalTable
+from gpwarehouse.dialect.options import Distribution, Encoding, Heap, Storage
+from gpwarehouse.dialect.partitions import Partitioning
+from gpwarehouse.dialect.reflection.external import externals_of
+from gpwarehouse.dialect.reflection.postgresql import postgresql_table_options, stock_reads_table_options
+from gpwarehouse.dialect.reflection.tables import (
+    distributions_of,
+    encodings_of,
+    partition_children,
+    partitionings_of,
+    storages_of,
+)
+
+if TYPE_CHECKING:
+    from gpwarehouse.dialect.base import GreenplumDialect
+
+__all__ = ["GreenplumInspector", "base_table_options", "hidden_names", "with_encodings", "with_greenplum_options"]
+
+Options = dict[tuple[str | None, str], dict[str, Any]]
+
+_STORAGE_SETTINGS = frozenset(
+    {"appendonly", "appendoptimized", "orientation", "compresstype", "compresslevel", "blocksize", "checksum"}
+)
+
+
+def hidden_names(connection: Connection, dialect: GreenplumDialect, schema: str | None) -> set[str]:
+    """Tables that are none to anybody who asks for tables: partitions, and external tables, which are foreign ones."""
+    return partition_children(connection, dialect, schema) | set(externals_of(connection, dialect, schema))
+
+
+def base_table_options(dialect: GreenplumDialect, parent: Any, connection: Connection, **kw: Any) -> Options:
+    """PostgreSQL's own table options, from SQLAlchemy where it can read them."""
+    if stock_reads_table_options(dialect):
+        return {key: dict(options) for key, options in parent.get_multi_table_options(connection, **kw)}
+    return postgresql_table_options(connection, dialect, **kw)
+
+
+def with_greenplum_options(
+    connection: Connection,
+    dialect: GreenplumDialect,
+    schema: str | None,
+    found: Options,
+    names: Sequence[str] | None = None,
+) -> Options:
+    """Add distribution, storage, partitioning and external tables to the options of the tables found."""
+    asked = list(names) if names else None
+    externals = externals_of(connection, dialect, schema, asked)
+    distributions = distributions_of(connection, dialect, schema, asked)
+    storages = storages_of(connection, dialect, schema, asked) if distributions else {}
+    partitions = partitionings_of(connection, dialect, schema, asked)
+    for (_, name), options in found.items():
+        if name in externals:
+            options.clear()
+            options["greenplum_external"] = externals[name]
+            if name in distributions:
+                options["greenplum_distributed_by"] = distributions[name]
+            continue
+        if name in distributions:
+            options["greenplum_distributed_by"] = distributions[name]
+            options["greenplum_storage"] = storages.get(name, Heap())
+            options.pop("postgresql_using", None)
+            rest = {k: v for k, v in options.pop("postgresql_with", {}).items() if k not in _STORAGE_SETTINGS}
+            if rest:
+                options["postgresql_with"] = rest
+        if name in partitions:
+            options["greenplum_partition_by"] = partitions[name]
+    return found
+
+
+def with_encodings(
+    connection: Connection, dialect: GreenplumDialect, schema: str | None, columns: Any, names: Any = None
+) -> dict[Any, Any]:
+    """Add the columns' encodings to the columns found."""
+    found = dict(columns)
+    encodings = encodings_of(connection, dialect, schema, list(names) if names else None)
+    for (_, table), described in found.items():
+        for column in described:
+            encoding = encodings.get(table, {}).get(column["name"])
+            if encoding is not None:
+                column.setdefault("dialect_options", {})["greenplum_encoding"] = encoding
+    return found
+
+
+class GreenplumInspector(PGInspector):
+    """Inspector with Greenplum's views of a table, as option objects.
+
+    The ``get_multi_…`` methods ask once for a whole schema, however many tables and partitions it has.
+    """
+
+    dialect: GreenplumDialect
+
+    def _all(self, function: Any, schema: str | None, filter_names: Sequence[str] | None) -> Any:
+        with self._operation_context() as connection:
+            found = function(connection, self.dialect, schema, filter_names)
+        return {(schema, name): value for name, value in found.items()}
+
+    def get_multi_distribution(
+        self, schema: str | None = None, filter_names: Sequence[str] | None = None
+    ) -> dict[tuple[str | None, str], Distribution]:
+        """(schema, table) → how its rows are spread; empty on servers without segments."""
+        found: dict[tuple[str | None, str], Distribution] = self._all(distributions_of, schema, filter_names)
+        return found
+
+    def get_multi_storage(
+        self, schema: str | None = None, filter_names: Sequence[str] | None = None
+    ) -> dict[tuple[str | None, str], Storage]:
+        """(schema, table) → storage, partitions included; empty on servers without append-optimized tables."""
+        found: dict[tuple[str | None, str], Storage] = self._all(storages_of, schema, filter_names)
+        return found
+
+    def get_multi_encodings(
+        self, schema: str | None = None, filter_names: Sequence[str] | None = None
+    ) -> dict[tuple[str | None, str], dict[str, Encoding]]:
+        """(schema, table) → column → encoding, where it is not the table's own."""
+        found: dict[tuple[str | None, str], dict[str, Encoding]] = self._all(encodings_of, schema, filter_names)
+        return found
+
+    def get_multi_partitions(
+        self, schema: str | None = None, filter_names: Sequence[str] | None = None
+    ) -> dict[tuple[str | None, str], Partitioning]:
+        """(schema, table) → how it is partitioned, and by which partitions."""
+        found: dict[tuple[str | None, str], Partitioning] = self._all(partitionings_of, schema, filter_names)
+        return found
+
+    def get_multi_external(
+        self, schema: str | None = None, filter_names: Sequence[str] | None = None
+    ) -> dict[tuple[str | None, str], ExternalTable]:
+        """(schema, table) → what makes it external; empty on servers without external tables."""
+        found: dict[tuple[str | None, str], ExternalTable] = self._all(externals_of, schema, filter_names)
+        return found
+
+    def get_distribution(self, table_name: str, schema: str | None = None) -> Distribution | None:
+        """How the table's rows are spread; None on servers without segments."""
+        return self.get_multi_distribution(schema, [table_name]).get((schema, table_name))
+
+    def get_storage(self, table_name: str, schema: str | None = None) -> Storage | None:
+        """How the table is stored; None on servers without append-optimized tables."""
+        return self.get_multi_storage(schema, [table_name]).get((schema, table_name))
+
+    def get_encodings(self, table_name: str, schema: str | None = None) -> dict[str, Encoding]:
+        """Column → encoding, where it is not the table's own."""
+        return self.get_multi_encodings(schema, [table_name]).get((schema, table_name), {})
+
+    def get_partitions(self, table_name: str, schema: str | None = None) -> Partitioning | None:
+        """How the table is partitioned and by which partitions; None if it is not."""
+        return self.get_multi_partitions(schema, [table_name]).get((schema, table_name))
+
+    def get_external(self, table_name: str, schema: str | None = None) -> ExternalTable | None:
+        """What makes the table external; None if it is not."""
+        return self.get_multi_external(schema, [table_name]).get((schema, table_name))
+
+
+class GreenplumReflection(PGDialect):
+    """The dialect's half: children of partitioned tables are storage, not tables; options come back as our objects."""
+
+    capabilities: Any
+
+    def _get_relnames_for_relkinds(self, connection: Any, schema: Any, relkinds: Any, scope: Any) -> Any:
+        names = super()._get_relnames_for_relkinds(connection, schema, relkinds, scope)  # type: ignore[no-untyped-call]
+        kinds = set(relkinds)
+        if kinds == {"f"} and self.capabilities is not None and self.capabilities.distribution:
+            return sorted({*names, *externals_of(connection, self, schema)})  # type: ignore[arg-type]
+        if not kinds & {"r", "p"} or scope is ObjectScope.TEMPORARY:
+            return names
+        hidden = hidden_names(connection, self, schema)  # type: ignore[arg-type]
+        return [name for name in names if name not in hidden] if hidden else names
+
+    def _narrowed(self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any) -> Any:
+        """Names to ask for where SQLAlchemy would ask for everything: without the partitions, which are the most."""
+        if filter_names or scope is not ObjectScope.DEFAULT or ObjectKind.TABLE not in kind:
+            return filter_names
+        if not partition_children(connection, self, schema):  # type: ignore[arg-type]
+            return filter_names
+        relkinds = self._kind_to_relkinds(kind)
+        return self._get_relnames_for_relkinds(connection, schema, relkinds, scope) or filter_names
+
+    def get_multi_columns(  # type: ignore[override]
+        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
+    ) -> Any:
+        """Columns, with their encodings, in a fixed number of queries however many tables there are."""
+        names = self._narrowed(connection, schema, filter_names, scope, kind)
+        found = super().get_multi_columns(  # type: ignore[no-untyped-call]
+            connection, schema=schema, filter_names=names, scope=scope, kind=kind, **kw
+        )
+        return with_encodings(connection, self, schema, found, names).items()  # type: ignore[arg-type]
+
+    def get_multi_table_options(  # type: ignore[override]
+        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
+    ) -> Any:
+        """PostgreSQL's own options and ours, in a fixed number of queries however many tables there are."""
+        names = self._narrowed(connection, schema, filter_names, scope, kind)
+        base = base_table_options(
+            self,  # type: ignore[arg-type]
+            super(),
+            connection,
+            schema=schema,
+            filter_names=names,
+            scope=scope,
+            kind=kind,
+            **kw,
+        )
+        return with_greenplum_options(connection, self, schema, base, names).items()  # type: ignore[arg-type]
+
+    def get_table_options(self, connection: Any, table_name: str, schema: Any = None, **kw: Any) -> Any:
+        """Options of one table, as Table keyword arguments."""
+        data = self.get_multi_table_options(
+            connection, schema=schema, filter_names=[table_name], scope=ObjectScope.ANY, kind=ObjectKind.ANY, **kw
+        )
+        return self._value_or_raise(data, table_name, schema)  # type: ignore[no-untyped-call]
