@@ -1,0 +1,3 @@
+"""Alembic's dialect suite."""
+
+from alembic.testing.suite import *  # noqa: F403
