@@ -1,0 +1,29 @@
+"""``gpwarehouse``: the warehouse from a shell. Errors are one message on stderr and exit code 1.
+
+Each module brings the commands of one room.
+"""
+
+from __future__ import annotations
+
+import sys
+
+try:
+    import rich  # noqa: F401
+    import typer  # noqa: F401
+except ImportError:  # installed without the extra: the command exists all the same, so it must say why it cannot run
+    sys.exit("the gpwarehouse command needs typer and rich: pip install 'gpwarehouse[cli]'")
+
+from gpwarehouse.cli import data, schema  # noqa: F401  (they register their commands)
+from gpwarehouse.cli.app import app, errors
+from gpwarehouse.errors import GpwarehouseError
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        app()
+    except (GpwarehouseError, OSError) as error:
+        errors.print(f"gpwarehouse: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
