@@ -30,7 +30,15 @@ if TYPE_CHECKING:
 
     from gpwarehouse.dialect.server import Capabilities
 
-__all__ = ["check_bounds", "check_external", "check_index", "check_table", "distribution_of"]
+__all__ = [
+    "check_bounds",
+    "check_external",
+    "check_index",
+    "check_table",
+    "distribution_of",
+    "key_sets",
+    "misplaced_key",
+]
 
 KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "distributed_by": (
@@ -136,18 +144,26 @@ def _check_postgresql_options(
         raise OptionError(f"{where}: a temporary table cannot be partitioned on this server; drop one of the two")
 
 
+def misplaced_key(distribution: Distribution, keys: Any) -> tuple[str, tuple[str, ...]] | None:
+    """The first of the unique keys that could not be checked on one segment; see :func:`key_sets`."""
+    if isinstance(distribution, DistributedReplicated):
+        return None
+    needed = set(distribution.columns) if isinstance(distribution, DistributedBy) else None
+    return next((key for key in keys if needed is None or not needed <= set(key[1])), None)
+
+
 def _check_keys(where: str, keys: Any, distribution: Distribution, storage: Any, capabilities: Capabilities) -> None:
-    for kind, columns in keys:
-        if isinstance(distribution, DistributedRandomly):
-            raise OptionError(
-                f"{where}: a {kind} on {columns} is impossible with DistributedRandomly(); "
-                "distribute by columns of the key, or drop the key"
-            )
-        if isinstance(distribution, DistributedBy) and not set(distribution.columns) <= set(columns):
-            raise OptionError(
-                f"{where}: the {kind} on {columns} must contain the distribution key {distribution.columns}, "
-                "or uniqueness could not be checked on a segment; add the columns or use DistributedReplicated()"
-            )
+    misplaced = misplaced_key(distribution, keys)
+    if misplaced is not None and isinstance(distribution, DistributedBy):
+        raise OptionError(
+            f"{where}: the {misplaced[0]} on {misplaced[1]} must contain the distribution key {distribution.columns}, "
+            "or uniqueness could not be checked on a segment; add the columns or use DistributedReplicated()"
+        )
+    if misplaced is not None:
+        raise OptionError(
+            f"{where}: a {misplaced[0]} on {misplaced[1]} is impossible with DistributedRandomly(); "
+            "distribute by columns of the key, or drop the key"
+        )
     if isinstance(storage, AppendOptimized) and keys and not capabilities.unique_on_append_optimized:
         raise OptionError(
             f"{where}: append-optimized tables have no unique keys on this server, but there is a "

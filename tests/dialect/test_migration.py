@@ -25,6 +25,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    UniqueConstraint,
     create_engine,
     func,
     insert,
@@ -292,6 +293,23 @@ def test_drift_is_detected_its_revision_runs_and_nothing_is_left(project: Projec
             assert [i["name"] for i in inspect(connection).get_indexes("Big Table", "Fab 1")] == ["ix_k"]
         project.downgrade()
         project.check(is_now)
+    finally:
+        is_now.drop_all(engine)
+
+
+@pytest.mark.segments
+def test_a_distribution_left_open_is_drift_only_where_a_key_would_not_hold(project: Project, engine: Engine) -> None:
+    is_now, keyed = model(greenplum_distributed_by=BY_C), model()
+    is_now.create_all(engine)
+    try:
+        project.check(model())
+        keyed.tables["Fab 1.Big Table"].append_constraint(UniqueConstraint("c", "k", "i", name="uq_it"))
+        assert [kind for kind, *_ in project.drift(keyed)] == ["add_constraint"]
+        keyed.tables["Fab 1.Big Table"].append_constraint(UniqueConstraint("k", name="uq_k"))
+        project.revision(keyed)
+        project.upgrade()
+        project.check(keyed)
+        assert inspect(engine).get_distribution("Big Table", "Fab 1") == BY_K  # type: ignore[attr-defined]
     finally:
         is_now.drop_all(engine)
 

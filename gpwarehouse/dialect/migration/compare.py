@@ -13,7 +13,7 @@ from alembic.util import PriorityDispatchResult
 from sqlalchemy import Table, text
 
 from gpwarehouse.dialect.base import GreenplumDialect
-from gpwarehouse.dialect.checks import distribution_of
+from gpwarehouse.dialect.checks import distribution_of, key_sets, misplaced_key
 from gpwarehouse.dialect.migration.operations import (
     GreenplumOp,
     RepartitionTableOp,
@@ -111,6 +111,8 @@ def _distribution(schema: str | None, name: str, found: Table, wanted: Table) ->
     before, after = _option(found, "distributed_by"), distribution_of(wanted)
     if before is None or before == after:
         return None
+    if _option(wanted, "distributed_by") is None and misplaced_key(before, key_sets(wanted)) is None:
+        return None  # left open, and the one there is lets every key be kept
     return SetDistributionOp(name, after, existing=before, schema=schema)
 
 
