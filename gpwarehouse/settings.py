@@ -188,6 +188,10 @@ class WarehouseSettings(BaseSettings):
     connect_timeout_s: int = _seconds(10, "wait for a connection to be made; 0 is for ever")
     statement_timeout_s: int = _seconds(3600, "longest a statement may run; 0 is for ever")
     lock_timeout_s: int = _seconds(60, "longest a statement may wait for a lock; 0 is for ever")
+    migration_statement_timeout_s: int = _seconds(
+        86400, "longest a statement of a migration may run, which may write a whole table anew; 0 is for ever"
+    )
+    migration_wait_s: int = _seconds(300, "longest a migration waits for another one to end; 0 does not wait")
     keepalives: bool = _field(True, "TCP keepalives, so that a dead server or firewall is noticed", "true or false")
     keepalives_idle_s: int = _seconds(60, "silence after which a keepalive is sent", 1)
     keepalives_interval_s: int = _seconds(10, "time between keepalives without answer", 1)
@@ -225,6 +229,7 @@ class WarehouseSettings(BaseSettings):
     )
     lot_root_pattern: _Regex | None = _field(None, "finds the root in a lot id; if empty, it ends at a `.`", _GROUP)
     wafer_id_pattern: _Regex | None = _field(None, "finds the wafer id; if empty, a leading lot id is left out", _GROUP)
+    migrations: Path | None = _field(None, "folder with revisions of your own", "a folder")
     stdf_timezone: _Zone = _field("UTC", "zone in which testers wrote their STDF times", _IANA)
     config_file: _File | None = _field(None, "TOML file with settings", "a file")
 

@@ -17,8 +17,8 @@ from gpwarehouse.models import BRIDGES, DIMENSIONS, FACTS, VIEWS
 from gpwarehouse.settings import WarehouseSettings
 from tests.catalog import catalog
 
-TREE = Path(__file__).parents[1]
-GOLDEN = Path(__file__).parent / "golden"
+TREE = Path(__file__).parents[2]
+GOLDEN = TREE / "tests" / "golden"
 SERVERS = ("postgresql", "greenplum6", "greenplum7", "cloudberry")
 
 
@@ -88,7 +88,7 @@ def test_the_schema_may_have_another_name_and_two_may_share_a_database(empty_url
         assert two.load("fact_test_results", [_test_row()]).rows_loaded == 1
         assert two.read("SELECT count(*) AS n FROM fab_two.v_wafer_yield").n[0] == 3
         assert one.read("SELECT count(*) AS n FROM dw.fact_test_results").n[0] == 0
-        two.downgrade("base")
+        two.downgrade("base", drop_data=True)
         assert one.status().is_current
 
 
