@@ -18,6 +18,7 @@ from gpwarehouse.errors import WarehouseConnectionError
 from gpwarehouse.settings import WarehouseSettings
 
 __all__ = [
+    "HOUSEKEEPING",
     "could_not_connect",
     "create_migration_engine",
     "create_warehouse_engine",
@@ -28,6 +29,9 @@ __all__ = [
 
 MODEL_SCHEMA = "dw"
 """The schema the models are written in; another comes by ``schema_translate_map``."""
+
+HOUSEKEEPING = {"gpwarehouse_housekeeping": True}
+"""Execution options of statements that are ours, not a migration's: neither counted nor told in its failures."""
 
 
 def create_warehouse_engine(settings: WarehouseSettings) -> Engine:
@@ -92,8 +96,9 @@ def create_migration_engine(settings: WarehouseSettings) -> Engine:
 
     @event.listens_for(engine, "begin")
     def set_up_transaction(connection: Connection) -> None:
-        connection.exec_driver_sql(again, tuple(part for item in values.items() for part in item))
-        connection.exec_driver_sql(patience)
+        parameters = tuple(part for item in values.items() for part in item)
+        connection.exec_driver_sql(again, parameters, execution_options=HOUSEKEEPING)
+        connection.exec_driver_sql(patience, execution_options=HOUSEKEEPING)
 
     return engine
 

@@ -4,6 +4,7 @@ The version table and ``etl_migration_history`` live in the warehouse's schema, 
 base leaves both, and the schema.
 """
 
+from gpwarehouse.migrate import operations as _operations  # noqa: F401  (op.* are there once it is imported)
 from gpwarehouse.migrate.commands import (
     accept_edit,
     check,
@@ -17,6 +18,7 @@ from gpwarehouse.migrate.commands import (
     upgrade,
     upgrade_plan,
 )
+from gpwarehouse.migrate.create import create_revision
 from gpwarehouse.migrate.environment import run_environment
 from gpwarehouse.migrate.history import Migration
 from gpwarehouse.migrate.losses import Loss
@@ -30,6 +32,7 @@ __all__ = [
     "accept_edit",
     "alembic_config",
     "check",
+    "create_revision",
     "current",
     "downgrade",
     "downgrade_plan",

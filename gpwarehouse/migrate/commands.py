@@ -81,12 +81,15 @@ def require_current(settings: WarehouseSettings) -> None:
 
 
 def upgrade(settings: WarehouseSettings, revision: str = "head", *, progress: Progress | None = None) -> None:
-    """Bring the schema up to ``revision``.
+    """Bring the schema up to ``revision``. A change of data in batches that was interrupted is finished first.
 
     :param progress: takes a line on each revision and batch.
     :raises MigrationError: a revision failed; nothing of it remains, those before it stay applied.
     """
-    target = Chain.of(settings).target(revision)
+    chain = Chain.of(settings)
+    target = chain.target(revision)
+    for half in _interrupted(settings, "downgrade"):
+        _command(command.downgrade, settings, _below(chain, half), progress=progress)
     _command(command.upgrade, settings, target, progress=progress)
 
 
@@ -105,7 +108,24 @@ def downgrade(
     :param drop_data: whether tables and columns that hold data may be dropped.
     :raises MigrationError: data would be dropped, or a revision failed; nothing of its reversal remains.
     """
+    for half in _interrupted(settings, "upgrade"):
+        _command(command.upgrade, settings, half, progress=progress)
     _command(command.downgrade, settings, revision, drop_data=drop_data, progress=progress)
+
+
+def _interrupted(settings: WarehouseSettings, direction: str) -> list[str]:
+    """Revisions whose change of data in batches was interrupted on the way in that direction: they are finished first."""
+    engine = create_migration_engine(settings)
+    try:
+        with engine.connect() as connection:
+            return [name for name, way in history.interrupted(connection, settings) if way == direction]
+    except exc.DBAPIError as error:
+        raise explained(error, settings) from error
+
+
+def _below(chain: Chain, revision: str) -> str:
+    down = chain.scripts[revision].down_revision if revision in chain.scripts else None
+    return down if isinstance(down, str) else f"{revision}@base"
 
 
 def downgrade_plan(settings: WarehouseSettings, revision: str) -> list[PlannedStep]:
@@ -177,4 +197,16 @@ def _command(
     try:
         run(config, *args, **({"sql": True} if sql else {}))
     except CommandError as error:
-        raise MigrationError(str(error)) from error
+        raise MigrationError(_hint(str(error))) from error
+
+
+def _hint(message: str) -> str:
+    """Alembic's message, with the way out where it names none."""
+    if "not a valid downgrade target" in message:
+        return (
+            f"{message}: the revisions above it do not follow it, they depend on it. Take back your own by site@base, "
+            "a single one by site@-1, all by base"
+        )
+    if "Relative revision" in message or "Ambiguous walk" in message:
+        return f"{message}; with several lines of revisions say which: site@-1"
+    return message

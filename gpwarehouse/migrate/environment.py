@@ -175,6 +175,7 @@ def _migrate(context: EnvironmentContext, connection: Connection, settings: Ware
     if _command_name(context) != "stamp":  # which is how one gets out of what is refused
         with connection.begin():
             found = _checked_steps(connection, settings, migration, context)
+            history.refuse_interrupted(connection, settings, found)
             if not run.drop_data:
                 refuse_to_lose(connection, settings, found)
     migration._migrations_fn = lambda heads, this: run.steps(steps(heads, this))  # type: ignore[misc]
@@ -243,4 +244,5 @@ def _stamped(ctx: MigrationContext, step: MigrationInfo, schema: str) -> None:
     upper, lower = chain.applied(step.up_revision_ids), chain.applied(step.down_revision_ids)
     direction = "stamp" if step.is_upgrade else "downgrade"
     for revision in (name for name in chain.scripts if name in upper - lower):
+        ctx.impl._exec(history.forget_batches(schema, revision))
         ctx.impl._exec(history.row(schema, revision, direction, chain.checksum(revision), "stamped: nothing ran"))

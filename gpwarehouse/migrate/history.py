@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Table, func, insert, inspect, literal, select, text
+from sqlalchemy import Table, delete, func, insert, inspect, literal, select, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateSchema, CreateTable, SetColumnComment
 
@@ -30,9 +30,12 @@ __all__ = [
     "Migration",
     "accept",
     "database_heads",
+    "forget_batches",
+    "interrupted",
     "migrations_of",
     "prepare_database",
     "refuse_edited",
+    "refuse_interrupted",
     "refuse_missing",
     "row",
 ]
@@ -114,6 +117,12 @@ def row(schema: str, revision: str, direction: str, checksum: str, note: str | N
     if note is not None:
         values["note"] = literal(note)
     return insert(migration_history_table(schema)).values(values)
+
+
+def forget_batches(schema: str, revision: str) -> Any:
+    """The DELETE of what the batches of a revision left to resume by."""
+    table = migration_history_table(schema)
+    return delete(table).where(table.c.revision == literal(revision), table.c.direction.like("% batch"))
 
 
 def database_heads(connection: Connection, settings: WarehouseSettings) -> tuple[str, ...]:
@@ -204,6 +213,31 @@ def refuse_edited(connection: Connection, settings: WarehouseSettings, chain: Ch
             "script no longer says what the database has. Take the edit back and write a new revision; or, if the edit "
             f'changes nothing that ran, accept it: gpwarehouse accept-edit {edited[0]} --reason "…"'
         )
+
+
+def interrupted(connection: Connection, settings: WarehouseSettings) -> list[tuple[str, str]]:
+    """Revision and direction of data changes in batches that a run began and did not end."""
+    if not inspect(connection).has_table(HISTORY_TABLE, settings.schema_name):
+        return []
+    table = migration_history_table(settings.schema_name)
+    query = select(table.c.revision, table.c.direction).where(table.c.direction.like("% batch")).distinct()
+    return sorted((entry.revision, entry.direction.split()[0]) for entry in connection.execute(query))
+
+
+def refuse_interrupted(connection: Connection, settings: WarehouseSettings, steps: Iterable[Any]) -> None:
+    """Stop where data was left half changed by an interrupted run, and these steps would not complete that first.
+
+    :raises MigrationError: it names the revision, and the way out.
+    """
+    going = {(step.info.up_revision_id, "upgrade" if step.is_upgrade else "downgrade") for step in steps}
+    for revision, direction in interrupted(connection, settings):
+        if (revision, direction) not in going:
+            finish = f"upgrade {revision}" if direction == "upgrade" else f"downgrade to the one before {revision}"
+            raise MigrationError(
+                f"the {direction} of revision {revision} changes data in batches and was interrupted, so the data is half "
+                f"changed: finish it first ({finish}; the gpwarehouse command and wh.upgrade() do so by themselves). If it "
+                f"cannot be finished: alembic stamp {revision} takes it for applied, and its downgrade reverts it"
+            )
 
 
 def accept(connection: Connection, settings: WarehouseSettings, chain: Chain, revision: str, reason: str) -> None:

@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from sqlalchemy import event, exc, text
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.engine import advisory_key, dialect_of
+from gpwarehouse.engine import HOUSEKEEPING, advisory_key, dialect_of
 from gpwarehouse.errors import MigrationError
 from gpwarehouse.settings import WarehouseSettings
 
@@ -36,7 +36,7 @@ _LONGEST_PAUSE_S = 1.0
 
 log = logging.getLogger(__name__)
 
-_TRY = text("SELECT pg_try_advisory_xact_lock(:key)")
+_TRY = text("SELECT pg_try_advisory_xact_lock(:key)").execution_options(**HOUSEKEEPING)
 # The key of an advisory lock stands in two halves. Greenplum lists the locks of the segments too; this one is the
 # coordinator's.
 _HOLDER = """

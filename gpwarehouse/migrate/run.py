@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from sqlalchemy import delete, event, exc
+from sqlalchemy import event, exc
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.engine import could_not_connect, explain_operational_error
+from gpwarehouse.engine import HOUSEKEEPING, could_not_connect, explain_operational_error
 from gpwarehouse.errors import GpwarehouseError, MigrationError, WarehouseConnectionError
+from gpwarehouse.migrate import history
 from gpwarehouse.migrate.lock import MigratorLock
 from gpwarehouse.migrate.losses import refuse_losses
 from gpwarehouse.migrate.sqltext import drops
-from gpwarehouse.models import migration_history_table
 from gpwarehouse.settings import WarehouseSettings
 
 __all__ = ["Progress", "Run", "explained"]
@@ -67,9 +67,9 @@ class Run:
             self.revision = None
 
     def _before(
-        self, connection: Connection, _cursor: Any, statement: str, _values: Any, _context: Any, _many: bool
+        self, connection: Connection, _cursor: Any, statement: str, _values: Any, context: Any, _many: bool
     ) -> None:
-        if self.revision is None or self._ours:
+        if self.revision is None or self._ours or HOUSEKEEPING.items() <= context.execution_options.items():
             return
         self.statements += 1
         self._text = statement
@@ -84,9 +84,7 @@ class Run:
         """In the migration's own transaction, once its data is changed: what its batches left to resume by goes."""
         if not self.batch_operations:
             return None
-        table = migration_history_table(self.settings.schema_name)
-        unfinished = (table.c.revision == self.revision) & (table.c.direction == f"{self.direction} batch")
-        impl._exec(delete(table).where(unfinished))
+        impl._exec(history.forget_batches(self.settings.schema_name, str(self.revision)))
         return f"{self.batches} batches, {self.batch_rows} rows"
 
     def failure(self, error: Exception) -> Exception:
