@@ -16,7 +16,6 @@ from tests.migrate.test_commands import _test_row, alembic
 
 MONTHS = 'op.run_batched("{sql}", table="fact_test_results")'
 KEYS = 'op.run_batched("{sql}", table="dim_lot", by="lot_key", slices=4)'
-BLOCKED_LOT = 4611686018427387904  # in the last of four slices of all keys
 
 
 def fill_lots(wh: Warehouse) -> None:
@@ -51,10 +50,13 @@ def test_a_change_by_month_commits_month_by_month_and_tells_its_progress(swh: Wa
 def test_a_change_that_failed_goes_on_where_it_stopped(swh: Warehouse, folder: Path) -> None:
     """The third of four batches fails; when the statement is mended, the first two are not run again."""
     fill_lots(swh)
-    sql = "UPDATE {{schema}}.dim_lot SET rework_count = COALESCE(rework_count, 0) + {by} WHERE {{batch}} AND lot_key NOT IN (-1, -2)"
+    sql = (
+        "UPDATE {{schema}}.dim_lot SET rework_count = COALESCE(rework_count, 0) + {by} "
+        "WHERE {{batch}} AND lot_key NOT IN (-1, -2)"
+    )
     wrong = "1 / (CASE WHEN lot_key > 0 THEN 0 ELSE 1 END)"
     write_revision(folder, "a1", None, KEYS.format(sql=sql.format(by=wrong)))
-    with pytest.raises(MigrationError, match="upgrade of revision a1, batch 1: lot_key from 0 to .*division by zero"):
+    with pytest.raises(MigrationError, match=r"upgrade of revision a1, batch 1: lot_key from 0 to .*division by zero"):
         swh.upgrade()
     assert swh.status().revision == "0001"
     assert len(batches(swh)) == 2
@@ -70,12 +72,9 @@ def test_a_change_that_failed_goes_on_where_it_stopped(swh: Warehouse, folder: P
 def test_an_interrupted_change_is_finished_before_anything_else(swh: Warehouse, folder: Path) -> None:
     fill_lots(swh)
     up = KEYS.format(sql="UPDATE {schema}.dim_lot SET rework_count = 1 WHERE {batch}")
-    down = KEYS.format(
-        sql="UPDATE {schema}.dim_lot SET rework_count = 1 / (CASE WHEN lot_key > 0 THEN 0 END) WHERE {batch}"
-    )
     write_revision(folder, "a1", None, 'op.execute("SELECT 1")')
-    mended = KEYS.format(sql="UPDATE {schema}.dim_lot SET rework_count = NULL WHERE {batch}")
-    write_revision(folder, "a2", "a1", up, mended)
+    down = KEYS.format(sql="UPDATE {schema}.dim_lot SET rework_count = NULL WHERE {batch}")
+    write_revision(folder, "a2", "a1", up, down)
     swh.upgrade()
     # As a downgrade that was killed after its second batch leaves it.
     half = """INSERT INTO dw.etl_migration_history (revision, direction, checksum, applied_by, package_version, note)
@@ -92,7 +91,6 @@ def test_an_interrupted_change_is_finished_before_anything_else(swh: Warehouse, 
         "upgrade a3",
     ]
     assert set(swh.read("SELECT rework_count FROM dw.dim_lot").rework_count) == {1}
-    assert down  # what a mended script replaced
 
 
 def test_plain_alembic_refuses_to_go_past_an_interrupted_change(swh: Warehouse) -> None:
@@ -126,11 +124,12 @@ def test_a_change_that_cannot_be_cut_is_refused(swh: Warehouse, folder: Path, ca
     assert swh.status().revision == "0001"
 
 
-def test_a_view_is_replaced_in_place_and_taken_back(swh: Warehouse, folder: Path) -> None:
+def test_a_view_is_replaced_in_place(swh: Warehouse, folder: Path) -> None:
     """Grants and comments stay, and so does a view that reads it."""
     with swh.engine.begin() as connection:
-        connection.execute(text("COMMENT ON VIEW dw.v_wafer_yield IS 'kept'"))
+        connection.execute(text("COMMENT ON VIEW dw.v_lot_status IS 'kept'"))
         connection.execute(text("CREATE VIEW dw.reads_it AS SELECT lot_key FROM dw.v_lot_status"))
+        connection.execute(text("SET LOCAL search_path = pg_catalog"))  # or the definition would leave schemas out
         old = connection.execute(text("SELECT pg_get_viewdef('dw.v_lot_status'::regclass)")).scalar_one().rstrip(";")
     body = f"SELECT x.*, 1 AS more FROM ({old}) x"
     (folder / "a1_test").mkdir()
@@ -140,6 +139,8 @@ def test_a_view_is_replaced_in_place_and_taken_back(swh: Warehouse, folder: Path
     swh.upgrade()
     assert "more" in swh.read("SELECT * FROM dw.v_lot_status").columns
     assert swh.read("SELECT * FROM dw.reads_it").empty
+    kept = swh.read("SELECT obj_description('dw.v_lot_status'::regclass) AS comment").comment
+    assert list(kept) == ["kept"]
 
 
 def test_the_reverse_of_a_replaced_view_is_the_one_before() -> None:
