@@ -114,10 +114,13 @@ def downgrade(
 
 
 def _interrupted(settings: WarehouseSettings, direction: str) -> list[str]:
-    """Revisions whose change of data in batches was interrupted on the way in that direction: they are finished first."""
+    """Revisions whose change of data in batches was interrupted on the way in that direction: they are finished first.
+
+    Read under the lock: what a migration that runs now has begun is not interrupted.
+    """
     engine = create_migration_engine(settings)
     try:
-        with engine.connect() as connection:
+        with one_migrator(engine, settings), engine.connect() as connection:
             return [name for name, way in history.interrupted(connection, settings) if way == direction]
     except exc.DBAPIError as error:
         raise explained(error, settings) from error

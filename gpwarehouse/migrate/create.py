@@ -86,7 +86,13 @@ def _place(chain: Chain, folder: Path) -> dict[str, Any]:
     needed = chain.package_head
     if not ours:
         return {**place, "head": "base", "branch_label": SITE, "depends_on": needed}
-    (newest,) = [head for head in chain.directory.get_heads() if head in ours] or [chain.tops(ours)[0]]
+    heads = [head for head in chain.directory.get_heads() if head in ours]
+    if len(heads) != 1:
+        raise MigrationError(
+            f"{folder} holds several lines of revisions, with the heads {', '.join(heads)}; which the new one follows must "
+            "be said: alembic revision --head …"
+        )
+    newest = heads[0]
     known = needed in chain.applied([newest])
     return {**place, "head": newest, "branch_label": None, "depends_on": None if known else needed}
 

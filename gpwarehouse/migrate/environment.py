@@ -5,6 +5,7 @@ Migrations run on a connection of their own, each revision in a transaction of i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -78,7 +79,7 @@ def _check_locations(context: Any, settings: WarehouseSettings) -> None:
     if folder is not None and str(folder) not in places:
         raise SettingsError(
             f"GPWAREHOUSE_MIGRATIONS = {str(folder)!r}, but alembic.ini does not name that folder. Use the gpwarehouse "
-            f"command, or add to alembic.ini: version_locations = {':'.join([*places, str(folder)])}"
+            f"command, or add to alembic.ini: version_locations = {os.pathsep.join([*places, str(folder)])}"
         )
 
 
@@ -102,6 +103,11 @@ def configuration(settings: WarehouseSettings) -> dict[str, Any]:
         "on_version_apply": _applied,
         "gpwarehouse_schema": schema,
     }
+
+
+def _known_to_the_models(_thing: Any, _name: str | None, kind: str, reflected: bool, compare_to: Any) -> bool:
+    """A table that no model knows is somebody's own: autogenerate must not write its DROP."""
+    return not (kind == "table" and reflected and compare_to is None)
 
 
 def _metadata_in(schema: str) -> MetaData:
@@ -146,7 +152,8 @@ def _run_online(context: EnvironmentContext, settings: WarehouseSettings) -> Non
             if asked_for_plan:
                 _plan(context, connection, settings)
             else:
-                _configured(context, connection, settings)
+                only_ours = {"include_object": _known_to_the_models} if name == "revision" else {}
+                _configured(context, connection, settings, **only_ours)
                 with context.begin_transaction():
                     context.run_migrations()
         return

@@ -69,13 +69,17 @@ def test_autogenerate_writes_what_the_database_and_the_models_differ_in(swh: War
     with swh.engine.begin() as connection:
         connection.execute(text("ALTER TABLE dw.dim_lot DROP COLUMN owner"))
         connection.execute(text("ALTER TABLE dw.dim_lot ADD COLUMN by_hand text"))
+        connection.execute(text("CREATE TABLE dw.our_own (a int)"))
     (script,) = migrate.create_revision(swh.settings, "drift", autogenerate=True)
     source = script.read_text()
     assert "add_column" in source
     assert "owner" in source
     assert "by_hand" in source
+    assert "our_own" not in source  # or the revision would drop it
     swh.upgrade()
-    migrate.check(swh.settings)
+    with pytest.raises(MigrationError, match="our_own") as caught:
+        migrate.check(swh.settings)
+    assert "dim_lot" not in str(caught.value)
     swh.downgrade("site@base")
     assert "by_hand" in swh.read("SELECT * FROM dw.dim_lot").columns
 
