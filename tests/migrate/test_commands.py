@@ -199,14 +199,3 @@ def test_plain_alembic_offline_asks_for_the_server_and_takes_it() -> None:
     assert "Traceback" not in without.stderr
     done = alembic("-x", "server=greenplum6", "upgrade", "head", "--sql")
     assert re.search(r"DISTRIBUTED BY \(wafer_key\)", done.stdout)
-
-
-def test_two_migrators_at_once_both_end_well(empty_url: URL) -> None:
-    url = empty_url.render_as_string(hide_password=False)
-    code = f"from gpwarehouse import Warehouse\nwith Warehouse({url!r}) as wh: wh.upgrade()"
-    both = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    for process in both:
-        _, told = process.communicate(timeout=120)
-        assert process.returncode == 0, told
-    with Warehouse(url) as wh:
-        assert list(wh.read("SELECT revision FROM dw.etl_migration_history").revision) == ["0001"]

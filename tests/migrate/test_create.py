@@ -45,13 +45,14 @@ def test_revisions_follow_each_other_on_a_line_of_their_own(swh: Warehouse, fold
 def test_a_revision_depends_on_what_the_package_was_at(swh: Warehouse) -> None:
     """So the package may add its own without forking the line of the fab."""
     (first,) = migrate.create_revision(swh.settings, "first")
-    source = first.read_text()
+    source = first.read_text().replace("'", '"')
     assert "down_revision: str | tuple[str, ...] | None = None" in source
     assert 'depends_on: str | tuple[str, ...] | None = "0001"' in source
     assert 'branch_labels: str | tuple[str, ...] | None = ("site",)' in source
     (second,) = migrate.create_revision(swh.settings, "second")
-    assert f'down_revision: str | tuple[str, ...] | None = "{first.name[:14]}"' in second.read_text()
-    assert "depends_on: str | tuple[str, ...] | None = None" in second.read_text()
+    source = second.read_text().replace("'", '"')
+    assert f'down_revision: str | tuple[str, ...] | None = "{first.name[:14]}"' in source
+    assert "depends_on: str | tuple[str, ...] | None = None" in source
 
 
 def test_what_is_written_passes_ruff(swh: Warehouse) -> None:
