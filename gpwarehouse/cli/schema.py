@@ -107,7 +107,8 @@ def status() -> None:
     for one in found:
         when = f", {one.applied_at:%Y-%m-%d %H:%M} UTC by {one.applied_by}" if one.applied_at else ""
         accepted = f" (edit accepted: {one.note})" if one.note else ""
-        _tell(f"revision  {one.revision:<14} {one.state}{when}{accepted}  {one.description}".rstrip())
+        half = f", its {one.interrupted} was interrupted" if one.interrupted else ""
+        _tell(f"revision  {one.revision:<14} {one.state}{half}{when}{accepted}  {one.description}".rstrip())
     _tell(f"batches   {now.batches_loaded} loaded ({now.rows_loaded} rows), {now.batches_failed} failed")
     if any(one.state == "edited" for one in found):
         errors.print("a revision was edited after it was applied: gpwarehouse accept-edit, or take the edit back")

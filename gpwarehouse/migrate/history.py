@@ -9,7 +9,7 @@ part of an unfinished data change, see ``op.run_batched``).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -52,6 +52,7 @@ class Migration:
         database's account, and this package has no script of it.
     :ivar applied_at: when it was applied last, UTC; ``seconds``: how long that took, s.
     :ivar note: why an edit was accepted.
+    :ivar interrupted: ``upgrade`` or ``downgrade`` where its change of data in batches was begun and not ended.
     """
 
     revision: str
@@ -62,6 +63,7 @@ class Migration:
     seconds: float | None = None
     package_version: str | None = None
     note: str | None = None
+    interrupted: str | None = None
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,9 @@ def migrations_of(connection: Connection, settings: WarehouseSettings, chain: Ch
         trace = traces.get(name) if name in applied else None
         found.append(_migration(name, state, script.doc or "", trace))
     strangers = {*heads, *traces} - chain.scripts.keys()
-    return found + [_migration(name, "missing", "", traces.get(name)) for name in sorted(strangers)]
+    found += [_migration(name, "missing", "", traces.get(name)) for name in sorted(strangers)]
+    half = dict(interrupted(connection, settings))
+    return [replace(one, interrupted=half.get(one.revision)) for one in found]
 
 
 def _migration(name: str, state: Any, description: str, trace: _Trace | None) -> Migration:
