@@ -542,3 +542,10 @@ def test_the_reverse_of_the_reverse_is_the_operation() -> None:
         o.CreateViewOp("v", "SELECT 1", schema="s"),
     ):
         assert operation.reverse().reverse().to_diff_tuple() == operation.to_diff_tuple()
+
+
+def test_the_plugin_is_a_module_and_a_collection_of_one_as_older_alembics_take_it() -> None:
+    """Alembic 1.18 to 1.19.0 iterates over what an entry point names, and fails to be imported where it cannot."""
+    import gpwarehouse.dialect.migration as plugin
+
+    assert list(plugin) == [plugin]  # type: ignore[call-overload]
