@@ -137,3 +137,13 @@ def test_a_way_back_across_lines_is_found_by_branch_and_by_steps(swh: Warehouse,
         swh.downgrade("0001")
     with pytest.raises(MigrationError, match="nowhere"):
         swh.downgrade("nowhere")
+
+
+def test_rows_are_counted_up_to_a_limit(swh: Warehouse, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting all of a large table takes longer than dropping it."""
+    monkeypatch.setattr("gpwarehouse.migrate.losses.COUNTED", 2)
+    write_revision(folder, "a1", None, TABLE, DROP)
+    swh.upgrade()
+    fill(swh)
+    (step,) = swh.downgrade_plan("site@base")
+    assert [str(loss) for loss in step.losses] == ["table dw.made: more than 2 rows"]
