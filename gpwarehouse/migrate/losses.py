@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import column, func, inspect, select, table, text
 from sqlalchemy.engine import Connection
 
+from gpwarehouse.dialect.compiler import child_table_name
 from gpwarehouse.errors import MigrationError
 from gpwarehouse.migrate.sqltext import Drop
 from gpwarehouse.models import DIMENSIONS
@@ -83,7 +84,7 @@ def _single(connection: Connection, drop: Drop) -> Iterator[Drop]:
             for name in there.get_table_names(drop.name):
                 yield Drop("table", drop.name, name)
     elif drop.kind == "partition":
-        child = f"{drop.name}_1_prt_{drop.part}" if drop.part is not None else drop.name
+        child = child_table_name(drop.name, drop.part) if drop.part is not None else drop.name
         yield Drop("table", drop.schema, child)
     elif drop.kind in ("table", "column"):
         yield drop

@@ -154,7 +154,10 @@ class Drop:
 
 
 def drops(sql: str) -> list[Drop]:
-    """What the statements of a text drop, in their order; what is inside DO blocks and functions is not seen."""
+    """What the statements of a text drop, in their order.
+
+    Inside DO blocks only the dialect's own statements about partitions are seen (``DO $gpw$``), inside functions nothing.
+    """
     return [drop for statement in split(sql) for drop in _drops(_Reader(statement.text))]
 
 
@@ -211,6 +214,10 @@ def _drops(read: _Reader) -> Iterator[Drop]:
         yield from _named(read, "table")
     elif read.take("ALTER", "TABLE"):
         yield from _altered(read)
+    elif read.take("DO"):
+        for block in read.rest:
+            if block.startswith(_PARTITION_BLOCK):
+                yield from _inside(block.removeprefix(_PARTITION_BLOCK).removesuffix(_PARTITION_BLOCK))
     elif read.take("DROP"):
         kind = read.name()
         while read.peek() in ("VIEW", "TABLE", "WRAPPER") and kind in ("materialized", "external", "foreign", "data"):
@@ -227,6 +234,16 @@ def _drops(read: _Reader) -> Iterator[Drop]:
         ):
             read.take("CONCURRENTLY")
             yield from _named(read, kind)
+
+
+def _inside(block: str) -> Iterator[Drop]:
+    for statement in split(block):
+        read = _Reader(statement.text)
+        while read.peek():
+            if read.peek() in ("DROP", "TRUNCATE"):
+                yield from _drops(read)
+            else:
+                read.name()
 
 
 def _named(read: _Reader, kind: str) -> Iterator[Drop]:
@@ -258,6 +275,9 @@ def _altered(read: _Reader) -> Iterator[Drop]:
         if not read.skip_to_comma():
             return
 
+
+_PARTITION_BLOCK = "$gpw$"
+"""How the dialect opens and closes a block that makes sure a table is a partition before it drops or empties it."""
 
 _REWRITES = (
     (r"^ALTER TABLE .* SET (WITH .*)?DISTRIBUTED\b|\bREORGANIZE\s*=\s*TRUE", "moves all rows between segments"),

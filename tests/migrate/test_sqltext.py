@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import MetaData, Table
 from sqlalchemy.engine import Engine
 
+from gpwarehouse.dialect import DropPartition, GreenplumDialect, TruncatePartition
 from gpwarehouse.errors import MigrationError
 from gpwarehouse.migrate.sqlfiles import statements_of
 from gpwarehouse.migrate.sqltext import drops, rewrites, split
@@ -110,6 +113,16 @@ def test_drops_are_read_from_statements_not_from_texts() -> None:
         "partition m202601 of dw.f", "partition dw.f", "table dw.t", "table dw.u", "schema s", "external table dw.e",
         "index i",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("server", ["postgresql", "greenplum6", "greenplum7"])
+@pytest.mark.parametrize("element", [DropPartition, TruncatePartition])
+def test_what_the_dialects_statements_about_partitions_drop_is_seen(server: str, element: Any) -> None:
+    table = Table("t", MetaData(), schema="Fab 1")
+    sql = str(element(table, "m1").compile(dialect=GreenplumDialect(server=server)))
+    (drop,) = drops(sql)
+    assert drop.schema == "Fab 1"
+    assert (drop.name if drop.part is None else f"{drop.name}_1_prt_{drop.part}") == "t_1_prt_m1"
 
 
 @pytest.mark.parametrize(
