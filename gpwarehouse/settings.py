@@ -31,6 +31,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from gpwarehouse.errors import SettingsError
+from gpwarehouse.policy import ALLOWED, Compression, RetentionRule, parse_compression, parse_retention
 
 __all__ = ["WarehouseSettings", "settings_table"]
 
@@ -144,6 +145,10 @@ _Times = Annotated[tuple[Annotated[time, BeforeValidator(_clock)], ...], BeforeV
 _Date = Annotated[date, BeforeValidator(_date)]
 _Dates = Annotated[tuple[_Date, ...], BeforeValidator(_split)]
 _Rejects = Annotated[int | float, BeforeValidator(_rejects)]
+_Retention = Annotated[tuple[tuple[str, RetentionRule], ...], BeforeValidator(parse_retention)]
+_Compression = Annotated[Compression, BeforeValidator(parse_compression)]
+_Role = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$"), AfterValidator(_schema)]
+_ROLE = "a lower-case name up to 63 long, no reserved word"
 _GROUP = "a regular expression with a group"
 _DAY = "a date YYYY-MM-DD"
 _IANA = "an IANA name such as Asia/Taipei"
@@ -218,11 +223,22 @@ class WarehouseSettings(BaseSettings):
     holidays: _Dates = _field((), "fab days that are holidays", "dates YYYY-MM-DD with commas between")
     fab_week_start: int = _whole(1, "ISO weekday on which fab weeks begin, 1 is Monday", 1, 7)
     # Partitions and the window of event times
-    partition_premake: int = _whole(
-        3, "months to be made ahead of today by the partition manager, which is yet to come", 0, 120
+    partition_premake: int = _whole(3, "months that `partitions apply` makes ahead of today", 0, 120)
+    partition_window: int = _whole(
+        36, "months back from today in which missing months, since the first there is, are filled in", 0, 1200
     )
+    retention: _Retention = _field((), "what becomes of old months, by table; all are kept if empty", ALLOWED)
+    cold_compression: _Compression = _field(
+        Compression("zstd", 9), "how `compress` stores a month", "zstd:1 to zstd:19, zlib:1 to zlib:9, rle_type:1 to :4"
+    )
+    archive_dir: Path | None = _field(None, "folder that `export` writes to, kept for ever", "a folder's path")
+    archive_schema: _Schema = _field("dw_archive", "schema that `move` moves to", _ROLE)
     event_min: _Date = _field(date(1990, 1, 1), "earliest event (UTC) that is loaded", f"{_DAY} from 1900-01-01 on")
     event_max_ahead_days: int = _whole(31, "days an event may lie in the future", 0, 3660)
+    # Roles
+    role_reader: _Role = _field("gpw_reader", "role that may read", _ROLE)
+    role_loader: _Role = _field("gpw_loader", "role that may read and write rows", _ROLE)
+    role_admin: _Role = _field("gpw_admin", "role that owns the schema and may change it", _ROLE)
     # Loading
     max_rejects: _Rejects = _field(
         0.01, "rejects above which nothing is loaded", "a count, or a share: 0, 100, 0.01, 1%"
@@ -266,6 +282,10 @@ class WarehouseSettings(BaseSettings):
             raise ValueError(f"{_env('event_min')} = {self.event_min} is before 1900-01-01, where dimensions begin")
         if bool(self.shift_rota) != (self.shift_rota_start is not None):
             raise ValueError(f"{_env('shift_rota')} and {_env('shift_rota_start')} go together: give both or neither")
+        if len({self.role_reader, self.role_loader, self.role_admin}) < 3:
+            raise ValueError(f"{_env('role_reader')}, {_env('role_loader')} and {_env('role_admin')} must differ")
+        if self.archive_schema == self.schema_name:
+            raise ValueError(f"{_env('archive_schema')} must be another than {_env('schema_name')}")
         if strangers := [crew for crew in self.shift_rota if self.shift_crews and crew not in self.shift_crews]:
             raise ValueError(f"{_env('shift_rota')} names {strangers[0]!r}, which is not in {_env('shift_crews')}")
         return self
@@ -358,7 +378,7 @@ def settings_table() -> str:
 def _shown(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return ",".join(_shown(part) for part in value)
     if isinstance(value, bool):
         return str(value).lower()

@@ -17,8 +17,8 @@ from sqlalchemy import and_, delete, func, insert, or_, select
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.engine import lock_advisory
+from gpwarehouse.engine.copying import copy_rows
 from gpwarehouse.errors import BatchConflictError
-from gpwarehouse.load.copy import copy_rows
 from gpwarehouse.load.spool import Spool
 from gpwarehouse.load.validate import Reject
 from gpwarehouse.models import EtlLoadBatch, EtlReject

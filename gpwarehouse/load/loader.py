@@ -17,9 +17,9 @@ from sqlalchemy import exc
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.engine import could_not_connect, explain_operational_error
+from gpwarehouse.engine.copying import copy_rows
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, LoadError, TooManyRejectsError
 from gpwarehouse.load import batches as ledger
-from gpwarehouse.load.copy import copy_rows
 from gpwarehouse.load.fingerprint import batch_id_for
 from gpwarehouse.load.firstpass import FirstPass, Source, read_source
 from gpwarehouse.load.frames import record_batches

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gpwarehouse.load.copy import row_of_line
+from gpwarehouse.load.lines import row_of_line
 from gpwarehouse.load.spool import Spool
 
 __all__ = ["explain"]

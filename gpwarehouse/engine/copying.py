@@ -1,4 +1,4 @@
-"""Rows to the server by COPY, encoded by Arrow while the server reads.
+"""Rows to the server by COPY, encoded by Arrow while the server reads; and back.
 
 CSV, because Arrow writes it at full speed and it tells the empty string (``""``) from NULL (nothing).
 """
@@ -6,19 +6,19 @@ CSV, because Arrow writes it at full speed and it tells the empty string (``""``
 from __future__ import annotations
 
 import io
+import os
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 from sqlalchemy import Table
 from sqlalchemy.engine import Connection
 
-from gpwarehouse.engine import dialect_of, qualified_name
+from gpwarehouse.engine.factory import dialect_of, qualified_name
 
-__all__ = ["copy_rows", "row_of_line"]
+__all__ = ["copy_rows", "copy_texts"]
 
 
 def copy_rows(connection: Connection, table: Table, batches: Iterable[pa.RecordBatch], columns: tuple[str, ...]) -> int:
@@ -32,21 +32,6 @@ def copy_rows(connection: Connection, table: Table, batches: Iterable[pa.RecordB
     with driver.cursor() as cursor:
         cursor.copy_expert(f"COPY {target} ({names}) FROM STDIN WITH (FORMAT csv, NULL '')", stream, 1 << 16)
         return int(cursor.rowcount)
-
-
-def row_of_line(batches: Iterable[pa.RecordBatch], line: int) -> dict[str, Any] | None:
-    """The row that a server means by a line of COPY: it counts the line feeds inside texts too."""
-    passed = 0
-    for batch in batches:
-        lines = np.ones(batch.num_rows, np.int64)
-        for array in batch.columns:
-            if pa.types.is_string(array.type):
-                lines += np.asarray(pc.fill_null(pc.count_substring(array, "\n"), 0))
-        ends = passed + np.cumsum(lines)
-        if batch.num_rows and line <= ends[-1]:
-            return dict(batch.slice(int(np.searchsorted(ends, line)), 1).to_pylist()[0])
-        passed += int(lines.sum())
-    return None
 
 
 class _CsvStream(io.RawIOBase):
@@ -90,3 +75,53 @@ def _with_17_digits(batch: pa.RecordBatch) -> pa.RecordBatch:
         for array in batch.columns
     ]
     return pa.RecordBatch.from_arrays(arrays, batch.schema.names)
+
+
+BLOCK_BYTES = 16 << 20
+"""What is parsed at once: no row may be longer."""
+
+
+def copy_texts(connection: Connection, query: str, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+    """The rows of a query as the server writes them, all columns text, a block at a time.
+
+    :param query: what stands between COPY and TO: a table, or a SELECT in brackets.
+    :raises DBAPIError: the server refused it, when the batches are read.
+    """
+    source, sink = os.pipe()
+    failures: list[BaseException] = []
+    driver: Any = connection.connection
+
+    def copy() -> None:
+        try:
+            with os.fdopen(sink, "wb") as stream, driver.cursor() as cursor:
+                cursor.copy_expert(f"COPY {query} TO STDOUT WITH (FORMAT csv, NULL '')", stream, 1 << 16)
+        except BaseException as error:  # told by the reader, in its own thread
+            failures.append(error)
+
+    worker = threading.Thread(target=copy, name="copy-out", daemon=True)
+    worker.start()
+    try:
+        with os.fdopen(source, "rb") as stream:
+            yield from _parsed(stream, columns)
+    finally:
+        worker.join()
+    if failures:
+        raise failures[0]
+
+
+def _parsed(stream: Any, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+    convert = pa_csv.ConvertOptions(
+        column_types=dict.fromkeys(columns, pa.string()),
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+    )
+    parse = pa_csv.ParseOptions(newlines_in_values=True)
+    read = pa_csv.ReadOptions(column_names=list(columns), block_size=BLOCK_BYTES, use_threads=False)
+    try:
+        reader = pa_csv.open_csv(stream, read, parse, convert)
+    except pa.ArrowInvalid as error:
+        if "Empty CSV" in str(error):
+            return
+        raise
+    yield from reader
