@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gpwarehouse.load import LoadResult
     from gpwarehouse.load.loader import Progress
     from gpwarehouse.migrate import Migration, PlannedStep
+    from gpwarehouse.partitions import Partitions
 
 __all__ = ["LoadResult", "Status", "Warehouse"]
 
@@ -293,6 +294,15 @@ class Warehouse:
         query = select(EtlReject.row_number, EtlReject.column_name, EtlReject.reason, EtlReject.raw)
         frame: pd.DataFrame = self.read(query.where(EtlReject.batch_id == batch_id).order_by(EtlReject.row_number))
         return frame
+
+    # Partitions
+
+    @property
+    def partitions(self) -> Partitions:
+        """The months of the facts: plan, apply, list, restore, skew."""
+        from gpwarehouse.partitions import Partitions
+
+        return Partitions(self.engine, self.settings)
 
     # Read
 

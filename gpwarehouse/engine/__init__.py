@@ -11,6 +11,7 @@ from gpwarehouse.engine.factory import (
 )
 from gpwarehouse.engine.locks import LOCK_MONTHS, advisory_key, lock_advisory
 from gpwarehouse.engine.partitioning import (
+    become_owner,
     change_partitions,
     make_partitions,
     overlapping,
@@ -22,6 +23,7 @@ __all__ = [
     "HOUSEKEEPING",
     "LOCK_MONTHS",
     "advisory_key",
+    "become_owner",
     "change_partitions",
     "could_not_connect",
     "create_migration_engine",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -81,8 +81,10 @@ BLOCK_BYTES = 16 << 20
 """What is parsed at once: no row may be longer."""
 
 
-def copy_texts(connection: Connection, query: str, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+def copy_texts(connection: Connection, query: str, columns: tuple[str, ...]) -> Generator[pa.RecordBatch, None, None]:
     """The rows of a query as the server writes them, all columns text, a block at a time.
+
+    Until the generator is at its end or closed, the connection belongs to a thread of its own.
 
     :param query: what stands between COPY and TO: a table, or a SELECT in brackets.
     :raises DBAPIError: the server refused it, when the batches are read.

@@ -22,7 +22,7 @@ from gpwarehouse.engine.factory import dialect_of, qualified_name
 from gpwarehouse.engine.locks import LOCK_MONTHS, lock_advisory
 from gpwarehouse.errors import PartitionError
 
-__all__ = ["change_partitions", "make_partitions", "overlapping", "partitions_there", "schema_of"]
+__all__ = ["become_owner", "change_partitions", "make_partitions", "overlapping", "partitions_there", "schema_of"]
 
 Result = TypeVar("Result")
 
@@ -73,7 +73,7 @@ def change_partitions(engine: Engine, table: Table, change: Callable[[Connection
             with engine.begin() as connection:
                 connection.execute(text(f"SET LOCAL lock_timeout = {ATTEMPT_MS}"))
                 lock_advisory(connection, LOCK_MONTHS, qualified_name(connection, table))
-                _become_owner(connection, table)
+                become_owner(connection, table)
                 return change(connection)
         except exc.DBAPIError as error:
             state = getattr(error.orig, "pgcode", None)
@@ -88,7 +88,8 @@ def change_partitions(engine: Engine, table: Table, change: Callable[[Connection
             time.sleep(random.uniform(0.5, 1.5))  # let those through who queued behind the attempt
 
 
-def _become_owner(connection: Connection, table: Table) -> None:
+def become_owner(connection: Connection, table: Table) -> None:
+    """Run the rest of the transaction as the table's owner, where the role is a member of it."""
     row = connection.execute(
         text(
             "SELECT pg_get_userbyid(relowner) AS owner, relowner <> (SELECT oid FROM pg_roles "
