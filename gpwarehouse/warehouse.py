@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gpwarehouse.load.loader import Progress
     from gpwarehouse.migrate import Migration, PlannedStep
     from gpwarehouse.partitions import Partitions
+    from gpwarehouse.roles import Roles
 
 __all__ = ["LoadResult", "Status", "Warehouse"]
 
@@ -303,6 +304,15 @@ class Warehouse:
         from gpwarehouse.partitions import Partitions
 
         return Partitions(self.engine, self.settings)
+
+    # Roles
+
+    @property
+    def roles(self) -> Roles:
+        """Reader, loader and admin of the schema: plan, apply."""
+        from gpwarehouse.roles import Roles
+
+        return Roles(self.engine, self.settings)
 
     # Read
 

@@ -13,8 +13,8 @@ from sqlalchemy import URL, create_engine, event, inspect, text
 
 from gpwarehouse import Warehouse, migrate
 from gpwarehouse.dialect import Brand, ServerInfo
-from gpwarehouse.errors import MigrationError, ReadError
 from gpwarehouse.engine import partitioning
+from gpwarehouse.errors import MigrationError, ReadError
 from gpwarehouse.models.keys import durable_key
 
 

@@ -87,12 +87,28 @@ def detach(connection: Connection, table: Table, partition: RangePartition, sche
         preparer = connection.dialect.identifier_preparer
         child = qualified_name(connection, sibling(table, child_of(table, partition.name)))
         connection.execute(text(f"ALTER TABLE {child} RENAME TO {preparer.quote(name)}"))
+        _rename_indexes(connection, sibling(table, name))
     if schema is not None and schema != home:
         _make_schema(connection, schema)
         here = qualified_name(connection, sibling(table, name))
         quoted = connection.dialect.identifier_preparer.quote_schema(schema)
         connection.execute(text(f"ALTER TABLE {here} SET SCHEMA {quoted}"))
     return f"{schema or home}.{name}"
+
+
+def _rename_indexes(connection: Connection, table: Table) -> None:
+    """After their table, so that the month can be made, and detached, again."""
+    name = qualified_name(connection, table)
+    indexes = connection.execute(
+        text(
+            "SELECT CAST(CAST(indexrelid AS regclass) AS text) AS index FROM pg_index "
+            "WHERE indrelid = CAST(:name AS regclass) ORDER BY indexrelid"
+        ),
+        {"name": name},
+    )
+    quote = connection.dialect.identifier_preparer.quote
+    for number, index in enumerate(indexes.scalars().all(), 1):
+        connection.execute(text(f"ALTER INDEX {index} RENAME TO {quote(f'ix_{table.name}_{number}')}"))
 
 
 def _classic(connection: Connection) -> bool:

@@ -161,7 +161,9 @@ def test_a_file_that_does_not_hold_the_rows_is_not_taken(
     from gpwarehouse.partitions import rows
 
     load_units(fab, "2025-06", 7)
-    monkeypatch.setattr(rows, "_typed", lambda array, field: array.cast(field.type) if len(array) > 7 else _bent(array, field))
+    monkeypatch.setattr(
+        rows, "_typed", lambda array, field: array.cast(field.type) if len(array) > 7 else _bent(array, field)
+    )
     report = fab.partitions.apply(now=NOW)
     assert "the file read back holds" in str(report.failed[0].error)
     assert len(rows_of(fab)) == 7
