@@ -13,11 +13,22 @@ N months are kept whole beside the current one: on any day of 2026-11, ``after 3
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["ACTIONS", "ALLOWED", "Compression", "RetentionRule", "parse_compression", "parse_retention"]
+__all__ = [
+    "ACTIONS",
+    "ALLOWED",
+    "Compression",
+    "RetentionRule",
+    "first_filled",
+    "first_kept",
+    "parse_compression",
+    "parse_retention",
+    "rule_for",
+]
 
 ACTIONS = ("detach", "move", "export", "drop")
 """How a month leaves its fact: to a table of its own in the same schema, to one in the archive schema, to a verified
@@ -126,3 +137,22 @@ def parse_retention(value: Any) -> Any:
         except ValueError as error:
             raise ValueError(f"{table}: {error}") from None
     return tuple(sorted(rules.items()))
+
+
+def rule_for(rules: Sequence[tuple[str, RetentionRule]], table: str) -> RetentionRule:
+    """A table's rule: its own, that of ``*``, else to keep all."""
+    said = dict(rules)
+    return said.get(table, said.get("*", RetentionRule()))
+
+
+def first_kept(months: int, now: datetime) -> datetime:
+    """Where the UTC months begin that are younger than so many; not before the year 1."""
+    now = now.astimezone(UTC)
+    number = max(now.year * 12 + now.month - 1 - months, 12)
+    return datetime(number // 12, number % 12 + 1, 1, tzinfo=UTC)
+
+
+def first_filled(first_there: datetime, now: datetime, *, window: int, rule: RetentionRule) -> datetime:
+    """From where on a missing month is a gap: the first there is, but no further back than window and rule go."""
+    begin = max(first_there, first_kept(window, now))
+    return max(begin, first_kept(rule.after, now)) if rule.action and rule.after else begin

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gpwarehouse.migrate import Migration, PlannedStep
     from gpwarehouse.partitions import Partitions
     from gpwarehouse.roles import Roles
+    from gpwarehouse.validate import Finding
 
 __all__ = ["LoadResult", "Status", "Warehouse"]
 
@@ -305,7 +306,16 @@ class Warehouse:
 
         return Partitions(self.engine, self.settings)
 
-    # Roles
+    # Validation and roles
+
+    def validate(self, *, roles: bool | None = None) -> list[Finding]:
+        """Compare the database with the models; nothing is changed, and there is no finding right after an upgrade.
+
+        :param roles: whether to compare rights; None: if one of the roles has any in the schema.
+        """
+        from gpwarehouse.validate import validate
+
+        return validate(self.engine, self.settings, roles=roles)
 
     @property
     def roles(self) -> Roles:

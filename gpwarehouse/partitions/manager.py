@@ -16,8 +16,9 @@ from gpwarehouse.engine import change_partitions, could_not_connect, explain_ope
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, PartitionError
 from gpwarehouse.models import FACTS
 from gpwarehouse.partitions import changes
-from gpwarehouse.partitions.plan import ANCHOR, Plan, Step, child_of, cold_storage, first_kept, make_plan, rules_of
+from gpwarehouse.partitions.plan import ANCHOR, Plan, Step, child_of, cold_storage, make_plan, rules_of
 from gpwarehouse.partitions.sizes import list_frame, skew_frame
+from gpwarehouse.policy import first_kept
 from gpwarehouse.settings import WarehouseSettings
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,10 +18,10 @@ from gpwarehouse.engine import dialect_of, overlapping, partitions_there, qualif
 from gpwarehouse.errors import SettingsError
 from gpwarehouse.models import ANCHOR_MONTH, FACTS
 from gpwarehouse.partitions.archive import Archive
-from gpwarehouse.policy import RetentionRule
+from gpwarehouse.policy import RetentionRule, first_filled, first_kept, rule_for
 from gpwarehouse.settings import WarehouseSettings
 
-__all__ = ["ANCHOR", "Plan", "Step", "child_of", "cold_storage", "first_kept", "holds_rows", "make_plan", "rules_of"]
+__all__ = ["ANCHOR", "Plan", "Step", "child_of", "cold_storage", "holds_rows", "make_plan", "rules_of"]
 
 ANCHOR = f"m{ANCHOR_MONTH.replace('-', '')}"
 """The partition of the first revision. It is never taken away, only emptied: Greenplum 6 needs one, and an upgrade finds
@@ -69,28 +69,16 @@ class Plan:
         return {"steps": steps, "notes": list(self.notes)}
 
 
-def months_before(moment: datetime, months: int) -> datetime:
-    """The start of the UTC month so many before that of ``moment``; not before the year 1."""
-    number = max(moment.year * 12 + moment.month - 1 - months, 12)
-    return datetime(number // 12, number % 12 + 1, 1, tzinfo=UTC)
-
-
-def first_kept(rule_months: int, now: datetime) -> datetime:
-    """Where the months begin that are younger than a rule's age."""
-    return months_before(now.astimezone(UTC), rule_months)
-
-
 def rules_of(settings: WarehouseSettings) -> dict[str, RetentionRule]:
     """Fact → its rule.
 
     :raises SettingsError: the policy names a table that is no fact, or exports without an archive.
     """
-    said: Mapping[str, RetentionRule] = dict(settings.retention)
-    if strangers := sorted(said.keys() - FACTS.keys() - {"*"}):
+    if strangers := sorted({name for name, _ in settings.retention} - FACTS.keys() - {"*"}):
         raise SettingsError(
             f"GPWAREHOUSE_RETENTION names {strangers[0]!r}, which is no partitioned fact; allowed: *, {', '.join(FACTS)}"
         )
-    rules = {name: said.get(name, said.get("*", RetentionRule())) for name in FACTS}
+    rules = {name: rule_for(settings.retention, name) for name in FACTS}
     if settings.archive_dir is None and any(rule.action == "export" for rule in rules.values()):
         raise SettingsError("GPWAREHOUSE_RETENTION exports, but GPWAREHOUSE_ARCHIVE_DIR says not where to")
     return rules
@@ -125,23 +113,23 @@ class _Planner:
 
     def of(self, table: Table, rule: RetentionRule) -> Iterator[Step]:
         there = partitions_there(self.connection, table)
-        yield from self._months(table, rule, there)
+        made = list(self._months(table, rule, there))
+        yield from made
         due = first_kept(rule.after, self.now) if rule.action and rule.after else None
         leaving = [p for p in there if due is not None and _ended(p, due)]
         for partition in leaving:
             yield from self._leaves(table, rule, partition)
         if rule.compress_after:
             cold = first_kept(rule.compress_after, self.now)
-            yield from self._cold(table, rule, [p for p in there if _ended(p, cold) and p not in leaving])
+            yield from self._cold(
+                table, rule, [p for p in (*there, *(s.range for s in made)) if _ended(p, cold) and p not in leaving]
+            )
 
     def _months(self, table: Table, rule: RetentionRule, there: tuple[RangePartition, ...]) -> Iterator[Step]:
         """Those ahead, and those missing since the first there is, as far back as window and policy go."""
-        this_month = months_before(self.now, 0)
+        this_month = first_kept(0, self.now)
         first = min((p.start for p in there if p.name != ANCHOR and isinstance(p.start, datetime)), default=this_month)
-        begin = max(first, months_before(self.now, self.settings.partition_window))
-        if rule.action and rule.after:
-            begin = max(begin, first_kept(rule.after, self.now))
-        begin = min(begin, this_month)
+        begin = min(first_filled(first, self.now, window=self.settings.partition_window, rule=rule), this_month)
         count = (self.now.year - begin.year) * 12 + self.now.month - begin.month + 1 + self.settings.partition_premake
         wanted = RangePartitions.monthly("event_ts", first=f"{begin:%Y-%m}", months=count).partitions
         for partition in missing_partitions(there, wanted):
