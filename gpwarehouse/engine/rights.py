@@ -15,6 +15,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
+from gpwarehouse.dialect.reflection import partition_children
+from gpwarehouse.engine.factory import dialect_of
 from gpwarehouse.settings import WarehouseSettings
 
 __all__ = ["RightsChange", "rights_changes", "roles_in_use"]
@@ -79,6 +81,11 @@ class _Rights:
         preparer = connection.dialect.identifier_preparer
         self.quote = preparer.quote
         self.quoted_schema = preparer.quote_schema(settings.schema_name)
+        dialect = dialect_of(connection)
+        assert dialect.capabilities is not None
+        # Greenplum 6 hands a table's owner down to its partitions, and refuses to have one of them changed.
+        follows = dialect.capabilities.partition_catalog == "classic"
+        self.followers = partition_children(connection, dialect, self.schema) if follows else set()
         self.archive = settings.archive_schema if any(r.action == "move" for _, r in settings.retention) else None
 
     def changes(self) -> Iterator[RightsChange]:
@@ -119,7 +126,7 @@ class _Rights:
 
     def _owners(self, relations: Iterable[Any]) -> Iterator[RightsChange]:
         for row in relations:
-            if row.owner != self.admin:
+            if row.owner != self.admin and row.relname not in self.followers:
                 kind = {"v": "VIEW", "m": "MATERIALIZED VIEW"}.get(row.kind, "TABLE")
                 alter = f"ALTER {kind} {self._qualified(row.relname)} OWNER TO {self.quote(self.admin)}"
                 yield RightsChange(row.relname, f"owner {self.admin}", f"owner {row.owner}", alter)

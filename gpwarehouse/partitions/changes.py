@@ -87,7 +87,7 @@ def detach(connection: Connection, table: Table, partition: RangePartition, sche
         preparer = connection.dialect.identifier_preparer
         child = qualified_name(connection, sibling(table, child_of(table, partition.name)))
         connection.execute(text(f"ALTER TABLE {child} RENAME TO {preparer.quote(name)}"))
-        _rename_indexes(connection, sibling(table, name))
+    _rename_indexes(connection, sibling(table, name))
     if schema is not None and schema != home:
         _make_schema(connection, schema)
         here = qualified_name(connection, sibling(table, name))
