@@ -13,6 +13,7 @@ from gpwarehouse.engine.locks import LOCK_MONTHS, advisory_key, lock_advisory
 from gpwarehouse.engine.partitioning import (
     become_owner,
     change_partitions,
+    change_partitions_after,
     make_partitions,
     overlapping,
     partitions_there,
@@ -25,6 +26,7 @@ __all__ = [
     "advisory_key",
     "become_owner",
     "change_partitions",
+    "change_partitions_after",
     "could_not_connect",
     "create_migration_engine",
     "create_warehouse_engine",

@@ -22,9 +22,18 @@ from gpwarehouse.engine.factory import dialect_of, qualified_name
 from gpwarehouse.engine.locks import LOCK_MONTHS, lock_advisory
 from gpwarehouse.errors import PartitionError
 
-__all__ = ["become_owner", "change_partitions", "make_partitions", "overlapping", "partitions_there", "schema_of"]
+__all__ = [
+    "become_owner",
+    "change_partitions",
+    "change_partitions_after",
+    "make_partitions",
+    "overlapping",
+    "partitions_there",
+    "schema_of",
+]
 
 Result = TypeVar("Result")
+Prepared = TypeVar("Prepared")
 
 ATTEMPT_MS = 5_000
 """How long a change waits for the table at a time: as long as it waits, everybody else waits behind it."""
@@ -60,21 +69,66 @@ def overlapping(partition: RangePartition, others: Iterable[RangePartition]) -> 
 
 
 def change_partitions(engine: Engine, table: Table, change: Callable[[Connection], Result]) -> Result:
-    """Run ``change`` in a transaction of its own under the lock of all who change this table's partitions.
+    """Run ``change`` in a short transaction of its own under the lock of all who change this table's partitions.
 
     It runs as the table's owner where the role may become that, so that what it makes belongs to the same owner. It is
     run again while a lock cannot be had, for up to ``PATIENCE_S`` seconds: it must look anew what is there.
 
     :raises PartitionError: the role may not change the table.
     """
+
+    def attempt() -> Result:
+        with engine.begin() as connection:
+            _begin(connection)
+            lock_advisory(connection, LOCK_MONTHS, qualified_name(connection, table))
+            become_owner(connection, table)
+            return change(connection)
+
+    return _patiently(table, attempt)
+
+
+def change_partitions_after(
+    engine: Engine,
+    table: Table,
+    prepare: Callable[[Connection], Prepared | None],
+    change: Callable[[Connection, Prepared], object],
+) -> Prepared | None:
+    """The same for a change that needs long work first: ``prepare`` does it, and nobody waits for it.
+
+    ``prepare`` locks what it needs, first of all, and says by None that there is nothing to change. The lock of those
+    who change partitions is taken after it, and given back between attempts, as the locks of ``change`` are.
+
+    :return: what ``prepare`` returned.
+    :raises PartitionError: the role may not change the table.
+    """
+
+    def attempt() -> Prepared | None:
+        with engine.begin() as connection:
+            _begin(connection)
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            become_owner(connection, table)
+            prepared = prepare(connection)
+            if prepared is not None:
+                _patiently(table, lambda: _change(connection, prepared))
+            return prepared
+
+    def _change(connection: Connection, prepared: Prepared) -> None:
+        with connection.begin_nested():
+            lock_advisory(connection, LOCK_MONTHS, qualified_name(connection, table))
+            change(connection, prepared)
+
+    return _patiently(table, attempt)
+
+
+def _begin(connection: Connection) -> None:
+    connection.execute(text(f"SET LOCAL lock_timeout = {ATTEMPT_MS}"))
+
+
+def _patiently(table: Table, attempt: Callable[[], Result]) -> Result:
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
-            with engine.begin() as connection:
-                connection.execute(text(f"SET LOCAL lock_timeout = {ATTEMPT_MS}"))
-                lock_advisory(connection, LOCK_MONTHS, qualified_name(connection, table))
-                become_owner(connection, table)
-                return change(connection)
+            return attempt()
         except exc.DBAPIError as error:
             state = getattr(error.orig, "pgcode", None)
             if state == NOT_ALLOWED:

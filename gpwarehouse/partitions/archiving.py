@@ -19,7 +19,7 @@ from gpwarehouse.dialect import RangePartition
 from gpwarehouse.engine import (
     advisory_key,
     become_owner,
-    change_partitions,
+    change_partitions_after,
     dialect_of,
     make_partitions,
     qualified_name,
@@ -59,12 +59,18 @@ class Archiver:
                     if not there(connection, table, partition):
                         return None
                     become_owner(connection, table)
+                    connection.execute(text("SET LOCAL statement_timeout = 0"))
                     child = sibling(table, child_of(table, partition.name))
                     columns = columns_of(connection, child)
                     content = content_of(connection, child, columns)
                     if content.rows:
                         self._written(connection, table, partition, columns, content)
-            change_partitions(self.engine, table, lambda c: _drop_if_still(c, table, partition, columns, content))
+            change_partitions_after(
+                self.engine,
+                table,
+                lambda connection: _still(connection, table, partition, columns, content),
+                lambda connection, _: drop(connection, table, partition),
+            )
         return content.rows
 
     def _written(
@@ -135,6 +141,7 @@ class Archiver:
             make_partitions(self.engine, table, [partition])
             with self.engine.begin() as connection:
                 become_owner(connection, table)
+                connection.execute(text("SET LOCAL statement_timeout = 0"))
                 if not there(connection, table, partition):
                     raise PartitionError(f"{table.name} {partition.name}: a partition of other bounds holds its range")
                 child = sibling(table, child_of(table, partition.name))
@@ -187,15 +194,18 @@ def _range(manifest: Manifest) -> RangePartition:
     )
 
 
-def _drop_if_still(
+def _still(
     connection: Connection, table: Table, partition: RangePartition, columns: Mapping[str, str], content: Content
-) -> None:
-    """Drop a month that holds these rows and no others, with nobody writing to it."""
+) -> bool | None:
+    """See that a month holds these rows and no others, and keep all writers off it; None if it is gone.
+
+    :raises PartitionError: it does not.
+    """
     if not there(connection, table, partition):
-        return
+        return None
     child = hold_still(connection, table, partition.name)
     if content_of(connection, child, columns) != content:
         raise PartitionError(
             f"{table.name} {partition.name}: rows came or went while it was archived; it was not dropped. Run it again"
         )
-    drop(connection, table, partition)
+    return True

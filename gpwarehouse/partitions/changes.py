@@ -1,7 +1,7 @@
-"""Changes of one partition, each within a transaction that :func:`~gpwarehouse.engine.change_partitions` runs.
+"""Changes of one partition, each within a transaction of :mod:`gpwarehouse.engine.partitioning`.
 
-Rows are read under a SHARE lock on the partition's own table: who writes to that month waits, all others go on. The
-lock on the whole fact comes last and is short.
+Rows are read under a SHARE ROW EXCLUSIVE lock on the partition's own table: who writes to that month, or changes it too,
+waits; all others go on. The lock on the whole fact comes last and is short.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from sqlalchemy.sql import quoted_name
 
 from gpwarehouse.dialect import (
     AddPartition,
+    Analyze,
     AppendOptimized,
     DetachPartition,
     DropPartition,
@@ -24,7 +25,7 @@ from gpwarehouse.engine import dialect_of, overlapping, partitions_there, qualif
 from gpwarehouse.errors import PartitionError
 from gpwarehouse.partitions.plan import ANCHOR, child_of
 
-__all__ = ["DETACHED", "compress", "count", "create", "detach", "drop", "hold_still", "sibling", "there"]
+__all__ = ["DETACHED", "count", "create", "detach", "drop", "exchange", "hold_still", "rewritten", "sibling", "there"]
 
 DETACHED = "{table}_detached_{partition}"
 """Name of a month that was detached or moved; ``_2`` … follows where it is taken."""
@@ -54,7 +55,7 @@ def create(connection: Connection, table: Table, partition: RangePartition) -> b
 def hold_still(connection: Connection, table: Table, partition: str) -> Table:
     """Let nobody write to a partition until the transaction's end; its table."""
     child = sibling(table, child_of(table, partition))
-    connection.execute(text(f"LOCK TABLE {qualified_name(connection, child)} IN SHARE MODE"))
+    connection.execute(text(f"LOCK TABLE {qualified_name(connection, child)} IN SHARE ROW EXCLUSIVE MODE"))
     return child
 
 
@@ -162,12 +163,24 @@ def _renamed(index: Index, table: str) -> Index:
     return index
 
 
-def compress(connection: Connection, table: Table, partition: RangePartition, storage: AppendOptimized) -> int:
-    """Write a partition's rows anew with another compression, and exchange it; how many rows."""
+def rewritten(connection: Connection, table: Table, partition: RangePartition, storage: AppendOptimized) -> int:
+    """Write a partition's rows to a table with another compression, that :func:`exchange` puts in its place; how many.
+
+    Until the transaction's end nobody writes to the partition.
+    """
     child = hold_still(connection, table, partition.name)
-    new = _twin(connection, table, f"{table.name}_cold_{partition.name}", storage)
+    new = _twin(connection, table, _cold_name(table, partition), storage)
     source, target = qualified_name(connection, child), qualified_name(connection, new)
-    copied = connection.execute(text(f"INSERT INTO {target} SELECT * FROM {source}")).rowcount
+    return int(connection.execute(text(f"INSERT INTO {target} SELECT * FROM {source}")).rowcount)
+
+
+def exchange(connection: Connection, table: Table, partition: RangePartition) -> None:
+    """Put the rewritten rows in the partition's place."""
+    new = sibling(table, _cold_name(table, partition))
     connection.execute(ExchangePartition(table, partition, new))
     connection.execute(DropTable(new))
-    return int(copied)
+    connection.execute(Analyze(sibling(table, child_of(table, partition.name))))
+
+
+def _cold_name(table: Table, partition: RangePartition) -> str:
+    return f"{table.name}_cold_{partition.name}"

@@ -12,7 +12,12 @@ from sqlalchemy import Table, exc, text
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import Analyze
-from gpwarehouse.engine import change_partitions, could_not_connect, explain_operational_error
+from gpwarehouse.engine import (
+    change_partitions,
+    change_partitions_after,
+    could_not_connect,
+    explain_operational_error,
+)
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, PartitionError
 from gpwarehouse.models import FACTS
 from gpwarehouse.partitions import changes
@@ -192,37 +197,48 @@ class Partitions:
         except exc.DBAPIError as failure:
             if could_not_connect(failure):
                 raise explain_operational_error(failure, self.settings) from failure
-            error = str(failure.orig).strip().splitlines()[0]
+            if step.action == "create" or not self._gone(step):  # else somebody was faster
+                error = str(failure.orig).strip().splitlines()[0]
         except OSError as failure:
             error = str(failure)
         return Outcome(step, done, time.monotonic() - started, rows, error)
 
     def _run(self, step: Step) -> int | None:
         """Rows that left or were rewritten; None where there was nothing left to do."""
-        table: Table = fact_named(step.table)
-        if step.action == "export":
-            return self._archiver().export(table, step.range)
-        return change_partitions(self.engine, table, lambda connection: self._change(connection, table, step))
-
-    def _change(self, connection: Connection, table: Table, step: Step) -> int | None:
-        partition = step.range
+        table, partition = fact_named(step.table), step.range
         if step.action == "create":
-            return 0 if changes.create(connection, table, partition) else None
-        if not changes.there(connection, table, partition):
+            made = change_partitions(self.engine, table, lambda c: changes.create(c, table, partition))
+            return 0 if made else None
+        if step.action == "export":
+            return self._archiver().export(table, partition)
+        return change_partitions_after(
+            self.engine,
+            table,
+            lambda connection: self._prepared(connection, table, step),
+            lambda connection, _: self._change(connection, table, step),
+        )
+
+    def _prepared(self, connection: Connection, table: Table, step: Step) -> int | None:
+        """Rows of the partition, with all writers kept off it; None if it is gone."""
+        if not changes.there(connection, table, step.range):
             return None
         if step.action == "compress":
-            rows = changes.compress(connection, table, partition, cold_storage(table, self.settings))
-            connection.execute(Analyze(changes.sibling(table, child_of(table, partition.name))))
-            return rows
-        child = changes.hold_still(connection, table, partition.name)
-        rows = changes.count(connection, child)
-        if step.action == "drop":
-            changes.drop(connection, table, partition)
+            return changes.rewritten(connection, table, step.range, cold_storage(table, self.settings))
+        return changes.count(connection, changes.hold_still(connection, table, step.partition))
+
+    def _change(self, connection: Connection, table: Table, step: Step) -> None:
+        if step.action == "compress":
+            changes.exchange(connection, table, step.range)
+        elif step.action == "drop":
+            changes.drop(connection, table, step.range)
         elif step.partition != ANCHOR:
             changes.detach(
-                connection, table, partition, self.settings.archive_schema if step.action == "move" else None
+                connection, table, step.range, self.settings.archive_schema if step.action == "move" else None
             )
-        return rows
+
+    def _gone(self, step: Step) -> bool:
+        with self.engine.connect() as connection:
+            return not changes.there(connection, fact_named(step.table), step.range)
 
     def _archiver(self) -> Archiver:
         from gpwarehouse.partitions.archive import Archive

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import inspect, text
+from sqlalchemy import event, inspect, text
 
 from gpwarehouse import Warehouse
 from gpwarehouse.dialect import AppendOptimized, Brand, ServerInfo
@@ -223,3 +223,43 @@ def test_a_rule_reads_back_as_it_is_written(compress: int | None, leaving: tuple
 def test_a_wrong_rule_is_refused_with_the_part_that_is_wrong(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         parse_retention(text)
+
+
+def test_a_load_in_the_same_months_is_waited_for_and_not_held_up(
+    wh: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gpwarehouse.engine import partitioning
+
+    monkeypatch.setattr(partitioning, "ATTEMPT_MS", 100)
+    with with_policy(wh, retention=f"{TESTS}: drop after 12 months", partition_premake=0, partition_window=0) as fab:
+        load_units(fab, "2025-06", 3)
+        fab.partitions.apply(tables=[TESTS], months=["2026-05"], now=NOW.replace(year=2025, month=7))
+        attempts = threading.Semaphore(0)
+        event.listen(fab.engine, "handle_error", lambda _: attempts.release())
+        reports: list[Any] = []
+        with wh.engine.connect() as loading:
+            loading.execute(text(f"INSERT INTO dw.{TESTS} SELECT * FROM dw.{TESTS} WHERE false"))
+            loading.execute(text(f"LOCK TABLE dw.{TESTS} IN ROW EXCLUSIVE MODE"))
+            job = threading.Thread(target=lambda: reports.append(fab.partitions.apply(tables=[TESTS], now=NOW)))
+            job.start()
+            assert attempts.acquire(timeout=60)
+            load_units(wh, "2026-05", 4)
+            loading.rollback()
+        job.join(timeout=60)
+        assert reports[0].failed == []
+        assert "m202506" not in names(fab)
+        assert len(rows_of(fab)) == 4
+
+
+def test_a_step_that_somebody_else_did_meanwhile_is_left_out(wh: Warehouse) -> None:
+    with with_policy(wh, retention="*: drop after 12 months", partition_premake=0) as fab:
+        load_units(fab, "2025-06", 3)
+        plan = fab.partitions.plan(tables=[TESTS], now=NOW)
+        reports: list[Any] = []
+        jobs = [threading.Thread(target=lambda: reports.append(fab.partitions.apply(plan, now=NOW))) for _ in range(3)]
+        for job in jobs:
+            job.start()
+        for job in jobs:
+            job.join(timeout=120)
+    assert [report.failed for report in reports] == [[], [], []]
+    assert sum(o.done for report in reports for o in report.outcomes if o.step.action == "drop") == 1
