@@ -77,6 +77,7 @@ def test_a_reader_reads_everything_and_writes_nothing(fab: Warehouse) -> None:
         assert reader.read("SELECT count(*) AS n FROM dw.fact_test_results").n[0] == 4
         assert len(reader.read("SELECT * FROM dw.v_wafer_yield")) > 0
         assert reader.read("SELECT count(*) AS n FROM dw.fact_test_results_1_prt_m202603").n[0] == 4
+        assert reader.validate() == []
         refused(
             reader,
             "INSERT INTO dw.dim_lot SELECT * FROM dw.dim_lot",

@@ -81,7 +81,7 @@ def _print_report(report: Report) -> None:
     rows = [
         (
             *_step(outcome.step),
-            "failed" if outcome.error else "done" if outcome.done else "was done",
+            "failed" if outcome.error else "done" if outcome.done else "left out",
             "" if outcome.rows is None else str(outcome.rows),
             f"{outcome.seconds:.1f}",
         )

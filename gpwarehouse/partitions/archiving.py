@@ -48,12 +48,14 @@ class Archiver:
     revision: str | None
 
     def export(self, table: Table, partition: RangePartition) -> int | None:
-        """Export a month, verify it and drop it; how many rows it had, None if it is gone already.
+        """Export a month, verify it and drop it; how many rows it had, None if it is gone or somebody else is at it.
 
         :raises PartitionError: the file does not hold what the table does, or rows came in the meantime; the month
             stands, and so do files that were verified.
         """
-        with self._alone(table, partition.name):
+        with self._alone(table, partition.name) as alone:
+            if not alone:
+                return None
             with self.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
                 with connection.begin():
                     if not there(connection, table, partition):
@@ -137,7 +139,11 @@ class Archiver:
         """
         files = [(part, manifest.file(part)) for part in manifest.current]
         partition = _range(manifest)
-        with self._alone(table, manifest.partition):
+        with self._alone(table, manifest.partition) as alone:
+            if not alone:
+                raise PartitionError(
+                    f"{table.name} {partition.name}: somebody else archives or restores this month now"
+                )
             make_partitions(self.engine, table, [partition])
             with self.engine.begin() as connection:
                 become_owner(connection, table)
@@ -159,16 +165,11 @@ class Archiver:
         return manifest.rows
 
     @contextmanager
-    def _alone(self, table: Table, partition: str) -> Iterator[None]:
-        """Nobody else archives this month meanwhile."""
+    def _alone(self, table: Table, partition: str) -> Iterator[bool]:
+        """Whether nobody else archives or restores this month until the end of the block."""
         with self.engine.connect() as connection, connection.begin():
             key = advisory_key(LOCK_ARCHIVE, qualified_name(connection, table), partition)
-            got = connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": key}).scalar_one()
-            if not got:
-                raise PartitionError(
-                    f"{table.name} {partition}: somebody else is archiving or restoring this month now"
-                )
-            yield
+            yield bool(connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": key}).scalar_one())
 
 
 def _load(connection: Connection, table: Table, child: Table, part: Part, file: Path) -> None:

@@ -38,7 +38,7 @@ __all__ = ["Outcome", "Partitions", "Report"]
 class Outcome:
     """What became of a step.
 
-    :ivar done: False where it was done already, by somebody else, or failed.
+    :ivar done: False where somebody else did it, or is at it now, or it failed.
     :ivar rows: that left the fact or were rewritten; None where none were to be.
     :ivar error: why it failed.
     """

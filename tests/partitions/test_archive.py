@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +210,56 @@ def test_a_month_without_rows_leaves_no_file(fab: Warehouse, archive: Path) -> N
     assert not fab.partitions.apply(now=NOW).failed
     assert "m202506" not in names(fab)
     assert not archive.exists()
+
+
+KILLED = """
+import os, signal
+from datetime import datetime
+from pathlib import Path
+from gpwarehouse.partitions import archiving, rows
+from gpwarehouse import Warehouse
+from gpwarehouse.settings import WarehouseSettings
+
+def die(*_args, **_kw):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+archiving.{where} = die
+settings = WarehouseSettings(url={url!r}, retention={rule!r}, archive_dir={archive!r}, partition_premake=0, _env_file=None)
+Warehouse(settings=settings).partitions.apply(now=datetime.fromisoformat({now!r}))
+"""
+
+
+@pytest.mark.parametrize("where", ["load_files", "part_of", "change_partitions_after"])
+def test_an_archiver_that_is_killed_leaves_nothing_that_is_taken_for_an_archive(
+    fab: Warehouse, archive: Path, where: str
+) -> None:
+    """With the file half done, before the manifest, and before the month is dropped."""
+    load_units(fab, "2025-06", 7)
+    before = rows_of(fab)
+    url = fab.settings.sqlalchemy_url().render_as_string(hide_password=False)
+    code = KILLED.format(where=where, url=url, rule=EXPORT, archive=str(archive), now=NOW.isoformat())
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert rows_of(fab) == before
+    assert (archive / "dw" / TESTS / "m202506.json").exists() == (where == "change_partitions_after")
+    deadline = time.monotonic() + 60
+    while "m202506" in names(fab):  # the server may take a moment to see that the other is gone
+        assert time.monotonic() < deadline
+        assert fab.partitions.apply(now=NOW).failed == []
+    assert len(manifest(archive)["parts"]) == 1
+    fab.partitions.restore(TESTS, "2025-06")
+    assert rows_of(fab) == before
+
+
+def test_of_two_that_archive_a_month_at_once_one_does(fab: Warehouse, archive: Path) -> None:
+    load_units(fab, "2025-06", 7)
+    plan = fab.partitions.plan(tables=[TESTS], now=NOW)
+    reports: list[Any] = []
+    jobs = [threading.Thread(target=lambda: reports.append(fab.partitions.apply(plan, now=NOW))) for _ in range(2)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join(timeout=120)
+    assert [report.failed for report in reports] == [[], []]
+    assert sum(o.done for report in reports for o in report.outcomes if o.step.action == "export") == 1
+    assert len(manifest(archive)["parts"]) == 1
