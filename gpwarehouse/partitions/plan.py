@@ -122,7 +122,9 @@ class _Planner:
         if rule.compress_after:
             cold = first_kept(rule.compress_after, self.now)
             yield from self._cold(
-                table, rule, [p for p in (*there, *(s.range for s in made)) if _ended(p, cold) and p not in leaving]
+                table,
+                rule,
+                [p for p in (*there, *(s.range for s in made)) if p.start and _ended(p, cold) and p not in leaving],
             )
 
     def _months(self, table: Table, rule: RetentionRule, there: tuple[RangePartition, ...]) -> Iterator[Step]:
@@ -145,6 +147,11 @@ class _Planner:
     def _leaves(self, table: Table, rule: RetentionRule, partition: RangePartition) -> Iterator[Step]:
         why = f"{rule.action} after {rule.after} months"
         assert rule.action is not None
+        if partition.start is None:
+            self.notes.append(
+                f"{table.name}: {partition.name} has no lower bound; it is left alone, split it by months"
+            )
+            return
         if partition.name == ANCHOR:
             if rule.action in ("detach", "move"):
                 self.notes.append(f"{table.name}: {ANCHOR}, the month of the first revision, stays where it is")
@@ -195,9 +202,9 @@ def _ended(partition: RangePartition, limit: datetime) -> bool:
 
 
 def _step(action: str, table: Table, partition: RangePartition, why: str) -> Step:
-    start = partition.start if isinstance(partition.start, datetime) else datetime(1, 1, 1, tzinfo=UTC)
+    assert isinstance(partition.start, datetime)
     assert isinstance(partition.end, datetime)
-    return Step(action, table.name, partition.name, start, partition.end, why)
+    return Step(action, table.name, partition.name, partition.start, partition.end, why)
 
 
 ORDER = ("create", "compress", "detach", "move", "export", "drop")

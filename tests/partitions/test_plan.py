@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event, inspect, text
 
 from gpwarehouse import Warehouse
-from gpwarehouse.dialect import AppendOptimized, Brand, ServerInfo
+from gpwarehouse.dialect import AddPartition, AppendOptimized, Brand, RangePartition, ServerInfo
 from gpwarehouse.errors import InvalidInputError, PartitionError, SettingsError
 from gpwarehouse.models import FACTS
 from gpwarehouse.partitions import Plan, Step
@@ -52,8 +52,6 @@ def test_gaps_are_filled_inside_the_window_only(wh: Warehouse) -> None:
 
 def test_a_gap_that_a_partition_of_odd_bounds_holds_part_of_is_told(wh: Warehouse) -> None:
     with with_policy(wh, partition_premake=1) as fab:
-        from gpwarehouse.dialect import AddPartition, RangePartition
-
         odd = RangePartition("odd", datetime(2026, 12, 10, tzinfo=UTC), datetime(2026, 12, 20, tzinfo=UTC))
         with fab.engine.begin() as connection:
             connection.execute(AddPartition(FACTS[TESTS].__table__, odd))
@@ -75,6 +73,16 @@ def test_a_month_that_is_old_enough_is_dropped_and_a_newer_one_is_refused(wh: Wa
         report = fab.partitions.apply(plan, now=NOW)
         assert [(o.step.partition, o.rows) for o in report.outcomes if o.rows] == [("m202510", 3)]
         assert len(rows_of(fab)) == 4
+
+
+def test_a_partition_without_a_lower_bound_is_left_alone_and_told(wh: Warehouse) -> None:
+    with with_policy(wh, retention="*: drop after 12 months", partition_premake=0) as fab:
+        with fab.engine.begin() as connection:
+            before = RangePartition("before", None, datetime(1999, 1, 1, tzinfo=UTC))
+            connection.execute(AddPartition(FACTS[TESTS].__table__, before))
+        plan = fab.partitions.plan(tables=[TESTS], now=NOW)
+        assert told(plan) == [("create", "m202611")]
+        assert plan.notes == (f"{TESTS}: before has no lower bound; it is left alone, split it by months",)
 
 
 def test_without_a_policy_nothing_leaves(wh: Warehouse) -> None:
