@@ -109,10 +109,10 @@ def change_partitions_after(
             become_owner(connection, table)
             prepared = prepare(connection)
             if prepared is not None:
-                _patiently(table, lambda: _change(connection, prepared))
+                _patiently(table, lambda: finish(connection, prepared))
             return prepared
 
-    def _change(connection: Connection, prepared: Prepared) -> None:
+    def finish(connection: Connection, prepared: Prepared) -> None:
         with connection.begin_nested():
             lock_advisory(connection, LOCK_MONTHS, qualified_name(connection, table))
             change(connection, prepared)
