@@ -12,8 +12,7 @@ from sqlalchemy import create_engine, exc, text
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import LoadError, PartitionError, RoleError
 from gpwarehouse.settings import WarehouseSettings
-from tests.partitions.fab import NOW, TESTS, load_units, rows_of
-from tests.test_cli import run
+from tests.partitions.fab import NOW, TESTS, command, load_units, rows_of
 
 NAMES = {kind: f"gpw_t{os.getpid()}_{kind}" for kind in ("reader", "loader", "admin")}
 LOGINS = {kind: f"{name}_login" for kind, name in NAMES.items()}
@@ -167,11 +166,11 @@ def test_without_a_schema_it_is_told(settings: WarehouseSettings) -> None:
             empty.roles.plan()
 
 
-def test_the_commands_print_the_statements_and_run_them(fab: Warehouse, tmp_path: Path) -> None:
+def test_the_commands_print_the_statements_and_run_them(fab: Warehouse) -> None:
     said = {f"GPWAREHOUSE_ROLE_{kind.upper()}": name for kind, name in NAMES.items()}
     said["GPWAREHOUSE_URL"] = fab.settings.sqlalchemy_url().render_as_string(hide_password=False)
-    sql = run("roles", "plan", "--sql", cwd=tmp_path, **said)
+    sql = command("roles", "plan", "--sql", **said)
     assert f"CREATE ROLE {NAMES['reader']} NOLOGIN;" in sql.stdout, sql.stderr
-    assert "statements run" in run("roles", "apply", cwd=tmp_path, **said).stdout
-    assert "nothing is to be done" in run("roles", "plan", cwd=tmp_path, **said).stdout
-    assert run("roles", "plan", "--json", cwd=tmp_path, **said).stdout == "[]\n"
+    assert "statements run" in command("roles", "apply", **said).stdout
+    assert "nothing is to be done" in command("roles", "plan", **said).stdout
+    assert command("roles", "plan", "--json", **said).stdout == "[]\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, text
@@ -17,8 +16,7 @@ from gpwarehouse.models import FACTS
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.validate import Finding, validate
 from tests.catalog import catalog
-from tests.partitions.fab import NOW, TESTS, execute, load_units, with_policy
-from tests.test_cli import run
+from tests.partitions.fab import NOW, TESTS, command, execute, load_units, with_policy
 from tests.test_roles import fab  # noqa: F401  (a fixture)
 
 FACT = FACTS[TESTS].__table__
@@ -194,15 +192,15 @@ def test_a_role_that_may_not_make_temporary_tables_is_told_what_it_needs(wh: War
             other.validate()
 
 
-def test_the_command_prints_findings_and_says_so_by_its_exit_code(wh: Warehouse, tmp_path: Path) -> None:
+def test_the_command_prints_findings_and_says_so_by_its_exit_code(wh: Warehouse) -> None:
     url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
-    done = run("--url", url, "schema", "validate", cwd=tmp_path)
-    assert (done.returncode, done.stdout.strip()) == (0, "the schema is as the models say"), done.stderr
+    done = command("--url", url, "schema", "validate")
+    assert (done.exit_code, done.stdout.strip()) == (0, "the schema is as the models say"), done.stderr
     execute(wh, "CREATE TABLE dw.bobs_copy (a integer)")
-    shown = run("--url", url, "schema", "validate", cwd=tmp_path)
-    assert shown.returncode == 1
+    shown = command("--url", url, "schema", "validate")
+    assert shown.exit_code == 1
     assert "bobs_copy" in shown.stdout
-    said = run("--url", url, "schema", "validate", "--json", cwd=tmp_path)
-    assert said.returncode == 1
+    said = command("--url", url, "schema", "validate", "--json")
+    assert said.exit_code == 1
     (finding,) = json.loads(said.stdout)
     assert (finding["kind"], finding["object"]) == ("foreign table", "bobs_copy")

@@ -51,3 +51,12 @@ def execute(wh: Warehouse, *statements: str) -> None:
     with wh.engine.begin() as connection:
         for statement in statements:
             connection.execute(text(statement))
+
+
+def command(*args: str, **environment: str) -> Any:
+    """The outcome of ``gpwarehouse …``, run in this process: stdout, stderr, exit_code, exception."""
+    from typer.testing import CliRunner
+
+    from gpwarehouse.cli import app
+
+    return CliRunner().invoke(app, args, env={"COLUMNS": "160", **environment})

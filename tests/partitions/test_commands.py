@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gpwarehouse import Warehouse
-from tests.partitions.fab import TESTS, load_units
-from tests.test_cli import run
+from tests.partitions.fab import TESTS, command, load_units
 
 
 def test_plan_apply_list_restore_and_skew_follow_each_other(wh: Warehouse, tmp_path: Path) -> None:
@@ -23,19 +22,19 @@ def test_plan_apply_list_restore_and_skew_follow_each_other(wh: Warehouse, tmp_p
     }
     this_month = f"m{datetime.now(UTC):%Y%m}"
     only = ("--table", TESTS)
-    shown = run("partitions", "plan", *only, cwd=tmp_path, **said)
+    shown = command("partitions", "plan", *only, **said)
     assert "export after 12 months" in shown.stdout, shown.stderr
-    plan = json.loads(run("partitions", "plan", *only, "--json", cwd=tmp_path, **said).stdout)
+    plan = json.loads(command("partitions", "plan", *only, "--json", **said).stdout)
     assert [(s["action"], s["partition"]) for s in plan["steps"]] == [("create", this_month), ("export", "m202006")]
-    applied = run("partitions", "apply", *only, cwd=tmp_path, **said)
-    assert applied.returncode == 0, applied.stderr
+    applied = command("partitions", "apply", *only, **said)
+    assert applied.exit_code == 0, applied.stderr
     assert "done" in applied.stdout
-    assert "nothing is to be done" in run("partitions", "plan", *only, cwd=tmp_path, **said).stdout
-    restored = run("partitions", "restore", TESTS, "2020-06", cwd=tmp_path, **said)
+    assert "nothing is to be done" in command("partitions", "plan", *only, **said).stdout
+    restored = command("partitions", "restore", TESTS, "2020-06", **said)
     assert "6 rows of 2020-06 restored" in restored.stdout, restored.stderr
-    refused = run("partitions", "restore", TESTS, "2020-06", cwd=tmp_path, **said)
-    assert refused.returncode == 1
-    assert "holds rows already" in refused.stderr
-    listed = json.loads(run("partitions", "list", *only, "--json", cwd=tmp_path, **said).stdout)
+    refused = command("partitions", "restore", TESTS, "2020-06", **said)
+    assert refused.exit_code == 1
+    assert "holds rows already" in str(refused.exception)
+    listed = json.loads(command("partitions", "list", *only, "--json", **said).stdout)
     assert {m["partition"]: m["state"] for m in listed}["m202006"] == "reopened"
-    assert "m202006" in run("partitions", "skew", *only, "--month", "2020-06", cwd=tmp_path, **said).stdout
+    assert "m202006" in command("partitions", "skew", *only, "--month", "2020-06", **said).stdout
