@@ -18,9 +18,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from gpwarehouse.dialect import RangePartition
+from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.errors import PartitionError
 
-__all__ = ["NOTHING", "Archive", "Content", "Manifest", "Part", "part_of", "written"]
+__all__ = ["NOTHING", "Archive", "Content", "Manifest", "Part", "archived_as", "part_of", "written"]
 
 FORMAT = 1
 
@@ -189,6 +191,15 @@ class Archive:
         while (path := folder / f"{partition}-{number}.parquet").exists():
             number += 1
         return path
+
+
+def archived_as(partition: RangePartition) -> str:
+    """What the archive calls a partition: a month by its month, whatever the partition's name, else by that."""
+    if isinstance(partition.start, datetime):
+        month = month_partition(partition.start)
+        if (month.start, month.end) == (partition.start, partition.end):
+            return month.name
+    return partition.name
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy import Table, text
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.dialect import RangePartition
+from gpwarehouse.dialect import Analyze, RangePartition
 from gpwarehouse.engine import (
     advisory_key,
     become_owner,
@@ -25,7 +25,7 @@ from gpwarehouse.engine import (
     qualified_name,
 )
 from gpwarehouse.errors import PartitionError
-from gpwarehouse.partitions.archive import Archive, Content, Manifest, Part, part_of, written
+from gpwarehouse.partitions.archive import Archive, Content, Manifest, Part, archived_as, part_of, written
 from gpwarehouse.partitions.changes import drop, hold_still, sibling, there
 from gpwarehouse.partitions.plan import child_of, holds_rows
 from gpwarehouse.partitions.rows import columns_of, common_rows, content_of, load_files, scratch_table, write_file
@@ -53,25 +53,26 @@ class Archiver:
         :raises PartitionError: the file does not hold what the table does, or rows came in the meantime; the month
             stands, and so do files that were verified.
         """
-        with self._alone(table, partition.name) as alone:
+        with self._alone(table, archived_as(partition)) as alone:
             if not alone:
                 return None
             with self.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
                 with connection.begin():
-                    if not there(connection, table, partition):
+                    found = there(connection, table, partition)
+                    if found is None:
                         return None
                     become_owner(connection, table)
                     connection.execute(text("SET LOCAL statement_timeout = 0"))
-                    child = sibling(table, child_of(table, partition.name))
+                    child = sibling(table, child_of(table, found))
                     columns = columns_of(connection, child)
                     content = content_of(connection, child, columns)
                     if content.rows:
-                        self._written(connection, table, partition, columns, content)
+                        self._written(connection, table, found, columns, content)
             change_partitions_after(
                 self.engine,
                 table,
                 lambda connection: _still(connection, table, partition, columns, content),
-                lambda connection, _: drop(connection, table, partition),
+                lambda connection, still: drop(connection, table, still),
             )
         return content.rows
 
@@ -84,18 +85,19 @@ class Archiver:
         content: Content,
     ) -> None:
         """See to it that the archive holds a month's rows."""
-        before = self.archive.manifest(table.name, partition.name)
+        name = archived_as(partition)
+        before = self.archive.manifest(table.name, name)
         if before is not None and before.is_exactly(content, columns):
             for part in before.current:
                 before.file(part)
             return
-        supersedes = before is not None and self._holds_archived(connection, table, before)
+        child = sibling(table, child_of(table, partition))
+        supersedes = before is not None and self._holds_archived(connection, child, before)
         manifest = before or Manifest(
-            table=table.name, partition=partition.name, start=_iso(partition.start), end=_iso(partition.end)
+            table=table.name, partition=name, start=_iso(partition.start), end=_iso(partition.end)
         )
-        child = sibling(table, child_of(table, partition.name))
-        path = self.archive.new_file(table.name, partition.name)
-        about = {"table": table.name, "partition": partition.name, "revision": self.revision or ""}
+        path = self.archive.new_file(table.name, name)
+        about = {"table": table.name, "partition": name, "revision": self.revision or ""}
         with written(path) as file:
             write_file(connection, child, columns, file, about)
             scratch = scratch_table(connection, child, columns)
@@ -111,12 +113,12 @@ class Archiver:
         part = part_of(path, content, columns, revision=self.revision, server=server)
         self.archive.write(manifest.with_part(part, supersedes=supersedes))
 
-    def _holds_archived(self, connection: Connection, table: Table, manifest: Manifest) -> bool:
+    @staticmethod
+    def _holds_archived(connection: Connection, child: Table, manifest: Manifest) -> bool:
         """Whether a month that is open again holds the rows archived of it: all (it was restored) or none (late rows).
 
         :raises PartitionError: some of them.
         """
-        child = sibling(table, child_of(table, manifest.partition))
         shared = archived = 0
         for part in manifest.current:
             scratch = scratch_table(connection, child, part.columns)
@@ -125,7 +127,7 @@ class Archiver:
             archived += part.rows
         if shared not in (0, archived):
             raise PartitionError(
-                f"{table.name} {manifest.partition}: of the {archived} rows archived of this month it holds {shared}. "
+                f"{manifest.table} {manifest.partition}: of the {archived} rows archived of this month it holds {shared}. "
                 "Some were changed or deleted after it was restored, so it cannot be told what the archive shall hold; "
                 f"if the table is right, move {manifest.path} away and run it again"
             )
@@ -148,18 +150,20 @@ class Archiver:
             with self.engine.begin() as connection:
                 become_owner(connection, table)
                 connection.execute(text("SET LOCAL statement_timeout = 0"))
-                if not there(connection, table, partition):
+                found = there(connection, table, partition)
+                if found is None:
                     raise PartitionError(f"{table.name} {partition.name}: a partition of other bounds holds its range")
-                child = sibling(table, child_of(table, partition.name))
+                child = sibling(table, child_of(table, found))
                 name = qualified_name(connection, child)
                 connection.execute(text(f"LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE"))
-                if holds_rows(connection, table, partition.name):
+                if holds_rows(connection, table, found):
                     raise PartitionError(
                         f"{table.name} {partition.name} holds rows already; archive them first (gpwarehouse "
                         "partitions apply), then restore both together"
                     )
                 for part, file in files:
                     _load(connection, table, child, part, file)
+                connection.execute(Analyze(child))
                 hold = datetime.now(UTC) + timedelta(days=hold_days)
                 self.archive.write(replace(manifest, hold_until=hold.isoformat(timespec="seconds")))
         return manifest.rows
@@ -197,16 +201,17 @@ def _range(manifest: Manifest) -> RangePartition:
 
 def _still(
     connection: Connection, table: Table, partition: RangePartition, columns: Mapping[str, str], content: Content
-) -> bool | None:
-    """See that a month holds these rows and no others, and keep all writers off it; None if it is gone.
+) -> RangePartition | None:
+    """See that a month holds these rows and no others, and keep all writers off it; the month, None if it is gone.
 
     :raises PartitionError: it does not.
     """
-    if not there(connection, table, partition):
+    found = there(connection, table, partition)
+    if found is None:
         return None
-    child = hold_still(connection, table, partition.name)
+    child = hold_still(connection, table, found)
     if content_of(connection, child, columns) != content:
         raise PartitionError(
             f"{table.name} {partition.name}: rows came or went while it was archived; it was not dropped. Run it again"
         )
-    return True
+    return found

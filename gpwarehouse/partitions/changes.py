@@ -36,9 +36,9 @@ def sibling(table: Table, name: str, schema: str | None = None) -> Table:
     return Table(name, MetaData(), schema=schema or table.schema)
 
 
-def there(connection: Connection, table: Table, partition: RangePartition) -> bool:
-    """Whether the table has this partition, by its name and bounds."""
-    return partition in partitions_there(connection, table)
+def there(connection: Connection, table: Table, partition: RangePartition) -> RangePartition | None:
+    """The table's partition of this name and these bounds, with the name of its own table; None if there is none."""
+    return next((found for found in partitions_there(connection, table) if found == partition), None)
 
 
 def create(connection: Connection, table: Table, partition: RangePartition) -> bool:
@@ -52,7 +52,7 @@ def create(connection: Connection, table: Table, partition: RangePartition) -> b
     return True
 
 
-def hold_still(connection: Connection, table: Table, partition: str) -> Table:
+def hold_still(connection: Connection, table: Table, partition: RangePartition) -> Table:
     """Let nobody write to a partition until the transaction's end; its table."""
     child = sibling(table, child_of(table, partition))
     connection.execute(text(f"LOCK TABLE {qualified_name(connection, child)} IN SHARE ROW EXCLUSIVE MODE"))
@@ -67,9 +67,9 @@ def count(connection: Connection, table: Table) -> int:
 def drop(connection: Connection, table: Table, partition: RangePartition) -> None:
     """Drop a partition; the first revision's month, and the last one there is, are emptied instead."""
     if partition.name == ANCHOR or len(partitions_there(connection, table)) == 1:
-        connection.execute(TruncatePartition(table, partition.name))
+        connection.execute(TruncatePartition(table, partition))
     else:
-        connection.execute(DropPartition(table, partition.name))
+        connection.execute(DropPartition(table, partition))
 
 
 def detach(connection: Connection, table: Table, partition: RangePartition, schema: str | None = None) -> str:
@@ -81,12 +81,12 @@ def detach(connection: Connection, table: Table, partition: RangePartition, sche
     name = _free_name(connection, table, partition, schema or home)
     if _classic(connection):
         out = _twin(connection, table, name, table.dialect_options["greenplum"]["storage"])
-        connection.execute(ExchangePartition(table, partition.name, out))
-        connection.execute(DropPartition(table, partition.name))
+        connection.execute(ExchangePartition(table, partition, out))
+        connection.execute(DropPartition(table, partition))
     else:
-        connection.execute(DetachPartition(table, partition.name))
+        connection.execute(DetachPartition(table, partition))
         preparer = connection.dialect.identifier_preparer
-        child = qualified_name(connection, sibling(table, child_of(table, partition.name)))
+        child = qualified_name(connection, sibling(table, child_of(table, partition)))
         connection.execute(text(f"ALTER TABLE {child} RENAME TO {preparer.quote(name)}"))
     _rename_indexes(connection, sibling(table, name))
     if schema is not None and schema != home:
@@ -168,7 +168,7 @@ def rewritten(connection: Connection, table: Table, partition: RangePartition, s
 
     Until the transaction's end nobody writes to the partition.
     """
-    child = hold_still(connection, table, partition.name)
+    child = hold_still(connection, table, partition)
     new = _twin(connection, table, _cold_name(table, partition), storage)
     source, target = qualified_name(connection, child), qualified_name(connection, new)
     return int(connection.execute(text(f"INSERT INTO {target} SELECT * FROM {source}")).rowcount)
@@ -179,7 +179,7 @@ def exchange(connection: Connection, table: Table, partition: RangePartition) ->
     new = sibling(table, _cold_name(table, partition))
     connection.execute(ExchangePartition(table, partition, new))
     connection.execute(DropTable(new))
-    connection.execute(Analyze(sibling(table, child_of(table, partition.name))))
+    connection.execute(Analyze(sibling(table, child_of(table, partition))))
 
 
 def _cold_name(table: Table, partition: RangePartition) -> str:

@@ -21,7 +21,7 @@ from gpwarehouse.engine import (
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, PartitionError
 from gpwarehouse.models import FACTS
 from gpwarehouse.partitions import changes
-from gpwarehouse.partitions.plan import ANCHOR, Plan, Step, child_of, cold_storage, make_plan, rules_of
+from gpwarehouse.partitions.plan import ANCHOR, Plan, Step, cold_storage, make_plan, rules_of
 from gpwarehouse.partitions.sizes import list_frame, skew_frame
 from gpwarehouse.policy import first_kept
 from gpwarehouse.settings import WarehouseSettings
@@ -168,7 +168,7 @@ class Partitions:
             path = archiver.archive.manifest_path(fact.name, partition)
             raise PartitionError(f"{fact.name}: nothing is archived of {month} (no {path})")
         rows = archiver.restore(fact, manifest, hold_days=hold_days)
-        self._analyze(changes.sibling(fact, child_of(fact, partition)))
+        self._analyze(fact, root_only=True)
         return rows
 
     def _check(self, plan: Plan, now: datetime) -> None:
@@ -220,25 +220,26 @@ class Partitions:
 
     def _prepared(self, connection: Connection, table: Table, step: Step) -> int | None:
         """Rows of the partition, with all writers kept off it; None if it is gone."""
-        if not changes.there(connection, table, step.range):
+        found = changes.there(connection, table, step.range)
+        if found is None:
             return None
         if step.action == "compress":
-            return changes.rewritten(connection, table, step.range, cold_storage(table, self.settings))
-        return changes.count(connection, changes.hold_still(connection, table, step.partition))
+            return changes.rewritten(connection, table, found, cold_storage(table, self.settings))
+        return changes.count(connection, changes.hold_still(connection, table, found))
 
     def _change(self, connection: Connection, table: Table, step: Step) -> None:
+        found = changes.there(connection, table, step.range)
+        assert found is not None  # it is held
         if step.action == "compress":
-            changes.exchange(connection, table, step.range)
+            changes.exchange(connection, table, found)
         elif step.action == "drop":
-            changes.drop(connection, table, step.range)
+            changes.drop(connection, table, found)
         elif step.partition != ANCHOR:
-            changes.detach(
-                connection, table, step.range, self.settings.archive_schema if step.action == "move" else None
-            )
+            changes.detach(connection, table, found, self.settings.archive_schema if step.action == "move" else None)
 
     def _gone(self, step: Step) -> bool:
         with self.engine.connect() as connection:
-            return not changes.there(connection, fact_named(step.table), step.range)
+            return changes.there(connection, fact_named(step.table), step.range) is None
 
     def _archiver(self) -> Archiver:
         from gpwarehouse.partitions.archive import Archive

@@ -17,7 +17,7 @@ from gpwarehouse.dialect.reflection import storages_of
 from gpwarehouse.engine import dialect_of, overlapping, partitions_there, qualified_name, schema_of
 from gpwarehouse.errors import SettingsError
 from gpwarehouse.models import ANCHOR_MONTH, FACTS
-from gpwarehouse.partitions.archive import Archive
+from gpwarehouse.partitions.archive import Archive, archived_as
 from gpwarehouse.policy import RetentionRule, first_filled, first_kept, rule_for
 from gpwarehouse.settings import WarehouseSettings
 
@@ -84,9 +84,9 @@ def rules_of(settings: WarehouseSettings) -> dict[str, RetentionRule]:
     return rules
 
 
-def child_of(table: Table, partition: str) -> str:
-    """Name of a partition's table."""
-    return child_table_name(table.name, partition)
+def child_of(table: Table, partition: RangePartition) -> str:
+    """Name of a partition's table: its own where reflection found another than the rule's."""
+    return partition.child or child_table_name(table.name, partition.name)
 
 
 def cold_storage(table: Table, settings: WarehouseSettings) -> AppendOptimized:
@@ -97,7 +97,7 @@ def cold_storage(table: Table, settings: WarehouseSettings) -> AppendOptimized:
     return AppendOptimized(orientation=warm.orientation, compresstype=cold.kind, compresslevel=cold.level)
 
 
-def holds_rows(connection: Connection, table: Table, partition: str) -> bool:
+def holds_rows(connection: Connection, table: Table, partition: RangePartition) -> bool:
     """Whether there is a row in a partition."""
     child = Table(child_of(table, partition), table.metadata.__class__(), schema=table.schema)
     name = qualified_name(connection, child)
@@ -155,14 +155,16 @@ class _Planner:
         if partition.name == ANCHOR:
             if rule.action in ("detach", "move"):
                 self.notes.append(f"{table.name}: {ANCHOR}, the month of the first revision, stays where it is")
-            elif holds_rows(self.connection, table, ANCHOR):
+            elif holds_rows(self.connection, table, partition):
                 yield _step(
                     rule.action, table, partition, f"{why}; emptied, not dropped: the month of the first revision"
                 )
             return
         if rule.action == "export":
             assert self.settings.archive_dir is not None
-            manifest = Archive(self.settings.archive_dir, self._schema(table)).manifest(table.name, partition.name)
+            manifest = Archive(self.settings.archive_dir, self._schema(table)).manifest(
+                table.name, archived_as(partition)
+            )
             if manifest is not None and manifest.held(self.now):
                 self.notes.append(
                     f"{table.name}: {partition.name} was restored and is held until {manifest.hold_until}"
@@ -182,7 +184,7 @@ class _Planner:
             self.notes.append(f"{table.name}: 'compress' is left out: this server has no append-optimized storage")
             return
         wanted = cold_storage(table, self.settings)
-        names = {child_of(table, p.name): p for p in cold if p.name != ANCHOR}
+        names = {child_of(table, p): p for p in cold if p.name != ANCHOR}
         stored = storages_of(self.connection, dialect, self._schema(table), list(names))
         for name, partition in names.items():
             found = stored.get(name)

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from gpwarehouse.dialect import AppendOptimized
 from gpwarehouse.dialect.reflection import storages_of
 from gpwarehouse.engine import dialect_of, partitions_there, qualified_name, schema_of
-from gpwarehouse.partitions.archive import Archive, Manifest
+from gpwarehouse.partitions.archive import Archive, Manifest, archived_as
 from gpwarehouse.partitions.plan import child_of
 from gpwarehouse.settings import WarehouseSettings
 
@@ -51,12 +51,12 @@ def list_frame(connection: Connection, settings: WarehouseSettings, tables: Iter
 
 def _listed(connection: Connection, table: Table, archived: dict[str, Manifest]) -> Iterable[dict[str, Any]]:
     schema = schema_of(connection, table)
-    there = {child_of(table, partition.name): partition for partition in partitions_there(connection, table)}
+    there = {child_of(table, partition): partition for partition in partitions_there(connection, table)}
     asked = {"schema": schema, "names": list(there)}
     sizes = {row.relname: row.bytes for row in connection.execute(text(_SIZES), asked)}
     stored = storages_of(connection, dialect_of(connection), schema, list(there))
     for child, partition in there.items():
-        storage, manifest = stored.get(child), archived.pop(partition.name, None)
+        storage, manifest = stored.get(child), archived.pop(archived_as(partition), None)
         yield {
             "table": table.name,
             "partition": partition.name,
@@ -106,7 +106,7 @@ def _skewed(connection: Connection, table: Table, months: list[datetime]) -> lis
     schema, capabilities = schema_of(connection, table), dialect_of(connection).capabilities
     assert capabilities is not None
     there = [p for p in partitions_there(connection, table) if not months or p.start in months]
-    children = {child_of(table, partition.name): partition.name for partition in there}
+    children = {child_of(table, partition): partition.name for partition in there}
     if not children:
         return []
     asked: dict[str, Any] = {"schema": schema, "names": list(children)}

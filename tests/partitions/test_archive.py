@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gpwarehouse import Warehouse
+from gpwarehouse.dialect import ServerInfo
 from gpwarehouse.errors import PartitionError
 from gpwarehouse.models import FACTS
 from tests.partitions.fab import MEASUREMENTS, NOW, TESTS, execute, load_units, names, rows_of, with_policy
@@ -210,6 +211,30 @@ def test_a_month_without_rows_leaves_no_file(fab: Warehouse, archive: Path) -> N
     assert not fab.partitions.apply(now=NOW).failed
     assert "m202506" not in names(fab)
     assert not archive.exists()
+
+
+def test_a_month_that_was_attached_under_another_name_is_archived_as_any(
+    fab: Warehouse, archive: Path, server_info: ServerInfo
+) -> None:
+    if server_info.postgres_version < (12,):
+        pytest.skip("Greenplum 6 attaches no tables")
+    load_units(fab, "2025-06", 7)
+    before = rows_of(fab)
+    child = f"dw.{TESTS}_1_prt_m202506"
+    bounds = "FOR VALUES FROM ('2025-06-01 00:00:00+00') TO ('2025-07-01 00:00:00+00')"
+    execute(
+        fab,
+        f"ALTER TABLE dw.{TESTS} DETACH PARTITION {child}",
+        f"ALTER TABLE {child} RENAME TO by_hand",
+        f"ALTER TABLE dw.{TESTS} ATTACH PARTITION dw.by_hand {bounds.replace(':', chr(92) + ':')}",
+    )
+    report = fab.partitions.apply(now=NOW)
+    assert report.failed == []
+    assert rows_of(fab) == []
+    (path,) = (archive / "dw" / TESTS).glob("*.json")
+    assert fab.partitions.restore(TESTS, "2025-06") == 7
+    assert rows_of(fab) == before
+    assert path.stem == "m202506"
 
 
 KILLED = """
