@@ -153,6 +153,7 @@ def test_a_migrator_killed_on_its_way_up_leaves_what_the_next_one_completes(
             with Warehouse(url, migrations=folder) as wh:
                 wh.upgrade()
                 assert state(wh) == head, f"killed after statement {k}: {up[k - 1]}"
+                assert wh.validate(roles=False) == []
 
 
 def test_a_migrator_killed_on_its_way_down_leaves_what_the_next_one_brings_back(
@@ -167,3 +168,4 @@ def test_a_migrator_killed_on_its_way_down_leaves_what_the_next_one_brings_back(
             with Warehouse(url, migrations=folder) as wh:
                 wh.upgrade()
                 assert state(wh) == head, f"killed after statement {k}: {down[k - 1]}"
+                assert wh.validate(roles=False) == []
