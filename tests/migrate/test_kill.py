@@ -153,7 +153,7 @@ def test_a_migrator_killed_on_its_way_up_leaves_what_the_next_one_completes(
             with Warehouse(url, migrations=folder) as wh:
                 wh.upgrade()
                 assert state(wh) == head, f"killed after statement {k}: {up[k - 1]}"
-                assert wh.validate(roles=False) == []
+                assert [found.object for found in wh.validate(roles=False)] == ["v_note"]  # the view of our own
 
 
 def test_a_migrator_killed_on_its_way_down_leaves_what_the_next_one_brings_back(
@@ -168,4 +168,4 @@ def test_a_migrator_killed_on_its_way_down_leaves_what_the_next_one_brings_back(
             with Warehouse(url, migrations=folder) as wh:
                 wh.upgrade()
                 assert state(wh) == head, f"killed after statement {k}: {down[k - 1]}"
-                assert wh.validate(roles=False) == []
+                assert [found.object for found in wh.validate(roles=False)] == ["v_note"]  # the view of our own
