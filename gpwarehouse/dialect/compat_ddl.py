@@ -91,7 +91,33 @@ class CompatibleDDLCompiler(PGDDLCompiler):
                 f"{getattr(self.dialect, 'server_info', None)} has no CREATE INDEX IF NOT EXISTS; "
                 "use index.create(connection, checkfirst=True), or ask the inspector first"
             )
-        return str(super().visit_create_index(create, **kw))  # type: ignore[no-untyped-call]
+        options = create.element.dialect_options["postgresql"]
+        if options["nulls_not_distinct"] is None or self._says_nulls_distinct(create.element):
+            return str(super().visit_create_index(create, **kw))  # type: ignore[no-untyped-call]
+        options["nulls_not_distinct"] = None  # which is what this server does
+        try:
+            return str(super().visit_create_index(create, **kw))  # type: ignore[no-untyped-call]
+        finally:
+            options["nulls_not_distinct"] = False
+
+    def define_unique_constraint_distinct(self, constraint: Any, **kw: Any) -> str:
+        """``NULLS [NOT] DISTINCT`` of a unique constraint, where the server has it."""
+        said = constraint.dialect_options["postgresql"]["nulls_not_distinct"]
+        if said is None or not self._says_nulls_distinct(constraint):
+            return ""
+        return str(super().define_unique_constraint_distinct(constraint, **kw))  # type: ignore[no-untyped-call]
+
+    def _says_nulls_distinct(self, key: Any) -> bool:
+        """Whether the server's grammar has the words; where it has not, NULLs are distinct."""
+        capabilities = getattr(self.dialect, "capabilities", None)
+        if capabilities is None or capabilities.nulls_not_distinct:
+            return True
+        if key.dialect_options["postgresql"]["nulls_not_distinct"]:
+            raise UnsupportedByServerError(
+                f"unique key {key.name!r} on table {key.table.fullname!r}: {getattr(self.dialect, 'server_info', None)} "
+                "has no NULLS NOT DISTINCT; make the columns NOT NULL, or put a value in place of NULL"
+            )
+        return False
 
     def visit_create_table_as(self, element: Any, **kw: Any) -> str:
         """``CREATE TABLE … AS`` with a distribution (randomly, unless ``greenplum_distributed_by`` says one)."""
