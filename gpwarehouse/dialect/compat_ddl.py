@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql.base import PGDDLCompiler
 from gpwarehouse.dialect.errors import UnsupportedByServerError
 from gpwarehouse.dialect.options import DistributedRandomly
 
-__all__ = ["CompatibleDDLCompiler", "with_storage"]
+__all__ = ["CompatibleDDLCompiler", "identity_options", "with_storage"]
 
 _IDENTITY_OPTIONS = (
     "always",
@@ -23,6 +23,11 @@ _IDENTITY_OPTIONS = (
     "cycle",
     "cache",
 )
+
+
+def identity_options(identity: Identity) -> list[str]:
+    """The options of an identity that a serial cannot have."""
+    return [name for name in _IDENTITY_OPTIONS if getattr(identity, name, None) not in (None, False)]
 
 
 def with_storage(storage: str, stock: str) -> str:
@@ -63,7 +68,7 @@ class CompatibleDDLCompiler(PGDDLCompiler):
     def _serial(self, column: Column[Any], identity: Identity) -> str:
         where = f"table {column.table.fullname!r}, column {column.name!r}"
         server = getattr(self.dialect, "server_info", None)
-        said = [name for name in _IDENTITY_OPTIONS if getattr(identity, name, None) not in (None, False)]
+        said = identity_options(identity)
         if said:
             raise UnsupportedByServerError(
                 f"{where}: {server} has no identity columns, and a serial cannot have Identity({', '.join(said)}). "

@@ -82,13 +82,12 @@ class Project:
     def downgrade(self) -> None:
         command.downgrade(self.config, "-1")
 
-    def drift(self, metadata: MetaData) -> list[Any]:
+    def drift(self, metadata: MetaData, **options: Any) -> list[Any]:
         """What autogenerate would find."""
         engine: Engine = self.config.attributes["engine"]
         with engine.connect() as connection:
-            context = MigrationContext.configure(
-                connection, opts={"include_schemas": True, "target_metadata": metadata}
-            )
+            options = {"include_schemas": True, "target_metadata": metadata, **options}
+            context = MigrationContext.configure(connection, opts=options)
             return cast(list[Any], compare_metadata(context, metadata))
 
     def check(self, metadata: MetaData) -> None:

@@ -12,7 +12,6 @@ from sqlalchemy.engine import Engine
 from gpwarehouse.dialect import (
     AppendOptimized,
     DistributedBy,
-    DistributedRandomly,
     Encoding,
     Heap,
     ListPartition,

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from alembic.util import DispatchPriority, PriorityDispatchResult
-from sqlalchemy import Table, text
+from sqlalchemy import DefaultClause, Identity, Table, text
 
 from gpwarehouse.dialect.base import GreenplumDialect
 from gpwarehouse.dialect.checks import distribution_of, key_sets, misplaced_key
+from gpwarehouse.dialect.compat_ddl import identity_options
 from gpwarehouse.dialect.migration.operations import (
     GreenplumOp,
     RepartitionTableOp,
@@ -218,6 +219,23 @@ def _columns(pair: _Pair) -> GreenplumOp | None:
     )
 
 
+def compare_identity(
+    context: Any, change: Any, schema: str | None, table: str, name: str, found: Any, wanted: Any
+) -> PriorityDispatchResult:
+    """Take an identity for the serial that CREATE TABLE made of it, where the server has no identity columns."""
+    capabilities = capabilities_of(context)
+    if capabilities is None or capabilities.identity:
+        return PriorityDispatchResult.CONTINUE
+    default = found.server_default
+    # Alembic leaves out the default of a serial, and reflection says of it that it counts on its own.
+    serial = found.autoincrement is True or (isinstance(default, DefaultClause) and "nextval(" in str(default.arg))
+    identity = wanted.server_default
+    if not serial or not isinstance(identity, Identity) or identity_options(identity):
+        return PriorityDispatchResult.CONTINUE
+    change.existing_server_default = default
+    return PriorityDispatchResult.STOP
+
+
 def _arrange_all(context: Any, upgrade_ops: Any) -> PriorityDispatchResult:
     for changes in upgrade_ops.ops:
         arrange(changes)
@@ -227,6 +245,10 @@ def _arrange_all(context: Any, upgrade_ops: Any) -> PriorityDispatchResult:
 def setup(plugin: Any) -> None:
     """Register the comparison with Alembic, and after all others the order of what was found."""
     plugin.add_autogenerate_comparator(compare_table, "table", "greenplum", qualifier="postgresql")
+    # In the subgroup of Alembic's own comparisons of defaults, which it so ends.
+    plugin.add_autogenerate_comparator(
+        compare_identity, "column", "server_default", qualifier="postgresql", priority=DispatchPriority.FIRST
+    )
     plugin.add_autogenerate_comparator(
         _arrange_all, "autogenerate", "greenplum_order", qualifier="postgresql", priority=DispatchPriority.LAST
     )
