@@ -249,3 +249,13 @@ def test_an_identity_is_no_drift(project: Project, engine: Engine) -> None:
     Table("t", metadata, Column("a", BigInteger, Identity(), primary_key=True), Column("b", Integer))
     metadata.create_all(engine)
     assert project.drift(metadata, compare_server_default=True) == []
+
+
+@pytest.mark.segments
+def test_a_storage_is_said_whole_whatever_the_servers_defaults_are(project: Project, engine: Engine) -> None:
+    metadata = table(distributed_by=DistributedBy("a"), storage=COLUMNAR)
+    with engine.begin() as connection:
+        connection.execute(text("SET gp_default_storage_options = 'blocksize=65536,checksum=false'"))
+        metadata.create_all(connection)
+        connection.execute(text("RESET gp_default_storage_options"))
+    project.check(metadata)

@@ -191,7 +191,7 @@ GOLDEN: dict[str, tuple[Any, str, str | None, str]] = {
     "rows": (
         SetStorage(T, AppendOptimized(compresstype="zstd")),
         "~CREATE TABLE s.t__rw (LIKE s.t INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING COMMENTS) "
-        "WITH (appendonly=true, orientation=row, compresstype=zstd, compresslevel=1); "
+        "WITH (appendonly=true, orientation=row, compresstype=zstd, compresslevel=1, blocksize=32768, checksum=true); "
         "INSERT INTO s.t__rw SELECT * FROM s.t; DO $swap$",
         "ALTER TABLE s.t SET ACCESS METHOD ao_row "
         "WITH (compresstype=zstd, compresslevel=1, blocksize=32768, checksum=true)",
@@ -207,7 +207,7 @@ GOLDEN: dict[str, tuple[Any, str, str | None, str]] = {
     "encoding": (
         SetEncoding(named(greenplum_storage=COLUMNAR), "k", Encoding(compresstype="zstd", compresslevel=9)),
         "~COLUMN k ENCODING (compresstype=zstd, compresslevel=9, blocksize=32768)) "
-        "WITH (appendonly=true, orientation=column, compresstype=zlib, compresslevel=3)",
+        "WITH (appendonly=true, orientation=column, compresstype=zlib, compresslevel=3, blocksize=32768, checksum=true)",
         "ALTER TABLE s.t ALTER COLUMN k SET ENCODING (compresstype=zstd, compresslevel=9, blocksize=32768)",
         "!no column storage",
     ),
