@@ -4,22 +4,7 @@ Importing it is not needed to use it: the dialect is found by its entry point, `
 """
 
 from gpwarehouse.dialect.base import GreenplumDialect
-from gpwarehouse.dialect.ddl import (
-    AddPartition,
-    Analyze,
-    AttachPartition,
-    CreateExternalTable,
-    DetachPartition,
-    DropExternalTable,
-    DropPartition,
-    ExchangePartition,
-    RenamePartition,
-    SetDistribution,
-    SplitDefaultPartition,
-    SplitPartition,
-    TruncatePartition,
-    Vacuum,
-)
+from gpwarehouse.dialect.ddl import Analyze, CreateExternalTable, DropExternalTable, SetDistribution, Vacuum
 from gpwarehouse.dialect.errors import GpwarehouseError, OptionError, UnsupportedByServerError
 from gpwarehouse.dialect.external import CsvFormat, CustomFormat, ExternalTable, RejectLimit, TextFormat
 from gpwarehouse.dialect.options import (
@@ -29,6 +14,17 @@ from gpwarehouse.dialect.options import (
     DistributedReplicated,
     Encoding,
     Heap,
+)
+from gpwarehouse.dialect.partition_ddl import (
+    AddPartition,
+    AttachPartition,
+    DetachPartition,
+    DropPartition,
+    ExchangePartition,
+    RenamePartition,
+    SplitDefaultPartition,
+    SplitPartition,
+    TruncatePartition,
 )
 from gpwarehouse.dialect.partitions import (
     DefaultPartition,

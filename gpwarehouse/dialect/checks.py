@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import CheckConstraint, Column, Date, DateTime, Table, UniqueConstraint
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    Integer,
+    Numeric,
+    String,
+    Table,
+    TypeDecorator,
+    UniqueConstraint,
+)
 
 from gpwarehouse.dialect.errors import OptionError, UnsupportedByServerError
 from gpwarehouse.dialect.external import ExternalTable
@@ -49,6 +61,11 @@ KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "partition_by": ((RangePartitions, ListPartitions, OtherPartitions), "RangePartitions(…) or ListPartitions(…)"),
     "external": ((ExternalTable,), "ExternalTable(…)"),
 }
+
+
+_STORAGE_PARAMETERS = frozenset(
+    {"appendonly", "appendoptimized", "orientation", "compresstype", "compresslevel", "blocksize", "checksum"}
+)
 
 
 def key_sets(table: Table) -> list[tuple[str, tuple[str, ...]]]:
@@ -136,6 +153,9 @@ def _check_postgresql_options(
             f"{where}: postgresql_using={pg['using']!r}: this server has no access methods; use greenplum_storage="
         )
     temporary = any(str(p).upper() in ("TEMP", "TEMPORARY") for p in table._prefixes)
+    ours = sorted(_STORAGE_PARAMETERS & {str(name).lower() for name in pg.get("with") or ()})
+    if ours and storage is not None and capabilities.append_optimized:
+        raise OptionError(f"{where}: postgresql_with says {', '.join(ours)}, which greenplum_storage says; keep one")
     if pg.get("with_oids") is not None and storage is not None and capabilities.append_optimized:
         raise OptionError(f"{where}: postgresql_with_oids and greenplum_storage exclude each other; keep one")
     if pg.get("on_commit") and not temporary:
@@ -197,13 +217,12 @@ def _check_partitions(
             f"{where}: Greenplum 6 needs at least one partition when the table is made; "
             f"give {kind}Partitions({partitions.column!r}, ({kind}Partition(…),))"
         )
-    if not capabilities.partitions_required:
-        for kind, columns in key_sets(table):
-            if partitions.column not in columns:
-                raise OptionError(
-                    f"{where}: the {kind} on {columns} must contain the partition key {partitions.column!r}; "
-                    "add the column or drop the key"
-                )
+    for kind, columns in key_sets(table):
+        if partitions.column not in columns:
+            raise OptionError(
+                f"{where}: the {kind} on {columns} must contain the partition key {partitions.column!r}; "
+                "add the column or drop the key"
+            )
 
 
 def check_encoding(table: Table, column: Column[Any], capabilities: Capabilities) -> None:
@@ -231,7 +250,9 @@ def check_bounds(table: Table, column: str, partitions: Any) -> None:
 
     :raises OptionError: naming table, partition, bound and remedy.
     """
-    kind = next((each.type for each in table.columns if each.name == column), None)
+    kind: Any = next((each.type for each in table.columns if each.name == column), None)
+    while isinstance(kind, TypeDecorator):
+        kind = kind.impl_instance
     for partition in partitions:
         for bound in _bounds_of(partition):
             remedy = _wrong_for(kind, bound)
@@ -252,9 +273,15 @@ def _wrong_for(kind: Any, bound: Any) -> str | None:
     if isinstance(kind, DateTime) and kind.timezone and not isinstance(bound, datetime):
         return "it would follow the session's time zone; give an aware datetime"
     if isinstance(kind, DateTime) and not kind.timezone and not isinstance(bound, str):
-        return "the column has no time zone; give text, '2026-01-01 00:00:00'"
+        return "the column has no time zone; give text, '2026-01-01 00:00:00' (bounds=str)"
     if isinstance(kind, Date) and (isinstance(bound, datetime) or not isinstance(bound, date)):
         return "give a date"
+    if isinstance(kind, Integer) and type(bound) is not int:
+        return "give a whole number"
+    if isinstance(kind, Numeric) and type(bound) not in (int, Decimal):
+        return "give a whole number or a Decimal"
+    if isinstance(kind, String) and not isinstance(bound, str):
+        return "give text"
     return None
 
 

@@ -37,9 +37,25 @@ if TYPE_CHECKING:
 __all__ = ["GreenplumDDLCompiler", "child_table_name", "distribution_of"]
 
 
+_NAME_BYTES = 63
+
+
 def child_table_name(table_name: str, partition_name: str) -> str:
-    """Name of a partition's table: Greenplum's own rule for the first level, used on every server."""
-    return f"{table_name}_1_prt_{partition_name}"
+    """Name of a partition's table: Greenplum's own rule for the first level, used on every server.
+
+    Where it would be longer than a name may be, the table's part is shortened, as Greenplum 7 does: a server that cut
+    the end would make one name of two partitions.
+
+    :raises OptionError: the partition's name leaves no room for the table's.
+    """
+    suffix = f"_1_prt_{partition_name}"
+    room = _NAME_BYTES - len(suffix.encode())
+    if room < 1:
+        raise OptionError(
+            f"table {table_name!r}: partition {partition_name!r} makes a table's name of more than {_NAME_BYTES} bytes, "
+            "the most there can be; give the partition a shorter name"
+        )
+    return table_name.encode()[:room].decode(errors="ignore") + suffix
 
 
 class GreenplumDDLCompiler(CompatibleDDLCompiler):
@@ -55,7 +71,8 @@ class GreenplumDDLCompiler(CompatibleDDLCompiler):
         partitions = table.dialect_options["greenplum"]["partition_by"]
         if partitions is None or self.capabilities_for(table).partition_ddl == "classic":
             return text
-        children = [self.partition_of(table, partition) for partition in all_partitions(partitions)]
+        exists = bool(getattr(create, "if_not_exists", False))
+        children = [self.partition_of(table, each, if_not_exists=exists) for each in all_partitions(partitions)]
         return ";\n\n".join([text.rstrip(), *children])
 
     def visit_drop_table(self, drop: Any, **kw: Any) -> str:
@@ -102,7 +119,7 @@ class GreenplumDDLCompiler(CompatibleDDLCompiler):
             return str(super().post_create_table(table))  # type: ignore[no-untyped-call]
         capabilities = self.capabilities_for(table)
         check_table(table, capabilities)
-        storage = self._with(self.storage_settings(options["storage"], capabilities))
+        storage = self.with_settings(self.storage_settings(options["storage"], capabilities))
         stock: str = super().post_create_table(table)  # type: ignore[no-untyped-call]
         text = with_storage(f"\n{storage}" if storage else "", stock)
         if capabilities.distribution:
@@ -159,13 +176,8 @@ class GreenplumDDLCompiler(CompatibleDDLCompiler):
             return f"DISTRIBUTED BY ({', '.join(columns)})"
         return "DISTRIBUTED RANDOMLY" if isinstance(distribution, DistributedRandomly) else "DISTRIBUTED REPLICATED"
 
-    def storage_of_partition(self, table: Table) -> str:
-        """``WITH (…)`` of a partition added later: Greenplum 6 would make it a heap, whatever the table is."""
-        return self._with(
-            self.storage_settings(table.dialect_options["greenplum"]["storage"], self.capabilities_for(table))
-        )
-
-    def _with(self, settings: dict[str, str]) -> str:
+    def with_settings(self, settings: dict[str, str]) -> str:
+        """``WITH (…)`` behind a space; nothing without settings."""
         return f" WITH ({self.settings(settings)})" if settings else ""
 
     # Partitions.
@@ -205,10 +217,11 @@ class GreenplumDDLCompiler(CompatibleDDLCompiler):
         end = f"END ({self.literal(partition.end)}) EXCLUSIVE" if partition.end is not None else ""
         return f"{start} {end}".strip()
 
-    def partition_of(self, table: Table, partition: Partition) -> str:
+    def partition_of(self, table: Table, partition: Partition, *, if_not_exists: bool = False) -> str:
         """The declarative statement that makes one partition."""
-        child = self.child_of(table, partition.name)
-        return f"CREATE TABLE {child} PARTITION OF {self.preparer.format_table(table)} {self.declarative_bounds(partition)}"
+        exists = "IF NOT EXISTS " if if_not_exists else ""
+        of = f"PARTITION OF {self.preparer.format_table(table)} {self.declarative_bounds(partition)}"
+        return f"CREATE TABLE {exists}{self.child_of(table, partition)} {of}"
 
     def declarative_bounds(self, partition: Partition) -> str:
         """``FOR VALUES …`` or ``DEFAULT``."""
@@ -220,9 +233,15 @@ class GreenplumDDLCompiler(CompatibleDDLCompiler):
         end = "MAXVALUE" if partition.end is None else self.literal(partition.end)
         return f"FOR VALUES FROM ({start}) TO ({end})"
 
-    def child_of(self, table: Table, partition_name: str) -> str:
+    def child_of(self, table: Table, partition: Partition | str) -> str:
         """A partition's table, qualified and quoted."""
-        return self.sibling_of(table, child_table_name(table.name, partition_name))
+        if isinstance(partition, str):
+            return self.sibling_of(table, child_table_name(table.name, partition))
+        return self.sibling_of(table, partition.child or child_table_name(table.name, partition.name))
+
+    def plain(self, quoted: str) -> str:
+        """Quoted names as the server reads them: a preparer doubles ``%`` where the driver formats the statement."""
+        return quoted.replace("%%", "%") if self.preparer._double_percents else quoted
 
     def sibling_of(self, table: Table, name: str) -> str:
         """Another table of the same schema, qualified and quoted."""

@@ -126,9 +126,9 @@ def _compression(where: str, kind: str, level: int | None, blocksize: int | None
     low, high = COMPRESSION_LEVELS[kind]
     if level is None:
         level = low
-    elif not low <= level <= high:
+    elif type(level) is not int or not low <= level <= high:
         raise OptionError(f"{where} compresslevel={level!r}: for compresstype={kind!r} allowed is {low} to {high}")
-    if blocksize is not None and (blocksize % 8192 or not 8192 <= blocksize <= 2097152):
+    if blocksize is not None and (type(blocksize) is not int or blocksize % 8192 or not 8192 <= blocksize <= 2097152):
         raise OptionError(f"{where} blocksize={blocksize!r}: allowed are 8192 to 2097152 in steps of 8192")
     return level, None if blocksize == DEFAULT_BLOCKSIZE else blocksize
 

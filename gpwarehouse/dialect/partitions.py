@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from enum import Enum
 from itertools import pairwise
 from typing import Any
 
@@ -49,7 +50,11 @@ def _check_name(kind: str, name: str) -> None:
         raise OptionError(f"{kind} name={name!r}: give a name of 1 to 63 bytes, as after _1_prt_ in the child's name")
 
 
-def _check_aware(what: str, value: object) -> None:
+def check_aware(what: str, value: object) -> None:
+    """Refuse a naive datetime.
+
+    :raises OptionError: naming ``what`` and the value.
+    """
     if isinstance(value, datetime) and value.tzinfo is None:
         raise OptionError(
             f"{what} {value!r}: a naive datetime would follow the session's time zone; give an aware one, e.g. "
@@ -57,10 +62,35 @@ def _check_aware(what: str, value: object) -> None:
         )
 
 
+def _normal(where: str, value: Any) -> Any:
+    """A value as it is kept: moments in UTC, subclasses of str (enumerations) as the text they are.
+
+    :raises OptionError: a naive datetime, or a value of a type that bounds cannot have.
+    """
+    check_aware(where, value)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    if isinstance(value, Enum):
+        value = value.value
+    if value is None or type(value) in (str, int, bool, Decimal, date):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise OptionError(
+        f"{where} {value!r}: a {type(value).__name__} cannot be a bound; give text, a whole number, a Decimal, a date or "
+        "an aware datetime"
+    )
+
+
+_CHILD: Any = field(default=None, compare=False, repr=False, kw_only=True)
+"""Name of a partition's table, where the partition's name does not lead to it; reflection knows it. No part of the value."""
+
+
 @dataclass(frozen=True)
 class RangePartition:
     """One partition: ``start`` inclusive, ``end`` exclusive, ``None`` open. Names are as after ``_1_prt_``.
 
+    :ivar child: name of its table where that is another than the rule's (attached, renamed, unnamed): for statements.
     :raises OptionError: a naive datetime, bounds of two types, or a start that is not before its end. The order of
         texts is the server's collation's, so it is not checked here.
     """
@@ -68,11 +98,13 @@ class RangePartition:
     name: str
     start: Bound | None
     end: Bound | None
+    child: str | None = _CHILD
 
     def __post_init__(self) -> None:
         _check_name("RangePartition", self.name)
-        for bound in (self.start, self.end):
-            _check_aware(f"RangePartition {self.name!r} bound", bound)
+        for which in ("start", "end"):
+            bound = _normal(f"RangePartition {self.name!r} {which}", getattr(self, which))
+            object.__setattr__(self, which, bound)
         if self.start is None and self.end is None:
             raise OptionError(f"RangePartition {self.name!r}: give start or end; for all other rows use a default")
         if self.start is None or self.end is None:
@@ -90,19 +122,20 @@ class RangePartition:
 class ListPartition:
     """One partition with the values it holds; ``None`` is NULL.
 
+    :ivar child: as of :class:`RangePartition`.
     :raises OptionError: no value, one twice, or a naive datetime.
     """
 
     name: str
     values: tuple[ListValue, ...]
+    child: str | None = _CHILD
 
     def __post_init__(self) -> None:
         _check_name("ListPartition", self.name)
         if not isinstance(self.values, tuple | list) or not self.values:
             raise OptionError(f"ListPartition {self.name!r} values={self.values!r}: give a tuple of one or more values")
-        object.__setattr__(self, "values", tuple(self.values))
-        for value in self.values:
-            _check_aware(f"ListPartition {self.name!r} value", value)
+        values = tuple(_normal(f"ListPartition {self.name!r} value", value) for value in self.values)
+        object.__setattr__(self, "values", values)
         if len(set(self.values)) != len(self.values):
             raise OptionError(f"ListPartition {self.name!r} values={self.values!r}: a value stands twice")
 
@@ -112,6 +145,7 @@ class DefaultPartition:
     """The partition of all rows that no other takes; to be added where a table has none."""
 
     name: str
+    child: str | None = _CHILD
 
     def __post_init__(self) -> None:
         _check_name("DefaultPartition", self.name)
@@ -173,13 +207,13 @@ class RangePartitions:
 
     @classmethod
     def monthly(
-        cls, column: str, *, first: str, months: int = 1, every: int = 1, bounds: type[date] = datetime
+        cls, column: str, *, first: str, months: int = 1, every: int = 1, bounds: type[date | str] = datetime
     ) -> RangePartitions:
         """Months in UTC from ``first`` (``"2026-01"``), named ``m202601``.
 
         :param months: how many partitions.
         :param every: months a partition holds: 3 for quarters, 12 for years.
-        :param bounds: ``date`` for a DATE column; else aware datetimes.
+        :param bounds: ``date`` for a DATE column, ``str`` for a TIMESTAMP without time zone; else aware datetimes.
         :raises OptionError: ``first`` is no month, or a count below 1.
         """
         match = re.fullmatch(r"(\d{4})-(\d{2})", first)
@@ -199,10 +233,10 @@ class RangePartitions:
         return cls(column, tuple(parts))
 
     @classmethod
-    def daily(cls, column: str, *, first: str, days: int = 1, bounds: type[date] = datetime) -> RangePartitions:
+    def daily(cls, column: str, *, first: str, days: int = 1, bounds: type[date | str] = datetime) -> RangePartitions:
         """Days in UTC from ``first`` (``"2026-01-31"``), named ``d20260131``.
 
-        :param bounds: ``date`` for a DATE column; else aware datetimes.
+        :param bounds: ``date`` for a DATE column, ``str`` for a TIMESTAMP without time zone; else aware datetimes.
         :raises OptionError: ``first`` is no day, or a count below 1.
         """
         wrong = f"RangePartitions.daily(first={first!r}, days={days!r}): give YYYY-MM-DD and a count of 1 or more"
@@ -212,12 +246,10 @@ class RangePartitions:
             raise OptionError(wrong) from None
         if days < 1:
             raise OptionError(wrong)
-        return cls.every(
+        ends = [start + timedelta(days=day) for day in range(days + 1)]
+        return cls(
             column,
-            start=_as(bounds, start),
-            step=timedelta(days=1),
-            count=days,
-            name=lambda start: f"d{start:%Y%m%d}",
+            tuple(RangePartition(f"d{a:%Y%m%d}", _as(bounds, a), _as(bounds, b)) for a, b in pairwise(ends)),
         )
 
     @classmethod
@@ -229,12 +261,13 @@ class RangePartitions:
         :param start: an aware datetime, a date or a number.
         :param step: a ``timedelta`` or a number, added to the bound.
         :param name: names a partition by its start, or a prefix before its number from 1.
-        :raises OptionError: a step of nothing, or a count below 1.
+        :raises OptionError: a step of nothing, of less than whole days from a date, or a count below 1.
         """
-        if count < 1 or not start + step > start:
+        part_of_day = isinstance(step, timedelta) and not isinstance(start, datetime) and bool(step % timedelta(days=1))
+        if count < 1 or part_of_day or not start + step > start:
             raise OptionError(
                 f"RangePartitions.every(start={start!r}, step={step!r}, count={count!r}): "
-                "give a step above nothing and a count of 1 or more"
+                "give a step above nothing (from a date: of whole days) and a count of 1 or more"
             )
         parts: list[RangePartition] = []
         for number in range(1, count + 1):
@@ -245,14 +278,16 @@ class RangePartitions:
 
     def same_scheme(self, other: object) -> bool:
         """Whether ``other`` partitions by the same method and column, whichever partitions there are now."""
-        return isinstance(other, RangePartitions) and other.column == self.column
+        return _scheme(other) == _scheme(self)
 
 
 def _start(partition: RangePartition) -> Any:
     return partition.start
 
 
-def _as(kind: type[date], moment: datetime) -> Bound:
+def _as(kind: type[date | str], moment: datetime) -> Bound:
+    if kind is str:
+        return f"{moment:%Y-%m-%d %H:%M:%S}"
     return moment if kind is datetime else moment.date()
 
 
@@ -289,12 +324,13 @@ class ListPartitions:
 
     def same_scheme(self, other: object) -> bool:
         """Whether ``other`` partitions by the same method and column, whichever partitions there are now."""
-        return isinstance(other, ListPartitions) and other.column == self.column
+        return _scheme(other) == _scheme(self)
 
 
 @dataclass(frozen=True)
 class OtherPartitions:
-    """A partitioning that others made and we only read: by hash, by several columns, or on several levels.
+    """A partitioning that others made and we only read: by hash, by several columns, on several levels, or with bounds
+    that our values cannot say (``infinity``, years before Christ).
 
     Tables with it reflect, and compare equal to themselves; making one is refused.
 
@@ -308,11 +344,17 @@ class OtherPartitions:
     levels: int = 1
 
     def same_scheme(self, other: object) -> bool:
-        """Whether ``other`` is the same."""
-        return other == self
+        """Whether ``other`` partitions by the same method and columns on as many levels."""
+        return _scheme(other) == _scheme(self)
 
 
 Partitioning = RangePartitions | ListPartitions | OtherPartitions
+
+
+def _scheme(value: object) -> OtherPartitions | None:
+    if isinstance(value, RangePartitions | ListPartitions):
+        return OtherPartitions("range" if isinstance(value, RangePartitions) else "list", (value.column,))
+    return value if isinstance(value, OtherPartitions) else None
 
 
 def month_after(moment: datetime) -> datetime:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import Table
 from sqlalchemy.dialects.postgresql.base import PGCompiler
 from sqlalchemy.sql.compiler import InsertmanyvaluesSentinelOpts
 
 from gpwarehouse.dialect.errors import UnsupportedByServerError
+from gpwarehouse.dialect.options import AppendOptimized
 from gpwarehouse.dialect.server import Capabilities
 
 __all__ = ["GreenplumCompiler", "implicit_sentinels"]
@@ -41,9 +43,17 @@ class GreenplumCompiler(PGCompiler):
 
     def _check_on_conflict(self) -> None:
         capabilities: Capabilities | None = getattr(self.dialect, "capabilities", None)
+        into: Any = getattr(self.statement, "table", None)
+        table = getattr(into, "fullname", None)
+        if capabilities is not None and capabilities.on_conflict and capabilities.append_optimized:
+            storage = into.dialect_options["greenplum"]["storage"] if isinstance(into, Table) else None
+            if isinstance(storage, AppendOptimized):
+                raise UnsupportedByServerError(
+                    f"INSERT into {table!r}: ON CONFLICT works on heap tables only, and this one is {storage!r}; "
+                    "INSERT … SELECT the rows that are not there (WHERE NOT EXISTS), or store the table as Heap()"
+                )
         if capabilities is None or capabilities.on_conflict:
             return
-        table = getattr(getattr(self.statement, "table", None), "fullname", None)
         raise UnsupportedByServerError(
             f"INSERT into {table!r}: {getattr(self.dialect, 'server_info', None)} has no ON CONFLICT. Within one "
             "transaction LOCK the TABLE … IN SHARE ROW EXCLUSIVE MODE, UPDATE the rows that are there, then "

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
     create_mock_engine,
 )
@@ -47,6 +48,13 @@ GREENPLUMS = ("greenplum6", "greenplum7", "cloudberry")
 
 PARAMETERS = ", fillfactor = 90" if hasattr(PGDialect, "_table_options_query") else ""
 """``postgresql_with`` of tables is SQLAlchemy's from 2.1 on."""
+
+
+class Instant(TypeDecorator[datetime]):
+    """A type of somebody's own."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
 
 
 def ddl(table: Table, server: str) -> str:
@@ -253,6 +261,37 @@ WRONG: dict[str, tuple[str, Any, str]] = {
         ),
         "must contain the partition key 'v'",
     ),
+    "key without the partition key on 6": (
+        "greenplum6",
+        lambda: Table(
+            "f",
+            MetaData(),
+            Column("k", Integer, primary_key=True),
+            Column("v", Text),
+            greenplum_partition_by=ListPartitions("v", (ListPartition("a", ("a",)),)),
+        ),
+        "must contain the partition key 'v'",
+    ),
+    "text for a decorated instant": (
+        "postgresql",
+        lambda: Table(
+            "f",
+            MetaData(),
+            Column("ts", Instant),
+            greenplum_partition_by=RangePartitions("ts", (RangePartition("p", "2026-01-01", "2026-02-01"),)),
+        ),
+        "it would follow the session's time zone",
+    ),
+    "text for a number": (
+        "greenplum6",
+        lambda: fact(greenplum_partition_by=RangePartitions("k", (RangePartition("p", "1", "2"),))),
+        "give a whole number",
+    ),
+    "number for text": (
+        "greenplum6",
+        lambda: fact(greenplum_partition_by=ListPartitions("v", (ListPartition("p", (1,)),))),
+        "give text",
+    ),
     "external and stored": (
         "greenplum6",
         lambda: fact(greenplum_external=ExternalTable(command="ls"), greenplum_storage=Heap()),
@@ -271,6 +310,14 @@ WRONG: dict[str, tuple[str, Any, str]] = {
         "no keys",
     ),
 }
+
+
+if PARAMETERS:  # SQLAlchemy 2.0's Table has no postgresql_with
+    WRONG["storage said twice"] = (
+        "greenplum7",
+        lambda: fact(greenplum_storage=Heap(), postgresql_with={"AppendOnly": True}),
+        "postgresql_with says appendonly, which greenplum_storage says; keep one",
+    )
 
 
 @pytest.mark.parametrize("case", sorted(WRONG))

@@ -3,10 +3,14 @@ from __future__ import annotations
 import datetime
 from datetime import UTC, date
 from decimal import Decimal  # noqa: F401
+from enum import StrEnum
 from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
+from sqlalchemy import MetaData, Table
 
 from gpwarehouse.dialect import (
     AppendOptimized,
@@ -25,6 +29,7 @@ from gpwarehouse.dialect import (
     RangePartition,
     RangePartitions,
     RejectLimit,
+    SplitPartition,
     TextFormat,
 )
 from gpwarehouse.dialect.options import bound_literal, missing_partitions, month_after, month_partition
@@ -179,3 +184,50 @@ def test_two_partitionings_are_of_one_scheme_whatever_their_partitions() -> None
     assert one.same_scheme(RangePartitions.monthly("ts", first="2020-01", months=5))
     assert not one.same_scheme(RangePartitions("other"))
     assert not one.same_scheme(None)
+
+
+def test_a_moment_of_any_zone_is_kept_in_utc_and_an_enumeration_as_its_value() -> None:
+    class Site(StrEnum):
+        NORTH = "north"
+
+    taipei = datetime.datetime(2026, 1, 1, 8, tzinfo=ZoneInfo("Asia/Taipei"))
+    partition = RangePartition("p", taipei, None)
+    assert partition == RangePartition("p", datetime.datetime(2026, 1, 1, tzinfo=UTC), None)
+    assert eval(repr(partition)) == partition
+    assert repr(ListPartition("p", (Site.NORTH,))) == repr(ListPartition("p", ("north",)))
+
+
+@pytest.mark.parametrize("value", [UUID(int=1), 1.5, b"x", datetime.time(1), object()])
+def test_a_bound_of_another_type_is_refused(value: Any) -> None:
+    with pytest.raises(OptionError, match=r"ListPartition 'p' value .* cannot be a bound; give text, a whole number"):
+        ListPartition("p", (value,))
+    with pytest.raises(OptionError, match=r"RangePartition 'p' start .* cannot be a bound"):
+        RangePartition("p", value, None)
+
+
+def test_where_a_partition_is_kept_is_no_part_of_its_value() -> None:
+    assert RangePartition("p", 1, 2, child="attached") == RangePartition("p", 1, 2)
+    assert repr(ListPartition("p", (1,), child="attached")) == repr(ListPartition("p", (1,)))
+
+
+def test_months_and_days_of_a_timestamp_without_zone_are_text() -> None:
+    months = RangePartitions.monthly("ts", first="2026-01", bounds=str)
+    assert months.partitions == (RangePartition("m202601", "2026-01-01 00:00:00", "2026-02-01 00:00:00"),)
+    days = RangePartitions.daily("ts", first="2026-01-31", days=2, bounds=str)
+    assert [p.end for p in days.partitions] == ["2026-02-01 00:00:00", "2026-02-02 00:00:00"]
+
+
+def test_steps_of_parts_of_a_day_are_refused_from_a_date() -> None:
+    with pytest.raises(OptionError, match="from a date: of whole days"):
+        RangePartitions.every("d", start=date(2026, 1, 1), step=datetime.timedelta(hours=36), count=2)
+
+
+@pytest.mark.parametrize("wrong", [{"compresslevel": 1.0}, {"compresslevel": True}, {"compresslevel": "5"}])
+def test_a_level_that_is_no_whole_number_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match="AppendOptimized compresslevel="):
+        AppendOptimized(compresstype="zstd", **wrong)
+
+
+def test_a_bound_to_split_at_needs_a_zone() -> None:
+    with pytest.raises(OptionError, match=r"table 't': SplitPartition at .* naive datetime"):
+        SplitPartition(Table("t", MetaData()), "p", datetime.datetime(2026, 1, 15), ("a", "b"))

@@ -43,6 +43,7 @@ from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.types import JSON
 
 from gpwarehouse.dialect import (
+    AppendOptimized,
     DistributedBy,
     DistributedRandomly,
     DistributedReplicated,
@@ -261,6 +262,14 @@ def test_the_orm_gives_every_object_its_own_key(engine: Engine) -> None:
 
 
 # What not every server has
+
+
+def test_on_conflict_on_an_append_optimized_table_is_refused_with_the_way_out() -> None:
+    table = Table("ao", MetaData(), Column("k", Integer), greenplum_storage=AppendOptimized())
+    statement = postgresql.insert(table).values(k=1).on_conflict_do_nothing()
+    with pytest.raises(UnsupportedByServerError, match="'ao': ON CONFLICT works on heap tables only"):
+        statement.compile(dialect=GreenplumDialect(server="greenplum7"))
+    assert "ON CONFLICT" in str(statement.compile(dialect=GreenplumDialect(server="postgresql")))
 
 
 def test_on_conflict_works_or_says_what_to_do(connection: Connection) -> None:

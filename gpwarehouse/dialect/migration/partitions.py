@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import MetaData, Table
 from sqlalchemy.schema import ExecutableDDLElement
 
-from gpwarehouse.dialect import ddl
+from gpwarehouse.dialect import partition_ddl as ddl
 from gpwarehouse.dialect.errors import OptionError
 from gpwarehouse.dialect.migration.operation import GreenplumOp
 from gpwarehouse.dialect.options import Partition, Storage

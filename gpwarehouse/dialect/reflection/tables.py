@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import Connection
+from sqlalchemy.util import warn
 
+from gpwarehouse.dialect.compiler import child_table_name
 from gpwarehouse.dialect.errors import OptionError
 from gpwarehouse.dialect.options import (
     AppendOptimized,
@@ -84,20 +88,30 @@ def storages_of(
     if dialect.capabilities is None or not dialect.capabilities.append_optimized:
         return {}
     sql = catalog.STORAGE[dialect.capabilities.partition_catalog]
-    return {
-        row.relname: _storage(row.method, _settings(row.reloptions))
-        for row in catalog.rows(connection, sql, schema, _names(table))
-        if row.method is not None
-    }
+    found: dict[str, Storage] = {}
+    for row in catalog.rows(connection, sql, schema, _names(table)):
+        if row.method is None:
+            continue
+        try:
+            found[row.relname] = _storage(row.method, _settings(row.reloptions))
+        except (OptionError, ValueError) as error:
+            _warn(row.relname, row.reloptions, error)
+    return found
+
+
+def _warn(table: str, settings: Iterable[str], error: Exception) -> None:
+    warn(f"table {table!r}: its storage, {', '.join(settings)}, is none we know, and is left open: {error}")
 
 
 def _settings(options: Iterable[str]) -> dict[str, str]:
-    return dict(item.split("=", 1) for item in options)
+    return {name: value.lower() for name, value in (item.split("=", 1) for item in options)}
 
 
 def _compression(settings: Mapping[str, str]) -> dict[str, Any]:
-    kind = settings.get("compresstype", "none")
-    level = int(settings.get("compresslevel", 0 if kind == "none" else 1))
+    # Greenplum 6 keeps what was written: a level without a type is zlib's (CREATE TABLE reference).
+    level = int(settings["compresslevel"]) if "compresslevel" in settings else None
+    kind = settings.get("compresstype", "zlib" if level else "none")
+    level = (0 if kind == "none" else 1) if level is None else level
     return {
         "compresstype": "none" if level == 0 else kind,
         "compresslevel": level,
@@ -110,7 +124,7 @@ def _storage(method: str, settings: Mapping[str, str]) -> Storage:
         return Heap()
     return AppendOptimized(
         orientation="column" if method == "ao_column" else "row",
-        checksum=settings.get("checksum", "true") != "false",
+        checksum=settings.get("checksum", "true") not in ("false", "off", "no", "0", "f", "n"),
         **_compression(settings),
     )
 
@@ -123,8 +137,13 @@ def encodings_of(
         return {}
     found: dict[str, dict[str, Encoding]] = {}
     for row in catalog.rows(connection, catalog.ENCODINGS, schema, _names(table)):
-        encoding = Encoding(**_compression(_settings(row.attoptions)))
-        if encoding != Encoding(**_compression(_settings(row.reloptions))):
+        try:
+            encoding = Encoding(**_compression(_settings(row.attoptions)))
+            table_encoding = Encoding(**_compression(_settings(row.reloptions)))
+        except (OptionError, ValueError) as error:
+            _warn(row.relname, [*row.reloptions, f"column {row.attname}:", *row.attoptions], error)
+            continue
+        if encoding != table_encoding:
             found.setdefault(row.relname, {})[row.attname] = encoding
     return found
 
@@ -157,13 +176,11 @@ def _partitioning(name: str, rows: list[Any]) -> Partitioning:
     if first.nested or first.natts != 1 or method == "hash" or not first.columns[0]:
         return other
     partitions = [row for row in rows if row.child is not None]
-    default = next((_partition_name(name, row) for row in partitions if row.is_default), None)
+    default = next((_name_and_child(name, row)[0] for row in partitions if row.is_default), None)
     others = [row for row in partitions if not row.is_default]
     try:
         if method == "list":
-            listed = tuple(
-                ListPartition(_partition_name(name, row), parse_values(row.list_values, row.kind)) for row in others
-            )
+            listed = tuple(_listed(name, row) for row in others)
             return ListPartitions(first.columns[0], listed, default)
         ranges = tuple(_range(name, row) for row in others)
         return RangePartitions(first.columns[0], ranges, default)
@@ -171,25 +188,39 @@ def _partitioning(name: str, rows: list[Any]) -> Partitioning:
         return other
 
 
+def _listed(table: str, row: Any) -> ListPartition:
+    name, child = _name_and_child(table, row)
+    return ListPartition(name, parse_values(row.list_values, row.kind), child=child)
+
+
 def _range(table: str, row: Any) -> RangePartition:
-    name = _partition_name(table, row)
+    name, child = _name_and_child(table, row)
     if row.lower_bound and row.lower_bound.startswith("FOR VALUES"):
         bounds = parse_range(row.lower_bound, row.kind)
         if bounds is None:
             raise OptionError(f"table {table!r}: partition {name!r} {row.lower_bound} is none of one column")
-        return RangePartition(name, *bounds)
+        return RangePartition(name, *bounds, child=child)
     start, end = (parse_bound(text, row.kind) if text else None for text in (row.lower_bound, row.upper_bound))
-    if (start is not None and not row.starts_in) or (end is not None and row.ends_in):
-        if not (isinstance(start, int | None) and isinstance(end, int | None)):
-            raise OptionError(f"table {table!r}: partition {name!r} leaves its start out or takes its end in")
-        start = start if start is None or row.starts_in else start + 1  # as Greenplum 7 itself stores them
-        end = end if end is None or not row.ends_in else end + 1
-    return RangePartition(name, start, end)
+    # As Greenplum 7 itself stores a start left out or an end taken in, of columns whose values have a next one.
+    start = start if start is None or row.starts_in else _next(table, name, start)
+    end = end if end is None or not row.ends_in else _next(table, name, end)
+    return RangePartition(name, start, end, child=child)
 
 
-def _partition_name(table: str, row: Any) -> str:
-    if row.name:
-        return str(row.name)
-    prefix = f"{table}_1_prt_"
+def _next(table: str, name: str, bound: Any) -> Any:
+    if type(bound) is int:
+        return bound + 1
+    if type(bound) is date:
+        return bound + timedelta(days=1)
+    raise OptionError(f"table {table!r}: partition {name!r} leaves its start out or takes its end in")
+
+
+def _name_and_child(table: str, row: Any) -> tuple[str, str | None]:
+    """A partition's name, and its table's name where statements cannot do with the first."""
+    if row.name:  # Greenplum 6 has names of its own
+        return str(row.name), None
     child: str = row.child
-    return child[len(prefix) :] if child.startswith(prefix) else child
+    for mark in re.finditer("(?<=.)_1_prt_(?=.)", child):
+        if child == child_table_name(table, child[mark.end() :]):
+            return child[mark.end() :], child if row.name == "" else None  # '': unnamed on Greenplum 6
+    return child, child
