@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
@@ -16,6 +18,7 @@ from sqlalchemy import (
     Identity,
     Integer,
     MetaData,
+    Numeric,
     Table,
     Text,
     UniqueConstraint,
@@ -31,7 +34,10 @@ from gpwarehouse.dialect import (
     DistributedReplicated,
     Encoding,
     Heap,
+    ListPartition,
+    ListPartitions,
     OtherPartitions,
+    RangePartition,
     RangePartitions,
     UnsupportedByServerError,
 )
@@ -233,14 +239,26 @@ def test_the_operator_class_that_the_server_takes_anyway_is_no_drift(project: Pr
     assert [kind for kind, *_ in project.drift(other)] == ["set_distribution"]
 
 
-def test_bounds_of_any_zone_are_rendered_as_python(project: Project) -> None:
-    start = datetime(2026, 1, 1, tzinfo=ZoneInfo("America/New_York"))
-    zoned = MetaData()
-    days = RangePartitions.every("at", start=start, step=timedelta(days=1), count=2)
-    Table("t", zoned, Column("at", DateTime(timezone=True)), greenplum_partition_by=days)
-    project.revision(zoned)
+class Site(enum.StrEnum):
+    A = "a"
+
+
+NEW_YEAR = datetime(2026, 1, 1, tzinfo=ZoneInfo("America/New_York"))
+BOUNDS = {
+    "of another zone": RangePartitions.every("at", start=NEW_YEAR, step=timedelta(days=1), count=2),
+    "of an enumeration": ListPartitions("c", (ListPartition("a", (Site.A, None)),)),
+    "numbers": RangePartitions("n", (RangePartition("low", Decimal("0.5"), Decimal(7)),)),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(BOUNDS))
+def test_bounds_are_rendered_as_python_with_what_it_imports(project: Project, kind: str) -> None:
+    metadata = MetaData()
+    columns = Column("at", DateTime(timezone=True)), Column("c", Text), Column("n", Numeric)
+    Table("t", metadata, *columns, greenplum_partition_by=BOUNDS[kind])
+    project.revision(metadata)
     project.upgrade()
-    project.check(zoned)
+    project.check(metadata)
     project.downgrade()
 
 
