@@ -39,6 +39,7 @@ from tests.dialect.alembic_project import (
     RLE,
     Project,
     capabilities,
+    model,
 )
 
 
@@ -82,6 +83,19 @@ def test_every_operation_runs_from_a_revision_written_by_hand(project: Project, 
         assert inspector.get_distribution("u") == DistributedBy("i")
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE t, u"))
+
+
+@pytest.mark.segments
+def test_a_column_added_by_hand_to_a_column_store_is_compressed_as_the_table_is(
+    project: Project, engine: Engine
+) -> None:
+    metadata = model(greenplum_storage=COLUMNAR)
+    metadata.create_all(engine)
+    project.write("op.add_column('Big Table', sa.Column('more', sa.Integer(), comment='kept'), schema='Fab 1')")
+    project.upgrade()
+    metadata.tables["Fab 1.Big Table"].append_column(Column("more", Integer, comment="kept"))
+    project.check(metadata)
+    metadata.drop_all(engine)
 
 
 @pytest.mark.parametrize("server", ["greenplum6", "greenplum7", "cloudberry", "postgresql"])

@@ -15,9 +15,10 @@ from alembic.operations import ops
 from sqlalchemy import Table
 
 from gpwarehouse.dialect.checks import distribution_of
+from gpwarehouse.dialect.migration.columns import encoded, with_encoding
 from gpwarehouse.dialect.migration.operation import GreenplumOp
 from gpwarehouse.dialect.migration.tables import RepartitionTableOp, SetStorageOp
-from gpwarehouse.dialect.options import AppendOptimized, DistributedBy, Storage
+from gpwarehouse.dialect.options import DistributedBy, Storage
 
 __all__ = ["arrange", "columns_at_rewrite", "note_storages"]
 
@@ -69,10 +70,10 @@ def arrange(changes: Any) -> None:
     for op in changes.ops:
         if isinstance(op, ops.AddColumnOp):
             early = op.column.name in notes.new_keys
-            op.column = _encoded(op.column, notes.before if early else notes.after, recoded and early)
+            op.column = _added(op.column, notes.before if early else notes.after, recoded and early)
         elif isinstance(op, ops.DropColumnOp) and op._reverse is not None:
             late = op.column_name in notes.old_keys
-            column = _encoded(op._reverse.column, notes.after if late else notes.before, recoded and late)
+            column = _added(op._reverse.column, notes.after if late else notes.before, recoded and late)
             op._reverse.column = column
     if any(isinstance(op, GreenplumOp) for op in changes.ops):
         changes.ops.sort(key=lambda op: _stage(op, notes))
@@ -90,23 +91,6 @@ def _stage(op: Any, notes: _Notes) -> int:
     return 2 if isinstance(op, GreenplumOp) else 4
 
 
-def _encoded(column: Any, storage: Storage | None, recoded: bool) -> Any:
-    """The column as it is to be added to a table of that storage.
-
-    A rewrite that follows says all encodings itself, and until it there may be none. Without one, Greenplum 6 would leave
-    the column uncompressed, whatever the table is.
-    """
-    own = column.dialect_options["greenplum"]["encoding"]
-    wanted = own
-    if recoded:
-        wanted = None
-    elif own is None and isinstance(storage, AppendOptimized) and storage.orientation == "column":
-        wanted = storage.encoding
-    if wanted == own:
-        return column
-    copy = column._copy()
-    if wanted is None:
-        del copy.dialect_kwargs["greenplum_encoding"]
-    else:
-        copy.dialect_kwargs["greenplum_encoding"] = wanted
-    return copy
+def _added(column: Any, storage: Storage | None, recoded: bool) -> Any:
+    # A rewrite that follows says all encodings itself, and until it there may be none.
+    return with_encoding(column, None) if recoded else encoded(column, storage)
