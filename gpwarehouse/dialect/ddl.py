@@ -16,7 +16,14 @@ from sqlalchemy.schema import CreateTable, ExecutableDDLElement
 from gpwarehouse.dialect.checks import check_bounds
 from gpwarehouse.dialect.compiler import child_table_name
 from gpwarehouse.dialect.errors import OptionError, UnsupportedByServerError
-from gpwarehouse.dialect.options import Bound, DistributedReplicated, Distribution, Partition, RangePartition
+from gpwarehouse.dialect.options import (
+    Bound,
+    DistributedRandomly,
+    DistributedReplicated,
+    Distribution,
+    Partition,
+    RangePartition,
+)
 from gpwarehouse.dialect.partitions import ListPartition, ListValue
 from gpwarehouse.dialect.views import CommentOnView, CreateView, DropView
 
@@ -299,8 +306,11 @@ def _set_distribution(element: SetDistribution, compiler: Any, **_: Any) -> str:
         raise OptionError(
             f"table {element.table.fullname!r}: a replicated table cannot be partitioned; distribute it by a column"
         )
-    reorganize = "WITH (reorganize=true) " if element.reorganize else ""
-    return f"{_alter(compiler, element.table)} SET {reorganize}{compiler.distributed_clause(element.distribution)}"
+    alter, clause = _alter(compiler, element.table), compiler.distributed_clause(element.distribution)
+    if element.reorganize and isinstance(element.distribution, DistributedRandomly) and capabilities.access_methods:
+        # In one statement Greenplum 7.0 fails on every partitioned table: "tuple already updated by self".
+        return f"{alter} SET {clause};\n{alter} SET WITH (reorganize=true)"
+    return f"{alter} SET {'WITH (reorganize=true) ' if element.reorganize else ''}{clause}"
 
 
 class Analyze(TableDDL):
