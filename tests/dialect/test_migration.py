@@ -110,7 +110,7 @@ def test_every_operation_is_written_offline(tmp_path: Path, server: str) -> None
     assert "%%" not in sql
     for always in (
         "CREATE VIEW v AS",
-        "DO $swap$",
+        "DO $rewrite$",
         "ATTACH PARTITION" if server == "postgresql" else "EXCHANGE PARTITION",
     ):
         assert always in sql
