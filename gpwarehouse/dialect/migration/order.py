@@ -2,8 +2,10 @@
 
 Keys that go would stop a rewrite, and keys that come need it done. Columns go before it and come after it, so that they
 are added to the storage they have an encoding for; but not those that rows are spread or partitioned by, before or after,
-which it must have. (On Greenplum 7.0.0-beta, SET ACCESS METHOD ao_column of a row-oriented table to which a column was
-added takes the server down.) The downgrade goes the other way round.
+which it must have. The downgrade goes the other way round.
+
+Columns added before a change of storage are no way out: SET ACCESS METHOD ao_column of a table that had been made a row
+store, had lost a column and got one took a Greenplum 7.0.0-beta down (seen).
 """
 
 from __future__ import annotations
