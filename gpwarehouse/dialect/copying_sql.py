@@ -43,7 +43,7 @@ BEGIN
             USING HINT = 'Drop or reset them before and make them again after it, in the same transaction; where '
                 'partitions are stored apart, say storage and encodings for all of them.';
     END IF;
-    {scheme}
+    {sense}
     SELECT array_agg(w.sql ORDER BY w.step, w.sql) INTO again FROM (
         {again}) w;
     {template}
@@ -54,7 +54,7 @@ BEGIN
     {partitioned}
     EXECUTE (SELECT CASE c.relpersistence WHEN 'u' THEN 'CREATE UNLOGGED TABLE ' ELSE 'CREATE TABLE ' END
         FROM pg_catalog.pg_class c WHERE c.oid = was)
-        || whole || ' (LIKE ' || parked || {like} || {encodings} || ')' || made || {distributed} || divided;
+        || whole || ' (LIKE ' || parked || {like} || {encodings} || ')' || {clauses};
     {children}
     FOR statement IN
         SELECT format('ALTER TABLE %s ALTER COLUMN %I SET STORAGE %s', whole, a.attname, CASE a.attstorage
@@ -243,6 +243,15 @@ FOUND_SCHEME = {
 }
 SCHEME = """IF NOT EXISTS ({found} = '{method}' AND a.attname = {column}) THEN
         RAISE EXCEPTION 'table % is not partitioned by % in that way; say repartition=True to change it', whole, {column};
+    END IF;"""
+
+BY_COLUMN = {
+    "classic": "SELECT 1 FROM pg_catalog.pg_class c WHERE c.oid = was AND c.relstorage = 'c'",
+    "declarative": """SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_am m ON m.oid = c.relam
+        WHERE c.oid = was AND m.amname = 'ao_column'""",
+}
+COLUMNS = """IF NOT EXISTS ({found}) THEN
+        RAISE EXCEPTION 'table % is not stored by column, so its columns have no encodings; set its storage first', whole;
     END IF;"""
 
 # What is made again once the new table has the name.
