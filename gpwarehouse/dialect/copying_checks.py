@@ -55,7 +55,7 @@ CHECKS = (
     """SELECT format('the own grants, owner or comment of %s', c.oid::regclass) FROM pg_catalog.pg_class c
             JOIN pg_catalog.pg_class r ON r.oid = was
             WHERE c.oid = ANY (kids) AND (c.relowner <> r.relowner OR obj_description(c.oid, 'pg_class') IS NOT NULL
-                OR c.relacl::text <> COALESCE(r.relacl::text, ''))""",
+                OR NOT (c.relacl <@ COALESCE(r.relacl, '{}') AND c.relacl @> COALESCE(r.relacl, '{}')))""",
     """SELECT format('the own settings of column %I of %s', a.attname, a.attrelid::regclass)
             FROM pg_catalog.pg_attribute a
             LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -65,10 +65,11 @@ CHECKS = (
                 (a.attnotnull AND NOT b.attnotnull) OR a.attstorage <> b.attstorage
                 OR (a.attstattarget >= 0 AND a.attstattarget IS DISTINCT FROM b.attstattarget)
                 OR COALESCE(a.attoptions::text, b.attoptions::text) IS DISTINCT FROM b.attoptions::text
-                OR COALESCE(a.attacl::text, b.attacl::text) IS DISTINCT FROM b.attacl::text
+                OR NOT (a.attacl <@ COALESCE(b.attacl, '{}') AND a.attacl @> COALESCE(b.attacl, '{}'))
                 OR COALESCE(col_description(a.attrelid, a.attnum), col_description(was, b.attnum))
                     IS DISTINCT FROM col_description(was, b.attnum)
-                OR pg_get_expr(d.adbin, d.adrelid) IS DISTINCT FROM pg_get_expr(e.adbin, e.adrelid))""",
+                OR COALESCE(pg_get_expr(d.adbin, d.adrelid), pg_get_expr(e.adbin, e.adrelid))
+                    IS DISTINCT FROM pg_get_expr(e.adbin, e.adrelid))""",
 )
 
 CHECKS_DECLARATIVE = (

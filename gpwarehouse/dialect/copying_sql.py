@@ -26,6 +26,7 @@ DECLARE
     made text;
     made_leaf text := '';
     divided text := '';
+    kid_grants boolean;
     statement text;
 BEGIN
     LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE;
@@ -46,6 +47,8 @@ BEGIN
     {sense}
     SELECT array_agg(w.sql ORDER BY w.step, w.sql) INTO again FROM (
         {again}) w;
+    kid_grants := EXISTS (SELECT 1 FROM pg_catalog.pg_class c WHERE c.oid = ANY (kids) AND c.relacl IS NOT NULL)
+        OR EXISTS (SELECT 1 FROM pg_catalog.pg_attribute a WHERE a.attrelid = ANY (kids) AND a.attacl IS NOT NULL);
     {template}
     SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) INTO cols
         FROM pg_catalog.pg_attribute a WHERE a.attrelid = was AND {columns};
@@ -79,6 +82,7 @@ BEGIN
     FOREACH statement IN ARRAY COALESCE(again, ARRAY[]::text[]) LOOP
         EXECUTE statement;
     END LOOP;
+    {granted}
 END"""
 
 KIDS = {
@@ -328,6 +332,24 @@ OWNER = {
         )
     }""",
 }
+
+# On PostgreSQL GRANT leaves partitions out. Those of partitions are the table's here, or they were refused.
+GRANTED = """IF kid_grants THEN
+        FOR statement IN
+            WITH RECURSIVE parts (oid) AS (SELECT whole::regclass::oid UNION ALL
+                SELECT i.inhrelid FROM parts p JOIN pg_catalog.pg_inherits i ON i.inhparent = p.oid)
+            SELECT format('GRANT %s %s ON TABLE %s TO %s%s', g.privilege_type, g.cols, p.oid::regclass,
+                CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END,
+                CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+            FROM parts p, (SELECT '' AS cols, (aclexplode(c.relacl)).* FROM pg_catalog.pg_class c
+                    WHERE c.oid = whole::regclass
+                UNION ALL SELECT format('(%I)', a.attname), (aclexplode(a.attacl)).* FROM pg_catalog.pg_attribute a
+                    WHERE a.attrelid = whole::regclass) g
+            WHERE p.oid <> whole::regclass
+        LOOP
+            EXECUTE statement;
+        END LOOP;
+    END IF;"""
 
 # Identity columns go on from where they were; their sequences keep their names.
 NUMBERS = """FOR statement IN

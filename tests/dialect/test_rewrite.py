@@ -205,6 +205,24 @@ def test_the_owner_stays_and_default_privileges_open_nothing(engine: Engine) -> 
         run(engine, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
+@pytest.mark.parametrize("repartition", [False, True])
+def test_partitions_keep_the_grants_of_their_table(engine: Engine, repartition: bool) -> None:
+    run(engine, "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC")
+    made(engine, greenplum_partition_by=ALL)
+    run(engine, "GRANT UPDATE (c) ON t TO PUBLIC")
+    if not has(engine).distribution:
+        run(engine, *(f"GRANT UPDATE (c) ON {name} TO PUBLIC" for name in ("t_1_prt_low", "t_1_prt_high")))
+    grants = """SELECT c.relname, (SELECT string_agg(x::text, ' ' ORDER BY x::text) FROM unnest(c.relacl) x), a.attacl::text
+        FROM pg_class c
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'c' WHERE c.relname LIKE 't%' ORDER BY 1"""
+    before = rows(engine, grants)
+    assert len({grant[1:] for grant in before}) == 1
+    run(engine, "ALTER DEFAULT PRIVILEGES REVOKE SELECT ON TABLES FROM PUBLIC")
+    rewrite = RewriteTable(bare(greenplum_partition_by=ALL), repartition=repartition)
+    run(engine, rewrite, rewrite)
+    assert rows(engine, grants) == before
+
+
 def test_an_identity_column_goes_on_and_its_sequence_keeps_its_name(engine: Engine) -> None:
     if not has(engine).identity:
         pytest.skip("Greenplum 6 has no identity columns")
