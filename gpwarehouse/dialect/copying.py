@@ -70,7 +70,7 @@ def copy_block(copy: Copy, compiler: Any) -> str:
         old=literal(_name(copy, compiler)),
         kids=sql.KIDS[kind],
         checks="\n        UNION ALL ".join(_checks(copy, capabilities)),
-        scheme=_scheme_check(copy, kind),
+        sense=_sense(copy, capabilities),
         again="\n        UNION ALL ".join([*sql.AGAIN, *(sql.AGAIN_DECLARATIVE if kind == "declarative" else ())]),
         template=sql.TEMPLATE if kind == "classic" and not copy.repartition else "",
         columns=columns,
@@ -78,12 +78,13 @@ def copy_block(copy: Copy, compiler: Any) -> str:
         like=sql.LIKE if capabilities.identity else sql.LIKE_CLASSIC,
         encodings=_encodings(copy, compiler, capabilities),
         made=_made(copy, compiler, capabilities),
-        distributed=_distributed(copy, compiler, capabilities),
+        clauses=_clauses(copy, compiler, capabilities),
         partitioned=_partitioned(copy, compiler, capabilities),
         children=_children(copy, compiler, capabilities),
         overriding="OVERRIDING SYSTEM VALUE " if capabilities.identity else "",
         owner=sql.OWNER[kind],
         numbers=sql.NUMBERS if capabilities.identity else "",
+        granted="" if capabilities.distribution else sql.GRANTED,
     )
     return do_block(body, compiler)
 
@@ -100,9 +101,9 @@ def _checks(copy: Copy, capabilities: Any) -> list[str]:
         found += checks.CHECKS_DECLARATIVE
     if said is None and copy.repartition:
         found.append(checks.STORED_APART[kind].format(root="true" if capabilities.append_optimized else "false"))
-    if said is None and capabilities.append_optimized:
-        found += [checks.ENCODED_APART] if copy.repartition else []
-        found += [checks.NOT_BY_COLUMN[kind]] if copy.encodings else []
+        found += [checks.ENCODED_APART] if capabilities.append_optimized else []
+    if said is not None and (copy.repartition or kind == "declarative"):
+        found.append(checks.OPTIONS_APART)
     if isinstance(said, AppendOptimized) and capabilities.access_methods:
         found.append(checks.HEAP_OPTIONS)
     if kind == "classic" and not copy.repartition:
@@ -114,13 +115,19 @@ def _said_storage(copy: Copy, capabilities: Any) -> Any:
     return copy.option("storage") if capabilities.append_optimized else None
 
 
-def _scheme_check(copy: Copy, kind: str) -> str:
-    """A partitioning that is said without ``repartition`` is not made; it must be the one there is."""
-    scheme = copy.option("partition_by")
-    if copy.repartition or not isinstance(scheme, RangePartitions | ListPartitions):
-        return ""
-    method = "r" if isinstance(scheme, RangePartitions) else "l"
-    return sql.SCHEME.format(found=sql.FOUND_SCHEME[kind], method=method, column=literal(scheme.column))
+def _sense(copy: Copy, capabilities: Any) -> str:
+    """Checks that what is said fits the table there is.
+
+    A partitioning that is said without ``repartition`` is not made; it must be the one there is.
+    """
+    kind, scheme = capabilities.partition_catalog, copy.option("partition_by")
+    text = ""
+    if not copy.repartition and isinstance(scheme, RangePartitions | ListPartitions):
+        method = "r" if isinstance(scheme, RangePartitions) else "l"
+        text = sql.SCHEME.format(found=sql.FOUND_SCHEME[kind], method=method, column=literal(scheme.column))
+    if copy.encodings and capabilities.append_optimized and _said_storage(copy, capabilities) is None:
+        text += sql.COLUMNS.format(found=sql.BY_COLUMN[kind])
+    return text
 
 
 def _encodings(copy: Copy, compiler: Any, capabilities: Any) -> str:
@@ -170,9 +177,14 @@ def _made(copy: Copy, compiler: Any, capabilities: Any) -> str:
     return sql.MADE_POSTGRESQL.format(clause=clause, partitioned=new, kept="false" if copy.repartition else "true")
 
 
-def _distributed(copy: Copy, compiler: Any, capabilities: Any) -> str:
+def _clauses(copy: Copy, compiler: Any, capabilities: Any) -> str:
+    """An expression of the clauses behind the columns, in the order of the server's grammar."""
     if not capabilities.distribution:
-        return "''"
+        return "divided || made"
+    return f"made || {_distributed(copy, compiler)} || divided"
+
+
+def _distributed(copy: Copy, compiler: Any) -> str:
     said = copy.option("distributed_by")
     if said is None:
         return "' ' || pg_get_table_distributedby(was)"

@@ -18,7 +18,7 @@ CHECKS = (
     f"""SELECT format('the row security of %s', c.oid::regclass) FROM pg_catalog.pg_class c
             WHERE c.oid {_THESE} AND 'true' IN (row_to_json(c)->>'relrowsecurity', row_to_json(c)->>'relforcerowsecurity')""",
     f"""SELECT format('the replica identity of %s', c.oid::regclass) FROM pg_catalog.pg_class c
-            WHERE c.oid {_THESE} AND c.relreplident NOT IN ('d', 'n')""",
+            WHERE c.oid {_THESE} AND c.relreplident <> 'd'""",
     f"""SELECT format('the type of %s', c.oid::regclass) FROM pg_catalog.pg_class c WHERE c.oid {_THESE} AND c.reloftype <> 0""",
     f"""SELECT format('the oids of %s', c.oid::regclass) FROM pg_catalog.pg_class c
             WHERE c.oid {_THESE} AND row_to_json(c)->>'relhasoids' = 'true'""",
@@ -34,6 +34,10 @@ CHECKS = (
             JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid
             WHERE d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
                 AND d.refobjid {_THESE} AND r.ev_class <> ALL (was || kids)""",
+    f"""SELECT format('%s, which is of its type', pg_describe_object(d.classid, d.objid, d.objsubid))
+            FROM pg_catalog.pg_class c JOIN pg_catalog.pg_type y ON y.oid = c.reltype
+            JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_type'::regclass AND d.refobjid IN (y.oid, y.typarray)
+            WHERE c.oid {_THESE} AND d.classid IN ('pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_class'::regclass)""",
     f"""SELECT format('foreign key %I of %s', k.conname, k.conrelid::regclass) FROM pg_catalog.pg_constraint k
             WHERE k.contype = 'f' AND k.confrelid {_THESE} AND k.conrelid <> ALL (was || kids)""",
     f"""SELECT format('the security label of %s', l.objoid::regclass) FROM pg_catalog.pg_seclabel l
@@ -51,7 +55,7 @@ CHECKS = (
     """SELECT format('the own grants, owner or comment of %s', c.oid::regclass) FROM pg_catalog.pg_class c
             JOIN pg_catalog.pg_class r ON r.oid = was
             WHERE c.oid = ANY (kids) AND (c.relowner <> r.relowner OR obj_description(c.oid, 'pg_class') IS NOT NULL
-                OR c.relacl::text <> COALESCE(r.relacl::text, ''))""",
+                OR NOT (c.relacl <@ COALESCE(r.relacl, '{}') AND c.relacl @> COALESCE(r.relacl, '{}')))""",
     """SELECT format('the own settings of column %I of %s', a.attname, a.attrelid::regclass)
             FROM pg_catalog.pg_attribute a
             LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -61,10 +65,11 @@ CHECKS = (
                 (a.attnotnull AND NOT b.attnotnull) OR a.attstorage <> b.attstorage
                 OR (a.attstattarget >= 0 AND a.attstattarget IS DISTINCT FROM b.attstattarget)
                 OR COALESCE(a.attoptions::text, b.attoptions::text) IS DISTINCT FROM b.attoptions::text
-                OR COALESCE(a.attacl::text, b.attacl::text) IS DISTINCT FROM b.attacl::text
+                OR NOT (a.attacl <@ COALESCE(b.attacl, '{}') AND a.attacl @> COALESCE(b.attacl, '{}'))
                 OR COALESCE(col_description(a.attrelid, a.attnum), col_description(was, b.attnum))
                     IS DISTINCT FROM col_description(was, b.attnum)
-                OR pg_get_expr(d.adbin, d.adrelid) IS DISTINCT FROM pg_get_expr(e.adbin, e.adrelid))""",
+                OR COALESCE(pg_get_expr(d.adbin, d.adrelid), pg_get_expr(e.adbin, e.adrelid))
+                    IS DISTINCT FROM pg_get_expr(e.adbin, e.adrelid))""",
 )
 
 CHECKS_DECLARATIVE = (
@@ -133,13 +138,11 @@ ENCODED_APART = """SELECT format('the own encoding of column %I of %s', a.attnam
             JOIN pg_catalog.pg_attribute_encoding f ON f.attrelid = was AND f.attnum = b.attnum
             WHERE e.attrelid = ANY (kids) AND NOT e.attoptions @> f.attoptions"""
 
-NOT_BY_COLUMN = {
-    "classic": """SELECT 'nothing, but it is not stored by column: set its storage first' FROM pg_catalog.pg_class c
-            WHERE c.oid = was AND c.relstorage <> 'c'""",
-    "declarative": """SELECT 'nothing, but it is not stored by column: set its storage first' FROM pg_catalog.pg_class c
-            JOIN pg_catalog.pg_am m ON m.oid = c.relam WHERE c.oid = was AND m.amname <> 'ao_column'""",
-}
+HEAP_OPTIONS = f"""SELECT format('%s of %s, which append-optimized tables do not have', o.said, c.oid::regclass)
+            FROM pg_catalog.pg_class c, unnest(c.reloptions) o (said)
+            WHERE c.oid {_THESE} AND split_part(o.said, '=', 1) <> ALL ({STORAGE_OPTIONS}::text[])"""
 
-HEAP_OPTIONS = f"""SELECT format('%s, which append-optimized tables do not have', o.said) FROM pg_catalog.pg_class c,
-            unnest(c.reloptions) o (said)
-            WHERE c.oid = was AND split_part(o.said, '=', 1) <> ALL ({STORAGE_OPTIONS}::text[])"""
+OPTIONS_APART = f"""SELECT format('the own options of %s', c.oid::regclass)
+            FROM pg_catalog.pg_class c JOIN pg_catalog.pg_class r ON r.oid = was
+            WHERE c.oid = ANY (kids) AND (c.reltablespace <> r.reltablespace
+                OR {_COUNTING.format(of="c")} <> {_COUNTING.format(of="r")})"""

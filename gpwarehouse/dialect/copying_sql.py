@@ -26,6 +26,7 @@ DECLARE
     made text;
     made_leaf text := '';
     divided text := '';
+    kid_grants boolean;
     statement text;
 BEGIN
     LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE;
@@ -43,9 +44,11 @@ BEGIN
             USING HINT = 'Drop or reset them before and make them again after it, in the same transaction; where '
                 'partitions are stored apart, say storage and encodings for all of them.';
     END IF;
-    {scheme}
+    {sense}
     SELECT array_agg(w.sql ORDER BY w.step, w.sql) INTO again FROM (
         {again}) w;
+    kid_grants := EXISTS (SELECT 1 FROM pg_catalog.pg_class c WHERE c.oid = ANY (kids) AND c.relacl IS NOT NULL)
+        OR EXISTS (SELECT 1 FROM pg_catalog.pg_attribute a WHERE a.attrelid = ANY (kids) AND a.attacl IS NOT NULL);
     {template}
     SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) INTO cols
         FROM pg_catalog.pg_attribute a WHERE a.attrelid = was AND {columns};
@@ -54,7 +57,7 @@ BEGIN
     {partitioned}
     EXECUTE (SELECT CASE c.relpersistence WHEN 'u' THEN 'CREATE UNLOGGED TABLE ' ELSE 'CREATE TABLE ' END
         FROM pg_catalog.pg_class c WHERE c.oid = was)
-        || whole || ' (LIKE ' || parked || {like} || {encodings} || ')' || made || {distributed} || divided;
+        || whole || ' (LIKE ' || parked || {like} || {encodings} || ')' || {clauses};
     {children}
     FOR statement IN
         SELECT format('ALTER TABLE %s ALTER COLUMN %I SET STORAGE %s', whole, a.attname, CASE a.attstorage
@@ -79,6 +82,7 @@ BEGIN
     FOREACH statement IN ARRAY COALESCE(again, ARRAY[]::text[]) LOOP
         EXECUTE statement;
     END LOOP;
+    {granted}
 END"""
 
 KIDS = {
@@ -245,6 +249,15 @@ SCHEME = """IF NOT EXISTS ({found} = '{method}' AND a.attname = {column}) THEN
         RAISE EXCEPTION 'table % is not partitioned by % in that way; say repartition=True to change it', whole, {column};
     END IF;"""
 
+BY_COLUMN = {
+    "classic": "SELECT 1 FROM pg_catalog.pg_class c WHERE c.oid = was AND c.relstorage = 'c'",
+    "declarative": """SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_am m ON m.oid = c.relam
+        WHERE c.oid = was AND m.amname = 'ao_column'""",
+}
+COLUMNS = """IF NOT EXISTS ({found}) THEN
+        RAISE EXCEPTION 'table % is not stored by column, so its columns have no encodings; set its storage first', whole;
+    END IF;"""
+
 # What is made again once the new table has the name.
 
 AGAIN = (
@@ -319,6 +332,24 @@ OWNER = {
         )
     }""",
 }
+
+# On PostgreSQL GRANT leaves partitions out. Those of partitions are the table's here, or they were refused.
+GRANTED = """IF kid_grants THEN
+        FOR statement IN
+            WITH RECURSIVE parts (oid) AS (SELECT whole::regclass::oid UNION ALL
+                SELECT i.inhrelid FROM parts p JOIN pg_catalog.pg_inherits i ON i.inhparent = p.oid)
+            SELECT format('GRANT %s %s ON TABLE %s TO %s%s', g.privilege_type, g.cols, p.oid::regclass,
+                CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END,
+                CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+            FROM parts p, (SELECT '' AS cols, (aclexplode(c.relacl)).* FROM pg_catalog.pg_class c
+                    WHERE c.oid = whole::regclass
+                UNION ALL SELECT format('(%I)', a.attname), (aclexplode(a.attacl)).* FROM pg_catalog.pg_attribute a
+                    WHERE a.attrelid = whole::regclass) g
+            WHERE p.oid <> whole::regclass
+        LOOP
+            EXECUTE statement;
+        END LOOP;
+    END IF;"""
 
 # Identity columns go on from where they were; their sequences keep their names.
 NUMBERS = """FOR statement IN

@@ -2,9 +2,9 @@
 
 Greenplum 7 changes storage and encodings in place (``SET ACCESS METHOD``, ``SET ENCODING``; it still rewrites the
 data). Greenplum 6 cannot, and no server changes how a table is partitioned: there the statements lock the table, copy
-its rows into a new one, carry over defaults, checks, comments, keys, indexes, grants, owner and sequences, drop the old
-one and take its name. All in the transaction they run in; the copy needs the table's size in free space. Views and
-foreign keys of others on the table stop it, with the server's error, before anything is lost.
+its rows into a new one and drop the old one; see :mod:`.copying`. The copy needs the table's size in free space. It is
+one statement, done or not. What the statement does not change is read from the table there is when it runs; what the
+copy could not carry over is named and refused before anything changes.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ __all__ = ["RewriteTable", "SetEncoding", "SetEncodings", "SetStorage"]
 class SetStorage(TableDDL):
     """Change how a table is stored; all of it is rewritten.
 
-    On Greenplum 7 ``SET ACCESS METHOD``; on 6 a rewrite by copy, for which ``table`` says the partitioning and the
-    encodings it shall have (``greenplum_partition_by=``, or the statement refuses a partitioned table).
+    On Greenplum 7 ``SET ACCESS METHOD``; on 6 a rewrite by copy, with the partitions that the table has then.
+
+    :param encodings: of columns that shall differ from the table's; the others get the table's.
     """
 
     def __init__(self, table: Table, storage: Storage, *, encodings: Mapping[str, Encoding] | None = None) -> None:
@@ -39,9 +40,8 @@ class SetStorage(TableDDL):
 class SetEncoding(TableDDL):
     """Change how one column is stored; all of it is rewritten.
 
-    On Greenplum 7 ``SET ENCODING``; on 6 a rewrite by copy, for which ``table`` must say ``greenplum_storage=``.
-
-    :param others: the encodings of the other columns; a rewrite by copy would lose them.
+    On Greenplum 7 ``SET ENCODING``; on 6 a rewrite by copy. Storage, partitions and the other columns stay as they are
+    then; ``others``, their encodings as they were when the statement was written, is not looked at.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class SetEncodings(TableDDL):
 class RewriteTable(TableDDL):
     """Copy a table into one with the options that ``table`` says, which then takes its place.
 
-    :param table: its ``greenplum_distributed_by``, ``greenplum_storage`` and ``greenplum_partition_by`` are what the
-        table shall have; without a distribution it keeps its own. The partitions must hold every row.
-    :param encodings: column → encoding.
-    :param repartition: whether losing or changing the partitioning is meant; else a partitioned table needs
-        ``greenplum_partition_by``.
+    :param table: its ``greenplum_distributed_by`` and ``greenplum_storage`` are what the table shall have; those it
+        does not say stay. With ``repartition`` so is its ``greenplum_partition_by``, whose partitions must hold every
+        row; without a storage, partitions that are stored apart are refused then.
+    :param encodings: column → encoding; those of other columns stay where no storage is said.
+    :param repartition: whether changing the partitioning, or losing it, is meant; else the partitions stay.
     """
 
     def __init__(
