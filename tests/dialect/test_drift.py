@@ -95,7 +95,7 @@ DRIFT: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "storage: of a partitioned table": (
         {"greenplum_storage": Heap(), "greenplum_partition_by": NUMBERS},
         {"greenplum_storage": COLUMNAR, "greenplum_partition_by": NUMBERS},
-        "partition_by=RangePartitions(column='i'",
+        "op.set_storage('Big Table', AppendOptimized(orientation='column', compresstype='zstd'",
     ),
     "encoding: of one column": (
         {"greenplum_storage": COLUMNAR},
@@ -105,7 +105,7 @@ DRIFT: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "encoding: of one column, another kept": (
         {"greenplum_storage": COLUMNAR, "encodings": {"k": RLE, "c": RLE}},
         {"greenplum_storage": COLUMNAR, "encodings": {"c": RLE}},
-        "others={'c': Encoding(",
+        "op.set_encoding('Big Table', {'k': Encoding(compresstype='zstd'",
     ),
     "encoding: of a partitioned table": (
         {"greenplum_storage": COLUMNAR, "greenplum_partition_by": NUMBERS},
@@ -158,6 +158,7 @@ def test_drift_is_detected_its_revision_runs_and_nothing_is_left(project: Projec
         assert "# This rewrites all of Fab 1.Big Table, locked for as long as it takes:" in written
         assert "from gpwarehouse.dialect import " in written
         assert "drop_table" not in written
+        assert "partition_by=" not in written  # of this database; each has its own
         project.upgrade()
         project.check(should_be)
         with engine.connect() as connection:

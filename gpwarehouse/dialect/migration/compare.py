@@ -1,7 +1,8 @@
 """Autogenerate: distribution, storage, encodings and partition scheme of tables, as they are and as they should be.
 
 Not compared: which partitions there are (that is the partition manager's, and children are never dropped), and what a
-model leaves open (no ``greenplum_storage``: any will do). What it leaves open is kept, too, where a copy is made.
+model leaves open (no ``greenplum_storage``: any will do). What it leaves open is not in the revision, so a copy keeps what
+there is where it runs, partitions among it.
 """
 
 from __future__ import annotations
@@ -113,19 +114,15 @@ def _partitioning(pair: _Pair) -> GreenplumOp | None:
         return None
     options: dict[str, Any] = {"existing": before}
     if pair.capabilities.distribution:
-        storage_before, storage_after = pair.storages
-        open_storage = _option(pair.wanted, "storage") is None
         distributions = _distributions(pair, partitioned=after is not None)
-        options |= {
-            "distributed_by": distributions[1],
-            "storage": storage_after,
-            "encodings": _odd(pair, pair.found if open_storage else pair.wanted, storage_after),
-            "existing_options": {
-                "distributed_by": distributions[0],
-                "storage": storage_before,
-                "encodings": _odd(pair, pair.found, storage_before),
-            },
-        }
+        before_it: dict[str, Any] = {"distributed_by": distributions[0]}
+        after_it: dict[str, Any] = {"distributed_by": distributions[1]}
+        storages = pair.options("storage")
+        if storages[1] is not None:
+            before_it |= {"storage": storages[0], "encodings": _odd(pair, pair.found, storages[0])}
+            after_it |= {"storage": storages[1], "encodings": _odd(pair, pair.wanted, storages[1])}
+        options |= after_it
+        options["existing_options"] = {key: value for key, value in before_it.items() if value}
     return RepartitionTableOp(pair.name, after, schema=pair.schema, **options)
 
 
@@ -163,11 +160,6 @@ def _distribution(pair: _Pair) -> GreenplumOp | None:
     return operation
 
 
-def _kept_partitions(pair: _Pair) -> Any:
-    scheme = _option(pair.found, "partition_by")
-    return None if isinstance(scheme, OtherPartitions) else scheme
-
-
 def _copied_never(pair: _Pair, what: str) -> bool:
     """Whether this needs a copy of a table whose partitions cannot be made again; it is told, and left."""
     scheme = _option(pair.found, "partition_by")
@@ -193,7 +185,6 @@ def _storage(pair: _Pair) -> GreenplumOp | None:
         existing=before,
         encodings=_odd(pair, pair.wanted, after),
         existing_encodings=_odd(pair, pair.found, before),
-        partition_by=_kept_partitions(pair),
         schema=pair.schema,
     )
 
@@ -212,9 +203,6 @@ def _columns(pair: _Pair) -> GreenplumOp | None:
         pair.name,
         {column: after.get(column, storage.encoding) for column in changed},
         existing={column: before.get(column, storage.encoding) for column in changed},
-        storage=storage,
-        others={column: e for column, e in {**before, **after}.items() if column not in changed},
-        partition_by=_kept_partitions(pair),
         schema=pair.schema,
     )
 
