@@ -18,9 +18,10 @@ PLUGIN_NAME = "alembic.autogenerate.greenplum"
 
 def setup(plugin: Any) -> None:
     """Called by Alembic with its :class:`~alembic.runtime.plugins.Plugin`."""
-    from gpwarehouse.dialect.migration import compare, external, operations, render
+    from gpwarehouse.dialect.migration import columns, compare, external, operations, render
 
     operations.setup()
+    columns.setup()
     render.setup()
     compare.setup(plugin)
     external.setup(plugin)

@@ -195,6 +195,28 @@ class GreenplumReflection(PGDialect):
         )
         return with_encodings(connection, self, schema, found, names).items()  # type: ignore[arg-type]
 
+    def get_multi_unique_constraints(self, connection: Any, *args: Any, **kw: Any) -> Any:
+        """Unique constraints, in the words this server has."""
+        found = super().get_multi_unique_constraints(connection, *args, **kw)  # type: ignore[no-untyped-call]
+        return self._without_nulls_distinct(found)
+
+    def get_multi_indexes(self, connection: Any, *args: Any, **kw: Any) -> Any:
+        """Indexes, in the words this server has."""
+        found = super().get_multi_indexes(connection, *args, **kw)  # type: ignore[no-untyped-call]
+        return self._without_nulls_distinct(found)
+
+    def _without_nulls_distinct(self, found: Any) -> Any:
+        """SQLAlchemy says of every key that its NULLs are distinct, which a server before PostgreSQL 15 cannot parse."""
+        if self.capabilities is None or self.capabilities.nulls_not_distinct:
+            return found
+        tables = dict(found)
+        for key in (key for keys in tables.values() for key in keys):
+            options = key.get("dialect_options", {})
+            options.pop("postgresql_nulls_not_distinct", None)
+            if not options:
+                key.pop("dialect_options", None)
+        return tables.items()
+
     def get_multi_table_options(  # type: ignore[override]
         self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
     ) -> Any:
