@@ -22,6 +22,7 @@ from gpwarehouse.dialect import (
     ListPartition,
     ListPartitions,
     OptionError,
+    OtherPartitions,
     RangePartition,
     RangePartitions,
     RewriteTable,
@@ -111,6 +112,15 @@ def test_a_partitioning_is_changed_only_when_that_is_said(engine: Engine) -> Non
         run(engine, RewriteTable(bare(greenplum_partition_by=MONTHS)))
     run(engine, RewriteTable(bare(greenplum_partition_by=MONTHS), repartition=True))
     assert look(engine).get_partitions("t") == MONTHS
+    assert count(engine, table) == 20
+
+
+def test_a_partitioning_that_was_only_read_is_not_made(engine: Engine) -> None:
+    other = OtherPartitions("hash", ("i",))
+    with pytest.raises(OptionError, match=r"table 't'.* was read from a server and cannot be made"):
+        RewriteTable(bare(greenplum_partition_by=other), repartition=True).compile(engine)
+    table = made(engine, greenplum_partition_by=ALL)
+    run(engine, RewriteTable(bare(greenplum_partition_by=other)))
     assert count(engine, table) == 20
 
 
