@@ -17,7 +17,7 @@ from gpwarehouse.dialect import copying_sql as sql
 from gpwarehouse.dialect.compiler import all_partitions, child_table_name
 from gpwarehouse.dialect.errors import OptionError
 from gpwarehouse.dialect.options import AppendOptimized, Encoding, Partition
-from gpwarehouse.dialect.partitions import ListPartitions, RangePartitions
+from gpwarehouse.dialect.partitions import ListPartitions, OtherPartitions, RangePartitions
 
 __all__ = ["NAME_BYTES", "Copy", "copy_block", "do_block", "literal", "unformatted"]
 
@@ -195,6 +195,11 @@ def _partitioned(copy: Copy, compiler: Any, capabilities: Any) -> str:
     """Statements that set ``divided``: the PARTITION BY of the new table."""
     if copy.repartition:
         scheme = copy.option("partition_by")
+        if isinstance(scheme, OtherPartitions):
+            raise OptionError(
+                f"table {copy.table.fullname!r}: greenplum_partition_by={scheme!r} was read from a server and cannot be "
+                "made; give RangePartitions(…) or ListPartitions(…), or leave repartition=True out to keep what there is"
+            )
         clause = "" if scheme is None else unformatted(compiler.partition_by_clause(scheme, capabilities), compiler)
         return f"divided := {literal(clause)};"
     if capabilities.partition_catalog == "declarative":
