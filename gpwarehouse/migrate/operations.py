@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from alembic.operations import MigrateOperation, Operations
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.schema import ExecutableDDLElement
 
 from gpwarehouse.dialect import CreateView, DropView
 from gpwarehouse.dialect.migration.operation import GreenplumOp
@@ -130,7 +131,7 @@ class ReplaceViewOp(GreenplumOp):
         """
         cls.invoked(operations, name, body, schema=schema, was=was, recreate=recreate or None)
 
-    def elements(self) -> list[CreateView | DropView]:
+    def elements(self) -> list[ExecutableDDLElement]:
         """The statements."""
         if self.options.get("recreate"):
             return [DropView(self.name, self.schema), CreateView(self.name, self.args[0], self.schema)]

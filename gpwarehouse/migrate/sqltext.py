@@ -285,7 +285,7 @@ _REWRITES = (
     (r"^ALTER TABLE .*\bSET ENCODING\b", "writes the column anew"),
     (r"^ALTER TABLE .*\bALTER (COLUMN )?\S+ (SET DATA )?TYPE\b", "writes the table anew, unless the types are alike"),
     (r"^ALTER TABLE .*\bADD (COLUMN )?.*\bDEFAULT\b", "writes the table anew on Greenplum 6"),
-    (r"^INSERT INTO \S+__rw\b|^DO \$SWAP\$", "writes the table anew, by a copy"),
+    (r"^DO \$REWRITE\$", "writes the table anew, by a copy"),
     (r"^(UPDATE|DELETE)\b", "changes rows"),
     (r"^(CLUSTER|VACUUM FULL)\b", "writes the table anew"),
 )
