@@ -22,7 +22,10 @@ __all__ = ["copy_rows", "copy_texts"]
 
 
 def copy_rows(connection: Connection, table: Table, batches: Iterable[pa.RecordBatch], columns: tuple[str, ...]) -> int:
-    """COPY batches into ``columns`` of ``table``, in the connection's transaction; returns the rows the server took."""
+    """COPY batches into ``columns`` of ``table``, in the connection's transaction; returns the rows the server took.
+
+    A column that a batch does not have is NULL in its rows.
+    """
     capabilities = dialect_of(connection).capabilities
     assert capabilities is not None
     names = ", ".join(connection.dialect.identifier_preparer.quote(name) for name in columns)
@@ -47,7 +50,10 @@ class _CsvStream(io.RawIOBase):
         for batch in batches:
             if not batch.num_rows:
                 continue
-            batch = batch.select(list(columns))
+            none = pa.nulls(batch.num_rows, pa.string())
+            there = set(batch.schema.names)
+            arrays = [batch.column(name) if name in there else none for name in columns]
+            batch = pa.RecordBatch.from_arrays(arrays, list(columns))
             if not exact_floats:
                 batch = _with_17_digits(batch)
             sink = pa.BufferOutputStream()

@@ -144,7 +144,7 @@ def _insert(connection: Connection, batch: Batch, status: str, error: str | None
 def _insert_rejects(connection: Connection, batch: Batch, rejects: Iterable[pa.RecordBatch]) -> None:
     for rows in rejects:
         for name in ("batch_id", "target"):
-            rows = rows.append_column(name, pa.repeat(getattr(batch, name), rows.num_rows))
+            rows = rows.append_column(name, pa.repeat(pa.scalar(getattr(batch, name), pa.string()), rows.num_rows))
         copy_rows(connection, EtlReject.__table__, [rows], tuple(rows.schema.names))
 
 

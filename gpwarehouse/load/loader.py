@@ -198,7 +198,7 @@ class Loader:
     def _copy(self, connection: Connection, run: _Run, found: FirstPass, batch: ledger.Batch) -> None:
         """The load's transaction: rows, what they tell of members, the batch's row."""
         rows = _with_batch(found.rows, batch.batch_id, run.report)
-        copied = copy_rows(connection, run.target.table, rows, _columns(run.target, found.filled))
+        copied = copy_rows(connection, run.target.table, rows, _columns(run.target, found.rows.filled))
         if copied != batch.rows_loaded:
             raise LoadError(
                 f"{batch.target}: {batch.rows_loaded} rows were sent and the server took {copied}; nothing was "
