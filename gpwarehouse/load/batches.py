@@ -17,9 +17,9 @@ from sqlalchemy import and_, delete, func, insert, or_, select
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.engine import lock_advisory
-from gpwarehouse.engine.copying import copy_rows
 from gpwarehouse.errors import BatchConflictError
 from gpwarehouse.load.spool import Spool
+from gpwarehouse.load.transport import copy_rows
 from gpwarehouse.load.validate import Reject
 from gpwarehouse.models import EtlLoadBatch, EtlReject
 

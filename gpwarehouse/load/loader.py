@@ -17,7 +17,6 @@ from sqlalchemy import exc
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.engine import could_not_connect, explain_operational_error
-from gpwarehouse.engine.copying import copy_rows
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, LoadError, TooManyRejectsError
 from gpwarehouse.load import batches as ledger
 from gpwarehouse.load.fingerprint import batch_id_for
@@ -28,6 +27,7 @@ from gpwarehouse.load.months import ensure_hours, ensure_months
 from gpwarehouse.load.refusal import explain
 from gpwarehouse.load.spool import Spool
 from gpwarehouse.load.target import Target, target_named
+from gpwarehouse.load.transport import copy_rows
 from gpwarehouse.models.calendar import ShiftCalendar
 from gpwarehouse.settings import WarehouseSettings
 
@@ -198,7 +198,7 @@ class Loader:
     def _copy(self, connection: Connection, run: _Run, found: FirstPass, batch: ledger.Batch) -> None:
         """The load's transaction: rows, what they tell of members, the batch's row."""
         rows = _with_batch(found.rows, batch.batch_id, run.report)
-        copied = copy_rows(connection, run.target.table, rows, _columns(run.target, found.rows.filled))
+        copied = copy_rows(connection, run.target.table, rows, _columns(run.target, found.rows.filled)).rows
         if copied != batch.rows_loaded:
             raise LoadError(
                 f"{batch.target}: {batch.rows_loaded} rows were sent and the server took {copied}; nothing was "

@@ -27,10 +27,10 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.engine import qualified_name
-from gpwarehouse.engine.copying import copy_rows
 from gpwarehouse.errors import KeyCollisionError, LoadError
 from gpwarehouse.load.keys import Member
 from gpwarehouse.load.target import arrow_type
+from gpwarehouse.load.transport import copy_rows
 from gpwarehouse.load.versions import Version, fill, merge
 from gpwarehouse.models import BEGINNING, DIMENSIONS, END_OF_TIME, EtlLoadBatch
 from gpwarehouse.models.keys import durable_key
