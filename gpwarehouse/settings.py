@@ -111,6 +111,17 @@ def _parse_url(text: str) -> URL:
     return url.set(drivername="greenplum+psycopg2")
 
 
+def _ports(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not re.fullmatch(r"\d{1,5}(-\d{1,5})?", value):
+        raise ValueError("neither a port nor a first and a last one")
+    first, _, last = value.partition("-")
+    if not 1 <= int(first) <= int(last or first) <= 65535:
+        raise ValueError("ports are 1 to 65535, the lower one first")
+    return value
+
+
 def _rejects(value: Any) -> Any:
     if isinstance(value, str):
         number, percent, _ = value.strip().partition("%")
@@ -134,6 +145,7 @@ def _seconds(default: int, meaning: str, lowest: int = 0) -> Any:
 
 _Url = Annotated[SecretStr, AfterValidator(_url)]
 _Server = Literal["auto", "postgresql", "greenplum6", "greenplum7", "cloudberry"]
+_Transport = Literal["auto", "copy", "gpfdist"]
 _SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 _Schema = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$"), AfterValidator(_schema)]
 _Printable = Annotated[str, Field(pattern=r"^[ -~]{1,63}$")]
@@ -144,6 +156,7 @@ _Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
 _Times = Annotated[tuple[Annotated[time, BeforeValidator(_clock)], ...], BeforeValidator(_split)]
 _Date = Annotated[date, BeforeValidator(_date)]
 _Dates = Annotated[tuple[_Date, ...], BeforeValidator(_split)]
+_Ports = Annotated[str, BeforeValidator(_ports)]
 _Rejects = Annotated[int | float, BeforeValidator(_rejects)]
 _Retention = Annotated[tuple[tuple[str, RetentionRule], ...], BeforeValidator(parse_retention)]
 _Compression = Annotated[Compression, BeforeValidator(parse_compression)]
@@ -242,6 +255,13 @@ class WarehouseSettings(BaseSettings):
     # Loading
     max_rejects: _Rejects = _field(
         0.01, "rejects above which nothing is loaded", "a count, or a share: 0, 100, 0.01, 1%"
+    )
+    transport: _Transport = _field("auto", "how rows reach the server; `auto` and `gpfdist` go by COPY where they must")
+    gpfdist_host: str | None = _field(
+        None, "address of this machine that the segments reach; if empty, the one that reaches the server", "an address"
+    )
+    gpfdist_ports: _Ports | None = _field(
+        None, "ports to serve rows to the segments on; any free one if empty", "a port, or a range such as 8100-8199"
     )
     lot_root_pattern: _Regex | None = _field(None, "finds the root in a lot id; if empty, it ends at a `.`", _GROUP)
     wafer_id_pattern: _Regex | None = _field(None, "finds the wafer id; if empty, a leading lot id is left out", _GROUP)
@@ -359,6 +379,11 @@ class WarehouseSettings(BaseSettings):
     def offline_server(self) -> str | None:
         """The server to write DDL for without a connection; None for ``auto``: it must be asked."""
         return None if self.server == "auto" else self.server
+
+    def ports_to_serve(self) -> tuple[int, ...]:
+        """Ports to try in turn; 0 is any free one."""
+        first, _, last = (self.gpfdist_ports or "0").partition("-")
+        return tuple(range(int(first), int(last or first) + 1))
 
     def rejects_allowed(self, rows_read: int) -> int:
         """How many rows of so many read may be rejected; a share is rounded up, so a small file may have one."""

@@ -361,6 +361,19 @@ def test_reject_limits_are_counts_or_shares_rounded_up(limit: Any, rows: int, al
     assert WarehouseSettings(max_rejects=limit).rejects_allowed(rows) == allowed
 
 
+@pytest.mark.parametrize(
+    ("ports", "served"), [(None, (0,)), ("8100", (8100,)), (8100, (8100,)), ("8100-8102", (8100, 8101, 8102))]
+)
+def test_ports_for_segments_are_one_or_a_range(ports: Any, served: tuple[int, ...]) -> None:
+    assert WarehouseSettings(gpfdist_ports=ports).ports_to_serve() == served
+
+
+@pytest.mark.parametrize("ports", ["0", "65536", "8102-8100", "8100,8101", "any", True, 1.5])
+def test_other_ports_are_refused(ports: Any) -> None:
+    with pytest.raises(SettingsError, match=r"GPWAREHOUSE_GPFDIST_PORTS .*a port, or a range such as 8100-8199"):
+        WarehouseSettings(gpfdist_ports=ports)
+
+
 def test_the_table_of_settings_has_every_setting_once() -> None:
     rows = settings_table().splitlines()
     assert rows[0] == "| Variable | Default | Meaning (allowed) |"

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,7 +28,7 @@ from gpwarehouse.load.months import ensure_hours, ensure_months
 from gpwarehouse.load.refusal import explain
 from gpwarehouse.load.spool import Spool
 from gpwarehouse.load.target import Target, target_named
-from gpwarehouse.load.transport import copy_rows
+from gpwarehouse.load.transport import Address, Route, Router, Stored
 from gpwarehouse.models.calendar import ShiftCalendar
 from gpwarehouse.settings import WarehouseSettings
 
@@ -67,6 +68,10 @@ class LoadResult:
     :ivar already_loaded: the content had been loaded before, and nothing was changed now.
     :ivar seconds: from the first row read to the commit.
     :ivar months_made: names of the partitions made for it; ``members_made``: dimension versions written.
+    :ivar transport: ``"copy binary"``, ``"copy text"`` or ``"gpfdist"``; empty if nothing was sent.
+    :ivar transport_reason: why it was COPY where gpfdist was wanted.
+    :ivar bytes_sent: of encoded rows.
+    :ivar phase_seconds: of ``"read"`` (validate, resolve), ``"prepare"`` (months, members) and ``"copy"``.
     """
 
     batch_id: str
@@ -78,6 +83,10 @@ class LoadResult:
     seconds: float
     months_made: tuple[str, ...] = ()
     members_made: int = 0
+    transport: str = ""
+    transport_reason: str = ""
+    bytes_sent: int = 0
+    phase_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -92,6 +101,15 @@ class _Run:
     started_at: datetime
     months: tuple[str, ...] = ()
     members: int = 0
+    stored: Stored | None = None
+    phases: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the time of a phase."""
+        started = time.monotonic()
+        yield
+        self.phases[name] = time.monotonic() - started
 
     def result(self, row: Any) -> LoadResult:
         """What the batch's row says of it; it is another run's unless it began when this one did."""
@@ -99,7 +117,11 @@ class _Run:
         if row.started_at != self.started_at:
             return LoadResult(row.batch_id, row.target, row.rows_read, 0, row.rows_rejected, True, seconds)
         counts = (row.rows_read, row.rows_loaded, row.rows_rejected)
-        return LoadResult(row.batch_id, row.target, *counts, False, seconds, self.months, self.members)
+        sent = self.stored or Stored(0, 0, "")
+        return LoadResult(
+            *(row.batch_id, row.target, *counts, False, seconds, self.months, self.members),
+            *(sent.transport, sent.reason, sent.bytes, self.phases),
+        )
 
 
 class Loader:
@@ -113,6 +135,8 @@ class Loader:
         self.engine = engine
         self.settings = settings
         self.calendar = ShiftCalendar.build(**settings.calendar_options())
+        address = Address(settings.gpfdist_host, settings.ports_to_serve())
+        self.router = Router(engine, settings.transport, address)
 
     def load(
         self,
@@ -149,7 +173,9 @@ class Loader:
             before = ledger.already_loaded(self.engine, name, batch_id or batch_id_for(name, checksum), checksum)
             if before is not None:
                 return run.result(before)
-        with read_source(run.source, run.target, self.engine, self.settings, run.report) as found:
+        with run.phase("read"):
+            found = read_source(run.source, run.target, self.engine, self.settings, run.report)
+        with found:
             batch = ledger.Batch(
                 batch_id=batch_id or batch_id_for(name, found.checksum),
                 target=name,
@@ -173,13 +199,15 @@ class Loader:
         try:
             self._check_rejects(run, found, batch)
             run.report("prepare", 0)
-            self._prepare(run, found, batch)
-            with self.engine.begin() as connection:
+            with run.phase("prepare"):
+                self._prepare(run, found, batch)
+            route = self.router.route(batch.rows_loaded)
+            with run.phase("copy"), self.engine.begin() as connection:
                 ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
                 before = ledger.loaded_batch(connection, batch.target, batch.batch_id, batch.checksum)
                 if before is not None:
                     return run.result(before)
-                self._copy(connection, run, found, batch)
+                self._copy(connection, run, found, batch, route)
             return run.result(batch)
         except (exc.SQLAlchemyError, LoadError, self._driver_error()) as error:
             raised = self._raised(run.target, error, found.rows)
@@ -195,10 +223,11 @@ class Loader:
         ensure_hours(self.engine, found.months, self.calendar)
         run.members = insert_missing(self.engine, found.resolver.members, _teller(batch, found.first))
 
-    def _copy(self, connection: Connection, run: _Run, found: FirstPass, batch: ledger.Batch) -> None:
+    def _copy(self, connection: Connection, run: _Run, found: FirstPass, batch: ledger.Batch, route: Route) -> None:
         """The load's transaction: rows, what they tell of members, the batch's row."""
         rows = _with_batch(found.rows, batch.batch_id, run.report)
-        copied = copy_rows(connection, run.target.table, rows, _columns(run.target, found.rows.filled)).rows
+        run.stored = route.store(connection, run.target.table, rows, _columns(run.target, found.rows.filled))
+        copied = run.stored.rows
         if copied != batch.rows_loaded:
             raise LoadError(
                 f"{batch.target}: {batch.rows_loaded} rows were sent and the server took {copied}; nothing was "

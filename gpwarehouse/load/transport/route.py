@@ -1,0 +1,71 @@
+"""Which path a load takes: what the settings say, what the server can, and why it is not the other one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Literal
+from weakref import WeakKeyDictionary
+
+import pyarrow as pa
+from sqlalchemy import Table
+from sqlalchemy.engine import Connection, Engine
+
+from gpwarehouse.load.transport.copy import Stored, copy_rows
+from gpwarehouse.load.transport.external import Address, insert_rows, why_not
+
+__all__ = ["Route", "Router", "Transport"]
+
+Transport = Literal["auto", "copy", "gpfdist"]
+AUTO_ROWS = 1_000_000
+"""From here on ``auto`` relieves the coordinator; before, COPY is done before the segments have been set up."""
+
+_log = logging.getLogger(__name__)
+_obstacles: WeakKeyDictionary[Engine, dict[Address, str]] = WeakKeyDictionary()
+"""Why gpfdist does not work, or nothing: what was found the first time, for as long as the engine lives."""
+
+
+class Route:
+    """The way of one load.
+
+    :ivar reason: why it is COPY where gpfdist was wanted; else empty.
+    """
+
+    def __init__(self, address: Address | None, reason: str = "") -> None:
+        self._address = address
+        self.reason = reason
+
+    def store(
+        self, connection: Connection, table: Table, batches: Iterable[pa.RecordBatch], columns: tuple[str, ...]
+    ) -> Stored:
+        """Store batches in the connection's transaction; as :func:`copy_rows` and :func:`insert_rows`."""
+        if self._address is not None:
+            return insert_rows(connection, table, batches, columns, self._address)
+        return replace(copy_rows(connection, table, batches, columns), reason=self.reason)
+
+
+class Router:
+    """Finds the way: whether the segments reach us is tried once an engine, at the first load that could use it.
+
+    :param transport: ``"copy"``; ``"gpfdist"``, and COPY where that does not work; ``"auto"``: gpfdist for a load of
+        :data:`AUTO_ROWS` rows into a Greenplum whose segments reach this process.
+    """
+
+    def __init__(self, engine: Engine, transport: Transport, address: Address) -> None:
+        self._engine = engine
+        self._transport = transport
+        self._address = address
+
+    def route(self, rows: int) -> Route:
+        """The way of a load of so many rows. Not inside a transaction: it may try, on a connection of its own."""
+        if self._transport == "copy" or (self._transport == "auto" and rows < AUTO_ROWS):
+            return Route(None)
+        tried = _obstacles.setdefault(self._engine, {})
+        if self._address not in tried:
+            tried[self._address] = why_not(self._engine, self._address)
+            if tried[self._address]:
+                level = logging.WARNING if self._transport == "gpfdist" else logging.INFO
+                _log.log(level, "loading by COPY, not gpfdist: %s", tried[self._address])
+        obstacle = tried[self._address]
+        return Route(None, obstacle) if obstacle else Route(self._address)
