@@ -234,6 +234,8 @@ class Warehouse:
         max_rejects: int | float | None = None,
         source_system: str = "FRAME",
         progress: Progress | None = None,
+        parallel: int = 1,
+        atomic: bool = True,
     ) -> LoadResult:
         """Load a frame into a fact, once.
 
@@ -242,6 +244,8 @@ class Warehouse:
 
         :param frame: pandas or polars DataFrame, pyarrow Table or reader, or an iterable of dicts.
         :param max_rejects: count, or share of the rows, above which nothing is loaded; else as in the settings.
+        :param parallel: connections that COPY at once; ``atomic=False`` lets each commit on its own: see
+            :meth:`gpwarehouse.load.Loader.load`.
         :raises LoadError: and its kinds; nothing of the batch was loaded.
         """
         from gpwarehouse.load import FrameSource, Loader
@@ -249,7 +253,8 @@ class Warehouse:
         self._require_current_schema()
         source = FrameSource(frame, target, source_system=source_system)
         loader = Loader(self.engine, self.settings)
-        return loader.load(source, batch_id=batch_id, max_rejects=max_rejects, progress=progress)
+        options = {"parallel": parallel, "atomic": atomic}
+        return loader.load(source, batch_id=batch_id, max_rejects=max_rejects, progress=progress, **options)
 
     def load_file(
         self,

@@ -99,6 +99,8 @@ class _Run:
     report: Progress
     started: float
     started_at: datetime
+    connections: int = 1
+    atomic: bool = True
     months: tuple[str, ...] = ()
     members: int = 0
     stored: Stored | None = None
@@ -145,11 +147,17 @@ class Loader:
         batch_id: str | None = None,
         max_rejects: int | float | None = None,
         progress: Progress | None = None,
+        parallel: int = 1,
+        atomic: bool = True,
     ) -> LoadResult:
         """Load a source once.
 
         :param batch_id: the caller's own id; otherwise one is derived from target and content.
         :param max_rejects: count, or share of the rows read, above which nothing is loaded; else as in settings.
+        :param progress: called from other threads too.
+        :param parallel: connections that COPY at once, up to 16; all but one through a staging table.
+        :param atomic: False lets them write into the fact and commit on their own, before the batch's row is there: if
+            the process dies between the two, their rows stay and have to be deleted by ``batch_id``.
         :raises InvalidInputError: target or columns are unknown.
         :raises TooManyRejectsError: more rows were rejected than allowed; they are in ``etl_reject``.
         :raises BatchConflictError: ``batch_id`` was loaded before with other content.
@@ -159,8 +167,10 @@ class Loader:
         """
         target = target_named(source.target)
         _check_limit(max_rejects)
+        if isinstance(parallel, bool) or not isinstance(parallel, int) or not 1 <= parallel <= 16:
+            raise InvalidInputError(f"parallel={parallel!r}: give a number of connections from 1 to 16")
         report = progress or (lambda phase, rows: None)
-        run = _Run(source, target, max_rejects, report, time.monotonic(), datetime.now(UTC))
+        run = _Run(source, target, max_rejects, report, time.monotonic(), datetime.now(UTC), parallel, atomic)
         try:
             return self._load(run, batch_id)
         except (exc.SQLAlchemyError, self._driver_error()) as error:
@@ -201,7 +211,7 @@ class Loader:
             run.report("prepare", 0)
             with run.phase("prepare"):
                 self._prepare(run, found, batch)
-            route = self.router.route(batch.rows_loaded)
+            route = self.router.route(batch.rows_loaded, connections=run.connections, atomic=run.atomic)
             with run.phase("copy"), self.engine.begin() as connection:
                 ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
                 before = ledger.loaded_batch(connection, batch.target, batch.batch_id, batch.checksum)
@@ -210,7 +220,8 @@ class Loader:
                 self._copy(connection, run, found, batch, route)
             return run.result(batch)
         except (exc.SQLAlchemyError, LoadError, self._driver_error()) as error:
-            raised = self._raised(run.target, error, found.rows)
+            # Of several COPYs each counts its own lines, which say nothing of the rows.
+            raised = self._raised(run.target, error, found.rows if run.connections == 1 else None)
             loaded = self._record_failure(batch, found, raised)
             if loaded is not None:  # the connection was lost at COMMIT, and it had gone through
                 return run.result(loaded)

@@ -2,6 +2,7 @@
 
 from gpwarehouse.load.transport.copy import Stored, copy_rows
 from gpwarehouse.load.transport.external import Address, insert_rows
+from gpwarehouse.load.transport.parallel import copy_parallel
 from gpwarehouse.load.transport.route import Route, Router
 
-__all__ = ["Address", "Route", "Router", "Stored", "copy_rows", "insert_rows"]
+__all__ = ["Address", "Route", "Router", "Stored", "copy_parallel", "copy_rows", "insert_rows"]

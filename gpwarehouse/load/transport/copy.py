@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import pyarrow as pa
-from sqlalchemy import Table
+from sqlalchemy import Table, text
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.engine import dialect_of, qualified_name
@@ -16,7 +16,7 @@ from gpwarehouse.load.transport.stream import EncodedStream
 from gpwarehouse.load.transport.text import encode_text
 from gpwarehouse.load.transport.wire import Wire, slices
 
-__all__ = ["Format", "Stored", "copy_rows", "wires_of"]
+__all__ = ["Format", "Stored", "copy_rows", "leave_statistics_alone", "wires_of"]
 
 Format = Literal["binary", "text"]
 READ_BYTES = 256 * 1024
@@ -37,6 +37,17 @@ def wires_of(table: Table, columns: Iterable[str]) -> list[Wire]:
     return [Wire.of(table, table.columns[name]) for name in columns]
 
 
+def leave_statistics_alone(connection: Connection) -> None:
+    """For the transaction: no ANALYZE at the end of the first COPY or INSERT into a table without statistics.
+
+    Greenplum does that inside the load: it holds a lock until the commit, at which a second load of the table waits, and it
+    fails the load where the statistics overflow. Partitioned tables are spared it anyway.
+    """
+    capabilities = dialect_of(connection).capabilities
+    if capabilities is not None and capabilities.distribution:
+        connection.execute(text("SELECT set_config('gp_autostats_mode', 'none', true)"))
+
+
 def copy_rows(
     connection: Connection,
     table: Table,
@@ -44,7 +55,7 @@ def copy_rows(
     columns: tuple[str, ...],
     form: Format | None = None,
 ) -> Stored:
-    """COPY batches into ``columns`` of ``table``, in the connection's transaction.
+    """COPY batches into ``columns`` of ``table``, in the transaction that the caller has begun.
 
     A column that a batch does not have is NULL in its rows. ``batches`` is read in a thread of its own.
 

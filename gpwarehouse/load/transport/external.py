@@ -18,7 +18,7 @@ from sqlalchemy.schema import CreateTable, DropTable
 from gpwarehouse.dialect import ExternalTable, TextFormat
 from gpwarehouse.engine import dialect_of
 from gpwarehouse.errors import LoadError
-from gpwarehouse.load.transport.copy import Stored, wires_of
+from gpwarehouse.load.transport.copy import Stored, leave_statistics_alone, wires_of
 from gpwarehouse.load.transport.gpfdist import GpfdistServer
 from gpwarehouse.load.transport.text import encode_text
 from gpwarehouse.load.transport.wire import slices
@@ -78,6 +78,7 @@ def insert_rows(
     assert capabilities is not None
     wires, exact = wires_of(table, columns), capabilities.exact_float_text
     _limit(connection)
+    leave_statistics_alone(connection)
 
     def encode(batch: pa.RecordBatch) -> pa.Buffer:
         return encode_text(batch, wires, exact_floats=exact)
@@ -104,11 +105,6 @@ def insert_rows(
 
 
 def _limit(connection: Connection) -> None:
-    """For the transaction: a limit to the statement, and no ANALYZE inside it.
-
-    Greenplum analyzes a table without statistics at the end of its first INSERT, and fails it where that overflows.
-    """
-    connection.execute(text("SELECT set_config('gp_autostats_mode', 'none', true)"))
     if connection.execute(text("SELECT current_setting('statement_timeout')")).scalar_one() == "0":
         connection.execute(
             text("SELECT set_config('statement_timeout', :limit, true)"), {"limit": f"{LONGEST_S * 1000}"}

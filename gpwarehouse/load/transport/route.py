@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.load.transport.copy import Stored, copy_rows
 from gpwarehouse.load.transport.external import Address, insert_rows, why_not
+from gpwarehouse.load.transport.parallel import copy_parallel
 
 __all__ = ["Route", "Router", "Transport"]
 
@@ -32,8 +33,10 @@ class Route:
     :ivar reason: why it is COPY where gpfdist was wanted; else empty.
     """
 
-    def __init__(self, address: Address | None, reason: str = "") -> None:
+    def __init__(self, address: Address | None, reason: str = "", *, connections: int = 1, atomic: bool = True) -> None:
         self._address = address
+        self._connections = connections
+        self._atomic = atomic
         self.reason = reason
 
     def store(
@@ -42,7 +45,11 @@ class Route:
         """Store batches in the connection's transaction; as :func:`copy_rows` and :func:`insert_rows`."""
         if self._address is not None:
             return insert_rows(connection, table, batches, columns, self._address)
-        return replace(copy_rows(connection, table, batches, columns), reason=self.reason)
+        if self._connections > 1:
+            done = copy_parallel(connection, table, batches, columns, self._connections, atomic=self._atomic)
+        else:
+            done = copy_rows(connection, table, batches, columns)
+        return replace(done, reason=self.reason)
 
 
 class Router:
@@ -57,10 +64,14 @@ class Router:
         self._transport = transport
         self._address = address
 
-    def route(self, rows: int) -> Route:
-        """The way of a load of so many rows. Not inside a transaction: it may try, on a connection of its own."""
-        if self._transport == "copy" or (self._transport == "auto" and rows < AUTO_ROWS):
-            return Route(None)
+    def route(self, rows: int, *, connections: int = 1, atomic: bool = True) -> Route:
+        """The way of a load of so many rows. Not inside a transaction: it may try, on a connection of its own.
+
+        :param connections: of COPY; gpfdist needs no second one. ``atomic``: see :func:`copy_parallel`.
+        """
+        copy = Route(None, connections=connections, atomic=atomic)
+        if self._transport == "copy" or (self._transport == "auto" and (rows < AUTO_ROWS or connections > 1)):
+            return copy
         tried = _obstacles.setdefault(self._engine, {})
         if self._address not in tried:
             tried[self._address] = why_not(self._engine, self._address)
@@ -68,4 +79,5 @@ class Router:
                 level = logging.WARNING if self._transport == "gpfdist" else logging.INFO
                 _log.log(level, "loading by COPY, not gpfdist: %s", tried[self._address])
         obstacle = tried[self._address]
-        return Route(None, obstacle) if obstacle else Route(self._address)
+        copy.reason = obstacle
+        return copy if obstacle else Route(self._address)

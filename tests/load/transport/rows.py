@@ -29,13 +29,11 @@ from sqlalchemy import (
     Table,
     Text,
     select,
-    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import DistributedBy
-from gpwarehouse.engine import dialect_of
 from tests.load.test_round_trip import NASTY_FLOATS, NASTY_TEXTS, characters, floats
 
 LONG = 2**63
@@ -117,12 +115,6 @@ def table_of_all(engine: Engine, name: str = "all_types") -> Iterator[Table]:
         yield table
     finally:
         table.drop(engine)
-
-
-def leave_statistics_alone(connection: Connection) -> None:
-    """Greenplum analyzes at the end of the first COPY into a table, which fails of the greatest doubles."""
-    if dialect_of(connection).capabilities.distribution:  # type: ignore[union-attr]
-        connection.execute(text("SELECT set_config('gp_autostats_mode', 'none', true)"))
 
 
 def bits(value: Any) -> Any:

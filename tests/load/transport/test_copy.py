@@ -20,7 +20,7 @@ from gpwarehouse import Warehouse
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.load.transport import copy_rows
 from gpwarehouse.load.transport.binary import HEADER, TRAILER, encode_binary
-from gpwarehouse.load.transport.copy import wires_of
+from gpwarehouse.load.transport.copy import leave_statistics_alone, wires_of
 from gpwarehouse.load.transport.floats import exact_text
 from gpwarehouse.load.transport.stream import EncodedStream
 from gpwarehouse.load.transport.text import encode_text
@@ -32,7 +32,6 @@ from tests.load.transport.rows import (
     TEXT,
     batch_of,
     bits,
-    leave_statistics_alone,
     stored,
     table_of_all,
 )

@@ -26,6 +26,7 @@ from gpwarehouse import Warehouse
 from gpwarehouse.dialect import Brand, ServerInfo
 from gpwarehouse.errors import LoadError
 from gpwarehouse.load.transport import Address, copy_rows, insert_rows
+from gpwarehouse.load.transport.copy import leave_statistics_alone
 from gpwarehouse.load.transport.external import why_not
 from gpwarehouse.load.transport.gpfdist import GpfdistServer
 from tests.load.rows import DEFECTS, defect
@@ -36,7 +37,6 @@ from tests.load.transport.rows import (
     ROWS,
     TEXT,
     batch_of,
-    leave_statistics_alone,
     stored,
     table_of_all,
 )
