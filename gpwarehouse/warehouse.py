@@ -253,8 +253,14 @@ class Warehouse:
         self._require_current_schema()
         source = FrameSource(frame, target, source_system=source_system)
         loader = Loader(self.engine, self.settings)
-        options = {"parallel": parallel, "atomic": atomic}
-        return loader.load(source, batch_id=batch_id, max_rejects=max_rejects, progress=progress, **options)
+        return loader.load(
+            source,
+            batch_id=batch_id,
+            max_rejects=max_rejects,
+            progress=progress,
+            parallel=parallel,
+            atomic=atomic,
+        )
 
     def load_file(
         self,
