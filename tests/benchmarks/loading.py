@@ -135,7 +135,8 @@ class Coordinator:
         with engine.connect() as connection:
             folder = Path(connection.execute(text("SHOW data_directory")).scalar_one())
         pidfile = folder / "postmaster.pid"
-        self._pid = int(pidfile.read_text().split()[0]) if pidfile.exists() else None
+        with_segments = dialect_of(engine).capabilities.distribution  # type: ignore[union-attr]
+        self._pid = int(pidfile.read_text().split()[0]) if with_segments and pidfile.exists() else None
 
     def seconds(self) -> float:
         """So far."""
