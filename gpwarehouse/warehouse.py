@@ -242,7 +242,8 @@ class Warehouse:
         Natural keys in (``lot_id``, ``wafer_id``, ``equipment_id`` …; :meth:`columns` lists them), durable keys are
         computed. Missing months and members are made. The same content, or the same ``batch_id``, is loaded once.
 
-        :param frame: pandas or polars DataFrame, pyarrow Table or reader, or an iterable of dicts.
+        :param frame: pandas or polars DataFrame, pyarrow Table, reader or dataset, an iterable of dicts, or the path or glob
+            of Parquet, CSV or Arrow files.
         :param max_rejects: count, or share of the rows, above which nothing is loaded; else as in the settings.
         :param parallel: connections that COPY at once; ``atomic=False`` lets each commit on its own: see
             :meth:`gpwarehouse.load.Loader.load`.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from os import PathLike
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ from sqlalchemy.engine import Connection, Engine
 from gpwarehouse.engine import could_not_connect, explain_operational_error
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, LoadError, TooManyRejectsError
 from gpwarehouse.load import batches as ledger
+from gpwarehouse.load.files import files_of
 from gpwarehouse.load.fingerprint import batch_id_for
 from gpwarehouse.load.firstpass import FirstPass, Source, read_source
 from gpwarehouse.load.frames import record_batches
@@ -47,6 +49,11 @@ class FrameSource:
     source_system: str = "FRAME"
     source_file: str = ""
     checksum: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.frame, str | PathLike) and not self.source_file:
+            files = files_of(self.frame)
+            self.source_file = files[0].name if len(files) == 1 else ""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The frame in record batches."""
