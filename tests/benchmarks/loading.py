@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import platform
 import statistics
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -174,10 +175,12 @@ def run(measured: Measured, engine: Engine, table: Table, data: pa.Table, coordi
     assert found == measured.rows, f"{measured.path.name}: {found} rows of {measured.rows}"
 
 
-def _peak(url: str, index: int, is_greenplum: bool, rows: int, answers: Any) -> None:
+def _peak(url: str, index: int, is_greenplum: bool, rows: str, answers: Any) -> None:
     """In a process of its own: what a path adds to the memory of the rows."""
     engine = create_engine(url, poolclass=NullPool)
-    data, table = made_rows(rows), made_table()
+    table = made_table()
+    with pa.OSFile(rows) as source:  # not made here: what that leaves free would be used again, and not be counted
+        data = pa.ipc.open_file(source).read_all()
     path = paths_of(is_greenplum)[index]
     with engine.begin() as connection:
         connection.execute(text("TRUNCATE loaded"))
@@ -210,18 +213,27 @@ def paths_of(is_greenplum: bool) -> list[LoadPath]:
     return greenplum_paths() if is_greenplum else postgresql_paths()
 
 
-def measure_memory(measured: Measured, index: int, url: URL, is_greenplum: bool) -> None:
+def measure_memory(measured: Measured, index: int, url: URL, is_greenplum: bool, data: pa.Table) -> None:
     """Peak memory, of a run that is not timed."""
     ours, theirs = SPAWN.Pipe()
-    arguments = (url.render_as_string(hide_password=False), index, is_greenplum, measured.rows, theirs)
-    process = SPAWN.Process(target=_peak, args=arguments)
-    process.start()
+    with tempfile.NamedTemporaryFile() as file:
+        with pa.ipc.new_file(file.name, data.schema) as sink:
+            sink.write_table(data.slice(0, measured.rows))
+        arguments = (url.render_as_string(hide_password=False), index, is_greenplum, file.name, theirs)
+        process = SPAWN.Process(target=_peak, args=arguments)
+        process.start()
+        measured.megabytes = answer(process, ours, theirs)
+
+
+def answer(process: Any, ours: Any, theirs: Any) -> float | None:
+    """What the process says, if it lives to say it."""
     theirs.close()
     try:
-        measured.megabytes = ours.recv()
+        return float(ours.recv())
     except EOFError:
-        measured.megabytes = None
-    process.join()
+        return None
+    finally:
+        process.join()
 
 
 def measure(url: URL, rows: int, runs: int) -> tuple[list[Measured], str]:
@@ -246,7 +258,7 @@ def measure(url: URL, rows: int, runs: int) -> tuple[list[Measured], str]:
                     measured.failure = f"fails: {type(error).__name__}: {str(error).splitlines()[0][:80]}"
     for index, measured in enumerate(all_measured):
         if not measured.failure and measured.path.in_process:
-            measure_memory(measured, index, url, is_greenplum)
+            measure_memory(measured, index, url, is_greenplum, data)
     return all_measured, f"{engine.dialect.server_info}"  # type: ignore[attr-defined]
 
 
