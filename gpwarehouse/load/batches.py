@@ -19,9 +19,9 @@ from sqlalchemy.engine import Connection, Engine
 from gpwarehouse.engine import lock_advisory
 from gpwarehouse.errors import BatchConflictError
 from gpwarehouse.load.spool import Spool
-from gpwarehouse.load.transport import copy_rows
 from gpwarehouse.load.validate import Reject
 from gpwarehouse.models import EtlLoadBatch, EtlReject
+from gpwarehouse.transport import copy_rows
 
 __all__ = [
     "Batch",

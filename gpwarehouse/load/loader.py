@@ -30,9 +30,9 @@ from gpwarehouse.load.months import ensure_hours, ensure_months
 from gpwarehouse.load.refusal import explain
 from gpwarehouse.load.spool import Spool
 from gpwarehouse.load.target import Target, target_named
-from gpwarehouse.load.transport import Address, Route, Router, Stored
 from gpwarehouse.models.calendar import ShiftCalendar
 from gpwarehouse.settings import WarehouseSettings
+from gpwarehouse.transport import Address, Route, Router, Stored
 
 __all__ = ["FrameSource", "LoadResult", "Loader", "Source"]
 

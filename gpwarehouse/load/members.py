@@ -30,10 +30,10 @@ from gpwarehouse.engine import qualified_name
 from gpwarehouse.errors import KeyCollisionError, LoadError
 from gpwarehouse.load.keys import Member
 from gpwarehouse.load.target import arrow_type
-from gpwarehouse.load.transport import copy_rows
 from gpwarehouse.load.versions import Version, fill, merge
 from gpwarehouse.models import BEGINNING, DIMENSIONS, END_OF_TIME, EtlLoadBatch
 from gpwarehouse.models.keys import durable_key
+from gpwarehouse.transport import copy_rows
 
 __all__ = ["Teller", "insert_missing", "learn", "roots_of_lots"]
 

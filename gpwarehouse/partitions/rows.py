@@ -17,9 +17,9 @@ from sqlalchemy import MetaData, Table, text
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.engine import dialect_of, qualified_name
-from gpwarehouse.engine.copying import copy_rows, copy_texts
 from gpwarehouse.errors import PartitionError
 from gpwarehouse.partitions.archive import Content
+from gpwarehouse.transport import copy_in, copy_out
 
 __all__ = ["columns_of", "common_rows", "content_of", "load_files", "scratch_table", "write_file"]
 
@@ -128,7 +128,7 @@ def write_file(
         metadata={f"gpwarehouse.{key}": value for key, value in about.items()},
     )
     rows = 0
-    copied = copy_texts(connection, f"{qualified_name(connection, table)} ({names})", tuple(columns))
+    copied = copy_out(connection, f"{qualified_name(connection, table)} ({names})", tuple(columns))
     # Closed whatever happens: the connection is another thread's until then.
     with closing(copied) as batches, pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in batches:
@@ -173,7 +173,7 @@ def load_files(connection: Connection, table: Table, columns: Mapping[str, str],
     """
     connection.execute(text("SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, MDY'"))
     try:
-        return copy_rows(connection, table, _batches(paths), tuple(columns))
+        return copy_in(connection, table, _batches(paths), tuple(columns))
     except pa.ArrowInvalid as error:
         raise PartitionError(f"{', '.join(map(str, paths))} cannot be read: {error}") from error
 

@@ -20,12 +20,12 @@ from sqlalchemy import Table, insert, text
 from sqlalchemy.engine import URL, Engine
 
 from gpwarehouse.load.frames import BATCH_ROWS, record_batches
-from gpwarehouse.load.transport import Address, copy_rows, insert_rows
-from gpwarehouse.load.transport.binary import HEADER, TRAILER, encode_binary
-from gpwarehouse.load.transport.copy import wires_of
-from gpwarehouse.load.transport.external import _external
-from gpwarehouse.load.transport.text import encode_text
-from gpwarehouse.load.transport.wire import slices
+from gpwarehouse.transport import Address, copy_rows, insert_rows
+from gpwarehouse.transport.binary import HEADER, TRAILER, encode_binary
+from gpwarehouse.transport.copy import wires_of
+from gpwarehouse.transport.external import _external
+from gpwarehouse.transport.text import encode_text
+from gpwarehouse.transport.wire import slices
 
 __all__ = ["Path", "greenplum_paths", "postgresql_paths"]
 
@@ -126,7 +126,7 @@ def pgpq(_: ExitStack, engine: Engine, table: Table, data: pa.Table) -> Load:
     from pgpq.encoders import StringEncoderBuilder
     from pgpq.schema import Jsonb
 
-    from gpwarehouse.load.transport.stream import EncodedStream
+    from gpwarehouse.transport.stream import EncodedStream
 
     def chunks() -> Iterator[bytes]:
         chosen = {field.name: ArrowToPostgresBinaryEncoder.infer_encoder(field) for field in data.schema}
@@ -251,7 +251,7 @@ def segments_fetch(_: ExitStack, engine: Engine, table: Table, data: pa.Table) -
 
 def segments_fetch_ready(stack: ExitStack, engine: Engine, table: Table, data: pa.Table) -> Load:
     """Our server with texts made before."""
-    from gpwarehouse.load.transport import external
+    from gpwarehouse.transport import external
 
     columns = tuple(table.columns.keys())
     cut = list(slices(batches(data)))

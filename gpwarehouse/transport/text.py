@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpwarehouse.errors import InvalidInputError
-from gpwarehouse.load.transport.floats import exact_text
-from gpwarehouse.load.transport.wire import Wire
+from gpwarehouse.transport.floats import exact_text
+from gpwarehouse.transport.wire import Wire
 
 __all__ = ["encode_text"]
 

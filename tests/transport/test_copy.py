@@ -18,14 +18,14 @@ from sqlalchemy.exc import DBAPIError
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import InvalidInputError
-from gpwarehouse.load.transport import copy_rows
-from gpwarehouse.load.transport.binary import HEADER, TRAILER, encode_binary
-from gpwarehouse.load.transport.copy import leave_statistics_alone, wires_of
-from gpwarehouse.load.transport.floats import exact_text
-from gpwarehouse.load.transport.stream import EncodedStream
-from gpwarehouse.load.transport.text import encode_text
-from gpwarehouse.load.transport.wire import CHUNK_BYTES, CHUNK_ROWS, slices
-from tests.load.transport.rows import (
+from gpwarehouse.transport import copy_rows
+from gpwarehouse.transport.binary import HEADER, TRAILER, encode_binary
+from gpwarehouse.transport.copy import leave_statistics_alone, wires_of
+from gpwarehouse.transport.floats import exact_text
+from gpwarehouse.transport.stream import EncodedStream
+from gpwarehouse.transport.text import encode_text
+from gpwarehouse.transport.wire import CHUNK_BYTES, CHUNK_ROWS, slices
+from tests.transport.rows import (
     BINARY,
     NASTY,
     ROWS,

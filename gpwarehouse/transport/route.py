@@ -12,9 +12,9 @@ import pyarrow as pa
 from sqlalchemy import Table
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.load.transport.copy import Stored, copy_rows
-from gpwarehouse.load.transport.external import Address, insert_rows, why_not
-from gpwarehouse.load.transport.parallel import copy_parallel
+from gpwarehouse.transport.copy import Stored, copy_rows
+from gpwarehouse.transport.external import Address, insert_rows, why_not
+from gpwarehouse.transport.parallel import copy_parallel
 
 __all__ = ["Route", "Router", "Transport"]
 

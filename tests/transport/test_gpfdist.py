@@ -25,13 +25,13 @@ from sqlalchemy.exc import DBAPIError
 from gpwarehouse import Warehouse
 from gpwarehouse.dialect import Brand, ServerInfo
 from gpwarehouse.errors import LoadError
-from gpwarehouse.load.transport import Address, copy_rows, insert_rows
-from gpwarehouse.load.transport.copy import leave_statistics_alone
-from gpwarehouse.load.transport.external import why_not
-from gpwarehouse.load.transport.gpfdist import GpfdistServer
+from gpwarehouse.transport import Address, copy_rows, insert_rows
+from gpwarehouse.transport.copy import leave_statistics_alone
+from gpwarehouse.transport.external import why_not
+from gpwarehouse.transport.gpfdist import GpfdistServer
 from tests.load.rows import DEFECTS, defect
 from tests.load.rows import stored as stored_by_batch
-from tests.load.transport.rows import (
+from tests.transport.rows import (
     BINARY,
     NASTY,
     ROWS,
@@ -366,7 +366,7 @@ def test_a_statement_that_takes_too_long_leaves_nothing_even_where_the_session_h
     engine: Engine, table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A maker that hangs: the segments would wait for ever."""
-    monkeypatch.setattr("gpwarehouse.load.transport.external.LONGEST_S", 2)
+    monkeypatch.setattr("gpwarehouse.transport.external.LONGEST_S", 2)
     go_on = threading.Event()
 
     def hanging() -> Iterator[pa.RecordBatch]:
@@ -384,8 +384,8 @@ def test_a_statement_that_takes_too_long_leaves_nothing_even_where_the_session_h
 CHILD = """
 import sys
 from sqlalchemy import MetaData, Table, create_engine
-from tests.load.transport.test_gpfdist import HERE, batches, insert_rows
-from tests.load.transport.rows import COLUMNS, Column
+from tests.transport.test_gpfdist import HERE, batches, insert_rows
+from tests.transport.rows import COLUMNS, Column
 engine = create_engine(sys.argv[1], connect_args={"options": "-c search_path=dw"})
 table = Table("all_types", MetaData(), *(Column(name, kind) for name, (kind, _) in COLUMNS.items()))
 def told():

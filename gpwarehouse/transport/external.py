@@ -18,10 +18,10 @@ from sqlalchemy.schema import CreateTable, DropTable
 from gpwarehouse.dialect import ExternalTable, TextFormat
 from gpwarehouse.engine import dialect_of
 from gpwarehouse.errors import LoadError
-from gpwarehouse.load.transport.copy import Stored, leave_statistics_alone, wires_of
-from gpwarehouse.load.transport.gpfdist import GpfdistServer
-from gpwarehouse.load.transport.text import encode_text
-from gpwarehouse.load.transport.wire import slices
+from gpwarehouse.transport.copy import Stored, leave_statistics_alone, wires_of
+from gpwarehouse.transport.gpfdist import GpfdistServer
+from gpwarehouse.transport.text import encode_text
+from gpwarehouse.transport.wire import slices
 
 __all__ = ["Address", "insert_rows", "why_not"]
 

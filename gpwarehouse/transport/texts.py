@@ -1,6 +1,8 @@
-"""Rows to the server by COPY, encoded by Arrow while the server reads; and back.
+"""Rows out and in again as the server writes them: for archives, where every value must come back as it was.
 
-CSV, because Arrow writes it at full speed and it tells the empty string (``""``) from NULL (nothing).
+CSV, because Arrow reads and writes it at full speed and it tells the empty string (``""``) from NULL (nothing). A value's
+text may be anything the server reads for its type (``infinity``, years before Christ), which the loads' own wire formats,
+checked value by value, do not take.
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ import pyarrow.csv as pa_csv
 from sqlalchemy import Table
 from sqlalchemy.engine import Connection
 
-from gpwarehouse.engine.factory import dialect_of, qualified_name
+from gpwarehouse.engine import dialect_of, qualified_name
+from gpwarehouse.transport.floats import exact_text
 
-__all__ = ["copy_rows", "copy_texts"]
+__all__ = ["copy_in", "copy_out"]
 
 
-def copy_rows(connection: Connection, table: Table, batches: Iterable[pa.RecordBatch], columns: tuple[str, ...]) -> int:
+def copy_in(connection: Connection, table: Table, batches: Iterable[pa.RecordBatch], columns: tuple[str, ...]) -> int:
     """COPY batches into ``columns`` of ``table``, in the connection's transaction; returns the rows the server took.
 
     A column that a batch does not have is NULL in its rows.
@@ -55,7 +58,7 @@ class _CsvStream(io.RawIOBase):
             arrays = [batch.column(name) if name in there else none for name in columns]
             batch = pa.RecordBatch.from_arrays(arrays, list(columns))
             if not exact_floats:
-                batch = _with_17_digits(batch)
+                batch = _with_exact_floats(batch)
             sink = pa.BufferOutputStream()
             pa_csv.write_csv(batch, sink, options)
             yield sink.getvalue()
@@ -72,13 +75,9 @@ class _CsvStream(io.RawIOBase):
         return bytes(piece)
 
 
-def _with_17_digits(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Floats as text of 17 digits: servers before PostgreSQL 12 misread the shortest text, 32 times in a million."""
+def _with_exact_floats(batch: pa.RecordBatch) -> pa.RecordBatch:
     arrays = [
-        pa.array([None if v is None else f"{v:.17g}" for v in array.to_pylist()], pa.string())
-        if pa.types.is_floating(array.type)
-        else array
-        for array in batch.columns
+        exact_text(array.cast(pa.float64())) if pa.types.is_floating(array.type) else array for array in batch.columns
     ]
     return pa.RecordBatch.from_arrays(arrays, batch.schema.names)
 
@@ -87,7 +86,7 @@ BLOCK_BYTES = 16 << 20
 """What is parsed at once: no row may be longer."""
 
 
-def copy_texts(connection: Connection, query: str, columns: tuple[str, ...]) -> Generator[pa.RecordBatch, None, None]:
+def copy_out(connection: Connection, query: str, columns: tuple[str, ...]) -> Generator[pa.RecordBatch, None, None]:
     """The rows of a query as the server writes them, all columns text, a block at a time.
 
     Until the generator is at its end or closed, the connection belongs to a thread of its own.

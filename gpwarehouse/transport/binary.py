@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpwarehouse.errors import InvalidInputError
-from gpwarehouse.load.transport.wire import Wire
+from gpwarehouse.transport.wire import Wire
 
 __all__ = ["HEADER", "TRAILER", "encode_binary"]
 

@@ -11,10 +11,10 @@ from sqlalchemy import Table, text
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.engine import dialect_of, qualified_name
-from gpwarehouse.load.transport.binary import HEADER, TRAILER, encode_binary
-from gpwarehouse.load.transport.stream import EncodedStream
-from gpwarehouse.load.transport.text import encode_text
-from gpwarehouse.load.transport.wire import Wire, slices
+from gpwarehouse.transport.binary import HEADER, TRAILER, encode_binary
+from gpwarehouse.transport.stream import EncodedStream
+from gpwarehouse.transport.text import encode_text
+from gpwarehouse.transport.wire import Wire, slices
 
 __all__ = ["Format", "Stored", "copy_rows", "leave_statistics_alone", "wires_of"]
 

@@ -21,7 +21,7 @@ from sqlalchemy.schema import CreateTable, DropTable
 
 from gpwarehouse.engine import advisory_key, lock_advisory
 from gpwarehouse.errors import LoadError
-from gpwarehouse.load.transport.copy import Stored, copy_rows, leave_statistics_alone
+from gpwarehouse.transport.copy import Stored, copy_rows, leave_statistics_alone
 
 __all__ = ["copy_parallel"]
 

@@ -13,9 +13,9 @@ from sqlalchemy.engine import Engine
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import InvalidInputError, LoadError
 from gpwarehouse.load import FrameSource, Loader
-from gpwarehouse.load.transport import copy_parallel
+from gpwarehouse.transport import copy_parallel
 from tests.load.rows import DEFECTS, MEASUREMENTS, defect, measurement, scalar
-from tests.load.transport.rows import table_of_all
+from tests.transport.rows import table_of_all
 
 COLUMNS = ("number", "text")
 STAGING = "SELECT count(*) FROM pg_class WHERE relname LIKE 'gpwarehouse_staging%'"
@@ -101,7 +101,7 @@ def test_a_staging_table_in_use_is_not_taken_for_left_over(engine: Engine, table
 
 @pytest.mark.parametrize("atomic", [True, False])
 def test_a_fact_is_loaded_in_parallel_once(wh: Warehouse, monkeypatch: pytest.MonkeyPatch, atomic: bool) -> None:
-    monkeypatch.setattr("gpwarehouse.load.transport.wire.CHUNK_ROWS", 50)
+    monkeypatch.setattr("gpwarehouse.transport.wire.CHUNK_ROWS", 50)
     rows = [defect(defect_id=n) for n in range(500)]
     loader = Loader(wh.engine, wh.settings)
     result = loader.load(FrameSource(rows, DEFECTS), parallel=2, atomic=atomic)
