@@ -14,15 +14,12 @@ from sqlalchemy import Table
 
 from gpwarehouse.dialect import copying_checks as checks
 from gpwarehouse.dialect import copying_sql as sql
-from gpwarehouse.dialect.compiler import all_partitions, child_table_name
+from gpwarehouse.dialect.compiler import all_partitions
 from gpwarehouse.dialect.errors import OptionError
 from gpwarehouse.dialect.options import AppendOptimized, Encoding, Partition
 from gpwarehouse.dialect.partitions import ListPartitions, OtherPartitions, RangePartitions
 
-__all__ = ["NAME_BYTES", "Copy", "copy_block", "do_block", "literal", "unformatted"]
-
-NAME_BYTES = 63
-"""What a server keeps of a name."""
+__all__ = ["Copy", "copy_block", "do_block", "literal", "unformatted"]
 
 
 def literal(value: str) -> str:
@@ -227,10 +224,4 @@ def _children(copy: Copy, compiler: Any, capabilities: Any) -> str:
 
 
 def _child(copy: Copy, partition: Partition, compiler: Any) -> str:
-    name = child_table_name(copy.table.name, partition.name)
-    if len(name.encode()) > NAME_BYTES:
-        raise OptionError(
-            f"table {copy.table.fullname!r}: the table of its partition {partition.name!r} would be {name!r}, "
-            f"more than the {NAME_BYTES} bytes a server keeps; give the partition or the table a shorter name"
-        )
     return f"EXECUTE {literal(unformatted(compiler.partition_of(copy.table, partition), compiler))} || made_leaf;"
