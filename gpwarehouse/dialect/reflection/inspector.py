@@ -180,10 +180,10 @@ class GreenplumReflection(PGDialect):
         self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, info_cache: Any = None, **_: Any
     ) -> Any:
         """Names to ask for where SQLAlchemy would ask for everything: without the partitions, which are the most."""
-        if filter_names or scope is not ObjectScope.DEFAULT or ObjectKind.TABLE not in kind:
+        if filter_names or scope is ObjectScope.TEMPORARY or ObjectKind.TABLE not in kind:
             return filter_names
         cache = {} if info_cache is None else info_cache  # the inspector's, as long as it lives
-        key = ("gpwarehouse narrowed", schema, kind)
+        key = ("gpwarehouse narrowed", schema, scope, kind)
         if key not in cache:
             names = None
             if partition_children(connection, self, schema):  # type: ignore[arg-type]
