@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import Any
 
 from sqlalchemy import (
+    URL,
     BigInteger,
     Column,
     Engine,
@@ -74,33 +75,38 @@ def reflected(engine: Engine) -> Any:
 
 
 def main(url: str, tables: int = 500, partitions: int = 120) -> None:
-    """Measure, and write the section of this server."""
+    """Make the tables, measure, and write the section of this server."""
     with database(make_url(url).set(drivername="greenplum+psycopg2")) as own:
-        ours = create_engine(own, poolclass=NullPool)
-        stock = create_engine(own.set(drivername="postgresql+psycopg2"), poolclass=NullPool)
-        fill(ours, tables, partitions)
-        with ours.connect() as connection:
+        engine = create_engine(own, poolclass=NullPool)
+        fill(engine, tables, partitions)
+        with engine.connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("ANALYZE pg_catalog.pg_class"))
-        lines = [f"{tables} tables of {partitions} partitions", "", "| what | dialect | seconds | queries | found |"]
-        lines.append("|---|---|---|---|---|")
-        asked: list[tuple[str, str, Engine, Callable[[], Any]]] = [
-            ("table names", "ours", ours, lambda: inspect(ours).get_table_names()),
-            ("table names", "stock", stock, lambda: inspect(stock).get_table_names()),
-            ("partitionings", "ours", ours, lambda: inspect(ours).get_multi_partitions()),  # type: ignore[attr-defined]
-            ("options", "ours", ours, lambda: inspect(ours).get_multi_table_options()),
-            ("MetaData.reflect", "ours", ours, lambda: reflected(ours)),
-            ("MetaData.reflect", "stock", stock, lambda: reflected(stock)),
-        ]
-        for what, dialect, engine, ask in asked:
-            try:
-                seconds, queries, found = measure(engine, ask)
-                lines.append(f"| {what} | {dialect} | {seconds:.2f} | {queries} | {found} |")
-            except Exception as error:  # what the stock dialect cannot do here is a result too
-                lines.append(f"| {what} | {dialect} | fails: {type(error).__name__} | | |")
-        assert isinstance(ours.dialect, GreenplumDialect)
-        write(f"## Reflection, {ours.dialect.server_info}", lines)
-        ours.dispose()
-        stock.dispose()
+        compare(own, f"{tables} tables of {partitions} partitions")
+
+
+def compare(url: URL, what_is_there: str) -> None:
+    """Measure our dialect and the stock one on a database, and write the section of its server."""
+    ours = create_engine(url, poolclass=NullPool)
+    stock = create_engine(url.set(drivername="postgresql+psycopg2"), poolclass=NullPool)
+    lines = [what_is_there, "", "| what | dialect | seconds | queries | found |", "|---|---|---|---|---|"]
+    asked: list[tuple[str, str, Engine, Callable[[], Any]]] = [
+        ("table names", "ours", ours, lambda: inspect(ours).get_table_names()),
+        ("table names", "stock", stock, lambda: inspect(stock).get_table_names()),
+        ("partitionings", "ours", ours, lambda: inspect(ours).get_multi_partitions()),  # type: ignore[attr-defined]
+        ("options", "ours", ours, lambda: inspect(ours).get_multi_table_options()),
+        ("MetaData.reflect", "ours", ours, lambda: reflected(ours)),
+        ("MetaData.reflect", "stock", stock, lambda: reflected(stock)),
+    ]
+    for what, dialect, engine, ask in asked:
+        try:
+            seconds, queries, found = measure(engine, ask)
+            lines.append(f"| {what} | {dialect} | {seconds:.2f} | {queries} | {found} |")
+        except Exception as error:  # what the stock dialect cannot do here is a result too
+            lines.append(f"| {what} | {dialect} | fails: {type(error).__name__} | | |")
+    assert isinstance(ours.dialect, GreenplumDialect)
+    write(f"## Reflection, {ours.dialect.server_info}", lines)
+    ours.dispose()
+    stock.dispose()
 
 
 def write(title: str, lines: list[str]) -> None:
