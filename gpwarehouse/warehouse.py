@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, overload
 
 from sqlalchemy import URL, Executable, exc, func, select
 from sqlalchemy.orm import Session
@@ -26,8 +26,13 @@ if TYPE_CHECKING:
     from gpwarehouse.embedded import EmbeddedServer
     from gpwarehouse.load import LoadResult
     from gpwarehouse.load.loader import Progress
+    from gpwarehouse.read import Chunks, ExportResult
 
 __all__ = ["LoadResult", "Status", "Warehouse"]
+
+Query: TypeAlias = str | Executable
+Values: TypeAlias = Mapping[str, Any] | None
+_READ_OPTIONS = frozenset({"arrow", "chunks", "parse_json", "exact_numeric", "progress"})
 
 
 @dataclass(frozen=True)
@@ -259,23 +264,73 @@ class Warehouse:
     # Read
 
     @overload
-    def read(self, statement: str | Executable, *, arrow: Literal[True], **params: Any) -> pa.Table: ...
+    def read(
+        self, statement: Query, values: Values = None, /, *, arrow: Literal[True], chunks: None = None, **options: Any
+    ) -> pa.Table: ...
     @overload
-    def read(self, statement: str | Executable, *, arrow: bool = False, **params: Any) -> pd.DataFrame: ...
-    def read(self, statement: str | Executable, *, arrow: bool = False, **params: Any) -> Any:
-        """Run a query and return its result as a pandas frame, or as a pyarrow table with ``arrow=True``.
+    def read(
+        self, statement: Query, values: Values = None, /, *, arrow: Literal[True], chunks: int, **options: Any
+    ) -> Chunks[pa.Table]: ...
+    @overload
+    def read(
+        self, statement: Query, values: Values = None, /, *, chunks: int, arrow: Literal[False] = False, **options: Any
+    ) -> Chunks[pd.DataFrame]: ...
+    @overload
+    def read(
+        self, statement: Query, values: Values = None, /, *, arrow: Literal[False] = False, **options: Any
+    ) -> pd.DataFrame: ...
+    def read(self, statement: Query, values: Values = None, /, **options: Any) -> Any:
+        """Run a query and return its result as a pandas frame.
 
         :param statement: SQL with ``:name`` parameters, or an SQLAlchemy select.
-        :param params: values of the parameters; bound, never formatted in. Give aware datetimes: they prune partitions.
-        :raises ReadError: the server refused it. The transaction is read-only.
+        :param values: the parameters, where their names are those of options; else give them by keyword. The driver
+            quotes them, nothing is formatted in. Give aware datetimes (they prune partitions) and lists for ``= ANY(:x)``.
+        :param arrow: a pyarrow table instead.
+        :param chunks: an iterator of frames of so many rows instead, in constant memory; it holds a connection.
+        :param parse_json: json and jsonb as Python objects, not as the server's text.
+        :param exact_numeric: NUMERIC as Decimal, not as the nearest double.
+        :param progress: called with ``"read"`` and the rows read so far.
+        :raises ReadError: the server refused it, or a parameter is missing or not used. The transaction is read-only.
         """
-        from gpwarehouse.read import read_arrow, to_pandas
+        from gpwarehouse.read import read
 
+        taken = {name: options.pop(name) for name in _READ_OPTIONS & options.keys()}
+        with self._explained():
+            return read(self.engine, statement, {**(values or {}), **options}, **taken)
+
+    def export(
+        self,
+        statement: Query,
+        target: str | Path,
+        params: Values = None,
+        *,
+        partition_by: str | Sequence[str] = (),
+        overwrite: bool = False,
+        compression: str = "zstd",
+        exact_numeric: bool = False,
+        progress: Progress | None = None,
+    ) -> ExportResult:
+        """Write a query's result to Parquet, in constant memory; a failed export leaves nothing behind.
+
+        :param target: a file that ends in ``.parquet``; with ``partition_by`` a folder.
+        :param partition_by: columns that become folders (``lot_id=L1/part-0.parquet``).
+        :param overwrite: replace what is there; else that is an error.
+        :raises ReadError: as for :meth:`read`, or the target will not do.
+        """
+        from gpwarehouse.read import export
+
+        with self._explained():
+            return export(
+                self.engine, statement, target, params, partition_by=partition_by, overwrite=overwrite,
+                compression=compression, exact_numeric=exact_numeric, progress=progress,
+            )  # fmt: skip
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            table = read_arrow(self.engine, statement, params)
+            yield
         except exc.OperationalError as error:
             raise explain_operational_error(error, self.settings) from error
-        return table if arrow else to_pandas(table)
 
     def genealogy(self, lot_id: str) -> pd.DataFrame:
         """All ancestors and descendants of a lot, any depth; starts at the lot, so it is quick in a large fab."""
