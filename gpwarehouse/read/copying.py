@@ -13,8 +13,8 @@ import psycopg2
 
 __all__ = ["CopyOut"]
 
-_BLOCK_BYTES = 1 << 22
-_BLOCKS_WAITING = 4
+_BLOCK_BYTES = 1 << 20
+_BLOCKS_WAITING = 8
 
 
 class CopyOut(io.RawIOBase):

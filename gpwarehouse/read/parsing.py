@@ -73,7 +73,8 @@ class BlockParser:
 
         :raises ReadError: a value that Arrow's type cannot hold.
         """
-        reading = pa_csv.ReadOptions(column_names=self._numbers, block_size=len(block) + 1)
+        # A block at a time fits the cache, and the thread that copies is the other one.
+        reading = pa_csv.ReadOptions(column_names=self._numbers, block_size=len(block) + 1, use_threads=False)
         try:
             table = pa_csv.read_csv(pa.BufferReader(block), reading, _PARSING, self._converting)
         except pa.ArrowInvalid as error:

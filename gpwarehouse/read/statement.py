@@ -54,31 +54,31 @@ def send(
     :return: None if it has to be run: COPY would not take it. The transaction is then over.
     :raises ReadError: a parameter has no value or no name, a value cannot be sent, or the server refused the statement.
     """
-    query = _with_values(
-        connection, text(statement.rstrip().rstrip(";")) if isinstance(statement, str) else statement, params
-    )
+    query = text(statement.rstrip().rstrip(";")) if isinstance(statement, str) else statement
     hook = _Hook(run)
     event.listen(connection, "before_cursor_execute", hook, retval=True)
     try:
         result = connection.execute(_with_values(connection, query, params))
-    except exc.DBAPIError as error:
-        if hook.described and state_of(error.orig) in _NOT_IN_BRACKETS:
+    except (exc.SQLAlchemyError, psycopg2.Error, ValueError) as error:
+        # SQLAlchemy 2.0 does not wrap what a hook raises, so the driver's own errors come here too.
+        cause = getattr(error, "orig", None) or error
+        if hook.described and state_of(cause) in _NOT_IN_BRACKETS:
             connection.rollback()
             return None
-        if isinstance(error.orig, psycopg2.ProgrammingError) and not state_of(error.orig):
-            failure = ReadError(
-                f"a parameter cannot be sent: {error.orig}; give json.dumps(…) for JSON, else CAST a text"
-            )
-        else:
-            failure = refused(error.orig)
-    except (exc.SQLAlchemyError, ValueError) as error:
-        reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
-        failure = ReadError(f"the query could not be sent: {reason}")
+        failure = _failure(cause)
     else:
         return _sent(result, hook, exact)
     finally:
         event.remove(connection, "before_cursor_execute", hook)
     raise failure  # out here, so that the driver's error, which quotes the parameters, is not chained to it
+
+
+def _failure(cause: BaseException) -> ReadError:
+    if isinstance(cause, psycopg2.ProgrammingError) and not state_of(cause):
+        return ReadError(f"a parameter cannot be sent: {cause}; give json.dumps(…) for JSON, else CAST a text")
+    if isinstance(cause, psycopg2.Error):
+        return refused(cause)
+    return ReadError(f"the query could not be sent: {str(cause).partition(chr(10))[0]}")
 
 
 def _sent(result: CursorResult[Any], hook: _Hook, exact: bool) -> Sent:
