@@ -1,7 +1,7 @@
 """${message}
 
 Revision: ${up_revision}
-Revises: ${down_revision | comma,n}
+Revises: ${comma(down_revision) or "none"}
 Created: ${create_date}
 """
 

@@ -18,7 +18,9 @@ __all__ = [
     "MissingExtraError",
     "NaturalKeyError",
     "OptionError",
+    "PartitionError",
     "ReadError",
+    "RoleError",
     "SettingsError",
     "SourceFormatError",
     "TooManyRejectsError",
@@ -45,6 +47,14 @@ class EmbeddedServerError(GpwarehouseError):
 
 class MigrationError(GpwarehouseError):
     """A migration was refused or failed."""
+
+
+class PartitionError(GpwarehouseError):
+    """A partition could not be made, moved, archived or restored; what was done before it stays done."""
+
+
+class RoleError(GpwarehouseError):
+    """Roles could not be made or granted; nothing was changed."""
 
 
 class ReadError(GpwarehouseError):

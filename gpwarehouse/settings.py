@@ -31,6 +31,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from gpwarehouse.errors import SettingsError
+from gpwarehouse.policy import ALLOWED, Compression, RetentionRule, parse_compression, parse_retention
 
 __all__ = ["WarehouseSettings", "settings_table"]
 
@@ -110,6 +111,17 @@ def _parse_url(text: str) -> URL:
     return url.set(drivername="greenplum+psycopg2")
 
 
+def _ports(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not re.fullmatch(r"\d{1,5}(-\d{1,5})?", value):
+        raise ValueError("neither a port nor a first and a last one")
+    first, _, last = value.partition("-")
+    if not 1 <= int(first) <= int(last or first) <= 65535:
+        raise ValueError("ports are 1 to 65535, the lower one first")
+    return value
+
+
 def _rejects(value: Any) -> Any:
     if isinstance(value, str):
         number, percent, _ = value.strip().partition("%")
@@ -133,6 +145,7 @@ def _seconds(default: int, meaning: str, lowest: int = 0) -> Any:
 
 _Url = Annotated[SecretStr, AfterValidator(_url)]
 _Server = Literal["auto", "postgresql", "greenplum6", "greenplum7", "cloudberry"]
+_Transport = Literal["auto", "copy", "gpfdist"]
 _SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 _Schema = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$"), AfterValidator(_schema)]
 _Printable = Annotated[str, Field(pattern=r"^[ -~]{1,63}$")]
@@ -143,7 +156,12 @@ _Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
 _Times = Annotated[tuple[Annotated[time, BeforeValidator(_clock)], ...], BeforeValidator(_split)]
 _Date = Annotated[date, BeforeValidator(_date)]
 _Dates = Annotated[tuple[_Date, ...], BeforeValidator(_split)]
+_Ports = Annotated[str, BeforeValidator(_ports)]
 _Rejects = Annotated[int | float, BeforeValidator(_rejects)]
+_Retention = Annotated[tuple[tuple[str, RetentionRule], ...], BeforeValidator(parse_retention)]
+_Compression = Annotated[Compression, BeforeValidator(parse_compression)]
+_Role = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$"), AfterValidator(_schema)]
+_ROLE = "a lower-case name up to 63 long, no reserved word"
 _GROUP = "a regular expression with a group"
 _DAY = "a date YYYY-MM-DD"
 _IANA = "an IANA name such as Asia/Taipei"
@@ -188,6 +206,10 @@ class WarehouseSettings(BaseSettings):
     connect_timeout_s: int = _seconds(10, "wait for a connection to be made; 0 is for ever")
     statement_timeout_s: int = _seconds(3600, "longest a statement may run; 0 is for ever")
     lock_timeout_s: int = _seconds(60, "longest a statement may wait for a lock; 0 is for ever")
+    migration_statement_timeout_s: int = _seconds(
+        86400, "longest a statement of a migration may run, which may write a whole table anew; 0 is for ever"
+    )
+    migration_wait_s: int = _seconds(300, "longest a migration waits for another one to end; 0 does not wait")
     keepalives: bool = _field(True, "TCP keepalives, so that a dead server or firewall is noticed", "true or false")
     keepalives_idle_s: int = _seconds(60, "silence after which a keepalive is sent", 1)
     keepalives_interval_s: int = _seconds(10, "time between keepalives without answer", 1)
@@ -214,17 +236,36 @@ class WarehouseSettings(BaseSettings):
     holidays: _Dates = _field((), "fab days that are holidays", "dates YYYY-MM-DD with commas between")
     fab_week_start: int = _whole(1, "ISO weekday on which fab weeks begin, 1 is Monday", 1, 7)
     # Partitions and the window of event times
-    partition_premake: int = _whole(
-        3, "months to be made ahead of today by the partition manager, which is yet to come", 0, 120
+    partition_premake: int = _whole(3, "months that `partitions apply` makes ahead of today", 0, 120)
+    partition_window: int = _whole(
+        36, "months back from today in which missing months, since the first there is, are filled in", 0, 1200
     )
+    retention: _Retention = _field((), "what becomes of old months, by table; all are kept if empty", ALLOWED)
+    cold_compression: _Compression = _field(
+        Compression("zstd", 9), "how `compress` stores a month", "zstd:1 to zstd:19, zlib:1 to zlib:9, rle_type:1 to :4"
+    )
+    archive_dir: Path | None = _field(None, "folder that `export` writes to, kept for ever", "a folder's path")
+    archive_schema: _Schema = _field("dw_archive", "schema that `move` moves to", _ROLE)
     event_min: _Date = _field(date(1990, 1, 1), "earliest event (UTC) that is loaded", f"{_DAY} from 1900-01-01 on")
     event_max_ahead_days: int = _whole(31, "days an event may lie in the future", 0, 3660)
+    # Roles
+    role_reader: _Role = _field("gpw_reader", "role that may read", _ROLE)
+    role_loader: _Role = _field("gpw_loader", "role that may read and write rows", _ROLE)
+    role_admin: _Role = _field("gpw_admin", "role that owns the schema and may change it", _ROLE)
     # Loading
     max_rejects: _Rejects = _field(
         0.01, "rejects above which nothing is loaded", "a count, or a share: 0, 100, 0.01, 1%"
     )
+    transport: _Transport = _field("auto", "how rows reach the server; `auto` and `gpfdist` go by COPY where they must")
+    gpfdist_host: str | None = _field(
+        None, "address of this machine that the segments reach; if empty, the one that reaches the server", "an address"
+    )
+    gpfdist_ports: _Ports | None = _field(
+        None, "ports to serve rows to the segments on; any free one if empty", "a port, or a range such as 8100-8199"
+    )
     lot_root_pattern: _Regex | None = _field(None, "finds the root in a lot id; if empty, it ends at a `.`", _GROUP)
     wafer_id_pattern: _Regex | None = _field(None, "finds the wafer id; if empty, a leading lot id is left out", _GROUP)
+    migrations: Path | None = _field(None, "folder with revisions of your own", "a folder")
     stdf_timezone: _Zone = _field("UTC", "zone in which testers wrote their STDF times", _IANA)
     config_file: _File | None = _field(None, "TOML file with settings", "a file")
 
@@ -261,6 +302,10 @@ class WarehouseSettings(BaseSettings):
             raise ValueError(f"{_env('event_min')} = {self.event_min} is before 1900-01-01, where dimensions begin")
         if bool(self.shift_rota) != (self.shift_rota_start is not None):
             raise ValueError(f"{_env('shift_rota')} and {_env('shift_rota_start')} go together: give both or neither")
+        if len({self.role_reader, self.role_loader, self.role_admin}) < 3:
+            raise ValueError(f"{_env('role_reader')}, {_env('role_loader')} and {_env('role_admin')} must differ")
+        if self.archive_schema == self.schema_name:
+            raise ValueError(f"{_env('archive_schema')} must be another than {_env('schema_name')}")
         if strangers := [crew for crew in self.shift_rota if self.shift_crews and crew not in self.shift_crews]:
             raise ValueError(f"{_env('shift_rota')} names {strangers[0]!r}, which is not in {_env('shift_crews')}")
         return self
@@ -335,6 +380,11 @@ class WarehouseSettings(BaseSettings):
         """The server to write DDL for without a connection; None for ``auto``: it must be asked."""
         return None if self.server == "auto" else self.server
 
+    def ports_to_serve(self) -> tuple[int, ...]:
+        """Ports to try in turn; 0 is any free one."""
+        first, _, last = (self.gpfdist_ports or "0").partition("-")
+        return tuple(range(int(first), int(last or first) + 1))
+
     def rejects_allowed(self, rows_read: int) -> int:
         """How many rows of so many read may be rejected; a share is rounded up, so a small file may have one."""
         return self.max_rejects if isinstance(self.max_rejects, int) else math.ceil(self.max_rejects * rows_read)
@@ -353,7 +403,7 @@ def settings_table() -> str:
 def _shown(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return ",".join(_shown(part) for part in value)
     if isinstance(value, bool):
         return str(value).lower()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from sqlalchemy import URL, Executable, exc, func, select
 from sqlalchemy.orm import Session
 
 from gpwarehouse.engine import create_warehouse_engine, dialect_of, explain_operational_error
-from gpwarehouse.errors import InvalidInputError, MigrationError
+from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.models import EtlLoadBatch, EtlReject, genealogy_sql
 from gpwarehouse.models.keys import durable_key
 from gpwarehouse.settings import WarehouseSettings
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from gpwarehouse.embedded import EmbeddedServer
     from gpwarehouse.load import LoadResult
     from gpwarehouse.load.loader import Progress
+    from gpwarehouse.migrate import Migration, PlannedStep
+    from gpwarehouse.partitions import Partitions
     from gpwarehouse.read import Chunks, ExportResult
+    from gpwarehouse.roles import Roles
+    from gpwarehouse.validate import Finding
 
 __all__ = ["LoadResult", "Status", "Warehouse"]
 
@@ -137,22 +141,56 @@ class Warehouse:
 
     # Schema
 
-    def upgrade(self, revision: str = "head") -> None:
+    def upgrade(self, revision: str = "head", *, progress: Callable[[str], None] | None = None) -> None:
         """Bring the schema up to a revision.
 
-        :raises MigrationError: a revision failed; nothing of it remains.
+        :param progress: takes a line on each revision and batch.
+        :raises MigrationError: a revision failed, and nothing of it remains; or a script was edited after it was applied.
         """
         from gpwarehouse import migrate
 
-        migrate.upgrade(self.settings, revision)
+        migrate.upgrade(self.settings, revision, progress=progress)
         self._checked = False
 
-    def downgrade(self, revision: str) -> None:
-        """Take the schema back to a revision; ``"base"`` drops every table of ours, with its rows."""
+    def upgrade_plan(self, revision: str = "head") -> list[PlannedStep]:
+        """What :meth:`upgrade` would run: revisions, their statements, what they rewrite. Nothing is changed."""
         from gpwarehouse import migrate
 
-        migrate.downgrade(self.settings, revision)
+        return migrate.upgrade_plan(self.settings, revision)
+
+    def downgrade(
+        self, revision: str, *, drop_data: bool = False, progress: Callable[[str], None] | None = None
+    ) -> None:
+        """Take the schema back to a revision; ``"base"`` drops every table of ours.
+
+        :param drop_data: whether tables and columns that hold data may be dropped, with it.
+        :raises MigrationError: data would be dropped (the message names it), or a revision failed.
+        """
+        from gpwarehouse import migrate
+
+        migrate.downgrade(self.settings, revision, drop_data=drop_data, progress=progress)
         self._checked = False
+
+    def downgrade_plan(self, revision: str) -> list[PlannedStep]:
+        """What :meth:`downgrade` would run, what it would drop and the rows in it. Nothing is changed."""
+        from gpwarehouse import migrate
+
+        return migrate.downgrade_plan(self.settings, revision)
+
+    def migrations(self) -> list[Migration]:
+        """All revisions in their order, each applied, pending, edited or missing."""
+        from gpwarehouse import migrate
+
+        return migrate.migrations(self.settings)
+
+    def accept_edit(self, revision: str, *, reason: str) -> None:
+        """Accept that the script of an applied revision was edited, and record why.
+
+        :raises MigrationError: it was not edited, or no reason is given.
+        """
+        from gpwarehouse import migrate
+
+        migrate.accept_edit(self.settings, revision, reason)
 
     def status(self) -> Status:
         """Server, revision and batches.
@@ -172,19 +210,22 @@ class Warehouse:
                     counts[row.status] = (row.batches, int(row.rows or 0))
         loaded, failed = counts.get("LOADED", (0, 0)), counts.get("FAILED", (0, 0))
         server = dialect_of(self.engine).server_info
-        return Status(str(server), self.settings.schema_name, revision, migrate.head(), loaded[0], failed[0], loaded[1])
+        return Status(
+            str(server),
+            self.settings.schema_name,
+            revision,
+            migrate.head(self.settings),
+            loaded[0],
+            failed[0],
+            loaded[1],
+        )
 
     def _require_current_schema(self) -> None:
         if self._checked:
             return
         from gpwarehouse import migrate
 
-        revision, head = migrate.current(self.settings), migrate.head()
-        if revision != head:
-            raise MigrationError(
-                f"schema {self.settings.schema_name!r} is at revision {revision or 'none'}, this package writes {head}; "
-                "run wh.upgrade() (or `gpwarehouse upgrade`), or install the package that belongs to the database"
-            )
+        migrate.require_current(self.settings)
         self._checked = True
 
     # Load
@@ -198,14 +239,19 @@ class Warehouse:
         max_rejects: int | float | None = None,
         source_system: str = "FRAME",
         progress: Progress | None = None,
+        parallel: int = 1,
+        atomic: bool = True,
     ) -> LoadResult:
         """Load a frame into a fact, once.
 
         Natural keys in (``lot_id``, ``wafer_id``, ``equipment_id`` …; :meth:`columns` lists them), durable keys are
         computed. Missing months and members are made. The same content, or the same ``batch_id``, is loaded once.
 
-        :param frame: pandas or polars DataFrame, pyarrow Table or reader, or an iterable of dicts.
+        :param frame: pandas or polars DataFrame, pyarrow Table, reader or dataset, an iterable of dicts, or the path or glob
+            of Parquet, CSV or Arrow files.
         :param max_rejects: count, or share of the rows, above which nothing is loaded; else as in the settings.
+        :param parallel: connections that COPY at once; ``atomic=False`` lets each commit on its own: see
+            :meth:`gpwarehouse.load.Loader.load`.
         :raises LoadError: and its kinds; nothing of the batch was loaded.
         """
         from gpwarehouse.load import FrameSource, Loader
@@ -213,7 +259,14 @@ class Warehouse:
         self._require_current_schema()
         source = FrameSource(frame, target, source_system=source_system)
         loader = Loader(self.engine, self.settings)
-        return loader.load(source, batch_id=batch_id, max_rejects=max_rejects, progress=progress)
+        return loader.load(
+            source,
+            batch_id=batch_id,
+            max_rejects=max_rejects,
+            progress=progress,
+            parallel=parallel,
+            atomic=atomic,
+        )
 
     def load_file(
         self,
@@ -260,6 +313,33 @@ class Warehouse:
         query = select(EtlReject.row_number, EtlReject.column_name, EtlReject.reason, EtlReject.raw)
         frame: pd.DataFrame = self.read(query.where(EtlReject.batch_id == batch_id).order_by(EtlReject.row_number))
         return frame
+
+    # Partitions
+
+    @property
+    def partitions(self) -> Partitions:
+        """The months of the facts: plan, apply, list, restore, skew."""
+        from gpwarehouse.partitions import Partitions
+
+        return Partitions(self.engine, self.settings)
+
+    # Validation and roles
+
+    def validate(self, *, roles: bool | None = None) -> list[Finding]:
+        """Compare the database with the models; nothing is changed, and there is no finding right after an upgrade.
+
+        :param roles: whether to compare rights; None: if one of the roles has any in the schema.
+        """
+        from gpwarehouse.validate import validate
+
+        return validate(self.engine, self.settings, roles=roles)
+
+    @property
+    def roles(self) -> Roles:
+        """Reader, loader and admin of the schema: plan, apply."""
+        from gpwarehouse.roles import Roles
+
+        return Roles(self.engine, self.settings)
 
     # Read
 

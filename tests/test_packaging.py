@@ -94,7 +94,7 @@ def test_the_sdist_holds_what_the_wheel_is_made_of(dist: Path) -> None:
 def test_the_installed_package_migrates_by_its_own_scripts(site: Path, tmp_path: Path) -> None:
     script = "import gpwarehouse.migrate as m; print(m.__file__, m.script_location(), m.head(), sep='\\n')"
     module, scripts, head = run(sys.executable, "-c", script, cwd=tmp_path, PYTHONPATH=str(site)).splitlines()
-    assert Path(module) == site / "gpwarehouse" / "migrate.py"
+    assert Path(module) == site / "gpwarehouse" / "migrate" / "__init__.py"
     assert Path(scripts) == site / "gpwarehouse" / "_alembic"
     assert list((site / "gpwarehouse" / "_alembic" / "versions").glob(f"{head}*.py"))
 

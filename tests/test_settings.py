@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL
 
 from gpwarehouse.errors import SettingsError
 from gpwarehouse.models.calendar import ShiftCalendar
+from gpwarehouse.policy import RetentionRule
 from gpwarehouse.settings import WarehouseSettings, settings_table
 
 SECRET = "s3cr3t-pa55"
@@ -123,6 +124,13 @@ def test_the_nearest_place_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         ("WAFER_ID_PATTERN", "W\\d", "no group"),
         ("APPLICATION_NAME", "x" * 64, "1 to 63"),
         ("FAB_WEEK_START", "8", "from 1 to 7"),
+        ("RETENTION", "fact_a: burn after 3 months", "compress after N months and one of detach, move, export, drop"),
+        ("RETENTION", "fact_a: drop after 3 months, export after 4 months", "a month leaves in one way"),
+        ("COLD_COMPRESSION", "zstd:20", "zstd:1 to zstd:19"),
+        ("COLD_COMPRESSION", "lzma:3", "zlib:1 to zlib:9"),
+        ("PARTITION_WINDOW", "-1", "from 0 to 1200"),
+        ("ROLE_READER", "Reader", "lower-case"),
+        ("ARCHIVE_SCHEMA", "pg_archive", "reserved"),
     ],
 )
 def test_a_wrong_value_names_variable_value_and_what_is_allowed(
@@ -162,6 +170,8 @@ def test_every_wrong_value_is_told_at_once() -> None:
         ({"shift_codes": "A,A"}, "GPWAREHOUSE_SHIFT_CODES has a code twice"),
         ({"shift_names": "A,B,C"}, "GPWAREHOUSE_SHIFT_NAMES has 3 entries"),
         ({"shift_rota": "A"}, "GPWAREHOUSE_SHIFT_ROTA and GPWAREHOUSE_SHIFT_ROTA_START"),
+        ({"role_reader": "one", "role_admin": "one"}, "GPWAREHOUSE_ROLE_LOADER and GPWAREHOUSE_ROLE_ADMIN must differ"),
+        ({"archive_schema": "dw"}, "GPWAREHOUSE_ARCHIVE_SCHEMA must be another than GPWAREHOUSE_SCHEMA"),
         ({"shift_rota": "A", "shift_crews": "B", "shift_rota_start": "2026-01-01"}, "'A', which is not in"),
     ],
 )
@@ -300,6 +310,22 @@ def test_connection_parameters_leave_the_urls_own_alone(tmp_path: Path) -> None:
     }
 
 
+def test_retention_is_written_in_one_line_or_as_a_toml_table(tmp_path: Path) -> None:
+    (tmp_path / "fab.toml").write_text(
+        '[gpwarehouse.retention]\nfact_a = "compress after 12 months, export after 36 months"\n"*" = "keep"\n'
+    )
+    rules = (("*", RetentionRule()), ("fact_a", RetentionRule(12, "export", 36)))
+    assert WarehouseSettings(config_file=tmp_path / "fab.toml").retention == rules
+    line = "fact_a: compress after 12 months, export after 36 months; *: keep"
+    assert WarehouseSettings(retention=line).retention == rules
+    assert str(WarehouseSettings(cold_compression="zlib:6").cold_compression) == "zlib:6"
+    (tmp_path / "fab.toml").write_text('[gpwarehouse.retention]\nfact_a = "sell after 12 months"\n')
+    with pytest.raises(
+        SettingsError, match=r"RETENTION = .*fab.toml\): fact_a: 'sell after 12 months' is no rule; allowed"
+    ):
+        WarehouseSettings(config_file=tmp_path / "fab.toml")
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         WarehouseSettings().pool_size = 9
@@ -333,6 +359,19 @@ def test_the_calendar_is_built_from_the_settings() -> None:
 )
 def test_reject_limits_are_counts_or_shares_rounded_up(limit: Any, rows: int, allowed: int) -> None:
     assert WarehouseSettings(max_rejects=limit).rejects_allowed(rows) == allowed
+
+
+@pytest.mark.parametrize(
+    ("ports", "served"), [(None, (0,)), ("8100", (8100,)), (8100, (8100,)), ("8100-8102", (8100, 8101, 8102))]
+)
+def test_ports_for_segments_are_one_or_a_range(ports: Any, served: tuple[int, ...]) -> None:
+    assert WarehouseSettings(gpfdist_ports=ports).ports_to_serve() == served
+
+
+@pytest.mark.parametrize("ports", ["0", "65536", "8102-8100", "8100,8101", "any", True, 1.5])
+def test_other_ports_are_refused(ports: Any) -> None:
+    with pytest.raises(SettingsError, match=r"GPWAREHOUSE_GPFDIST_PORTS .*a port, or a range such as 8100-8199"):
+        WarehouseSettings(gpfdist_ports=ports)
 
 
 def test_the_table_of_settings_has_every_setting_once() -> None:

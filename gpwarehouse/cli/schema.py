@@ -1,35 +1,148 @@
-"""The schema: bring it up, look at it."""
+"""The schema: bring it up, take it back, look at it, write revisions."""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gpwarehouse.cli.app import app, console, errors, warehouse_named
+from gpwarehouse.settings import WarehouseSettings
+from gpwarehouse.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from gpwarehouse.migrate import PlannedStep
+
+_Plan = Annotated[bool, typer.Option("--plan", help="Print what would run, and run nothing.")]
+_Sql = Annotated[bool, typer.Option("--sql", help="Print the SQL and connect nowhere; --server names the server.")]
+_Server = Annotated[
+    str | None,
+    typer.Option(help="For --sql: postgresql, greenplum6, greenplum7 or cloudberry; else GPWAREHOUSE_SERVER."),
+]
 
 
 @app.command()
-def upgrade(revision: Annotated[str, typer.Argument(help="Revision to come to.")] = "head") -> None:
+def upgrade(
+    revision: Annotated[str, typer.Argument(help="Revision to come to.")] = "head",
+    plan: _Plan = False,
+    sql: _Sql = False,
+    server: _Server = None,
+) -> None:
     """Bring the schema up to a revision."""
     with warehouse_named() as warehouse:
-        warehouse.upgrade(revision)
-        status_now = warehouse.status()
-        console.print(f"schema {status_now.schema} on {status_now.server} is at revision {status_now.revision}")
+        if sql:
+            _print_sql(warehouse, revision, "upgrade", server)
+        elif plan:
+            _print_plan(warehouse.upgrade_plan(revision), statements=True)
+        else:
+            warehouse.upgrade(revision, progress=_tell)
+            _print_where(warehouse)
+
+
+@app.command()
+def downgrade(
+    revision: Annotated[str, typer.Argument(help="Revision to come back to; base drops every table of ours.")],
+    plan: _Plan = False,
+    yes_drop_data: Annotated[bool, typer.Option("--yes-drop-data", help="Drop what holds data, too.")] = False,
+    sql: _Sql = False,
+    server: _Server = None,
+) -> None:
+    """Take the schema back to a revision; shows what that drops, and refuses to drop data unless told to."""
+    with warehouse_named() as warehouse:
+        if sql:
+            _print_sql(warehouse, revision, "downgrade", server)
+            return
+        _print_plan(warehouse.downgrade_plan(revision), statements=plan)
+        if not plan:
+            warehouse.downgrade(revision, drop_data=yes_drop_data, progress=_tell)
+            _print_where(warehouse)
+
+
+def _print_sql(warehouse: Warehouse, revision: str, direction: str, server: str | None) -> None:
+    from gpwarehouse import migrate
+
+    settings = warehouse.settings
+    if server is not None:
+        given = {name: getattr(settings, name) for name in settings.model_fields_set}
+        settings = WarehouseSettings(**{**given, "server": server, "_env_file": None})
+    sys.stdout.write(migrate.offline_sql(settings, revision, direction=direction))
+
+
+def _print_plan(steps: list[PlannedStep], *, statements: bool) -> None:
+    if not steps:
+        _tell("nothing to do")
+    for step in steps:
+        count = step.unknown or f"{len(step.statements)} statements"
+        _tell(f"{step.direction} {step.revision}: {step.description} ({count})")
+        lost = {loss.drop: loss for loss in step.losses}
+        for drop in step.drops:
+            _tell(f"  drops {lost.get(drop, drop)}")
+        for loss in step.losses:
+            if loss.drop not in step.drops:  # a table of a schema that goes
+                _tell(f"  drops {loss}")
+        for statement, what in step.rewrites:
+            _tell(f"  {what}: {' '.join(statement.split())[:100]}")
+        for statement in step.statements if statements else ():
+            _tell(f"\n{statement};")
+
+
+def _tell(line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_where(warehouse: Warehouse) -> None:
+    now = warehouse.status()
+    _tell(f"schema {now.schema} on {now.server} is at revision {now.revision or 'none'}")
 
 
 @app.command()
 def status() -> None:
-    """Server, revision and batches; exit code 1 where the schema is not at this package's revision."""
+    """Server, revisions and batches; exit code 1 where the schema is not at this package's revision."""
     with warehouse_named() as warehouse:
         now = warehouse.status()
-    console.print(f"server    {now.server}")
-    console.print(f"schema    {now.schema}, revision {now.revision or 'none'} (this package: {now.head})")
-    console.print(f"batches   {now.batches_loaded} loaded ({now.rows_loaded} rows), {now.batches_failed} failed")
+        found = warehouse.migrations()
+    _tell(f"server    {now.server}")
+    _tell(f"schema    {now.schema}, revision {now.revision or 'none'} (this package: {now.head})")
+    for one in found:
+        when = f", {one.applied_at:%Y-%m-%d %H:%M} UTC by {one.applied_by}" if one.applied_at else ""
+        accepted = f" (edit accepted: {one.note})" if one.note else ""
+        half = f", its {one.interrupted} was interrupted" if one.interrupted else ""
+        _tell(f"revision  {one.revision:<14} {one.state}{half}{when}{accepted}  {one.description}".rstrip())
+    _tell(f"batches   {now.batches_loaded} loaded ({now.rows_loaded} rows), {now.batches_failed} failed")
+    if any(one.state == "edited" for one in found):
+        errors.print("a revision was edited after it was applied: gpwarehouse accept-edit, or take the edit back")
+        raise typer.Exit(1)
     if not now.is_current:
         errors.print("the schema is not at this package's revision: gpwarehouse upgrade")
         raise typer.Exit(1)
+
+
+@app.command("accept-edit")
+def accept_edit(
+    revision: Annotated[str, typer.Argument(help="Revision whose script was edited after it was applied.")],
+    reason: Annotated[str, typer.Option(help="Why that is right; it is recorded.")],
+) -> None:
+    """Accept that the script of an applied revision was edited."""
+    with warehouse_named() as warehouse:
+        warehouse.accept_edit(revision, reason=reason)
+    _tell(f"the edit of revision {revision} is accepted and recorded")
+
+
+@app.command()
+def revision(
+    message: Annotated[str, typer.Option("-m", "--message", help="What it does, in a few words.")],
+    autogenerate: Annotated[
+        bool, typer.Option("--autogenerate", help="Fill it with what database and models differ in.")
+    ] = False,
+    sql: Annotated[bool, typer.Option("--sql", help="Write up.sql and down.sql, to be filled.")] = False,
+) -> None:
+    """Write a new revision of your own into the folder of GPWAREHOUSE_MIGRATIONS."""
+    from gpwarehouse import migrate
+
+    with warehouse_named() as warehouse:
+        for path in migrate.create_revision(warehouse.settings, message, autogenerate=autogenerate, sql=sql):
+            _tell(str(path))
 
 
 @app.command()

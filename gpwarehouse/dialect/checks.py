@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
+    CheckConstraint,
     Column,
     Date,
     DateTime,
@@ -340,3 +341,11 @@ def check_external(table: Table, external: ExternalTable, capabilities: Capabili
                 )
     if key_sets(table) or table.foreign_key_constraints or table.indexes:
         raise OptionError(f"{where}: an external table has no keys and no indexes; drop them")
+    for each in table.columns:
+        told = "server_default" if each.server_default is not None else "nullable=False"
+        if each.server_default is not None or not each.nullable:
+            raise OptionError(f"{where}, column {each.name!r}: {told} means nothing on an external table; drop it")
+    if any(isinstance(constraint, CheckConstraint) for constraint in table.constraints):
+        raise OptionError(
+            f"{where}: an external table checks nothing; drop the CheckConstraint, and check when loading"
+        )

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql.base import PGDDLCompiler
 from gpwarehouse.dialect.errors import UnsupportedByServerError
 from gpwarehouse.dialect.options import DistributedRandomly
 
-__all__ = ["CompatibleDDLCompiler", "with_storage"]
+__all__ = ["CompatibleDDLCompiler", "identity_options", "with_storage"]
 
 _IDENTITY_OPTIONS = (
     "always",
@@ -23,6 +23,11 @@ _IDENTITY_OPTIONS = (
     "cycle",
     "cache",
 )
+
+
+def identity_options(identity: Identity) -> list[str]:
+    """The options of an identity that a serial cannot have."""
+    return [name for name in _IDENTITY_OPTIONS if getattr(identity, name, None) not in (None, False)]
 
 
 def with_storage(storage: str, stock: str) -> str:
@@ -63,7 +68,7 @@ class CompatibleDDLCompiler(PGDDLCompiler):
     def _serial(self, column: Column[Any], identity: Identity) -> str:
         where = f"table {column.table.fullname!r}, column {column.name!r}"
         server = getattr(self.dialect, "server_info", None)
-        said = [name for name in _IDENTITY_OPTIONS if getattr(identity, name, None) not in (None, False)]
+        said = identity_options(identity)
         if said:
             raise UnsupportedByServerError(
                 f"{where}: {server} has no identity columns, and a serial cannot have Identity({', '.join(said)}). "
@@ -91,7 +96,48 @@ class CompatibleDDLCompiler(PGDDLCompiler):
                 f"{getattr(self.dialect, 'server_info', None)} has no CREATE INDEX IF NOT EXISTS; "
                 "use index.create(connection, checkfirst=True), or ask the inspector first"
             )
-        return str(super().visit_create_index(create, **kw))  # type: ignore[no-untyped-call]
+        options = create.element.dialect_options["postgresql"]
+        if options["nulls_not_distinct"] is None or self._says_nulls_distinct(create.element):
+            return str(super().visit_create_index(create, **kw))  # type: ignore[no-untyped-call]
+        options["nulls_not_distinct"] = None  # which is what this server does
+        try:
+            return str(super().visit_create_index(create, **kw))  # type: ignore[no-untyped-call]
+        finally:
+            options["nulls_not_distinct"] = False
+
+    def define_unique_constraint_distinct(self, constraint: Any, **kw: Any) -> str:
+        """``NULLS [NOT] DISTINCT`` of a unique constraint, where the server has it."""
+        said = constraint.dialect_options["postgresql"]["nulls_not_distinct"]
+        if said is None or not self._says_nulls_distinct(constraint):
+            return ""
+        return str(super().define_unique_constraint_distinct(constraint, **kw))  # type: ignore[no-untyped-call]
+
+    def _says_nulls_distinct(self, key: Any) -> bool:
+        """Whether the server's grammar has the words; where it has not, NULLs are distinct."""
+        capabilities = getattr(self.dialect, "capabilities", None)
+        if capabilities is None or capabilities.nulls_not_distinct:
+            return True
+        if key.dialect_options["postgresql"]["nulls_not_distinct"]:
+            raise UnsupportedByServerError(
+                f"unique key {key.name!r} on table {key.table.fullname!r}: {getattr(self.dialect, 'server_info', None)} "
+                "has no NULLS NOT DISTINCT; make the columns NOT NULL, or put a value in place of NULL"
+            )
+        return False
+
+    def visit_set_table_comment(self, create: Any, **kw: Any) -> str:
+        """``COMMENT ON``; an external table is a foreign one from Greenplum 7 on."""
+        return self._of_foreign(create, str(super().visit_set_table_comment(create, **kw)))  # type: ignore[no-untyped-call]
+
+    def visit_drop_table_comment(self, drop: Any, **kw: Any) -> str:
+        """``COMMENT ON … IS NULL``."""
+        return self._of_foreign(drop, str(super().visit_drop_table_comment(drop, **kw)))  # type: ignore[no-untyped-call]
+
+    def _of_foreign(self, comment: Any, text: str) -> str:
+        capabilities = getattr(self.dialect, "capabilities", None)
+        external = comment.element.dialect_options["greenplum"]["external"] is not None
+        if not external or capabilities is None or capabilities.partition_catalog == "classic":
+            return text
+        return text.replace("COMMENT ON TABLE", "COMMENT ON FOREIGN TABLE", 1)
 
     def visit_create_table_as(self, element: Any, **kw: Any) -> str:
         """``CREATE TABLE … AS`` with a distribution (randomly, unless ``greenplum_distributed_by`` says one)."""

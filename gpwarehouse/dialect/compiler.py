@@ -15,6 +15,7 @@ from gpwarehouse.dialect.compat_ddl import CompatibleDDLCompiler, with_storage
 from gpwarehouse.dialect.errors import OptionError, UnsupportedByServerError
 from gpwarehouse.dialect.external import CsvFormat, CustomFormat, ExternalTable
 from gpwarehouse.dialect.options import (
+    DEFAULT_BLOCKSIZE,
     AppendOptimized,
     DefaultPartition,
     DistributedBy,
@@ -141,7 +142,7 @@ class GreenplumDDLCompiler(CompatibleDDLCompiler):
         return capabilities
 
     def storage_settings(self, storage: Heap | AppendOptimized | None, capabilities: Capabilities) -> dict[str, str]:
-        """What ``WITH (…)`` says of a storage. Heap is written out too: the server's default storage is a setting."""
+        """What ``WITH (…)`` says of a storage: all of it, as ``gp_default_storage_options`` may say other defaults."""
         if storage is None or not capabilities.append_optimized:
             return {}
         if isinstance(storage, Heap):
@@ -151,10 +152,10 @@ class GreenplumDDLCompiler(CompatibleDDLCompiler):
             "orientation": storage.orientation,
             "compresstype": storage.compresstype,
             "compresslevel": storage.compresslevel,
-            "blocksize": storage.blocksize,
-            "checksum": None if storage.checksum else "false",
+            "blocksize": storage.blocksize or DEFAULT_BLOCKSIZE,
+            "checksum": str(storage.checksum).lower(),
         }
-        return {name: str(value) for name, value in settings.items() if value is not None}
+        return {name: str(value) for name, value in settings.items()}
 
     def settings(self, settings: Any) -> str:
         """``name=value, …``."""

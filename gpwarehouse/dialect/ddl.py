@@ -16,7 +16,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateTable, ExecutableDDLElement
 
 from gpwarehouse.dialect.errors import OptionError, UnsupportedByServerError
-from gpwarehouse.dialect.options import DistributedReplicated, Distribution
+from gpwarehouse.dialect.options import DistributedRandomly, DistributedReplicated, Distribution
 from gpwarehouse.dialect.views import CommentOnView, CreateView, DropView
 
 __all__ = [
@@ -72,8 +72,11 @@ def _set_distribution(element: SetDistribution, compiler: Any, **_: Any) -> str:
         raise OptionError(
             f"table {element.table.fullname!r}: a replicated table cannot be partitioned; distribute it by a column"
         )
-    reorganize = "WITH (reorganize=true) " if element.reorganize else ""
-    return f"{alter(compiler, element.table)} SET {reorganize}{compiler.distributed_clause(element.distribution)}"
+    start, clause = alter(compiler, element.table), compiler.distributed_clause(element.distribution)
+    if element.reorganize and isinstance(element.distribution, DistributedRandomly) and capabilities.access_methods:
+        # In one statement Greenplum 7.0 fails on every partitioned table: "tuple already updated by self".
+        return f"{start} SET {clause};\n{start} SET WITH (reorganize=true)"
+    return f"{start} SET {'WITH (reorganize=true) ' if element.reorganize else ''}{clause}"
 
 
 class Analyze(TableDDL):

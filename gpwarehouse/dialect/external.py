@@ -130,7 +130,7 @@ class ExternalTable:
         ``http://``, or of a protocol of your own.
     :param command: in place of ``location``, a shell command whose output is read (or that reads what is written).
     :param on: where the command, or a scan, runs: ``"all"`` segments, ``"coordinator"``, once per ``"host"``, a number
-        of segments (``"2"``), or one (``"segment 1"``).
+        of segments (``"2"``), or one (``"segment 1"``). A command that is written to runs on all.
     :param format: :class:`TextFormat`, :class:`CsvFormat` or :class:`CustomFormat`.
     :param writable: rows are written out, by INSERT; ``greenplum_distributed_by=`` says which segment writes which.
     :param log_errors: keep the rows that cannot be read (``gp_read_error_log``), ``"persistently"`` beyond the table.
@@ -193,6 +193,10 @@ class ExternalTable:
             "format's header": getattr(form, "header", False),
             f"location {self.location}": any(url.startswith(READ_ONLY_PROTOCOLS) for url in self.location),
         }
+        if self.writable and self.command is not None and self.on != "all":
+            raise OptionError(
+                f"ExternalTable on={self.on!r}: a command that is written to runs on all segments; leave on= out"
+            )
         if self.writable:
             wrong = [name for name, value in reading.items() if value]
             if wrong:

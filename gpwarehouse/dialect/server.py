@@ -103,6 +103,7 @@ class Capabilities:
     :ivar identity: has identity columns.
     :ivar create_index_if_not_exists: has ``CREATE INDEX IF NOT EXISTS``.
     :ivar create_table_as_if_not_exists: has ``CREATE TABLE IF NOT EXISTS … AS``.
+    :ivar nulls_not_distinct: unique keys may say whether NULLs are distinct.
     :ivar merge: has MERGE.
     :ivar serializable: SERIALIZABLE is what it says; Greenplum takes it and gives REPEATABLE READ.
     :ivar exact_float_text: reads the shortest text of a double back to the same double (PostgreSQL ≥ 12).
@@ -122,6 +123,7 @@ class Capabilities:
     identity: bool
     create_index_if_not_exists: bool
     create_table_as_if_not_exists: bool
+    nulls_not_distinct: bool
     merge: bool
     serializable: bool
     exact_float_text: bool
@@ -150,6 +152,7 @@ class Capabilities:
             identity=pg >= (10,),
             create_index_if_not_exists=pg >= (9, 5),
             create_table_as_if_not_exists=pg >= (9, 5),
+            nulls_not_distinct=pg >= (15,),
             merge=pg >= (15,),
             serializable=not mpp,
             exact_float_text=pg >= (12,),

@@ -18,6 +18,7 @@ from gpwarehouse.errors import WarehouseConnectionError
 from gpwarehouse.settings import WarehouseSettings
 
 __all__ = [
+    "HOUSEKEEPING",
     "could_not_connect",
     "create_migration_engine",
     "create_warehouse_engine",
@@ -28,6 +29,9 @@ __all__ = [
 
 MODEL_SCHEMA = "dw"
 """The schema the models are written in; another comes by ``schema_translate_map``."""
+
+HOUSEKEEPING = {"gpwarehouse_housekeeping": True}
+"""Execution options of statements that are ours, not a migration's: neither counted nor told in its failures."""
 
 
 def create_warehouse_engine(settings: WarehouseSettings) -> Engine:
@@ -69,20 +73,40 @@ def _forget_connections(reference: weakref.ReferenceType[Engine]) -> None:
 
 
 def create_migration_engine(settings: WarehouseSettings) -> Engine:
-    """An engine for migrations: no pool, no statement timeout, and a search_path without the warehouse's schema.
+    """An engine for migrations: no pool, a statement timeout of their own, and a search_path without the warehouse's.
 
-    Alembic takes the first schema of the search_path for the nameless one, so the warehouse's must not be in it.
+    Alembic takes the first schema of the search_path for the nameless one, so the warehouse's must not be in it. The
+    settings are made in every transaction again, because behind a pooler of transactions each may run in another session;
+    and there the server's timeouts of idle and of long transactions are off: a migration's may be both.
     """
     engine = create_engine(
         settings.sqlalchemy_url(), poolclass=NullPool, hide_parameters=True, connect_args=settings.connect_args()
     )
-    _set_up_sessions(engine, search_path=("public",), statement_timeout_s=0, lock_timeout_s=settings.lock_timeout_s)
+    values = _set_up_sessions(
+        engine,
+        search_path=("public",),
+        statement_timeout_s=settings.migration_statement_timeout_s,
+        lock_timeout_s=settings.lock_timeout_s,
+    )
+    again = "SELECT " + ", ".join("pg_catalog.set_config(%s, %s, true)" for _ in values)
+    patience = (
+        "SELECT pg_catalog.set_config(name, '0', true) FROM pg_catalog.pg_settings "
+        "WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')"
+    )
+
+    @event.listens_for(engine, "begin")
+    def set_up_transaction(connection: Connection) -> None:
+        parameters = tuple(part for item in values.items() for part in item)
+        connection.exec_driver_sql(again, parameters, execution_options=HOUSEKEEPING)
+        connection.exec_driver_sql(patience, execution_options=HOUSEKEEPING)
+
     return engine
 
 
 def _set_up_sessions(
     engine: Engine, *, search_path: tuple[str, ...], statement_timeout_s: float, lock_timeout_s: float
-) -> None:
+) -> dict[str, str]:
+    """Have every new connection made with these session settings, which are returned."""
     quote = engine.dialect.identifier_preparer.quote_identifier
     values = {
         "TimeZone": "UTC",
@@ -107,6 +131,8 @@ def _set_up_sessions(
                 )
         finally:
             connection.autocommit = False
+
+    return values
 
 
 def dialect_of(bind: Engine | Connection) -> GreenplumDialect:

@@ -18,10 +18,10 @@ from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.engine import lock_advisory
 from gpwarehouse.errors import BatchConflictError
-from gpwarehouse.load.copy import copy_rows
 from gpwarehouse.load.spool import Spool
 from gpwarehouse.load.validate import Reject
 from gpwarehouse.models import EtlLoadBatch, EtlReject
+from gpwarehouse.transport import copy_rows
 
 __all__ = [
     "Batch",
@@ -144,7 +144,7 @@ def _insert(connection: Connection, batch: Batch, status: str, error: str | None
 def _insert_rejects(connection: Connection, batch: Batch, rejects: Iterable[pa.RecordBatch]) -> None:
     for rows in rejects:
         for name in ("batch_id", "target"):
-            rows = rows.append_column(name, pa.repeat(getattr(batch, name), rows.num_rows))
+            rows = rows.append_column(name, pa.repeat(pa.scalar(getattr(batch, name), pa.string()), rows.num_rows))
         copy_rows(connection, EtlReject.__table__, [rows], tuple(rows.schema.names))
 
 

@@ -12,26 +12,49 @@ import pyarrow.compute as pc
 __all__ = ["Fingerprint", "batch_id_for"]
 
 
+class _Column:
+    """Which rows of a column have a value, and the values; nothing until the first one."""
+
+    def __init__(self) -> None:
+        self.is_empty = True
+        self._missing = 0
+        self._valid, self._sizes, self._values = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
+
+    def update(self, array: pa.Array) -> None:
+        if array.null_count == len(array):
+            self._missing += len(array)
+            return
+        self._catch_up()
+        self.is_empty = False
+        self._valid.update(_fixed_width(array.is_valid()))
+        array = array.drop_null()
+        if pa.types.is_string(array.type):
+            self._sizes.update(_fixed_width(pc.binary_length(array)))
+            self._values.update(_characters(array))
+        else:
+            self._values.update(_fixed_width(array))
+
+    def digest(self) -> bytes:
+        self._catch_up()
+        return self._valid.digest() + self._sizes.digest() + self._values.digest()
+
+    def _catch_up(self) -> None:
+        for start in range(0, self._missing, 1 << 20):
+            self._valid.update(bytes(min(1 << 20, self._missing - start)))
+        self._missing = 0
+
+
 class Fingerprint:
     """SHA-256 over the values of record batches of one schema, column by column."""
 
     def __init__(self) -> None:
-        self._columns: dict[str, list[Any]] = {}
+        self._columns: dict[str, _Column] = {}
         self._unreadable = hashlib.sha256()
 
     def update(self, batch: pa.RecordBatch) -> None:
         """Add a batch; a column of nothing but NULLs counts as one that is not there."""
         for name, array in zip(batch.schema.names, batch.columns, strict=True):
-            hashers = self._columns.setdefault(name, [0, hashlib.sha256(), hashlib.sha256(), hashlib.sha256()])
-            hashers[0] += len(array) - array.null_count
-            valid, sizes, values = hashers[1:]
-            valid.update(np.asarray(array.is_valid().cast(pa.uint8())).tobytes())
-            if pa.types.is_string(array.type):
-                filled = pc.fill_null(array, "")
-                sizes.update(np.asarray(pc.binary_length(filled)).tobytes())
-                values.update(_characters(filled))
-            else:
-                values.update(_fixed_width(array))
+            self._columns.setdefault(name, _Column()).update(array)
 
     def update_unreadable(self, raw: str) -> None:
         """Add a row with a value that could not be read, as text: other content has other bad rows."""
@@ -40,9 +63,9 @@ class Fingerprint:
     def hexdigest(self) -> str:
         """The checksum, 64 hexadecimal digits."""
         total = hashlib.sha256()
-        for name, (count, *hashers) in sorted(self._columns.items()):
-            if count:
-                total.update(name.encode() + b"\x00" + b"".join(h.digest() for h in hashers))
+        for name, column in sorted(self._columns.items()):
+            if not column.is_empty:
+                total.update(name.encode() + b"\x00" + column.digest())
         total.update(self._unreadable.digest())
         return total.hexdigest()
 
@@ -57,14 +80,14 @@ def _characters(array: pa.Array) -> Any:
     return memoryview(data)[first:end] if data is not None else b""
 
 
-def _fixed_width(array: pa.Array) -> bytes:
+def _fixed_width(array: pa.Array) -> Any:
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.uint8())
     elif pa.types.is_timestamp(array.type):
         array = array.cast(pa.int64())
     elif pa.types.is_date(array.type):
         array = array.cast(pa.int32())
-    return np.asarray(pc.fill_null(array, 0)).tobytes()
+    return np.asarray(array)
 
 
 def batch_id_for(target: str, checksum: str) -> str:

@@ -58,7 +58,6 @@ class FirstPass:
     """What the first pass found. A context manager: its temporary files go with it.
 
     :ivar rows: the good rows with their keys, all columns but the batch's; ``rejects``: rows of ``etl_reject``.
-    :ivar filled: columns with a value in any of the good rows.
     :ivar checksum: of the content; ``months``: first instants of the months of its events.
     """
 
@@ -68,7 +67,6 @@ class FirstPass:
     first_reject: Reject | None = None
     rows_read: int = 0
     checksum: str = ""
-    filled: set[str] = field(default_factory=set)
     months: set[datetime] = field(default_factory=set)
     first: datetime | None = None
     last: datetime | None = None
@@ -133,7 +131,6 @@ def _keep(found: FirstPass, target: Target, clean: pa.RecordBatch, source: Sourc
     for name, value in (("source_system", source.source_system), ("source_file", source.source_file or None)):
         columns[name] = pc.coalesce(columns[name], pa.scalar(value, pa.string()))
     names = [name for name in target.columns if name != "batch_id"]
-    found.filled |= {name for name in names if columns[name].null_count < len(times)}
     found.rows.append(pa.RecordBatch.from_arrays([columns[name] for name in names], names))
     span = pc.min_max(times).as_py()
     found.first = min(filter(None, (found.first, span["min"])))

@@ -7,12 +7,14 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from itertools import islice
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any
 
 import pyarrow as pa
 
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.load.convert import text_of
+from gpwarehouse.load.files import file_readers
 from gpwarehouse.load.jsontext import json_of
 
 __all__ = ["BATCH_ROWS", "record_batches"]
@@ -24,8 +26,8 @@ BATCH_ROWS = 65_536
 def record_batches(frame: Any, json_columns: frozenset[str]) -> Iterator[pa.RecordBatch]:
     """Record batches of at most :data:`BATCH_ROWS` rows; of a frame without rows, one batch without rows.
 
-    :param frame: pandas or polars DataFrame, pyarrow Table, RecordBatch or RecordBatchReader, any object with
-        ``__arrow_c_stream__``, or an iterable of dicts.
+    :param frame: pandas or polars DataFrame, pyarrow Table, RecordBatch, RecordBatchReader or Dataset, any object with
+        ``__arrow_c_stream__``, an iterable of dicts, or the path or glob of files (:mod:`gpwarehouse.load.files`).
     :param json_columns: columns whose values may be dicts or lists; they become JSON text here.
     :raises InvalidInputError: none of these.
     """
@@ -33,6 +35,12 @@ def record_batches(frame: Any, json_columns: frozenset[str]) -> Iterator[pa.Reco
         for start in range(0, max(len(frame), 1), BATCH_ROWS):
             yield _from_pandas(frame.iloc[start : start + BATCH_ROWS], json_columns)
         return
+    if isinstance(frame, str | PathLike):
+        for reader in file_readers(frame, BATCH_ROWS):
+            yield from _from_reader(reader)
+        return
+    if hasattr(frame, "scanner"):  # a pyarrow Dataset; the module that defines it takes long to import
+        frame = frame.scanner(batch_size=BATCH_ROWS, batch_readahead=1, fragment_readahead=1).to_reader()
     if isinstance(frame, pa.RecordBatch):
         frame = pa.Table.from_batches([frame])
     if isinstance(frame, pa.Table):
@@ -42,10 +50,10 @@ def record_batches(frame: Any, json_columns: frozenset[str]) -> Iterator[pa.Reco
     if isinstance(frame, pa.RecordBatchReader):
         yield from _from_reader(frame)
         return
-    if isinstance(frame, Mapping | str | bytes) or not isinstance(frame, Iterable):
+    if isinstance(frame, Mapping | bytes) or not isinstance(frame, Iterable):
         raise InvalidInputError(
             f"cannot load a {type(frame).__name__}; give a pandas or polars DataFrame, a pyarrow Table or reader, "
-            "or an iterable of dicts"
+            "an iterable of dicts, or the path of a file"
         )
     yield from _from_dicts(iter(frame), json_columns)
 

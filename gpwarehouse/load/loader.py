@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from os import PathLike
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +21,7 @@ from sqlalchemy.engine import Connection, Engine
 from gpwarehouse.engine import could_not_connect, explain_operational_error
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, LoadError, TooManyRejectsError
 from gpwarehouse.load import batches as ledger
-from gpwarehouse.load.copy import copy_rows
+from gpwarehouse.load.files import files_of
 from gpwarehouse.load.fingerprint import batch_id_for
 from gpwarehouse.load.firstpass import FirstPass, Source, read_source
 from gpwarehouse.load.frames import record_batches
@@ -30,6 +32,7 @@ from gpwarehouse.load.spool import Spool
 from gpwarehouse.load.target import Target, target_named
 from gpwarehouse.models.calendar import ShiftCalendar
 from gpwarehouse.settings import WarehouseSettings
+from gpwarehouse.transport import Address, Route, Router, Stored
 
 __all__ = ["FrameSource", "LoadResult", "Loader", "Source"]
 
@@ -46,6 +49,11 @@ class FrameSource:
     source_system: str = "FRAME"
     source_file: str = ""
     checksum: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.frame, str | PathLike) and not self.source_file:
+            files = files_of(self.frame)
+            self.source_file = files[0].name if len(files) == 1 else ""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The frame in record batches."""
@@ -67,6 +75,10 @@ class LoadResult:
     :ivar already_loaded: the content had been loaded before, and nothing was changed now.
     :ivar seconds: from the first row read to the commit.
     :ivar months_made: names of the partitions made for it; ``members_made``: dimension versions written.
+    :ivar transport: ``"copy binary"``, ``"copy text"`` or ``"gpfdist"``; empty if nothing was sent.
+    :ivar transport_reason: why it was COPY where gpfdist was wanted.
+    :ivar bytes_sent: of encoded rows.
+    :ivar phase_seconds: of ``"read"`` (validate, resolve), ``"prepare"`` (months, members) and ``"copy"``.
     """
 
     batch_id: str
@@ -78,6 +90,10 @@ class LoadResult:
     seconds: float
     months_made: tuple[str, ...] = ()
     members_made: int = 0
+    transport: str = ""
+    transport_reason: str = ""
+    bytes_sent: int = 0
+    phase_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -90,8 +106,19 @@ class _Run:
     report: Progress
     started: float
     started_at: datetime
+    connections: int = 1
+    atomic: bool = True
     months: tuple[str, ...] = ()
     members: int = 0
+    stored: Stored | None = None
+    phases: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the time of a phase."""
+        started = time.monotonic()
+        yield
+        self.phases[name] = time.monotonic() - started
 
     def result(self, row: Any) -> LoadResult:
         """What the batch's row says of it; it is another run's unless it began when this one did."""
@@ -99,7 +126,11 @@ class _Run:
         if row.started_at != self.started_at:
             return LoadResult(row.batch_id, row.target, row.rows_read, 0, row.rows_rejected, True, seconds)
         counts = (row.rows_read, row.rows_loaded, row.rows_rejected)
-        return LoadResult(row.batch_id, row.target, *counts, False, seconds, self.months, self.members)
+        sent = self.stored or Stored(0, 0, "")
+        return LoadResult(
+            *(row.batch_id, row.target, *counts, False, seconds, self.months, self.members),
+            *(sent.transport, sent.reason, sent.bytes, self.phases),
+        )
 
 
 class Loader:
@@ -113,6 +144,8 @@ class Loader:
         self.engine = engine
         self.settings = settings
         self.calendar = ShiftCalendar.build(**settings.calendar_options())
+        address = Address(settings.gpfdist_host, settings.ports_to_serve())
+        self.router = Router(engine, settings.transport, address)
 
     def load(
         self,
@@ -121,11 +154,17 @@ class Loader:
         batch_id: str | None = None,
         max_rejects: int | float | None = None,
         progress: Progress | None = None,
+        parallel: int = 1,
+        atomic: bool = True,
     ) -> LoadResult:
         """Load a source once.
 
         :param batch_id: the caller's own id; otherwise one is derived from target and content.
         :param max_rejects: count, or share of the rows read, above which nothing is loaded; else as in settings.
+        :param progress: called from other threads too.
+        :param parallel: connections that COPY at once, up to 16; all but one through a staging table.
+        :param atomic: False lets them write into the fact and commit on their own, before the batch's row is there: if
+            the process dies between the two, their rows stay and have to be deleted by ``batch_id``.
         :raises InvalidInputError: target or columns are unknown.
         :raises TooManyRejectsError: more rows were rejected than allowed; they are in ``etl_reject``.
         :raises BatchConflictError: ``batch_id`` was loaded before with other content.
@@ -135,8 +174,10 @@ class Loader:
         """
         target = target_named(source.target)
         _check_limit(max_rejects)
+        if isinstance(parallel, bool) or not isinstance(parallel, int) or not 1 <= parallel <= 16:
+            raise InvalidInputError(f"parallel={parallel!r}: give a number of connections from 1 to 16")
         report = progress or (lambda phase, rows: None)
-        run = _Run(source, target, max_rejects, report, time.monotonic(), datetime.now(UTC))
+        run = _Run(source, target, max_rejects, report, time.monotonic(), datetime.now(UTC), parallel, atomic)
         try:
             return self._load(run, batch_id)
         except (exc.SQLAlchemyError, self._driver_error()) as error:
@@ -149,7 +190,9 @@ class Loader:
             before = ledger.already_loaded(self.engine, name, batch_id or batch_id_for(name, checksum), checksum)
             if before is not None:
                 return run.result(before)
-        with read_source(run.source, run.target, self.engine, self.settings, run.report) as found:
+        with run.phase("read"):
+            found = read_source(run.source, run.target, self.engine, self.settings, run.report)
+        with found:
             batch = ledger.Batch(
                 batch_id=batch_id or batch_id_for(name, found.checksum),
                 target=name,
@@ -173,16 +216,19 @@ class Loader:
         try:
             self._check_rejects(run, found, batch)
             run.report("prepare", 0)
-            self._prepare(run, found, batch)
-            with self.engine.begin() as connection:
+            with run.phase("prepare"):
+                self._prepare(run, found, batch)
+            route = self.router.route(batch.rows_loaded, connections=run.connections, atomic=run.atomic)
+            with run.phase("copy"), self.engine.begin() as connection:
                 ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
                 before = ledger.loaded_batch(connection, batch.target, batch.batch_id, batch.checksum)
                 if before is not None:
                     return run.result(before)
-                self._copy(connection, run, found, batch)
+                self._copy(connection, run, found, batch, route)
             return run.result(batch)
         except (exc.SQLAlchemyError, LoadError, self._driver_error()) as error:
-            raised = self._raised(run.target, error, found.rows)
+            # Of several COPYs each counts its own lines, which say nothing of the rows.
+            raised = self._raised(run.target, error, found.rows if run.connections == 1 else None)
             loaded = self._record_failure(batch, found, raised)
             if loaded is not None:  # the connection was lost at COMMIT, and it had gone through
                 return run.result(loaded)
@@ -195,10 +241,11 @@ class Loader:
         ensure_hours(self.engine, found.months, self.calendar)
         run.members = insert_missing(self.engine, found.resolver.members, _teller(batch, found.first))
 
-    def _copy(self, connection: Connection, run: _Run, found: FirstPass, batch: ledger.Batch) -> None:
+    def _copy(self, connection: Connection, run: _Run, found: FirstPass, batch: ledger.Batch, route: Route) -> None:
         """The load's transaction: rows, what they tell of members, the batch's row."""
         rows = _with_batch(found.rows, batch.batch_id, run.report)
-        copied = copy_rows(connection, run.target.table, rows, _columns(run.target, found.filled))
+        run.stored = route.store(connection, run.target.table, rows, _columns(run.target, found.rows.filled))
+        copied = run.stored.rows
         if copied != batch.rows_loaded:
             raise LoadError(
                 f"{batch.target}: {batch.rows_loaded} rows were sent and the server took {copied}; nothing was "

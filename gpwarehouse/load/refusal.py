@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gpwarehouse.load.copy import row_of_line
 from gpwarehouse.load.spool import Spool
 
 __all__ = ["explain"]
@@ -49,4 +48,11 @@ def explain(table: str, error: BaseException, spool: Spool | None = None) -> str
 
 def _row(context: str | None, spool: Spool | None) -> dict[str, Any] | None:
     found = _LINE.search(context or "")
-    return row_of_line(spool.batches(), int(found[1])) if found and spool is not None else None
+    if not found or spool is None:
+        return None
+    passed = int(found[1]) - 1  # a row is one line, whatever its texts hold
+    for batch in spool.batches():
+        if passed < batch.num_rows:
+            return dict(batch.slice(passed, 1).to_pylist()[0])
+        passed -= batch.num_rows
+    return None

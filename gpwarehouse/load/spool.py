@@ -15,28 +15,44 @@ MEMORY_BYTES = 64 * 1024 * 1024
 
 
 class Spool:
-    """Written once, then read, as often as needed, then closed: its temporary file goes with it."""
+    """Written once, then read, as often as needed, then closed: its temporary file goes with it.
+
+    A column of a batch that is NULL throughout is not kept: facts are wide, frames are narrow.
+
+    :ivar rows: rows kept; ``filled``: columns with a value in any of them.
+    """
 
     def __init__(self) -> None:
         self._file = cast(IO[bytes], tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES))  # noqa: SIM115
         self._writer: pa.RecordBatchStreamWriter | None = None
+        self._schema: pa.Schema | None = None
         self.rows = 0
+        self.filled: set[str] = set()
 
     def append(self, batch: pa.RecordBatch) -> None:
-        """Keep a batch; all must be of one schema."""
-        if self._writer is None:
+        """Keep a batch."""
+        batch = batch.select([name for name in batch.schema.names if batch.column(name).null_count < batch.num_rows])
+        if self._writer is None or batch.schema != self._schema:
+            self._end_stream()
             options = pa.ipc.IpcWriteOptions(compression="lz4")
-            self._writer = pa.ipc.new_stream(self._file, batch.schema, options=options)
+            self._writer, self._schema = pa.ipc.new_stream(self._file, batch.schema, options=options), batch.schema
         self._writer.write_batch(batch)
         self.rows += batch.num_rows
+        self.filled |= set(batch.schema.names)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The batches, in order; nothing can be appended any more."""
-        if self._writer is None:
-            return
-        self._writer.close()
-        self._file.seek(0)
-        yield from pa.ipc.open_stream(self._file)
+        """The batches, in order, each with the columns it has values of; nothing can be appended any more."""
+        self._end_stream()
+        end = self._file.seek(0, 2)
+        position = self._file.seek(0)
+        while position < end:
+            yield from pa.ipc.open_stream(self._file)
+            position = self._file.tell()
+
+    def _end_stream(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     def close(self) -> None:
         """Give up what was kept."""

@@ -57,6 +57,7 @@ class Validator:
         self.target = target
         self.earliest = earliest
         self.latest = latest
+        self._nothing: dict[pa.DataType, pa.Array] = {}
         self._numbers = _RecordNumbers()
 
     def check(self, batch: pa.RecordBatch, first_row: int) -> Checked:
@@ -93,7 +94,13 @@ class Validator:
             return pa.array(range(first_row, first_row + batch.num_rows), pa.int64()), {}
         if column.default is not None:
             return pa.repeat(column.default, batch.num_rows), {}
-        return pa.nulls(batch.num_rows, column.type), {}
+        return self._nulls(batch.num_rows, column.type), {}
+
+    def _nulls(self, rows: int, kind: pa.DataType) -> pa.Array:
+        """NULLs, shared by all the columns that a frame does not bring."""
+        if kind not in self._nothing or len(self._nothing[kind]) < rows:
+            self._nothing[kind] = pa.nulls(rows, kind)
+        return self._nothing[kind].slice(0, rows)
 
     def _faults(self, array: pa.Array, column: InputColumn) -> Faults:
         """What is wrong with values that could be read."""

@@ -81,7 +81,7 @@ def migration_history_table(schema: str = SCHEMA) -> Table:
         "etl_migration_history",
         MetaData(schema=schema, naming_convention=NAMING_CONVENTION),
         Column("revision", Text(), nullable=False, comment="Revision applied or reverted; the distribution key"),
-        Column("direction", Text(), nullable=False, comment="upgrade or downgrade"),
+        Column("direction", Text(), nullable=False, comment="upgrade, downgrade, stamp, accept, or a batch of one"),
         Column("checksum", Text(), nullable=False, comment="SHA-256 of the revision's script, hexadecimal"),
         Column(
             "started_at",
@@ -99,6 +99,7 @@ def migration_history_table(schema: str = SCHEMA) -> Table:
             comment="Database user who ran it",
         ),
         Column("package_version", Text(), nullable=False, comment="Version of gpwarehouse that ran it"),
+        Column("note", Text(), nullable=True, comment="Why an edit was accepted, or which batch it was"),
         comment="Migrations that ran, in both directions; kept outside the revision chain",
         greenplum_distributed_by=DistributedBy("revision"),
         greenplum_storage=Heap(),

@@ -74,7 +74,8 @@ def test_storage_distribution_and_partitions_stand_in_the_grammars_order(server:
         greenplum_partition_by=RangePartitions.monthly("ts", first="2026-01"),
     )
     assert ddl(table, server).endswith(
-        "WITH (appendonly=true, orientation=column, compresstype=zstd, compresslevel=3) DISTRIBUTED BY (k) "
+        "WITH (appendonly=true, orientation=column, compresstype=zstd, compresslevel=3, "
+        "blocksize=32768, checksum=true) DISTRIBUTED BY (k) "
         "PARTITION BY RANGE (ts) (PARTITION m202601 START ('2026-01-01 00:00:00+00') INCLUSIVE "
         "END ('2026-02-01 00:00:00+00') EXCLUSIVE)"
     )
@@ -466,7 +467,7 @@ def test_a_partition_added_on_greenplum_carries_the_tables_storage() -> None:
     assert classic == (
         "ALTER TABLE f ADD PARTITION m202602 START ('2026-02-01 00:00:00+00') INCLUSIVE "
         "END ('2026-03-01 00:00:00+00') EXCLUSIVE "
-        "WITH (appendonly=true, orientation=column, compresstype=zstd, compresslevel=1)"
+        "WITH (appendonly=true, orientation=column, compresstype=zstd, compresslevel=1, blocksize=32768, checksum=true)"
     )
     declarative = str(AddPartition(table, month).compile(dialect=GreenplumDialect(server="postgresql")))
     assert declarative.startswith("CREATE TABLE f_1_prt_m202602 PARTITION OF f FOR VALUES FROM")

@@ -306,6 +306,31 @@ def queries(engine: Engine, ask: Any) -> int:
     return counted
 
 
+def test_what_is_asked_of_all_tables_leaves_partitions_out(engine: Engine) -> None:
+    metadata = MetaData(schema="whole")
+    columns = Column("k", BigInteger), Column("i", BigInteger, index=True)
+    Table("t", metadata, *columns, greenplum_partition_by=RangePartitions.every("i", start=0, step=10, count=3))
+    with engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA whole"))
+        metadata.create_all(connection)
+    asked = (
+        "columns",
+        "indexes",
+        "pk_constraint",
+        "foreign_keys",
+        "unique_constraints",
+        "check_constraints",
+        "table_comment",
+    )
+    for what in asked:
+        found = getattr(inspect(engine), f"get_multi_{what}")(schema="whole")
+        assert set(found) == {("whole", "t")}, what
+    assert len(inspect(engine).get_indexes("t_1_prt_p2", schema="whole")) == 1  # asked for by name, it is there
+    with engine.begin() as connection:
+        metadata.drop_all(connection)
+        connection.execute(text("DROP SCHEMA whole"))
+
+
 def test_a_schema_reflects_in_as_many_queries_with_few_tables_as_with_many(engine: Engine) -> None:
     def fill(schema: str, tables: int, months: int) -> None:
         metadata = MetaData(schema=schema)

@@ -7,7 +7,8 @@ CREATE TABLE IF NOT EXISTS dw.etl_migration_history (
     started_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
     seconds DOUBLE PRECISION, 
     applied_by TEXT DEFAULT "current_user"() NOT NULL, 
-    package_version TEXT NOT NULL
+    package_version TEXT NOT NULL, 
+    note TEXT
 )
  WITH (appendonly=false)
  DISTRIBUTED BY (revision);
@@ -1149,7 +1150,7 @@ CREATE TABLE dw.fact_process_measurements (
     CONSTRAINT ck_fact_process_measurements_uniformity_pct CHECK (uniformity_pct >= 0), 
     CONSTRAINT ck_fact_process_measurements_visit_no CHECK (visit_no >= 0)
 )
- WITH (appendonly=true, orientation=column, compresstype=zstd, compresslevel=1)
+ WITH (appendonly=true, orientation=column, compresstype=zstd, compresslevel=1, blocksize=32768, checksum=true)
  DISTRIBUTED BY (wafer_key)
  PARTITION BY RANGE (event_ts)
  (PARTITION m200001 START ('2000-01-01 00:00:00+00') INCLUSIVE END ('2000-02-01 00:00:00+00') EXCLUSIVE);
@@ -1346,7 +1347,7 @@ CREATE TABLE dw.fact_test_results (
     CONSTRAINT ck_fact_test_results_tests_executed CHECK (tests_executed >= 0), 
     CONSTRAINT ck_fact_test_results_tox_nm CHECK (tox_nm >= 0)
 )
- WITH (appendonly=true, orientation=column, compresstype=zstd, compresslevel=1)
+ WITH (appendonly=true, orientation=column, compresstype=zstd, compresslevel=1, blocksize=32768, checksum=true)
  DISTRIBUTED BY (wafer_key)
  PARTITION BY RANGE (event_ts)
  (PARTITION m200001 START ('2000-01-01 00:00:00+00') INCLUSIVE END ('2000-02-01 00:00:00+00') EXCLUSIVE);
@@ -1533,7 +1534,7 @@ CREATE TABLE dw.fact_defect_inspection (
     CONSTRAINT ck_fact_defect_inspection_size_y_um CHECK (size_y_um >= 0), 
     CONSTRAINT ck_fact_defect_inspection_slot CHECK (slot >= 0)
 )
- WITH (appendonly=true, orientation=column, compresstype=zstd, compresslevel=1)
+ WITH (appendonly=true, orientation=column, compresstype=zstd, compresslevel=1, blocksize=32768, checksum=true)
  DISTRIBUTED BY (wafer_key)
  PARTITION BY RANGE (event_ts)
  (PARTITION m200001 START ('2000-01-01 00:00:00+00') INCLUSIVE END ('2000-02-01 00:00:00+00') EXCLUSIVE);
@@ -1713,7 +1714,7 @@ CREATE TABLE dw.fact_equipment_performance (
     CONSTRAINT ck_fact_equipment_performance_wafers_reworked CHECK (wafers_reworked >= 0), 
     CONSTRAINT ck_fact_equipment_performance_wafers_scrapped CHECK (wafers_scrapped >= 0)
 )
- WITH (appendonly=true, orientation=column, compresstype=zstd, compresslevel=1)
+ WITH (appendonly=true, orientation=column, compresstype=zstd, compresslevel=1, blocksize=32768, checksum=true)
  DISTRIBUTED BY (equipment_key)
  PARTITION BY RANGE (event_ts)
  (PARTITION m200001 START ('2000-01-01 00:00:00+00') INCLUSIVE END ('2000-02-01 00:00:00+00') EXCLUSIVE);

@@ -7,7 +7,8 @@ CREATE TABLE IF NOT EXISTS dw.etl_migration_history (
     started_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
     seconds DOUBLE PRECISION, 
     applied_by TEXT DEFAULT "current_user"() NOT NULL, 
-    package_version TEXT NOT NULL
+    package_version TEXT NOT NULL, 
+    note TEXT
 );
 
 BEGIN;

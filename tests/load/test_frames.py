@@ -211,7 +211,7 @@ def test_a_dict_that_lacks_a_key_is_a_row_that_lacks_a_value() -> None:
     assert last.to_pylist() == [{"a": 3, "b": None}]
 
 
-@pytest.mark.parametrize("frame", [{"a": [1]}, "text", b"bytes", 5, None, [("a", 1)], [[1, 2]]])
+@pytest.mark.parametrize("frame", [{"a": [1]}, b"bytes", 5, None, [("a", 1)], [[1, 2]]])
 def test_what_is_no_frame_is_refused(shared_wh: Warehouse, frame: Any) -> None:
     with pytest.raises(InvalidInputError, match="cannot load a"):
         shared_wh.load(DEFECTS, frame)

@@ -6,6 +6,9 @@ It does nothing for connections of other dialects. This package alone of the dia
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 __all__ = ["PLUGIN_NAME", "register", "setup"]
@@ -15,9 +18,10 @@ PLUGIN_NAME = "alembic.autogenerate.greenplum"
 
 def setup(plugin: Any) -> None:
     """Called by Alembic with its :class:`~alembic.runtime.plugins.Plugin`."""
-    from gpwarehouse.dialect.migration import compare, external, operations, render
+    from gpwarehouse.dialect.migration import columns, compare, external, operations, render
 
     operations.setup()
+    columns.setup()
     render.setup()
     compare.setup(plugin)
     external.setup(plugin)
@@ -25,12 +29,19 @@ def setup(plugin: Any) -> None:
 
 def register() -> None:
     """Register the plugin where no entry point did (a source tree that is not installed); a second time it does nothing."""
-    import sys
-
     from alembic.runtime import plugins
 
     if PLUGIN_NAME not in plugins._all_plugins:
         plugins.Plugin.setup_plugin_from_module(sys.modules[__name__], PLUGIN_NAME)
 
+
+class _Plugin(ModuleType):
+    """This module, as Alembic up to 1.19.0 needs it: it takes an entry point for a collection of modules."""
+
+    def __iter__(self) -> Iterator[ModuleType]:
+        yield self
+
+
+sys.modules[__name__].__class__ = _Plugin
 
 import alembic  # noqa: E402, F401 (after setup: importing Alembic loads its plugins, and so calls it)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import replace
 from typing import Any
 
 from alembic.util import DispatchPriority, PriorityDispatchResult
-from sqlalchemy import Column, MetaData, Table
+from sqlalchemy import Column, MetaData, Table, text
 
 from gpwarehouse.dialect.external import ExternalTable
 from gpwarehouse.dialect.migration.compare import capabilities_of
@@ -15,6 +16,11 @@ from gpwarehouse.dialect.migration.operations import CreateExternalTableOp, Drop
 from gpwarehouse.dialect.options import DistributedRandomly
 
 __all__ = ["setup"]
+
+GPFDIST_PORT = 8080
+"""What the server writes into a URL of gpfdist that has no port (tried on 6.24 and 7.0)."""
+
+_ENCODING = "SELECT pg_catalog.pg_encoding_to_char(pg_catalog.pg_char_to_encoding(:name))"
 
 SERVERS_OWN = "gp_toolkit"
 """Its external tables read the server's logs."""
@@ -61,27 +67,57 @@ def _compare_schema(context: Any, changes: Any, schema: str | None, wanted: dict
 
 def _create(schema: str | None, table: Table) -> CreateExternalTableOp:
     options = table.dialect_options["greenplum"]
-    columns = [Column(column.name, column.type) for column in table.columns]
+    columns = [Column(column.name, column.type, comment=column.comment) for column in table.columns]
     return CreateExternalTableOp(
         table.name,
         *columns,
         external=options["external"],
         distributed_by=options["distributed_by"],
+        comment=table.comment,
         schema=schema,
     )
 
 
 def _same(context: Any, found: Table, wanted: Table) -> bool:
-    compiler = context.dialect.type_compiler_instance
-    before, after = ([(c.name, compiler.process(c.type)) for c in table.columns] for table in (found, wanted))
+    if [(c.name, c.comment) for c in found.columns] != [(c.name, c.comment) for c in wanted.columns]:
+        return False
+    if found.comment != wanted.comment:
+        return False
+    if any(_other_type(context, *pair) for pair in zip(found.columns, wanted.columns, strict=True)):
+        return False
     said: ExternalTable = wanted.dialect_options["greenplum"]["external"]
     there: ExternalTable = found.dialect_options["greenplum"]["external"]
-    if said.encoding is None:
-        there = replace(there, encoding=None)
     distributions = [table.dialect_options["greenplum"]["distributed_by"] for table in (found, wanted)]
     if said.writable:
         distributions = [d or DistributedRandomly() for d in distributions]
-    return before == after and there == said and distributions[0] == distributions[1]
+    return distributions[0] == distributions[1] and there == _as_stored(context, said, there)
+
+
+def _other_type(context: Any, found: Column[Any], wanted: Column[Any]) -> bool:
+    """Whether the types differ, as Alembic compares those of other tables: with ``compare_type`` of ``env.py``."""
+    migration = context.migration_context
+    if migration._user_compare_type is False:
+        return False
+    if callable(migration._user_compare_type):
+        differs = migration._user_compare_type(migration, found, wanted, found.type, wanted.type)
+        if differs is not None:
+            return bool(differs)
+    return bool(migration.impl.compare_type(found, wanted))
+
+
+def _as_stored(context: Any, said: ExternalTable, there: ExternalTable) -> ExternalTable:
+    """What is said, as the server keeps it: with gpfdist's port, and the encoding by its own name."""
+    encoding = there.encoding if said.encoding is None else said.encoding
+    if encoding != there.encoding:
+        encoding = context.connection.execute(text(_ENCODING), {"name": encoding}).scalar_one() or encoding
+    return replace(said, location=tuple(map(_with_port, said.location)), encoding=encoding)
+
+
+def _with_port(url: str) -> str:
+    match = re.match(r"gpfdists?://[^/]*", url)
+    if match is None or re.search(r":\d+$", match[0]):
+        return url
+    return f"{match[0]}:{GPFDIST_PORT}{url[match.end() :]}"
 
 
 def setup(plugin: Any) -> None:

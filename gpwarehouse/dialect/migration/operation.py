@@ -34,6 +34,11 @@ class GreenplumOp(MigrateOperation):
         """What to execute; None for nothing."""
         raise NotImplementedError
 
+    def elements(self) -> list[ExecutableDDLElement]:
+        """All to execute."""
+        element = self.element()
+        return [] if element is None else [element]
+
     def to_diff_tuple(self) -> tuple[Any, ...]:
         """As ``alembic check`` prints it."""
         return (self.operation, self.schema, self.name, *self.args, self.options)

@@ -10,8 +10,8 @@ import logging
 from typing import Any
 
 from alembic.operations import Operations
-from sqlalchemy import Column
-from sqlalchemy.schema import ExecutableDDLElement
+from sqlalchemy import Table
+from sqlalchemy.schema import ExecutableDDLElement, SetColumnComment, SetTableComment
 
 from gpwarehouse.dialect import ddl, views
 from gpwarehouse.dialect.errors import UnsupportedByServerError
@@ -65,17 +65,27 @@ class CreateExternalTableOp(GreenplumOp):
         *columns: Any,
         external: ExternalTable,
         distributed_by: Distribution | None = None,
+        comment: str | None = None,
         schema: str | None = None,
     ) -> None:
-        """Make an external table of these columns."""
-        cls.invoked(operations, table_name, *columns, external=external, distributed_by=distributed_by, schema=schema)
+        """Make an external table of these columns, with their comments."""
+        options = {"external": external, "distributed_by": distributed_by, "comment": comment}
+        cls.invoked(operations, table_name, *columns, schema=schema, **options)
 
     def element(self) -> ExecutableDDLElement:
         """CREATE EXTERNAL TABLE."""
         table = self.table(external=self.options["external"], distributed_by=self.options.get("distributed_by"))
         for column in self.args:
-            table.append_column(Column(column.name, column.type))
+            table.append_column(column._copy())
+        table.comment = self.options.get("comment")
         return ddl.CreateExternalTable(table)
+
+    def elements(self) -> list[ExecutableDDLElement]:
+        """CREATE EXTERNAL TABLE, and its comments."""
+        create = self.element()
+        table: Table = create.element  # type: ignore[attr-defined]
+        columns = [SetColumnComment(column) for column in table.columns if column.comment is not None]
+        return [create, *([SetTableComment(table)] if table.comment is not None else []), *columns]
 
     def reverse(self) -> GreenplumOp:
         """Drop it."""
@@ -180,7 +190,8 @@ def _run(operations: Any, operation: GreenplumOp) -> None:
     if operation.needs_segments and not capabilities.distribution:
         log.info("op.%s(%r): nothing to do on a server without segments", operation.operation, operation.name)
         return
-    operations.execute(operation.element())
+    for element in operation.elements():
+        operations.execute(element)
 
 
 def setup() -> None:

@@ -8,13 +8,19 @@ from typing import Any
 
 from alembic.autogenerate import render
 from alembic.operations import ops
+from alembic.util import to_list
 
 import gpwarehouse.dialect
-from gpwarehouse.dialect.migration.operations import OPERATIONS, CreateExternalTableOp, GreenplumOp
+from gpwarehouse.dialect.migration.operations import OPERATIONS, CreateExternalTableOp, GreenplumOp, RepartitionTableOp
+from gpwarehouse.dialect.migration.remarks import warning
+from gpwarehouse.dialect.partitions import OtherPartitions
 
 __all__ = ["setup"]
 
 _OURS = re.compile(rf"(?<![\w.'\"])({'|'.join(sorted(gpwarehouse.dialect.__all__, key=len, reverse=True))})\(")
+
+
+_UNMADE = "# OtherPartitions(…) can be read, but not made: put SQL of your own that makes the table in place of this."
 
 
 def _add_imports(context: Any, text: str) -> None:
@@ -25,6 +31,8 @@ def _add_imports(context: Any, text: str) -> None:
     context.imports.add(f"from gpwarehouse.dialect import {', '.join(names)}")
     if "datetime." in text:
         context.imports.add("import datetime")
+    if "zoneinfo." in text:
+        context.imports.add("import zoneinfo")
     if "Decimal(" in text:
         context.imports.add("from decimal import Decimal")
 
@@ -39,17 +47,9 @@ def _merge_imports(context: Any) -> None:
         context.imports.add(start + ", ".join(names))
 
 
-def size(count: int) -> str:
-    """Bytes as people say them."""
-    number, unit = float(count), "bytes"
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if number < 1024 or unit == "TB":
-            break
-        number /= 1024
-    return f"{number:.0f} {unit}" if unit == "bytes" or number >= 10 else f"{number:.1f} {unit}"
-
-
 def _render(context: Any, operation: GreenplumOp) -> list[str]:
+    if isinstance(operation, RepartitionTableOp) and isinstance(operation.args[0], OtherPartitions):
+        return [*warning(operation), *_by_hand(operation)]
     prefix = render._alembic_autogenerate_prefix(context)
     if isinstance(operation, CreateExternalTableOp):
         columns = [render._render_column(column, context) for column in operation.args]
@@ -62,18 +62,17 @@ def _render(context: Any, operation: GreenplumOp) -> list[str]:
     text = f"{prefix}{operation.operation}({', '.join(arguments)})"
     _add_imports(context, text)
     _merge_imports(context)
-    return [*_warning(operation), text]
+    return [*warning(operation), text]
 
 
-def _warning(operation: GreenplumOp) -> list[str]:
-    rewritten = operation.info.get("rewrite_bytes")
-    if rewritten is None:
-        return []
-    name = f"{operation.schema}.{operation.name}" if operation.schema else operation.name
+def _by_hand(operation: GreenplumOp) -> list[str]:
+    """In place of a statement that nobody can make: what to write, and an error until it is written."""
+    told = (
+        f"{operation.name!r} was, or is to be, {operation.args[0]!r}: make that by SQL of your own, then take this out"
+    )
     return [
-        f"# This rewrites all of {name}, locked for as long as it takes: {size(rewritten)} when this was written,",
-        "# and about as much free space again while it runs.",
-        *operation.info.get("remarks", ()),
+        "# This kind of partitioning can be read, but not made; it would be a copy, in SQL of your own.",
+        f"raise NotImplementedError({told!r})",
     ]
 
 
@@ -83,6 +82,8 @@ def _with_imports(original: Callable[[Any, Any], Any]) -> Callable[[Any, Any], A
         if "greenplum_" in str(text):
             _add_imports(context, str(text))
             _merge_imports(context)
+        if "=OtherPartitions(" in str(text):
+            return [_UNMADE, *to_list(text)]
         return text
 
     rendered.__wrapped__ = original  # type: ignore[attr-defined]

@@ -182,17 +182,18 @@ class RepartitionTableOp(GreenplumOp):
 
     def element(self) -> ExecutableDDLElement:
         """A copy."""
+        if isinstance(self.args[0], OtherPartitions):
+            raise OptionError(
+                f"op.repartition_table({self.name!r}): {self.args[0]!r} was read from a server and cannot be made here; "
+                "make the copy by SQL of your own"
+            )
         options = {key: self.options.get(key) for key in ("distributed_by", "storage")}
         table = self.table(partition_by=self.args[0], **options)
         return rewrite.RewriteTable(table, encodings=self.options.get("encodings"), repartition=True)
 
     def reverse(self) -> GreenplumOp:
-        """Back to what it was."""
+        """Back to what it was; to what is run by hand, if it was partitioned as :class:`OtherPartitions`."""
         before = self.options.get("existing")
-        if isinstance(before, OtherPartitions):
-            raise OptionError(
-                f"op.repartition_table({self.name!r}): {before!r} cannot be made again; reverse it by hand"
-            )
         own = {key: self.options[key] for key in ("distributed_by", "storage", "encodings") if key in self.options}
         options = {**(self.options.get("existing_options") or {}), "existing_options": own}
         return RepartitionTableOp(self.name, before, existing=self.args[0], schema=self.schema, **options)

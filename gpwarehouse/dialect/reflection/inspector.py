@@ -176,41 +176,74 @@ class GreenplumReflection(PGDialect):
         hidden = hidden_names(connection, self, schema)  # type: ignore[arg-type]
         return [name for name in names if name not in hidden] if hidden else names
 
-    def _narrowed(self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any) -> Any:
+    def _narrowed(
+        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, info_cache: Any = None, **_: Any
+    ) -> Any:
         """Names to ask for where SQLAlchemy would ask for everything: without the partitions, which are the most."""
         if filter_names or scope is not ObjectScope.DEFAULT or ObjectKind.TABLE not in kind:
             return filter_names
-        if not partition_children(connection, self, schema):  # type: ignore[arg-type]
-            return filter_names
-        relkinds = self._kind_to_relkinds(kind)
-        return self._get_relnames_for_relkinds(connection, schema, relkinds, scope) or filter_names
+        cache = {} if info_cache is None else info_cache  # the inspector's, as long as it lives
+        key = ("gpwarehouse narrowed", schema, kind)
+        if key not in cache:
+            names = None
+            if partition_children(connection, self, schema):  # type: ignore[arg-type]
+                relkinds = self._kind_to_relkinds(kind)
+                names = self._get_relnames_for_relkinds(connection, schema, relkinds, scope)
+            cache[key] = names
+        return cache[key] or filter_names
 
-    def get_multi_columns(  # type: ignore[override]
-        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
-    ) -> Any:
+    def _multi(self, method: str, connection: Any, kw: dict[str, Any]) -> Any:
+        names = self._narrowed(connection, **kw)
+        return getattr(super(), method)(connection, **{**kw, "filter_names": names})
+
+    def get_multi_columns(self, connection: Any, **kw: Any) -> Any:  # type: ignore[override]
         """Columns, with their encodings, in a fixed number of queries however many tables there are."""
-        names = self._narrowed(connection, schema, filter_names, scope, kind)
-        found = super().get_multi_columns(  # type: ignore[no-untyped-call]
-            connection, schema=schema, filter_names=names, scope=scope, kind=kind, **kw
-        )
-        return with_encodings(connection, self, schema, found, names).items()  # type: ignore[arg-type]
+        found = self._multi("get_multi_columns", connection, kw)
+        names = self._narrowed(connection, **kw)
+        return with_encodings(connection, self, kw["schema"], found, names).items()  # type: ignore[arg-type]
 
-    def get_multi_table_options(  # type: ignore[override]
-        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
-    ) -> Any:
+    def get_multi_pk_constraint(self, connection: Any, **kw: Any) -> Any:  # type: ignore[override]
+        """Primary keys of tables, not of their partitions."""
+        return self._multi("get_multi_pk_constraint", connection, kw)
+
+    def get_multi_foreign_keys(self, connection: Any, **kw: Any) -> Any:  # type: ignore[override]
+        """Foreign keys of tables, not of their partitions."""
+        return self._multi("get_multi_foreign_keys", connection, kw)
+
+    def get_multi_check_constraints(self, connection: Any, **kw: Any) -> Any:  # type: ignore[override]
+        """Checks of tables, not of their partitions."""
+        return self._multi("get_multi_check_constraints", connection, kw)
+
+    def get_multi_table_comment(self, connection: Any, **kw: Any) -> Any:  # type: ignore[override]
+        """Comments of tables, not of their partitions."""
+        return self._multi("get_multi_table_comment", connection, kw)
+
+    def get_multi_unique_constraints(self, connection: Any, **kw: Any) -> Any:  # type: ignore[override]
+        """Unique constraints of tables, in the words this server has."""
+        return self._without_nulls_distinct(self._multi("get_multi_unique_constraints", connection, kw))
+
+    def get_multi_indexes(self, connection: Any, **kw: Any) -> Any:  # type: ignore[override]
+        """Indexes of tables, in the words this server has."""
+        return self._without_nulls_distinct(self._multi("get_multi_indexes", connection, kw))
+
+    def _without_nulls_distinct(self, found: Any) -> Any:
+        """SQLAlchemy says of every key that its NULLs are distinct, which a server before PostgreSQL 15 cannot parse."""
+        if self.capabilities is None or self.capabilities.nulls_not_distinct:
+            return found
+        tables = dict(found)
+        for key in (key for keys in tables.values() for key in keys):
+            options = key.get("dialect_options", {})
+            options.pop("postgresql_nulls_not_distinct", None)
+            if not options:
+                key.pop("dialect_options", None)
+        return tables.items()
+
+    def get_multi_table_options(self, connection: Any, **kw: Any) -> Any:  # type: ignore[override]
         """PostgreSQL's own options and ours, in a fixed number of queries however many tables there are."""
-        names = self._narrowed(connection, schema, filter_names, scope, kind)
-        base = base_table_options(
-            self,  # type: ignore[arg-type]
-            super(),
-            connection,
-            schema=schema,
-            filter_names=names,
-            scope=scope,
-            kind=kind,
-            **kw,
-        )
-        return with_greenplum_options(connection, self, schema, base, names).items()  # type: ignore[arg-type]
+        names = self._narrowed(connection, **kw)
+        narrowed = {**kw, "filter_names": names}
+        base = base_table_options(self, super(), connection, **narrowed)  # type: ignore[arg-type]
+        return with_greenplum_options(connection, self, kw["schema"], base, names).items()  # type: ignore[arg-type]
 
     def get_table_options(self, connection: Any, table_name: str, schema: Any = None, **kw: Any) -> Any:
         """Options of one table, as Table keyword arguments."""

@@ -1,0 +1,120 @@
+"""Partitions: what is to be done to the months of the facts, and doing it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from gpwarehouse.cli.app import app, console, errors, warehouse_named
+
+if TYPE_CHECKING:
+    from gpwarehouse.partitions import Report, Step
+
+partitions = typer.Typer(no_args_is_help=True, help="Months of the facts: made ahead, archived, restored.")
+app.add_typer(partitions, name="partitions")
+
+_Tables = Annotated[list[str] | None, typer.Option("--table", help="A fact; may be given again. All without.")]
+_Months = Annotated[list[str] | None, typer.Option("--month", help="YYYY-MM; may be given again.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@partitions.command()
+def plan(table: _Tables = None, month: _Months = None, as_json: _Json = False) -> None:
+    """Show what apply would do: months to make (--month: these too), gaps to fill, months that retention takes."""
+    with warehouse_named() as warehouse:
+        found = warehouse.partitions.plan(tables=table, months=month or ())
+    if as_json:
+        _print_json(found.to_dict())
+        return
+    _print_table(("action", "table", "partition", "from", "to", "why"), [(*_step(s), s.why) for s in found])
+    _print_notes(found.notes, "nothing is to be done" if not len(found) else None)
+
+
+@partitions.command()
+def apply(table: _Tables = None, month: _Months = None, as_json: _Json = False) -> None:
+    """Do what plan shows; exit code 1 where a step failed. Safe to run from two places at once."""
+    with warehouse_named() as warehouse:
+        report = warehouse.partitions.apply(tables=table, months=month or ())
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        _print_report(report)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+@partitions.command(name="list")
+def list_(table: _Tables = None, as_json: _Json = False) -> None:
+    """List the months: bounds, state, storage, size, and what the archive holds of them."""
+    with warehouse_named() as warehouse:
+        _print_frame(warehouse.partitions.list(tables=table), as_json)
+
+
+@partitions.command()
+def restore(
+    table: Annotated[str, typer.Argument(help="The fact.")],
+    month: Annotated[str, typer.Argument(help="YYYY-MM.")],
+    hold_days: Annotated[int, typer.Option(min=0, help="For so long retention leaves the month alone.")] = 30,
+) -> None:
+    """Bring an archived month back from its files, verified."""
+    with warehouse_named() as warehouse:
+        rows = warehouse.partitions.restore(table, month, hold_days=hold_days)
+    console.print(f"{table}: {rows} rows of {month} restored", markup=False, highlight=False)
+
+
+@partitions.command()
+def skew(table: _Tables = None, month: _Months = None, as_json: _Json = False) -> None:
+    """Count rows and bytes of each month on each segment. Counting reads the months: name some of a large fact."""
+    with warehouse_named() as warehouse:
+        _print_frame(warehouse.partitions.skew(tables=table, months=month or ()), as_json)
+
+
+def _step(step: Step) -> tuple[str, ...]:
+    return (step.action, step.table, step.partition, f"{step.start:%Y-%m-%d}", f"{step.end:%Y-%m-%d}")
+
+
+def _print_report(report: Report) -> None:
+    rows = [
+        (
+            *_step(outcome.step),
+            "failed" if outcome.error else "done" if outcome.done else "left out",
+            "" if outcome.rows is None else str(outcome.rows),
+            f"{outcome.seconds:.1f}",
+        )
+        for outcome in report.outcomes
+    ]
+    _print_table(("action", "table", "partition", "from", "to", "outcome", "rows", "seconds"), rows)
+    _print_notes(report.notes, "nothing was to be done" if not rows else None)
+    for outcome in report.failed:
+        errors.print(outcome.error, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    if not rows:
+        return
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table, markup=False, highlight=False)
+
+
+def _print_notes(notes: tuple[str, ...], nothing: str | None) -> None:
+    for note in (*notes, *([nothing] if nothing else [])):
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_frame(frame: Any, as_json: bool) -> None:
+    from gpwarehouse.demo import frame_table
+
+    if as_json:
+        sys.stdout.write(frame.to_json(orient="records", date_format="iso") + "\n")
+    else:
+        console.print(frame_table(frame))
+
+
+def _print_json(said: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(said, indent=2) + "\n")

@@ -1,0 +1,124 @@
+"""One migrator at a time.
+
+The lock is an advisory lock of a transaction that a connection of its own keeps open for the whole run. Held by a
+session instead, it would be lost behind a pooler that pools transactions: the next statement may run in another
+session, and the lock would stay with one that nobody owns. A pooler never takes a connection away from an open
+transaction; the server's timeouts for idle ones are off in it (see ``create_migration_engine``). Between statements the
+transaction has no snapshot, so it keeps nothing from VACUUM.
+
+Should that connection die, so that another migrator may start, two things hold:
+
+* the run notices before its next COMMIT (:meth:`MigratorLock.verify`) and rolls back;
+* every transaction of a migration holds a second lock, taken as its first statement, so the other waits for its end.
+  It also makes a new run wait for what a killed one left running on the server.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from sqlalchemy import event, exc, text
+from sqlalchemy.engine import Connection, Engine
+
+from gpwarehouse.engine import HOUSEKEEPING, advisory_key, dialect_of
+from gpwarehouse.errors import MigrationError
+from gpwarehouse.settings import WarehouseSettings
+
+__all__ = ["MigratorLock", "lock_every_transaction", "one_migrator"]
+
+RUN = "migration"
+TRANSACTION = "migration transaction"
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 1.0
+
+log = logging.getLogger(__name__)
+
+_TRY = text("SELECT pg_try_advisory_xact_lock(:key)").execution_options(**HOUSEKEEPING)
+# The key of an advisory lock stands in two halves. Greenplum lists the locks of the segments too; this one is the
+# coordinator's.
+_HOLDER = """
+    SELECT l.pid, a.usename, a.application_name, a.client_addr, a.client_hostname,
+           COALESCE(a.xact_start, a.backend_start) AS since
+    FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
+      AND l.classid = CAST(CAST(:high AS bigint) AS oid) AND l.objid = CAST(CAST(:low AS bigint) AS oid)"""
+
+
+class MigratorLock:
+    """The lock of a run, while it is held."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def verify(self) -> None:
+        """Make sure that the lock is still held; to be asked before a COMMIT.
+
+        :raises MigrationError: its connection is gone, and the lock with it.
+        """
+        try:
+            self._connection.execute(text("SELECT 1"))
+        except exc.SQLAlchemyError as error:
+            raise MigrationError(
+                "the connection that holds the migrators' lock was lost, so another migration may have started; the "
+                "revision that ran was rolled back. Run the command again"
+            ) from error
+
+
+@contextmanager
+def one_migrator(engine: Engine, settings: WarehouseSettings) -> Iterator[MigratorLock]:
+    """Hold the migrators' lock of this schema; the others wait, up to ``migration_wait_s``.
+
+    :raises MigrationError: another had it for longer; the message says who.
+    """
+    with engine.connect() as connection:
+        connection.begin()
+        _acquire(connection, settings, RUN)
+        try:
+            yield MigratorLock(connection)
+        finally:
+            with suppress(exc.SQLAlchemyError):  # lost, so there is nothing to give back
+                connection.rollback()
+
+
+def lock_every_transaction(connection: Connection, settings: WarehouseSettings) -> None:
+    """Have each transaction of this connection begin by taking the lock of migrations' transactions."""
+
+    @event.listens_for(connection, "begin")
+    def lock(begun: Connection) -> None:
+        _acquire(begun, settings, TRANSACTION)
+
+
+def _acquire(connection: Connection, settings: WarehouseSettings, name: str) -> None:
+    key = advisory_key(name, settings.schema_name)
+    give_up = time.monotonic() + settings.migration_wait_s
+    pause = _FIRST_PAUSE_S
+    while not connection.execute(_TRY, {"key": key}).scalar_one():
+        if time.monotonic() >= give_up:
+            raise MigrationError(_told(connection, settings, key))
+        if pause == _FIRST_PAUSE_S:
+            log.info("another migration of schema %s runs; waiting for it", settings.schema_name)
+        time.sleep(min(pause, max(0.0, give_up - time.monotonic())))
+        pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+
+def _told(connection: Connection, settings: WarehouseSettings, key: int) -> str:
+    """Who holds the lock, as far as the server lets us see."""
+    query = _HOLDER
+    if dialect_of(connection).capabilities.distribution:  # type: ignore[union-attr]
+        query += " AND l.gp_segment_id = -1"
+    halves = {"high": (key >> 32) & 0xFFFFFFFF, "low": key & 0xFFFFFFFF}
+    holder = connection.execute(text(query), halves).first()
+    waited = f"after {settings.migration_wait_s} s of waiting (GPWAREHOUSE_MIGRATION_WAIT_S)"
+    if holder is None:
+        return f"another migration of schema {settings.schema_name!r} ended just {waited}; try again"
+    place = holder.client_hostname or holder.client_addr or "this machine's socket or an address we may not see"
+    since = f" since {holder.since:%Y-%m-%d %H:%M:%S} UTC" if holder.since is not None else ""
+    return (
+        f"another migration of schema {settings.schema_name!r} still runs {waited}: server process {holder.pid}, user "
+        f"{holder.usename or 'unknown'}, application {holder.application_name or 'unnamed'!r}, from {place},{since}. Wait "
+        f"for it to end and try again; if nobody is behind it any more: SELECT pg_terminate_backend({holder.pid})"
+    )

@@ -1,0 +1,149 @@
+"""``op.run_sql_file``, ``op.run_batched``, ``op.replace_view``: what a warehouse's revisions need beyond Alembic's own."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from alembic.operations import MigrateOperation, Operations
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.schema import ExecutableDDLElement
+
+from gpwarehouse.dialect import CreateView, DropView
+from gpwarehouse.dialect.migration.operation import GreenplumOp
+from gpwarehouse.errors import MigrationError
+from gpwarehouse.migrate.batches import Batch, batches_of, run_batches
+from gpwarehouse.migrate.sqlfiles import Verbatim, server_name, statements_of
+
+__all__ = ["ReplaceView", "ReplaceViewOp", "RunBatchedOp", "RunSqlFileOp"]
+
+
+@Operations.register_operation("run_sql_file")
+class RunSqlFileOp(MigrateOperation):
+    """Run the SQL file of a revision."""
+
+    def __init__(self, script: str, direction: str) -> None:
+        self.script = script
+        self.direction = direction
+
+    @classmethod
+    def run_sql_file(cls, operations: Any, script: str, direction: Literal["up", "down"]) -> None:
+        """Run ``up.sql`` or ``down.sql`` in the folder of the revision's name; see :mod:`gpwarehouse.migrate.sqlfiles`.
+
+        :param script: ``__file__``.
+        """
+        operations.invoke(cls(script, direction))
+
+
+@Operations.implementation_for(RunSqlFileOp, replace=True)
+def _run_sql_file(operations: Any, operation: RunSqlFileOp) -> None:
+    context = operations.get_context()
+    dialect = context.dialect
+    schema = dialect.identifier_preparer.quote_schema(context.opts["gpwarehouse_schema"])
+    found = statements_of(operation.script, operation.direction, server_name(dialect.server_info), schema)
+    for statement in found:
+        operations.execute(Verbatim(statement))
+
+
+@Operations.register_operation("run_batched")
+class RunBatchedOp(MigrateOperation):
+    """Change data in batches."""
+
+    def __init__(self, sql: str, *, table: str, by: str, slices: int, schema: str | None) -> None:
+        self.sql = sql
+        self.table = table
+        self.by = by
+        self.slices = slices
+        self.schema = schema
+
+    @classmethod
+    def run_batched(
+        cls,
+        operations: Any,
+        sql: str,
+        *,
+        table: str,
+        by: str = "partition",
+        slices: int = 16,
+        schema: str | None = None,
+    ) -> None:
+        """Run a statement for one part of a table after the other, each part in a transaction of its own.
+
+        A run that was killed goes on where it stopped. Nothing else may stand before it in its revision; see
+        :mod:`gpwarehouse.migrate.batches`. Offline it is one statement over all rows.
+
+        :param sql: one statement; ``{batch}`` stands for the condition that picks the part, ``{schema}`` for the schema.
+        :param table: the table that the parts are of; ``schema``: its schema, by default the warehouse's.
+        :param by: ``"partition"``, or a BIGINT column with values all over its range (a durable key), cut into ``slices``.
+        """
+        if "{batch}" not in sql or slices < 1:
+            raise MigrationError("op.run_batched: the statement needs {batch} in its WHERE, and slices= at least 1")
+        operations.invoke(cls(sql, table=table, by=by, slices=slices, schema=schema))
+
+
+@Operations.implementation_for(RunBatchedOp, replace=True)
+def _run_batched(operations: Any, operation: RunBatchedOp) -> None:
+    context = operations.get_context()
+    schema = operation.schema or context.opts["gpwarehouse_schema"]
+    sql = operation.sql.replace("{schema}", context.dialect.identifier_preparer.quote_schema(schema))
+    if context.as_sql:
+        operations.execute(Verbatim(sql.replace("{batch}", "TRUE")))
+        return
+    run = context.opts.get("gpwarehouse_run")
+    if run is None:
+        raise MigrationError("op.run_batched works in a revision alone")
+    with run.engine.connect() as connection:
+        batches: list[Batch] = batches_of(connection, operation.table, schema, operation.by, operation.slices)
+    run_batches(run, sql, batches)
+
+
+class ReplaceView(CreateView):
+    """``CREATE OR REPLACE VIEW``: grants, comments and the views that read it stay."""
+
+
+@compiles(ReplaceView, "postgresql")
+def _replace_view(element: ReplaceView, compiler: Any, **kw: Any) -> str:
+    made = compiler.process(CreateView(element.name, element.body, element.schema), **kw)
+    return str(made).replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1)
+
+
+@Operations.register_operation("replace_view")
+class ReplaceViewOp(GreenplumOp):
+    """Give a view another query."""
+
+    operation = "replace_view"
+
+    @classmethod
+    def replace_view(
+        cls,
+        operations: Any,
+        name: str,
+        body: str,
+        *,
+        was: str | None = None,
+        recreate: bool = False,
+        schema: str | None = None,
+    ) -> None:
+        """Give a view another query; in ``body`` ``{schema}`` stands for its schema.
+
+        :param was: the query before, so that the operation can be reversed.
+        :param recreate: drop it and make it anew. Needed where a column goes, changes its type or its place, as REPLACE can
+            only add columns at the end; then comments and grants go too, and a view that reads it stops it.
+        """
+        cls.invoked(operations, name, body, schema=schema, was=was, recreate=recreate or None)
+
+    def elements(self) -> list[ExecutableDDLElement]:
+        """The statements."""
+        if self.options.get("recreate"):
+            return [DropView(self.name, self.schema), CreateView(self.name, self.args[0], self.schema)]
+        return [ReplaceView(self.name, self.args[0], self.schema)]
+
+    def reverse(self) -> GreenplumOp:
+        """The query before; made anew, because columns may have been added."""
+        was = self._existing("was")
+        return ReplaceViewOp(self.name, was, schema=self.schema, was=self.args[0], recreate=True)
+
+
+@Operations.implementation_for(ReplaceViewOp, replace=True)
+def _run_replace_view(operations: Any, operation: ReplaceViewOp) -> None:
+    for element in operation.elements():
+        operations.execute(element)

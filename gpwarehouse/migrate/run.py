@@ -1,0 +1,128 @@
+"""A run of migrations: which step and statement it is at, so that a failure can be told, and what a step must not lose."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from sqlalchemy import event, exc
+from sqlalchemy.engine import Connection, Engine
+
+from gpwarehouse.engine import HOUSEKEEPING, could_not_connect, explain_operational_error
+from gpwarehouse.errors import GpwarehouseError, MigrationError, WarehouseConnectionError
+from gpwarehouse.migrate import history
+from gpwarehouse.migrate.lock import MigratorLock
+from gpwarehouse.migrate.losses import refuse_losses
+from gpwarehouse.migrate.sqltext import drops
+from gpwarehouse.settings import WarehouseSettings
+
+__all__ = ["Progress", "Run", "explained"]
+
+Progress = Callable[[str], None]
+"""Takes a line on what is being done."""
+
+
+class Run:
+    """One run on one connection; ``op.run_batched`` finds it in the options of Alembic's context."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        connection: Connection,
+        settings: WarehouseSettings,
+        lock: MigratorLock,
+        *,
+        drop_data: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.lock = lock
+        self.tell: Progress = progress or (lambda _line: None)
+        self.revision: str | None = None
+        self.direction = "upgrade"
+        self.statements = 0
+        """Statements of the step so far."""
+        self.batches = 0
+        self.batch_rows = 0
+        self.batch_operations = 0
+        self._began = 0.0
+        self.drop_data = drop_data
+        self._ours = False  # a statement of our own, which is neither counted nor looked at
+        self._text = ""
+        event.listen(connection, "before_cursor_execute", self._before)
+
+    def steps(self, steps: Iterable[Any]) -> Iterator[Any]:
+        """Alembic's steps, each noted before it is run."""
+        for step in steps:
+            self.revision = step.info.up_revision_id
+            self.direction = "upgrade" if step.is_upgrade else "downgrade"
+            self.statements = self.batches = self.batch_rows = self.batch_operations = 0
+            self._text = ""
+            self._began = time.monotonic()
+            self.tell(f"{self.direction} {self.revision}: {step.doc or 'without a description'}")
+            yield step
+            self.tell(f"{self.direction} {self.revision}: done in {time.monotonic() - self._began:.1f} s")
+            self.revision = None
+
+    def _before(
+        self, connection: Connection, _cursor: Any, statement: str, _values: Any, context: Any, _many: bool
+    ) -> None:
+        if self.revision is None or self._ours or HOUSEKEEPING.items() <= context.execution_options.items():
+            return
+        self.statements += 1
+        self._text = statement
+        if self.direction == "downgrade" and not self.drop_data:
+            self._ours = True
+            try:
+                refuse_losses(connection, self.settings, drops(statement), f"downgrade of revision {self.revision}")
+            finally:
+                self._ours = False
+
+    def finish_batches(self, impl: Any) -> str | None:
+        """In the migration's own transaction, once its data is changed: what its batches left to resume by goes."""
+        if not self.batch_operations:
+            return None
+        impl._exec(history.forget_batches(self.settings.schema_name, str(self.revision)))
+        return f"{self.batches} batches, {self.batch_rows} rows"
+
+    def failure(self, error: Exception) -> Exception:
+        """What went wrong, and where."""
+        if self.revision is None or isinstance(error, MigrationError):
+            return error
+        step = f"{self.direction} of revision {self.revision}"
+        if isinstance(error, exc.DBAPIError):
+            text = error.statement or self._text
+            at = f"statement {self.statements} of the {step}"
+            if error.connection_invalidated:
+                return WarehouseConnectionError(
+                    f"the connection to {self.settings.redacted()} was lost at {at}: {_reason(error)}. What was not "
+                    f"committed is rolled back by the server; run the command again. Statement: {_short(text)}"
+                )
+            return MigrationError(
+                f"{at} failed: {_reason(error)} — statement: {_short(text)}. Nothing of this revision remains; those "
+                "before it stay"
+            )
+        return MigrationError(
+            f"the {step} failed after statement {self.statements}: {type(error).__name__}: {error}. Nothing of this "
+            "revision remains; those before it stay"
+        )
+
+
+def explained(error: exc.DBAPIError, settings: WarehouseSettings) -> GpwarehouseError:
+    """An error outside every step, in a sentence."""
+    if could_not_connect(error) or error.connection_invalidated:
+        return explain_operational_error(error, settings)
+    return MigrationError(
+        f"the server refused a statement of the migration: {_reason(error)} — statement: {_short(error.statement or '')}"
+    )
+
+
+def _reason(error: exc.DBAPIError) -> str:
+    return str(error.orig).strip()
+
+
+def _short(statement: str, longest: int = 300) -> str:
+    text = " ".join(statement.split())
+    return text if len(text) <= longest else f"{text[:longest]}…"

@@ -1,0 +1,298 @@
+"""SQL text: cut into statements as psql cuts it, and read for what it drops or rewrites.
+
+Ours, because the libraries are not right for PostgreSQL here: sqlparse cuts inside ``BEGIN ATOMIC`` bodies and rules, and
+guesses at ``CREATE FUNCTION``; sqlglot parses, and refuses what it does not know. Source of the rules: PostgreSQL's
+lexical structure (chapter 4.1) and psql's scanner (``psqlscan.l``): a semicolon ends a statement unless it stands in a
+string, a quoted name, a dollar-quoted text, a comment, brackets or a ``BEGIN ATOMIC`` body.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gpwarehouse.errors import MigrationError
+
+__all__ = ["Drop", "Statement", "drops", "rewrites", "split"]
+
+_TOKEN = re.compile(
+    r"""
+    (?P<space>\s+)
+  | (?P<comment>--[^\n]*)
+  | (?P<block>/\*)
+  | (?P<string>[eE]'(?:[^'\\]|\\.|'')*' | (?:[uU]&|[bBnNxX])?'(?:[^']|'')*')
+  | (?P<name>(?:[uU]&)?"(?:[^"]|"")*")
+  | (?P<dollar>\$(?P<tag>(?:[A-Za-z_\u0080-\U0010ffff][\w]*)?)\$.*?\$(?P=tag)\$)
+  | (?P<word>[A-Za-z_\u0080-\U0010ffff][\w$]*)
+  | (?P<number>\d[\w.]*)
+  | (?P<other>.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_OPENED = re.compile(r"""(?:[eEuU]&?|[bBnNxX])?['"]|\$(?:[A-Za-z_\u0080-\U0010ffff]\w*)?\$""")
+
+
+@dataclass(frozen=True)
+class _Token:
+    kind: str
+    text: str
+    at: int
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement without its semicolon.
+
+    :ivar line: number of the line it begins on, from 1.
+    """
+
+    text: str
+    line: int
+
+
+def split(sql: str, where: str = "the SQL") -> list[Statement]:
+    """The statements of a text; comments before a statement stay with it, what holds nothing else is left out.
+
+    :param where: what the text is, for the message.
+    :raises MigrationError: a string, name or comment is not closed.
+    """
+    found: list[Statement] = []
+    part: list[_Token] = []
+    depth = _Depth()
+    for token in _tokens(sql, where):
+        if token.text == ";" and not depth.inside:
+            _close(found, part, sql)
+            part, depth = [], _Depth()
+        else:
+            depth.see(token)
+            part.append(token)
+    _close(found, part, sql)
+    return found
+
+
+def _close(found: list[Statement], part: list[_Token], sql: str) -> None:
+    meaning = [token for token in part if token.kind not in ("space", "comment")]
+    if meaning:
+        text = "".join(token.text for token in part).strip()
+        found.append(Statement(text, sql.count("\n", 0, meaning[0].at) + 1))
+
+
+class _Depth:
+    """Whether a semicolon here would stand in brackets or in a BEGIN ATOMIC body."""
+
+    def __init__(self) -> None:
+        self.brackets = 0
+        self.body = 0
+        self.words: list[str] = []
+
+    @property
+    def inside(self) -> bool:
+        return self.brackets > 0 or self.body > 0
+
+    def see(self, token: _Token) -> None:
+        if token.kind == "other":
+            self.brackets = max(0, self.brackets + {"(": 1, ")": -1}.get(token.text, 0))
+        elif token.kind == "word":
+            word = token.text.upper()
+            makes = self.words[:1] == ["CREATE"] and ("FUNCTION" in self.words or "PROCEDURE" in self.words)
+            if self.body:
+                self.body += {"CASE": 1, "END": -1}.get(word, 0)
+            elif makes and word == "ATOMIC" and self.words[-1] == "BEGIN":
+                self.body = 1
+            self.words.append(word)
+
+
+def _tokens(sql: str, where: str) -> Iterator[_Token]:
+    at = 0
+    while at < len(sql):
+        match = _TOKEN.match(sql, at)
+        assert match is not None
+        assert match.lastgroup is not None
+        kind, text = match.lastgroup, match[0]
+        if kind == "block":
+            kind, text = "comment", sql[at : _end_of_comment(sql, at, where)]
+        elif kind in ("other", "word") and _OPENED.match(sql, at):
+            raise _unclosed(sql, at, where)
+        yield _Token(kind, text, at)
+        at += len(text)
+
+
+def _end_of_comment(sql: str, start: int, where: str) -> int:
+    depth = 0
+    for mark in re.compile(r"/\*|\*/").finditer(sql, start):
+        depth += 1 if mark[0] == "/*" else -1
+        if depth == 0:
+            return mark.end()
+    raise _unclosed(sql, start, where)
+
+
+def _unclosed(sql: str, at: int, where: str) -> MigrationError:
+    line = sql.count("\n", 0, at) + 1
+    return MigrationError(f"{where}, line {line}: {sql[at : at + 20].splitlines()[0]!r} opens what is never closed")
+
+
+# What a statement does, as far as its text tells.
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Something that a statement takes away.
+
+    :ivar kind: ``table``, ``column``, ``partition``, ``schema``, ``view``, … as in the statement.
+    :ivar schema: as written, None where the name is not qualified; ``part``: the column or partition.
+    """
+
+    kind: str
+    schema: str | None
+    name: str
+    part: str | None = None
+
+    def __str__(self) -> str:
+        name = f"{self.schema}.{self.name}" if self.schema else self.name
+        return f"{self.kind} {name}" if self.part is None else f"{self.kind} {self.part} of {name}"
+
+
+def drops(sql: str) -> list[Drop]:
+    """What the statements of a text drop, in their order.
+
+    Inside DO blocks only the dialect's own statements about partitions are seen (``DO $gpw$``), inside functions nothing.
+    """
+    return [drop for statement in split(sql) for drop in _drops(_Reader(statement.text))]
+
+
+class _Reader:
+    """The tokens of a statement that mean something."""
+
+    def __init__(self, sql: str) -> None:
+        self._tokens = [token for token in _tokens(sql, "the statement") if token.kind not in ("space", "comment")]
+        self._at = 0
+
+    @property
+    def rest(self) -> list[str]:
+        return [token.text for token in self._tokens[self._at :]]
+
+    def peek(self) -> str:
+        return self._tokens[self._at].text.upper() if self._at < len(self._tokens) else ""
+
+    def take(self, *words: str) -> bool:
+        """Whether the next words are these; then they are read."""
+        ahead = [token.text.upper() for token in self._tokens[self._at : self._at + len(words)]]
+        if ahead != list(words):
+            return False
+        self._at += len(words)
+        return True
+
+    def name(self) -> str:
+        token = self._tokens[self._at] if self._at < len(self._tokens) else _Token("other", "", 0)
+        self._at += 1
+        if token.kind == "name":
+            return token.text[1:-1].replace('""', '"')
+        return token.text.lower()
+
+    def qualified(self) -> tuple[str | None, str]:
+        parts = [self.name()]
+        while self.take("."):
+            parts.append(self.name())
+        return (parts[-2] if len(parts) > 1 else None), parts[-1]
+
+    def skip_to_comma(self) -> bool:
+        depth = 0
+        while self._at < len(self._tokens):
+            mark = self._tokens[self._at].text
+            self._at += 1
+            depth += {"(": 1, ")": -1}.get(mark, 0)
+            if mark == "," and depth == 0:
+                return True
+        return False
+
+
+def _drops(read: _Reader) -> Iterator[Drop]:
+    if read.take("TRUNCATE"):
+        read.take("TABLE")
+        read.take("ONLY")
+        yield from _named(read, "table")
+    elif read.take("ALTER", "TABLE"):
+        yield from _altered(read)
+    elif read.take("DO"):
+        for block in read.rest:
+            if block.startswith(_PARTITION_BLOCK):
+                yield from _inside(block.removeprefix(_PARTITION_BLOCK).removesuffix(_PARTITION_BLOCK))
+    elif read.take("DROP"):
+        kind = read.name()
+        while read.peek() in ("VIEW", "TABLE", "WRAPPER") and kind in ("materialized", "external", "foreign", "data"):
+            kind = f"{kind} {read.name()}"
+        if kind in (
+            "table",
+            "view",
+            "schema",
+            "materialized view",
+            "external table",
+            "foreign table",
+            "sequence",
+            "index",
+        ):
+            read.take("CONCURRENTLY")
+            yield from _named(read, kind)
+
+
+def _inside(block: str) -> Iterator[Drop]:
+    for statement in split(block):
+        read = _Reader(statement.text)
+        while read.peek():
+            if read.peek() in ("DROP", "TRUNCATE"):
+                yield from _drops(read)
+            else:
+                read.name()
+
+
+def _named(read: _Reader, kind: str) -> Iterator[Drop]:
+    read.take("IF", "EXISTS")
+    while True:
+        schema, name = read.qualified()
+        yield Drop(kind, schema, name)
+        if not read.take(","):
+            return
+        read.take("ONLY")
+
+
+def _altered(read: _Reader) -> Iterator[Drop]:
+    read.take("IF", "EXISTS")
+    read.take("ONLY")
+    schema, name = read.qualified()
+    read.take("*")
+    while True:
+        if read.take("DROP", "DEFAULT", "PARTITION"):
+            yield Drop("partition", schema, name)
+        elif read.take("DROP", "PARTITION") or read.take("TRUNCATE", "PARTITION"):
+            read.take("IF", "EXISTS")
+            part = read.name()
+            yield Drop("partition", schema, name, None if part in ("for", "default") else part)
+        elif not read.take("DROP", "CONSTRAINT") and read.take("DROP"):
+            read.take("COLUMN")
+            read.take("IF", "EXISTS")
+            yield Drop("column", schema, name, read.name())
+        if not read.skip_to_comma():
+            return
+
+
+_PARTITION_BLOCK = "$gpw$"
+"""How the dialect opens and closes a block that makes sure a table is a partition before it drops or empties it."""
+
+_REWRITES = (
+    (r"^ALTER TABLE .* SET (WITH .*)?DISTRIBUTED\b|\bREORGANIZE\s*=\s*TRUE", "moves all rows between segments"),
+    (r"^ALTER TABLE .*\bSET ACCESS METHOD\b", "writes the table anew"),
+    (r"^ALTER TABLE .*\bSET ENCODING\b", "writes the column anew"),
+    (r"^ALTER TABLE .*\bALTER (COLUMN )?\S+ (SET DATA )?TYPE\b", "writes the table anew, unless the types are alike"),
+    (r"^ALTER TABLE .*\bADD (COLUMN )?.*\bDEFAULT\b", "writes the table anew on Greenplum 6"),
+    (r"^DO \$REWRITE\$", "writes the table anew, by a copy"),
+    (r"^(UPDATE|DELETE)\b", "changes rows"),
+    (r"^(CLUSTER|VACUUM FULL)\b", "writes the table anew"),
+)
+
+
+def rewrites(sql: str) -> str | None:
+    """What a statement does to the rows that are there, where that takes as long as there are many; else None."""
+    plain = " ".join(token.text for token in _tokens(sql, "the statement") if token.kind not in ("space", "comment"))
+    plain = plain.replace(" . ", ".").upper()
+    return next((what for pattern, what in _REWRITES if re.search(pattern, plain)), None)

@@ -1,0 +1,217 @@
+"""A month to the archive and back: exported, verified row for row, dropped; restored, verified again.
+
+Verified means: the file is read back into a temporary table of the server's, and that holds the same rows as the month.
+The month is dropped only if, with all writers to it locked out, it still holds exactly what the files hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import Table, text
+from sqlalchemy.engine import Connection, Engine
+
+from gpwarehouse.dialect import Analyze, RangePartition
+from gpwarehouse.engine import (
+    advisory_key,
+    become_owner,
+    change_partitions_after,
+    dialect_of,
+    make_partitions,
+    qualified_name,
+)
+from gpwarehouse.errors import PartitionError
+from gpwarehouse.partitions.archive import Archive, Content, Manifest, Part, archived_as, part_of, written
+from gpwarehouse.partitions.changes import drop, hold_still, sibling, there
+from gpwarehouse.partitions.plan import child_of, holds_rows
+from gpwarehouse.partitions.rows import columns_of, common_rows, content_of, load_files, scratch_table, write_file
+
+__all__ = ["Archiver"]
+
+LOCK_ARCHIVE = "archive"
+"""Whoever exports or restores a month holds this lock: two at once would write two files."""
+
+
+@dataclass(frozen=True)
+class Archiver:
+    """Archives months of one warehouse.
+
+    :ivar revision: of the schema, told in the files.
+    """
+
+    engine: Engine
+    archive: Archive
+    revision: str | None
+
+    def export(self, table: Table, partition: RangePartition) -> int | None:
+        """Export a month, verify it and drop it; how many rows it had, None if it is gone or somebody else is at it.
+
+        :raises PartitionError: the file does not hold what the table does, or rows came in the meantime; the month
+            stands, and so do files that were verified.
+        """
+        with self._alone(table, archived_as(partition)) as alone:
+            if not alone:
+                return None
+            with self.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+                with connection.begin():
+                    found = there(connection, table, partition)
+                    if found is None:
+                        return None
+                    become_owner(connection, table)
+                    connection.execute(text("SET LOCAL statement_timeout = 0"))
+                    child = sibling(table, child_of(table, found))
+                    columns = columns_of(connection, child)
+                    content = content_of(connection, child, columns)
+                    if content.rows:
+                        self._written(connection, table, found, columns, content)
+            change_partitions_after(
+                self.engine,
+                table,
+                lambda connection: _still(connection, table, partition, columns, content),
+                lambda connection, still: drop(connection, table, still),
+            )
+        return content.rows
+
+    def _written(
+        self,
+        connection: Connection,
+        table: Table,
+        partition: RangePartition,
+        columns: Mapping[str, str],
+        content: Content,
+    ) -> None:
+        """See to it that the archive holds a month's rows."""
+        name = archived_as(partition)
+        before = self.archive.manifest(table.name, name)
+        if before is not None and before.is_exactly(content, columns):
+            for part in before.current:
+                before.file(part)
+            return
+        child = sibling(table, child_of(table, partition))
+        supersedes = before is not None and self._holds_archived(connection, child, before)
+        manifest = before or Manifest(
+            table=table.name, partition=name, start=_iso(partition.start), end=_iso(partition.end)
+        )
+        path = self.archive.new_file(table.name, name)
+        about = {"table": table.name, "partition": name, "revision": self.revision or ""}
+        with written(path) as file:
+            write_file(connection, child, columns, file, about)
+            scratch = scratch_table(connection, child, columns)
+            load_files(connection, scratch, columns, [file])
+            found = content_of(connection, scratch, columns)
+            if found != content:
+                raise PartitionError(
+                    f"{table.name} {partition.name}: the file read back holds {found.rows} rows ({found.text}), the "
+                    f"table {content.rows} ({content.text}); nothing was dropped. A value does not survive the file: "
+                    "look for times outside the years 1 to 9999"
+                )
+        server = str(dialect_of(connection).server_info)
+        part = part_of(path, content, columns, revision=self.revision, server=server)
+        self.archive.write(manifest.with_part(part, supersedes=supersedes))
+
+    @staticmethod
+    def _holds_archived(connection: Connection, child: Table, manifest: Manifest) -> bool:
+        """Whether a month that is open again holds the rows archived of it: all (it was restored) or none (late rows).
+
+        :raises PartitionError: some of them.
+        """
+        shared = archived = 0
+        for part in manifest.current:
+            scratch = scratch_table(connection, child, part.columns)
+            load_files(connection, scratch, part.columns, [manifest.file(part)])
+            shared += common_rows(connection, scratch, child, part.columns)
+            archived += part.rows
+        if shared not in (0, archived):
+            raise PartitionError(
+                f"{manifest.table} {manifest.partition}: of the {archived} rows archived of this month it holds {shared}. "
+                "Some were changed or deleted after it was restored, so it cannot be told what the archive shall hold; "
+                f"if the table is right, move {manifest.path} away and run it again"
+            )
+        return shared > 0
+
+    def restore(self, table: Table, manifest: Manifest, *, hold_days: int) -> int:
+        """Make an archived month again, load it and verify it; how many rows.
+
+        :param hold_days: for so long retention leaves it alone.
+        :raises PartitionError: the month holds rows, or the files do not give what was archived; nothing was loaded.
+        """
+        files = [(part, manifest.file(part)) for part in manifest.current]
+        partition = _range(manifest)
+        with self._alone(table, manifest.partition) as alone:
+            if not alone:
+                raise PartitionError(
+                    f"{table.name} {partition.name}: somebody else archives or restores this month now"
+                )
+            make_partitions(self.engine, table, [partition])
+            with self.engine.begin() as connection:
+                become_owner(connection, table)
+                connection.execute(text("SET LOCAL statement_timeout = 0"))
+                found = there(connection, table, partition)
+                if found is None:
+                    raise PartitionError(f"{table.name} {partition.name}: a partition of other bounds holds its range")
+                child = sibling(table, child_of(table, found))
+                name = qualified_name(connection, child)
+                connection.execute(text(f"LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE"))
+                if holds_rows(connection, table, found):
+                    raise PartitionError(
+                        f"{table.name} {partition.name} holds rows already; archive them first (gpwarehouse "
+                        "partitions apply), then restore both together"
+                    )
+                for part, file in files:
+                    _load(connection, table, child, part, file)
+                connection.execute(Analyze(child))
+                hold = datetime.now(UTC) + timedelta(days=hold_days)
+                self.archive.write(replace(manifest, hold_until=hold.isoformat(timespec="seconds")))
+        return manifest.rows
+
+    @contextmanager
+    def _alone(self, table: Table, partition: str) -> Iterator[bool]:
+        """Whether nobody else archives or restores this month until the end of the block."""
+        with self.engine.connect() as connection, connection.begin():
+            key = advisory_key(LOCK_ARCHIVE, qualified_name(connection, table), partition)
+            yield bool(connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": key}).scalar_one())
+
+
+def _load(connection: Connection, table: Table, child: Table, part: Part, file: Path) -> None:
+    """Load one file into its month and see that the month holds just so much more."""
+    if missing := part.columns.keys() - columns_of(connection, child).keys():
+        raise PartitionError(
+            f"{table.name}: {file} has column {min(missing)!r}, which the table has no more; restore with the "
+            f"package of its time (revision {part.revision}), or add the column"
+        )
+    before = content_of(connection, child, part.columns)
+    load_files(connection, table, part.columns, [file])
+    if content_of(connection, child, part.columns) != before + part.content:
+        raise PartitionError(f"{table.name}: the rows of {file} did not come back as they were; nothing was loaded")
+
+
+def _iso(bound: object) -> str:
+    return bound.isoformat() if isinstance(bound, datetime) else ""
+
+
+def _range(manifest: Manifest) -> RangePartition:
+    return RangePartition(
+        manifest.partition, datetime.fromisoformat(manifest.start), datetime.fromisoformat(manifest.end)
+    )
+
+
+def _still(
+    connection: Connection, table: Table, partition: RangePartition, columns: Mapping[str, str], content: Content
+) -> RangePartition | None:
+    """See that a month holds these rows and no others, and keep all writers off it; the month, None if it is gone.
+
+    :raises PartitionError: it does not.
+    """
+    found = there(connection, table, partition)
+    if found is None:
+        return None
+    child = hold_still(connection, table, found)
+    if content_of(connection, child, columns) != content:
+        raise PartitionError(
+            f"{table.name} {partition.name}: rows came or went while it was archived; it was not dropped. Run it again"
+        )
+    return found

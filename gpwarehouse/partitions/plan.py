@@ -1,0 +1,241 @@
+"""What is to be done to the months of the facts: read from the catalog, the policy and the archive; nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Table, text
+from sqlalchemy.engine import Connection
+
+from gpwarehouse.dialect import AppendOptimized, RangePartition, RangePartitions
+from gpwarehouse.dialect.compiler import child_table_name
+from gpwarehouse.dialect.options import missing_partitions, month_partition
+from gpwarehouse.dialect.reflection import storages_of
+from gpwarehouse.engine import dialect_of, overlapping, partitions_there, qualified_name, schema_of
+from gpwarehouse.errors import SettingsError
+from gpwarehouse.models import ANCHOR_MONTH, FACTS
+from gpwarehouse.partitions.archive import Archive, archived_as
+from gpwarehouse.policy import RetentionRule, first_filled, first_kept, rule_for
+from gpwarehouse.settings import WarehouseSettings
+
+__all__ = ["ANCHOR", "Plan", "Step", "child_of", "cold_storage", "holds_rows", "make_plan", "rules_of"]
+
+ANCHOR = f"m{ANCHOR_MONTH.replace('-', '')}"
+"""The partition of the first revision. It is never taken away, only emptied: Greenplum 6 needs one, and an upgrade finds
+the same schema on every day."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change.
+
+    :ivar action: create, compress, detach, move, export or drop.
+    :ivar partition: its name; ``start`` and ``end``: its bounds, UTC.
+    :ivar why: the rule it follows.
+    """
+
+    action: str
+    table: str
+    partition: str
+    start: datetime
+    end: datetime
+    why: str
+
+    @property
+    def range(self) -> RangePartition:
+        """The partition as a value."""
+        return RangePartition(self.partition, self.start, self.end)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Changes in the order they are made, and what the policy asks for that is not done, with the reason."""
+
+    steps: tuple[Step, ...]
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self.steps)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: bounds in ISO 8601."""
+        steps = [{**asdict(s), "start": s.start.isoformat(), "end": s.end.isoformat()} for s in self.steps]
+        return {"steps": steps, "notes": list(self.notes)}
+
+
+def rules_of(settings: WarehouseSettings) -> dict[str, RetentionRule]:
+    """Fact → its rule.
+
+    :raises SettingsError: the policy names a table that is no fact, or exports without an archive.
+    """
+    if strangers := sorted({name for name, _ in settings.retention} - FACTS.keys() - {"*"}):
+        raise SettingsError(
+            f"GPWAREHOUSE_RETENTION names {strangers[0]!r}, which is no partitioned fact; allowed: *, {', '.join(FACTS)}"
+        )
+    rules = {name: rule_for(settings.retention, name) for name in FACTS}
+    if settings.archive_dir is None and any(rule.action == "export" for rule in rules.values()):
+        raise SettingsError("GPWAREHOUSE_RETENTION exports, but GPWAREHOUSE_ARCHIVE_DIR says not where to")
+    return rules
+
+
+def child_of(table: Table, partition: RangePartition) -> str:
+    """Name of a partition's table: its own where reflection found another than the rule's."""
+    return partition.child or child_table_name(table.name, partition.name)
+
+
+def cold_storage(table: Table, settings: WarehouseSettings) -> AppendOptimized:
+    """How a month is stored once it is cold: as the table, compressed harder."""
+    warm = table.dialect_options["greenplum"]["storage"]
+    assert isinstance(warm, AppendOptimized)
+    cold = settings.cold_compression
+    return AppendOptimized(orientation=warm.orientation, compresstype=cold.kind, compresslevel=cold.level)
+
+
+def holds_rows(connection: Connection, table: Table, partition: RangePartition) -> bool:
+    """Whether there is a row in a partition."""
+    child = Table(child_of(table, partition), table.metadata.__class__(), schema=table.schema)
+    name = qualified_name(connection, child)
+    return bool(connection.execute(text(f"SELECT EXISTS (SELECT 1 FROM {name})")).scalar_one())
+
+
+@dataclass
+class _Planner:
+    connection: Connection
+    settings: WarehouseSettings
+    now: datetime
+    notes: list[str]
+
+    def of(self, table: Table, rule: RetentionRule) -> Iterator[Step]:
+        there = partitions_there(self.connection, table)
+        made = list(self._months(table, rule, there))
+        yield from made
+        due = first_kept(rule.after, self.now) if rule.action and rule.after else None
+        leaving = [p for p in there if due is not None and _ended(p, due)]
+        for partition in leaving:
+            yield from self._leaves(table, rule, partition)
+        if rule.compress_after:
+            cold = first_kept(rule.compress_after, self.now)
+            yield from self._cold(
+                table,
+                rule,
+                [p for p in (*there, *(s.range for s in made)) if p.start and _ended(p, cold) and p not in leaving],
+            )
+
+    def _months(self, table: Table, rule: RetentionRule, there: tuple[RangePartition, ...]) -> Iterator[Step]:
+        """Those ahead, and those missing since the first there is, as far back as window and policy go."""
+        this_month = first_kept(0, self.now)
+        first = min((p.start for p in there if p.name != ANCHOR and isinstance(p.start, datetime)), default=this_month)
+        begin = min(first_filled(first, self.now, window=self.settings.partition_window, rule=rule), this_month)
+        count = (self.now.year - begin.year) * 12 + self.now.month - begin.month + 1 + self.settings.partition_premake
+        wanted = RangePartitions.monthly("event_ts", first=f"{begin:%Y-%m}", months=count).partitions
+        for partition in missing_partitions(there, wanted):
+            assert isinstance(partition.start, datetime)
+            if odd := overlapping(partition, there):
+                self.notes.append(
+                    f"{table.name}: month {partition.name} is not made: partition {odd[0].name} holds part of it; "
+                    "move its rows and drop it"
+                )
+                continue
+            yield _step("create", table, partition, "ahead" if partition.start >= this_month else "gap")
+
+    def _leaves(self, table: Table, rule: RetentionRule, partition: RangePartition) -> Iterator[Step]:
+        why = f"{rule.action} after {rule.after} months"
+        assert rule.action is not None
+        if partition.start is None:
+            self.notes.append(
+                f"{table.name}: {partition.name} has no lower bound; it is left alone, split it by months"
+            )
+            return
+        if partition.name == ANCHOR:
+            if rule.action in ("detach", "move"):
+                self.notes.append(f"{table.name}: {ANCHOR}, the month of the first revision, stays where it is")
+            elif holds_rows(self.connection, table, partition):
+                yield _step(
+                    rule.action, table, partition, f"{why}; emptied, not dropped: the month of the first revision"
+                )
+            return
+        if rule.action == "export":
+            assert self.settings.archive_dir is not None
+            manifest = Archive(self.settings.archive_dir, self._schema(table)).manifest(
+                table.name, archived_as(partition)
+            )
+            if manifest is not None and manifest.held(self.now):
+                self.notes.append(
+                    f"{table.name}: {partition.name} was restored and is held until {manifest.hold_until}"
+                )
+                return
+            if manifest is not None:
+                why += f"; archived before ({manifest.rows} rows in {len(manifest.current)} files) and open again"
+        yield _step(rule.action, table, partition, why)
+
+    def _schema(self, table: Table) -> str:
+        return schema_of(self.connection, table) or ""
+
+    def _cold(self, table: Table, rule: RetentionRule, cold: list[RangePartition]) -> Iterator[Step]:
+        dialect = dialect_of(self.connection)
+        assert dialect.capabilities is not None
+        if not dialect.capabilities.append_optimized:
+            self.notes.append(f"{table.name}: 'compress' is left out: this server has no append-optimized storage")
+            return
+        wanted = cold_storage(table, self.settings)
+        names = {child_of(table, p): p for p in cold if p.name != ANCHOR}
+        stored = storages_of(self.connection, dialect, self._schema(table), list(names))
+        for name, partition in names.items():
+            found = stored.get(name)
+            if not isinstance(found, AppendOptimized) or _compression(found) != _compression(wanted):
+                yield _step(
+                    "compress", table, partition, f"compress after {rule.compress_after} months, {wanted.compresstype} "
+                    f"level {wanted.compresslevel}"
+                )  # fmt: skip
+
+
+def _compression(storage: AppendOptimized) -> tuple[str | None, int | None]:
+    return storage.compresstype, storage.compresslevel
+
+
+def _ended(partition: RangePartition, limit: datetime) -> bool:
+    return isinstance(partition.end, datetime) and partition.end <= limit
+
+
+def _step(action: str, table: Table, partition: RangePartition, why: str) -> Step:
+    assert isinstance(partition.start, datetime)
+    assert isinstance(partition.end, datetime)
+    return Step(action, table.name, partition.name, partition.start, partition.end, why)
+
+
+ORDER = ("create", "compress", "detach", "move", "export", "drop")
+
+
+def make_plan(
+    connection: Connection,
+    settings: WarehouseSettings,
+    now: datetime,
+    *,
+    tables: Iterable[str] | None = None,
+    months: Iterable[datetime] = (),
+) -> Plan:
+    """What is to be done now.
+
+    :param tables: facts to look at; else all.
+    :param months: further months to make, any instant in each.
+    :raises SettingsError: the policy does not fit the facts.
+    """
+    planner = _Planner(connection, settings, now.astimezone(UTC), [])
+    steps: list[Step] = []
+    extra = [month_partition(month) for month in months]
+    rules = rules_of(settings)
+    for name in rules if tables is None else tables:
+        table: Table = FACTS[name].__table__
+        found = list(planner.of(table, rules[name]))
+        there = (*partitions_there(connection, table), *(s.range for s in found if s.action == "create"))
+        for partition in missing_partitions(there, extra):
+            found.append(_step("create", table, partition, "asked for"))
+        steps += found
+    steps.sort(key=lambda step: (ORDER.index(step.action), step.table, step.start))
+    return Plan(tuple(steps), tuple(dict.fromkeys(planner.notes)))

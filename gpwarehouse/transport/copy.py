@@ -1,0 +1,93 @@
+"""Rows to the server by COPY: binary wherever every column has a binary form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pyarrow as pa
+from sqlalchemy import Table, text
+from sqlalchemy.engine import Connection
+
+from gpwarehouse.engine import dialect_of, qualified_name
+from gpwarehouse.transport.binary import HEADER, TRAILER, encode_binary
+from gpwarehouse.transport.stream import EncodedStream
+from gpwarehouse.transport.text import encode_text
+from gpwarehouse.transport.wire import Wire, slices
+
+__all__ = ["Format", "Stored", "copy_rows", "leave_statistics_alone", "wires_of"]
+
+Format = Literal["binary", "text"]
+READ_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a transport did: rows the server took, bytes sent, the path, and why not the other one."""
+
+    rows: int
+    bytes: int
+    transport: str
+    reason: str = ""
+
+
+def wires_of(table: Table, columns: Iterable[str]) -> list[Wire]:
+    """The wires of a table's columns."""
+    return [Wire.of(table, table.columns[name]) for name in columns]
+
+
+def leave_statistics_alone(connection: Connection) -> None:
+    """For the transaction: no ANALYZE at the end of the first COPY or INSERT into a table without statistics.
+
+    Greenplum does that inside the load: it holds a lock until the commit, at which a second load of the table waits, and it
+    fails the load where the statistics overflow. Partitioned tables are spared it anyway.
+    """
+    capabilities = dialect_of(connection).capabilities
+    if capabilities is not None and capabilities.distribution:
+        connection.execute(text("SELECT set_config('gp_autostats_mode', 'none', true)"))
+
+
+def copy_rows(
+    connection: Connection,
+    table: Table,
+    batches: Iterable[pa.RecordBatch],
+    columns: tuple[str, ...],
+    form: Format | None = None,
+) -> Stored:
+    """COPY batches into ``columns`` of ``table``, in the transaction that the caller has begun.
+
+    A column that a batch does not have is NULL in its rows. ``batches`` is read in a thread of its own.
+
+    :param columns: distribution key and partition key first: the coordinator of a Greenplum then parses no further in
+        a text than to find a row's segment and partition.
+    :param form: else binary, if there is a binary form of every column.
+    :raises InvalidInputError: a value does not fit its column; the transaction has to be rolled back.
+    """
+    wires = wires_of(table, columns)
+    form = form or ("binary" if all(wire.has_binary for wire in wires) else "text")
+    names = ", ".join(connection.dialect.identifier_preparer.quote(name) for name in columns)
+    capabilities = dialect_of(connection).capabilities
+    assert capabilities is not None
+    driver: Any = connection.connection
+    statement = f"COPY {qualified_name(connection, table)} ({names}) FROM STDIN WITH (FORMAT {form})"
+    with (
+        EncodedStream(_chunks(batches, wires, form, capabilities.exact_float_text)) as stream,
+        driver.cursor() as cursor,
+    ):
+        try:
+            cursor.copy_expert(statement, stream, READ_BYTES)
+        except Exception:
+            if stream.error is not None:
+                raise stream.error from None
+            raise
+        return Stored(int(cursor.rowcount), stream.sent, f"copy {form}")
+
+
+def _chunks(batches: Iterable[pa.RecordBatch], wires: list[Wire], form: Format, exact_floats: bool) -> Iterator[Any]:
+    if form == "binary":
+        yield HEADER
+    for batch in slices(batches):
+        yield encode_binary(batch, wires) if form == "binary" else encode_text(batch, wires, exact_floats=exact_floats)
+    if form == "binary":
+        yield TRAILER

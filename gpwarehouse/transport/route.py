@@ -1,0 +1,83 @@
+"""Which path a load takes: what the settings say, what the server can, and why it is not the other one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Literal
+from weakref import WeakKeyDictionary
+
+import pyarrow as pa
+from sqlalchemy import Table
+from sqlalchemy.engine import Connection, Engine
+
+from gpwarehouse.transport.copy import Stored, copy_rows
+from gpwarehouse.transport.external import Address, insert_rows, why_not
+from gpwarehouse.transport.parallel import copy_parallel
+
+__all__ = ["Route", "Router", "Transport"]
+
+Transport = Literal["auto", "copy", "gpfdist"]
+AUTO_ROWS = 1_000_000
+"""From here on ``auto`` relieves the coordinator; before, COPY is done before the segments have been set up."""
+
+_log = logging.getLogger(__name__)
+_obstacles: WeakKeyDictionary[Engine, dict[Address, str]] = WeakKeyDictionary()
+"""Why gpfdist does not work, or nothing: what was found the first time, for as long as the engine lives."""
+
+
+class Route:
+    """The way of one load.
+
+    :ivar reason: why it is COPY where gpfdist was wanted; else empty.
+    """
+
+    def __init__(self, address: Address | None, reason: str = "", *, connections: int = 1, atomic: bool = True) -> None:
+        self._address = address
+        self._connections = connections
+        self._atomic = atomic
+        self.reason = reason
+
+    def store(
+        self, connection: Connection, table: Table, batches: Iterable[pa.RecordBatch], columns: tuple[str, ...]
+    ) -> Stored:
+        """Store batches in the connection's transaction; as :func:`copy_rows` and :func:`insert_rows`."""
+        if self._address is not None:
+            return insert_rows(connection, table, batches, columns, self._address)
+        if self._connections > 1:
+            done = copy_parallel(connection, table, batches, columns, self._connections, atomic=self._atomic)
+        else:
+            done = copy_rows(connection, table, batches, columns)
+        return replace(done, reason=self.reason)
+
+
+class Router:
+    """Finds the way: whether the segments reach us is tried once an engine, at the first load that could use it.
+
+    :param transport: ``"copy"``; ``"gpfdist"``, and COPY where that does not work; ``"auto"``: gpfdist for a load of
+        :data:`AUTO_ROWS` rows into a Greenplum whose segments reach this process.
+    """
+
+    def __init__(self, engine: Engine, transport: Transport, address: Address) -> None:
+        self._engine = engine
+        self._transport = transport
+        self._address = address
+
+    def route(self, rows: int, *, connections: int = 1, atomic: bool = True) -> Route:
+        """The way of a load of so many rows. Not inside a transaction: it may try, on a connection of its own.
+
+        :param connections: of COPY; gpfdist needs no second one. ``atomic``: see :func:`copy_parallel`.
+        """
+        copy = Route(None, connections=connections, atomic=atomic)
+        if self._transport == "copy" or (self._transport == "auto" and (rows < AUTO_ROWS or connections > 1)):
+            return copy
+        tried = _obstacles.setdefault(self._engine, {})
+        if self._address not in tried:
+            tried[self._address] = why_not(self._engine, self._address)
+            if tried[self._address]:
+                level = logging.WARNING if self._transport == "gpfdist" else logging.INFO
+                _log.log(level, "loading by COPY, not gpfdist: %s", tried[self._address])
+        obstacle = tried[self._address]
+        copy.reason = obstacle
+        return copy if obstacle else Route(self._address)

@@ -1,0 +1,65 @@
+"""Chunks of encoded rows as the file that psycopg2 reads, encoded by a thread beside the server.
+
+The thread is one chunk ahead and no more: memory is two chunks, whatever the load's size, and nothing can be left waiting
+on a full queue when the server refuses.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+__all__ = ["EncodedStream"]
+
+
+class EncodedStream(io.RawIOBase):
+    """What ``copy_expert`` reads: never an empty read before the end, because that means the end.
+
+    A context manager: its thread ends with it.
+
+    :param chunks: objects with the buffer protocol, made in the thread.
+    :ivar sent: bytes given to the reader.
+    :ivar error: what the chunks' maker raised; the driver reports it as a text only.
+    """
+
+    def __init__(self, chunks: Iterator[Any]) -> None:
+        self._chunks = chunks
+        self._thread = ThreadPoolExecutor(1, "gpwarehouse-encode")
+        self._ahead: Future[Any] = self._thread.submit(self._next)
+        self._rest = memoryview(b"")
+        self.sent = 0
+        self.error: BaseException | None = None
+
+    def _next(self) -> memoryview | None:
+        for chunk in self._chunks:
+            if len(chunk):
+                return memoryview(chunk)
+        return None
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to ``size`` bytes; empty only at the end."""
+        if not self._rest:
+            try:
+                ahead = self._ahead.result()
+            except BaseException as error:
+                self.error = error
+                raise
+            if ahead is None:
+                return b""
+            self._rest = ahead
+            self._ahead = self._thread.submit(self._next)
+        size = len(self._rest) if size is None or size < 0 else size
+        piece, self._rest = bytes(self._rest[:size]), self._rest[size:]
+        self.sent += len(piece)
+        return piece
+
+    def close(self) -> None:
+        """End the thread, when the chunk in its hands is done."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        super().close()

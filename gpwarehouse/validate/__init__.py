@@ -1,0 +1,82 @@
+"""The live schema against the models: what is missing, foreign, or other than it should be."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import exc
+from sqlalchemy.engine import Engine
+
+from gpwarehouse.dialect.reflection import partition_children
+from gpwarehouse.engine import could_not_connect, dialect_of, explain_operational_error
+from gpwarehouse.engine.rights import rights_changes, roles_in_use
+from gpwarehouse.errors import ReadError
+from gpwarehouse.settings import WarehouseSettings
+from gpwarehouse.validate.catalog import Snapshot, expected_snapshot, live_snapshot
+from gpwarehouse.validate.compare import compare_options, compare_snapshots
+from gpwarehouse.validate.finding import Finding
+from gpwarehouse.validate.months import compare_months, detached_months
+
+__all__ = ["Finding", "validate"]
+
+
+def validate(
+    engine: Engine, settings: WarehouseSettings, *, roles: bool | None = None, now: datetime | None = None
+) -> list[Finding]:
+    """Compare the database with the models; nothing is changed, and a schema just upgraded has no finding.
+
+    The live schema is read in a read-only transaction. What the models would be on this server is asked for by
+    temporary tables, which needs the right to make them (everybody's by default), in a transaction that is rolled back.
+
+    :param roles: whether to compare the rights of the roles; None: if one of them has any in the schema.
+    :param now: the instant that says which missing months are gaps; else now.
+    :raises WarehouseConnectionError: the server cannot be reached.
+    :raises ReadError: the server refused to tell.
+    """
+    try:
+        live, findings = _live(engine, settings, roles, now or datetime.now(UTC))
+        if live is None:
+            return findings
+        expected = _expected(engine)
+    except exc.DBAPIError as error:
+        if could_not_connect(error):
+            raise explain_operational_error(error, settings) from error
+        reason = str(error.orig).strip().splitlines()[0]
+        raise ReadError(
+            f"the schema could not be compared: {reason}; the role needs TEMPORARY on the database and USAGE on "
+            f"schema {settings.schema_name!r}"
+        ) from error
+    snapshot, partitions, detached = live
+    return [*compare_snapshots(expected, snapshot, partitions, detached), *findings]
+
+
+def _live(
+    engine: Engine, settings: WarehouseSettings, roles: bool | None, now: datetime
+) -> tuple[tuple[Snapshot, set[str], set[str]] | None, list[Finding]]:
+    """The live schema, its partitions and those that once were; and what can be told without the models' deparse."""
+    schema = settings.schema_name
+    with engine.connect().execution_options(postgresql_readonly=True) as connection, connection.begin():
+        snapshot = live_snapshot(connection, schema)
+        if snapshot is None:
+            return None, [Finding("schema", schema, "there", "missing", "gpwarehouse upgrade")]
+        partitions = partition_children(connection, dialect_of(connection), schema)
+        detached = detached_months(snapshot.relations.keys() - partitions)
+        findings = [
+            *compare_options(connection, schema, snapshot),
+            *compare_months(connection, schema, settings, detached, now),
+        ]
+        if roles or (roles is None and roles_in_use(connection, settings)):
+            findings += [
+                Finding("rights", change.object, change.expected, change.found, "gpwarehouse roles apply")
+                for change in rights_changes(connection, settings)
+            ]
+        return (snapshot, partitions, set(detached)), findings
+
+
+def _expected(engine: Engine) -> Snapshot:
+    with engine.connect() as connection:
+        transaction = connection.begin()
+        try:
+            return expected_snapshot(connection)
+        finally:
+            transaction.rollback()

@@ -1,0 +1,27 @@
+"""One difference between the live schema and the models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["UPGRADE", "Finding"]
+
+UPGRADE = "bring the schema to this package's revision (gpwarehouse upgrade); if it is there, write a revision"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A difference.
+
+    :ivar kind: table, foreign table, column, type, nullability, default, comment, key, check, index, view,
+        distribution, storage, encoding, partition scheme, gap, overlap, bounds, rights …
+    :ivar object: table, ``table.column``, constraint, index, view, role.
+    :ivar expected: by the models; ``found``: in the database.
+    :ivar remedy: the way out.
+    """
+
+    kind: str
+    object: str
+    expected: str
+    found: str
+    remedy: str = UPGRADE

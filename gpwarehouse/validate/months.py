@@ -1,0 +1,91 @@
+"""Gaps, overlaps and odd bounds among the months of the facts, found by bounds and not by names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+
+from sqlalchemy import Table
+from sqlalchemy.engine import Connection
+
+from gpwarehouse.dialect import RangePartition, RangePartitions
+from gpwarehouse.dialect.options import missing_partitions, month_partition
+from gpwarehouse.dialect.reflection import partitions_of
+from gpwarehouse.engine import dialect_of, overlapping
+from gpwarehouse.models import ANCHOR_MONTH, FACTS
+from gpwarehouse.policy import first_filled, rule_for
+from gpwarehouse.settings import WarehouseSettings
+from gpwarehouse.validate.finding import Finding
+
+__all__ = ["compare_months", "detached_months"]
+
+_DETACHED = re.compile(rf"({'|'.join(FACTS)})_(?:detached|1_prt)_m(\d{{4}})(0[1-9]|1[0-2])(?:_\d+)?")
+
+
+def detached_months(tables: Iterable[str]) -> dict[str, tuple[str, RangePartition]]:
+    """Of tables that are no partitions, those that once were: name → fact and month."""
+    found = ((name, _DETACHED.fullmatch(name)) for name in tables)
+    return {
+        name: (match[1], month_partition(datetime(int(match[2]), int(match[3]), 1, tzinfo=UTC)))
+        for name, match in found
+        if match is not None
+    }
+
+
+def compare_months(
+    connection: Connection,
+    schema: str,
+    settings: WarehouseSettings,
+    detached: dict[str, tuple[str, RangePartition]],
+    now: datetime,
+) -> Iterator[Finding]:
+    """What is wrong about the facts' partitions; which months are to be made ahead is the plan's."""
+    schemes = partitions_of(connection, dialect_of(connection), schema, list(FACTS))
+    for name, scheme in sorted(schemes.items()):
+        table: Table = FACTS[name].__table__
+        if scheme.default is not None:
+            yield Finding(
+                "default partition", name, "none", scheme.default,
+                "make the months of its rows by SplitDefaultPartition and drop it: every query reads it",
+            )  # fmt: skip
+        yield from _odd(name, scheme)
+        yield from _gaps(table, scheme, settings, now)
+        for other, (fact, month) in sorted(detached.items()):
+            if fact != name:
+                continue
+            for partition in overlapping(month, scheme.partitions):
+                yield Finding(
+                    "overlap", other, f"the only table of {month.start:%Y-%m}", f"partition {partition.name} too",
+                    "INSERT its rows into the fact and drop it, or move it to another schema",
+                )  # fmt: skip
+
+
+def _odd(name: str, scheme: RangePartitions) -> Iterator[Finding]:
+    for partition in scheme.partitions:
+        start = partition.start
+        month = month_partition(start) if isinstance(start, datetime) else None
+        if month is None or (month.start, month.end) != (partition.start, partition.end):
+            yield Finding(
+                "bounds", f"{name}.{partition.name}", "one month, UTC", f"from {partition.start} to {partition.end}",
+                "make the month under another name, move the rows, and drop it",
+            )  # fmt: skip
+
+
+def _gaps(table: Table, scheme: RangePartitions, settings: WarehouseSettings, now: datetime) -> Iterator[Finding]:
+    anchor = f"m{ANCHOR_MONTH.replace('-', '')}"
+    starts = [p.start for p in scheme.partitions if p.name != anchor and isinstance(p.start, datetime)]
+    if not starts:
+        return
+    begin = first_filled(
+        min(starts), now, window=settings.partition_window, rule=rule_for(settings.retention, table.name)
+    )
+    last = max(starts)
+    count = (last.year - begin.year) * 12 + last.month - begin.month + 1
+    if count < 1:
+        return
+    wanted = RangePartitions.monthly(scheme.column, first=f"{begin:%Y-%m}", months=count).partitions
+    for month in missing_partitions(scheme.partitions, wanted):
+        yield Finding(
+            "gap", f"{table.name}.{month.name}", "a partition", "missing between others", "gpwarehouse partitions apply"
+        )

@@ -1,0 +1,171 @@
+"""A migrator killed at any statement: the next run ends at head, with the catalog of one that was never killed.
+
+Statements are counted over all connections of the run, COMMITs among them. Here some are tried: the first, the last,
+every COMMIT and a seeded choice of the others; all of them with GPWAREHOUSE_TEST_EVERY_KILL=1, or a choice of so many a
+direction with a greater number.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import URL, event, inspect, text
+from sqlalchemy.engine import Engine
+
+from gpwarehouse import Warehouse, migrate
+from gpwarehouse.dialect import GreenplumDialect
+from tests.catalog import catalog
+from tests.conftest import database
+from tests.migrate.site import write_site
+
+HOW_MANY = int(os.environ.get("GPWAREHOUSE_TEST_EVERY_KILL", "14"))
+ENDS_WITHIN_S = 300
+
+# Processes of a server that has imported everything and connected nowhere: as spawned ones, without 3 s each to import.
+PROCESS = multiprocessing.get_context("forkserver")
+PROCESS.set_forkserver_preload(["gpwarehouse.migrate", "tests.migrate.test_kill"])
+
+
+@contextmanager
+def counted(see: Callable[[str], None]) -> Iterator[None]:
+    """Tell each statement and COMMIT of this process after it was executed."""
+
+    def executed(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        see(statement)
+
+    original = GreenplumDialect.do_commit
+
+    def committed(self: Any, connection: Any) -> None:
+        original(self, connection)
+        see("COMMIT")
+
+    event.listen(Engine, "after_cursor_execute", executed)
+    GreenplumDialect.do_commit = committed  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        event.remove(Engine, "after_cursor_execute", executed)
+        GreenplumDialect.do_commit = original  # type: ignore[method-assign]
+
+
+def run(url: str, folder: str, direction: str) -> None:
+    with Warehouse(url, migrations=folder) as wh:
+        if direction == "up":
+            wh.upgrade()
+        else:
+            wh.downgrade("base", drop_data=True)
+
+
+def run_and_die(url: str, folder: str, direction: str, k: int) -> None:
+    """In a process of its own: killed right after statement ``k``."""
+    seen = 0
+
+    def see(_statement: str) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == k:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with counted(see):
+        run(url, folder, direction)
+    raise AssertionError(f"the run ended after {seen} statements, before {k}")
+
+
+def statements(url: str, folder: str, direction: str) -> list[str]:
+    found: list[str] = []
+    with counted(found.append):
+        run(url, folder, direction)
+    return found
+
+
+def chosen(found: list[str]) -> list[int]:
+    """The statements to be killed after, by their numbers from 1."""
+    every = range(1, len(found) + 1)
+    if HOW_MANY == 1:
+        return list(every)
+    must = {1, len(found), *(k for k in every if found[k - 1] == "COMMIT")}
+    others = [k for k in every if k not in must]
+    return sorted(must | set(random.Random(4).sample(others, max(0, min(len(others), HOW_MANY - len(must))))))
+
+
+def state(wh: Warehouse) -> dict[str, Any]:
+    """All that the migrations make: catalogs, partitions, reserved members, the version, the rows of a change."""
+    queries = {
+        "version": "SELECT version_num FROM dw.alembic_version",
+        "members": "SELECT lot_key, lot_id, is_current FROM dw.dim_lot ORDER BY 1",
+        "notes": "SELECT note_key, body, done, extra FROM site.note ORDER BY 1",
+        "unfinished": "SELECT revision FROM dw.etl_migration_history WHERE direction LIKE '% batch'",
+    }
+    found: dict[str, Any] = {schema: catalog(wh.engine, schema) for schema in ("dw", "site")}
+    with wh.engine.connect() as connection:
+        found |= {name: connection.execute(text(query)).all() for name, query in queries.items()}
+        inspector: Any = inspect(connection)
+        found["partitions"] = inspector.get_multi_partitions(schema="dw")
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_site(tmp_path_factory.mktemp("kill") / "site"))
+
+
+@pytest.fixture(scope="module")
+def reference(server_url: URL, folder: str) -> Iterator[tuple[dict[str, Any], list[str], list[str], str]]:
+    """The state at head, the statements up and down, and a database at head to copy."""
+    with database(server_url) as url:
+        up = statements(text_of(url), folder, "up")
+        down = statements(text_of(url), folder, "down")
+        with Warehouse(url, migrations=folder) as wh:
+            wh.upgrade()
+            migrate.check(wh.settings)
+            head = state(wh)
+        assert url.database is not None
+        yield head, up, down, url.database
+
+
+def text_of(url: URL) -> str:
+    return url.render_as_string(hide_password=False)
+
+
+def kill(url: URL, folder: str, direction: str, k: int) -> None:
+    process = PROCESS.Process(target=run_and_die, args=(text_of(url), folder, direction, k))
+    process.start()
+    process.join(ENDS_WITHIN_S)
+    assert process.exitcode == -signal.SIGKILL, f"k = {k}: exit code {process.exitcode}"
+
+
+def test_a_migrator_killed_on_its_way_up_leaves_what_the_next_one_completes(
+    server_url: URL, folder: str, reference: tuple[dict[str, Any], list[str], list[str], str]
+) -> None:
+    head, up, _, _ = reference
+    killed = chosen(up)
+    assert len(killed) >= 13
+    for k in killed:
+        with database(server_url) as url:
+            kill(url, folder, "up", k)
+            with Warehouse(url, migrations=folder) as wh:
+                wh.upgrade()
+                assert state(wh) == head, f"killed after statement {k}: {up[k - 1]}"
+                assert [found.object for found in wh.validate(roles=False)] == ["v_note"]  # the view of our own
+
+
+def test_a_migrator_killed_on_its_way_down_leaves_what_the_next_one_brings_back(
+    server_url: URL, folder: str, reference: tuple[dict[str, Any], list[str], list[str], str]
+) -> None:
+    head, _, down, template = reference
+    killed = chosen(down)
+    assert len(killed) >= 13
+    with database(server_url, template) as url:
+        for k in killed:
+            kill(url, folder, "down", k)
+            with Warehouse(url, migrations=folder) as wh:
+                wh.upgrade()
+                assert state(wh) == head, f"killed after statement {k}: {down[k - 1]}"
+                assert [found.object for found in wh.validate(roles=False)] == ["v_note"]  # the view of our own

@@ -1,0 +1,168 @@
+"""One migrator at a time, and what becomes of its lock."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import Connection
+
+from gpwarehouse import Warehouse
+from gpwarehouse.engine import advisory_key
+from gpwarehouse.errors import GpwarehouseError, MigrationError
+from tests.migrate.site import write_revision
+
+WITHIN_S = 120
+SLEEP = 'op.execute("SELECT pg_sleep(1)")'
+WAIT = 'op.execute("LOCK TABLE dw.dim_lot IN ACCESS EXCLUSIVE MODE")'
+
+
+def url_of(wh: Warehouse) -> str:
+    return wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
+
+
+@contextmanager
+def other(wh: Warehouse) -> Iterator[Connection]:
+    engine = create_engine(wh.settings.sqlalchemy_url(), connect_args={"application_name": "the other one"})
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+def wait_for(connection: Connection, query: str) -> None:
+    give_up = time.monotonic() + WITHIN_S
+    while not connection.execute(text(query)).scalar():
+        connection.rollback()
+        assert time.monotonic() < give_up, query
+        time.sleep(0.02)
+    connection.rollback()
+
+
+def begin_upgrade(wh: Warehouse) -> tuple[threading.Thread, list[Exception]]:
+    failed: list[Exception] = []
+
+    def upgrade() -> None:
+        try:
+            wh.upgrade()
+        except GpwarehouseError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=upgrade)
+    thread.start()
+    return thread, failed
+
+
+BLOCKED = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'dw.dim_lot'::regclass"
+TRYING = """SELECT count(*) = 2 FROM pg_stat_activity WHERE datname = current_database()
+    AND state = 'idle in transaction' AND query LIKE 'SELECT pg_try_advisory_xact_lock%'"""
+
+
+def test_two_migrators_at_once_both_end_well_one_having_waited(swh: Warehouse, folder: Path) -> None:
+    """The first is kept in the middle of its revision until the second waits for it."""
+    write_revision(folder, "a1", None, WAIT)
+    code = (
+        "import logging; logging.basicConfig(level='INFO')\nfrom gpwarehouse import Warehouse\n"
+        f"with Warehouse({url_of(swh)!r}, migrations={str(folder)!r}) as wh: wh.upgrade()"
+    )
+    with other(swh) as connection, other(swh) as blocker:
+        blocker.execute(text("LOCK TABLE dw.dim_lot IN ACCESS SHARE MODE"))
+        both = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(2)]
+        wait_for(connection, BLOCKED)
+        wait_for(connection, TRYING)
+        blocker.rollback()
+        told = [process.communicate(timeout=WITHIN_S)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    history = swh.read("SELECT revision, direction FROM dw.etl_migration_history ORDER BY started_at")
+    assert history.values.tolist() == [["0001", "upgrade"], ["a1", "upgrade"]]
+    assert sum("waiting for it" in one for one in told) == 1
+
+
+@pytest.mark.parametrize("function", ["pg_advisory_lock", "pg_advisory_xact_lock"])
+def test_a_migrator_that_waits_too_long_says_who_has_the_lock(swh: Warehouse, function: str) -> None:
+    """By a session's lock, too, which older packages take."""
+    settings = swh.settings.model_copy(update={"migration_wait_s": 0})
+    with other(swh) as connection, Warehouse(settings=settings) as wh:
+        pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        connection.execute(text(f"SELECT {function}(:key)"), {"key": advisory_key("migration", "dw")})
+        with pytest.raises(MigrationError, match=f"server process {pid}, user (postgres|gpadmin)") as caught:
+            wh.upgrade()
+        told = str(caught.value)
+        assert "'the other one'" in told
+        assert re.search(r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", told)
+        assert f"pg_terminate_backend({pid})" in told
+        assert "hunter2" not in told
+    swh.upgrade()
+
+
+def test_a_lock_of_another_schema_or_another_purpose_is_no_matter(swh: Warehouse) -> None:
+    settings = swh.settings.model_copy(update={"migration_wait_s": 0})
+    with other(swh) as connection, Warehouse(settings=settings) as wh:
+        for key in (advisory_key("migration", "elsewhere"), advisory_key("months")):
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
+        wh.upgrade()
+
+
+def test_a_migrator_whose_lock_was_lost_rolls_back_and_says_so(swh: Warehouse, folder: Path) -> None:
+    write_revision(folder, "a1", None, WAIT)
+    holder = """SELECT l.pid FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid WHERE l.locktype = 'advisory'
+        AND l.granted AND a.datname = current_database() AND a.state = 'idle in transaction'
+        AND a.query LIKE 'SELECT pg_try_advisory_xact_lock%' LIMIT 1"""
+    with other(swh) as connection, other(swh) as blocker:
+        blocker.execute(text("LOCK TABLE dw.dim_lot IN ACCESS SHARE MODE"))
+        thread, failed = begin_upgrade(swh)
+        wait_for(connection, BLOCKED)
+        pid = connection.execute(text(holder)).scalar_one()
+        connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+        connection.rollback()
+        blocker.rollback()
+        thread.join(WITHIN_S)
+    assert "migrators' lock was lost" in str(failed[0])
+    assert swh.status().revision == "0001"
+    swh.upgrade()
+    assert swh.status().revision == "a1"
+
+
+def test_a_new_run_waits_for_the_transaction_of_one_whose_lock_was_lost(swh: Warehouse) -> None:
+    settings = swh.settings.model_copy(update={"migration_wait_s": 0})
+    with other(swh) as connection, Warehouse(settings=settings) as wh:
+        connection.execute(
+            text("SELECT pg_advisory_xact_lock(:key)"), {"key": advisory_key("migration transaction", "dw")}
+        )
+        with pytest.raises(MigrationError, match="another migration of schema 'dw' still runs"):
+            wh.upgrade()
+        connection.rollback()
+        wh.upgrade()
+
+
+def test_the_servers_timeout_of_idle_transactions_does_not_take_the_lock(swh: Warehouse, folder: Path) -> None:
+    """The lock's transaction is idle for as long as the migrations take."""
+    with other(swh) as connection:
+        known = "SELECT count(*) FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'"
+        if not connection.execute(text(known)).scalar():
+            pytest.skip("this server has no such timeout")
+        name = connection.engine.url.database
+        connection.execute(text(f"ALTER DATABASE {name} SET idle_in_transaction_session_timeout = '300ms'"))
+        connection.commit()
+    write_revision(folder, "a1", None, SLEEP)
+    swh.upgrade()
+    assert swh.status().revision == "a1"
+
+
+def test_settings_hold_in_every_transaction_whatever_became_of_the_session(swh: Warehouse, folder: Path) -> None:
+    """As behind a pooler of transactions, where each transaction may find another session."""
+    body = """op.execute("RESET ALL")
+    op.get_context().connection.commit()
+    got = op.get_bind().execute(sa.text("SELECT current_setting('TimeZone'), current_setting('lock_timeout')")).one()
+    assert tuple(got) == ("UTC", "7s"), got"""
+    write_revision(folder, "a1", None, body)
+    settings = swh.settings.model_copy(update={"lock_timeout_s": 7})
+    with Warehouse(settings=settings) as wh:
+        wh.upgrade()

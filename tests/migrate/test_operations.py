@@ -1,0 +1,178 @@
+"""op.run_batched, op.replace_view, op.run_sql_file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from gpwarehouse import Warehouse, migrate
+from gpwarehouse.errors import MigrationError
+from gpwarehouse.migrate.operations import ReplaceViewOp
+from gpwarehouse.settings import WarehouseSettings
+from tests.migrate.site import write_revision, write_site
+from tests.migrate.test_commands import _test_row, alembic
+
+MONTHS = 'op.run_batched("{sql}", table="fact_test_results")'
+KEYS = 'op.run_batched("{sql}", table="dim_lot", by="lot_key", slices=4)'
+
+
+def fill_lots(wh: Warehouse) -> None:
+    """Lots in each quarter of the keys."""
+    insert = """INSERT INTO dw.dim_lot (lot_key, lot_id, product_key, effective_date, row_hash)
+        SELECT (i * 2 + 1) * 1152921504606846976, 'L' || i, -1, '1900-01-01+00', 'x' FROM generate_series(-4, 3) i"""
+    with wh.engine.begin() as connection:
+        connection.execute(text(insert))
+
+
+def batches(wh: Warehouse) -> list[str]:
+    rows = wh.read("SELECT note FROM dw.etl_migration_history WHERE direction = 'upgrade batch' ORDER BY started_at")
+    return list(rows.note)
+
+
+def test_a_change_by_month_commits_month_by_month_and_tells_its_progress(swh: Warehouse, folder: Path) -> None:
+    rows = [{**_test_row(), "event_ts": f"2026-0{month}-05T10:00:00+00:00", "die_x": month} for month in (1, 2, 3)]
+    swh.load("fact_test_results", rows)
+    sql = "UPDATE {schema}.fact_test_results SET source_file = '5 % of :x' WHERE {batch}"
+    write_revision(folder, "a1", None, MONTHS.format(sql=sql))
+    told: list[str] = []
+    swh.upgrade(progress=told.append)
+    assert set(swh.read("SELECT source_file FROM dw.fact_test_results").source_file) == {"5 % of :x"}
+    batched = [line for line in told if "batch" in line]
+    assert sum(line.endswith(" s") and " 1 rows in" in line for line in batched) == 3
+    assert any("event_ts from 2026-02-01" in line for line in batched)
+    assert batches(swh) == []
+    (note,) = swh.read("SELECT note FROM dw.etl_migration_history WHERE revision = 'a1'").note
+    assert note == f"{len(batched)} batches, 3 rows"
+
+
+def test_a_change_that_failed_goes_on_where_it_stopped(swh: Warehouse, folder: Path) -> None:
+    """The third of four batches fails; when the statement is mended, the first two are not run again."""
+    fill_lots(swh)
+    sql = (
+        "UPDATE {{schema}}.dim_lot SET rework_count = COALESCE(rework_count, 0) + {by} "
+        "WHERE {{batch}} AND lot_key NOT IN (-1, -2)"
+    )
+    wrong = "1 / (CASE WHEN lot_key > 0 THEN 0 ELSE 1 END)"
+    write_revision(folder, "a1", None, KEYS.format(sql=sql.format(by=wrong)))
+    with pytest.raises(MigrationError, match=r"upgrade of revision a1, batch 1: lot_key from 0 to .*division by zero"):
+        swh.upgrade()
+    assert swh.status().revision == "0001"
+    assert len(batches(swh)) == 2
+    assert {one.revision: (one.state, one.interrupted) for one in swh.migrations()}["a1"] == ("pending", "upgrade")
+    write_revision(folder, "a1", None, KEYS.format(sql=sql.format(by="1")))
+    told: list[str] = []
+    swh.upgrade(progress=told.append)
+    assert sum("done before" in line for line in told) == 2
+    counts = swh.read("SELECT lot_key, rework_count FROM dw.dim_lot WHERE lot_key NOT IN (-1, -2)").rework_count
+    assert counts.tolist() == [1] * 8
+    assert batches(swh) == []
+
+
+def test_an_interrupted_change_is_finished_before_anything_else(swh: Warehouse, folder: Path) -> None:
+    fill_lots(swh)
+    up = KEYS.format(sql="UPDATE {schema}.dim_lot SET rework_count = 1 WHERE {batch}")
+    write_revision(folder, "a1", None, 'op.execute("SELECT 1")')
+    down = KEYS.format(sql="UPDATE {schema}.dim_lot SET rework_count = NULL WHERE {batch}")
+    write_revision(folder, "a2", "a1", up, down)
+    swh.upgrade()
+    # As a downgrade that was killed after its second batch leaves it.
+    half = """INSERT INTO dw.etl_migration_history (revision, direction, checksum, applied_by, package_version, note)
+        VALUES ('a2', 'downgrade batch', '', 'x', '0', '1: lot_key from None to -4611686018427387904')"""
+    with swh.engine.begin() as connection:
+        connection.execute(text(half))
+        connection.execute(text("UPDATE dw.dim_lot SET rework_count = NULL WHERE lot_key < -4611686018427387904"))
+    write_revision(folder, "a3", "a2", 'op.execute("SELECT 1")')
+    told: list[str] = []
+    swh.upgrade(progress=told.append)
+    assert [line.partition(":")[0] for line in told if "batch" not in line and "done in" not in line] == [
+        "downgrade a2",
+        "upgrade a2",
+        "upgrade a3",
+    ]
+    assert set(swh.read("SELECT rework_count FROM dw.dim_lot").rework_count) == {1}
+
+
+def test_plain_alembic_refuses_to_go_past_an_interrupted_change(swh: Warehouse) -> None:
+    half = """INSERT INTO dw.etl_migration_history (revision, direction, checksum, applied_by, package_version, note)
+        VALUES ('0001', 'downgrade batch', '', 'x', '0', '1: all')"""
+    with swh.engine.begin() as connection:
+        connection.execute(text(half))
+    url = swh.settings.sqlalchemy_url().render_as_string(hide_password=False)
+    done = alembic("upgrade", "head", GPWAREHOUSE_URL=url)
+    assert done.returncode != 0
+    assert "the downgrade of revision 0001 changes data in batches and was interrupted" in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (
+            'op.execute("SELECT 1"); ' + KEYS.format(sql="DELETE FROM dw.dim_lot WHERE {batch}"),
+            "after other statements",
+        ),
+        (KEYS.format(sql="DELETE FROM dw.dim_lot"), r"needs \{batch\}"),
+        ('op.run_batched("DELETE FROM dw.x WHERE {batch}", table="nothing")', "there is no such table"),
+        ('op.run_batched("DELETE FROM dw.dim_lot WHERE {batch}", table="dim_lot")', "not partitioned by range"),
+        ('op.run_batched("DELETE FROM dw.dim_lot WHERE {batch}", table="dim_lot", by="colour")', "by='colour'"),
+    ],
+)
+def test_a_change_that_cannot_be_cut_is_refused(swh: Warehouse, folder: Path, call: str, told: str) -> None:
+    write_revision(folder, "a1", None, call)
+    with pytest.raises(MigrationError, match=told):
+        swh.upgrade()
+    assert swh.status().revision == "0001"
+
+
+def test_a_view_is_replaced_in_place(swh: Warehouse, folder: Path) -> None:
+    """Grants and comments stay, and so does a view that reads it."""
+    with swh.engine.begin() as connection:
+        connection.execute(text("COMMENT ON VIEW dw.v_lot_status IS 'kept'"))
+        connection.execute(text("CREATE VIEW dw.reads_it AS SELECT lot_key FROM dw.v_lot_status"))
+        connection.execute(text("SET LOCAL search_path = pg_catalog"))  # or the definition would leave schemas out
+        old = connection.execute(text("SELECT pg_get_viewdef('dw.v_lot_status'::regclass)")).scalar_one().rstrip(";")
+    body = f"SELECT x.*, 1 AS more FROM ({old}) x"
+    (folder / "a1_test").mkdir()
+    (folder / "a1_test" / "new.sql").write_text(body)
+    read = 'open(__file__.replace(".py", "/new.sql")).read()'
+    write_revision(folder, "a1", None, f'op.replace_view("v_lot_status", {read}, schema="dw")')
+    swh.upgrade()
+    assert "more" in swh.read("SELECT * FROM dw.v_lot_status").columns
+    assert swh.read("SELECT * FROM dw.reads_it").empty
+    kept = swh.read("SELECT obj_description('dw.v_lot_status'::regclass) AS comment").comment
+    assert list(kept) == ["kept"]
+
+
+def test_the_reverse_of_a_replaced_view_is_the_one_before() -> None:
+    made = ReplaceViewOp("v", "SELECT 2", was="SELECT 1", schema="dw")
+    back = made.reverse()
+    assert back.to_diff_tuple() == (
+        "replace_view", "dw", "v", "SELECT 1", {"was": "SELECT 2", "recreate": True},
+    )  # fmt: skip
+    assert [type(element).__name__ for element in back.elements()] == ["DropView", "CreateView"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("server", ["postgresql", "greenplum6", "greenplum7", "cloudberry"])
+def test_all_of_them_are_written_offline(tmp_path: Path, server: str) -> None:
+    site = write_site(tmp_path / "site")
+    settings = WarehouseSettings(server=server, migrations=site, _env_file=None)
+    up = migrate.offline_sql(settings)
+    assert "INSERT INTO site.note (note_key) SELECT i * 922337203685477580 FROM generate_series(-9, 9) i;" in up
+    assert "body text DEFAULT ':x; 5 %'" in up
+    assert "UPDATE site.note SET done = 1 WHERE TRUE;" in up
+    assert "CREATE OR REPLACE VIEW dw.v_note AS" in up
+    down = migrate.offline_sql(settings, direction="downgrade")
+    assert down.index("DROP VIEW dw.v_note") < down.index("DROP TABLE site.note") < down.index("DROP TABLE dw.dim_lot")
+
+
+def test_sql_files_run_as_they_are_written_and_back(swh: Warehouse, folder: Path) -> None:
+    write_site(folder)
+    swh.upgrade()
+    assert set(swh.read("SELECT body FROM site.note").body) == {":x; 5 %"}
+    assert set(swh.read("SELECT done FROM site.note").done) == {1}
+    assert list(swh.read("SELECT * FROM dw.v_note").columns) == ["note_key", "extra"]
+    with pytest.raises(MigrationError, match=r"table site\.note: 19 rows"):
+        swh.downgrade("site@base")
+    swh.downgrade("site@base", drop_data=True)
+    assert swh.read("SELECT count(*) AS n FROM pg_namespace WHERE nspname = 'site'").n[0] == 0

@@ -1,0 +1,176 @@
+"""The roles: what each may and may not do, now and with what is to come; made twice, they are made once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, exc, text
+
+from gpwarehouse import Warehouse
+from gpwarehouse.errors import LoadError, PartitionError, RoleError
+from gpwarehouse.settings import WarehouseSettings
+from tests.partitions.fab import NOW, TESTS, command, load_units, rows_of
+
+NAMES = {kind: f"gpw_t{os.getpid()}_{kind}" for kind in ("reader", "loader", "admin")}
+LOGINS = {kind: f"{name}_login" for kind, name in NAMES.items()}
+
+
+@pytest.fixture
+def fab(wh: Warehouse) -> Iterator[Warehouse]:
+    """A warehouse with roles of unusual names, which are the whole cluster's, and a login in each."""
+    url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
+    settings = WarehouseSettings(url=url, _env_file=None, **{f"role_{kind}": name for kind, name in NAMES.items()})
+    with Warehouse(settings=settings) as fab:
+        yield fab
+    admin = create_engine(wh.engine.url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        for name in (*LOGINS.values(), *NAMES.values()):
+            there = connection.execute(text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": name}).scalar()
+            if there:
+                connection.execute(text(f"DROP OWNED BY {name} CASCADE"))
+                connection.execute(text(f"DROP ROLE {name}"))
+    admin.dispose()
+
+
+def become(fab: Warehouse, kind: str) -> Warehouse:
+    """The warehouse as a member of one of the roles sees it; the embedded server asks no password of anybody."""
+    login = LOGINS[kind]
+    with fab.engine.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {login} NOLOGIN IN ROLE {NAMES[kind]}"))
+    other = Warehouse(settings=fab.settings)
+
+    from sqlalchemy import event
+
+    @event.listens_for(other.engine, "connect")
+    def _become(connection: object, _record: object) -> None:
+        connection.autocommit = True  # type: ignore[attr-defined]
+        with connection.cursor() as cursor:  # type: ignore[attr-defined]
+            cursor.execute(f"SET SESSION AUTHORIZATION {login}")
+        connection.autocommit = False  # type: ignore[attr-defined]
+
+    return other
+
+
+def refused(wh: Warehouse, *statements: str) -> None:
+    for statement in statements:
+        with pytest.raises(exc.DBAPIError, match=r"permission denied|must be owner|must be member"):
+            with wh.engine.begin() as connection:
+                connection.execute(text(statement))
+
+
+def test_a_second_apply_has_nothing_to_do(fab: Warehouse) -> None:
+    assert len(fab.roles.plan()) > 5
+    done = fab.roles.apply()
+    assert any("CREATE ROLE" in change.statement for change in done)
+    assert fab.roles.plan() == []
+    assert fab.roles.apply() == []
+
+
+def test_a_reader_reads_everything_and_writes_nothing(fab: Warehouse) -> None:
+    fab.roles.apply()
+    load_units(fab, "2026-03", 4)
+    with become(fab, "reader") as reader:
+        assert reader.read("SELECT count(*) AS n FROM dw.fact_test_results").n[0] == 4
+        assert len(reader.read("SELECT * FROM dw.v_wafer_yield")) > 0
+        assert reader.read("SELECT count(*) AS n FROM dw.fact_test_results_1_prt_m202603").n[0] == 4
+        assert reader.validate() == []
+        refused(
+            reader,
+            "INSERT INTO dw.dim_lot SELECT * FROM dw.dim_lot",
+            "DELETE FROM dw.fact_test_results",
+            "UPDATE dw.dim_lot SET lot_type = 'ENG'",
+            "TRUNCATE dw.etl_reject",
+            "CREATE TABLE dw.mine (a integer)",
+            "ALTER TABLE dw.dim_lot ADD COLUMN mine text",
+            "DROP VIEW dw.v_wafer_yield",
+        )
+
+
+def test_a_loader_loads_into_months_that_are_there_and_cannot_change_the_schema(fab: Warehouse) -> None:
+    fab.roles.apply()
+    fab.partitions.apply(months=["2026-03"], tables=[TESTS], now=NOW)
+    with become(fab, "loader") as loader:
+        load_units(loader, "2026-03", 4)
+        assert len(rows_of(loader)) == 4
+        with pytest.raises(
+            LoadError, match=r"may not change its partitions .* needs 2026-04: gpwarehouse partitions apply"
+        ):
+            load_units(loader, "2026-04", 3)
+        with pytest.raises(PartitionError, match="may not change its partitions"):
+            raise PartitionError(loader.partitions.apply(months=["2026-04"], tables=[TESTS], now=NOW).failed[0].error)
+        refused(
+            loader,
+            "CREATE TABLE dw.mine (a integer)",
+            "ALTER TABLE dw.dim_lot ADD COLUMN mine text",
+            "DROP TABLE dw.etl_reject",
+            "CREATE INDEX mine ON dw.dim_lot (lot_id)",
+            "TRUNCATE dw.fact_test_results",
+            "DELETE FROM dw.etl_migration_history",
+            "UPDATE dw.alembic_version SET version_num = 'x'",
+        )
+    fab.partitions.apply(months=["2026-04"], tables=[TESTS], now=NOW)
+    with Warehouse(settings=fab.settings) as again:
+        load_units(again, "2026-04", 3)
+
+
+def test_an_admin_keeps_up_the_partitions_and_what_is_to_come_is_the_roles_too(fab: Warehouse, tmp_path: Path) -> None:
+    settings = WarehouseSettings(
+        url=fab.settings.url, _env_file=None, retention="*: export after 12 months", archive_dir=tmp_path,
+        partition_premake=1, **{f"role_{kind}": name for kind, name in NAMES.items()},
+    )  # fmt: skip
+    fab.roles.apply()
+    load_units(fab, "2025-06", 4)
+    with become(Warehouse(settings=settings), "admin") as admin:
+        report = admin.partitions.apply(now=NOW)
+        assert report.failed == []
+        assert {o.step.action for o in report.outcomes if o.done} == {"create", "export"}
+        assert admin.partitions.restore(TESTS, "2025-06") == 4
+        with admin.engine.begin() as connection:
+            connection.execute(text("ALTER TABLE dw.dim_lot ADD COLUMN mine text"))
+            connection.execute(text(f"SET LOCAL ROLE {NAMES['admin']}"))
+            connection.execute(text("CREATE TABLE dw.mine (a integer)"))
+    assert [change.statement for change in fab.roles.plan()] == []
+
+
+def test_what_was_granted_too_much_is_taken_back(fab: Warehouse) -> None:
+    fab.roles.apply()
+    with fab.engine.begin() as connection:
+        connection.execute(text(f"GRANT INSERT, TRUNCATE ON dw.dim_lot TO {NAMES['reader']}"))
+        connection.execute(text(f"GRANT CREATE ON SCHEMA dw TO {NAMES['loader']}"))
+        connection.execute(text(f"REVOKE SELECT ON dw.v_wafer_yield FROM {NAMES['reader']}"))
+    told = [(change.object, change.expected) for change in fab.roles.plan()]
+    assert told == [
+        ("schema dw", f"{NAMES['loader']} may not create in it"),
+        ("v_wafer_yield", f"{NAMES['reader']} may SELECT"),
+        ("dim_lot", f"{NAMES['reader']} may not INSERT, TRUNCATE"),
+    ]
+    fab.roles.apply()
+    assert fab.roles.plan() == []
+
+
+def test_who_may_not_is_told_who_may(fab: Warehouse) -> None:
+    fab.roles.apply()
+    with fab.engine.begin() as connection:
+        connection.execute(text(f"REVOKE SELECT ON dw.dim_lot FROM {NAMES['reader']}"))
+    with become(fab, "reader") as reader:
+        with pytest.raises(RoleError, match=r"permission denied.*nothing was changed. A superuser may"):
+            reader.roles.apply()
+
+
+def test_without_a_schema_it_is_told(settings: WarehouseSettings) -> None:
+    with Warehouse(settings=settings) as empty:
+        with pytest.raises(RoleError, match="no schema 'dw' to grant rights on: gpwarehouse upgrade"):
+            empty.roles.plan()
+
+
+def test_the_commands_print_the_statements_and_run_them(fab: Warehouse) -> None:
+    said = {f"GPWAREHOUSE_ROLE_{kind.upper()}": name for kind, name in NAMES.items()}
+    said["GPWAREHOUSE_URL"] = fab.settings.sqlalchemy_url().render_as_string(hide_password=False)
+    sql = command("roles", "plan", "--sql", **said)
+    assert f"CREATE ROLE {NAMES['reader']} NOLOGIN;" in sql.stdout, sql.stderr
+    assert "statements run" in command("roles", "apply", **said).stdout
+    assert "nothing is to be done" in command("roles", "plan", **said).stdout
+    assert command("roles", "plan", "--json", **said).stdout == "[]\n"

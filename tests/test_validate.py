@@ -1,0 +1,206 @@
+"""The live schema against the models: nothing right after an upgrade, and each kind of difference by its name."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import URL, text
+
+from gpwarehouse import Warehouse
+from gpwarehouse.dialect import AddPartition, Brand, RangePartition, ServerInfo
+from gpwarehouse.errors import ReadError
+from gpwarehouse.models import FACTS
+from gpwarehouse.settings import WarehouseSettings
+from gpwarehouse.validate import Finding, validate
+from tests.catalog import catalog
+from tests.partitions.fab import NOW, TESTS, command, execute, load_units, with_policy
+from tests.test_roles import fab  # noqa: F401  (a fixture)
+
+FACT = FACTS[TESTS].__table__
+
+
+def told(wh: Warehouse) -> list[tuple[str, str]]:
+    return [(finding.kind, finding.object) for finding in wh.validate()]
+
+
+def one(wh: Warehouse, kind: str) -> Finding:
+    (found,) = [finding for finding in wh.validate() if finding.kind == kind]
+    return found
+
+
+def test_right_after_an_upgrade_there_is_nothing_to_tell_and_nothing_is_changed(shared_wh: Warehouse) -> None:
+    before = catalog(shared_wh.engine)
+    assert shared_wh.validate() == []
+    assert catalog(shared_wh.engine) == before
+
+
+def test_neither_loads_nor_months_nor_another_schema_name_make_a_difference(empty_url: URL) -> None:
+    url = empty_url.render_as_string(hide_password=False)
+    with Warehouse(url, schema_name="fab_two") as two:
+        two.upgrade()
+        load_units(two, "2026-03", 3)
+        two.partitions.apply()
+        assert two.validate() == []
+
+
+def test_a_database_without_the_schema_has_one_finding(settings: WarehouseSettings) -> None:
+    with Warehouse(settings=settings) as empty:
+        assert [(f.kind, f.object, f.remedy) for f in empty.validate()] == [("schema", "dw", "gpwarehouse upgrade")]
+
+
+DRIFT = [
+    ("DROP TABLE dw.etl_reject", "table", "etl_reject", "there", "missing"),
+    ("CREATE TABLE dw.bobs_copy (a integer)", "foreign table", "bobs_copy", "not in this schema", "table"),
+    ("CREATE VIEW dw.bobs_view AS SELECT 1 AS a", "foreign view", "bobs_view", "not in this schema", "view"),
+    ("DROP VIEW dw.v_lot_status", "view", "v_lot_status", "there", "missing"),
+    ("ALTER TABLE dw.dim_lot ADD COLUMN mine text", "column", "dim_lot.mine", "not there", "there"),
+    ("ALTER TABLE dw.etl_reject DROP COLUMN raw", "column", "etl_reject.raw", "there", "missing"),
+    ("ALTER TABLE dw.etl_reject ALTER reason TYPE varchar(80)", "type", "etl_reject.reason", "text",
+     "character varying(80)"),
+    ("ALTER TABLE dw.etl_reject ALTER reason DROP NOT NULL", "nullability", "etl_reject.reason", "NOT NULL", "NULL"),
+    ("ALTER TABLE dw.dim_lot ALTER is_current DROP DEFAULT", "default", "dim_lot.is_current", "true", "none"),
+    ("COMMENT ON TABLE dw.etl_reject IS 'mine'", "comment", "etl_reject",
+     "Row of a source that was refused, with the column at fault and the reason", "mine"),
+    ("COMMENT ON COLUMN dw.v_lot_status.lot_key IS NULL", "comment", "v_lot_status.lot_key", "Lot (dim_lot)", "none"),
+    ("ALTER TABLE dw.etl_load_batch DROP CONSTRAINT ck_etl_load_batch_rows_read", "check",
+     "etl_load_batch.ck_etl_load_batch_rows_read", "CHECK ((rows_read >= 0))", "missing"),
+    ("ALTER TABLE dw.dim_time DROP CONSTRAINT pk_dim_time", "key", "dim_time.pk_dim_time", "PRIMARY KEY (time_key)",
+     "missing"),
+    ("DROP INDEX dw.uq_dim_lot_current", "index", "dim_lot.uq_dim_lot_current",
+     "UNIQUE btree (lot_key) WHERE is_current", "missing"),
+    (f"CREATE INDEX mine ON dw.{TESTS} (lot_key)", "index", f"{TESTS}.mine", "not there", "btree (lot_key)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("statement", "kind", "name", "expected", "found"), DRIFT, ids=[f"{row[1]} {row[2]}" for row in DRIFT]
+)
+def test_each_difference_is_told_with_what_was_expected_and_found(
+    shared_wh: Warehouse, statement: str, kind: str, name: str, expected: str, found: str
+) -> None:
+    """Told within the transaction that makes it, so that one warehouse serves all."""
+    from gpwarehouse.validate.catalog import expected_snapshot, live_snapshot
+    from gpwarehouse.validate.compare import compare_snapshots
+
+    with shared_wh.engine.connect() as connection:
+        with connection.begin() as transaction:
+            connection.execute(text(statement))
+            live = live_snapshot(connection, "dw")
+            assert live is not None
+            partitions = {name for name in live.relations if "_1_prt_" in name}
+            findings = list(compare_snapshots(expected_snapshot(connection), live, partitions, set()))
+            transaction.rollback()
+    assert [(f.kind, f.object, f.expected, f.found) for f in findings if f.kind == kind] == [
+        (kind, name, expected, found)
+    ]
+
+
+def test_a_view_of_another_text_is_told_by_the_lines_that_differ(wh: Warehouse) -> None:
+    with wh.engine.begin() as connection:
+        said = connection.execute(text("SELECT pg_get_viewdef('dw.v_lot_status'::regclass)")).scalar_one()
+        connection.exec_driver_sql(f"CREATE OR REPLACE VIEW dw.v_lot_status AS {said.rstrip().rstrip(';')} LIMIT 10")
+    finding = one(wh, "view")
+    assert finding.object == "v_lot_status"
+    assert "LIMIT 10" in finding.found
+    assert told(wh) == [("view", "v_lot_status")]
+
+
+@pytest.mark.segments
+def test_distribution_storage_and_encoding_are_told(wh: Warehouse, server_info: ServerInfo) -> None:
+    execute(
+        wh,
+        "ALTER TABLE dw.etl_reject SET DISTRIBUTED RANDOMLY",
+        "DROP TABLE dw.bridge_wafer_lot CASCADE",
+        "CREATE TABLE dw.bridge_wafer_lot (a integer) WITH (appendonly=true) DISTRIBUTED BY (a)",
+    )
+    found = {finding.kind: finding for finding in wh.validate() if finding.kind in ("distribution", "storage")}
+    assert found["storage"].object == "bridge_wafer_lot"
+    assert ("distribution", "etl_reject") in told(wh)
+    assert server_info.brand is not Brand.POSTGRESQL
+
+
+def test_another_partition_scheme_is_told(wh: Warehouse) -> None:
+    execute(
+        wh,
+        f"ALTER TABLE dw.{TESTS} RENAME TO old",
+        "CREATE SCHEMA elsewhere",
+        "ALTER TABLE dw.old SET SCHEMA elsewhere",
+        f"CREATE TABLE dw.{TESTS} (event_ts timestamptz)",
+    )
+    assert ("partition scheme", TESTS) in told(wh)
+
+
+def test_gaps_overlaps_and_odd_bounds_are_told_with_the_way_out(wh: Warehouse) -> None:
+    with with_policy(wh, partition_window=12, retention=f"{TESTS}: detach after 36 months") as gapped:
+        gapped.partitions.apply(tables=[TESTS], months=["2022-01", "2026-08", "2026-10"], now=NOW)
+        with gapped.engine.begin() as connection:
+            odd = RangePartition("odd", NOW.replace(month=3, day=1, hour=0), NOW.replace(month=3, day=9, hour=0))
+            connection.execute(AddPartition(FACT, odd))
+        gapped.partitions.apply(tables=[TESTS], now=NOW)
+        gapped.partitions.apply(tables=[TESTS], months=["2022-01"], now=NOW)
+        found = validate(gapped.engine, gapped.settings, now=NOW)
+    by_kind = {finding.kind: finding for finding in found}
+    assert by_kind["gap"].object == f"{TESTS}.m202603"
+    assert by_kind["gap"].remedy == "gpwarehouse partitions apply"
+    assert by_kind["bounds"].object == f"{TESTS}.odd"
+    assert (by_kind["overlap"].object, by_kind["overlap"].found) == (
+        f"{TESTS}_detached_m202201", "partition m202201 too",
+    )  # fmt: skip
+
+
+def test_a_plan_carried_out_leaves_no_gap(wh: Warehouse) -> None:
+    wh.partitions.apply(tables=[TESTS], months=["2026-05"], now=NOW)
+    assert [f.kind for f in validate(wh.engine, wh.settings, now=NOW)] == ["gap"] * 5
+    wh.partitions.apply(tables=[TESTS], now=NOW)
+    assert validate(wh.engine, wh.settings, now=NOW) == []
+
+
+def test_rights_are_told_once_roles_have_any(fab: Warehouse) -> None:  # noqa: F811
+    assert fab.validate() == []
+    assert ("rights", f"role {fab.settings.role_reader}") in [(f.kind, f.object) for f in fab.validate(roles=True)]
+    fab.roles.apply()
+    assert fab.validate() == []
+    execute(fab, f"REVOKE SELECT ON dw.dim_lot FROM {fab.settings.role_reader}")
+    finding = one(fab, "rights")
+    assert (finding.object, finding.expected) == ("dim_lot", f"{fab.settings.role_reader} may SELECT")
+    assert finding.remedy == "gpwarehouse roles apply"
+
+
+@pytest.fixture
+def nobody(wh: Warehouse) -> Iterator[str]:
+    name = f"gpw_t{os.getpid()}_nobody"
+    execute(wh, f"CREATE ROLE {name}")
+    yield name
+    execute(wh, f"DROP OWNED BY {name}", f"DROP ROLE {name}")
+
+
+def test_a_role_that_may_not_make_temporary_tables_is_told_what_it_needs(wh: Warehouse, nobody: str) -> None:
+    database = wh.engine.url.database
+    execute(wh, f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC")
+    from sqlalchemy import event
+
+    with Warehouse(settings=wh.settings) as other:
+
+        @event.listens_for(other.engine, "begin")
+        def _become(connection: object) -> None:
+            connection.exec_driver_sql(f"SET ROLE {nobody}")  # type: ignore[attr-defined]
+
+        with pytest.raises(ReadError, match=r"could not be compared: .*; the role needs TEMPORARY on the database"):
+            other.validate()
+
+
+def test_the_command_prints_findings_and_says_so_by_its_exit_code(wh: Warehouse) -> None:
+    url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
+    done = command("--url", url, "schema", "validate")
+    assert (done.exit_code, done.stdout.strip()) == (0, "the schema is as the models say"), done.stderr
+    execute(wh, "CREATE TABLE dw.bobs_copy (a integer)")
+    shown = command("--url", url, "schema", "validate")
+    assert shown.exit_code == 1
+    assert "bobs_copy" in shown.stdout
+    said = command("--url", url, "schema", "validate", "--json")
+    assert said.exit_code == 1
+    (finding,) = json.loads(said.stdout)
+    assert (finding["kind"], finding["object"]) == ("foreign table", "bobs_copy")
