@@ -378,32 +378,17 @@ class Warehouse:
         with self._explained():
             return read(self.engine, statement, {**(values or {}), **options}, **taken)
 
-    def export(
-        self,
-        statement: Query,
-        target: str | Path,
-        params: Values = None,
-        *,
-        partition_by: str | Sequence[str] = (),
-        overwrite: bool = False,
-        compression: str = "zstd",
-        exact_numeric: bool = False,
-        progress: Progress | None = None,
-    ) -> ExportResult:
-        """Write a query's result to Parquet, in constant memory; a failed export leaves nothing behind.
+    def export(self, statement: Query, target: str | Path, params: Values = None, **options: Any) -> ExportResult:
+        """Write a query's result to a Parquet file, or to a folder of them with ``partition_by=``, in constant memory.
 
-        :param target: a file that ends in ``.parquet``; with ``partition_by`` a folder.
-        :param partition_by: columns that become folders (``lot_id=L1/part-0.parquet``).
-        :param overwrite: replace what is there; else that is an error.
-        :raises ReadError: as for :meth:`read`, or the target will not do.
+        :param options: ``partition_by``, ``overwrite``, ``compression``, ``exact_numeric``, ``progress``, as
+            :func:`gpwarehouse.read.export` tells.
+        :raises ReadError: as for :meth:`read`, or the target will not do; nothing is left behind then.
         """
         from gpwarehouse.read import export
 
         with self._explained():
-            return export(
-                self.engine, statement, target, params, partition_by=partition_by, overwrite=overwrite,
-                compression=compression, exact_numeric=exact_numeric, progress=progress,
-            )  # fmt: skip
+            return export(self.engine, statement, target, params, **options)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

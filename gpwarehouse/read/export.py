@@ -51,7 +51,14 @@ def export(
     exact_numeric: bool = False,
     progress: Progress | None = None,
 ) -> ExportResult:
-    """Write a query's rows to a Parquet file or folder; see :meth:`gpwarehouse.Warehouse.export`."""
+    """Write a query's rows to Parquet, in constant memory; a failed export leaves nothing behind.
+
+    :param target: a file that ends in ``.parquet``; with ``partition_by`` a folder.
+    :param partition_by: columns that become folders (``lot_id=L1/part-0.parquet``).
+    :param overwrite: replace what is there; else that is an error.
+    :param compression: a codec of Parquet; ``exact_numeric`` and ``progress`` as for reading.
+    :raises ReadError: the query cannot be run, or the target will not do.
+    """
     started = perf_counter()
     path = Path(target)
     by = (partition_by,) if isinstance(partition_by, str) else tuple(partition_by)
