@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,6 @@ __all__ = ["LoadResult", "Status", "Warehouse"]
 
 Query: TypeAlias = str | Executable
 Values: TypeAlias = Mapping[str, Any] | None
-_READ_OPTIONS = frozenset({"arrow", "chunks", "parse_json", "exact_numeric", "progress"})
 
 
 @dataclass(frozen=True)
@@ -311,8 +310,7 @@ class Warehouse:
     def rejects(self, batch_id: str) -> pd.DataFrame:
         """The rejected rows of a batch: row number, column, reason, and the row as it was given."""
         query = select(EtlReject.row_number, EtlReject.column_name, EtlReject.reason, EtlReject.raw)
-        frame: pd.DataFrame = self.read(query.where(EtlReject.batch_id == batch_id).order_by(EtlReject.row_number))
-        return frame
+        return self.read(query.where(EtlReject.batch_id == batch_id).order_by(EtlReject.row_number))
 
     # Partitions
 
@@ -360,29 +358,21 @@ class Warehouse:
         self, statement: Query, values: Values = None, /, *, arrow: Literal[False] = False, **options: Any
     ) -> pd.DataFrame: ...
     def read(self, statement: Query, values: Values = None, /, **options: Any) -> Any:
-        """Run a query and return its result as a pandas frame.
+        """Run a query and return its result as a pandas frame; the transaction is read-only.
 
-        :param statement: SQL with ``:name`` parameters, or an SQLAlchemy select.
-        :param values: the parameters, where their names are those of options; else give them by keyword. The driver
-            quotes them, nothing is formatted in. Give aware datetimes (they prune partitions) and lists for ``= ANY(:x)``.
-        :param arrow: a pyarrow table instead.
-        :param chunks: an iterator of frames of so many rows instead, in constant memory; it holds a connection.
-        :param parse_json: json and jsonb as Python objects, not as the server's text.
-        :param exact_numeric: NUMERIC as Decimal, not as the nearest double.
-        :param progress: called with ``"read"`` and the rows read so far.
-        :raises ReadError: the server refused it, or a parameter is missing or not used. The transaction is read-only.
+        :param statement: SQL with ``:name`` parameters, or a select. :param options: their values (in a dict before, where
+            names clash), ``arrow``, ``chunks``, ``parse_json``, ``exact_numeric``, ``progress``: see :func:`read.read`.
+        :raises ReadError: the server refused it, or a parameter is missing or not used.
         """
         from gpwarehouse.read import read
 
-        taken = {name: options.pop(name) for name in _READ_OPTIONS & options.keys()}
         with self._explained():
-            return read(self.engine, statement, {**(values or {}), **options}, **taken)
+            return read(self.engine, statement, values, **options)
 
     def export(self, statement: Query, target: str | Path, params: Values = None, **options: Any) -> ExportResult:
         """Write a query's result to a Parquet file, or to a folder of them with ``partition_by=``, in constant memory.
 
-        :param options: ``partition_by``, ``overwrite``, ``compression``, ``exact_numeric``, ``progress``, as
-            :func:`gpwarehouse.read.export` tells.
+        :param options: ``partition_by``, ``overwrite``, ``compression``, ``exact_numeric``, ``progress``: see :func:`read.export`.
         :raises ReadError: as for :meth:`read`, or the target will not do; nothing is left behind then.
         """
         from gpwarehouse.read import export

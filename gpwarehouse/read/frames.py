@@ -28,21 +28,35 @@ def read(
     engine: Engine,
     statement: str | Executable,
     params: Mapping[str, Any] | None = None,
+    /,
     *,
     arrow: bool = False,
     chunks: int | None = None,
     parse_json: bool = False,
     exact_numeric: bool = False,
     progress: Progress | None = None,
+    **named: Any,
 ) -> Any:
-    """Run a query in a read-only transaction; see :meth:`gpwarehouse.Warehouse.read`."""
+    """Run a query in a read-only transaction.
+
+    :param params: values of the parameters, where their names are those of options; else give them by keyword. The
+        driver quotes them, nothing is formatted in. Give aware datetimes (they prune partitions), lists for ``= ANY(:x)``.
+    :param arrow: a pyarrow table, not a pandas frame.
+    :param chunks: an iterator of frames of so many rows, in constant memory; it holds a connection.
+    :param parse_json: json and jsonb as Python objects, not as the server's text.
+    :param exact_numeric: NUMERIC as Decimal, not as the nearest double. In Arrow it is a decimal where precision and
+        scale are declared, else text.
+    :param progress: called with ``"read"`` and the rows read so far.
+    :raises ReadError: the server refused it, a parameter is missing or not used, or a value has no Arrow type.
+    """
     if arrow and parse_json:
         raise ReadError(
             "parse_json=True makes Python objects, which an Arrow table does not hold; leave out one of the two"
         )
     if chunks is not None and chunks < 1:
         raise ReadError(f"chunks={chunks!r}: give the rows of a chunk, 1 or more")
-    stream = Stream(engine, statement, params, exact_numeric=exact_numeric, progress=progress)
+    values = {**(params or {}), **named}
+    stream = Stream(engine, statement, values, exact_numeric=exact_numeric, progress=progress)
 
     def finish(table: pa.Table) -> Any:
         return table if arrow else to_pandas(table, stream.columns, parse_json=parse_json)

@@ -111,6 +111,7 @@ def test_missing_and_unused_parameters_are_named(shared_wh: Warehouse) -> None:
 def test_names_that_are_options_are_given_in_a_dict(shared_wh: Warehouse) -> None:
     frame = shared_wh.read("SELECT CAST(:chunks AS int) AS a, CAST(:b AS int) AS b", {"chunks": 3}, b=4)
     assert list(frame.iloc[0]) == [3, 4]
+    assert shared_wh.read("SELECT CAST(:statement AS int) AS a", statement=5).a[0] == 5
 
 
 def test_a_colon_or_percent_in_the_statement_stays(shared_wh: Warehouse) -> None:
