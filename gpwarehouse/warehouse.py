@@ -69,8 +69,7 @@ class Warehouse:
     ...     wh.read("SELECT * FROM dw.v_wafer_yield WHERE lot_id = :lot", lot="L1")
 
     :param url: any ``postgresql://`` or ``greenplum://`` URL; without one, the settings say (``GPWAREHOUSE_URL`` …).
-    :param settings: settings to use as they are.
-    :param overrides: settings by keyword, over those of the environment.
+    :param settings: settings to use as they are. :param overrides: settings by keyword, over those of the environment.
     :raises SettingsError: a setting is wrong, or no database is named.
 
     Nothing is connected before it is needed. Safe to share between threads.
@@ -372,8 +371,8 @@ class Warehouse:
     def export(self, statement: Query, target: str | Path, params: Values = None, **options: Any) -> ExportResult:
         """Write a query's result to a Parquet file, or to a folder of them with ``partition_by=``, in constant memory.
 
-        :param options: ``partition_by``, ``overwrite``, ``compression``, ``exact_numeric``, ``progress``: see :func:`read.export`.
-        :raises ReadError: as for :meth:`read`, or the target will not do; nothing is left behind then.
+        :param options: ``partition_by``, ``overwrite``, ``compression``, ``exact_numeric``, ``progress``; see :func:`read.export`
+        :raises ReadError: as for :meth:`read`, or the target will not do; nothing is left behind.
         """
         from gpwarehouse.read import export
 
