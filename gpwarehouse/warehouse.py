@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, overload
 
 from sqlalchemy import URL, Executable, exc, func, select
 from sqlalchemy.orm import Session
@@ -28,10 +28,14 @@ if TYPE_CHECKING:
     from gpwarehouse.load.loader import Progress
     from gpwarehouse.migrate import Migration, PlannedStep
     from gpwarehouse.partitions import Partitions
+    from gpwarehouse.read import Chunks, ExportResult
     from gpwarehouse.roles import Roles
     from gpwarehouse.validate import Finding
 
 __all__ = ["LoadResult", "Status", "Warehouse"]
+
+Query: TypeAlias = str | Executable
+Values: TypeAlias = Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,7 @@ class Warehouse:
     ...     wh.read("SELECT * FROM dw.v_wafer_yield WHERE lot_id = :lot", lot="L1")
 
     :param url: any ``postgresql://`` or ``greenplum://`` URL; without one, the settings say (``GPWAREHOUSE_URL`` …).
-    :param settings: settings to use as they are.
-    :param overrides: settings by keyword, over those of the environment.
+    :param settings: settings to use as they are. :param overrides: settings by keyword, over those of the environment.
     :raises SettingsError: a setting is wrong, or no database is named.
 
     Nothing is connected before it is needed. Safe to share between threads.
@@ -306,8 +309,7 @@ class Warehouse:
     def rejects(self, batch_id: str) -> pd.DataFrame:
         """The rejected rows of a batch: row number, column, reason, and the row as it was given."""
         query = select(EtlReject.row_number, EtlReject.column_name, EtlReject.reason, EtlReject.raw)
-        frame: pd.DataFrame = self.read(query.where(EtlReject.batch_id == batch_id).order_by(EtlReject.row_number))
-        return frame
+        return self.read(query.where(EtlReject.batch_id == batch_id).order_by(EtlReject.row_number))
 
     # Partitions
 
@@ -339,23 +341,50 @@ class Warehouse:
     # Read
 
     @overload
-    def read(self, statement: str | Executable, *, arrow: Literal[True], **params: Any) -> pa.Table: ...
+    def read(
+        self, statement: Query, values: Values = None, /, *, arrow: Literal[True], chunks: None = None, **options: Any
+    ) -> pa.Table: ...
     @overload
-    def read(self, statement: str | Executable, *, arrow: bool = False, **params: Any) -> pd.DataFrame: ...
-    def read(self, statement: str | Executable, *, arrow: bool = False, **params: Any) -> Any:
-        """Run a query and return its result as a pandas frame, or as a pyarrow table with ``arrow=True``.
+    def read(
+        self, statement: Query, values: Values = None, /, *, arrow: Literal[True], chunks: int, **options: Any
+    ) -> Chunks[pa.Table]: ...
+    @overload
+    def read(
+        self, statement: Query, values: Values = None, /, *, chunks: int, arrow: Literal[False] = False, **options: Any
+    ) -> Chunks[pd.DataFrame]: ...
+    @overload
+    def read(
+        self, statement: Query, values: Values = None, /, *, arrow: Literal[False] = False, **options: Any
+    ) -> pd.DataFrame: ...
+    def read(self, statement: Query, values: Values = None, /, **options: Any) -> Any:
+        """Run a query and return its result as a pandas frame; the transaction is read-only.
 
-        :param statement: SQL with ``:name`` parameters, or an SQLAlchemy select.
-        :param params: values of the parameters; bound, never formatted in. Give aware datetimes: they prune partitions.
-        :raises ReadError: the server refused it. The transaction is read-only.
+        :param statement: SQL with ``:name`` parameters, or a select. :param options: their values (in a dict before, where
+            names clash), ``arrow``, ``chunks``, ``parse_json``, ``exact_numeric``, ``progress``: see :func:`read.read`.
+        :raises ReadError: the server refused it, or a parameter is missing or not used.
         """
-        from gpwarehouse.read import read_arrow, to_pandas
+        from gpwarehouse.read import read
 
+        with self._explained():
+            return read(self.engine, statement, values, **options)
+
+    def export(self, statement: Query, target: str | Path, params: Values = None, **options: Any) -> ExportResult:
+        """Write a query's result to a Parquet file, or to a folder of them with ``partition_by=``, in constant memory.
+
+        :param options: ``partition_by``, ``overwrite``, ``compression``, ``exact_numeric``, ``progress``; see :func:`read.export`
+        :raises ReadError: as for :meth:`read`, or the target will not do; nothing is left behind.
+        """
+        from gpwarehouse.read import export
+
+        with self._explained():
+            return export(self.engine, statement, target, params, **options)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            table = read_arrow(self.engine, statement, params)
+            yield
         except exc.OperationalError as error:
             raise explain_operational_error(error, self.settings) from error
-        return table if arrow else to_pandas(table)
 
     def genealogy(self, lot_id: str) -> pd.DataFrame:
         """All ancestors and descendants of a lot, any depth; starts at the lot, so it is quick in a large fab."""

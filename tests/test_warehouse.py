@@ -108,7 +108,7 @@ def test_a_frame_has_the_servers_types(shared_wh: Warehouse) -> None:
     assert frame.number[0] == 1.5
     assert frame.moment[0] == pd.Timestamp("2026-02-28 23:00", tz="UTC")
     assert frame.day[0] == date(2026, 3, 1)
-    assert frame.parsed[0] == '{"a":[1,null]}'
+    assert frame.parsed[0] == '{"a": [1, null]}'
     assert frame.iloc[1].isna().all()
 
 

@@ -1,5 +1,8 @@
-"""Statements → frames."""
+"""Statements → frames and files."""
 
-from gpwarehouse.read.frames import read_arrow, to_pandas
+from gpwarehouse.read.export import ExportResult, export
+from gpwarehouse.read.frames import Chunks, read, to_pandas
+from gpwarehouse.read.stream import Progress
+from gpwarehouse.read.versions import as_of
 
-__all__ = ["read_arrow", "to_pandas"]
+__all__ = ["Chunks", "ExportResult", "Progress", "as_of", "export", "read", "to_pandas"]

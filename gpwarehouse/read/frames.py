@@ -3,107 +3,122 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import pyarrow as pa
-from sqlalchemy import Executable, exc, text
+from sqlalchemy import Executable
 from sqlalchemy.engine import Engine
 
 from gpwarehouse.errors import ReadError
+from gpwarehouse.read.columns import Column
+from gpwarehouse.read.stream import Progress, Stream
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["read_arrow", "to_pandas"]
+__all__ = ["Chunks", "read", "rechunked", "to_pandas"]
 
-# Type OIDs of PostgreSQL's pg_type.dat; Greenplum's are the same.
-_JSON_OIDS = frozenset({114, 3802})
-_ARROW_OF_OID: dict[int, pa.DataType] = {
-    16: pa.bool_(),
-    17: pa.binary(),
-    20: pa.int64(),
-    21: pa.int16(),
-    23: pa.int32(),
-    26: pa.int64(),
-    700: pa.float32(),
-    701: pa.float64(),
-    1700: pa.float64(),
-    1082: pa.date32(),
-    1114: pa.timestamp("us"),
-    1184: pa.timestamp("us", tz="UTC"),
-    **dict.fromkeys((18, 19, 25, 1042, 1043, 2950, *_JSON_OIDS), pa.string()),
-}
-_CHUNK_ROWS = 65_536
+Frame = TypeVar("Frame")
 
 
-def read_arrow(engine: Engine, statement: str | Executable, params: Mapping[str, Any] | None = None) -> pa.Table:
-    """Run a query in a read-only transaction and return its result.
+def read(
+    engine: Engine,
+    statement: str | Executable,
+    params: Mapping[str, Any] | None = None,
+    /,
+    *,
+    arrow: bool = False,
+    chunks: int | None = None,
+    parse_json: bool = False,
+    exact_numeric: bool = False,
+    progress: Progress | None = None,
+    **named: Any,
+) -> Any:
+    """Run a query in a read-only transaction.
 
-    :param statement: SQL with ``:name`` parameters, or an SQLAlchemy select; parameters are bound, never formatted in.
-    :return: one column per result column. NUMERIC comes as float64, JSON as text, NULL as null.
-    :raises ReadError: the server refused the query; its words, without the parameters' values.
+    :param params: values of the parameters, where their names are those of options; else give them by keyword. The
+        driver quotes them, nothing is formatted in. Give aware datetimes (they prune partitions), lists for ``= ANY(:x)``.
+    :param arrow: a pyarrow table, not a pandas frame.
+    :param chunks: an iterator of frames of so many rows, in constant memory; it holds a connection.
+    :param parse_json: json and jsonb as Python objects, not as the server's text.
+    :param exact_numeric: NUMERIC as Decimal, not as the nearest double. In Arrow it is a decimal where precision and
+        scale are declared, else text.
+    :param progress: called with ``"read"`` and the rows read so far.
+    :raises ReadError: the server refused it, a parameter is missing or not used, or a value has no Arrow type.
     """
-    query = text(statement) if isinstance(statement, str) else statement
-    with engine.connect().execution_options(postgresql_readonly=True) as connection:
-        try:
-            result = connection.execute(query, dict(params or {}))
-            if not result.returns_rows:
-                raise ReadError("the statement returns no rows; use wh.session() for statements that change something")
-            oids: list[Any] = [column[1] for column in result.cursor.description]
-            schema = pa.schema(
-                [(name, _ARROW_OF_OID.get(oid, pa.string())) for name, oid in zip(result.keys(), oids, strict=True)]
-            )
-            batches = [_batch(rows, schema, oids) for rows in result.partitions(_CHUNK_ROWS)]
-            return pa.Table.from_batches(batches, schema)
-        except exc.DBAPIError as error:
-            failure = ReadError(f"the server refused the query: {_words_of(error)}")
-        except exc.StatementError as error:
-            failure = ReadError(
-                f"the query could not be sent: {error.orig or error}; give every :name a value, "
-                "and write \\: for a colon that is none"
-            )
-        except (ValueError, OverflowError) as error:
-            failure = ReadError(
-                f"a value has no Python or Arrow type to hold it: {error}; CAST it to text in the query"
-            )
-    raise failure  # out here, so that the driver's error, which quotes the parameters, is not chained to it
+    if arrow and parse_json:
+        raise ReadError(
+            "parse_json=True makes Python objects, which an Arrow table does not hold; leave out one of the two"
+        )
+    if chunks is not None and chunks < 1:
+        raise ReadError(f"chunks={chunks!r}: give the rows of a chunk, 1 or more")
+    values = {**(params or {}), **named}
+    stream = Stream(engine, statement, values, exact_numeric=exact_numeric, progress=progress)
+
+    def finish(table: pa.Table) -> Any:
+        return table if arrow else to_pandas(table, stream.columns, parse_json=parse_json)
+
+    if chunks is not None:
+        return Chunks(stream, chunks, finish)
+    return finish(pa.concat_tables([stream.schema.empty_table(), *stream.tables()]))
 
 
-def _words_of(error: exc.DBAPIError) -> str:
-    """The server's message and hint, without the line of the statement that shows the parameters' values."""
-    diagnostics = getattr(error.orig, "diag", None)
-    parts = [getattr(diagnostics, name, None) for name in ("message_primary", "message_hint")]
-    words = "; ".join(part for part in parts if part) or str(error.orig).strip().partition("\n")[0]
-    if str(getattr(error.orig, "pgcode", None) or "").startswith("22"):  # data exceptions quote the value
-        words = re.sub(r'"[^"]*"', '"…"', words)
-    return words
+class Chunks(Generic[Frame], Iterator[Frame]):
+    """The rows of a query, a given number at a time, in constant memory. Frames come as long as there are rows.
+
+    It holds a connection until its end, :meth:`close` or the end of a ``with`` block. The server waits for whoever
+    reads, and the statement timeout goes on.
+    """
+
+    def __init__(self, stream: Stream, rows: int, finish: Callable[[pa.Table], Frame]) -> None:
+        self._stream = stream
+        self._tables = rechunked(stream.tables(), rows)
+        self._finish = finish
+
+    def __next__(self) -> Frame:
+        return self._finish(next(self._tables))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the query if it runs, and give the connection back."""
+        self._tables.close()
+        self._stream.close()
 
 
-def _batch(rows: Sequence[Sequence[Any]], schema: pa.Schema, oids: Sequence[int]) -> pa.RecordBatch:
-    columns = list(zip(*rows, strict=True))
-    arrays = [
-        _array(values, kind.type, is_json=oid in _JSON_OIDS)
-        for values, kind, oid in zip(columns, schema, oids, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+def rechunked(tables: Iterator[pa.Table], rows: int) -> Any:
+    """The same rows in tables of ``rows`` rows, the last one of fewer."""
+    waiting: list[pa.Table] = []
+    count = 0
+    for table in tables:
+        waiting.append(table)
+        count += table.num_rows
+        if count < rows:
+            continue
+        whole = pa.concat_tables(waiting)
+        full = count - count % rows
+        for start in range(0, full, rows):
+            yield whole.slice(start, rows)
+        waiting, count = [whole.slice(full)], count - full
+    if count:
+        yield pa.concat_tables(waiting)
 
 
-def _array(values: Sequence[Any], kind: pa.DataType, *, is_json: bool) -> pa.Array:
-    if is_json:
-        values = [None if v is None else json.dumps(v, ensure_ascii=False, separators=(",", ":")) for v in values]
-    elif pa.types.is_string(kind):
-        values = [v if v is None or isinstance(v, str) else str(v) for v in values]
-    elif pa.types.is_binary(kind):
-        values = [None if v is None else bytes(v) for v in values]
-    elif pa.types.is_floating(kind):
-        values = [None if v is None else float(v) for v in values]
-    return pa.array(values, kind)
+def to_pandas(table: pa.Table, columns: Sequence[Column] = (), *, parse_json: bool = False) -> pd.DataFrame:
+    """A pandas frame with nullable integers and booleans, so that NULL does not turn them into floats and objects.
 
-
-def to_pandas(table: pa.Table) -> pd.DataFrame:
-    """A pandas frame with nullable integers and booleans, so that NULL does not turn them into floats and objects."""
+    :param columns: the server's types, for what Arrow holds as text: exact NUMERIC becomes Decimal, and JSON objects if
+        ``parse_json``. Arrays become lists: numpy's would turn NULL into NaN and lose the zone of times.
+    """
     import pandas as pd
 
     nullable = {
@@ -112,5 +127,18 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
         pa.int64(): pd.Int64Dtype(),
         pa.bool_(): pd.BooleanDtype(),
     }
-    frame: pd.DataFrame = table.to_pandas(types_mapper=nullable.get)
+    numbered = table.rename_columns(list(map(str, range(table.num_columns))))  # pandas' names must differ here
+    frame: pd.DataFrame = numbered.to_pandas(types_mapper=nullable.get)
+    frame.columns = pd.Index(table.column_names)
+    for number, column in enumerate(columns):
+        make: Callable[[Any], Any] | None = None
+        if column.is_exact_text:
+            make = Decimal
+        elif parse_json and column.is_json:
+            make = json.loads
+        elif column.element is not None:
+            make = list
+        if make is not None:
+            made: Any = [None if v is None else make(v) for v in table.column(number).to_pylist()]
+            frame.isetitem(number, pd.Series(made, dtype=object, index=frame.index).array)
     return frame

@@ -1,0 +1,102 @@
+"""The columns of a result: the server's types, and the Arrow types that hold them exactly.
+
+The types are those of PostgreSQL's pg_type.dat; Greenplum's are the same. What is not listed (interval, time, money,
+enumerations, ranges, …) comes as the text the server prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+__all__ = ["Column", "columns_of"]
+
+_JSON = frozenset({114, 3802})
+_BYTEA = 17
+_NUMERIC = 1700
+_ARROW: dict[int, pa.DataType] = {
+    16: pa.bool_(),
+    20: pa.int64(),
+    21: pa.int16(),
+    23: pa.int32(),
+    26: pa.int64(),
+    700: pa.float32(),
+    701: pa.float64(),
+    1082: pa.date32(),
+    1114: pa.timestamp("us"),
+    1184: pa.timestamp("us", tz="UTC"),
+}
+_ELEMENT = {
+    1000: 16, 1001: 17, 1005: 21, 1007: 23, 1016: 20, 1028: 26, 1021: 700, 1022: 701, 1115: 1114, 1182: 1082, 1185: 1184,
+    1231: _NUMERIC, 199: 114, 3807: 3802, 1002: 18, 1003: 19, 1009: 25, 1014: 1042, 1015: 1043, 2951: 2950,
+}  # fmt: skip
+_MOST_DIGITS = 76
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a result.
+
+    :ivar oid: the server's type; ``digits``: precision and scale of a NUMERIC that declares them.
+    :ivar exact: NUMERIC as it is, not as the nearest double.
+    """
+
+    name: str
+    oid: int
+    digits: tuple[int, int] | None = None
+    exact: bool = False
+
+    @property
+    def is_json(self) -> bool:
+        """Whether it is json or jsonb."""
+        return self.oid in _JSON
+
+    @property
+    def is_bytes(self) -> bool:
+        """Whether it is bytea."""
+        return self.oid == _BYTEA
+
+    @property
+    def is_exact_text(self) -> bool:
+        """Whether it is an exact NUMERIC that declares no scale, which no Arrow decimal holds: Arrow has its text."""
+        return self.exact and self.oid == _NUMERIC and self.digits is None
+
+    @property
+    def element(self) -> Column | None:
+        """The elements of an array, as a column; None where it is none."""
+        oid = _ELEMENT.get(self.oid)
+        return None if oid is None else Column(self.name, oid, exact=self.exact)
+
+    @property
+    def text_type(self) -> pa.DataType:
+        """The type Arrow's CSV parser makes of the server's text; a string where more has to be done to it."""
+        if self.oid == _NUMERIC and not self.exact:
+            return pa.float64()
+        return _ARROW.get(self.oid, pa.string())
+
+    @property
+    def arrow_type(self) -> pa.DataType:
+        """The type in the result."""
+        if self.is_bytes:
+            return pa.binary()
+        if self.element is not None:
+            return pa.list_(self.element.arrow_type)
+        if self.exact and self.digits is not None:
+            return pa.decimal128(*self.digits) if self.digits[0] <= 38 else pa.decimal256(*self.digits)
+        return self.text_type
+
+
+def columns_of(description: Sequence[Any], *, exact: bool) -> tuple[Column, ...]:
+    """The columns of a cursor's description."""
+    return tuple(Column(item.name, item.type_code, _digits(item), exact) for item in description)
+
+
+def _digits(item: Any) -> tuple[int, int] | None:
+    if item.type_code != _NUMERIC or item.precision is None or item.scale is None:
+        return None
+    # PostgreSQL 15 has negative scales and scales above the precision.
+    declared = 0 < item.precision <= _MOST_DIGITS and 0 <= item.scale <= item.precision
+    return (item.precision, item.scale) if declared else None

@@ -1,0 +1,146 @@
+"""A query's rows as Parquet, in constant memory: whole under its name, or not there at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlalchemy import Executable
+from sqlalchemy.engine import Engine
+
+from gpwarehouse.errors import ReadError
+from gpwarehouse.read.frames import rechunked
+from gpwarehouse.read.stream import Progress, Stream
+
+__all__ = ["ExportResult", "export"]
+
+_GROUP_ROWS = 131_072
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export wrote.
+
+    :ivar path: the file, or the folder. ``rows`` written, ``bytes`` on disk, number of ``files``, ``seconds`` it took.
+    """
+
+    path: Path
+    rows: int
+    bytes: int
+    files: int
+    seconds: float
+
+
+def export(
+    engine: Engine,
+    statement: str | Executable,
+    target: str | Path,
+    params: Mapping[str, Any] | None = None,
+    *,
+    partition_by: str | Sequence[str] = (),
+    overwrite: bool = False,
+    compression: str = "zstd",
+    exact_numeric: bool = False,
+    progress: Progress | None = None,
+) -> ExportResult:
+    """Write a query's rows to Parquet, in constant memory; a failed export leaves nothing behind.
+
+    :param target: a file that ends in ``.parquet``; with ``partition_by`` a folder.
+    :param partition_by: columns that become folders (``lot_id=L1/part-0.parquet``).
+    :param overwrite: replace what is there; else that is an error.
+    :param compression: a codec of Parquet; ``exact_numeric`` and ``progress`` as for reading.
+    :raises ReadError: the query cannot be run, or the target will not do.
+    """
+    started = perf_counter()
+    path = Path(target)
+    by = (partition_by,) if isinstance(partition_by, str) else tuple(partition_by)
+    if path.exists() and not overwrite:
+        raise ReadError(f"{path} is there already; name another, or give overwrite=True")
+    if not path.parent.is_dir():
+        raise ReadError(f"{path.parent} is no folder; make it first")
+    with Stream(engine, statement, params, exact_numeric=exact_numeric, progress=progress) as stream:
+        _check(path, by, stream.schema)
+        with _put_in_place(path) as draft:
+            rows = _write_folder(stream, draft, by, compression) if by else _write_file(stream, draft, compression)
+            files = [file for file in draft.rglob("*") if file.is_file()] if draft.is_dir() else [draft]
+            size = sum(file.stat().st_size for file in files)
+    return ExportResult(path, rows, size, len(files), perf_counter() - started)
+
+
+def _check(path: Path, by: Sequence[str], schema: pa.Schema) -> None:
+    if by:
+        unknown = [name for name in by if name not in schema.names]
+        if unknown or len(set(by)) == len(schema.names):
+            raise ReadError(
+                f"partition_by={list(by)}: " + (f"no column {unknown[0]!r}" if unknown else "no column is left")
+                + f"; the query has {', '.join(schema.names)}"
+            )  # fmt: skip
+    elif path.suffix != ".parquet":
+        raise ReadError(f"{path}: name a file that ends in .parquet, or give partition_by= for a folder")
+    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if twice:
+        raise ReadError(f"column {twice[0]!r} comes twice; name one with AS")
+
+
+@contextmanager
+def _put_in_place(path: Path) -> Iterator[Path]:
+    """A name beside ``path`` to write to; it takes the place of ``path`` at the end, or goes if the block raises."""
+    draft = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
+    try:
+        yield draft
+        if path.is_dir():
+            old = path.with_name(f".{path.name}.{uuid4().hex[:8]}.old")
+            path.rename(old)  # a folder that is not empty cannot be replaced in one step
+            draft.rename(path)
+            shutil.rmtree(old)
+        else:
+            draft.replace(path)
+    except BaseException:
+        if draft.is_dir():
+            shutil.rmtree(draft)
+        else:
+            draft.unlink(missing_ok=True)
+        raise
+
+
+def _write_file(stream: Stream, draft: Path, compression: str) -> int:
+    rows = 0
+    with pq.ParquetWriter(draft, stream.schema, compression=compression) as writer:
+        for table in rechunked(stream.tables(), _GROUP_ROWS):
+            writer.write_table(table)
+            rows += table.num_rows
+    return rows
+
+
+def _write_folder(stream: Stream, draft: Path, by: Sequence[str], compression: str) -> int:
+    """A file or more for each value, ``column=value/part-0.parquet``, as Hive and its heirs read them."""
+    import pyarrow.dataset as ds
+
+    rows = 0
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal rows
+        for table in stream.tables():
+            rows += table.num_rows
+            yield from table.to_batches()
+
+    draft.mkdir()
+    form = ds.ParquetFileFormat()
+    ds.write_dataset(
+        pa.RecordBatchReader.from_batches(stream.schema, batches()),
+        draft,
+        format=form,
+        file_options=form.make_write_options(compression=compression),
+        partitioning=ds.partitioning(pa.schema([stream.schema.field(name) for name in by]), flavor="hive"),
+        basename_template="part-{i}.parquet",
+        max_rows_per_group=_GROUP_ROWS,
+    )
+    return rows

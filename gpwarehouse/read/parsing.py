@@ -1,0 +1,125 @@
+"""The server's CSV → Arrow, a block of whole rows at a time.
+
+COPY leaves NULL empty and quotes the empty string, so the two stay apart; the types are given, never guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+import psycopg2
+import psycopg2.extensions
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+
+from gpwarehouse.errors import ReadError
+from gpwarehouse.read.columns import Column
+
+__all__ = ["BlockParser", "csv_of", "whole_rows"]
+
+_TEXT_ARRAY = psycopg2.extensions.new_array_type((), "gpwarehouse_texts", psycopg2.STRING)
+_PARSING = pa_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
+
+
+def whole_rows(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut a stream of CSV so that each block ends with a row.
+
+    A line feed ends a row if the quotes before it are even in number: quotes inside values are doubled.
+
+    :raises ReadError: the stream ended inside a row.
+    """
+    rest = b""
+    for piece in pieces:
+        block = rest + piece if rest else piece
+        end = block.rfind(b"\n") + 1
+        odd = block.count(b'"', 0, end) % 2
+        while end and odd:
+            before = block.rfind(b"\n", 0, end - 1) + 1
+            odd = (odd + block.count(b'"', before, end)) % 2
+            end = before
+        if end:
+            yield block[:end]
+        rest = block[end:]
+    if rest:
+        raise ReadError("the server's answer ended inside a row; the connection was lost, read again")
+
+
+def csv_of(rows: Iterable[Sequence[str | None]]) -> bytes:
+    """Rows of the server's texts as COPY writes them."""
+    lines = (",".join("" if v is None else '"' + v.replace('"', '""') + '"' for v in row) for row in rows)
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+class BlockParser:
+    """Parses blocks of one result."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self.columns = tuple(columns)
+        self.schema = pa.schema([(column.name, column.arrow_type) for column in columns])
+        self._numbers = [str(number) for number in range(len(self.columns))]  # names may come twice
+        self._converting = pa_csv.ConvertOptions(
+            column_types={str(number): column.text_type for number, column in enumerate(columns)},
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            true_values=["t"],
+            false_values=["f"],
+        )
+
+    def parse(self, block: bytes) -> pa.Table:
+        """A table of the block's rows.
+
+        :raises ReadError: a value that Arrow's type cannot hold.
+        """
+        # A block at a time fits the cache, and the thread that copies is the other one.
+        reading = pa_csv.ReadOptions(column_names=self._numbers, block_size=len(block) + 1, use_threads=False)
+        try:
+            table = pa_csv.read_csv(pa.BufferReader(block), reading, _PARSING, self._converting)
+        except pa.ArrowInvalid as error:
+            raise self._unreadable(str(error)) from None
+        arrays = [self._finish(table.column(n), column) for n, column in enumerate(self.columns)]
+        return pa.Table.from_arrays(arrays, schema=self.schema)
+
+    def _unreadable(self, words: str) -> ReadError:
+        found = re.search(r"column #(\d+)", words)
+        column = f"column {self.columns[int(found[1])].name!r}: " if found else ""
+        return ReadError(
+            f"{column}no Arrow type holds a value: {words.rpartition('CSV conversion error to ')[2]}; CAST it to text in "
+            "the query, or leave it out (NULLIF(x, 'infinity')): times end with the years 0001 and 9999"
+        )
+
+    def _finish(self, values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
+        if column.is_bytes:
+            decoded = [None if v is None else bytes.fromhex(v[2:]) for v in values.to_pylist()]
+            return pa.chunked_array([pa.array(decoded, pa.binary())])
+        if column.element is not None:
+            return pa.chunked_array([_lists(values, column)])
+        if pa.types.is_decimal(column.arrow_type):
+            try:
+                return pc.cast(values, column.arrow_type)
+            except pa.ArrowInvalid as error:
+                raise ReadError(
+                    f"column {column.name!r}: a value is no decimal ({error}); leave out exact_numeric, or filter NaN"
+                ) from None
+        return values
+
+
+def _lists(values: pa.ChunkedArray, column: Column) -> pa.Array:
+    """One-dimensional arrays as lists; the elements go through the same parser as a column does."""
+    element = column.element
+    assert element is not None
+    lists = [None if value is None else _TEXT_ARRAY(value, None) for value in values.to_pylist()]
+    flat = [item for items in lists if items for item in items]
+    if any(isinstance(item, list) for item in flat):
+        raise ReadError(f"column {column.name!r}: an array has several dimensions; CAST it to text, or unnest it")
+    offsets: list[int | None] = []
+    at = 0
+    for items in lists:
+        offsets.append(None if items is None else at)
+        at += len(items or ())
+    content = pa.array([], element.arrow_type)
+    if flat:
+        content = pa.concat_arrays(BlockParser([element]).parse(csv_of((item,) for item in flat)).column(0).chunks)
+    return pa.ListArray.from_arrays(pa.array([*offsets, at], pa.int32()), content)

@@ -1,0 +1,157 @@
+"""A statement and its parameters → the text to send, and the columns it will give, without running it.
+
+COPY takes no bind parameters, and neither do prepared statements or views inside it. So the text is what
+``cursor.mogrify`` makes: psycopg2 never binds on the server, it quotes each value for the connection it goes to (encoding,
+``standard_conforming_strings``) and sends one text, and ``mogrify`` is documented to return exactly the text ``execute``
+sends. SQLAlchemy compiles the statement as for any execution, so schema translation, expanding IN and bind processors hold.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import psycopg2
+import psycopg2.extensions
+from sqlalchemy import Executable, event, exc, text
+from sqlalchemy.engine import Connection, CursorResult
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import ClauseElement, TextClause
+
+from gpwarehouse.errors import ReadError
+from gpwarehouse.read.columns import Column, columns_of
+from gpwarehouse.read.failures import refused, state_of
+
+__all__ = ["Sent", "send"]
+
+# What COPY (…) takes; an opening bracket begins a SELECT, too.
+_QUERY = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*(?:SELECT|WITH|VALUES|TABLE)\b", re.IGNORECASE | re.DOTALL)
+# Syntax errors and "not supported": the statement stands on its own, but not in brackets (several, a writing CTE).
+_NOT_IN_BRACKETS = ("42601", "0A000")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A statement that the server has seen.
+
+    :ivar sql: the text with its values, as the driver sends it.
+    :ivar result: the rows, as texts, where COPY cannot take the statement and it has been run.
+    """
+
+    sql: bytes
+    columns: tuple[Column, ...]
+    result: CursorResult[Any] | None
+
+
+def send(
+    connection: Connection, statement: str | Executable, params: Mapping[str, Any], *, exact: bool, run: bool = False
+) -> Sent | None:
+    """Describe a query, or run a statement that is none.
+
+    :param run: run it in any case.
+    :return: None if it has to be run: COPY would not take it. The transaction is then over.
+    :raises ReadError: a parameter has no value or no name, a value cannot be sent, or the server refused the statement.
+    """
+    query = text(statement.rstrip().rstrip(";")) if isinstance(statement, str) else statement
+    hook = _Hook(run)
+    event.listen(connection, "before_cursor_execute", hook, retval=True)
+    try:
+        result = connection.execute(_with_values(connection, query, params))
+    except (exc.SQLAlchemyError, psycopg2.Error, ValueError) as error:
+        # SQLAlchemy 2.0 does not wrap what a hook raises, so the driver's own errors come here too.
+        cause = getattr(error, "orig", None) or error
+        if hook.described and state_of(cause) in _NOT_IN_BRACKETS:
+            connection.rollback()
+            return None
+        failure = _failure(cause)
+    else:
+        return _sent(result, hook, exact)
+    finally:
+        event.remove(connection, "before_cursor_execute", hook)
+    raise failure  # out here, so that the driver's error, which quotes the parameters, is not chained to it
+
+
+def _failure(cause: BaseException) -> ReadError:
+    if isinstance(cause, psycopg2.ProgrammingError) and not state_of(cause):
+        return ReadError(f"a parameter cannot be sent: {cause}; give json.dumps(…) for JSON, else CAST a text")
+    if isinstance(cause, psycopg2.Error):
+        return refused(cause)
+    return ReadError(f"the query could not be sent: {str(cause).partition(chr(10))[0]}")
+
+
+def _sent(result: CursorResult[Any], hook: _Hook, exact: bool) -> Sent:
+    description = result.cursor.description if result.cursor is not None else None
+    if not description:
+        raise ReadError(
+            "the statement returns no rows; use wh.session() for statements that change something"
+            if description is None
+            else "the statement has no columns; name one"
+        )
+    columns = columns_of(description, exact=exact)
+    if hook.described:
+        result.close()
+        return Sent(hook.sql, columns, None)
+    return Sent(hook.sql, columns, result)
+
+
+class _Hook:
+    """Sees the statement as it would be sent; a query is asked for its columns only.
+
+    ``WHERE false`` leaves nothing to run: the planners of PostgreSQL and Greenplum, ORCA too, make an empty Result of it,
+    while LIMIT 0 lets Greenplum's segments begin to sort.
+    """
+
+    def __init__(self, run: bool) -> None:
+        self.run = run
+        self.described = False
+        self.sql = b""
+
+    def __call__(
+        self, connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
+    ) -> tuple[str, Any]:
+        self.sql = cursor.mogrify(statement, parameters)
+        if not self.run and _QUERY.match(statement):
+            self.described = True
+            return f"SELECT * FROM (\n{statement}\n) AS described WHERE false", parameters  # noqa: S608
+        _leave_texts(cursor)
+        return statement, parameters
+
+
+def _leave_texts(cursor: Any) -> None:
+    """Let the driver leave values as the server's texts, so that they are parsed as those of COPY are."""
+    known = {*psycopg2.extensions.string_types, *cursor.connection.string_types}
+    as_it_is = psycopg2.extensions.new_type(tuple(known), "gpwarehouse_text", lambda value, _cursor: value)
+    psycopg2.extensions.register_type(as_it_is, cursor)
+
+
+def _with_values(connection: Connection, query: Any, params: Mapping[str, Any]) -> Executable:
+    """The statement with its values.
+
+    :raises ReadError: a parameter without a value, or a value without a parameter.
+    """
+    if not isinstance(query, ClauseElement):
+        raise ReadError(f"{type(query).__name__} is no statement; give SQL text or an SQLAlchemy select")
+    compiled = query.compile(dialect=connection.dialect)
+    binds = {bind.key: bind for bind in compiled.bind_names} if isinstance(compiled, SQLCompiler) else {}
+    named = {name for name, bind in binds.items() if bind.required or not bind.unique}
+    missing = sorted(name for name, bind in binds.items() if bind.required and name not in params)
+    if missing:
+        raise ReadError(
+            f"parameter {missing[0]!r} has no value; give {', '.join(f'{name}=…' for name in missing)} to read(), "
+            "or write \\: for a colon that begins none"
+        )
+    unused = sorted(set(params) - named)
+    if unused:
+        known = ", ".join(f":{name}" for name in sorted(named)) or "none"
+        raise ReadError(f"parameter {unused[0]!r} is not in the statement, which has {known}; leave it out or use it")
+    values = {name: _plain(value) for name, value in params.items()}
+    if isinstance(query, TextClause):
+        return query.bindparams(**values)  # typed by their values: a UUID, for one, is no type of the driver's
+    return cast(Executable, query.params(values))
+
+
+def _plain(value: Any) -> Any:
+    """A value without numpy's wrapping, which the driver does not know."""
+    return value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0 else value

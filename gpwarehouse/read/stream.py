@@ -1,0 +1,224 @@
+"""One running query: how it is sent, and its rows as Arrow tables while they come."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+import pyarrow as pa
+from sqlalchemy import Executable, exc
+from sqlalchemy.engine import Connection, Engine
+
+from gpwarehouse.engine import dialect_of
+from gpwarehouse.errors import ReadError
+from gpwarehouse.read.copying import CopyOut
+from gpwarehouse.read.failures import refused
+from gpwarehouse.read.parsing import BlockParser, csv_of, whole_rows
+from gpwarehouse.read.statement import Sent, send
+
+__all__ = ["Progress", "Stream"]
+
+Progress = Callable[[str, int], None]
+"""Called with ``"read"`` and the rows read so far, once a block."""
+
+# The server's texts are parsed, so they must not follow the database's or the role's defaults.
+_SETTINGS = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "3",  # before PostgreSQL 12 floats lose digits otherwise
+}
+_COPYING = b" TO STDOUT WITH (FORMAT csv, NULL '', ENCODING 'UTF8')"
+_ROWS_FETCHED = 10_000
+_NAME = r'(?:[A-Za-z_][\w$]*|"(?:[^"]|"")+")'
+_WHOLE_TABLE = re.compile(
+    rf"\s*(?:TABLE|SELECT\s+(?:\*|(?P<names>(?:{_NAME}\.){{0,2}}{_NAME}(?:\s*,\s*(?:{_NAME}\.){{0,2}}{_NAME})*))\s+FROM)"
+    rf"\s+(?P<table>(?:{_NAME}\.)?{_NAME})\s*",
+    re.IGNORECASE,
+)
+# Distributed, and what COPY reads is what SELECT reads: COPY leaves out the children of a table that is not partitioned.
+_ON_SEGMENTS = """
+SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.gp_distribution_policy d ON d.localoid = c.oid
+WHERE c.oid = CAST(%s AS regclass) AND c.relkind IN ('r', 'p') AND d.policytype = 'p'
+AND ({partitioned} OR NOT EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid))
+"""
+_PARTITIONED = {
+    "classic": "EXISTS (SELECT 1 FROM pg_catalog.pg_partition p WHERE p.parrelid = c.oid AND NOT p.paristemplate)",
+    "declarative": "c.relkind = 'p'",
+}
+
+
+class Stream:
+    """A query whose rows are read once, in a read-only transaction on a connection of its own.
+
+    Made, it has been accepted by the server and its first rows are here. Close it (or use it as a context manager).
+
+    :ivar schema: the Arrow schema; ``columns``: the server's types; ``path``: ``"table"``, ``"select"`` or ``"cursor"``.
+    :raises ReadError: the query cannot be run.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        statement: str | Executable,
+        params: Mapping[str, Any] | None = None,
+        *,
+        exact_numeric: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        self._copy: CopyOut | None = None
+        self._connection: Connection | None = None  # for close(), if there is no connecting
+        self._progress = progress
+        self._connection = engine.connect().execution_options(postgresql_readonly=True)
+        try:
+            sent = self._send(statement, params or {}, exact_numeric)
+            self.columns = sent.columns
+            self._parser = BlockParser(sent.columns)
+            self.schema: pa.Schema = self._parser.schema
+            self._first, self._blocks = self._start(sent)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the query if it runs, and give the connection back."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if self._copy is not None:
+            self._copy.stop()
+        driver: Any = connection.connection.driver_connection
+        if driver.closed:  # by the server: not to be rolled back, nor kept in the pool
+            connection.invalidate()
+        connection.close()
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The rows, in tables of about a few MB; at their end the stream is closed.
+
+        :raises ReadError: the server failed on the way, or a value has no Arrow type.
+        """
+        rows = 0
+        try:
+            block = self._first
+            while block is not None:
+                table = self._parser.parse(block)
+                rows += table.num_rows
+                yield table
+                if self._progress is not None:
+                    self._progress("read", rows)
+                block = self._next()
+            if self._copy is not None and self._copy.rows not in (rows, -1):
+                raise ReadError(f"the server sent {self._copy.rows} rows and {rows} arrived; read again")
+        finally:
+            self.close()
+
+    def _next(self) -> bytes | None:
+        try:
+            return next(self._blocks, None)
+        except psycopg2.Error as error:
+            failure = refused(error)
+        raise failure
+
+    def _begin(self) -> Connection:
+        connection = self._connection
+        assert connection is not None
+        changed = ", ".join("pg_catalog.set_config(%s, %s, true)" for _ in _SETTINGS)
+        connection.exec_driver_sql(f"SELECT {changed}", tuple(part for item in _SETTINGS.items() for part in item))
+        return connection
+
+    def _send(self, statement: str | Executable, params: Mapping[str, Any], exact: bool) -> Sent:
+        with self._digits_kept(exact):
+            sent = send(self._begin(), statement, params, exact=exact)
+        if sent is None:
+            with self._digits_kept(exact):
+                sent = send(self._begin(), statement, params, exact=exact, run=True)
+        assert sent is not None
+        return sent
+
+    @contextmanager
+    def _digits_kept(self, exact: bool) -> Iterator[None]:
+        """ORCA forgets the precision and scale of NUMERIC (seen on 7.0), so the Postgres planner describes them."""
+        connection = self._connection
+        assert connection is not None
+        capabilities = dialect_of(connection).capabilities
+        if not exact or capabilities is None or not capabilities.distribution:
+            yield
+            return
+        kept = connection.exec_driver_sql("SHOW optimizer").scalar_one()
+        change = "SELECT pg_catalog.set_config('optimizer', %s, true)"
+        connection.exec_driver_sql(change, ("off",))
+        yield
+        if connection.in_transaction():
+            connection.exec_driver_sql(change, (kept,))
+
+    def _rollback(self) -> None:
+        assert self._connection is not None
+        self._connection.rollback()
+
+    def _start(self, sent: Sent) -> tuple[bytes | None, Iterator[bytes]]:
+        """The first block and the others; waiting for it tells whether the server takes the statement."""
+        if sent.result is not None:
+            self.path = "cursor"
+            blocks = _blocks_of(sent.result)
+            return next(blocks, None), blocks
+        table = self._whole_table(sent)
+        if table is not None:
+            try:
+                self.path = "table"
+                return self._copy_out(table)
+            except psycopg2.Error:  # what COPY does not read although it is a table: SELECT tells better what is wrong
+                self._rollback()
+                self._begin()
+        try:
+            self.path = "select"
+            return self._copy_out(b"(\n" + sent.sql + b"\n)")
+        except psycopg2.Error as error:
+            failure = refused(error)
+        raise failure
+
+    def _copy_out(self, source: bytes) -> tuple[bytes | None, Iterator[bytes]]:
+        assert self._connection is not None
+        self._copy = CopyOut(self._connection.connection.driver_connection, b"COPY " + source + _COPYING)
+        blocks = whole_rows(self._copy.pieces())
+        return next(blocks, None), blocks
+
+    def _whole_table(self, sent: Sent) -> bytes | None:
+        """Table and columns for COPY, if the statement reads a table of the segments as it is: they format it then."""
+        assert self._connection is not None
+        dialect = dialect_of(self._connection)
+        assert dialect.capabilities is not None
+        found = _WHOLE_TABLE.fullmatch(sent.sql.decode()) if dialect.capabilities.distribution else None
+        if not found:
+            return None
+        query = _ON_SEGMENTS.format(partitioned=_PARTITIONED[dialect.capabilities.partition_catalog])
+        try:
+            if self._connection.exec_driver_sql(query, (found["table"],)).first() is None:
+                return None
+        except exc.DBAPIError:
+            self._rollback()
+            self._begin()
+            return None
+        quote = dialect.identifier_preparer.quote_identifier
+        names = ", ".join(quote(column.name) for column in sent.columns)
+        if found["names"] and len({column.name for column in sent.columns}) < len(sent.columns):
+            return None
+        return f"{found['table']} ({names})".encode()
+
+
+def _blocks_of(result: Any) -> Iterator[bytes]:
+    cursor = result.cursor
+    while rows := cursor.fetchmany(_ROWS_FETCHED):
+        yield csv_of(rows)

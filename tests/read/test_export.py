@@ -1,0 +1,86 @@
+"""A query's rows as Parquet: whole, or not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+from gpwarehouse import Warehouse
+from gpwarehouse.errors import ReadError
+
+ROWS = (
+    "SELECT g AS n, CASE WHEN g % 3 > 0 THEN 'L' || g % 3 END AS lot, now() AS at FROM generate_series(1, :rows) AS g"
+)
+
+
+def test_a_file_holds_what_a_read_gives(shared_wh: Warehouse, tmp_path: Path) -> None:
+    sql = "SELECT g AS n, g * 0.1::float8 AS x, NULL::text AS t, TIMESTAMPTZ '2026-01-01' AS at FROM generate_series(1, 300000) g"
+    told: list[int] = []
+    result = shared_wh.export(sql, tmp_path / "out.parquet", progress=lambda _, rows: told.append(rows))
+    assert (result.rows, result.files, result.path) == (300_000, 1, tmp_path / "out.parquet")
+    assert result.bytes == result.path.stat().st_size
+    assert told[-1] == 300_000
+    assert pq.read_table(result.path).equals(shared_wh.read(sql, arrow=True))
+    assert [p.name for p in tmp_path.iterdir()] == ["out.parquet"]
+
+
+def test_a_folder_is_partitioned_by_columns(shared_wh: Warehouse, tmp_path: Path) -> None:
+    result = shared_wh.export(ROWS, tmp_path / "lots", {"rows": 300}, partition_by="lot")
+    folders = sorted(path.name for path in result.path.iterdir())
+    assert folders == ["lot=L1", "lot=L2", "lot=__HIVE_DEFAULT_PARTITION__"]
+    assert (result.rows, result.files) == (300, 3)
+    back = ds.dataset(result.path, partitioning="hive").to_table()
+    assert sorted(back["n"].to_pylist()) == list(range(1, 301))
+    assert [p.name for p in tmp_path.iterdir()] == ["lots"]
+
+
+def test_no_rows_make_a_file_with_the_columns(shared_wh: Warehouse, tmp_path: Path) -> None:
+    result = shared_wh.export("SELECT 1 AS n WHERE false", tmp_path / "none.parquet")
+    assert result.rows == 0
+    assert pq.read_schema(result.path) == pa.schema([("n", pa.int32())])
+
+
+@pytest.mark.parametrize("by", ["", "n"])
+def test_a_failed_export_leaves_nothing_and_what_was_there(shared_wh: Warehouse, tmp_path: Path, by: str) -> None:
+    target = tmp_path / ("out" if by else "out.parquet")
+    options: dict[str, Any] = {"partition_by": by} if by else {}
+    failing = "SELECT 1 / (250000 - g) AS n, repeat('x', 100) AS x FROM generate_series(1, 300000) AS g"
+    with pytest.raises(ReadError, match="division by zero"):
+        shared_wh.export(failing, target, **options)
+    assert list(tmp_path.iterdir()) == []
+    shared_wh.export("SELECT 7 AS n, 'x' AS x", target, **options)
+    with pytest.raises(ReadError, match="division by zero"):
+        shared_wh.export(failing, target, overwrite=True, **options)
+    assert [p.name for p in tmp_path.iterdir()] == [target.name]
+    assert ds.dataset(target, partitioning="hive").to_table()["n"].to_pylist() == [7]
+
+
+@pytest.mark.parametrize("by", ["", "n"])
+def test_what_is_there_is_replaced_on_request_only(shared_wh: Warehouse, tmp_path: Path, by: str) -> None:
+    target = tmp_path / ("out" if by else "out.parquet")
+    options: dict[str, Any] = {"partition_by": by} if by else {}
+    shared_wh.export("SELECT 1 AS n, 2 AS m", target, **options)
+    with pytest.raises(ReadError, match="overwrite=True"):
+        shared_wh.export("SELECT 2 AS n, 2 AS m", target, **options)
+    shared_wh.export("SELECT 3 AS n, 2 AS m", target, overwrite=True, **options)
+    assert ds.dataset(target, partitioning="hive").to_table()["n"].to_pylist() == [3]
+    assert [p.name for p in tmp_path.iterdir()] == [target.name]
+
+
+def test_targets_that_will_not_do_are_refused(shared_wh: Warehouse, tmp_path: Path) -> None:
+    for target, options, words in (
+        ("out.csv", {}, r"\.parquet"),
+        ("no/such/out.parquet", {}, "no folder"),
+        ("out", {"partition_by": "nope"}, "no column 'nope'; the query has n, m"),
+        ("out", {"partition_by": ["n", "m"]}, "no column is left"),
+    ):
+        with pytest.raises(ReadError, match=words):
+            shared_wh.export("SELECT 1 AS n, 2 AS m", tmp_path / target, None, **options)
+    with pytest.raises(ReadError, match="'n' comes twice"):
+        shared_wh.export("SELECT 1 AS n, 2 AS n", tmp_path / "out.parquet")
+    assert list(tmp_path.iterdir()) == []
