@@ -176,13 +176,12 @@ class GreenplumReflection(PGDialect):
         hidden = hidden_names(connection, self, schema)  # type: ignore[arg-type]
         return [name for name in names if name not in hidden] if hidden else names
 
-    def _narrowed(
-        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, info_cache: Any = None, **_: Any
-    ) -> Any:
+    def _narrowed(self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, kw: Any) -> Any:
         """Names to ask for where SQLAlchemy would ask for everything: without the partitions, which are the most."""
         if filter_names or scope is ObjectScope.TEMPORARY or ObjectKind.TABLE not in kind:
             return filter_names
-        cache = {} if info_cache is None else info_cache  # the inspector's, as long as it lives
+        cache = kw.get("info_cache")  # the inspector's, as long as it lives
+        cache = {} if cache is None else cache
         key = ("gpwarehouse narrowed", schema, scope, kind)
         if key not in cache:
             names = None
@@ -192,39 +191,59 @@ class GreenplumReflection(PGDialect):
             cache[key] = names
         return cache[key] or filter_names
 
-    def _multi(self, method: str, connection: Any, kw: dict[str, Any]) -> Any:
-        names = self._narrowed(connection, **kw)
-        return getattr(super(), method)(connection, **{**kw, "filter_names": names})
+    def _multi(
+        self, method: str, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, kw: dict[str, Any]
+    ) -> Any:
+        """SQLAlchemy's method of that name, asked for tables, not for their partitions."""
+        names = self._narrowed(connection, schema, filter_names, scope, kind, kw)
+        stock = getattr(super(), method)
+        return stock(connection, schema=schema, filter_names=names, scope=scope, kind=kind, **kw)
 
-    def get_multi_columns(self, connection: Any, **kw: Any) -> Any:  # type: ignore[override]
+    def get_multi_columns(  # type: ignore[override]
+        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
+    ) -> Any:
         """Columns, with their encodings, in a fixed number of queries however many tables there are."""
-        found = self._multi("get_multi_columns", connection, kw)
-        names = self._narrowed(connection, **kw)
-        return with_encodings(connection, self, kw["schema"], found, names).items()  # type: ignore[arg-type]
+        found = self._multi("get_multi_columns", connection, schema, filter_names, scope, kind, kw)
+        names = self._narrowed(connection, schema, filter_names, scope, kind, kw)
+        return with_encodings(connection, self, schema, found, names).items()  # type: ignore[arg-type]
 
-    def get_multi_pk_constraint(self, connection: Any, **kw: Any) -> Any:  # type: ignore[override]
+    def get_multi_pk_constraint(  # type: ignore[override]
+        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
+    ) -> Any:
         """Primary keys of tables, not of their partitions."""
-        return self._multi("get_multi_pk_constraint", connection, kw)
+        return self._multi("get_multi_pk_constraint", connection, schema, filter_names, scope, kind, kw)
 
-    def get_multi_foreign_keys(self, connection: Any, **kw: Any) -> Any:  # type: ignore[override]
+    def get_multi_foreign_keys(  # type: ignore[override]
+        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
+    ) -> Any:
         """Foreign keys of tables, not of their partitions."""
-        return self._multi("get_multi_foreign_keys", connection, kw)
+        return self._multi("get_multi_foreign_keys", connection, schema, filter_names, scope, kind, kw)
 
-    def get_multi_check_constraints(self, connection: Any, **kw: Any) -> Any:  # type: ignore[override]
+    def get_multi_check_constraints(  # type: ignore[override]
+        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
+    ) -> Any:
         """Checks of tables, not of their partitions."""
-        return self._multi("get_multi_check_constraints", connection, kw)
+        return self._multi("get_multi_check_constraints", connection, schema, filter_names, scope, kind, kw)
 
-    def get_multi_table_comment(self, connection: Any, **kw: Any) -> Any:  # type: ignore[override]
+    def get_multi_table_comment(  # type: ignore[override]
+        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
+    ) -> Any:
         """Comments of tables, not of their partitions."""
-        return self._multi("get_multi_table_comment", connection, kw)
+        return self._multi("get_multi_table_comment", connection, schema, filter_names, scope, kind, kw)
 
-    def get_multi_unique_constraints(self, connection: Any, **kw: Any) -> Any:  # type: ignore[override]
+    def get_multi_unique_constraints(  # type: ignore[override]
+        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
+    ) -> Any:
         """Unique constraints of tables, in the words this server has."""
-        return self._without_nulls_distinct(self._multi("get_multi_unique_constraints", connection, kw))
+        found = self._multi("get_multi_unique_constraints", connection, schema, filter_names, scope, kind, kw)
+        return self._without_nulls_distinct(found)
 
-    def get_multi_indexes(self, connection: Any, **kw: Any) -> Any:  # type: ignore[override]
+    def get_multi_indexes(  # type: ignore[override]
+        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
+    ) -> Any:
         """Indexes of tables, in the words this server has."""
-        return self._without_nulls_distinct(self._multi("get_multi_indexes", connection, kw))
+        found = self._multi("get_multi_indexes", connection, schema, filter_names, scope, kind, kw)
+        return self._without_nulls_distinct(found)
 
     def _without_nulls_distinct(self, found: Any) -> Any:
         """SQLAlchemy says of every key that its NULLs are distinct, which a server before PostgreSQL 15 cannot parse."""
@@ -238,12 +257,14 @@ class GreenplumReflection(PGDialect):
                 key.pop("dialect_options", None)
         return tables.items()
 
-    def get_multi_table_options(self, connection: Any, **kw: Any) -> Any:  # type: ignore[override]
+    def get_multi_table_options(  # type: ignore[override]
+        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
+    ) -> Any:
         """PostgreSQL's own options and ours, in a fixed number of queries however many tables there are."""
-        names = self._narrowed(connection, **kw)
-        narrowed = {**kw, "filter_names": names}
-        base = base_table_options(self, super(), connection, **narrowed)  # type: ignore[arg-type]
-        return with_greenplum_options(connection, self, kw["schema"], base, names).items()  # type: ignore[arg-type]
+        names = self._narrowed(connection, schema, filter_names, scope, kind, kw)
+        asked = {"schema": schema, "filter_names": names, "scope": scope, "kind": kind, **kw}
+        base = base_table_options(self, super(), connection, **asked)  # type: ignore[arg-type]
+        return with_greenplum_options(connection, self, schema, base, names).items()  # type: ignore[arg-type]
 
     def get_table_options(self, connection: Any, table_name: str, schema: Any = None, **kw: Any) -> Any:
         """Options of one table, as Table keyword arguments."""
