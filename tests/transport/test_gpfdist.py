@@ -401,7 +401,7 @@ with engine.begin() as connection:
 @pytest.mark.segments
 def test_a_loading_process_that_is_killed_leaves_nothing(engine: Engine, table: Table) -> None:
     url = engine.url.render_as_string(hide_password=False)
-    root = Path(__file__).parents[3]
+    root = Path(__file__).parents[2]
     environment = os.environ | {"PYTHONPATH": str(root)}
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, url], stdout=subprocess.PIPE, text=True, cwd=root, env=environment
