@@ -57,6 +57,7 @@ def command(*args: str, **environment: str) -> Any:
     """The outcome of ``gpwarehouse …``, run in this process: stdout, stderr, exit_code, exception."""
     from typer.testing import CliRunner
 
-    from gpwarehouse.cli import app
+    from gpwarehouse.cli.app import app, console
 
-    return CliRunner().invoke(app, args, env={"COLUMNS": "160", **environment})
+    console.width = 160  # which it has read from the environment when it was made
+    return CliRunner().invoke(app, args, env=environment)
