@@ -40,7 +40,7 @@ def upgrade(
             _print_where(warehouse)
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})  # -1 is a revision
 def downgrade(
     revision: Annotated[str, typer.Argument(help="Revision to come back to; base drops every table of ours.")],
     plan: _Plan = False,

@@ -103,6 +103,13 @@ def run_batches(run: Run, sql: str, batches: list[Batch]) -> None:
         )
     run.batch_operations += 1
     done = _done(run)
+    labels = {f"{run.batch_operations}: {batch.label}" for batch in batches}
+    if strange := sorted(d for d in done - labels if d.startswith(f"{run.batch_operations}: ")):
+        raise MigrationError(
+            f"{run.direction} of revision {run.revision} was interrupted with other batches (done: {strange[0]}, …). Cut "
+            "otherwise, rows that are done would be changed again: give op.run_batched the table, by= and slices= it had; "
+            "the statement may change"
+        )
     for number, batch in enumerate(batches, 1):
         label = f"{run.batch_operations}: {batch.label}"
         if label not in done:

@@ -14,11 +14,11 @@ from sqlalchemy.engine import Connection
 
 from gpwarehouse.dialect.compiler import child_table_name
 from gpwarehouse.errors import MigrationError
-from gpwarehouse.migrate.sqltext import Drop
+from gpwarehouse.migrate.sqltext import Drop, hides_drops
 from gpwarehouse.models import DIMENSIONS
 from gpwarehouse.settings import WarehouseSettings
 
-__all__ = ["COUNTED", "Loss", "losses", "refuse_losses"]
+__all__ = ["COUNTED", "Loss", "losses", "refuse_hidden", "refuse_losses"]
 
 COUNTED = 1_000_000
 """Rows are counted up to here: counting all of a petabyte takes longer than dropping it."""
@@ -52,6 +52,19 @@ def refuse_losses(connection: Connection, settings: WarehouseSettings, found: It
     lost = losses(connection, settings, found, lock=True)
     if lost:
         raise MigrationError(refusal(lost, what))
+
+
+def refuse_hidden(statement: str, what: str) -> None:
+    """Stop before a statement of which nobody can tell what it drops.
+
+    :raises MigrationError: it is one.
+    """
+    if hides_drops(statement):
+        raise MigrationError(
+            f"of a statement of the {what} it cannot be told what data it drops: {' '.join(statement.split())[:200]}. "
+            "Nothing was changed by it. Write its DROPs as statements of their own; or, if they may go, say so: gpwarehouse "
+            "downgrade … --yes-drop-data, wh.downgrade(…, drop_data=True), alembic -x drop-data=yes downgrade …"
+        )
 
 
 def refusal(lost: Iterable[Loss], what: str) -> str:

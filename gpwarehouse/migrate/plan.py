@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from gpwarehouse.dialect import GreenplumDialect
 from gpwarehouse.errors import MigrationError
-from gpwarehouse.migrate.losses import Loss, losses, refusal
+from gpwarehouse.migrate.losses import Loss, losses, refusal, refuse_hidden
 from gpwarehouse.migrate.sqltext import Drop, drops, rewrites, split
 from gpwarehouse.settings import WarehouseSettings
 
@@ -101,6 +101,9 @@ def refuse_to_lose(connection: Connection, settings: WarehouseSettings, steps: I
     :raises MigrationError: it names the tables and their rows.
     """
     plan = planned(connection, settings, [step for step in steps if not step.is_upgrade])
+    for step in plan:
+        for statement in step.statements:
+            refuse_hidden(statement, f"downgrade of revision {step.revision}")
     lost = [loss for step in plan for loss in step.losses]
     if lost:
         revisions = ", ".join(step.revision for step in plan)

@@ -13,7 +13,7 @@ from gpwarehouse.engine import HOUSEKEEPING, could_not_connect, explain_operatio
 from gpwarehouse.errors import GpwarehouseError, MigrationError, WarehouseConnectionError
 from gpwarehouse.migrate import history
 from gpwarehouse.migrate.lock import MigratorLock
-from gpwarehouse.migrate.losses import refuse_losses
+from gpwarehouse.migrate.losses import refuse_hidden, refuse_losses
 from gpwarehouse.migrate.sqltext import drops
 from gpwarehouse.settings import WarehouseSettings
 
@@ -76,6 +76,7 @@ class Run:
         if self.direction == "downgrade" and not self.drop_data:
             self._ours = True
             try:
+                refuse_hidden(statement, f"downgrade of revision {self.revision}")
                 refuse_losses(connection, self.settings, drops(statement), f"downgrade of revision {self.revision}")
             finally:
                 self._ours = False

@@ -64,6 +64,8 @@ def statements_of(script: str, direction: str, server: str, schema: str) -> list
         hint = "it cannot be reverted" if direction == "down" else "write it"
         raise MigrationError(f"{choices[1]}: there is no such file, nor {choices[0].name}; {hint}")
     found = split(path.read_text(encoding="utf-8"), str(path))
+    if direction == "up" and not found:
+        raise MigrationError(f"{path}: it holds no statement; write what the revision does, then upgrade")
     for statement in found:
         _check(path, statement)
     return [statement.text.replace("{schema}", schema) for statement in found]

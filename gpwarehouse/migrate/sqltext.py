@@ -291,6 +291,18 @@ _REWRITES = (
 )
 
 
+_OWN_BLOCK = re.compile(r"^\s*DO\s+\$(gpw|rewrite)\$", re.IGNORECASE)
+_HIDDEN = re.compile(r"^\s*DO\b.*\b(DROP|TRUNCATE|DELETE)\b", re.IGNORECASE | re.DOTALL)
+_CASCADE = re.compile(
+    r"^\s*DROP\s+(TYPE|DOMAIN|EXTENSION|OWNED|FUNCTION|COLLATION)\b.*\bCASCADE\b", re.IGNORECASE | re.DOTALL
+)
+
+
+def hides_drops(statement: str) -> bool:
+    """Whether a statement may drop data that :func:`drops` cannot name: in a DO block, or by CASCADE."""
+    return not _OWN_BLOCK.match(statement) and bool(_HIDDEN.match(statement) or _CASCADE.match(statement))
+
+
 def rewrites(sql: str) -> str | None:
     """What a statement does to the rows that are there, where that takes as long as there are many; else None."""
     plain = " ".join(token.text for token in _tokens(sql, "the statement") if token.kind not in ("space", "comment"))

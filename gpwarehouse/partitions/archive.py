@@ -91,6 +91,7 @@ class Manifest:
     """What is archived of one month.
 
     :ivar hold_until: until when the month, once restored, is left alone; ISO 8601.
+    :ivar restored_at: when the month was restored, until it is dropped again; ISO 8601.
     """
 
     table: str
@@ -99,6 +100,7 @@ class Manifest:
     end: str
     parts: tuple[Part, ...] = ()
     hold_until: str | None = None
+    restored_at: str | None = None
     format: int = FORMAT
     path: Path = field(default=Path(), compare=False)
 

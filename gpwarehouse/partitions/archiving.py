@@ -66,15 +66,21 @@ class Archiver:
                     child = sibling(table, child_of(table, found))
                     columns = columns_of(connection, child)
                     content = content_of(connection, child, columns)
-                    if content.rows:
-                        self._written(connection, table, found, columns, content)
+                    self._written(connection, table, found, columns, content)
             change_partitions_after(
                 self.engine,
                 table,
                 lambda connection: _still(connection, table, partition, columns, content),
                 lambda connection, still: drop(connection, table, still),
             )
+            self._left(table, partition)
         return content.rows
+
+    def _left(self, table: Table, partition: RangePartition) -> None:
+        """Note that a restored month is no longer there; not before it is, or its changes would be taken for late rows."""
+        manifest = self.archive.manifest(table.name, archived_as(partition))
+        if manifest is not None and manifest.restored_at is not None:
+            self.archive.write(replace(manifest, restored_at=None, hold_until=None))
 
     def _written(
         self,
@@ -90,6 +96,8 @@ class Archiver:
         if before is not None and before.is_exactly(content, columns):
             for part in before.current:
                 before.file(part)
+            return
+        if not content.rows and (before is None or before.restored_at is None):
             return
         child = sibling(table, child_of(table, partition))
         supersedes = before is not None and self._holds_archived(connection, child, before)
@@ -125,13 +133,25 @@ class Archiver:
             load_files(connection, scratch, part.columns, [manifest.file(part)])
             shared += common_rows(connection, scratch, child, part.columns)
             archived += part.rows
-        if shared not in (0, archived):
+        restored = manifest.restored_at is not None
+        if shared == archived or (shared == 0 and not restored):
+            return shared > 0
+        told = (
+            f"{manifest.table} {manifest.partition}: of the {archived} rows archived of this month it holds {shared}. "
+        )
+        if not restored:
             raise PartitionError(
-                f"{manifest.table} {manifest.partition}: of the {archived} rows archived of this month it holds {shared}. "
-                "Some were changed or deleted after it was restored, so it cannot be told what the archive shall hold; "
-                f"if the table is right, move {manifest.path} away and run it again"
+                told
+                + "The month was not restored, so these came twice, as late rows: delete them from the table, if they "
+                "are the archived ones, and run it again; nothing was dropped"
             )
-        return shared > 0
+        raise PartitionError(
+            told
+            + "It was restored, and rows were changed or deleted since, so it cannot be told what the archive shall "
+            "hold; nothing was dropped. If the archive is right: empty the month, restore it again. If the table is "
+            f"right: copy {manifest.path} and the files it names elsewhere (they are the only trace of those rows), "
+            "move the manifest away, and run it again"
+        )
 
     def restore(self, table: Table, manifest: Manifest, *, hold_days: int) -> int:
         """Make an archived month again, load it and verify it; how many rows.
@@ -165,7 +185,8 @@ class Archiver:
                     _load(connection, table, child, part, file)
                 connection.execute(Analyze(child))
                 hold = datetime.now(UTC) + timedelta(days=hold_days)
-                self.archive.write(replace(manifest, hold_until=hold.isoformat(timespec="seconds")))
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                self.archive.write(replace(manifest, hold_until=hold.isoformat(timespec="seconds"), restored_at=now))
         return manifest.rows
 
     @contextmanager

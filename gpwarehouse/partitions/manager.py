@@ -247,6 +247,10 @@ class Partitions:
 
         if self.settings.archive_dir is None:
             raise PartitionError("GPWAREHOUSE_ARCHIVE_DIR says not where the archive is")
+        if not self.settings.archive_dir.expanduser().is_dir():  # made here, it would hide a mount that is missing
+            raise PartitionError(
+                f"GPWAREHOUSE_ARCHIVE_DIR = {str(self.settings.archive_dir)!r} is no folder; mount it, or make it"
+            )
         version = text(f"SELECT version_num FROM {self._quoted('alembic_version')}")
         with self.engine.connect() as connection:
             revision = connection.execute(version).scalars().first()

@@ -152,6 +152,16 @@ class _Planner:
                 f"{table.name}: {partition.name} has no lower bound; it is left alone, split it by months"
             )
             return
+        if self.settings.archive_dir is not None:
+            archive = Archive(self.settings.archive_dir, self._schema(table))
+            manifest = archive.manifest(table.name, archived_as(partition))
+            if manifest is not None and manifest.held(self.now):
+                self.notes.append(
+                    f"{table.name}: {partition.name} was restored and is held until {manifest.hold_until}"
+                )
+                return
+            if manifest is not None:
+                why += f"; archived before ({manifest.rows} rows in {len(manifest.current)} files) and open again"
         if partition.name == ANCHOR:
             if rule.action in ("detach", "move"):
                 self.notes.append(f"{table.name}: {ANCHOR}, the month of the first revision, stays where it is")
@@ -160,18 +170,6 @@ class _Planner:
                     rule.action, table, partition, f"{why}; emptied, not dropped: the month of the first revision"
                 )
             return
-        if rule.action == "export":
-            assert self.settings.archive_dir is not None
-            manifest = Archive(self.settings.archive_dir, self._schema(table)).manifest(
-                table.name, archived_as(partition)
-            )
-            if manifest is not None and manifest.held(self.now):
-                self.notes.append(
-                    f"{table.name}: {partition.name} was restored and is held until {manifest.hold_until}"
-                )
-                return
-            if manifest is not None:
-                why += f"; archived before ({manifest.rows} rows in {len(manifest.current)} files) and open again"
         yield _step(rule.action, table, partition, why)
 
     def _schema(self, table: Table) -> str:

@@ -176,3 +176,21 @@ def test_the_sql_of_no_server_is_asked_for(run: Callable[..., Done]) -> None:
     done = run("upgrade", "--sql")
     assert done.returncode == 1
     assert "--server" in done.stderr
+
+
+def test_a_step_back_is_given_as_its_number(swh: Warehouse, run: Callable[..., Done]) -> None:
+    url = swh.settings.sqlalchemy_url().render_as_string(hide_password=False)
+    shown = run("downgrade", "-1", "--plan", GPWAREHOUSE_URL=url)
+    assert shown.returncode == 0, shown.stderr
+    assert "0001" in shown.stdout
+    assert run("downgrade", "base", "--yes-drop-dta", GPWAREHOUSE_URL=url).returncode != 0
+    assert swh.status().is_current
+
+
+def test_an_sql_file_without_a_statement_is_refused(swh: Warehouse, run: Callable[..., Done], folder: Path) -> None:
+    url = swh.settings.sqlalchemy_url().render_as_string(hide_password=False)
+    said = {"GPWAREHOUSE_URL": url, "GPWAREHOUSE_MIGRATIONS": str(folder)}
+    assert run("revision", "-m", "notes", "--sql", **said).returncode == 0
+    refused = run("upgrade", **said)
+    assert refused.returncode == 1
+    assert "up.sql: it holds no statement; write what the revision does" in refused.stderr

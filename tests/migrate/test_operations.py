@@ -125,6 +125,26 @@ def test_a_change_that_cannot_be_cut_is_refused(swh: Warehouse, folder: Path, ca
     assert swh.status().revision == "0001"
 
 
+def test_an_interrupted_change_that_is_cut_otherwise_is_refused(swh: Warehouse, folder: Path) -> None:
+    """Or rows that are done would be changed again."""
+    fill_lots(swh)
+    sql = "UPDATE dw.dim_lot SET lot_id = lot_id || {what} WHERE {{batch}} AND lot_key NOT IN (-1, -2)"
+    failing = sql.format(what="CASE WHEN lot_key < 2000000000000000000 THEN 'x' ELSE CAST(1/(lot_key - lot_key) AS text) END")
+    write_revision(folder, "a1", None, KEYS.format(sql=failing))
+    with pytest.raises(MigrationError, match="division by zero"):
+        swh.upgrade()
+    assert len(batches(swh)) >= 1
+    mended = sql.format(what="'x'")
+    write_revision(folder, "a1", None, KEYS.replace("slices=4", "slices=5").format(sql=mended))
+    with pytest.raises(MigrationError, match="was interrupted with other batches"):
+        swh.upgrade()
+    write_revision(folder, "a1", None, KEYS.format(sql=mended))
+    swh.upgrade()
+    assert set(swh.read("SELECT DISTINCT lot_id FROM dw.dim_lot WHERE lot_id LIKE 'L%'").lot_id) == {
+        f"L{i}x" for i in range(-4, 4)
+    }
+
+
 def test_a_view_is_replaced_in_place(swh: Warehouse, folder: Path) -> None:
     """Grants and comments stay, and so does a view that reads it."""
     with swh.engine.begin() as connection:

@@ -77,6 +77,19 @@ def test_a_downgrade_over_rows_is_refused_and_names_them_before_anything_is_reve
     assert not inspect(swh.engine).has_table("made", "dw")
 
 
+@pytest.mark.parametrize("plan_tells", [True, False])
+def test_a_downgrade_that_hides_what_it_drops_is_refused(swh: Warehouse, folder: Path, plan_tells: bool) -> None:
+    block = "op.execute(\"DO $$ BEGIN EXECUTE 'DROP TABLE dw.made'; END $$\")"
+    asks = "" if plan_tells else "op.get_bind().exec_driver_sql('SELECT 1').scalar_one() + 1; "
+    write_revision(folder, "a1", None, TABLE, asks + block)
+    swh.upgrade()
+    with pytest.raises(MigrationError, match="it cannot be told what data it drops: DO"):
+        swh.downgrade("site@base")
+    assert inspect(swh.engine).has_table("made", "dw")
+    swh.downgrade("site@base", drop_data=True)
+    assert not inspect(swh.engine).has_table("made", "dw")
+
+
 def test_a_warehouse_with_its_reserved_members_alone_goes_down_to_base(swh: Warehouse) -> None:
     with swh.engine.begin() as connection:
         connection.execute(text("INSERT INTO dw.dim_time SELECT * FROM dw.dim_time"))

@@ -25,7 +25,9 @@ EXPORT = f"{TESTS}: export after 12 months"
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    return tmp_path / "archive"
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture
@@ -142,6 +144,46 @@ def test_a_restored_month_that_was_changed_is_not_archived_by_guessing(fab: Ware
     assert len(rows_of(fab)) == 6
 
 
+@pytest.mark.parametrize("change", ["UPDATE dw.{} SET die_y = 2 WHERE die_y = 1", "DELETE FROM dw.{}"])
+def test_a_restored_month_of_which_every_row_was_changed_is_not_taken_for_late_rows(
+    fab: Warehouse, archive: Path, change: str
+) -> None:
+    load_units(fab, "2025-06", 7)
+    fab.partitions.apply(now=NOW)
+    fab.partitions.restore(TESTS, "2025-06", hold_days=0)
+    execute(fab, change.format(TESTS))
+    left = rows_of(fab)
+    report = fab.partitions.apply()
+    assert "of the 7 rows archived of this month it holds 0. It was restored" in str(report.failed[0].error)
+    assert "m202506" in names(fab)
+    assert rows_of(fab) == left
+    assert [(p["rows"], p["superseded"]) for p in manifest(archive)["parts"]] == [(7, False)]
+    execute(fab, f"DELETE FROM dw.{TESTS}")
+    assert fab.partitions.restore(TESTS, "2025-06", hold_days=0) == 7  # the archive is right
+    assert not fab.partitions.apply().failed
+    assert manifest(archive)["restored_at"] is None
+
+
+def test_a_restored_month_is_held_whatever_the_policy_does_with_it(fab: Warehouse, archive: Path) -> None:
+    load_units(fab, "2025-06", 7)
+    fab.partitions.apply(now=NOW)
+    fab.partitions.restore(TESTS, "2025-06", hold_days=3650)
+    with with_policy(
+        fab, retention=f"{TESTS}: drop after 12 months", archive_dir=archive, partition_premake=0
+    ) as other:
+        assert not other.partitions.apply().failed
+    assert len(rows_of(fab)) == 7
+
+
+def test_an_archive_that_is_not_there_is_not_made(fab: Warehouse, archive: Path) -> None:
+    load_units(fab, "2025-06", 7)
+    archive.rmdir()
+    report = fab.partitions.apply(now=NOW)
+    assert f"{str(archive)!r} is no folder; mount it" in str(report.failed[0].error)
+    assert len(rows_of(fab)) == 7
+    assert not archive.exists()
+
+
 def test_rows_that_come_while_a_month_is_archived_keep_it(fab: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     from gpwarehouse.partitions import archiving
 
@@ -210,7 +252,7 @@ def test_a_month_without_rows_leaves_no_file(fab: Warehouse, archive: Path) -> N
     assert "m202506" in names(fab)
     assert not fab.partitions.apply(now=NOW).failed
     assert "m202506" not in names(fab)
-    assert not archive.exists()
+    assert not any(archive.iterdir())
 
 
 def test_a_month_that_was_attached_under_another_name_is_archived_as_any(

@@ -12,6 +12,7 @@ from tests.partitions.fab import TESTS, command, load_units
 
 def test_plan_apply_list_restore_and_skew_follow_each_other(wh: Warehouse, tmp_path: Path) -> None:
     load_units(wh, "2020-06", 6)
+    (tmp_path / "archive").mkdir()
     url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
     said = {
         "GPWAREHOUSE_URL": url,

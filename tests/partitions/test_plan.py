@@ -169,7 +169,7 @@ def test_a_step_that_fails_is_told_and_the_others_are_done(
         fab.partitions.apply(tables=[MEASUREMENTS], months=["2025-06"], now=NOW)
         report = fab.partitions.apply(now=NOW)
         assert [(o.step.action, o.step.table) for o in report.failed] == [("export", TESTS)]
-        assert "Not a directory" in str(report.failed[0].error)
+        assert "is no folder; mount it, or make it" in str(report.failed[0].error)
         assert len(rows_of(fab)) == 3
         assert "m202506" not in names(fab, MEASUREMENTS)
 
