@@ -91,6 +91,7 @@ class Manifest:
     """What is archived of one month.
 
     :ivar hold_until: until when the month, once restored, is left alone; ISO 8601.
+    :ivar warehouse: whose months these are: when the first revision was applied there, UTC.
     :ivar restored_at: when the month was restored, until it is dropped again; ISO 8601.
     """
 
@@ -101,6 +102,7 @@ class Manifest:
     parts: tuple[Part, ...] = ()
     hold_until: str | None = None
     restored_at: str | None = None
+    warehouse: str | None = None
     format: int = FORMAT
     path: Path = field(default=Path(), compare=False)
 

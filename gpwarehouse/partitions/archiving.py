@@ -40,12 +40,24 @@ LOCK_ARCHIVE = "archive"
 class Archiver:
     """Archives months of one warehouse.
 
-    :ivar revision: of the schema, told in the files.
+    :ivar revision: of the schema, told in the files; ``warehouse``: as in :class:`Manifest`.
     """
 
     engine: Engine
     archive: Archive
     revision: str | None
+    warehouse: str | None = None
+
+    def check_owner(self, manifest: Manifest) -> None:
+        """Refuse another warehouse's archive: its rows are not ours.
+
+        :raises PartitionError: naming the manifest.
+        """
+        if None not in (manifest.warehouse, self.warehouse) and manifest.warehouse != self.warehouse:
+            raise PartitionError(
+                f"{manifest.path} is of another warehouse, whose first revision was applied at {manifest.warehouse}, ours "
+                f"at {self.warehouse}; give each a GPWAREHOUSE_ARCHIVE_DIR of its own"
+            )
 
     def export(self, table: Table, partition: RangePartition) -> int | None:
         """Export a month, verify it and drop it; how many rows it had, None if it is gone or somebody else is at it.
@@ -93,6 +105,8 @@ class Archiver:
         """See to it that the archive holds a month's rows."""
         name = archived_as(partition)
         before = self.archive.manifest(table.name, name)
+        if before is not None:
+            self.check_owner(before)
         if before is not None and before.is_exactly(content, columns):
             for part in before.current:
                 before.file(part)
@@ -102,7 +116,11 @@ class Archiver:
         child = sibling(table, child_of(table, partition))
         supersedes = before is not None and self._holds_archived(connection, child, before)
         manifest = before or Manifest(
-            table=table.name, partition=name, start=_iso(partition.start), end=_iso(partition.end)
+            table=table.name,
+            partition=name,
+            start=_iso(partition.start),
+            end=_iso(partition.end),
+            warehouse=self.warehouse,
         )
         path = self.archive.new_file(table.name, name)
         about = {"table": table.name, "partition": name, "revision": self.revision or ""}
@@ -159,6 +177,7 @@ class Archiver:
         :param hold_days: for so long retention leaves it alone.
         :raises PartitionError: the month holds rows, or the files do not give what was archived; nothing was loaded.
         """
+        self.check_owner(manifest)
         files = [(part, manifest.file(part)) for part in manifest.current]
         partition = _range(manifest)
         with self._alone(table, manifest.partition) as alone:

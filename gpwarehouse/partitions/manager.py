@@ -254,7 +254,12 @@ class Partitions:
         version = text(f"SELECT version_num FROM {self._quoted('alembic_version')}")
         with self.engine.connect() as connection:
             revision = connection.execute(version).scalars().first()
-        return Archiver(self.engine, Archive(self.settings.archive_dir, self.settings.schema_name), revision)
+            first = connection.execute(
+                text(f"SELECT min(started_at) FROM {self._quoted('etl_migration_history')}")
+            ).scalar_one()
+        warehouse = None if first is None else first.astimezone(UTC).isoformat()
+        archive = Archive(self.settings.archive_dir, self.settings.schema_name)
+        return Archiver(self.engine, archive, revision, warehouse)
 
     def _quoted(self, name: str) -> str:
         preparer = self.engine.dialect.identifier_preparer

@@ -15,7 +15,7 @@ from gpwarehouse.dialect.compiler import child_table_name
 from gpwarehouse.dialect.options import missing_partitions, month_partition
 from gpwarehouse.dialect.reflection import storages_of
 from gpwarehouse.engine import dialect_of, overlapping, partitions_there, qualified_name, schema_of
-from gpwarehouse.errors import SettingsError
+from gpwarehouse.errors import PartitionError, SettingsError
 from gpwarehouse.models import ANCHOR_MONTH, FACTS
 from gpwarehouse.partitions.archive import Archive, archived_as
 from gpwarehouse.policy import RetentionRule, first_filled, first_kept, rule_for
@@ -154,7 +154,11 @@ class _Planner:
             return
         if self.settings.archive_dir is not None:
             archive = Archive(self.settings.archive_dir, self._schema(table))
-            manifest = archive.manifest(table.name, archived_as(partition))
+            try:
+                manifest = archive.manifest(table.name, archived_as(partition))
+            except PartitionError as error:  # of one month, which must not stop the others
+                self.notes.append(f"{table.name}: {partition.name} is left alone: {error}; bring it back from a backup")
+                return
             if manifest is not None and manifest.held(self.now):
                 self.notes.append(
                     f"{table.name}: {partition.name} was restored and is held until {manifest.hold_until}"

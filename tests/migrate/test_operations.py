@@ -129,7 +129,9 @@ def test_an_interrupted_change_that_is_cut_otherwise_is_refused(swh: Warehouse, 
     """Or rows that are done would be changed again."""
     fill_lots(swh)
     sql = "UPDATE dw.dim_lot SET lot_id = lot_id || {what} WHERE {{batch}} AND lot_key NOT IN (-1, -2)"
-    failing = sql.format(what="CASE WHEN lot_key < 2000000000000000000 THEN 'x' ELSE CAST(1/(lot_key - lot_key) AS text) END")
+    failing = sql.format(
+        what="CASE WHEN lot_key < 2000000000000000000 THEN 'x' ELSE CAST(1/(lot_key - lot_key) AS text) END"
+    )
     write_revision(folder, "a1", None, KEYS.format(sql=failing))
     with pytest.raises(MigrationError, match="division by zero"):
         swh.upgrade()

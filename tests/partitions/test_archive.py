@@ -175,6 +175,30 @@ def test_a_restored_month_is_held_whatever_the_policy_does_with_it(fab: Warehous
     assert len(rows_of(fab)) == 7
 
 
+def test_a_damaged_manifest_stops_its_own_month_only(fab: Warehouse, archive: Path) -> None:
+    load_units(fab, "2025-06", 7)
+    load_units(fab, "2025-05", 2)
+    fab.partitions.apply(now=NOW)
+    fab.partitions.restore(TESTS, "2025-06", hold_days=0)
+    load_units(fab, "2025-05", 3, batch_id="late")
+    (archive / "dw" / TESTS / "m202506.json").write_text("{")
+    plan = fab.partitions.plan()
+    assert [(s.action, s.partition) for s in plan if s.action == "export"] == [("export", "m202505")]
+    assert any("m202506 is left alone" in note and "is no manifest" in note for note in plan.notes)
+
+
+def test_another_warehouses_archive_is_refused(fab: Warehouse, archive: Path) -> None:
+    load_units(fab, "2025-06", 7)
+    fab.partitions.apply(now=NOW)
+    execute(fab, "UPDATE dw.etl_migration_history SET started_at = started_at - interval '1 day'")
+    load_units(fab, "2025-06", 2, batch_id="another's")
+    report = fab.partitions.apply(now=NOW)
+    assert "is of another warehouse" in str(report.failed[0].error)
+    assert len(rows_of(fab)) == 2
+    with pytest.raises(PartitionError, match="give each a GPWAREHOUSE_ARCHIVE_DIR of its own"):
+        fab.partitions.restore(TESTS, "2025-06")
+
+
 def test_an_archive_that_is_not_there_is_not_made(fab: Warehouse, archive: Path) -> None:
     load_units(fab, "2025-06", 7)
     archive.rmdir()
