@@ -16,7 +16,7 @@ from typing import Any, cast
 import psycopg2
 import psycopg2.extensions
 from sqlalchemy import Executable, event, exc, text
-from sqlalchemy.engine import Connection, CursorResult
+from sqlalchemy.engine import Connection, CursorResult, Engine
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement, TextClause
 
@@ -56,9 +56,8 @@ def send(
     """
     query = text(statement.rstrip().rstrip(";")) if isinstance(statement, str) else statement
     hook = _Hook(run)
-    event.listen(connection, "before_cursor_execute", hook, retval=True)
     try:
-        result = connection.execute(_with_values(connection, query, params))
+        result = connection.execute(_with_values(connection, query, params), execution_options={_HOOK: hook})
     except (exc.SQLAlchemyError, psycopg2.Error, ValueError) as error:
         # SQLAlchemy 2.0 does not wrap what a hook raises, so the driver's own errors come here too.
         cause = getattr(error, "orig", None) or error
@@ -68,8 +67,6 @@ def send(
         failure = _failure(cause)
     else:
         return _sent(result, hook, exact)
-    finally:
-        event.remove(connection, "before_cursor_execute", hook)
     raise failure  # out here, so that the driver's error, which quotes the parameters, is not chained to it
 
 
@@ -117,6 +114,18 @@ class _Hook:
             return f"SELECT * FROM (\n{statement}\n) AS described WHERE false", parameters  # noqa: S608
         _leave_texts(cursor)
         return statement, parameters
+
+
+_HOOK = "gpwarehouse_read_hook"
+
+
+@event.listens_for(Engine, "before_cursor_execute", retval=True)
+def _ask_hook(
+    connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
+) -> tuple[str, Any]:
+    """For all engines: SQLAlchemy 2.0.36 takes no listener for a connection of an engine with options of its own."""
+    hook: _Hook | None = context.execution_options.get(_HOOK) if context is not None else None
+    return (statement, parameters) if hook is None else hook(connection, cursor, statement, parameters, context, many)
 
 
 def _leave_texts(cursor: Any) -> None:
