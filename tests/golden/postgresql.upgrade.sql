@@ -2984,7 +2984,7 @@ COMMENT ON COLUMN dw.v_wafer_trace.good IS 'Insertions that passed, count';
 
 INSERT INTO dw.alembic_version (version_num) VALUES ('0001') RETURNING dw.alembic_version.version_num;
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0001', 'upgrade', '271df1fc226adefcc3cac2fc4943212b1248b234328e5fbab0416a8d62fbb110', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0001', 'upgrade', '0e1566327eb74ddcda03a2d4f1c45cc3d823e0d78d6ed2bb79c7b3dbc1cc3f57', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 
