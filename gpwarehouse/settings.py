@@ -13,25 +13,49 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from datetime import date, time
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
-from zoneinfo import ZoneInfo, available_timezones
+from typing import Any, NamedTuple, Self, get_args
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
-from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.engine import URL
 
 from gpwarehouse.errors import SettingsError
-from gpwarehouse.policy import ALLOWED, Compression, RetentionRule, parse_compression, parse_retention
+from gpwarehouse.policy import ALLOWED, Compression
+from gpwarehouse.setting_kinds import (
+    A_DAY,
+    A_GROUP,
+    A_ROLE,
+    A_ZONE,
+    ColdCompression,
+    Date,
+    Dates,
+    File,
+    Ports,
+    Printable,
+    Regex,
+    Rejects,
+    Retention,
+    Role,
+    Schema,
+    Server,
+    SslMode,
+    Texts,
+    Times,
+    Transport,
+    Url,
+    Zone,
+    parse_url,
+    seconds,
+    setting,
+    whole,
+)
 
 __all__ = ["WarehouseSettings", "settings_table"]
 
@@ -39,132 +63,6 @@ _PREFIX = "GPWAREHOUSE_"
 _PARTS = ("host", "port", "user", "password", "database")
 _SSL = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 _CALENDAR = frozenset({"timezone", "holidays", "fab_week_start"})
-
-
-def _split(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-def _clock(value: Any) -> Any:
-    if isinstance(value, str) and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value):
-        raise ValueError(f"{value!r} is no time of day")
-    if isinstance(value, time) and (value.second or value.microsecond or value.tzinfo):
-        raise ValueError(f"{value} is not in whole minutes")
-    return time.fromisoformat(value) if isinstance(value, str) else value
-
-
-def _date(value: Any) -> Any:
-    return date.fromisoformat(value) if isinstance(value, str) else value  # pydantic takes "5" for a Unix time
-
-
-def _zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (ValueError, KeyError, OSError):
-        near = get_close_matches(value, available_timezones(), n=1)
-        raise ValueError(f"no such time zone{f'; did you mean {near[0]!r}?' if near else ''}") from None
-    return value
-
-
-def _schema(value: str) -> str:
-    if value in RESERVED_WORDS or value == "information_schema" or value.startswith(("pg_", "gp_")):
-        raise ValueError("the name is reserved by the server")
-    return value
-
-
-def _existing_file(value: Path) -> Path:
-    if not value.expanduser().is_file():
-        raise ValueError("there is no such file")
-    return value.expanduser()
-
-
-def _regex(value: str) -> str:
-    try:
-        groups = re.compile(value).groups
-    except re.error as error:
-        raise ValueError(f"no regular expression: {error}") from None
-    if not groups:
-        raise ValueError("the expression has no group in round brackets")
-    return value
-
-
-def _url(value: SecretStr) -> SecretStr:
-    _parse_url(value.get_secret_value())
-    return value
-
-
-def _parse_url(text: str) -> URL:
-    """The URL with our driver. Messages show the scheme at most: the rest may hold a password."""
-    try:
-        url = make_url(re.sub(r"^postgres(?=://|\+)", "postgresql", text.strip()))
-    except (ArgumentError, ValueError):
-        raise ValueError("it cannot be read as a URL (is a special character of the password not %-encoded?)") from None
-    backend, _, driver = url.drivername.partition("+")
-    if backend not in {"postgresql", "greenplum"}:
-        raise ValueError(f"the URL is for {backend!r}, but the warehouse lives on Greenplum or PostgreSQL")
-    if driver not in {"", "psycopg2"}:
-        raise ValueError(f"{driver!r} does not speak to every Greenplum, psycopg2 does: leave '+{driver}' out")
-    if "password" in url.query:  # libpq allows it there; as part of the query it would be shown in messages
-        password = url.query["password"]
-        url = url.difference_update_query(["password"])
-        url = url.set(password=password if isinstance(password, str) else password[0])
-    return url.set(drivername="greenplum+psycopg2")
-
-
-def _ports(value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str) or not re.fullmatch(r"\d{1,5}(-\d{1,5})?", value):
-        raise ValueError("neither a port nor a first and a last one")
-    first, _, last = value.partition("-")
-    if not 1 <= int(first) <= int(last or first) <= 65535:
-        raise ValueError("ports are 1 to 65535, the lower one first")
-    return value
-
-
-def _rejects(value: Any) -> Any:
-    if isinstance(value, str):
-        number, percent, _ = value.strip().partition("%")
-        value = float(number) / 100 if percent else float(number) if "." in number else int(number)
-    if isinstance(value, bool) or value < 0 or (isinstance(value, float) and value >= 1):
-        raise ValueError("neither a count nor a share below 1")
-    return value
-
-
-def _field(default: Any, meaning: str, allowed: str = "", **limits: Any) -> Any:
-    return Field(default, description=meaning, json_schema_extra={"allowed": allowed}, **limits)
-
-
-def _whole(default: int | None, meaning: str, lowest: int, highest: int) -> Any:
-    return _field(default, meaning, f"a whole number from {lowest} to {highest}", ge=lowest, le=highest)
-
-
-def _seconds(default: int, meaning: str, lowest: int = 0) -> Any:
-    return _whole(default, meaning, lowest, 2_147_483)  # the server keeps milliseconds in 32 bits
-
-
-_Url = Annotated[SecretStr, AfterValidator(_url)]
-_Server = Literal["auto", "postgresql", "greenplum6", "greenplum7", "cloudberry"]
-_Transport = Literal["auto", "copy", "gpfdist"]
-_SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
-_Schema = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$"), AfterValidator(_schema)]
-_Printable = Annotated[str, Field(pattern=r"^[ -~]{1,63}$")]
-_Zone = Annotated[str, AfterValidator(_zone)]
-_File = Annotated[Path, AfterValidator(_existing_file)]
-_Regex = Annotated[str, AfterValidator(_regex)]
-_Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
-_Times = Annotated[tuple[Annotated[time, BeforeValidator(_clock)], ...], BeforeValidator(_split)]
-_Date = Annotated[date, BeforeValidator(_date)]
-_Dates = Annotated[tuple[_Date, ...], BeforeValidator(_split)]
-_Ports = Annotated[str, BeforeValidator(_ports)]
-_Rejects = Annotated[int | float, BeforeValidator(_rejects)]
-_Retention = Annotated[tuple[tuple[str, RetentionRule], ...], BeforeValidator(parse_retention)]
-_Compression = Annotated[Compression, BeforeValidator(parse_compression)]
-_Role = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$"), AfterValidator(_schema)]
-_ROLE = "a lower-case name up to 63 long, no reserved word"
-_GROUP = "a regular expression with a group"
-_DAY = "a date YYYY-MM-DD"
-_IANA = "an IANA name such as Asia/Taipei"
 
 
 class _Given(NamedTuple):
@@ -185,89 +83,91 @@ class WarehouseSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     # Where the server is
-    url: _Url | None = _field(
+    url: Url | None = setting(
         None, "whole URL, in place of host to database", "postgresql://user:password@host:port/name"
     )
-    host: str | None = _field(None, "host, or directory of the Unix socket; `localhost` if empty", "a host name")
-    port: int | None = _whole(None, "port; 5432 if empty", 1, 65535)
-    user: str | None = _field(None, "role to log in as; the system user if empty", "a role name")
-    password: SecretStr | None = _field(None, "password, also of a URL without; else libpq asks `~/.pgpass`", "text")
-    database: str | None = _field(None, "database", "a database name", min_length=1)
-    server: _Server = _field("auto", "server to write DDL for without a connection (`--sql`); else it is asked")
-    schema_name: _Schema = _field("dw", "schema of all tables", "a lower-case name up to 63 long, no reserved word")
-    application_name: _Printable = _field("gpwarehouse", "name in `pg_stat_activity`", "1 to 63 ASCII characters")
+    host: str | None = setting(None, "host, or directory of the Unix socket; `localhost` if empty", "a host name")
+    port: int | None = whole(None, "port; 5432 if empty", 1, 65535)
+    user: str | None = setting(None, "role to log in as; the system user if empty", "a role name")
+    password: SecretStr | None = setting(None, "password, also of a URL without; else libpq asks `~/.pgpass`", "text")
+    database: str | None = setting(None, "database", "a database name", min_length=1)
+    server: Server = setting("auto", "server to write DDL for without a connection (`--sql`); else it is asked")
+    schema_name: Schema = setting("dw", "schema of all tables", "a lower-case name up to 63 long, no reserved word")
+    application_name: Printable = setting("gpwarehouse", "name in `pg_stat_activity`", "1 to 63 ASCII characters")
     # Pool
-    pool_size: int = _whole(5, "connections kept open", 1, 1000)
-    pool_max: int = _whole(50, "most connections open at once", 1, 1000)
-    pool_timeout_s: int = _seconds(30, "wait for a free connection", 1)
-    pool_recycle_s: int = _seconds(1800, "age at which a connection is replaced; -1 is never", -1)
-    pool_pre_ping: bool = _field(True, "test a connection before it is handed out", "true or false")
+    pool_size: int = whole(5, "connections kept open", 1, 1000)
+    pool_max: int = whole(50, "most connections open at once", 1, 1000)
+    pool_timeout_s: int = seconds(30, "wait for a free connection", 1)
+    pool_recycle_s: int = seconds(1800, "age at which a connection is replaced; -1 is never", -1)
+    pool_pre_ping: bool = setting(True, "test a connection before it is handed out", "true or false")
     # Timeouts
-    connect_timeout_s: int = _seconds(10, "wait for a connection to be made; 0 is for ever")
-    statement_timeout_s: int = _seconds(3600, "longest a statement may run; 0 is for ever")
-    lock_timeout_s: int = _seconds(60, "longest a statement may wait for a lock; 0 is for ever")
-    migration_statement_timeout_s: int = _seconds(
+    connect_timeout_s: int = seconds(10, "wait for a connection to be made; 0 is for ever")
+    statement_timeout_s: int = seconds(3600, "longest a statement may run; 0 is for ever")
+    lock_timeout_s: int = seconds(60, "longest a statement may wait for a lock; 0 is for ever")
+    migration_statement_timeout_s: int = seconds(
         86400, "longest a statement of a migration may run, which may write a whole table anew; 0 is for ever"
     )
-    migration_wait_s: int = _seconds(300, "longest a migration waits for another one to end; 0 does not wait")
-    keepalives: bool = _field(True, "TCP keepalives, so that a dead server or firewall is noticed", "true or false")
-    keepalives_idle_s: int = _seconds(60, "silence after which a keepalive is sent", 1)
-    keepalives_interval_s: int = _seconds(10, "time between keepalives without answer", 1)
-    keepalives_count: int = _whole(6, "unanswered keepalives after which the connection is dead", 1, 127)
+    migration_wait_s: int = seconds(300, "longest a migration waits for another one to end; 0 does not wait")
+    keepalives: bool = setting(True, "TCP keepalives, so that a dead server or firewall is noticed", "true or false")
+    keepalives_idle_s: int = seconds(60, "silence after which a keepalive is sent", 1)
+    keepalives_interval_s: int = seconds(10, "time between keepalives without answer", 1)
+    keepalives_count: int = whole(6, "unanswered keepalives after which the connection is dead", 1, 127)
     # SSL
-    sslmode: _SslMode | None = _field(None, "`verify-full` over a network; if empty, libpq decides (`PGSSLMODE`)")
-    sslrootcert: _File | None = _field(None, "authorities the server's certificate is checked against", "a file")
-    sslcert: _File | None = _field(None, "client certificate", "a file")
-    sslkey: _File | None = _field(None, "key of the client certificate", "a file")
+    sslmode: SslMode | None = setting(None, "`verify-full` over a network; if empty, libpq decides (`PGSSLMODE`)")
+    sslrootcert: File | None = setting(None, "authorities the server's certificate is checked against", "a file")
+    sslcert: File | None = setting(None, "client certificate", "a file")
+    sslkey: File | None = setting(None, "key of the client certificate", "a file")
     # The fab and its calendar
-    facility: _Printable = _field("FAB", "facility of rows whose source names none", "1 to 63 ASCII characters")
-    timezone: _Zone = _field("UTC", "time zone of the fab calendar", _IANA)
-    shift_starts: _Times = _field(
+    facility: Printable = setting("FAB", "facility of rows whose source names none", "1 to 63 ASCII characters")
+    timezone: Zone = setting("UTC", "time zone of the fab calendar", A_ZONE)
+    shift_starts: Times = setting(
         (time(7), time(19)),
         "starts of the shifts; the first one starts the fab day",
         "HH:MM,… within 24 hours",
         min_length=1,
     )
-    shift_codes: _Texts = _field((), "codes of the shifts; D,N if empty", "as many as shift starts, all different")
-    shift_names: _Texts = _field((), "names of the shifts; Day,Night if empty", "as many as shift starts")
-    shift_crews: _Texts = _field((), "crew codes the rota may name; any if empty", "codes with commas between")
-    shift_rota: _Texts = _field((), "crews that take over shift by shift, for ever", "crew codes, and a rota start")
-    shift_rota_start: _Date | None = _field(None, "fab day whose first shift the rota's first crew has", _DAY)
-    holidays: _Dates = _field((), "fab days that are holidays", "dates YYYY-MM-DD with commas between")
-    fab_week_start: int = _whole(1, "ISO weekday on which fab weeks begin, 1 is Monday", 1, 7)
+    shift_codes: Texts = setting((), "codes of the shifts; D,N if empty", "as many as shift starts, all different")
+    shift_names: Texts = setting((), "names of the shifts; Day,Night if empty", "as many as shift starts")
+    shift_crews: Texts = setting((), "crew codes the rota may name; any if empty", "codes with commas between")
+    shift_rota: Texts = setting((), "crews that take over shift by shift, for ever", "crew codes, and a rota start")
+    shift_rota_start: Date | None = setting(None, "fab day whose first shift the rota's first crew has", A_DAY)
+    holidays: Dates = setting((), "fab days that are holidays", "dates YYYY-MM-DD with commas between")
+    fab_week_start: int = whole(1, "ISO weekday on which fab weeks begin, 1 is Monday", 1, 7)
     # Partitions and the window of event times
-    partition_premake: int = _whole(3, "months that `partitions apply` makes ahead of today", 0, 120)
-    partition_window: int = _whole(
+    partition_premake: int = whole(3, "months that `partitions apply` makes ahead of today", 0, 120)
+    partition_window: int = whole(
         36, "months back from today in which missing months, since the first there is, are filled in", 0, 1200
     )
-    retention: _Retention = _field((), "what becomes of old months, by table; all are kept if empty", ALLOWED)
-    cold_compression: _Compression = _field(
+    retention: Retention = setting((), "what becomes of old months, by table; all are kept if empty", ALLOWED)
+    cold_compression: ColdCompression = setting(
         Compression("zstd", 9), "how `compress` stores a month", "zstd:1 to zstd:19, zlib:1 to zlib:9, rle_type:1 to :4"
     )
-    archive_dir: Path | None = _field(None, "folder that `export` writes to, kept for ever", "a folder's path")
-    archive_schema: _Schema = _field("dw_archive", "schema that `move` moves to", _ROLE)
-    event_min: _Date = _field(date(1990, 1, 1), "earliest event (UTC) that is loaded", f"{_DAY} from 1900-01-01 on")
-    event_max_ahead_days: int = _whole(31, "days an event may lie in the future", 0, 3660)
+    archive_dir: Path | None = setting(None, "folder that `export` writes to, kept for ever", "a folder's path")
+    archive_schema: Schema = setting("dw_archive", "schema that `move` moves to", A_ROLE)
+    event_min: Date = setting(date(1990, 1, 1), "earliest event (UTC) that is loaded", f"{A_DAY} from 1900-01-01 on")
+    event_max_ahead_days: int = whole(31, "days an event may lie in the future", 0, 3660)
     # Roles
-    role_reader: _Role = _field("gpw_reader", "role that may read", _ROLE)
-    role_loader: _Role = _field("gpw_loader", "role that may read and write rows", _ROLE)
-    role_admin: _Role = _field("gpw_admin", "role that owns the schema and may change it", _ROLE)
+    role_reader: Role = setting("gpw_reader", "role that may read", A_ROLE)
+    role_loader: Role = setting("gpw_loader", "role that may read and write rows", A_ROLE)
+    role_admin: Role = setting("gpw_admin", "role that owns the schema and may change it", A_ROLE)
     # Loading
-    max_rejects: _Rejects = _field(
+    max_rejects: Rejects = setting(
         0.01, "rejects above which nothing is loaded", "a count, or a share: 0, 100, 0.01, 1%"
     )
-    transport: _Transport = _field("auto", "how rows reach the server; `auto` and `gpfdist` go by COPY where they must")
-    gpfdist_host: str | None = _field(
+    transport: Transport = setting("auto", "how rows reach the server; `auto` and `gpfdist` go by COPY where they must")
+    gpfdist_host: str | None = setting(
         None, "address of this machine that the segments reach; if empty, the one that reaches the server", "an address"
     )
-    gpfdist_ports: _Ports | None = _field(
+    gpfdist_ports: Ports | None = setting(
         None, "ports to serve rows to the segments on; any free one if empty", "a port, or a range such as 8100-8199"
     )
-    lot_root_pattern: _Regex | None = _field(None, "finds the root in a lot id; if empty, it ends at a `.`", _GROUP)
-    wafer_id_pattern: _Regex | None = _field(None, "finds the wafer id; if empty, a leading lot id is left out", _GROUP)
-    migrations: Path | None = _field(None, "folder with revisions of your own", "a folder")
-    stdf_timezone: _Zone = _field("UTC", "zone in which testers wrote their STDF times", _IANA)
-    config_file: _File | None = _field(None, "TOML file with settings", "a file")
+    lot_root_pattern: Regex | None = setting(None, "finds the root in a lot id; if empty, it ends at a `.`", A_GROUP)
+    wafer_id_pattern: Regex | None = setting(
+        None, "finds the wafer id; if empty, a leading lot id is left out", A_GROUP
+    )
+    migrations: Path | None = setting(None, "folder with revisions of your own", "a folder")
+    stdf_timezone: Zone = setting("UTC", "zone in which testers wrote their STDF times", A_ZONE)
+    config_file: File | None = setting(None, "TOML file with settings", "a file")
 
     def __init__(self, **values: Any) -> None:
         env_file = values.pop("_env_file", ".env")
@@ -341,7 +241,7 @@ class WarehouseSettings(BaseSettings):
         given = {"host": self.host, "port": self.port, "username": self.user, "password": password}
         parts: dict[str, Any] = {k: v for k, v in {**given, "database": self.database}.items() if v is not None}
         if self.url is not None:
-            url = _parse_url(self.url.get_secret_value())
+            url = parse_url(self.url.get_secret_value())
             if "host" in parts:  # or libpq would still go to the one in the query
                 url = url.difference_update_query(["host", "port"])
             return url.set(**parts)
@@ -479,7 +379,7 @@ def _settle_url(given: dict[str, _Given]) -> None:
         return
     text = url.value.get_secret_value() if isinstance(url.value, SecretStr) else str(url.value)
     try:
-        has_password = bool(_parse_url(text).password)
+        has_password = bool(parse_url(text).password)
     except ValueError:
         return  # the field's own check will say what is wrong
     for name in _PARTS:
