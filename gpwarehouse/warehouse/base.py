@@ -1,0 +1,104 @@
+"""What every part of the warehouse stands on: settings, engine, embedded server, sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from sqlalchemy import URL, exc
+from sqlalchemy.orm import Session
+
+from gpwarehouse.engine import create_warehouse_engine, explain_operational_error
+from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.settings import WarehouseSettings
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+    from gpwarehouse.embedded import EmbeddedServer
+
+__all__ = ["Connected"]
+
+
+class Connected:
+    """Holds the settings, the engine and, where it is its own, the server."""
+
+    def __init__(
+        self, url: str | URL | None = None, *, settings: WarehouseSettings | None = None, **overrides: Any
+    ) -> None:
+        if url is not None:
+            overrides["url"] = url.render_as_string(hide_password=False) if isinstance(url, URL) else url
+        if settings is not None and overrides:
+            raise InvalidInputError("give either settings= or single settings, not both")
+        self.settings = settings if settings is not None else WarehouseSettings(**overrides)
+        self._engine: Engine | None = None
+        self._server: EmbeddedServer | None = None
+        self._checked = False
+
+    @classmethod
+    def embedded(cls, path: str | Path | None = None, **overrides: Any) -> Self:
+        """A warehouse on a PostgreSQL of its own, started here and stopped with it; needs ``gpwarehouse[embedded]``.
+
+        :param path: folder for the data, kept; without one the data is gone when the warehouse is closed.
+        """
+        from gpwarehouse.embedded import EmbeddedServer
+
+        server = EmbeddedServer.start(None if path is None else Path(path))
+        try:
+            warehouse = cls(server.url(), **overrides)
+        except BaseException:
+            server.close()
+            raise
+        warehouse._server = server
+        return warehouse
+
+    def __repr__(self) -> str:
+        return f"Warehouse({self.settings.redacted()!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the pool, and stop the embedded server if there is one."""
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    @property
+    def engine(self) -> Engine:
+        """The pooled SQLAlchemy engine; made on first use, connects when a connection is asked for."""
+        if self._engine is None:
+            self._engine = create_warehouse_engine(self.settings)
+        return self._engine
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """An ORM session in one transaction: committed at the end of the block, rolled back if it raises."""
+        with Session(self.engine) as session, session.begin():
+            yield session
+
+    def _require_current_schema(self) -> None:
+        if self._checked:
+            return
+        from gpwarehouse import migrate
+
+        migrate.require_current(self.settings)
+        self._checked = True
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except exc.OperationalError as error:
+            raise explain_operational_error(error, self.settings) from error

@@ -1,0 +1,72 @@
+"""Results out of the warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+
+from sqlalchemy import Executable
+
+from gpwarehouse.models import genealogy_sql
+from gpwarehouse.models.keys import durable_key
+from gpwarehouse.warehouse.base import Connected
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from gpwarehouse.read import Chunks, ExportResult
+
+__all__ = ["Reading"]
+
+Query: TypeAlias = str | Executable
+Values: TypeAlias = Mapping[str, Any] | None
+
+
+class Reading(Connected):
+    """Read, export."""
+
+    @overload
+    def read(
+        self, statement: Query, values: Values = None, /, *, arrow: Literal[True], chunks: None = None, **options: Any
+    ) -> pa.Table: ...
+    @overload
+    def read(
+        self, statement: Query, values: Values = None, /, *, arrow: Literal[True], chunks: int, **options: Any
+    ) -> Chunks[pa.Table]: ...
+    @overload
+    def read(
+        self, statement: Query, values: Values = None, /, *, chunks: int, arrow: Literal[False] = False, **options: Any
+    ) -> Chunks[pd.DataFrame]: ...
+    @overload
+    def read(
+        self, statement: Query, values: Values = None, /, *, arrow: Literal[False] = False, **options: Any
+    ) -> pd.DataFrame: ...
+    def read(self, statement: Query, values: Values = None, /, **options: Any) -> Any:
+        """Run a query and return its result as a pandas frame; the transaction is read-only.
+
+        :param statement: SQL with ``:name`` parameters, or a select. :param options: their values (in a dict before, where
+            names clash), ``arrow``, ``chunks``, ``parse_json``, ``exact_numeric``, ``progress``: see :func:`read.read`.
+        :raises ReadError: the server refused it, or a parameter is missing or not used.
+        """
+        from gpwarehouse.read import read
+
+        with self._explained():
+            return read(self.engine, statement, values, **options)
+
+    def export(self, statement: Query, target: str | Path, params: Values = None, **options: Any) -> ExportResult:
+        """Write a query's result to a Parquet file, or to a folder of them with ``partition_by=``, in constant memory.
+
+        :param options: ``partition_by``, ``overwrite``, ``compression``, ``exact_numeric``, ``progress``; see :func:`read.export`
+        :raises ReadError: as for :meth:`read`, or the target will not do; nothing is left behind.
+        """
+        from gpwarehouse.read import export
+
+        with self._explained():
+            return export(self.engine, statement, target, params, **options)
+
+    def genealogy(self, lot_id: str) -> pd.DataFrame:
+        """All ancestors and descendants of a lot, any depth; starts at the lot, so it is quick in a large fab."""
+        schema = self.engine.dialect.identifier_preparer.quote_schema(self.settings.schema_name)
+        return self.read(genealogy_sql().replace("{schema}", schema), lot_key=durable_key(lot_id))

@@ -1,0 +1,149 @@
+"""The warehouse's schema: revisions, months, rights, and whether it is as the models say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select
+
+from gpwarehouse.engine import dialect_of
+from gpwarehouse.models import EtlLoadBatch
+from gpwarehouse.warehouse.base import Connected
+
+if TYPE_CHECKING:
+    from gpwarehouse.migrate import Migration, PlannedStep
+    from gpwarehouse.partitions import Partitions
+    from gpwarehouse.roles import Roles
+    from gpwarehouse.validate import Finding
+
+__all__ = ["OfSchema", "Status"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a warehouse stands.
+
+    :ivar server: brand and version; ``revision``: the database's, None before the first; ``head``: this package's.
+    :ivar rows_loaded: rows of all loaded batches, as the batches counted them.
+    """
+
+    server: str
+    schema: str
+    revision: str | None
+    head: str
+    batches_loaded: int
+    batches_failed: int
+    rows_loaded: int
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the database is at this package's head."""
+        return self.revision == self.head
+
+
+class OfSchema(Connected):
+    """Upgrade, downgrade, status, partitions, roles, validate."""
+
+    def upgrade(self, revision: str = "head", *, progress: Callable[[str], None] | None = None) -> None:
+        """Bring the schema up to a revision.
+
+        :param progress: takes a line on each revision and batch.
+        :raises MigrationError: a revision failed, and nothing of it remains; or a script was edited after it was applied.
+        """
+        from gpwarehouse import migrate
+
+        migrate.upgrade(self.settings, revision, progress=progress)
+        self._checked = False
+
+    def upgrade_plan(self, revision: str = "head") -> list[PlannedStep]:
+        """What :meth:`upgrade` would run: revisions, their statements, what they rewrite. Nothing is changed."""
+        from gpwarehouse import migrate
+
+        return migrate.upgrade_plan(self.settings, revision)
+
+    def downgrade(
+        self, revision: str, *, drop_data: bool = False, progress: Callable[[str], None] | None = None
+    ) -> None:
+        """Take the schema back to a revision; ``"base"`` drops every table of ours.
+
+        :param drop_data: whether tables and columns that hold data may be dropped, with it.
+        :raises MigrationError: data would be dropped (the message names it), or a revision failed.
+        """
+        from gpwarehouse import migrate
+
+        migrate.downgrade(self.settings, revision, drop_data=drop_data, progress=progress)
+        self._checked = False
+
+    def downgrade_plan(self, revision: str) -> list[PlannedStep]:
+        """What :meth:`downgrade` would run, what it would drop and the rows in it. Nothing is changed."""
+        from gpwarehouse import migrate
+
+        return migrate.downgrade_plan(self.settings, revision)
+
+    def migrations(self) -> list[Migration]:
+        """All revisions in their order, each applied, pending, edited or missing."""
+        from gpwarehouse import migrate
+
+        return migrate.migrations(self.settings)
+
+    def accept_edit(self, revision: str, *, reason: str) -> None:
+        """Accept that the script of an applied revision was edited, and record why.
+
+        :raises MigrationError: it was not edited, or no reason is given.
+        """
+        from gpwarehouse import migrate
+
+        migrate.accept_edit(self.settings, revision, reason)
+
+    def status(self) -> Status:
+        """Server, revision and batches.
+
+        :raises WarehouseConnectionError: the server cannot be reached.
+        """
+        from gpwarehouse import migrate
+
+        revision = migrate.current(self.settings)
+        counts: dict[str, tuple[int, int]] = {}
+        if revision is not None:
+            query = select(
+                EtlLoadBatch.status, func.count().label("batches"), func.sum(EtlLoadBatch.rows_loaded).label("rows")
+            )
+            with self.engine.connect() as connection:
+                for row in connection.execute(query.group_by(EtlLoadBatch.status)):
+                    counts[row.status] = (row.batches, int(row.rows or 0))
+        loaded, failed = counts.get("LOADED", (0, 0)), counts.get("FAILED", (0, 0))
+        server = dialect_of(self.engine).server_info
+        return Status(
+            str(server),
+            self.settings.schema_name,
+            revision,
+            migrate.head(self.settings),
+            loaded[0],
+            failed[0],
+            loaded[1],
+        )
+
+    @property
+    def partitions(self) -> Partitions:
+        """The months of the facts: plan, apply, list, restore, skew."""
+        from gpwarehouse.partitions import Partitions
+
+        return Partitions(self.engine, self.settings)
+
+    def validate(self, *, roles: bool | None = None) -> list[Finding]:
+        """Compare the database with the models; nothing is changed, and there is no finding right after an upgrade.
+
+        :param roles: whether to compare rights; None: if one of the roles has any in the schema.
+        """
+        from gpwarehouse.validate import validate
+
+        return validate(self.engine, self.settings, roles=roles)
+
+    @property
+    def roles(self) -> Roles:
+        """Reader, loader and admin of the schema: plan, apply."""
+        from gpwarehouse.roles import Roles
+
+        return Roles(self.engine, self.settings)
