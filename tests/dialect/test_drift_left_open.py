@@ -90,7 +90,7 @@ def test_repartitioning_keeps_the_storage_encodings_and_distribution_that_a_mode
         assert inspector.get_distribution("t") == distribution
         assert inspector.get_storage("t") == COLUMNAR
         assert inspector.get_encodings("t") == {"b": RLE}
-        project.check(is_now if scheme is None else wanted)
+        assert project.drift(is_now if scheme is None else wanted) == []
 
 
 @pytest.mark.segments
@@ -99,7 +99,7 @@ def test_a_replicated_table_is_partitioned_by_another_distribution(project: Proj
     wanted = table(partition_by=MONTHS)
     project.revision(wanted)
     project.upgrade()
-    project.check(wanted)
+    assert project.drift(wanted) == []
     project.downgrade()
     assert inspector_of(engine).get_distribution("t") == DistributedReplicated()
 
@@ -115,13 +115,13 @@ def test_unique_keys_come_back_in_words_that_the_server_has(
     project.revision(table())
     project.upgrade()
     project.downgrade()
-    project.check(metadata)
+    assert project.drift(metadata) == []
     project.upgrade()
     project.revision(MetaData())
     project.downgrade()
     metadata.drop_all(engine)
     reflected.create_all(engine)
-    project.check(reflected)
+    assert project.drift(reflected) == []
 
 
 def test_nulls_that_are_not_distinct_are_refused_where_there_are_none(engine: Engine) -> None:
@@ -153,7 +153,7 @@ def two_levels(engine: Engine) -> OtherPartitions:
 
 @pytest.mark.usefixtures("two_levels")
 def test_partitions_that_cannot_be_made_are_left_alone_by_a_model_that_says_nothing_of_them(project: Project) -> None:
-    project.check(table())
+    assert project.drift(table()) == []
 
 
 def test_partitions_that_cannot_be_made_are_replaced_and_brought_back_by_hand(
@@ -165,7 +165,7 @@ def test_partitions_that_cannot_be_made_are_replaced_and_brought_back_by_hand(
         "def down"
     )
     project.upgrade()
-    project.check(wanted)
+    assert project.drift(wanted) == []
     with pytest.raises(NotImplementedError, match="by SQL of your own"):
         project.downgrade()
     assert [kind for kind, *_ in project.drift(table(partition_by=two_levels))] == ["repartition_table"]
@@ -212,9 +212,9 @@ def test_a_key_that_makes_a_table_replicated_is_explained_with_what_it_takes(pro
     assert "# Then each of 2 segments holds all of it: about " in written
     assert "# The model leaves the distribution open" in written
     project.upgrade()
-    project.check(wanted)
+    assert project.drift(wanted) == []
     project.downgrade()
-    project.check(is_now)
+    assert project.drift(is_now) == []
 
 
 @pytest.mark.segments
@@ -225,9 +225,9 @@ def test_a_table_of_any_name_is_measured(project: Project, engine: Engine, name:
     is_now.create_all(engine)
     assert f"# This rewrites all of {name}, locked" in project.revision(wanted)
     project.upgrade()
-    project.check(wanted)
+    assert project.drift(wanted) == []
     project.downgrade()
-    project.check(is_now)
+    assert project.drift(is_now) == []
     is_now.drop_all(engine)
 
 
@@ -235,7 +235,7 @@ def test_a_table_of_any_name_is_measured(project: Project, engine: Engine, name:
 def test_the_operator_class_that_the_server_takes_anyway_is_no_drift(project: Project, engine: Engine) -> None:
     said = table(distributed_by=DistributedBy("a", opclasses={"a": "int4_ops"}))
     said.create_all(engine)
-    project.check(said)
+    assert project.drift(said) == []
     other = table(distributed_by=DistributedBy("a", opclasses={"a": "cdbhash_int4_ops"}))
     assert [kind for kind, *_ in project.drift(other)] == ["set_distribution"]
 
@@ -259,7 +259,7 @@ def test_bounds_are_rendered_as_python_with_what_it_imports(project: Project, ki
     Table("t", metadata, *columns, greenplum_partition_by=BOUNDS[kind])
     project.revision(metadata)
     project.upgrade()
-    project.check(metadata)
+    assert project.drift(metadata) == []
     project.downgrade()
 
 
@@ -277,4 +277,4 @@ def test_a_storage_is_said_whole_whatever_the_servers_defaults_are(project: Proj
         connection.execute(text("SET gp_default_storage_options = 'blocksize=65536,checksum=false'"))
         metadata.create_all(connection)
         connection.execute(text("RESET gp_default_storage_options"))
-    project.check(metadata)
+    assert project.drift(metadata) == []

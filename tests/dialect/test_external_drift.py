@@ -41,24 +41,24 @@ def external(**options: Any) -> MetaData:
 
 def test_external_tables_are_made_changed_and_dropped(project: Project, engine: Engine) -> None:
     if not capabilities(engine).distribution:
-        project.check(external())
+        assert project.drift(external()) == []
         return
     inspector = cast(GreenplumInspector, inspect(engine))
     assert "op.create_external_table('ext', sa.Column('k', sa.Integer()" in project.revision(external())
     project.upgrade()
-    project.check(external())
+    assert project.drift(external()) == []
     changed = external(location=("gpfdist://other:8081/b.csv",))
     assert "op.drop_external_table('ext', schema='Fab 1')\n    op.create_external_table(" in project.revision(changed)
     project.upgrade()
-    project.check(changed)
+    assert project.drift(changed) == []
     project.downgrade()
-    project.check(external())
+    assert project.drift(external()) == []
     project.upgrade()
     project.revision(MetaData())
     project.upgrade()
     assert inspector.get_multi_external("Fab 1") == {}
     project.downgrade()
-    project.check(changed)
+    assert project.drift(changed) == []
     with engine.begin() as connection:
         connection.execute(text('DROP EXTERNAL TABLE "Fab 1".ext'))
 
@@ -104,7 +104,7 @@ def test_an_external_table_said_otherwise_than_the_server_keeps_it_is_no_drift(
     said = outside(**SAID_OTHERWISE[kind])
     project.revision(said)
     project.upgrade()
-    project.check(said)
+    assert project.drift(said) == []
     assert project.drift(outside(location="gpfdist://etl:8081/other.csv"))
     project.downgrade()
 
@@ -116,7 +116,7 @@ def test_columns_of_external_tables_are_compared_as_those_of_others(project: Pro
     said = outside(*(Column(f"c{number}", each) for number, each in enumerate(types)))
     project.revision(said)
     project.upgrade()
-    project.check(said)
+    assert project.drift(said) == []
     changed = outside(*(Column(f"c{number}", each) for number, each in enumerate((BigInteger(), *types[1:]))))
     assert [kind for kind, *_ in project.drift(changed)] == ["drop_external_table", "create_external_table"]
     assert project.drift(changed, compare_type=False) == []
@@ -129,17 +129,17 @@ def test_comments_of_external_tables_come_and_go_with_them(project: Project, eng
     said = outside(Column("k", Integer, comment="it's 5%"))
     said.tables["ext"].comment = "From the testers"
     said.create_all(engine)
-    project.check(said)
+    assert project.drift(said) == []
     said.drop_all(engine)
     project.revision(said)
     project.upgrade()
-    project.check(said)
+    assert project.drift(said) == []
     changed = outside()
     project.revision(changed)
     project.upgrade()
-    project.check(changed)
+    assert project.drift(changed) == []
     project.downgrade()
-    project.check(said)
+    assert project.drift(said) == []
     project.downgrade()
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import BigInteger, Column, Date, Engine, Integer, MetaData, Table, create_engine, insert, inspect, text
-from sqlalchemy.engine import URL
+from sqlalchemy import BigInteger, Column, Date, Engine, Integer, MetaData, Table, insert, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from gpwarehouse.dialect import (
@@ -29,17 +27,8 @@ from gpwarehouse.dialect import (
     TruncatePartition,
 )
 from gpwarehouse.dialect.reflection import GreenplumInspector
-from tests.conftest import database
 
 LOW, HIGH = RangePartition("m1", 0, 10), RangePartition("m2", 10, 20)
-
-
-@pytest.fixture(scope="module")
-def engine(server_url: URL) -> Iterator[Engine]:
-    with database(server_url) as url:
-        engine = create_engine(url)
-        yield engine
-        engine.dispose()
 
 
 def made(engine: Engine, name: str, *columns: Column[Any], **options: Any) -> Table:

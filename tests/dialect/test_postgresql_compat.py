@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, ENUM, JSONB
-from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import ArgumentError, IntegrityError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
@@ -54,15 +54,6 @@ from gpwarehouse.dialect import (
 )
 from gpwarehouse.dialect.compiler import distribution_of
 from gpwarehouse.dialect.server import Capabilities
-from tests.conftest import database
-
-
-@pytest.fixture(scope="module")
-def engine(server_url: URL) -> Iterator[Engine]:
-    with database(server_url) as url:
-        engine = create_engine(url)
-        yield engine
-        engine.dispose()
 
 
 @pytest.fixture

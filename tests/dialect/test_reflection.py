@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import product
@@ -12,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import BigInteger, Column, Date, DateTime, Integer, MetaData, Numeric, Table, Text, event, inspect, text
-from sqlalchemy.engine import URL, Engine, create_engine
+from sqlalchemy.engine import Engine
 from sqlalchemy.engine.reflection import ObjectScope
 from sqlalchemy.schema import CreateTable
 
@@ -33,7 +32,6 @@ from gpwarehouse.dialect import (
     RangePartitions,
 )
 from gpwarehouse.dialect.reflection import GreenplumInspector, parse_bound
-from tests.conftest import database
 from tests.dialect import strategies
 from tests.dialect.strategies import (
     distributions,
@@ -42,14 +40,6 @@ from tests.dialect.strategies import (
     storages,
     writable_tables,
 )
-
-
-@pytest.fixture(scope="module")
-def engine(server_url: URL) -> Iterator[Engine]:
-    with database(server_url) as url:
-        engine = create_engine(url)
-        yield engine
-        engine.dispose()
 
 
 def inspector(engine: Engine) -> GreenplumInspector:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, Text, func, insert, select
-from sqlalchemy.engine import URL, Engine, create_engine
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
 from gpwarehouse.dialect import (
@@ -30,7 +29,6 @@ from gpwarehouse.dialect import (
     SetEncodings,
     SetStorage,
 )
-from tests.conftest import database
 from tests.dialect.rewriting import (
     ALL,
     COLUMNAR,
@@ -46,14 +44,6 @@ from tests.dialect.rewriting import (
     rows,
     run,
 )
-
-
-@pytest.fixture(scope="module")
-def engine(server_url: URL) -> Iterator[Engine]:
-    with database(server_url) as url:
-        engine = create_engine(url)
-        yield engine
-        engine.dispose()
 
 
 @pytest.fixture(autouse=True)
@@ -248,7 +238,6 @@ def test_a_tablespace_and_options_of_the_toast_table_are_carried_over(engine: En
 
 
 def test_a_schema_that_is_translated_is_rewritten_in(engine: Engine) -> None:
-    run(engine, 'CREATE SCHEMA "Fab 1"')
     translated = engine.execution_options(schema_translate_map={"fab": "Fab 1"})
     columns = Column("i", Integer), Column("c", Text)
     table = Table("Big", MetaData(), *columns, schema="fab", greenplum_distributed_by=DistributedBy("i"))
@@ -258,7 +247,7 @@ def test_a_schema_that_is_translated_is_rewritten_in(engine: Engine) -> None:
         connection.execute(RewriteTable(bare("Big", schema="fab", greenplum_partition_by=ALL), repartition=True))
         assert connection.execute(select(func.count()).select_from(table)).scalar_one() == 1
     assert look(engine).get_partitions("Big", "Fab 1") == ALL
-    run(engine, 'DROP SCHEMA "Fab 1" CASCADE')
+    table.drop(translated)
 
 
 @pytest.mark.segments

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from sqlalchemy.engine import URL, Engine, create_engine
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
 from gpwarehouse.dialect import (
@@ -13,7 +11,6 @@ from gpwarehouse.dialect import (
     RewriteTable,
     SetStorage,
 )
-from tests.conftest import database
 from tests.dialect.rewriting import (
     ALL,
     COLUMNAR,
@@ -28,14 +25,6 @@ from tests.dialect.rewriting import (
     rows,
     run,
 )
-
-
-@pytest.fixture(scope="module")
-def engine(server_url: URL) -> Iterator[Engine]:
-    with database(server_url) as url:
-        engine = create_engine(url)
-        yield engine
-        engine.dispose()
 
 
 @pytest.fixture(autouse=True)

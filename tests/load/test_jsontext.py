@@ -125,6 +125,9 @@ def test_what_the_server_would_refuse_is_refused_with_a_reason(value: Any, reaso
 )
 def test_what_only_looks_wrong_is_taken(text: str) -> None:
     check_json(text)
+    converted, bad = convert(pa.array([text]), COLUMN)
+    assert json.loads(converted[0].as_py()) == json.loads(text)
+    assert not bad
 
 
 @pytest.mark.parametrize(

@@ -102,12 +102,14 @@ def test_a_migrator_that_waits_too_long_says_who_has_the_lock(swh: Warehouse, fu
     swh.upgrade()
 
 
-def test_a_lock_of_another_schema_or_another_purpose_is_no_matter(swh: Warehouse) -> None:
+def test_a_lock_of_another_schema_or_another_purpose_is_no_matter(swh: Warehouse, folder: Path) -> None:
+    write_revision(folder, "a1", None)
     settings = swh.settings.model_copy(update={"migration_wait_s": 0})
     with other(swh) as connection, Warehouse(settings=settings) as wh:
         for key in (advisory_key("migration", "elsewhere"), advisory_key("months")):
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
         wh.upgrade()
+        assert [m.state for m in wh.migrations()] == ["applied", "applied"]
 
 
 def test_a_migrator_whose_lock_was_lost_rolls_back_and_says_so(swh: Warehouse, folder: Path) -> None:

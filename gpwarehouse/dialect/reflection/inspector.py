@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.dialects.postgresql.base import PGDialect, PGInspector
@@ -161,6 +161,38 @@ class GreenplumInspector(PGInspector):
         return self.get_multi_external(schema, [table_name]).get((schema, table_name))
 
 
+def _encoded(dialect: GreenplumReflection, connection: Any, schema: Any, names: Any, found: Any) -> Any:
+    return with_encodings(connection, dialect, schema, found, names).items()  # type: ignore[arg-type]
+
+
+def _worded(dialect: GreenplumReflection, connection: Any, schema: Any, names: Any, found: Any) -> Any:
+    """SQLAlchemy says of every key that its NULLs are distinct, which a server before PostgreSQL 15 cannot parse."""
+    if dialect.capabilities is None or dialect.capabilities.nulls_not_distinct:
+        return found
+    tables = dict(found)
+    for key in (key for keys in tables.values() for key in keys):
+        options = key.get("dialect_options", {})
+        options.pop("postgresql_nulls_not_distinct", None)
+        if not options:
+            key.pop("dialect_options", None)
+    return tables.items()
+
+
+def _of_tables(name: str, meaning: str, finish: Callable[..., Any] | None = None) -> Any:
+    """SQLAlchemy's method of that name, asked for tables, not for their partitions; a fixed number of queries."""
+
+    def get_multi(
+        self: GreenplumReflection, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
+    ) -> Any:
+        names = self._narrowed(connection, schema, filter_names, scope, kind, kw)
+        stock = getattr(super(GreenplumReflection, self), name)
+        found = stock(connection, schema=schema, filter_names=names, scope=scope, kind=kind, **kw)
+        return found if finish is None else finish(self, connection, schema, names, found)
+
+    get_multi.__name__, get_multi.__doc__ = name, meaning
+    return get_multi
+
+
 class GreenplumReflection(PGDialect):
     """The dialect's half: children of partitioned tables are storage, not tables; options come back as our objects."""
 
@@ -191,71 +223,17 @@ class GreenplumReflection(PGDialect):
             cache[key] = names
         return cache[key] or filter_names
 
-    def _multi(
-        self, method: str, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, kw: dict[str, Any]
-    ) -> Any:
-        """SQLAlchemy's method of that name, asked for tables, not for their partitions."""
-        names = self._narrowed(connection, schema, filter_names, scope, kind, kw)
-        stock = getattr(super(), method)
-        return stock(connection, schema=schema, filter_names=names, scope=scope, kind=kind, **kw)
-
-    def get_multi_columns(  # type: ignore[override]
-        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
-    ) -> Any:
-        """Columns, with their encodings, in a fixed number of queries however many tables there are."""
-        found = self._multi("get_multi_columns", connection, schema, filter_names, scope, kind, kw)
-        names = self._narrowed(connection, schema, filter_names, scope, kind, kw)
-        return with_encodings(connection, self, schema, found, names).items()  # type: ignore[arg-type]
-
-    def get_multi_pk_constraint(  # type: ignore[override]
-        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
-    ) -> Any:
-        """Primary keys of tables, not of their partitions."""
-        return self._multi("get_multi_pk_constraint", connection, schema, filter_names, scope, kind, kw)
-
-    def get_multi_foreign_keys(  # type: ignore[override]
-        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
-    ) -> Any:
-        """Foreign keys of tables, not of their partitions."""
-        return self._multi("get_multi_foreign_keys", connection, schema, filter_names, scope, kind, kw)
-
-    def get_multi_check_constraints(  # type: ignore[override]
-        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
-    ) -> Any:
-        """Checks of tables, not of their partitions."""
-        return self._multi("get_multi_check_constraints", connection, schema, filter_names, scope, kind, kw)
-
-    def get_multi_table_comment(  # type: ignore[override]
-        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
-    ) -> Any:
-        """Comments of tables, not of their partitions."""
-        return self._multi("get_multi_table_comment", connection, schema, filter_names, scope, kind, kw)
-
-    def get_multi_unique_constraints(  # type: ignore[override]
-        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
-    ) -> Any:
-        """Unique constraints of tables, in the words this server has."""
-        found = self._multi("get_multi_unique_constraints", connection, schema, filter_names, scope, kind, kw)
-        return self._without_nulls_distinct(found)
-
-    def get_multi_indexes(  # type: ignore[override]
-        self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
-    ) -> Any:
-        """Indexes of tables, in the words this server has."""
-        found = self._multi("get_multi_indexes", connection, schema, filter_names, scope, kind, kw)
-        return self._without_nulls_distinct(found)
-
-    def _without_nulls_distinct(self, found: Any) -> Any:
-        """SQLAlchemy says of every key that its NULLs are distinct, which a server before PostgreSQL 15 cannot parse."""
-        if self.capabilities is None or self.capabilities.nulls_not_distinct:
-            return found
-        tables = dict(found)
-        for key in (key for keys in tables.values() for key in keys):
-            options = key.get("dialect_options", {})
-            options.pop("postgresql_nulls_not_distinct", None)
-            if not options:
-                key.pop("dialect_options", None)
-        return tables.items()
+    get_multi_columns = _of_tables("get_multi_columns", "Columns of tables, with their encodings.", _encoded)
+    get_multi_pk_constraint = _of_tables("get_multi_pk_constraint", "Primary keys of tables, not of their partitions.")
+    get_multi_foreign_keys = _of_tables("get_multi_foreign_keys", "Foreign keys of tables, not of their partitions.")
+    get_multi_check_constraints = _of_tables(
+        "get_multi_check_constraints", "Checks of tables, not of their partitions."
+    )
+    get_multi_table_comment = _of_tables("get_multi_table_comment", "Comments of tables, not of their partitions.")
+    get_multi_unique_constraints = _of_tables(
+        "get_multi_unique_constraints", "Unique constraints of tables, in the words this server has.", _worded
+    )
+    get_multi_indexes = _of_tables("get_multi_indexes", "Indexes of tables, in the words this server has.", _worded)
 
     def get_multi_table_options(  # type: ignore[override]
         self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
