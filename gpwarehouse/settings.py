@@ -363,13 +363,34 @@ def _variables(variables: Mapping[str, str | None]) -> dict[str, str]:
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.expanduser().read_text("utf-8"))
+        content = tomllib.loads(path.expanduser().read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise SettingsError(f"{_env('config_file')} = {str(path)!r} cannot be read as TOML: {error}") from None
     table = content.get("gpwarehouse", content)
     if not isinstance(table, dict):
         raise SettingsError(f"{_env('config_file')} = {str(path)!r}: gpwarehouse must be a table, [gpwarehouse]")
+    if table is not content:
+        _refuse_beside(path, content)
     return table
+
+
+def _refuse_beside(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuse what stands beside ``[gpwarehouse]`` and looks like ours: it would be left out without a word."""
+    ours = {_short(name) for name in WarehouseSettings.model_fields} | WarehouseSettings.model_fields.keys()
+    for key, value in content.items():
+        if key == "gpwarehouse":
+            continue
+        name = key.lower().replace("-", "_").removeprefix(_PREFIX.lower())
+        near = [name] if name in ours else get_close_matches(name, ours, n=1, cutoff=0.8)
+        if near or key.lower().startswith("gpwarehouse"):
+            named = near[0] if near else name
+            right = (
+                f"the table [gpwarehouse.{named}]" if isinstance(value, dict) else f"{named} = … below [gpwarehouse]"
+            )
+            raise SettingsError(
+                f"{_env('config_file')} = {str(path)!r}: {key!r} stands beside [gpwarehouse], where it says nothing; write "
+                f"{right}"
+            )
 
 
 def _settle_url(given: dict[str, _Given]) -> None:

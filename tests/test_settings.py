@@ -195,6 +195,26 @@ def test_unknown_names_are_refused_wherever_they_stand(monkeypatch: pytest.Monke
         WarehouseSettings(config_file=str(tmp_path / "fab.toml"))
 
 
+@pytest.mark.parametrize(
+    ("beside", "told"),
+    [
+        ('[retention]\n"*" = "keep"\n', r"'retention' stands beside \[gpwarehouse\].* table \[gpwarehouse.retention\]"),
+        ("[retentions]\na = 1\n", r"'retentions' .* table \[gpwarehouse.retention\]"),
+        ("[gpwarehouse_test]\na = 1\n", "'gpwarehouse_test' stands beside"),
+    ],
+)
+def test_what_stands_beside_our_table_and_looks_like_ours_is_refused(tmp_path: Path, beside: str, told: str) -> None:
+    path = tmp_path / "fab.toml"
+    path.write_text(f"[gpwarehouse]\npool_size = 7\n{beside}")
+    with pytest.raises(SettingsError, match=rf"fab.toml': {told}"):
+        WarehouseSettings(config_file=path)
+    path.write_text("pool-size = 7\n[gpwarehouse]\n")
+    with pytest.raises(SettingsError, match=r"'pool-size' .* pool_size = … below \[gpwarehouse\]"):
+        WarehouseSettings(config_file=path)
+    path.write_text("\ufefftitle = 'shared'\n[tool.other]\nx = 1\n[gpwarehouse]\npool_size = 7\n", "utf-8")
+    assert WarehouseSettings(config_file=path).pool_size == 7
+
+
 def test_a_config_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"GPWAREHOUSE_CONFIG_FILE = '/no/fab.toml' cannot be read"):
         WarehouseSettings(config_file="/no/fab.toml")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpwarehouse.cli.app import app, console, errors, warehouse_named
+from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.warehouse import Warehouse
 
@@ -30,6 +31,7 @@ def upgrade(
     server: _Server = None,
 ) -> None:
     """Bring the schema up to a revision."""
+    _one_of(plan, sql)
     with warehouse_named() as warehouse:
         if sql:
             _print_sql(warehouse, revision, "upgrade", server)
@@ -49,6 +51,7 @@ def downgrade(
     server: _Server = None,
 ) -> None:
     """Take the schema back to a revision; shows what that drops, and refuses to drop data unless told to."""
+    _one_of(plan, sql)
     with warehouse_named() as warehouse:
         if sql:
             _print_sql(warehouse, revision, "downgrade", server)
@@ -57,6 +60,13 @@ def downgrade(
         if not plan:
             warehouse.downgrade(revision, drop_data=yes_drop_data, progress=_tell)
             _print_where(warehouse)
+
+
+def _one_of(plan: bool, sql: bool) -> None:
+    if plan and sql:
+        raise InvalidInputError(
+            "give --plan or --sql, not both: a plan asks the database what would run there, --sql writes all without it"
+        )
 
 
 def _print_sql(warehouse: Warehouse, revision: str, direction: str, server: str | None) -> None:

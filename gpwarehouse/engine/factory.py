@@ -76,7 +76,8 @@ def create_migration_engine(settings: WarehouseSettings) -> Engine:
     """An engine for migrations: no pool, a statement timeout of their own, and a search_path without the warehouse's.
 
     Alembic takes the first schema of the search_path for the nameless one, so the warehouse's must not be in it. The
-    settings are made in every transaction again, because behind a pooler of transactions each may run in another session;
+    settings are made in every transaction again, the role among them, because a revision may have changed them for its
+    session, and because behind a pooler of transactions each may run in another session;
     and there the server's timeouts of idle and of long transactions are off: a migration's may be both.
     """
     engine = create_engine(
@@ -99,6 +100,14 @@ def create_migration_engine(settings: WarehouseSettings) -> Engine:
         parameters = tuple(part for item in values.items() for part in item)
         connection.exec_driver_sql(again, parameters, execution_options=HOUSEKEEPING)
         connection.exec_driver_sql(patience, execution_options=HOUSEKEEPING)
+        if "gpwarehouse_role" not in connection.info:
+            said = connection.exec_driver_sql("SHOW role", execution_options=HOUSEKEEPING).scalar_one()
+            connection.info["gpwarehouse_role"] = said
+        else:  # a transaction before may have said SET ROLE
+            role = (connection.info["gpwarehouse_role"],)
+            connection.exec_driver_sql(
+                "SELECT pg_catalog.set_config('role', %s, true)", role, execution_options=HOUSEKEEPING
+            )
 
     return engine
 

@@ -7,6 +7,7 @@ depends on the package's, so that both go on without merging.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import importlib.util
 import os
@@ -184,7 +185,12 @@ def revision_checksum(script: Path) -> str:
     digest = hashlib.sha256()
     folder = script.with_suffix("")
     for path in (script, *sorted(folder.glob("*.py"))):
-        digest.update(path.read_text(encoding="utf-8").encode())
+        digest.update(_lines(path))
     for path in sorted(folder.glob("*.sql")):  # with the name: which of two texts is UP matters
-        digest.update(f"\0{path.name}\0{path.read_text(encoding='utf-8')}".encode())
+        digest.update(f"\0{path.name}\0".encode() + _lines(path).removeprefix(codecs.BOM_UTF8))
     return digest.hexdigest()
+
+
+def _lines(path: Path) -> bytes:
+    """A file's bytes, whatever its encoding, with line ends as UTF-8 text would be read with."""
+    return path.read_bytes().replace(b"\r\n", b"\n").replace(b"\r", b"\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -168,3 +169,18 @@ def test_settings_hold_in_every_transaction_whatever_became_of_the_session(swh: 
     settings = swh.settings.model_copy(update={"lock_timeout_s": 7})
     with Warehouse(settings=settings) as wh:
         wh.upgrade()
+
+
+def test_the_role_that_a_revision_takes_ends_with_it(swh: Warehouse, folder: Path) -> None:
+    role = f"gpw_t{os.getpid()}_taken"
+    seen = f"assert op.get_bind().execute(sa.text('SELECT current_user')).scalar_one() {{}} {role!r}"
+    write_revision(folder, "a1", None, f"op.execute('SET ROLE {role}'); {seen.format('==')}")
+    write_revision(folder, "a2", "a1", seen.format("!="))
+    with swh.engine.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {role} SUPERUSER"))
+    try:
+        swh.upgrade()
+    finally:
+        with swh.engine.begin() as connection:
+            connection.execute(text(f"DROP ROLE {role}"))
+    assert swh.status().revision == "a2"

@@ -12,6 +12,7 @@ from gpwarehouse.errors import MigrationError
 from tests.catalog import catalog
 from tests.migrate.site import write_revision
 from tests.migrate.test_commands import _test_row, alembic
+from tests.partitions.fab import command
 
 TABLE = 'op.create_table("made", sa.Column("a", sa.Integer()), sa.Column("b", sa.Integer()), schema="dw")'
 DROP = 'op.drop_table("made", schema="dw")'
@@ -160,3 +161,13 @@ def test_rows_are_counted_up_to_a_limit(swh: Warehouse, folder: Path, monkeypatc
     fill(swh)
     (step,) = swh.downgrade_plan("site@base")
     assert [str(loss) for loss in step.losses] == ["table dw.made: more than 2 rows"]
+
+
+@pytest.mark.parametrize("command_line", [("upgrade",), ("downgrade", "base")])
+def test_a_plan_and_sql_at_once_are_refused(command_line: tuple[str, ...]) -> None:
+    done = command(
+        *command_line, "--plan", "--sql", "--server", "greenplum6", GPWAREHOUSE_URL="postgresql://no.where/x"
+    )
+    assert done.exit_code == 1
+    assert "give --plan or --sql, not both" in str(done.exception)
+    assert done.stdout == ""

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Engine
 
 from gpwarehouse.dialect import DropPartition, GreenplumDialect, TruncatePartition
 from gpwarehouse.errors import MigrationError
+from gpwarehouse.migrate.scripts import revision_checksum
 from gpwarehouse.migrate.sqlfiles import statements_of
 from gpwarehouse.migrate.sqltext import drops, rewrites, split
 from tests.migrate.test_commands import GOLDEN
@@ -172,6 +173,12 @@ def test_a_file_for_the_server_comes_before_the_one_for_all(script: Path) -> Non
         ("start transaction", "START TRANSACTION is not for"),
         ("COPY dw.a FROM STDIN", "COPY FROM STDIN works in psql alone"),
         ("\\i other.sql", "begin with a backslash are psql's own"),
+        ("SET ROLE bob", "SET ROLE would hold for the revisions after"),
+        ("-- so\nset search_path to bob", "set search_path would hold"),
+        ("SET SESSION AUTHORIZATION bob", "SET SESSION would hold"),
+        ("RESET ALL", "RESET would hold"),
+        ("DISCARD ALL", "DISCARD would hold"),
+        ("SELECT pg_catalog.set_config('search_path', '', false)", "set_config would hold"),
     ],
 )
 def test_what_cannot_run_in_a_revision_is_refused_with_its_line(script: Path, line: str, told: str) -> None:
@@ -184,3 +191,34 @@ def test_a_savepoint_and_texts_with_backslashes_are_allowed(script: Path) -> Non
     sql = "SAVEPOINT a;\nROLLBACK TO a;\nSELECT '\n\\d', $x$\n\\i$x$;\nCOPY dw.a FROM '/data/a.csv'"
     (script.with_suffix("") / "up.sql").write_text(sql)
     assert len(statements_of(str(script), "up", "postgresql", "dw")) == 4
+
+
+def test_settings_of_the_transaction_alone_are_allowed(script: Path) -> None:
+    sql = "SET LOCAL ROLE bob;\nSET CONSTRAINTS ALL DEFERRED;\nSELECT set_config('search_path', 'x', true);\nUPDATE a SET b = 1"
+    (script.with_suffix("") / "up.sql").write_text(sql)
+    assert len(statements_of(str(script), "up", "postgresql", "dw")) == 4
+
+
+def test_a_byte_order_mark_is_no_statement_and_no_edit(script: Path) -> None:
+    script.write_text("a")
+    path = script.with_suffix("") / "up.sql"
+    path.write_bytes("SELECT 'é'".encode())
+    plain = revision_checksum(script)
+    path.write_bytes("SELECT 'é'".encode("utf-8-sig"))
+    assert statements_of(str(script), "up", "postgresql", "dw") == ["SELECT 'é'"]
+    assert revision_checksum(script) == plain
+
+
+@pytest.mark.parametrize(
+    ("raw", "where"),
+    [
+        ("SELECT 1;\r\nSELECT 'é'".encode("latin-1"), r"line 2, byte 9 of it \(0xe9\)"),
+        ("SELECT 1".encode("utf-16"), r"line 1, byte 1 of it \(0xff\)"),
+    ],
+)
+def test_a_file_that_is_no_utf_8_is_told_with_line_and_byte(script: Path, raw: bytes, where: str) -> None:
+    script.write_text("a")
+    (script.with_suffix("") / "up.sql").write_bytes(raw)
+    assert len(revision_checksum(script)) == 64
+    with pytest.raises(MigrationError, match=rf"up\.sql, {where}: not UTF-8; save the file as UTF-8"):
+        statements_of(str(script), "up", "postgresql", "dw")
