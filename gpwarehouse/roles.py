@@ -66,5 +66,7 @@ class Roles:
     def _changes(self, connection: Connection) -> list[RightsChange]:
         there = text("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = :schema)")
         if not connection.execute(there, {"schema": self.settings.schema_name}).scalar_one():
-            raise RoleError(f"there is no schema {self.settings.schema_name!r} to grant rights on: gpwarehouse upgrade")
+            raise RoleError(
+                f"there is no schema {self.settings.schema_name!r} to grant rights on: run gpwarehouse upgrade first"
+            )
         return rights_changes(connection, self.settings)

@@ -162,7 +162,7 @@ def test_who_may_not_is_told_who_may(fab: Warehouse) -> None:
 
 def test_without_a_schema_it_is_told(settings: WarehouseSettings) -> None:
     with Warehouse(settings=settings) as empty:
-        with pytest.raises(RoleError, match="no schema 'dw' to grant rights on: gpwarehouse upgrade"):
+        with pytest.raises(RoleError, match="no schema 'dw' to grant rights on: run gpwarehouse upgrade first"):
             empty.roles.plan()
 
 

@@ -109,6 +109,8 @@ def _print_where(warehouse: Warehouse) -> None:
 @app.command()
 def status() -> None:
     """Server, revisions and batches; exit code 1 where the schema is not at this package's revision."""
+    from gpwarehouse import migrate
+
     with warehouse_named() as warehouse:
         now = warehouse.status()
         found = warehouse.migrations()
@@ -120,11 +122,8 @@ def status() -> None:
         half = f", its {one.interrupted} was interrupted" if one.interrupted else ""
         _tell(f"revision  {one.revision:<14} {one.state}{half}{when}{accepted}  {one.description}".rstrip())
     _tell(f"batches   {now.batches_loaded} loaded ({now.rows_loaded} rows), {now.batches_failed} failed")
-    if any(one.state == "edited" for one in found):
-        errors.print("a revision was edited after it was applied: gpwarehouse accept-edit, or take the edit back")
-        raise typer.Exit(1)
-    if not now.is_current:
-        errors.print("the schema is not at this package's revision: gpwarehouse upgrade")
+    if told := migrate.advice(warehouse.settings, found):
+        errors.print(told, markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1)
 
 

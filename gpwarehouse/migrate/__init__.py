@@ -7,6 +7,7 @@ base leaves both, and the schema.
 from gpwarehouse.migrate import operations as _operations  # noqa: F401  (op.* are there once it is imported)
 from gpwarehouse.migrate.commands import (
     accept_edit,
+    advice,
     check,
     current,
     downgrade,
@@ -30,6 +31,7 @@ __all__ = [
     "Migration",
     "PlannedStep",
     "accept_edit",
+    "advice",
     "alembic_config",
     "check",
     "create_revision",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from io import StringIO
 from typing import Any
 
@@ -21,6 +21,7 @@ from gpwarehouse.settings import WarehouseSettings
 
 __all__ = [
     "accept_edit",
+    "advice",
     "check",
     "current",
     "downgrade",
@@ -62,6 +63,26 @@ def migrations(settings: WarehouseSettings) -> list[history.Migration]:
             return history.migrations_of(connection, settings, Chain.of(settings))
     except exc.DBAPIError as error:
         raise explained(error, settings) from error
+
+
+def advice(settings: WarehouseSettings, found: Iterable[history.Migration]) -> str | None:
+    """What to do next where the database and this package's scripts differ; None where they do not.
+
+    :param found: from :func:`migrations`.
+    """
+    names: dict[str, list[str]] = {}
+    for one in found:
+        names.setdefault(one.state, []).append(one.revision)
+    if missing := names.get("missing"):
+        return history.told_missing(missing, Chain.of(settings), settings)
+    if edited := names.get("edited"):
+        return (
+            f"revision {', '.join(edited)} was edited after it was applied: take the edit back, or gpwarehouse "
+            f'accept-edit {edited[0]} --reason "…"'
+        )
+    if pending := names.get("pending"):
+        return f"the schema is not at this package's revision, {', '.join(pending)} is pending: gpwarehouse upgrade"
+    return None
 
 
 def require_current(settings: WarehouseSettings) -> None:

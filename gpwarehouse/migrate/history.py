@@ -154,10 +154,15 @@ def _traces(connection: Connection, settings: WarehouseSettings) -> dict[str, _T
 
 
 def migrations_of(connection: Connection, settings: WarehouseSettings, chain: Chain) -> list[Migration]:
-    """All revisions in their order, and where the database stands with each; the missing ones stand at the end."""
+    """All revisions in their order, and where the database stands with each; the missing ones stand at the end.
+
+    What a missing revision stands on nobody here can tell, so beside one the history says what is applied.
+    """
     heads = database_heads(connection, settings)
     traces = _traces(connection, settings)
     applied = chain.applied(heads)
+    if set(heads) - chain.scripts.keys():
+        applied |= traces.keys() & chain.scripts.keys()
     edited = set(_edited(chain, applied, traces))
     found: list[Migration] = []
     for name, script in chain.scripts.items():
@@ -191,16 +196,19 @@ def refuse_missing(heads: Iterable[str], chain: Chain, settings: WarehouseSettin
     :raises MigrationError: it names the revision, and the way out.
     """
     missing = sorted(set(heads) - chain.scripts.keys())
-    if not missing:
-        return
-    names = ", ".join(missing)
+    if missing:
+        raise MigrationError(told_missing(missing, chain, settings))
+
+
+def told_missing(missing: Iterable[str], chain: Chain, settings: WarehouseSettings) -> str:
+    """What to do about a database at revisions that no script here makes."""
     where = (
         f"or is its script gone from GPWAREHOUSE_MIGRATIONS = {str(settings.migrations)!r}? Bring it back"
         if settings.migrations is not None
         else "or is GPWAREHOUSE_MIGRATIONS not set, the folder of your own revisions? Set it"
     )
-    raise MigrationError(
-        f"schema {settings.schema_name!r} is at revision {names}, for which this package (head "
+    return (
+        f"schema {settings.schema_name!r} is at revision {', '.join(missing)}, for which this package (head "
         f"{', '.join(chain.heads)}) has no script. Did a newer gpwarehouse make it? Install that one; {where}"
     )
 

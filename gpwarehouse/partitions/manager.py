@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -100,13 +101,8 @@ class Partitions:
         """
         names = None if tables is None else [fact_named(name).name for name in tables]
         wanted = [month_named(month) for month in months]
-        try:
-            with self.engine.connect() as connection:
-                return make_plan(connection, self.settings, _moment(now), tables=names, months=wanted)
-        except exc.OperationalError as error:
-            if could_not_connect(error):
-                raise explain_operational_error(error, self.settings) from error
-            raise
+        with self._connected() as connection:
+            return make_plan(connection, self.settings, _moment(now), tables=names, months=wanted)
 
     def apply(
         self,
@@ -125,7 +121,11 @@ class Partitions:
         :param plan: of :meth:`plan`; else one is made now.
         :raises PartitionError: the plan takes away a month that the policy keeps; nothing was done.
         """
-        plan = plan if plan is not None else self.plan(tables=tables, months=months, now=now)
+        if plan is None:
+            plan = self.plan(tables=tables, months=months, now=now)
+        else:
+            with self._connected():
+                pass
         self._check(plan, _moment(now))
         outcomes: list[Outcome] = []
         for step in plan:
@@ -140,7 +140,7 @@ class Partitions:
     def list(self, *, tables: Iterable[str] | None = None) -> pd.DataFrame:
         """A row for each month of each fact: bounds, state, storage, size, and what the archive holds of it."""
         names = list(FACTS) if tables is None else [fact_named(name).name for name in tables]
-        with self.engine.connect() as connection:
+        with self._connected() as connection:
             return list_frame(connection, self.settings, [FACTS[name].__table__ for name in names])
 
     def skew(self, *, tables: Iterable[str] | None = None, months: Iterable[str] = ()) -> pd.DataFrame:
@@ -152,7 +152,7 @@ class Partitions:
         """
         names = list(FACTS) if tables is None else [fact_named(name).name for name in tables]
         wanted = [month_named(month) for month in months]
-        with self.engine.connect() as connection:
+        with self._connected() as connection:
             return skew_frame(connection, [FACTS[name].__table__ for name in names], wanted)
 
     def restore(self, table: str, month: str, *, hold_days: int = 30) -> int:
@@ -170,6 +170,30 @@ class Partitions:
         rows = archiver.restore(fact, manifest, hold_days=hold_days)
         self._analyze(fact, root_only=True)
         return rows
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """A connection to a server that can be reached, and holds the facts.
+
+        :raises PartitionError: they are not there.
+        """
+        try:
+            with self.engine.connect() as connection:
+                there = text(
+                    "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+                    "WHERE n.nspname = :schema AND c.relname = ANY (:names)"
+                )
+                wanted = {*FACTS, "alembic_version", "etl_migration_history"}
+                asked = {"schema": self.settings.schema_name, "names": sorted(wanted)}
+                if missing := sorted(wanted - set(connection.execute(there, asked).scalars())):
+                    raise PartitionError(
+                        f"schema {self.settings.schema_name!r} has no table {missing[0]!r}: run gpwarehouse upgrade first"
+                    )
+                yield connection
+        except exc.OperationalError as error:
+            if could_not_connect(error):
+                raise explain_operational_error(error, self.settings) from error
+            raise
 
     def _check(self, plan: Plan, now: datetime) -> None:
         """Refuse what the policy does not ask for, whoever made the plan, and however long ago."""
@@ -252,7 +276,7 @@ class Partitions:
                 f"GPWAREHOUSE_ARCHIVE_DIR = {str(self.settings.archive_dir)!r} is no folder; mount it, or make it"
             )
         version = text(f"SELECT version_num FROM {self._quoted('alembic_version')}")
-        with self.engine.connect() as connection:
+        with self._connected() as connection:
             revision = connection.execute(version).scalars().first()
             first = connection.execute(
                 text(f"SELECT min(started_at) FROM {self._quoted('etl_migration_history')}")

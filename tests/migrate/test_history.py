@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from gpwarehouse import Warehouse, migrate
 from gpwarehouse.errors import MigrationError, SettingsError
 from tests.migrate.site import write_revision
 from tests.migrate.test_commands import alembic
+from tests.partitions.fab import command
 
 NOTE = 'op.execute("SELECT 1")'
 
@@ -39,9 +41,9 @@ def test_an_applied_script_that_was_edited_is_refused_until_accepted(swh: Wareho
     swh.upgrade()
     script.write_text(script.read_text().replace("SELECT 1", "SELECT 2"))
     assert states(swh)["a1"] == "edited"
-    for command in (swh.upgrade, lambda: swh.downgrade("site@base"), swh.upgrade_plan):
+    for order in (swh.upgrade, lambda: swh.downgrade("site@base"), swh.upgrade_plan):
         with pytest.raises(MigrationError, match="revision a1 was edited after it was applied") as caught:
-            command()
+            order()
         assert "accept-edit a1" in str(caught.value)
     with pytest.raises(MigrationError, match="say why"):
         swh.accept_edit("a1", reason=" ")
@@ -95,15 +97,43 @@ def test_a_revision_without_a_script_stops_every_command_with_the_way_out(swh: W
     write_revision(folder, "a1", None, NOTE).rename(folder / "a1_here.py")
     swh.upgrade()
     (folder / "a1_here.py").unlink()
-    assert states(swh) == {"0001": "pending", "a1": "missing"}
-    for command in (swh.upgrade, lambda: swh.downgrade("base"), lambda: swh.load("fact_test_results", [])):
+    assert states(swh) == {"0001": "applied", "a1": "missing"}
+    for order in (swh.upgrade, lambda: swh.downgrade("base"), lambda: swh.load("fact_test_results", [])):
         with pytest.raises(MigrationError, match=r"is at revision a1, for which this package \(head 0001\)") as caught:
-            command()
+            order()
         assert "newer gpwarehouse" in str(caught.value)
         assert str(folder) in str(caught.value)
     with Warehouse(swh.settings.sqlalchemy_url()) as without:
         with pytest.raises(MigrationError, match="GPWAREHOUSE_MIGRATIONS not set"):
             without.upgrade()
+
+
+def test_status_of_a_database_beyond_this_package_says_so_and_does_not_say_upgrade(swh: Warehouse) -> None:
+    url = swh.settings.sqlalchemy_url().render_as_string(hide_password=False)
+    with swh.engine.begin() as connection:
+        connection.execute(text("UPDATE dw.alembic_version SET version_num = '0099'"))
+    done = command("--url", url, "status")
+    assert done.exit_code == 1
+    assert re.search(r"revision  0001 +applied, ", done.stdout), done.stdout
+    assert re.search(r"revision  0099 +missing", done.stdout)
+    assert "pending" not in done.stdout
+    assert "is at revision 0099, for which this package (head 0001) has no script. Did a newer" in done.stderr
+    assert "gpwarehouse upgrade" not in done.stderr
+
+
+def test_status_advises_what_its_revisions_need(swh: Warehouse, folder: Path) -> None:
+    script = write_revision(folder, "a1", None, NOTE)
+    said = {
+        "GPWAREHOUSE_URL": swh.settings.sqlalchemy_url().render_as_string(hide_password=False),
+        "GPWAREHOUSE_MIGRATIONS": str(folder),
+    }
+    assert "a1 is pending: gpwarehouse upgrade" in command("status", **said).stderr
+    swh.upgrade()
+    assert command("status", **said).exit_code == 0
+    script.write_text(script.read_text() + "# more\n")
+    edited = command("status", **said)
+    assert edited.exit_code == 1
+    assert "gpwarehouse accept-edit a1" in edited.stderr
 
 
 def test_a_load_into_a_schema_that_is_behind_names_both_revisions(swh: Warehouse, folder: Path) -> None:

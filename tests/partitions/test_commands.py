@@ -6,8 +6,13 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from gpwarehouse import Warehouse
-from tests.partitions.fab import TESTS, command, load_units
+from gpwarehouse.errors import PartitionError
+from gpwarehouse.partitions import Plan
+from gpwarehouse.settings import WarehouseSettings
+from tests.partitions.fab import TESTS, command, execute, load_units
 
 
 def test_plan_apply_list_restore_and_skew_follow_each_other(wh: Warehouse, tmp_path: Path) -> None:
@@ -39,3 +44,27 @@ def test_plan_apply_list_restore_and_skew_follow_each_other(wh: Warehouse, tmp_p
     listed = json.loads(command("partitions", "list", *only, "--json", **said).stdout)
     assert {m["partition"]: m["state"] for m in listed}["m202006"] == "reopened"
     assert "m202006" in command("partitions", "skew", *only, "--month", "2020-06", **said).stdout
+
+
+@pytest.mark.parametrize("schema_is_there", [False, True])
+def test_before_an_upgrade_every_command_says_to_run_it_first(
+    settings: WarehouseSettings, schema_is_there: bool
+) -> None:
+    with Warehouse(settings=settings) as empty:
+        if schema_is_there:  # as a DBA makes it beforehand
+            execute(empty, "CREATE SCHEMA dw")
+    said = {"GPWAREHOUSE_URL": settings.sqlalchemy_url().render_as_string(hide_password=False)}
+    commands = [["partitions", name] for name in ("list", "plan", "apply", "skew")]
+    for line in [*commands, ["partitions", "restore", TESTS, "2020-06"]]:
+        done = command(*line, GPWAREHOUSE_ARCHIVE_DIR="/", **said)
+        assert done.exit_code == 1, line
+        assert isinstance(done.exception, PartitionError), line
+        assert "run gpwarehouse upgrade first" in str(done.exception), line
+    with Warehouse(settings=settings) as empty, pytest.raises(PartitionError, match="upgrade first"):
+        empty.partitions.apply(Plan(()))
+    if not schema_is_there:
+        for name in ("plan", "apply"):
+            assert "run gpwarehouse upgrade first" in str(command("roles", name, **said).exception)
+    validated = command("schema", "validate", "--json", **said)
+    assert validated.exit_code == 1
+    assert "gpwarehouse upgrade" in json.loads(validated.stdout)[0]["remedy"]
