@@ -67,6 +67,19 @@ def restore(
 
 
 @partitions.command()
+def adopt_archive(
+    reason: Annotated[str, typer.Option(help="Why this database takes the other's place; it is recorded.")],
+) -> None:
+    """Take over the archive of the database whose place this one takes: restored from a backup, or moved."""
+    with warehouse_named() as warehouse:
+        before = warehouse.partitions.adopt_archive(reason=reason)
+    for name in before:
+        console.print(
+            f"adopted from {name}, which is refused from now on", markup=False, highlight=False, soft_wrap=True
+        )
+
+
+@partitions.command()
 def skew(table: _Tables = None, month: _Months = None, as_json: _Json = False) -> None:
     """Count rows and bytes of each month on each segment. Counting reads the months: name some of a large fact."""
     with warehouse_named() as warehouse:

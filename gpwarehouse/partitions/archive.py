@@ -3,7 +3,7 @@
 ``<folder>/<schema>/<table>/<partition>.json`` is the manifest; what it does not list is no archive. It is written last,
 under another name first and renamed, as the files are, so a half-written file is never taken for a good one. Files are
 never overwritten or deleted: late rows go to a further file, and a file that holds the rows of earlier ones supersedes
-them in the manifest.
+them in the manifest. Whose the folder is stands in it too: :mod:`gpwarehouse.partitions.ownership`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -25,6 +26,8 @@ from gpwarehouse.errors import PartitionError
 __all__ = ["NOTHING", "Archive", "Content", "Manifest", "Part", "archived_as", "part_of", "written"]
 
 FORMAT = 1
+_FILE = re.compile(r"(.+)-\d+\.parquet")
+_UNFINISHED = re.compile(r"\.(.+?)(?:-\d+\.parquet|\.json)\.\d+\.part")
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Manifest:
     """What is archived of one month.
 
     :ivar hold_until: until when the month, once restored, is left alone; ISO 8601.
-    :ivar warehouse: whose months these are: when the first revision was applied there, UTC.
+    :ivar warehouse: whose months these are, as :func:`gpwarehouse.partitions.ownership.identity_of` says.
     :ivar restored_at: when the month was restored, until it is dropped again; ISO 8601.
     """
 
@@ -116,6 +119,10 @@ class Manifest:
         """How many rows they hold."""
         return sum(part.rows for part in self.current)
 
+    def tells(self, columns: Mapping[str, str]) -> bool:
+        """Whether the files have all of these columns."""
+        return all(columns.items() <= part.columns.items() for part in self.current)
+
     def is_exactly(self, content: Content, columns: Mapping[str, str]) -> bool:
         """Whether the files hold these rows, of these columns, and no others."""
         alike = all(part.columns == columns for part in self.current)
@@ -125,10 +132,29 @@ class Manifest:
         """Whether the month was restored and is to be left alone."""
         return self.hold_until is not None and now < datetime.fromisoformat(self.hold_until)
 
-    def with_part(self, part: Part, *, supersedes: bool) -> Manifest:
-        """With one file more."""
+    def check_place(self, table: str, partition: str) -> None:
+        """Make sure that this is the manifest of a month, and not a copy of another's.
+
+        :raises ValueError: saying whose it is.
+        """
+        if (self.table, self.partition) != (table, partition):
+            raise ValueError(f"it is that of {self.table} {self.partition}")
+        named = re.fullmatch(r"m(\d{4})(\d\d)", partition)
+        if named is not None and self.start:
+            month = month_partition(datetime(int(named[1]), int(named[2]), 1, tzinfo=UTC))
+            if (datetime.fromisoformat(self.start), datetime.fromisoformat(self.end)) != (month.start, month.end):
+                raise ValueError(f"its month is from {self.start} to {self.end}")
+        for part in self.parts:
+            if not part.file.startswith(f"{partition}-") or Path(part.file).name != part.file:
+                raise ValueError(f"it lists {part.file!r}, which is no file of this month")
+
+    def with_part(self, part: Part, *, supersedes: bool, found: Iterable[Part] = ()) -> Manifest:
+        """With one file more.
+
+        :param found: files beside it that were not listed, and whose rows it holds.
+        """
         before = tuple(replace(p, superseded=True) for p in self.parts) if supersedes else self.parts
-        return replace(self, parts=(*before, part), hold_until=None)
+        return replace(self, parts=(*before, *found, part), hold_until=None)
 
     def file(self, part: Part) -> Path:
         """A part's path.
@@ -171,14 +197,49 @@ class Archive:
             if said["format"] != FORMAT:
                 raise ValueError(f"format {said['format']}; this package reads {FORMAT}")
             parts = tuple(Part(**part) for part in said.pop("parts"))
-            return Manifest(**said, parts=parts, path=path)
+            manifest = Manifest(**said, parts=parts, path=path)
+            manifest.check_place(table, partition)
         except (ValueError, KeyError, TypeError) as error:
-            raise PartitionError(f"{path} is no manifest of an archived month: {error!r}") from error
+            raise PartitionError(
+                f"{path} is no manifest of an archived month: {error!r}; bring it back from a backup"
+            ) from error
+        return manifest
 
-    def manifests(self, table: str) -> list[Manifest]:
-        """All months archived of a table."""
-        found = (self.manifest(table, path.stem) for path in sorted((self.folder / table).glob("*.json")))
+    def manifests(self, table: str, *, damaged: bool = False) -> list[Manifest]:
+        """All months archived of a table.
+
+        :param damaged: whether to leave out those that cannot be read.
+        """
+        found = []
+        for path in sorted((self.folder / table).glob("*.json")):
+            try:
+                found.append(self.manifest(table, path.stem))
+            except PartitionError:
+                if not damaged:
+                    raise
         return [manifest for manifest in found if manifest is not None]
+
+    def unlisted(self, table: str, partition: str, manifest: Manifest | None) -> list[Path]:
+        """Files of a month that its manifest does not list: a manifest was lost, or an archiver killed before it wrote it."""
+        listed = {part.file for part in manifest.parts} if manifest is not None else set()
+        return [path for path in self._files(table, partition) if path.name not in listed]
+
+    def orphans(self, table: str) -> dict[str, list[Path]]:
+        """Month → its files, of the months that have files and no manifest."""
+        found: dict[str, list[Path]] = {}
+        for path in self._files(table, "*"):
+            month = _FILE.fullmatch(path.name)
+            if month is not None and not self.manifest_path(table, month[1]).is_file():
+                found.setdefault(month[1], []).append(path)
+        return found
+
+    def _files(self, table: str, partition: str) -> list[Path]:
+        return sorted((self.folder / table).glob(f"{partition}-*.parquet"))
+
+    def unfinished(self, table: str) -> list[tuple[str, Path]]:
+        """Month and path of what archivers are writing now, or were when they were killed."""
+        found = ((_UNFINISHED.fullmatch(path.name), path) for path in sorted((self.folder / table).glob(".*.part")))
+        return [(match[1], path) for match, path in found if match is not None]
 
     def write(self, manifest: Manifest) -> Manifest:
         """Write the manifest in place of the one there is."""

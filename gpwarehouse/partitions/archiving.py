@@ -6,7 +6,7 @@ The month is dropped only if, with all writers to it locked out, it still holds 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -27,8 +27,17 @@ from gpwarehouse.engine import (
 from gpwarehouse.errors import PartitionError
 from gpwarehouse.partitions.archive import Archive, Content, Manifest, Part, archived_as, part_of, written
 from gpwarehouse.partitions.changes import drop, hold_still, sibling, there
+from gpwarehouse.partitions.ownership import Ownership, claim
 from gpwarehouse.partitions.plan import child_of, holds_rows
-from gpwarehouse.partitions.rows import columns_of, common_rows, content_of, load_files, scratch_table, write_file
+from gpwarehouse.partitions.rows import (
+    columns_in,
+    columns_of,
+    common_rows,
+    content_of,
+    load_files,
+    scratch_table,
+    write_file,
+)
 
 __all__ = ["Archiver"]
 
@@ -40,24 +49,32 @@ LOCK_ARCHIVE = "archive"
 class Archiver:
     """Archives months of one warehouse.
 
-    :ivar revision: of the schema, told in the files; ``warehouse``: as in :class:`Manifest`.
+    :ivar revision: of the schema, told in the files; ``ownership``: what the folder says of whose it is.
     """
 
     engine: Engine
     archive: Archive
     revision: str | None
-    warehouse: str | None = None
+    ownership: Ownership
 
     def check_owner(self, manifest: Manifest) -> None:
-        """Refuse another warehouse's archive: its rows are not ours.
+        """Refuse another warehouse's manifest: its rows are not ours.
 
         :raises PartitionError: naming the manifest.
         """
-        if None not in (manifest.warehouse, self.warehouse) and manifest.warehouse != self.warehouse:
+        if not self.ownership.knows(manifest.warehouse):
             raise PartitionError(
-                f"{manifest.path} is of another warehouse, whose first revision was applied at {manifest.warehouse}, ours "
-                f"at {self.warehouse}; give each a GPWAREHOUSE_ARCHIVE_DIR of its own"
+                f"{manifest.path} is of another warehouse ({manifest.warehouse}; ours is {self.ownership.warehouse}); "
+                "give each a GPWAREHOUSE_ARCHIVE_DIR of its own"
             )
+
+    def sweep(self, tables: Iterable[Table]) -> None:
+        """Remove what killed archivers left unfinished; that of a living one stays, for it has its month's lock."""
+        for table in tables:
+            for month, path in self.archive.unfinished(table.name):
+                with self._alone(table, month) as alone:
+                    if alone:
+                        path.unlink(missing_ok=True)
 
     def export(self, table: Table, partition: RangePartition) -> int | None:
         """Export a month, verify it and drop it; how many rows it had, None if it is gone or somebody else is at it.
@@ -111,16 +128,20 @@ class Archiver:
             for part in before.current:
                 before.file(part)
             return
+        child = sibling(table, child_of(table, partition))
+        found = self._found(connection, child, columns, self.archive.unlisted(table.name, name, before))
         if not content.rows and (before is None or before.restored_at is None):
             return
-        child = sibling(table, child_of(table, partition))
-        supersedes = before is not None and self._holds_archived(connection, child, before)
+        supersedes = before is not None and self._holds_archived(connection, child, columns, before)
+        if before is not None and supersedes and before.rows == content.rows and before.tells(columns):
+            return  # columns were dropped since, nothing else: the files know more than the table
+        claim(self.archive, self.ownership.warehouse)
         manifest = before or Manifest(
             table=table.name,
             partition=name,
             start=_iso(partition.start),
             end=_iso(partition.end),
-            warehouse=self.warehouse,
+            warehouse=self.ownership.warehouse,
         )
         path = self.archive.new_file(table.name, name)
         about = {"table": table.name, "partition": name, "revision": self.revision or ""}
@@ -128,28 +149,55 @@ class Archiver:
             write_file(connection, child, columns, file, about)
             scratch = scratch_table(connection, child, columns)
             load_files(connection, scratch, columns, [file])
-            found = content_of(connection, scratch, columns)
-            if found != content:
+            read_back = content_of(connection, scratch, columns)
+            if read_back != content:
                 raise PartitionError(
-                    f"{table.name} {partition.name}: the file read back holds {found.rows} rows ({found.text}), the "
+                    f"{table.name} {partition.name}: the file read back holds {read_back.rows} rows ({read_back.text}), the "
                     f"table {content.rows} ({content.text}); nothing was dropped. A value does not survive the file: "
                     "look for times outside the years 1 to 9999"
                 )
         server = str(dialect_of(connection).server_info)
         part = part_of(path, content, columns, revision=self.revision, server=server)
-        self.archive.write(manifest.with_part(part, supersedes=supersedes))
+        self.archive.write(manifest.with_part(part, supersedes=supersedes, found=found))
+
+    def _found(
+        self, connection: Connection, child: Table, columns: Mapping[str, str], files: Iterable[Path]
+    ) -> list[Part]:
+        """Files that no manifest lists, as an archiver leaves them that was killed before it wrote one.
+
+        :raises PartitionError: one holds rows that the month does not, so that they would be forgotten.
+        """
+        found = []
+        for path in files:
+            said = columns_in(path)
+            both = {name: kind for name, kind in said.items() if columns.get(name) == kind}
+            scratch = scratch_table(connection, child, both)
+            rows = load_files(connection, scratch, both, [path])
+            if common_rows(connection, scratch, child, both) < rows:
+                raise PartitionError(
+                    f"{path} is not listed by a manifest ({path.parent}), and holds rows that the month does not; "
+                    "nothing was dropped. Bring the manifest back from a backup, or move the file elsewhere, if it is "
+                    "none of this archive"
+                )
+            content = content_of(connection, scratch, both)
+            part = part_of(path, content, both, revision=None, server="unknown")
+            found.append(replace(part, superseded=True))
+        return found
 
     @staticmethod
-    def _holds_archived(connection: Connection, child: Table, manifest: Manifest) -> bool:
+    def _holds_archived(connection: Connection, child: Table, columns: Mapping[str, str], manifest: Manifest) -> bool:
         """Whether a month that is open again holds the rows archived of it: all (it was restored) or none (late rows).
+
+        Compared by the columns that both have: a column may have been dropped since, or changed its type.
 
         :raises PartitionError: some of them.
         """
         shared = archived = 0
         for part in manifest.current:
-            scratch = scratch_table(connection, child, part.columns)
-            load_files(connection, scratch, part.columns, [manifest.file(part)])
-            shared += common_rows(connection, scratch, child, part.columns)
+            both = {name: kind for name, kind in part.columns.items() if columns.get(name) == kind}
+            scratch = scratch_table(connection, child, both)
+            load_files(connection, scratch, both, [manifest.file(part)])
+            shared += common_rows(connection, scratch, child, both)
             archived += part.rows
         restored = manifest.restored_at is not None
         if shared == archived or (shared == 0 and not restored):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,9 @@ from gpwarehouse.engine import (
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, PartitionError
 from gpwarehouse.models import FACTS
 from gpwarehouse.partitions import changes
-from gpwarehouse.partitions.plan import ANCHOR, Plan, Step, cold_storage, make_plan, rules_of
+from gpwarehouse.partitions.archive import Archive
+from gpwarehouse.partitions.ownership import adopt, identity_of, owned
+from gpwarehouse.partitions.plan import ANCHOR, Plan, Step, cold_storage, make_plan, refuse_unlisted, rules_of
 from gpwarehouse.partitions.sizes import list_frame, skew_frame
 from gpwarehouse.policy import first_kept
 from gpwarehouse.settings import WarehouseSettings
@@ -127,6 +129,8 @@ class Partitions:
             with self._connected():
                 pass
         self._check(plan, _moment(now))
+        if self.settings.archive_dir is not None:
+            self._sweep()
         outcomes: list[Outcome] = []
         for step in plan:
             if progress is not None:
@@ -170,6 +174,28 @@ class Partitions:
         rows = archiver.restore(fact, manifest, hold_days=hold_days)
         self._analyze(fact, root_only=True)
         return rows
+
+    def adopt_archive(self, *, reason: str) -> tuple[str, ...]:
+        """Take over the archive of the warehouse whose place this one takes, which is refused from then on.
+
+        For a database restored from a backup or moved to another server; a copy beside the original gets an archive of
+        its own.
+
+        :param reason: it is recorded in the archive.
+        :return: the warehouses it was of.
+        :raises PartitionError: no reason, no archive, or it is this warehouse's already.
+        """
+        archive = self._archive()
+        with self._connected() as connection:
+            user = connection.execute(text("SELECT session_user")).scalar_one()
+            return tuple(adopt(archive, self._identity(connection), by=str(user), reason=reason))
+
+    def _sweep(self) -> None:
+        """Remove what killed archivers left; an archive that cannot be used is told by the steps that need it."""
+        with suppress(PartitionError, OSError):
+            folder = self._archive()
+            if any(folder.unfinished(name) for name in FACTS):
+                self._archiver().sweep(FACTS[name].__table__ for name in FACTS)
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
@@ -235,6 +261,8 @@ class Partitions:
             return 0 if made else None
         if step.action == "export":
             return self._archiver().export(table, partition)
+        if step.action == "drop" and self.settings.archive_dir is not None:
+            refuse_unlisted(Archive(self.settings.archive_dir, self.settings.schema_name), table, partition)
         return change_partitions_after(
             self.engine,
             table,
@@ -266,24 +294,27 @@ class Partitions:
             return changes.there(connection, fact_named(step.table), step.range) is None
 
     def _archiver(self) -> Archiver:
-        from gpwarehouse.partitions.archive import Archive
         from gpwarehouse.partitions.archiving import Archiver
 
+        archive = self._archive()
+        version = text(f"SELECT version_num FROM {self._quoted('alembic_version')}")
+        with self._connected() as connection:
+            revision = connection.execute(version).scalars().first()
+            ownership = owned(archive, self._identity(connection))
+        return Archiver(self.engine, archive, revision, ownership)
+
+    def _archive(self) -> Archive:
         if self.settings.archive_dir is None:
             raise PartitionError("GPWAREHOUSE_ARCHIVE_DIR says not where the archive is")
         if not self.settings.archive_dir.expanduser().is_dir():  # made here, it would hide a mount that is missing
             raise PartitionError(
                 f"GPWAREHOUSE_ARCHIVE_DIR = {str(self.settings.archive_dir)!r} is no folder; mount it, or make it"
             )
-        version = text(f"SELECT version_num FROM {self._quoted('alembic_version')}")
-        with self._connected() as connection:
-            revision = connection.execute(version).scalars().first()
-            first = connection.execute(
-                text(f"SELECT min(started_at) FROM {self._quoted('etl_migration_history')}")
-            ).scalar_one()
-        warehouse = None if first is None else first.astimezone(UTC).isoformat()
-        archive = Archive(self.settings.archive_dir, self.settings.schema_name)
-        return Archiver(self.engine, archive, revision, warehouse)
+        return Archive(self.settings.archive_dir, self.settings.schema_name)
+
+    def _identity(self, connection: Connection) -> str:
+        first = text(f"SELECT min(started_at) FROM {self._quoted('etl_migration_history')}")
+        return identity_of(connection, connection.execute(first).scalar_one())
 
     def _quoted(self, name: str) -> str:
         preparer = self.engine.dialect.identifier_preparer

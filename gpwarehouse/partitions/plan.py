@@ -104,6 +104,19 @@ def holds_rows(connection: Connection, table: Table, partition: RangePartition) 
     return bool(connection.execute(text(f"SELECT EXISTS (SELECT 1 FROM {name})")).scalar_one())
 
 
+def refuse_unlisted(archive: Archive, table: Table, partition: RangePartition) -> None:
+    """Keep a month from being dropped whose archive has files that no manifest lists: nobody knows what is in them.
+
+    :raises PartitionError: it names them.
+    """
+    month = archived_as(partition)
+    if files := archive.unlisted(table.name, month, archive.manifest(table.name, month)):
+        raise PartitionError(
+            f"{table.name} {partition.name}: {', '.join(map(str, files))} not listed by a manifest; bring the manifest back "
+            "from a backup, or move the files elsewhere"
+        )
+
+
 @dataclass
 class _Planner:
     connection: Connection
@@ -115,6 +128,7 @@ class _Planner:
         there = partitions_there(self.connection, table)
         made = list(self._months(table, rule, there))
         yield from made
+        self._tell_orphans(table)
         due = first_kept(rule.after, self.now) if rule.action and rule.after else None
         leaving = [p for p in there if due is not None and _ended(p, due)]
         for partition in leaving:
@@ -126,6 +140,14 @@ class _Planner:
                 rule,
                 [p for p in (*there, *(s.range for s in made)) if p.start and _ended(p, cold) and p not in leaving],
             )
+
+    def _tell_orphans(self, table: Table) -> None:
+        if self.settings.archive_dir is not None:
+            for month, files in Archive(self.settings.archive_dir, self._schema(table)).orphans(table.name).items():
+                self.notes.append(
+                    f"{table.name}: the archive has files of {month} and no manifest that lists them: "
+                    f"{', '.join(map(str, files))}; bring it back from a backup"
+                )
 
     def _months(self, table: Table, rule: RetentionRule, there: tuple[RangePartition, ...]) -> Iterator[Step]:
         """Those ahead, and those missing since the first there is, as far back as window and policy go."""
@@ -156,8 +178,10 @@ class _Planner:
             archive = Archive(self.settings.archive_dir, self._schema(table))
             try:
                 manifest = archive.manifest(table.name, archived_as(partition))
+                if rule.action == "drop":
+                    refuse_unlisted(archive, table, partition)
             except PartitionError as error:  # of one month, which must not stop the others
-                self.notes.append(f"{table.name}: {partition.name} is left alone: {error}; bring it back from a backup")
+                self.notes.append(f"{table.name}: {partition.name} is left alone: {error}")
                 return
             if manifest is not None and manifest.held(self.now):
                 self.notes.append(

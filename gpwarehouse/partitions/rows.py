@@ -21,7 +21,7 @@ from gpwarehouse.errors import PartitionError
 from gpwarehouse.partitions.archive import Content
 from gpwarehouse.transport import copy_in, copy_out
 
-__all__ = ["columns_of", "common_rows", "content_of", "load_files", "scratch_table", "write_file"]
+__all__ = ["columns_in", "columns_of", "common_rows", "content_of", "load_files", "scratch_table", "write_file"]
 
 _INT64 = (-(1 << 63), (1 << 63) - 1)
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -51,6 +51,20 @@ def columns_of(connection: Connection, table: Table) -> dict[str, str]:
         {"name": qualified_name(connection, table)},
     )
     return {row.attname: row.kind for row in rows}
+
+
+def columns_in(path: Path) -> dict[str, str]:
+    """Column → the server's type, of a file that :func:`write_file` wrote.
+
+    :raises PartitionError: it is none.
+    """
+    try:
+        fields = pq.read_schema(path)
+        return {field.name: field.metadata[b"gpwarehouse.type"].decode() for field in fields}
+    except (pa.ArrowInvalid, KeyError, TypeError) as error:
+        raise PartitionError(
+            f"{path} is no file of an archive, though it is named like one: {error!r}; move it elsewhere"
+        ) from error
 
 
 def _exact_output(connection: Connection) -> None:
