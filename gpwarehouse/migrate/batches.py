@@ -5,8 +5,10 @@ done, in one transaction. The revision's transaction stays open beside it and se
 when all batches are done and takes the rows away. So a change in batches stands alone in its revision: what the
 revision's transaction has locked or made before, the batches would wait for, or not see.
 
-A batch is known by its bounds, so a run that follows leaves out what is done, even where partitions came meanwhile, and
-even where the statement was corrected since.
+A batch is known by its operation's name and its bounds, so a run that follows leaves out what is done, even where
+partitions came meanwhile. The name is the one given, else the statement's checksum: an operation that is put in before an
+interrupted one does not take its batches for its own. A statement that was corrected has another checksum; the message
+that refuses it says which name lets it go on.
 """
 
 from __future__ import annotations
@@ -20,12 +22,13 @@ from sqlalchemy import and_, column, exc, inspect, select
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.dialect import GreenplumDialect, RangePartitions
+from gpwarehouse.engine import HOUSEKEEPING
 from gpwarehouse.errors import MigrationError
 from gpwarehouse.migrate import history
 from gpwarehouse.migrate.run import Run
 from gpwarehouse.models import migration_history_table
 
-__all__ = ["Batch", "batches_of", "run_batches"]
+__all__ = ["Batch", "batches_of", "refuse_lost_operations", "run_batches"]
 
 _LOWEST, _KEYS = -(1 << 63), 1 << 64
 
@@ -90,9 +93,10 @@ def _by_key(name: str, slices: int) -> Iterator[Batch]:
             )
 
 
-def run_batches(run: Run, sql: str, batches: list[Batch]) -> None:
+def run_batches(run: Run, sql: str, batches: list[Batch], *, name: str, given: bool) -> None:
     """Run ``sql``, in which ``{batch}`` stands for a batch's condition, for each batch that is not done.
 
+    :param name: the operation's; ``given``: by the script's author, and not by the statement.
     :raises MigrationError: the revision has run other statements before, a batch failed (it is named; those before it
         stay done), or the migrators' lock was lost.
     """
@@ -101,20 +105,21 @@ def run_batches(run: Run, sql: str, batches: list[Batch]) -> None:
             f"revision {run.revision}: op.run_batched after other statements of the same revision, whose locks it would "
             "wait for; put the data change into a revision of its own"
         )
-    run.batch_operations += 1
-    done = _done(run)
-    labels = {f"{run.batch_operations}: {batch.label}" for batch in batches}
-    if strange := sorted(d for d in done - labels if d.startswith(f"{run.batch_operations}: ")):
+    name = _named(run, name, given)
+    with run.engine.connect() as connection:
+        all_done = done_batches(connection, run)
+    done = all_done.get(name, set())
+    _refuse_another(run, name, given, all_done)
+    if strange := sorted(done - {batch.label for batch in batches}):
         raise MigrationError(
             f"{run.direction} of revision {run.revision} was interrupted with other batches (done: {strange[0]}, …). Cut "
             "otherwise, rows that are done would be changed again: give op.run_batched the table, by= and slices= it had; "
             "the statement may change"
         )
     for number, batch in enumerate(batches, 1):
-        label = f"{run.batch_operations}: {batch.label}"
-        if label not in done:
+        if batch.label not in done:
             began = time.monotonic()
-            rows = _run_one(run, sql.replace("{batch}", batch.condition), label)
+            rows = _run_one(run, sql.replace("{batch}", batch.condition), f"{name}: {batch.label}")
             run.batch_rows += rows
             took = f"{rows} rows in {time.monotonic() - began:.1f} s"
         else:
@@ -123,11 +128,52 @@ def run_batches(run: Run, sql: str, batches: list[Batch]) -> None:
         run.tell(f"{run.direction} {run.revision}: batch {number} of {len(batches)} ({batch.label}): {took}")
 
 
-def _done(run: Run) -> set[str]:
+def _named(run: Run, name: str, given: bool) -> str:
+    """The operation's name in this revision: a statement that stands there twice is two operations."""
+    before = run.batch_names.count(name)
+    if before and given:
+        raise MigrationError(f"revision {run.revision}: two op.run_batched have the name {name!r}; give each its own")
+    run.batch_names.append(name)
+    found = f"{name}-{before + 1}" if before else name
+    run.batch_operations.add(found)
+    return found
+
+
+def _refuse_another(run: Run, name: str, given: bool, done: dict[str, set[str]]) -> None:
+    """Stop where this operation may be the interrupted one with its statement corrected: done rows would change again."""
+    others = sorted(done.keys() - run.batch_operations)
+    if name in done or given or not others:
+        return
+    raise MigrationError(
+        f"{run.direction} of revision {run.revision} was interrupted in op.run_batched of the name {others[0]!r} "
+        f"({len(done[others[0]])} batches done), and here stands another statement. If it is the same change, corrected: "
+        f"give it name={others[0]!r}, and it goes on where it stopped. If it is a further one: give it a name of its own, "
+        "or put it behind the interrupted one"
+    )
+
+
+def done_batches(connection: Connection, run: Run) -> dict[str, set[str]]:
+    """Operation → labels of the batches that earlier runs, and this one, have done."""
     table = migration_history_table(run.settings.schema_name)
     query = select(table.c.note).where(table.c.revision == run.revision, table.c.direction == f"{run.direction} batch")
-    with run.engine.connect() as connection:
-        return set(connection.execute(query).scalars())
+    found: dict[str, set[str]] = {}
+    for note in connection.execute(query.execution_options(**HOUSEKEEPING)).scalars():
+        name, _, label = str(note).partition(": ")
+        found.setdefault(name, set()).add(label)
+    return found
+
+
+def refuse_lost_operations(connection: Connection, run: Run) -> None:
+    """Stop before a revision is taken for done that was interrupted in an operation it does not have any more.
+
+    :raises MigrationError: it names the operation.
+    """
+    if lost := sorted(done_batches(connection, run).keys() - run.batch_operations):
+        raise MigrationError(
+            f"{run.direction} of revision {run.revision} was interrupted in op.run_batched of the name {lost[0]!r}, which "
+            "its script does not have any more, so the data would stay half changed; bring the operation back, or give "
+            f"the one that takes its place name={lost[0]!r}"
+        )
 
 
 def _run_one(run: Run, sql: str, label: str) -> int:
@@ -135,13 +181,12 @@ def _run_one(run: Run, sql: str, label: str) -> int:
     try:
         with run.engine.connect() as connection, connection.begin():
             done = connection.exec_driver_sql(sql, execution_options={"no_parameters": True}).rowcount
-            connection.execute(
-                history.row(run.settings.schema_name, run.revision, f"{run.direction} batch", "", f"{label}")
-            )
+            connection.execute(history.row(run.settings.schema_name, run.revision, f"{run.direction} batch", "", label))
             run.lock.verify()
     except exc.DBAPIError as error:
         raise MigrationError(
             f"{run.direction} of revision {run.revision}, batch {label}: {str(error.orig).strip()} — statement: {sql}. The "
-            "batches before it are done and stay; correct the statement and run the command again"
+            f"batches before it are done and stay; correct the statement, give it name={label.partition(': ')[0]!r} if it has "
+            "none, and run the command again"
         ) from error
     return max(0, int(done))

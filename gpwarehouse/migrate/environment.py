@@ -21,6 +21,7 @@ from sqlalchemy.schema import CreateSchema, CreateTable
 from gpwarehouse.engine import create_migration_engine
 from gpwarehouse.errors import GpwarehouseError, SettingsError
 from gpwarehouse.migrate import history
+from gpwarehouse.migrate.batches import refuse_lost_operations
 from gpwarehouse.migrate.lock import lock_every_transaction, one_migrator
 from gpwarehouse.migrate.plan import planned, refuse_to_lose
 from gpwarehouse.migrate.run import Run, explained
@@ -232,6 +233,8 @@ def _applied(ctx: MigrationContext, step: MigrationInfo, **_: Any) -> None:
         _stamped(ctx, step, schema)
     elif step.up_revision_id is not None:
         direction = "upgrade" if step.is_upgrade else "downgrade"
+        if run is not None and ctx.connection is not None:
+            refuse_lost_operations(ctx.connection, run)
         note = None if run is None else run.finish_batches(ctx.impl)
         ctx.impl._exec(history.row(schema, step.up_revision_id, direction, _checksum(step), note))
     if run is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from typing import Any, Literal
 
 from alembic.operations import MigrateOperation, Operations
@@ -15,6 +17,8 @@ from gpwarehouse.migrate.batches import Batch, batches_of, run_batches
 from gpwarehouse.migrate.sqlfiles import Verbatim, server_name, statements_of
 
 __all__ = ["ReplaceView", "ReplaceViewOp", "RunBatchedOp", "RunSqlFileOp"]
+
+_NAME = re.compile(r"[\w.-]{1,60}")
 
 
 @Operations.register_operation("run_sql_file")
@@ -48,8 +52,9 @@ def _run_sql_file(operations: Any, operation: RunSqlFileOp) -> None:
 class RunBatchedOp(MigrateOperation):
     """Change data in batches."""
 
-    def __init__(self, sql: str, *, table: str, by: str, slices: int, schema: str | None) -> None:
+    def __init__(self, sql: str, *, table: str, by: str, slices: int, schema: str | None, name: str | None) -> None:
         self.sql = sql
+        self.name = name
         self.table = table
         self.by = by
         self.slices = slices
@@ -65,6 +70,7 @@ class RunBatchedOp(MigrateOperation):
         by: str = "partition",
         slices: int = 16,
         schema: str | None = None,
+        name: str | None = None,
     ) -> None:
         """Run a statement for one part of a table after the other, each part in a transaction of its own.
 
@@ -74,10 +80,13 @@ class RunBatchedOp(MigrateOperation):
         :param sql: one statement; ``{batch}`` stands for the condition that picks the part, ``{schema}`` for the schema.
         :param table: the table that the parts are of; ``schema``: its schema, by default the warehouse's.
         :param by: ``"partition"``, or a BIGINT column with values all over its range (a durable key), cut into ``slices``.
+        :param name: by which a later run knows the batches of this operation; by default the statement's checksum.
         """
+        if name is not None and not _NAME.fullmatch(name):
+            raise MigrationError(f"op.run_batched(name={name!r}): letters, digits, _, . and -, up to 60 of them")
         if "{batch}" not in sql or slices < 1:
             raise MigrationError("op.run_batched: the statement needs {batch} in its WHERE, and slices= at least 1")
-        operations.invoke(cls(sql, table=table, by=by, slices=slices, schema=schema))
+        operations.invoke(cls(sql, table=table, by=by, slices=slices, schema=schema, name=name))
 
 
 @Operations.implementation_for(RunBatchedOp, replace=True)
@@ -93,7 +102,8 @@ def _run_batched(operations: Any, operation: RunBatchedOp) -> None:
         raise MigrationError("op.run_batched works in a revision alone")
     with run.engine.connect() as connection:
         batches: list[Batch] = batches_of(connection, operation.table, schema, operation.by, operation.slices)
-    run_batches(run, sql, batches)
+    name = operation.name or hashlib.sha256(operation.sql.encode()).hexdigest()[:12]
+    run_batches(run, sql, batches, name=name, given=operation.name is not None)
 
 
 class ReplaceView(CreateView):

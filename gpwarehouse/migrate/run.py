@@ -46,7 +46,9 @@ class Run:
         """Statements of the step so far."""
         self.batches = 0
         self.batch_rows = 0
-        self.batch_operations = 0
+        self.batch_operations: set[str] = set()
+        """Names of the step's changes in batches so far; ``batch_names``: as given or computed, repeats included."""
+        self.batch_names: list[str] = []
         self._began = 0.0
         self.drop_data = drop_data
         self._ours = False  # a statement of our own, which is neither counted nor looked at
@@ -58,7 +60,8 @@ class Run:
         for step in steps:
             self.revision = step.info.up_revision_id
             self.direction = "upgrade" if step.is_upgrade else "downgrade"
-            self.statements = self.batches = self.batch_rows = self.batch_operations = 0
+            self.statements = self.batches = self.batch_rows = 0
+            self.batch_operations, self.batch_names = set(), []
             self._text = ""
             self._began = time.monotonic()
             self.tell(f"{self.direction} {self.revision}: {step.doc or 'without a description'}")

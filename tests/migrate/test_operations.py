@@ -16,6 +16,7 @@ from tests.migrate.test_commands import _test_row, alembic
 
 MONTHS = 'op.run_batched("{sql}", table="fact_test_results")'
 KEYS = 'op.run_batched("{sql}", table="dim_lot", by="lot_key", slices=4)'
+NAMED = KEYS.replace("slices=4", 'slices=4, name="count"')
 
 
 def fill_lots(wh: Warehouse) -> None:
@@ -55,13 +56,15 @@ def test_a_change_that_failed_goes_on_where_it_stopped(swh: Warehouse, folder: P
         "WHERE {{batch}} AND lot_key NOT IN (-1, -2)"
     )
     wrong = "1 / (CASE WHEN lot_key > 0 THEN 0 ELSE 1 END)"
-    write_revision(folder, "a1", None, KEYS.format(sql=sql.format(by=wrong)))
-    with pytest.raises(MigrationError, match=r"upgrade of revision a1, batch 1: lot_key from 0 to .*division by zero"):
+    write_revision(folder, "a1", None, NAMED.format(sql=sql.format(by=wrong)))
+    with pytest.raises(
+        MigrationError, match=r"upgrade of revision a1, batch count: lot_key from 0 to .*division by zero"
+    ):
         swh.upgrade()
     assert swh.status().revision == "0001"
     assert len(batches(swh)) == 2
     assert {one.revision: (one.state, one.interrupted) for one in swh.migrations()}["a1"] == ("pending", "upgrade")
-    write_revision(folder, "a1", None, KEYS.format(sql=sql.format(by="1")))
+    write_revision(folder, "a1", None, NAMED.format(sql=sql.format(by="1")))
     told: list[str] = []
     swh.upgrade(progress=told.append)
     assert sum("done before" in line for line in told) == 2
@@ -72,14 +75,14 @@ def test_a_change_that_failed_goes_on_where_it_stopped(swh: Warehouse, folder: P
 
 def test_an_interrupted_change_is_finished_before_anything_else(swh: Warehouse, folder: Path) -> None:
     fill_lots(swh)
-    up = KEYS.format(sql="UPDATE {schema}.dim_lot SET rework_count = 1 WHERE {batch}")
+    up = NAMED.format(sql="UPDATE {schema}.dim_lot SET rework_count = 1 WHERE {batch}")
     write_revision(folder, "a1", None, 'op.execute("SELECT 1")')
-    down = KEYS.format(sql="UPDATE {schema}.dim_lot SET rework_count = NULL WHERE {batch}")
+    down = NAMED.format(sql="UPDATE {schema}.dim_lot SET rework_count = NULL WHERE {batch}")
     write_revision(folder, "a2", "a1", up, down)
     swh.upgrade()
     # As a downgrade that was killed after its second batch leaves it.
     half = """INSERT INTO dw.etl_migration_history (revision, direction, checksum, applied_by, package_version, note)
-        VALUES ('a2', 'downgrade batch', '', 'x', '0', '1: lot_key from None to -4611686018427387904')"""
+        VALUES ('a2', 'downgrade batch', '', 'x', '0', 'count: lot_key from None to -4611686018427387904')"""
     with swh.engine.begin() as connection:
         connection.execute(text(half))
         connection.execute(text("UPDATE dw.dim_lot SET rework_count = NULL WHERE lot_key < -4611686018427387904"))
@@ -113,6 +116,7 @@ def test_plain_alembic_refuses_to_go_past_an_interrupted_change(swh: Warehouse) 
             "after other statements",
         ),
         (KEYS.format(sql="DELETE FROM dw.dim_lot"), r"needs \{batch\}"),
+        (KEYS.format(sql="DELETE FROM dw.dim_lot WHERE {batch}").replace("slices=4", "name=':'"), "letters, digits"),
         ('op.run_batched("DELETE FROM dw.x WHERE {batch}", table="nothing")', "there is no such table"),
         ('op.run_batched("DELETE FROM dw.dim_lot WHERE {batch}", table="dim_lot")', "not partitioned by range"),
         ('op.run_batched("DELETE FROM dw.dim_lot WHERE {batch}", table="dim_lot", by="colour")', "by='colour'"),
@@ -132,19 +136,96 @@ def test_an_interrupted_change_that_is_cut_otherwise_is_refused(swh: Warehouse, 
     failing = sql.format(
         what="CASE WHEN lot_key < 2000000000000000000 THEN 'x' ELSE CAST(1/(lot_key - lot_key) AS text) END"
     )
-    write_revision(folder, "a1", None, KEYS.format(sql=failing))
+    write_revision(folder, "a1", None, NAMED.format(sql=failing))
     with pytest.raises(MigrationError, match="division by zero"):
         swh.upgrade()
     assert len(batches(swh)) >= 1
     mended = sql.format(what="'x'")
-    write_revision(folder, "a1", None, KEYS.replace("slices=4", "slices=5").format(sql=mended))
+    write_revision(folder, "a1", None, NAMED.replace("slices=4", "slices=5").format(sql=mended))
     with pytest.raises(MigrationError, match="was interrupted with other batches"):
         swh.upgrade()
-    write_revision(folder, "a1", None, KEYS.format(sql=mended))
+    write_revision(folder, "a1", None, NAMED.format(sql=mended))
     swh.upgrade()
     assert set(swh.read("SELECT DISTINCT lot_id FROM dw.dim_lot WHERE lot_id LIKE 'L%'").lot_id) == {
         f"L{i}x" for i in range(-4, 4)
     }
+
+
+def failing(by: str) -> str:
+    """Counts where the key is below zero, that is in two batches of four, and then fails."""
+    return (
+        "UPDATE {schema}.dim_lot SET rework_count = COALESCE(rework_count, 0) + " + by + " "
+        "WHERE {batch} AND lot_key NOT IN (-1, -2)"
+    )
+
+
+WRONG = "1 / (CASE WHEN lot_key > 0 THEN 0 ELSE 1 END)"
+
+
+def counts(wh: Warehouse) -> list[int]:
+    found = wh.read("SELECT rework_count FROM dw.dim_lot WHERE lot_key NOT IN (-1, -2)").rework_count
+    return [int(count) for count in found]
+
+
+def interrupted(wh: Warehouse, folder: Path) -> str:
+    """An operation without a name, two of its four batches done; its name."""
+    fill_lots(wh)
+    write_revision(folder, "a1", None, KEYS.format(sql=failing(WRONG)))
+    with pytest.raises(MigrationError, match="division by zero"):
+        wh.upgrade()
+    (name,) = {note.partition(":")[0] for note in batches(wh)}
+    return name
+
+
+NOTES = 'op.run_batched("{sql}", table="dim_lot", by="lot_key", slices=4'
+
+
+def test_an_operation_put_in_before_an_interrupted_one_takes_none_of_its_batches(swh: Warehouse, folder: Path) -> None:
+    name = interrupted(swh, folder)
+    first = NOTES.format(sql="UPDATE {schema}.dim_lot SET owner = 'me' WHERE {batch}")
+    second = NOTES.format(sql=failing("1")) + f", name={name!r})"
+    write_revision(folder, "a1", None, f"{first}); {second}")
+    with pytest.raises(MigrationError, match=rf"interrupted in op.run_batched of the name '{name}' \(2 batches done\)"):
+        swh.upgrade()
+    assert set(swh.read("SELECT owner FROM dw.dim_lot").owner.dropna()) == set()
+    write_revision(folder, "a1", None, f"{first}, name='owners'); {second}")
+    swh.upgrade()
+    assert counts(swh) == [1] * 8
+    assert set(swh.read("SELECT owner FROM dw.dim_lot").owner) == {"me"}
+    assert batches(swh) == []
+
+
+def test_a_corrected_statement_without_a_name_is_refused_with_the_name_that_lets_it_go_on(
+    swh: Warehouse, folder: Path
+) -> None:
+    name = interrupted(swh, folder)
+    corrected = NOTES.format(sql=failing("1"))
+    write_revision(folder, "a1", None, f"{corrected})")
+    with pytest.raises(MigrationError, match=f"give it name='{name}', and it goes on where it stopped"):
+        swh.upgrade()
+    write_revision(folder, "a1", None, f"{corrected}, name={name!r})")
+    swh.upgrade()
+    assert counts(swh) == [1] * 8
+
+
+def test_an_interrupted_operation_that_is_gone_from_its_script_is_missed(swh: Warehouse, folder: Path) -> None:
+    name = interrupted(swh, folder)
+    write_revision(folder, "a1", None, 'op.execute("SELECT 1")')
+    with pytest.raises(MigrationError, match=f"of the name '{name}', which its script does not have any more"):
+        swh.upgrade()
+    assert swh.status().revision == "0001"
+    assert len(batches(swh)) == 2
+
+
+def test_the_same_statement_twice_runs_twice_and_a_name_stands_once(swh: Warehouse, folder: Path) -> None:
+    fill_lots(swh)
+    one = NOTES.format(sql=failing("1"))
+    write_revision(folder, "a1", None, f"{one}); {one}); {one})")
+    swh.upgrade()
+    assert counts(swh) == [3] * 8
+    write_revision(folder, "a2", "a1", f"{one}, name='n'); {one}, name='n')")
+    with pytest.raises(MigrationError, match=r"two op\.run_batched have the name 'n'"):
+        swh.upgrade()
 
 
 def test_a_view_is_replaced_in_place(swh: Warehouse, folder: Path) -> None:
