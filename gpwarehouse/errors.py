@@ -5,9 +5,12 @@ Every message names what is wrong (table, column, value) and what to do; none ca
 
 from __future__ import annotations
 
+from sqlalchemy import exc
+
 from gpwarehouse.dialect.errors import GpwarehouseError, OptionError, UnsupportedByServerError
 
 __all__ = [
+    "AmbiguousCommitError",
     "BatchConflictError",
     "EmbeddedServerError",
     "GpwarehouseError",
@@ -19,6 +22,7 @@ __all__ = [
     "NaturalKeyError",
     "OptionError",
     "PartitionError",
+    "PoolTimeoutError",
     "ReadError",
     "RoleError",
     "SettingsError",
@@ -39,6 +43,14 @@ class MissingExtraError(GpwarehouseError, ImportError):
 
 class WarehouseConnectionError(GpwarehouseError):
     """The server could not be reached or refused us; the message names host, port and database, never the password."""
+
+
+class PoolTimeoutError(WarehouseConnectionError, exc.TimeoutError):
+    """No pooled connection became free in time; the message says who holds them: thread, file and line, since when."""
+
+
+class AmbiguousCommitError(WarehouseConnectionError):
+    """The connection was lost while COMMIT was under way, so it may have gone through or not: look before doing it again."""
 
 
 class EmbeddedServerError(GpwarehouseError):

@@ -21,10 +21,14 @@ __all__ = [
     "A_GROUP",
     "A_ROLE",
     "A_ZONE",
+    "MEMORY",
     "ColdCompression",
     "Date",
     "Dates",
     "File",
+    "Hosts",
+    "Memory",
+    "OnOff",
     "Ports",
     "Printable",
     "Regex",
@@ -34,12 +38,15 @@ __all__ = [
     "Schema",
     "Server",
     "SslMode",
+    "TargetSession",
     "Texts",
     "Times",
     "Transport",
     "Url",
     "Zone",
+    "at_places",
     "parse_url",
+    "places_of",
     "seconds",
     "setting",
     "whole",
@@ -98,8 +105,40 @@ def _url(value: SecretStr) -> SecretStr:
     return value
 
 
+_HOSTS = re.compile(r"(?P<before>[^/?#]*?://(?:[^/?#]*@)?)(?P<hosts>[^/?#@]*,[^/?#@]*)(?P<after>.*)", re.DOTALL)
+"""A URL with several hosts, which libpq reads and SQLAlchemy does not."""
+_PLACE = re.compile(r"(\[[^\]]+\]|[^:,]+)(?::(\d{1,5}))?")
+
+
+def places_of(hosts: str, port: int | None = None) -> tuple[str, ...]:
+    """``"a,b:6000"`` → ``("a:5432", "b:6000")``: what libpq tries in turn, each with its port."""
+    places = []
+    for host in hosts.split(","):
+        found = _PLACE.fullmatch(host.strip())
+        if found is None or not 1 <= int(found[2] or port or 5432) <= 65535:
+            raise ValueError("hosts are written host1,host2 or host1:5432,host2:5432")
+        places.append(f"{found[1]}:{found[2] or port or 5432}")
+    return tuple(places)
+
+
+def at_places(url: URL, places: tuple[str, ...]) -> URL:
+    """The URL with these hosts in place of its own."""
+    plain = URL.create(url.drivername, url.username, url.password, None, None, url.database, url.query)
+    return plain.difference_update_query(["port"]).update_query_dict({"host": places})
+
+
+def _hosts(value: str) -> str:
+    if "," in value:
+        places_of(value)
+    return value
+
+
 def parse_url(text: str) -> URL:
     """The URL with our driver. Messages show the scheme at most: the rest may hold a password."""
+    several = _HOSTS.fullmatch(text.strip())
+    if several:
+        places = places_of(several["hosts"])
+        return at_places(parse_url(several["before"] + several["after"]), places)
     try:
         url = make_url(re.sub(r"^postgres(?=://|\+)", "postgresql", text.strip()))
     except (ArgumentError, ValueError):
@@ -155,6 +194,11 @@ Url = Annotated[SecretStr, AfterValidator(_url)]
 Server = Literal["auto", "postgresql", "greenplum6", "greenplum7", "cloudberry"]
 Transport = Literal["auto", "copy", "gpfdist"]
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+TargetSession = Literal["any", "read-write", "read-only", "primary", "standby", "prefer-standby"]
+OnOff = Literal["on", "off"]
+MEMORY = r"[1-9]\d{0,8}\s?(kB|MB|GB)"
+"""How the server takes a size of memory."""
+Memory = Annotated[str, Field(pattern=f"^{MEMORY}$")]
 Schema = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$"), AfterValidator(_schema)]
 Printable = Annotated[str, Field(pattern=r"^[ -~]{1,63}$")]
 Zone = Annotated[str, AfterValidator(_zone)]
@@ -164,6 +208,7 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Times = Annotated[tuple[Annotated[time, BeforeValidator(_clock)], ...], BeforeValidator(_split)]
 Date = Annotated[date, BeforeValidator(_date)]
 Dates = Annotated[tuple[Date, ...], BeforeValidator(_split)]
+Hosts = Annotated[str, AfterValidator(_hosts)]
 Ports = Annotated[str, BeforeValidator(_ports)]
 Rejects = Annotated[int | float, BeforeValidator(_rejects)]
 Retention = Annotated[tuple[tuple[str, RetentionRule], ...], BeforeValidator(parse_retention)]

@@ -37,6 +37,9 @@ from gpwarehouse.setting_kinds import (
     Date,
     Dates,
     File,
+    Hosts,
+    Memory,
+    OnOff,
     Ports,
     Printable,
     Regex,
@@ -46,16 +49,20 @@ from gpwarehouse.setting_kinds import (
     Schema,
     Server,
     SslMode,
+    TargetSession,
     Texts,
     Times,
     Transport,
     Url,
     Zone,
+    at_places,
     parse_url,
+    places_of,
     seconds,
     setting,
     whole,
 )
+from gpwarehouse.version import __version__
 
 __all__ = ["WarehouseSettings", "settings_table"]
 
@@ -86,24 +93,49 @@ class WarehouseSettings(BaseSettings):
     url: Url | None = setting(
         None, "whole URL, in place of host to database", "postgresql://user:password@host:port/name"
     )
-    host: str | None = setting(None, "host, or directory of the Unix socket; `localhost` if empty", "a host name")
+    host: Hosts | None = setting(
+        None,
+        "host, or directory of the Unix socket; `localhost` if empty; of several the first that will do",
+        "a host name, or several: host1:5432,host2:5432",
+    )
     port: int | None = whole(None, "port; 5432 if empty", 1, 65535)
     user: str | None = setting(None, "role to log in as; the system user if empty", "a role name")
     password: SecretStr | None = setting(None, "password, also of a URL without; else libpq asks `~/.pgpass`", "text")
     database: str | None = setting(None, "database", "a database name", min_length=1)
     server: Server = setting("auto", "server to write DDL for without a connection (`--sql`); else it is asked")
     schema_name: Schema = setting("dw", "schema of all tables", "a lower-case name up to 63 long, no reserved word")
-    application_name: Printable = setting("gpwarehouse", "name in `pg_stat_activity`", "1 to 63 ASCII characters")
+    target_session_attrs: TargetSession | None = setting(
+        None, "which of several hosts will do; if empty, the one that takes writes, where there are several"
+    )
+    application_name: Printable = setting(
+        "gpwarehouse", "name in `pg_stat_activity`, followed by the version and the job", "1 to 63 ASCII characters"
+    )
+    job: Printable | None = setting(None, "what this process does, for `pg_stat_activity`", "1 to 63 ASCII characters")
     # Pool
     pool_size: int = whole(5, "connections kept open", 1, 1000)
     pool_max: int = whole(50, "most connections open at once", 1, 1000)
     pool_timeout_s: int = seconds(30, "wait for a free connection", 1)
     pool_recycle_s: int = seconds(1800, "age at which a connection is replaced; -1 is never", -1)
     pool_pre_ping: bool = setting(True, "test a connection before it is handed out", "true or false")
+    transaction_pooler: bool = setting(
+        False, "a pooler of transactions (pgbouncer) stands between: set sessions up in each one", "true or false"
+    )
+    # Sessions on Greenplum; PostgreSQL has none of these, and they are left out there
+    optimizer: OnOff | None = setting(None, "whether ORCA plans the queries; if empty, as the server is set")
+    statement_mem: Memory | None = setting(
+        None, "memory of a statement on a segment; if empty, as the server is set", "a size such as 512MB or 2GB"
+    )
     # Timeouts
     connect_timeout_s: int = seconds(10, "wait for a connection to be made; 0 is for ever")
     statement_timeout_s: int = seconds(3600, "longest a statement may run; 0 is for ever")
     lock_timeout_s: int = seconds(60, "longest a statement may wait for a lock; 0 is for ever")
+    idle_in_transaction_timeout_s: int = seconds(
+        3600, "longest a transaction may lie idle (Greenplum 6 cannot tell); 0 is for ever"
+    )
+    retry_deadline_s: int = seconds(
+        120, "longest a unit of work is repeated after an error that is safe to repeat; 0 never repeats"
+    )
+    slow_query_s: int = seconds(30, "a query that takes longer is logged, without its values; 0 logs none")
     migration_statement_timeout_s: int = seconds(
         86400, "longest a statement of a migration may run, which may write a whole table anew; 0 is for ever"
     )
@@ -112,6 +144,10 @@ class WarehouseSettings(BaseSettings):
     keepalives_idle_s: int = seconds(60, "silence after which a keepalive is sent", 1)
     keepalives_interval_s: int = seconds(10, "time between keepalives without answer", 1)
     keepalives_count: int = whole(6, "unanswered keepalives after which the connection is dead", 1, 127)
+    tcp_user_timeout_s: int = seconds(
+        120,
+        "longest that what was sent may stay unacknowledged before the connection is dead; 0 leaves it to the system",
+    )
     # SSL
     sslmode: SslMode | None = setting(None, "`verify-full` over a network; if empty, libpq decides (`PGSSLMODE`)")
     sslrootcert: File | None = setting(None, "authorities the server's certificate is checked against", "a file")
@@ -244,8 +280,11 @@ class WarehouseSettings(BaseSettings):
             url = parse_url(self.url.get_secret_value())
             if "host" in parts:  # or libpq would still go to the one in the query
                 url = url.difference_update_query(["host", "port"])
-            return url.set(**parts)
-        return URL.create("greenplum+psycopg2", **{"host": "localhost", "port": 5432, **parts})
+        else:
+            url = URL.create("greenplum+psycopg2", host="localhost", port=5432)
+        if "," in parts.get("host", ""):
+            url = at_places(url, places_of(parts.pop("host"), parts.pop("port", None)))
+        return url.set(**parts)
 
     def redacted(self) -> str:
         """The URL as text with no secret in it, for logs and messages."""
@@ -259,17 +298,23 @@ class WarehouseSettings(BaseSettings):
         What the URL's own query says is left out, so that the URL has the last word. Session settings (statement and
         lock timeout, time zone) are no connection parameters; the engine sets them.
         """
+        query = self.sqlalchemy_url().query
+        several = isinstance(query.get("host"), tuple) or "," in str(query.get("host", ""))
+        name = f"{self.application_name}/{__version__}" + (f" {self.job}" if self.job else "")
         args: dict[str, Any] = {
             "connect_timeout": self.connect_timeout_s,
-            "application_name": self.application_name,
+            "application_name": name[:63],  # the server would cut it off, and say so on every connection
             "client_encoding": "utf8",  # COPY sends UTF-8; a role's or database's other default would garble it
             "keepalives": int(self.keepalives),
             "keepalives_idle": self.keepalives_idle_s,
             "keepalives_interval": self.keepalives_interval_s,
             "keepalives_count": self.keepalives_count,
+            "tcp_user_timeout": self.tcp_user_timeout_s * 1000,
             **{name: str(getattr(self, name)) for name in _SSL if getattr(self, name) is not None},
         }
-        return {name: value for name, value in args.items() if name not in self.sqlalchemy_url().query}
+        if self.target_session_attrs or several:
+            args["target_session_attrs"] = self.target_session_attrs or "read-write"
+        return {name: value for name, value in args.items() if name not in query}
 
     def calendar_options(self) -> dict[str, Any]:
         """The keywords of ``ShiftCalendar.build``: settings and models do not import each other."""

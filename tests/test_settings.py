@@ -16,6 +16,7 @@ from gpwarehouse.errors import SettingsError
 from gpwarehouse.models.calendar import ShiftCalendar
 from gpwarehouse.policy import RetentionRule
 from gpwarehouse.settings import WarehouseSettings, settings_table
+from gpwarehouse.version import __version__
 
 SECRET = "s3cr3t-pa55"
 
@@ -320,12 +321,13 @@ def test_connection_parameters_leave_the_urls_own_alone(tmp_path: Path) -> None:
         url="postgresql://db/fab?sslmode=require&connect_timeout=3", sslmode="disable", sslrootcert=certificate
     )
     assert settings.connect_args() == {
-        "application_name": "gpwarehouse",
+        "application_name": f"gpwarehouse/{__version__}",
         "client_encoding": "utf8",
         "keepalives": 1,
         "keepalives_idle": 60,
         "keepalives_interval": 10,
         "keepalives_count": 6,
+        "tcp_user_timeout": 120_000,
         "sslrootcert": str(certificate),
     }
 

@@ -19,6 +19,7 @@ from gpwarehouse.errors import (
     WarehouseConnectionError,
 )
 from gpwarehouse.models import DimLot, FactTestResults
+from gpwarehouse.version import __version__
 
 
 def row(**values: Any) -> dict[str, Any]:
@@ -183,7 +184,7 @@ def test_sessions_are_in_utc_with_exact_floats_and_timeouts(shared_wh: Warehouse
     assert shown["extra_float_digits"] == "3"
     assert shown["lock_timeout"] == "1min"
     assert shown["search_path"].replace('"', "") == "dw, public"
-    assert shown["application_name"] == "gpwarehouse"
+    assert shown["application_name"] == f"gpwarehouse/{__version__}"
 
 
 def test_a_warehouse_is_shared_by_threads(wh: Warehouse) -> None:

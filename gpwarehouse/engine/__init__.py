@@ -19,10 +19,15 @@ from gpwarehouse.engine.partitioning import (
     partitions_there,
     schema_of,
 )
+from gpwarehouse.engine.pool import Holder, PoolState, pool_state
+from gpwarehouse.engine.sessions import SESSION_OPTIONS, session_values, set_for_transaction
 
 __all__ = [
     "HOUSEKEEPING",
     "LOCK_MONTHS",
+    "SESSION_OPTIONS",
+    "Holder",
+    "PoolState",
     "advisory_key",
     "become_owner",
     "change_partitions",
@@ -36,6 +41,9 @@ __all__ = [
     "make_partitions",
     "overlapping",
     "partitions_there",
+    "pool_state",
     "qualified_name",
     "schema_of",
+    "session_values",
+    "set_for_transaction",
 ]

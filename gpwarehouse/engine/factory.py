@@ -6,14 +6,16 @@ share a socket.
 
 from __future__ import annotations
 
-import os
-import weakref
+from collections.abc import Mapping
 from typing import Any, TypeGuard, cast
 
+from psycopg2.extensions import ISOLATION_LEVEL_READ_COMMITTED
 from sqlalchemy import NullPool, Table, create_engine, event, exc
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.dialect import GreenplumDialect
+from gpwarehouse.dialect import GreenplumDialect, ServerInfo
+from gpwarehouse.engine.pool import WarehousePool
+from gpwarehouse.engine.sessions import connection_values, only_known, session_values, statement_for
 from gpwarehouse.errors import WarehouseConnectionError
 from gpwarehouse.settings import WarehouseSettings
 
@@ -39,10 +41,12 @@ def create_warehouse_engine(settings: WarehouseSettings) -> Engine:
 
     Pool: ``pool_size`` connections kept, up to ``pool_max`` open, last in first out, tested before use, renewed after
     ``pool_recycle_s`` seconds. Session: UTC, ``extra_float_digits=3`` (servers before PostgreSQL 12 lose digits
-    otherwise), statement and lock timeouts, search_path on the warehouse's schema.
+    otherwise), timeouts of statements, locks and idle transactions, search_path on the warehouse's schema, Greenplum's
+    ``optimizer`` and ``statement_mem`` where set.
     """
     engine = create_engine(
         settings.sqlalchemy_url(),
+        poolclass=WarehousePool,
         pool_size=settings.pool_size,
         max_overflow=settings.pool_max - settings.pool_size,
         pool_timeout=settings.pool_timeout_s,
@@ -52,24 +56,14 @@ def create_warehouse_engine(settings: WarehouseSettings) -> Engine:
         hide_parameters=True,  # values of a fab's rows do not belong in logs and tracebacks
         connect_args=settings.connect_args(),
     )
-    _set_up_sessions(
-        engine,
-        search_path=(settings.schema_name, "public"),
-        statement_timeout_s=settings.statement_timeout_s,
-        lock_timeout_s=settings.lock_timeout_s,
-    )
-    reference = weakref.ref(engine)
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=lambda: _forget_connections(reference))
+    fixed = _fixed_values(engine, (settings.schema_name, "public"))
+    options = connection_values(settings)
+    _set_up_sessions(engine, fixed, options)
+    if settings.transaction_pooler:
+        _set_up_transactions(engine, fixed, options)
     if settings.schema_name != MODEL_SCHEMA:
         engine = engine.execution_options(schema_translate_map={MODEL_SCHEMA: settings.schema_name})
     return engine
-
-
-def _forget_connections(reference: weakref.ReferenceType[Engine]) -> None:
-    engine = reference()
-    if engine is not None:
-        engine.dispose(close=False)
 
 
 def create_migration_engine(settings: WarehouseSettings) -> Engine:
@@ -83,22 +77,22 @@ def create_migration_engine(settings: WarehouseSettings) -> Engine:
     engine = create_engine(
         settings.sqlalchemy_url(), poolclass=NullPool, hide_parameters=True, connect_args=settings.connect_args()
     )
-    values = _set_up_sessions(
-        engine,
-        search_path=("public",),
-        statement_timeout_s=settings.migration_statement_timeout_s,
-        lock_timeout_s=settings.lock_timeout_s,
+    fixed = _fixed_values(engine, ("public",))
+    options = session_values(
+        {
+            "statement_timeout_s": settings.migration_statement_timeout_s,
+            "lock_timeout_s": settings.lock_timeout_s,
+        }
     )
-    again = "SELECT " + ", ".join("pg_catalog.set_config(%s, %s, true)" for _ in values)
+    _set_up_sessions(engine, fixed, options)
+    _set_up_transactions(engine, fixed, options)
     patience = (
         "SELECT pg_catalog.set_config(name, '0', true) FROM pg_catalog.pg_settings "
         "WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')"
     )
 
     @event.listens_for(engine, "begin")
-    def set_up_transaction(connection: Connection) -> None:
-        parameters = tuple(part for item in values.items() for part in item)
-        connection.exec_driver_sql(again, parameters, execution_options=HOUSEKEEPING)
+    def be_patient(connection: Connection) -> None:
         connection.exec_driver_sql(patience, execution_options=HOUSEKEEPING)
         if "gpwarehouse_role" not in connection.info:
             said = connection.exec_driver_sql("SHOW role", execution_options=HOUSEKEEPING).scalar_one()
@@ -112,21 +106,21 @@ def create_migration_engine(settings: WarehouseSettings) -> Engine:
     return engine
 
 
-def _set_up_sessions(
-    engine: Engine, *, search_path: tuple[str, ...], statement_timeout_s: float, lock_timeout_s: float
-) -> dict[str, str]:
-    """Have every new connection made with these session settings, which are returned."""
+def _fixed_values(engine: Engine, search_path: tuple[str, ...]) -> dict[str, str]:
+    """What every session has, by the server's names."""
     quote = engine.dialect.identifier_preparer.quote_identifier
-    values = {
+    return {
         "TimeZone": "UTC",
         # Not the database's default: under REPEATABLE READ a load that waited for another's lock would not see what
         # the other committed, and would load the same batch again.
         "default_transaction_isolation": "read committed",
         "extra_float_digits": "3",
-        "statement_timeout": f"{statement_timeout_s * 1000:.0f}",
-        "lock_timeout": f"{lock_timeout_s * 1000:.0f}",
         "search_path": ", ".join(map(quote, search_path)),
     }
+
+
+def _set_up_sessions(engine: Engine, fixed: Mapping[str, str], options: Mapping[str, str]) -> None:
+    """Have every new connection made with these values, and those options that the server has."""
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: Any) -> None:
@@ -134,14 +128,34 @@ def _set_up_sessions(
         connection.autocommit = True
         try:
             with connection.cursor() as cursor:
-                cursor.execute(
-                    "SELECT " + ", ".join("pg_catalog.set_config(%s, %s, false)" for _ in values),
-                    [part for item in values.items() for part in item],
-                )
+                values = {**fixed, **only_known(options, _server_of(engine, cursor))}
+                cursor.execute(*statement_for(values, local=False))
         finally:
             connection.autocommit = False
 
-    return values
+
+def _set_up_transactions(engine: Engine, fixed: Mapping[str, str], options: Mapping[str, str]) -> None:
+    """The same in every transaction: behind a pooler of transactions each may run in another session."""
+
+    @event.listens_for(engine, "connect")
+    def say_the_isolation(connection: Any, _record: Any) -> None:
+        connection.isolation_level = ISOLATION_LEVEL_READ_COMMITTED  # with each BEGIN, as no set_config could
+
+    @event.listens_for(engine, "begin")
+    def set_up(connection: Connection) -> None:
+        server = dialect_of(connection).server_info
+        assert server is not None
+        statement, parameters = statement_for({**fixed, **only_known(options, server)}, local=True)
+        connection.exec_driver_sql(statement, parameters, execution_options=HOUSEKEEPING)
+
+
+def _server_of(engine: Engine, cursor: Any) -> ServerInfo:
+    """The server, asked once an engine: this runs before SQLAlchemy asks on the first connection."""
+    info = cast(GreenplumDialect, engine.dialect).server_info
+    if info is None:
+        cursor.execute("SELECT pg_catalog.version()")
+        info = ServerInfo.parse(cursor.fetchone()[0])
+    return info
 
 
 def dialect_of(bind: Engine | Connection) -> GreenplumDialect:

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, Self
 from sqlalchemy import URL, exc
 from sqlalchemy.orm import Session
 
-from gpwarehouse.engine import create_warehouse_engine, explain_operational_error
+from gpwarehouse.engine import (
+    create_warehouse_engine,
+    explain_operational_error,
+    session_values,
+    set_for_transaction,
+)
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.settings import WarehouseSettings
 
@@ -83,9 +88,17 @@ class Connected:
         return self._engine
 
     @contextmanager
-    def session(self) -> Iterator[Session]:
-        """An ORM session in one transaction: committed at the end of the block, rolled back if it raises."""
+    def session(self, **options: Any) -> Iterator[Session]:
+        """An ORM session in one transaction: committed at the end of the block, rolled back if it raises.
+
+        :param options: of this transaction alone, e.g. ``statement_mem="2GB", optimizer="off"``; see
+            :data:`gpwarehouse.engine.SESSION_OPTIONS`. What only Greenplum has is left out on PostgreSQL.
+        :raises InvalidInputError: an unknown option, or a value that is not allowed.
+        """
+        values = session_values(options)
         with Session(self.engine) as session, session.begin():
+            if values:
+                set_for_transaction(session.connection(), values)
             yield session
 
     def _require_current_schema(self) -> None:

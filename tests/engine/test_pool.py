@@ -1,0 +1,162 @@
+"""The pool says who holds what, is lazy and last in first out, and belongs to one process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import URL, exc, text
+
+from gpwarehouse import Warehouse
+from gpwarehouse.engine import PoolState, pool_state
+from gpwarehouse.errors import PoolTimeoutError, WarehouseConnectionError
+
+PID = text("SELECT pg_backend_pid()")
+
+
+def state_of(wh: Warehouse) -> PoolState:
+    state = pool_state(wh.engine.pool)
+    assert state is not None
+    return state
+
+
+@pytest.fixture
+def small(server_url: URL) -> Iterator[Warehouse]:
+    with Warehouse(server_url, pool_size=1, pool_max=2, pool_timeout_s=1) as wh:
+        yield wh
+
+
+def test_making_a_warehouse_and_its_engine_opens_no_connection() -> None:
+    with Warehouse("postgresql://nobody@127.0.0.1:1/nowhere") as wh:
+        assert (state_of(wh).opened, state_of(wh).in_use) == (0, 0)
+
+
+def test_importing_the_package_opens_no_connection() -> None:
+    code = (
+        "import socket; socket.socket.connect = None; import gpwarehouse.warehouse, gpwarehouse.load, gpwarehouse.read"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_an_exhausted_pool_says_who_holds_its_connections(small: Warehouse) -> None:
+    with small.session() as one, small.engine.connect():
+        one.execute(text("SELECT 'VERYSECRET'"))
+        with pytest.raises(PoolTimeoutError) as caught:
+            small.engine.connect()
+    words = str(caught.value)
+    assert "within 1 s" in words
+    assert words.count(f"{__file__}:") == 2  # the session's line and the connection's
+    assert f"thread {threading.current_thread().name!r}" in words
+    assert "SECRET" not in words
+    assert isinstance(caught.value, WarehouseConnectionError | exc.TimeoutError)
+    assert state_of(small).timeouts == 1
+
+
+def test_holders_are_named_by_thread_and_line_and_go_when_the_block_ends(small: Warehouse) -> None:
+    with ThreadPoolExecutor(1, thread_name_prefix="night-job") as threads, small.engine.connect():
+        held, done = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with small.session() as session:
+                session.execute(PID)
+                held.set()
+                assert done.wait(30)
+
+        job = threads.submit(hold)
+        assert held.wait(30)
+        state = state_of(small)
+        assert [holder.thread for holder in state.holders] == [threading.current_thread().name, "night-job_0"]
+        assert all("test_pool.py" in holder.where for holder in state.holders)
+        assert (state.in_use, state.idle, state.limit) == (2, 0, 2)
+        done.set()
+        job.result(30)
+    assert (state_of(small).in_use, state_of(small).holders) == (0, ())
+
+
+def test_the_connection_given_back_last_is_handed_out_first(server_url: URL) -> None:
+    with Warehouse(server_url, pool_size=3, pool_max=3) as wh:
+        connections = [wh.engine.connect() for _ in range(3)]
+        pids = [connection.execute(PID).scalar_one() for connection in connections]
+        for connection in connections:
+            connection.close()
+        with wh.engine.connect() as again:
+            assert again.execute(PID).scalar_one() == pids[-1]
+
+
+def test_a_connection_that_died_in_the_pool_is_replaced_unseen(small: Warehouse) -> None:
+    with small.engine.connect() as first:
+        before = first.execute(PID).scalar_one()
+        with small.engine.connect() as other:
+            other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": before})
+        first.invalidate()
+    with small.engine.connect() as again:
+        assert again.execute(PID).scalar_one() != before
+
+
+def in_child(work: Callable[[], str]) -> str:
+    """What ``work`` returns in a forked child, or its error."""
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:  # pragma: no cover
+        try:
+            told = work()
+        except BaseException as error:
+            told = f"{type(error).__name__}: {error}"
+        os.write(theirs, told.encode())
+        os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours) as pipe:
+        told = pipe.read()
+    os.waitpid(child, 0)
+    return told
+
+
+def test_a_forked_child_shares_no_connection_with_its_parent(small: Warehouse) -> None:
+    with small.engine.connect() as idle:
+        parent = {idle.execute(PID).scalar_one()}
+
+    def work() -> str:
+        with small.engine.connect() as one, small.engine.connect() as two:
+            return f"{one.execute(PID).scalar_one()} {two.execute(PID).scalar_one()}"
+
+    children = {int(pid) for pid in in_child(work).split()}
+    assert len(children) == 2
+    assert not parent & children
+    with small.engine.connect() as again:
+        assert again.execute(PID).scalar_one() in parent
+
+
+def test_a_forked_child_can_neither_use_nor_end_its_parents_transaction(small: Warehouse) -> None:
+    with small.session() as session:
+        session.execute(text("CREATE TEMP TABLE kept (x int) ON COMMIT DROP"))
+        told = in_child(lambda: str(session.execute(PID).scalar_one()))
+        assert f"belongs to process {os.getpid()}" in told
+        assert in_child(lambda: str(session.close())) == "None"
+        assert in_child(lambda: str(small.engine.dispose())) == "None"
+        session.execute(text("INSERT INTO kept VALUES (1)"))
+        assert session.execute(text("SELECT count(*) FROM kept")).scalar_one() == 1
+
+
+def test_many_threads_share_a_few_connections_without_a_leak(server_url: URL) -> None:
+    """By hand: tests.benchmarks.faults runs 50 threads of 200 units."""
+    with Warehouse(server_url, pool_size=2, pool_max=6) as wh:
+        with wh.engine.begin() as connection:
+            connection.execute(text("CREATE TABLE IF NOT EXISTS public.pool_units (n int)"))
+
+        def unit(number: int) -> None:
+            with wh.session() as session:
+                session.execute(text("INSERT INTO public.pool_units VALUES (:n)"), {"n": number})
+
+        with ThreadPoolExecutor(20) as threads:
+            list(threads.map(unit, range(400)))
+        with wh.engine.begin() as connection:
+            assert connection.execute(text("SELECT count(*) FROM public.pool_units")).scalar_one() == 400
+            connection.execute(text("DROP TABLE public.pool_units"))
+        state = state_of(wh)
+        assert (state.in_use, state.waiting, state.timeouts) == (0, 0, 0)
+        assert state.idle <= 2
