@@ -105,7 +105,9 @@ def _url(value: SecretStr) -> SecretStr:
     return value
 
 
-_HOSTS = re.compile(r"(?P<before>[^/?#]*?://(?:[^/?#]*@)?)(?P<hosts>[^/?#@]*,[^/?#@]*)(?P<after>.*)", re.DOTALL)
+_HOSTS = re.compile(
+    r"(?P<before>[^/?#]*?://(?:[^/?#]*@)?)(?P<hosts>[^/?#@]*,[^/?#@]*)(?P<after>(?:[/?#].*)?)", re.DOTALL
+)
 """A URL with several hosts, which libpq reads and SQLAlchemy does not."""
 _PLACE = re.compile(r"(\[[^\]]+\]|[^:,]+)(?::(\d{1,5}))?")
 

@@ -15,7 +15,7 @@ from gpwarehouse.dialect import Brand, ServerInfo
 from gpwarehouse.errors import GpwarehouseError, LoadError, WarehouseConnectionError
 from gpwarehouse.load import FrameSource, Loader
 from gpwarehouse.settings import WarehouseSettings
-from tests.load.proxy import proxy
+from tests.faults.wire import proxy
 from tests.load.rows import MEASUREMENTS, measurement, scalar, stored
 
 SECRET = "s3cr3t-Passw0rd"
