@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from gpwarehouse.warehouse.checking import Checking
 from gpwarehouse.warehouse.loading import Loading
 from gpwarehouse.warehouse.schema import OfSchema, Status
 
 __all__ = ["LoadResult", "Status", "Warehouse"]
 
 
-class Warehouse(OfSchema, Loading):
+class Warehouse(OfSchema, Loading, Checking):
     """A fab's warehouse on Greenplum (or PostgreSQL).
 
     >>> with Warehouse("postgresql://gpadmin@127.0.0.1:5432/fab") as wh:   # doctest: +SKIP

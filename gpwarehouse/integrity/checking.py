@@ -1,0 +1,175 @@
+"""All checks over the months and tables asked for, each in a short read-only transaction of its own.
+
+Short, because a transaction keeps every month it has read from being changed: loads would wait to add theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+
+from sqlalchemy import Table, exc
+from sqlalchemy.engine import Connection, Engine
+
+from gpwarehouse.dialect.options import month_partition
+from gpwarehouse.engine import partitions_there
+from gpwarehouse.errors import InvalidInputError, ReadError
+from gpwarehouse.integrity import members
+from gpwarehouse.integrity.batches import BatchCount, loaded_batches
+from gpwarehouse.integrity.finding import CHECKS, Problem
+from gpwarehouse.integrity.months import Month, doubled_grain, orphan_keys, skewed_keys
+from gpwarehouse.models import BRIDGES, DIMENSIONS, FACTS
+
+__all__ = ["Progress", "check", "months_named"]
+
+Progress = Callable[[str], None]
+"""Called with the table, and month if any, that is looked at next."""
+
+
+def check(
+    engine: Engine,
+    *,
+    months: Iterable[str | date] | None = None,
+    since: str | date | None = None,
+    tables: Iterable[str] | None = None,
+    checks: Iterable[str] | None = None,
+    skew_share: float = 0.1,
+    skew_rows: int = 10_000,
+    progress: Progress | None = None,
+) -> list[Problem]:
+    """Look for what is wrong with the data; nothing is changed. A warehouse that was only ever loaded has no finding.
+
+    :param months: months of the facts, ``"2026-03"`` or a date in them; ``since``: those from this one on. By default all.
+    :param tables: facts, dimensions and bridges to look at; else all. :param checks: names of :data:`CHECKS`; else all.
+    :param skew_share: share of a month's rows, and ``skew_rows``: number of them, from which on a single distribution key
+        is a finding.
+    :raises InvalidInputError: no such month, table or check. :raises ReadError: the server refused a query.
+    """
+    chosen = _named("check", checks, CHECKS)
+    wanted = _named("table", tables, {**FACTS, **DIMENSIONS, **BRIDGES})
+    if not 0 <= skew_share <= 1 or skew_rows < 1:
+        raise InvalidInputError(
+            f"skew_share={skew_share!r}, skew_rows={skew_rows!r}: give a share from 0 to 1 and a number of rows from 1"
+        )
+    run = _Run(engine, chosen, months_named(months, since), skew_share, skew_rows, progress or (lambda what: None))
+    return [*_facts(run, wanted), *_members(run, wanted)]
+
+
+def months_named(months: Iterable[str | date] | None, since: str | date | None) -> Callable[[datetime], bool]:
+    """Whether a month's first instant is one of those asked for.
+
+    :raises InvalidInputError: a text that names no month.
+    """
+    given = (
+        None
+        if months is None
+        else {_first_instant(month) for month in ([months] if isinstance(months, str) else months)}
+    )
+    begin = None if since is None else _first_instant(since)
+    return lambda start: (given is None or start in given) and (begin is None or start >= begin)
+
+
+def _first_instant(month: str | date) -> datetime:
+    try:
+        moment = datetime.strptime(month[:7], "%Y-%m") if isinstance(month, str) else month
+    except ValueError:
+        raise InvalidInputError(f"{month!r} is no month; write it as 2026-03") from None
+    start = month_partition(datetime(moment.year, moment.month, 1, tzinfo=UTC)).start
+    assert isinstance(start, datetime)
+    return start
+
+
+def _named(kind: str, names: Iterable[str] | None, known: Collection[str]) -> list[str]:
+    asked = list(known) if names is None else [names] if isinstance(names, str) else list(names)
+    unknown = [name for name in asked if name not in known]
+    if unknown:
+        raise InvalidInputError(f"no {kind} {unknown[0]!r}; there are {', '.join(known)}")
+    return asked
+
+
+class _Run:
+    """One call of :func:`check`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        checks: Collection[str],
+        takes: Callable[[datetime], bool],
+        share: float,
+        rows: int,
+        report: Progress,
+    ) -> None:
+        self.engine, self.checks, self.takes = engine, checks, takes
+        self.share, self.rows, self.report = share, rows, report
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A read-only transaction that sees one state: a load's rows and its batch, or neither."""
+        connection = self.engine.connect().execution_options(
+            postgresql_readonly=True, isolation_level="REPEATABLE READ"
+        )
+        try:
+            with connection, connection.begin():
+                yield connection
+        except exc.DBAPIError as error:
+            reason = str(error.orig).strip().splitlines()[0]
+        else:
+            return
+        raise ReadError(f"the data could not be checked: {reason}; the role needs SELECT on the schema's tables")
+
+    def months(self, table: Table) -> list[Month]:
+        """The table's months that are asked for."""
+        with self.snapshot() as connection:
+            there = partitions_there(connection, table)
+        return [
+            Month(table, p.start, p.end)
+            for p in there
+            if isinstance(p.start, datetime) and isinstance(p.end, datetime) and self.takes(p.start)
+        ]
+
+
+def _facts(run: _Run, wanted: Collection[str]) -> Iterator[Problem]:
+    of_months = [name for name in ("orphan key", "doubled grain", "batch", "skew") if name in run.checks]
+    for name in FACTS:
+        if name in wanted and of_months:
+            months = run.months(FACTS[name].__table__)
+            if months:
+                yield from _fact(run, months)
+
+
+def _fact(run: _Run, months: list[Month]) -> Iterator[Problem]:
+    name, first, last = months[0].table.name, months[0].start, months[-1].end
+    with run.snapshot() as connection:
+        batches = BatchCount(loaded_batches(connection, name, first, last))
+    for month in months:
+        run.report(f"{name} {month.name}")
+        with run.snapshot() as connection:
+            if "orphan key" in run.checks:
+                yield from orphan_keys(connection, month)
+            if "doubled grain" in run.checks:
+                yield from doubled_grain(connection, month)
+            if "skew" in run.checks:
+                yield from skewed_keys(connection, month, share=run.share, rows=run.rows)
+            if "batch" in run.checks:
+                yield from batches.add(connection, month)
+    if "batch" in run.checks:
+        with run.snapshot() as connection:
+            after = loaded_batches(connection, name, first, last)
+        yield from batches.compare(after)
+
+
+def _members(run: _Run, wanted: Collection[str]) -> Iterator[Problem]:
+    for name in (*DIMENSIONS, *BRIDGES):
+        if name not in wanted:
+            continue
+        run.report(name)
+        with run.snapshot() as connection:
+            if "versions" in run.checks and name in DIMENSIONS and name != "dim_time":
+                yield from members.versions(connection, name)
+            if "orphan key" in run.checks:
+                yield from members.lost_links(connection, name)
+            if "root lot" in run.checks and name == "dim_wafer":
+                yield from members.unrooted_wafers(connection)
+            if "stay" in run.checks and name == "bridge_wafer_lot":
+                yield from members.overlapping_stays(connection)
