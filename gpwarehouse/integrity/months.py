@@ -147,4 +147,5 @@ def count_batches(connection: Connection, month: Month) -> Iterator[tuple[str, i
     is_its = (batch.c.batch_id == rows.c.batch_id) & (batch.c.status == "LOADED")
     is_its &= batch.c.target == month.table.name
     query = select(rows.c.batch_id, rows.c.n, batch.c.batch_id.is_not(None)).select_from(rows.outerjoin(batch, is_its))
-    yield from connection.execute(query).tuples()
+    for batch_id, n, is_recorded in connection.execute(query):
+        yield batch_id, n, is_recorded
