@@ -148,4 +148,4 @@ def count_batches(connection: Connection, month: Month) -> Iterator[tuple[str, i
     is_its &= batch.c.target == month.table.name
     query = select(rows.c.batch_id, rows.c.n, batch.c.batch_id.is_not(None)).select_from(rows.outerjoin(batch, is_its))
     for batch_id, n, is_recorded in connection.execute(query):
-        yield batch_id, n, is_recorded
+        yield batch_id, int(n), bool(is_recorded)
