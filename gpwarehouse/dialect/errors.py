@@ -9,7 +9,12 @@ from sqlalchemy import exc
 
 
 class GpwarehouseError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of every error this package raises on purpose.
+
+    :ivar safe_to_repeat: why the same may simply be done again, e.g. because the connection was lost; else None.
+    """
+
+    safe_to_repeat: str | None = None
 
 
 class OptionError(GpwarehouseError, exc.ArgumentError):

@@ -1,4 +1,4 @@
-"""Pooled engine and sessions, made from settings; advisory locks; changes of partitions; what errors mean."""
+"""Pooled engine and sessions, made from settings; units of work and their retry; advisory locks; changes of partitions."""
 
 from gpwarehouse.engine.factory import (
     HOUSEKEEPING,
@@ -20,6 +20,7 @@ from gpwarehouse.engine.partitioning import (
     schema_of,
 )
 from gpwarehouse.engine.pool import Holder, PoolState, pool_state
+from gpwarehouse.engine.retry import RetryPolicy, Settled, reason_to_repeat, unit_of_work
 from gpwarehouse.engine.sessions import SESSION_OPTIONS, session_values, set_for_transaction
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "SESSION_OPTIONS",
     "Holder",
     "PoolState",
+    "RetryPolicy",
+    "Settled",
     "advisory_key",
     "become_owner",
     "change_partitions",
@@ -43,7 +46,9 @@ __all__ = [
     "partitions_there",
     "pool_state",
     "qualified_name",
+    "reason_to_repeat",
     "schema_of",
     "session_values",
     "set_for_transaction",
+    "unit_of_work",
 ]

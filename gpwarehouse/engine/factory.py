@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import GreenplumDialect, ServerInfo
 from gpwarehouse.engine.pool import WarehousePool
+from gpwarehouse.engine.retry import reason_to_repeat
 from gpwarehouse.engine.sessions import connection_values, only_known, session_values, statement_for
 from gpwarehouse.errors import WarehouseConnectionError
 from gpwarehouse.settings import WarehouseSettings
@@ -192,7 +193,9 @@ def could_not_connect(error: BaseException) -> TypeGuard[exc.OperationalError]:
 def explain_operational_error(error: exc.DBAPIError, settings: WarehouseSettings) -> WarehouseConnectionError:
     """What could not be reached, and what to look at; never the password."""
     reason = str(error.orig).strip().splitlines()[0] if error.orig is not None else "unknown reason"
-    return WarehouseConnectionError(
+    raised = WarehouseConnectionError(
         f"could not connect to {settings.redacted()}: {reason}. "
         "Check that the server runs and that GPWAREHOUSE_URL (or HOST, PORT, USER, PASSWORD, DATABASE) is right"
     )
+    raised.safe_to_repeat = reason_to_repeat(error)
+    return raised

@@ -19,7 +19,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from gpwarehouse.errors import PoolTimeoutError
 
-__all__ = ["Holder", "PoolState", "WarehousePool", "pool_state"]
+__all__ = ["Holder", "PoolState", "WarehousePool", "all_pools", "pool_state"]
 
 _LONGEST_LIST = 10
 """Holders told of in a message: with fifty of them the oldest are what matters."""
@@ -171,7 +171,7 @@ _pools: weakref.WeakSet[WarehousePool] = weakref.WeakSet()
 
 
 def _forget_in_child() -> None:
-    for pool in list(_pools):
+    for pool in all_pools():
         with contextlib.suppress(AttributeError):  # one that another thread was just making
             pool.forget_parents()
 
@@ -196,6 +196,11 @@ def _caller(frame: FrameType | None) -> str:
             ours = f"{name}:{frame.f_lineno}"
         frame = frame.f_back
     return ours or "an unknown place"
+
+
+def all_pools() -> list[WarehousePool]:
+    """The pools of this process."""
+    return list(_pools)
 
 
 def pool_state(pool: Any) -> PoolState | None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.engine import Engine
 
+from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.load.batches import raw_json, reject_rows
 from gpwarehouse.load.fingerprint import Fingerprint
 from gpwarehouse.load.keys import KeyResolver, RootLots
@@ -93,7 +94,8 @@ def read_source(
         earliest=datetime.combine(settings.event_min, datetime.min.time(), UTC),
         latest=datetime.now(UTC) + timedelta(days=settings.event_max_ahead_days),
     )
-    roots = RootLots(lambda lots: roots_of_lots(engine, lots), settings.lot_root_pattern)
+    policy = RetryPolicy.once_met(settings, engine)
+    roots = RootLots(lambda lots: policy.call("look up lots", roots_of_lots, engine, lots), settings.lot_root_pattern)
     resolver = KeyResolver(target, roots, facility=settings.facility, wafer_id_pattern=settings.wafer_id_pattern)
     fingerprint = Fingerprint()
     found = FirstPass(resolver)

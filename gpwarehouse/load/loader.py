@@ -18,7 +18,7 @@ import pyarrow as pa
 from sqlalchemy import exc
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.engine import could_not_connect, explain_operational_error
+from gpwarehouse.engine import RetryPolicy, could_not_connect, explain_operational_error, reason_to_repeat
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, LoadError, TooManyRejectsError
 from gpwarehouse.load import batches as ledger
 from gpwarehouse.load.files import files_of
@@ -187,7 +187,7 @@ class Loader:
     def _load(self, run: _Run, batch_id: str | None) -> LoadResult:
         name, checksum = run.target.name, run.source.checksum
         if checksum is not None:  # known before a row is read: a file loaded before is not read again
-            before = ledger.already_loaded(self.engine, name, batch_id or batch_id_for(name, checksum), checksum)
+            before = self._already_loaded(name, batch_id or batch_id_for(name, checksum), checksum)
             if before is not None:
                 return run.result(before)
         with run.phase("read"):
@@ -206,13 +206,22 @@ class Loader:
                 max_event_ts=found.last,
                 started_at=run.started_at,
             )
-            before = ledger.already_loaded(self.engine, name, batch.batch_id, batch.checksum)
+            before = self._already_loaded(name, batch.batch_id, batch.checksum)
             if before is not None:
                 return run.result(before)
-            return self._write(run, found, batch)
+            # Rows that other connections commit on their own would be doubled.
+            policy = RetryPolicy.of(self.settings, 0 if run.connections > 1 and not run.atomic else None)
+            return policy.call(f"load of batch {batch.batch_id} into {name}", self._write, run, found, batch)
+
+    def _already_loaded(self, *batch: str) -> Any | None:
+        policy = RetryPolicy.once_met(self.settings, self.engine)
+        return policy.call("look whether a batch is loaded", ledger.already_loaded, self.engine, *batch)
 
     def _write(self, run: _Run, found: FirstPass, batch: ledger.Batch) -> LoadResult:
-        """Second pass: months and members first, then rows and the batch's row in one transaction."""
+        """Second pass: months and members first, then rows and the batch's row in one transaction.
+
+        It may be run again after an error that is safe to repeat: the batch's row says whether it is loaded already.
+        """
         try:
             self._check_rejects(run, found, batch)
             run.report("prepare", 0)
@@ -279,7 +288,9 @@ class Loader:
             return error
         if could_not_connect(error):
             return explain_operational_error(error, self.settings)
-        return LoadError(explain(target.name, error, rows))
+        raised = LoadError(explain(target.name, error, rows))
+        raised.safe_to_repeat = reason_to_repeat(error)
+        return raised
 
     def _record_failure(self, batch: ledger.Batch, found: FirstPass, raised: GpwarehouseError) -> Any | None:
         """Record the failure where the server can be reached; the batch's row if it is loaded after all."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from gpwarehouse.engine import reason_to_repeat
 from gpwarehouse.errors import ReadError
 
 __all__ = ["refused", "state_of", "words_of"]
@@ -35,6 +36,12 @@ def words_of(error: BaseException | None) -> str:
 
 def refused(error: BaseException | None) -> ReadError:
     """The error to raise for a driver's error, outside the block that caught it: the driver's quotes the parameters."""
+    failure = _refused(error)
+    failure.safe_to_repeat = reason_to_repeat(error) if error is not None else None
+    return failure
+
+
+def _refused(error: BaseException | None) -> ReadError:
     if not state_of(error):
         return ReadError(f"the connection was lost while reading: {words_of(error)}; read again")
     way_out = _WAYS_OUT.get(state_of(error))

@@ -10,11 +10,12 @@ from typing import Any
 from gpwarehouse.warehouse.checking import Checking
 from gpwarehouse.warehouse.loading import Loading
 from gpwarehouse.warehouse.schema import OfSchema, Status
+from gpwarehouse.warehouse.units import Units
 
 __all__ = ["LoadResult", "Status", "Warehouse"]
 
 
-class Warehouse(OfSchema, Loading, Checking):
+class Warehouse(OfSchema, Loading, Checking, Units):
     """A fab's warehouse on Greenplum (or PostgreSQL).
 
     >>> with Warehouse("postgresql://gpadmin@127.0.0.1:5432/fab") as wh:   # doctest: +SKIP

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from sqlalchemy import Executable
 
+from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.models import genealogy_sql
 from gpwarehouse.models.keys import durable_key
 from gpwarehouse.warehouse.base import Connected
@@ -52,8 +53,12 @@ class Reading(Connected):
         """
         from gpwarehouse.read import read
 
-        with self._explained():
-            return read(self.engine, statement, values, **options)
+        def attempt() -> Any:
+            with self._explained():
+                return read(self.engine, statement, values, **options)
+
+        # Chunks that were handed out cannot be taken back, but until the first is there nothing has been.
+        return RetryPolicy.once_met(self.settings, self.engine).call("read", attempt)
 
     def export(self, statement: Query, target: str | Path, params: Values = None, **options: Any) -> ExportResult:
         """Write a query's result to a Parquet file, or to a folder of them with ``partition_by=``, in constant memory.

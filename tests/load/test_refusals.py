@@ -142,7 +142,10 @@ def test_a_commit_whose_answer_is_lost_is_a_load_all_the_same(wh: Warehouse) -> 
         return bool(inserted) and b"COMMIT" in data
 
     cutter = Cutter(is_last_commit)
-    with proxy(wh.settings.sqlalchemy_url(), cutter, after=True) as wire, Warehouse(wire.url) as far:
+    with (
+        proxy(wh.settings.sqlalchemy_url(), cutter, after=True) as wire,
+        Warehouse(wire.url, retry_deadline_s=0) as far,
+    ):
         far.status()
         cutter.armed = True
         result = far.load(MEASUREMENTS, [measurement(slot=2)], batch_id="lost")
@@ -163,7 +166,10 @@ def test_a_connection_lost_before_the_commit_loads_nothing(wh: Warehouse, where:
         return bool(copied) and where in data
 
     cutter = Cutter(is_it)
-    with proxy(wh.settings.sqlalchemy_url(), cutter, after=False) as wire, Warehouse(wire.url) as far:
+    with (
+        proxy(wh.settings.sqlalchemy_url(), cutter, after=False) as wire,
+        Warehouse(wire.url, retry_deadline_s=0) as far,
+    ):
         far.status()
         cutter.armed = True
         with pytest.raises(LoadError, match="the connection was lost; load again"):
@@ -183,7 +189,10 @@ def test_a_server_that_is_gone_for_good_is_told_with_the_first_error(wh: Warehou
             gone.append(True)
         return bool(gone)
 
-    with proxy(wh.settings.sqlalchemy_url(), is_it, after=False) as wire, Warehouse(wire.url) as far:
+    with (
+        proxy(wh.settings.sqlalchemy_url(), is_it, after=False) as wire,
+        Warehouse(wire.url, retry_deadline_s=0) as far,
+    ):
         with pytest.raises(LoadError, match="the connection was lost") as caught:
             far.load(MEASUREMENTS, [measurement(slot=2)])
     assert "could not be recorded in etl_load_batch either" in caught.value.__notes__[0]
