@@ -9,6 +9,7 @@ from gpwarehouse.engine.factory import (
     explain_operational_error,
     qualified_name,
 )
+from gpwarehouse.engine.health import Segment, ServerFacts, ask_server
 from gpwarehouse.engine.locks import LOCK_MONTHS, advisory_key, lock_advisory
 from gpwarehouse.engine.partitioning import (
     become_owner,
@@ -30,8 +31,11 @@ __all__ = [
     "Holder",
     "PoolState",
     "RetryPolicy",
+    "Segment",
+    "ServerFacts",
     "Settled",
     "advisory_key",
+    "ask_server",
     "become_owner",
     "change_partitions",
     "change_partitions_after",

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
+<<<<<<< HEAD
 from gpwarehouse.warehouse.checking import Checking
+=======
+from gpwarehouse.warehouse.health import Health, Watched
+>>>>>>> c022b4f (wh.health() and gpwarehouse health: server, segments, schema and pool, in bounded time)
 from gpwarehouse.warehouse.loading import Loading
 from gpwarehouse.warehouse.schema import OfSchema, Status
 from gpwarehouse.warehouse.units import Units
 
-__all__ = ["LoadResult", "Status", "Warehouse"]
+__all__ = ["Health", "LoadResult", "Status", "Warehouse"]
 
 
-class Warehouse(OfSchema, Loading, Checking, Units):
+class Warehouse(OfSchema, Loading, Checking, Units, Watched):
     """A fab's warehouse on Greenplum (or PostgreSQL).
 
     >>> with Warehouse("postgresql://gpadmin@127.0.0.1:5432/fab") as wh:   # doctest: +SKIP

@@ -1,0 +1,144 @@
+"""How the warehouse is: healthy, degraded or down, and why."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from gpwarehouse.engine import PoolState, Segment, ServerFacts, ask_server, pool_state
+from gpwarehouse.warehouse.base import Connected
+
+if TYPE_CHECKING:
+    from gpwarehouse.migrate.scripts import Chain
+
+__all__ = ["Health", "Watched"]
+
+_logger = logging.getLogger(__name__)
+_NEARLY_FULL = 0.9
+"""Share of the server's connections in use at which it is degraded: the next job may find none."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """How it is now.
+
+    :ivar status: ``"healthy"``; ``"degraded"``: it works, and somebody should look; ``"down"``: it does not.
+    :ivar reasons: why it is not healthy, the worst first.
+    :ivar server: brand and version; ``url``: without secrets; ``latency_ms`` of a round trip, ``connect_ms`` to connect.
+    :ivar pool: the pool of this process; ``connections`` of ``max_connections``: of the whole server.
+    :ivar segments: Greenplum's, with roles and modes; ``segments_answering``: that ran a query just now.
+    :ivar revision: the database's; ``head``: this package's; None where they could not be read.
+    :ivar disk_free: bytes by segment, where asked for and seen.
+    """
+
+    status: Literal["healthy", "degraded", "down"]
+    reasons: tuple[str, ...]
+    url: str | None = None
+    server: str | None = None
+    connect_ms: float | None = None
+    latency_ms: float | None = None
+    pool: PoolState | None = None
+    connections: int | None = None
+    max_connections: int | None = None
+    standbys: int | None = None
+    segments: tuple[Segment, ...] = ()
+    segments_answering: int | None = None
+    revision: str | None = None
+    head: str | None = None
+    disk_free: dict[str, int] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+class Watched(Connected):
+    """Health."""
+
+    _chain: Chain | None = None
+
+    def health(self, *, timeout_s: float = 10.0, disk: bool = False) -> Health:
+        """How server, segments, schema and pool are; cheap enough to poll, and it raises nothing.
+
+        :param timeout_s: seconds after which a server that does not answer is down.
+        :param disk: ask for the segments' free space too; that starts a process on each.
+        """
+        try:
+            return self._health(timeout_s, disk)
+        except Exception as error:
+            _logger.debug("the health could not be found out", exc_info=True)
+            return Health("down", (str(error).partition("\n")[0] or type(error).__name__,))
+
+    def _health(self, timeout_s: float, disk: bool) -> Health:
+        facts = ask_server(self.settings, timeout_s=timeout_s, disk=disk)
+        pool = pool_state(self._engine.pool) if self._engine is not None else None
+        chain = self._revisions()
+        head = ", ".join(chain.heads)
+        revision = ", ".join(chain.tops(facts.revisions)) if facts.revisions is not None else None
+        down = list(_down(facts))
+        degraded = [*_degraded_server(facts), *_degraded_segments(facts.segments), *_degraded_pool(pool)]
+        if facts.failure is None and revision != head:
+            where = "cannot be seen" if revision is None else f"is at revision {revision or 'none'}"
+            degraded.append(
+                f"schema {self.settings.schema_name!r} {where}, this package at {head}: gpwarehouse upgrade"
+            )
+        return Health(
+            status="down" if down else "degraded" if degraded else "healthy",
+            reasons=(*down, *degraded),
+            url=self.settings.redacted(),
+            server=None if facts.server is None else str(facts.server),
+            connect_ms=facts.connect_ms,
+            latency_ms=facts.latency_ms,
+            pool=pool,
+            connections=facts.connections,
+            max_connections=facts.max_connections,
+            standbys=facts.standbys,
+            segments=facts.segments,
+            segments_answering=facts.segments_answering,
+            revision=revision or None,
+            head=head,
+            disk_free=facts.disk_free or None,
+        )
+
+    def _revisions(self) -> Chain:
+        if self._chain is None:
+            from gpwarehouse.migrate.scripts import Chain
+
+            self._chain = Chain.of(self.settings)
+        return self._chain
+
+
+def _down(facts: ServerFacts) -> Iterator[str]:
+    if facts.failure is not None:
+        yield facts.failure
+    for content in sorted({segment.content for segment in facts.segments}):
+        acting = [s for s in facts.segments if s.content == content and s.role == "p" and s.status == "u"]
+        if not acting:
+            yield f"content {content} has no primary that is up: queries fail"
+
+
+def _degraded_server(facts: ServerFacts) -> Iterator[str]:
+    if facts.in_recovery:
+        yield "the server is a standby in recovery: it takes no writes"
+    if facts.connections and facts.max_connections and facts.connections >= _NEARLY_FULL * facts.max_connections:
+        yield f"{facts.connections} of the server's {facts.max_connections} connections are in use"
+
+
+def _degraded_segments(segments: tuple[Segment, ...]) -> Iterator[str]:
+    mirrored = {segment.content for segment in segments if segment.preferred_role == "m"}
+    for segment in segments:
+        what = "mirror" if segment.role == "m" else "primary"
+        name = f"{what} of content {segment.content} on {segment.host}:{segment.port}"
+        if segment.status != "u":
+            yield f"the {name} is down"
+        elif segment.role != segment.preferred_role:
+            yield f"the {name} is not in its preferred role: run gprecoverseg -r when all are in sync"
+        elif segment.role == "p" and segment.content in mirrored and segment.content >= 0 and segment.mode != "s":
+            yield f"the {name} is not in sync with its mirror"
+
+
+def _degraded_pool(pool: PoolState | None) -> Iterator[str]:
+    if pool is not None and pool.in_use >= pool.limit and pool.waiting:
+        yield f"all {pool.limit} connections of this process's pool are in use, and {pool.waiting} threads wait"
