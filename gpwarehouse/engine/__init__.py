@@ -11,6 +11,7 @@ from gpwarehouse.engine.factory import (
 )
 from gpwarehouse.engine.health import Segment, ServerFacts, ask_server
 from gpwarehouse.engine.locks import LOCK_MONTHS, advisory_key, lock_advisory
+from gpwarehouse.engine.observe import tell_if_slow
 from gpwarehouse.engine.partitioning import (
     become_owner,
     change_partitions,
@@ -54,5 +55,6 @@ __all__ = [
     "schema_of",
     "session_values",
     "set_for_transaction",
+    "tell_if_slow",
     "unit_of_work",
 ]

@@ -14,6 +14,7 @@ from sqlalchemy import NullPool, Table, create_engine, event, exc
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import GreenplumDialect, ServerInfo
+from gpwarehouse.engine.observe import observe
 from gpwarehouse.engine.pool import WarehousePool
 from gpwarehouse.engine.retry import reason_to_repeat
 from gpwarehouse.engine.sessions import connection_values, only_known, session_values, statement_for
@@ -62,6 +63,7 @@ def create_warehouse_engine(settings: WarehouseSettings) -> Engine:
     _set_up_sessions(engine, fixed, options)
     if settings.transaction_pooler:
         _set_up_transactions(engine, fixed, options)
+    observe(engine, settings)
     if settings.schema_name != MODEL_SCHEMA:
         engine = engine.execution_options(schema_translate_map={MODEL_SCHEMA: settings.schema_name})
     return engine

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from gpwarehouse.models import EtlReject
+from gpwarehouse.engine import metrics
+from gpwarehouse.errors import GpwarehouseError
+from gpwarehouse.models import Base, EtlReject
 from gpwarehouse.warehouse.reading import Reading
 
 if TYPE_CHECKING:
@@ -17,6 +23,40 @@ if TYPE_CHECKING:
     from gpwarehouse.load.loader import Progress
 
 __all__ = ["Loading"]
+
+
+_logger = logging.getLogger(__name__)
+_TABLES = frozenset(table.name for table in Base.metadata.tables.values())
+
+
+@contextmanager
+def _counted(target: str) -> Iterator[list[LoadResult]]:
+    """Count and log the load whose result the block appends."""
+    started = time.monotonic()
+    results: list[LoadResult] = []
+    try:
+        yield results
+    except GpwarehouseError as error:
+        # An error may be of an unknown target, which must not become a label.
+        metrics.loaded(target if target in _TABLES else "unknown", "failed", seconds=time.monotonic() - started)
+        _logger.error("load into %s failed: %s", target, type(error).__name__, extra={"target": target})
+        raise
+    done = results[0]
+    outcome = "already loaded" if done.already_loaded else "loaded"
+    rejected = 0 if done.already_loaded else done.rows_rejected
+    metrics.loaded(
+        done.target, outcome, rows=done.rows_loaded, rejected=rejected, sent=done.bytes_sent, seconds=done.seconds
+    )
+    facts = {"batch_id": done.batch_id, "target": done.target, "rows": done.rows_loaded, "rejected": rejected}
+    more = {
+        "outcome": outcome,
+        "seconds": round(done.seconds, 3),
+        "bytes": done.bytes_sent,
+        "transport": done.transport,
+    }
+    words = "batch %s %s: %d rows into %s, %d rejected, in %.1f s"
+    values = (done.batch_id, outcome, done.rows_loaded, done.target, rejected, done.seconds)
+    _logger.info(words, *values, extra={**facts, **more})
 
 
 class Loading(Reading):
@@ -51,14 +91,18 @@ class Loading(Reading):
         self._require_current_schema()
         source = FrameSource(frame, target, source_system=source_system)
         loader = Loader(self.engine, self.settings)
-        return loader.load(
-            source,
-            batch_id=batch_id,
-            max_rejects=max_rejects,
-            progress=progress,
-            parallel=parallel,
-            atomic=atomic,
-        )
+        with _counted(target) as results:
+            results.append(
+                loader.load(
+                    source,
+                    batch_id=batch_id,
+                    max_rejects=max_rejects,
+                    progress=progress,
+                    parallel=parallel,
+                    atomic=atomic,
+                )
+            )
+        return results[0]
 
     def load_file(
         self,
@@ -81,7 +125,9 @@ class Loading(Reading):
         source_options.setdefault("timezone", self.settings.stdf_timezone)
         source = open_source(path, **source_options)
         loader = Loader(self.engine, self.settings)
-        return loader.load(source, batch_id=batch_id, max_rejects=max_rejects, progress=progress)
+        with _counted(source.target) as results:
+            results.append(loader.load(source, batch_id=batch_id, max_rejects=max_rejects, progress=progress))
+        return results[0]
 
     def columns(self, target: str) -> pd.DataFrame:
         """What a frame for ``target`` may bring: name, type, whether it is needed, and what it means."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from sqlalchemy import Executable
 
-from gpwarehouse.engine import RetryPolicy
+from gpwarehouse.engine import RetryPolicy, metrics, tell_if_slow
+from gpwarehouse.errors import GpwarehouseError
 from gpwarehouse.models import genealogy_sql
 from gpwarehouse.models.keys import durable_key
 from gpwarehouse.warehouse.base import Connected
@@ -54,11 +57,34 @@ class Reading(Connected):
         from gpwarehouse.read import read
 
         def attempt() -> Any:
-            with self._explained():
-                return read(self.engine, statement, values, **options)
+            with self._explained(), self._counted(statement, options) as counted:
+                return read(self.engine, statement, values, **counted)
 
         # Chunks that were handed out cannot be taken back, but until the first is there nothing has been.
         return RetryPolicy.once_met(self.settings, self.engine).call("read", attempt)
+
+    @contextmanager
+    def _counted(self, statement: Query, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Count a read and its rows, by the progress that every way of reading tells; that goes on with chunks."""
+        started, told = time.monotonic(), options.get("progress")
+        rows = 0
+
+        def progress(phase: str, so_far: int) -> None:
+            nonlocal rows
+            metrics.read("running", rows=so_far - rows)
+            rows = so_far
+            if told is not None:
+                told(phase, so_far)
+
+        try:
+            yield {**options, "progress": progress}
+        except GpwarehouseError:
+            metrics.read("failed", seconds=time.monotonic() - started)
+            raise
+        metrics.read("ok", seconds=time.monotonic() - started)
+        seconds = time.monotonic() - started
+        if 0 < self.settings.slow_query_s <= seconds:
+            tell_if_slow(self.settings, str(statement), seconds, rows)
 
     def export(self, statement: Query, target: str | Path, params: Values = None, **options: Any) -> ExportResult:
         """Write a query's result to a Parquet file, or to a folder of them with ``partition_by=``, in constant memory.
@@ -69,7 +95,8 @@ class Reading(Connected):
         from gpwarehouse.read import export
 
         with self._explained():
-            return export(self.engine, statement, target, params, **options)
+            with self._counted(statement, options) as counted:
+                return export(self.engine, statement, target, params, **counted)
 
     def genealogy(self, lot_id: str) -> pd.DataFrame:
         """All ancestors and descendants of a lot, any depth; starts at the lot, so it is quick in a large fab."""

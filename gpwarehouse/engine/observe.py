@@ -1,0 +1,93 @@
+"""Statements as they run: counted and timed, and logged where they are slow, without a value in the log.
+
+The log is the standard one (logger ``gpwarehouse.slow_query``); the facts go along as attributes of the record
+(``extra=``), which a JSON formatter writes as fields. Nothing listens where there is nothing to do.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from gpwarehouse.engine import metrics
+from gpwarehouse.settings import WarehouseSettings
+
+__all__ = ["kind_of", "observe", "tell_if_slow", "without_literals"]
+
+_logger = logging.getLogger("gpwarehouse.slow_query")
+_KINDS = {
+    **{word: word.lower() for word in ("SELECT", "INSERT", "UPDATE", "DELETE", "COPY", "MERGE", "LOCK")},
+    **dict.fromkeys(("WITH", "TABLE", "VALUES"), "select"),
+    **dict.fromkeys(("CREATE", "ALTER", "DROP", "TRUNCATE", "COMMENT", "GRANT", "REVOKE"), "ddl"),
+}
+_WORD = re.compile(r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*([A-Za-z]+)", re.DOTALL)
+_LITERAL = re.compile(r"'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$|(?<![\w$%.])\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\b", re.DOTALL)
+_LONGEST = 2_000
+_STARTED = "gpwarehouse_started"
+
+
+def kind_of(statement: str) -> str:
+    """``select``, ``insert``, ``update``, ``delete``, ``copy``, ``merge``, ``lock``, ``ddl`` or ``other``."""
+    found = _WORD.match(statement)
+    return _KINDS.get(found[1].upper(), "other") if found else "other"
+
+
+def without_literals(statement: str) -> str:
+    """The statement with ``?`` for every text and number written into it, cut where it is very long."""
+    shown = " ".join(_LITERAL.sub("?", statement[: 4 * _LONGEST]).split())
+    return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + " …"
+
+
+def _described(parameters: Any) -> Any:
+    """The parameters' types, for their values do not belong in a log."""
+    if isinstance(parameters, Mapping):
+        return {str(name): type(value).__name__ for name, value in parameters.items()}
+    if isinstance(parameters, list) and parameters and isinstance(parameters[0], Mapping | tuple):
+        return {"rows": len(parameters), "each": _described(parameters[0])}
+    return [type(value).__name__ for value in parameters or ()]
+
+
+def tell_if_slow(
+    settings: WarehouseSettings, statement: str, seconds: float, rows: int, parameters: Any = None
+) -> None:
+    """Log a statement that took longer than ``slow_query_s``."""
+    if not 0 < settings.slow_query_s <= seconds:
+        return
+    facts = {
+        "seconds": round(seconds, 3),
+        "rows": rows,
+        "kind": kind_of(statement),
+        "statement": without_literals(statement),
+        "parameters": _described(parameters),
+    }
+    words = "slow query: %.1f s, %s rows: %s; parameters %s"
+    shown = "?" if rows < 0 else rows
+    _logger.warning(words, seconds, shown, facts["statement"], facts["parameters"], extra=facts)
+
+
+def observe(engine: Engine, settings: WarehouseSettings) -> None:
+    """Count and time what runs on an engine's connections; COPY goes past it, see the warehouse's load and read."""
+    if not metrics.available() and not settings.slow_query_s:
+        return
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def begin(_connection: Any, _cursor: Any, _statement: str, _parameters: Any, context: Any, _many: bool) -> None:
+        setattr(context, _STARTED, time.monotonic())
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def end(_connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, _many: bool) -> None:
+        seconds = time.monotonic() - getattr(context, _STARTED, time.monotonic())
+        metrics.queried(kind_of(statement), seconds, cursor.rowcount)
+        tell_if_slow(settings, statement, seconds, cursor.rowcount, parameters)
+
+    @event.listens_for(engine, "handle_error")
+    def fail(failure: Any) -> None:
+        started = getattr(failure.execution_context, _STARTED, None)
+        if started is not None and failure.statement:
+            metrics.queried(kind_of(failure.statement), time.monotonic() - started, 0, "failed")
