@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, exc, text
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import LoadError, PartitionError, RoleError
 from gpwarehouse.settings import WarehouseSettings
-from tests.partitions.fab import NOW, TESTS, command, load_units, rows_of
+from tests.partitions.fab import NOW, TESTS, command, execute, load_units, rows_of, with_policy
 
 NAMES = {kind: f"gpw_t{os.getpid()}_{kind}" for kind in ("reader", "loader", "admin")}
 LOGINS = {kind: f"{name}_login" for kind, name in NAMES.items()}
@@ -133,6 +133,44 @@ def test_an_admin_keeps_up_the_partitions_and_what_is_to_come_is_the_roles_too(f
             connection.execute(text(f"SET LOCAL ROLE {NAMES['admin']}"))
             connection.execute(text("CREATE TABLE dw.mine (a integer)"))
     assert [change.statement for change in fab.roles.plan()] == []
+
+
+def moving(fab: Warehouse) -> Warehouse:
+    """The same warehouse with a policy that came after its roles."""
+    names = {f"role_{kind}": name for kind, name in NAMES.items()}
+    return with_policy(fab, retention=f"{TESTS}: move after 12 months", partition_premake=0, **names)
+
+
+def test_months_are_moved_once_somebody_who_may_has_made_the_archive_schema(fab: Warehouse) -> None:
+    fab.roles.apply()
+    load_units(fab, "2025-06", 4)
+    with moving(fab) as policy:
+        with become(policy, "admin") as admin:
+            (failed,) = admin.partitions.apply(tables=[TESTS], now=NOW).failed
+            assert "schema 'dw_archive', which months are moved to, is not there, and this role may not" in str(
+                failed.error
+            )
+            assert "gpwarehouse roles apply" in str(failed.error)
+            assert len(rows_of(admin)) == 4
+            assert ("rights", "schema dw_archive") in [(f.kind, f.object) for f in admin.validate()]
+            policy.roles.apply()
+            assert policy.validate() == []
+            assert not admin.partitions.apply(tables=[TESTS], now=NOW).failed
+            assert admin.read(f"SELECT count(*) AS n FROM dw_archive.{TESTS}_detached_m202506").n[0] == 4
+
+
+def test_whoever_may_make_schemas_moves_months_without_roles_apply_anew(fab: Warehouse) -> None:
+    fab.roles.apply()
+    load_units(fab, "2025-06", 4)
+    with moving(fab) as policy:
+        assert not policy.partitions.apply(tables=[TESTS], now=NOW).failed
+        load_units(policy, "2025-06", 2)
+        with become(policy, "admin") as admin:
+            assert not admin.partitions.apply(tables=[TESTS], now=NOW).failed
+        execute(fab, "ALTER SCHEMA dw_archive OWNER TO CURRENT_USER")
+        load_units(policy, "2025-06", 3, batch_id="more")
+        (failed,) = policy.partitions.apply(tables=[TESTS], now=NOW).failed
+        assert f"its owner {NAMES['admin']} may not create in schema 'dw_archive'" in str(failed.error)
 
 
 def test_what_was_granted_too_much_is_taken_back(fab: Warehouse) -> None:

@@ -22,11 +22,21 @@ _Months = Annotated[list[str] | None, typer.Option("--month", help="YYYY-MM; may
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
+_HoldDays = Annotated[int, typer.Option(min=0, help="For so long retention leaves the months of --month alone.")]
+_Reason = Annotated[str, typer.Option(help="Why they are made, which is noted.")]
+
+
 @partitions.command()
-def plan(table: _Tables = None, month: _Months = None, as_json: _Json = False) -> None:
+def plan(
+    table: _Tables = None,
+    month: _Months = None,
+    hold_days: _HoldDays = 30,
+    reason: _Reason = "made for late data",
+    as_json: _Json = False,
+) -> None:
     """Show what apply would do: months to make (--month: these too), gaps to fill, months that retention takes."""
     with warehouse_named() as warehouse:
-        found = warehouse.partitions.plan(tables=table, months=month or ())
+        found = warehouse.partitions.plan(tables=table, months=month or (), hold_days=hold_days, reason=reason)
     if as_json:
         _print_json(found.to_dict())
         return
@@ -35,16 +45,46 @@ def plan(table: _Tables = None, month: _Months = None, as_json: _Json = False) -
 
 
 @partitions.command()
-def apply(table: _Tables = None, month: _Months = None, as_json: _Json = False) -> None:
-    """Do what plan shows; exit code 1 where a step failed. Safe to run from two places at once."""
+def apply(
+    table: _Tables = None,
+    month: _Months = None,
+    hold_days: _HoldDays = 30,
+    reason: _Reason = "made for late data",
+    wait: Annotated[float, typer.Option(min=0, help="Seconds that a step waits for those who use its table.")] = 900,
+    as_json: _Json = False,
+) -> None:
+    """Do what plan shows; exit code 1 where a step failed. Safe to run from two places at once.
+
+    Progress goes to stderr, a line when a step begins, ends or waits.
+    """
     with warehouse_named() as warehouse:
-        report = warehouse.partitions.apply(tables=table, months=month or ())
+        report = warehouse.partitions.apply(
+            tables=table, months=month or (), hold_days=hold_days, reason=reason, wait_s=wait, progress=_tell
+        )
     if as_json:
         _print_json(report.to_dict())
     else:
         _print_report(report)
     if report.failed:
         raise typer.Exit(1)
+
+
+def _tell(line: str) -> None:
+    errors.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@partitions.command()
+def hold(
+    table: Annotated[str, typer.Argument(help="The fact.")],
+    month: Annotated[str, typer.Argument(help="YYYY-MM.")],
+    reason: Annotated[str, typer.Option(help="Why, which is noted.")],
+    days: Annotated[int, typer.Option(min=0, help="For so long retention leaves the month alone; 0 lets it go.")] = 30,
+) -> None:
+    """Keep a month from retention for a while."""
+    with warehouse_named() as warehouse:
+        until = warehouse.partitions.hold(table, month, days=days, reason=reason)
+    said = f"is held until {until:%Y-%m-%d %H:%M} UTC" if until is not None else "is not held"
+    console.print(f"{table}: {month} {said}", markup=False, highlight=False)
 
 
 @partitions.command(name="list")
@@ -102,8 +142,6 @@ def _print_report(report: Report) -> None:
     ]
     _print_table(("action", "table", "partition", "from", "to", "outcome", "rows", "seconds"), rows)
     _print_notes(report.notes, "nothing was to be done" if not rows else None)
-    for outcome in report.failed:
-        errors.print(outcome.error, markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

@@ -10,9 +10,11 @@ from gpwarehouse.engine.factory import (
     qualified_name,
 )
 from gpwarehouse.engine.health import Segment, ServerFacts, ask_server
-from gpwarehouse.engine.locks import LOCK_MONTHS, advisory_key, lock_advisory
+from gpwarehouse.engine.locks import LOCK_MONTHS, LockHolder, advisory_key, lock_advisory, lock_holders
 from gpwarehouse.engine.observe import tell_if_slow
 from gpwarehouse.engine.partitioning import (
+    LOCK_NOT_AVAILABLE,
+    Patience,
     become_owner,
     change_partitions,
     change_partitions_after,
@@ -20,6 +22,7 @@ from gpwarehouse.engine.partitioning import (
     overlapping,
     partitions_there,
     schema_of,
+    used_by,
 )
 from gpwarehouse.engine.pool import Holder, PoolState, pool_state
 from gpwarehouse.engine.retry import RetryPolicy, Settled, reason_to_repeat, unit_of_work
@@ -28,8 +31,11 @@ from gpwarehouse.engine.sessions import SESSION_OPTIONS, session_values, set_for
 __all__ = [
     "HOUSEKEEPING",
     "LOCK_MONTHS",
+    "LOCK_NOT_AVAILABLE",
     "SESSION_OPTIONS",
     "Holder",
+    "LockHolder",
+    "Patience",
     "PoolState",
     "RetryPolicy",
     "Segment",
@@ -46,6 +52,7 @@ __all__ = [
     "dialect_of",
     "explain_operational_error",
     "lock_advisory",
+    "lock_holders",
     "make_partitions",
     "overlapping",
     "partitions_there",
@@ -57,4 +64,5 @@ __all__ = [
     "set_for_transaction",
     "tell_if_slow",
     "unit_of_work",
+    "used_by",
 ]

@@ -1,15 +1,17 @@
 """Changing the partitions of a table that others read and load: short transactions, one at a time, tried again.
 
 ADD and DROP PARTITION hold up every reader and writer of the table until their commit, and two sessions that change
-partitions inside longer transactions deadlock. So whoever does takes an advisory lock, waits for the table a few seconds
-at a time, and lets those through who queued behind the attempt.
+partitions inside longer transactions deadlock. So whoever does takes an advisory lock, waits for the table a moment at a
+time, lets those through who queued behind the attempt, and tells for whom it waits.
 """
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from sqlalchemy import Table, exc, text
@@ -19,10 +21,12 @@ from gpwarehouse.dialect import AddPartition, RangePartition
 from gpwarehouse.dialect.options import missing_partitions
 from gpwarehouse.dialect.reflection import partitions_of
 from gpwarehouse.engine.factory import dialect_of, qualified_name
-from gpwarehouse.engine.locks import LOCK_MONTHS, lock_advisory
+from gpwarehouse.engine.locks import LOCK_MONTHS, LockHolder, advisory_key, lock_advisory, lock_holders
 from gpwarehouse.errors import PartitionError
 
 __all__ = [
+    "LOCK_NOT_AVAILABLE",
+    "Patience",
     "become_owner",
     "change_partitions",
     "change_partitions_after",
@@ -30,18 +34,32 @@ __all__ = [
     "overlapping",
     "partitions_there",
     "schema_of",
+    "used_by",
 ]
 
 Result = TypeVar("Result")
 Prepared = TypeVar("Prepared")
 
-ATTEMPT_MS = 5_000
+ATTEMPT_MS = 2_000
 """How long a change waits for the table at a time: as long as it waits, everybody else waits behind it."""
-PATIENCE_S = 900.0
-"""How long it is tried again: a load of that fact by somebody else may run for minutes."""
 LOCK_NOT_AVAILABLE = "55P03"
 DEADLOCK = "40P01"
 NOT_ALLOWED = "42501"
+
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How a change waits for those who use the table.
+
+    :ivar seconds: how long it is tried again: a load of that fact by somebody else may run for minutes.
+    :ivar tell: takes a line on whom it waits for, once for each of them.
+    """
+
+    seconds: float = 900.0
+    tell: Callable[[str], None] = log.info
 
 
 def schema_of(connection: Connection, table: Table) -> str | None:
@@ -68,13 +86,15 @@ def overlapping(partition: RangePartition, others: Iterable[RangePartition]) -> 
     return [other for other in others if meets(partition, other)]
 
 
-def change_partitions(engine: Engine, table: Table, change: Callable[[Connection], Result]) -> Result:
+def change_partitions(
+    engine: Engine, table: Table, change: Callable[[Connection], Result], *, patience: Patience | None = None
+) -> Result:
     """Run ``change`` in a short transaction of its own under the lock of all who change this table's partitions.
 
     It runs as the table's owner where the role may become that, so that what it makes belongs to the same owner. It is
-    run again while a lock cannot be had, for up to ``PATIENCE_S`` seconds: it must look anew what is there.
+    run again while a lock cannot be had: it must look anew what is there.
 
-    :raises PartitionError: the role may not change the table.
+    :raises PartitionError: the role may not change the table, or others used it for longer than we had patience.
     """
 
     def attempt() -> Result:
@@ -84,7 +104,7 @@ def change_partitions(engine: Engine, table: Table, change: Callable[[Connection
             become_owner(connection, table)
             return change(connection)
 
-    return _patiently(table, attempt)
+    return _Wait(engine, table, patience).patiently(attempt)
 
 
 def change_partitions_after(
@@ -92,6 +112,8 @@ def change_partitions_after(
     table: Table,
     prepare: Callable[[Connection], Prepared | None],
     change: Callable[[Connection, Prepared], object],
+    *,
+    patience: Patience | None = None,
 ) -> Prepared | None:
     """The same for a change that needs long work first: ``prepare`` does it, and nobody waits for it.
 
@@ -99,17 +121,19 @@ def change_partitions_after(
     who change partitions is taken after it, and given back between attempts, as the locks of ``change`` are.
 
     :return: what ``prepare`` returned.
-    :raises PartitionError: the role may not change the table.
+    :raises PartitionError: as :func:`change_partitions`.
     """
+    wait = _Wait(engine, table, patience)
 
     def attempt() -> Prepared | None:
         with engine.begin() as connection:
             _begin(connection)
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             become_owner(connection, table)
+            wait.mine = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
             prepared = prepare(connection)
             if prepared is not None:
-                _patiently(table, lambda: finish(connection, prepared))
+                wait.patiently(lambda: finish(connection, prepared))
             return prepared
 
     def finish(connection: Connection, prepared: Prepared) -> None:
@@ -117,29 +141,59 @@ def change_partitions_after(
             lock_advisory(connection, LOCK_MONTHS, qualified_name(connection, table))
             change(connection, prepared)
 
-    return _patiently(table, attempt)
+    return wait.patiently(attempt)
 
 
 def _begin(connection: Connection) -> None:
     connection.execute(text(f"SET LOCAL lock_timeout = {ATTEMPT_MS}"))
 
 
-def _patiently(table: Table, attempt: Callable[[], Result]) -> Result:
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return attempt()
-        except exc.DBAPIError as error:
-            state = getattr(error.orig, "pgcode", None)
-            if state == NOT_ALLOWED:
-                reason = str(error.orig).strip().splitlines()[0]
-                raise PartitionError(
-                    f"table {table.name!r}: the role may not change its partitions ({reason}); let one that is a member "
-                    "of the table's owner do it (gpwarehouse partitions apply)"
-                ) from error
-            if state not in {LOCK_NOT_AVAILABLE, DEADLOCK} or time.monotonic() > deadline:
-                raise
-            time.sleep(random.uniform(0.5, 1.5))  # let those through who queued behind the attempt
+class _Wait:
+    """Attempts at a change of one table, until it is done or patience is at its end."""
+
+    def __init__(self, engine: Engine, table: Table, patience: Patience | None) -> None:
+        self.engine = engine
+        self.table = table
+        self.patience = patience or Patience()
+        self.mine = 0
+        self._told: set[int] = set()
+        self._deadline = time.monotonic() + self.patience.seconds
+
+    def patiently(self, attempt: Callable[[], Result]) -> Result:
+        while True:
+            try:
+                return attempt()
+            except exc.DBAPIError as error:
+                state = getattr(error.orig, "pgcode", None)
+                if state == NOT_ALLOWED:
+                    reason = str(error.orig).strip().splitlines()[0]
+                    raise PartitionError(
+                        f"table {self.table.name!r}: the role may not change its partitions ({reason}); let one that is a "
+                        "member of the table's owner do it (gpwarehouse partitions apply)"
+                    ) from error
+                if state not in {LOCK_NOT_AVAILABLE, DEADLOCK}:
+                    raise
+                holders = _holders(self.engine, self.table, self.mine)
+                if time.monotonic() > self._deadline:
+                    raise PartitionError(self._refusal(holders)) from error
+                self._tell(holders)
+                time.sleep(random.uniform(0.5, 1.5))  # let those through who queued behind the attempt
+
+    def _tell(self, holders: list[LockHolder]) -> None:
+        for holder in holders:
+            if holder.pid not in self._told:
+                self._told.add(holder.pid)
+                self.patience.tell(f"waiting for table {self.table.name}, which is used by {holder}")
+
+    def _refusal(self, holders: list[LockHolder]) -> str:
+        waited = f"table {self.table.name!r} was in use for {self.patience.seconds:.0f} s, so its partitions were not changed"
+        if not holders:
+            return f"{waited}; whoever used it last ended just now. Try again"
+        more = f" and {len(holders) - 1} more" if len(holders) > 1 else ""
+        return (
+            f"{waited}. It is used by {holders[0]}{more}. Try again when that has ended; if nobody is behind it any more: "
+            f"SELECT pg_terminate_backend({holders[0].pid})"
+        )
 
 
 def become_owner(connection: Connection, table: Table) -> None:
@@ -156,10 +210,23 @@ def become_owner(connection: Connection, table: Table) -> None:
         connection.execute(text(f"SET LOCAL ROLE {connection.dialect.identifier_preparer.quote(row.owner)}"))
 
 
-def make_partitions(engine: Engine, table: Table, wanted: Iterable[RangePartition]) -> list[str]:
+def _holders(engine: Engine, table: Table, mine: int = 0) -> list[LockHolder]:
+    with engine.connect() as connection:
+        name = qualified_name(connection, table)
+        return lock_holders(connection, advisory_key(LOCK_MONTHS, name), table=name, mine=[mine])
+
+
+def used_by(engine: Engine, table: Table) -> str:
+    """Who uses a table or one of its partitions now, for a message."""
+    return "; ".join(map(str, _holders(engine, table)[:3])) or "somebody who ended just now"
+
+
+def make_partitions(
+    engine: Engine, table: Table, wanted: Iterable[RangePartition], *, patience: Patience | None = None
+) -> list[str]:
     """Make those of the wanted partitions whose range no partition holds; names of those made.
 
-    :raises PartitionError: the role may not change the table.
+    :raises PartitionError: as :func:`change_partitions`.
     """
     asked = list(wanted)
     with engine.connect() as connection:
@@ -172,4 +239,4 @@ def make_partitions(engine: Engine, table: Table, wanted: Iterable[RangePartitio
             connection.execute(AddPartition(table, partition))
         return [partition.name for partition in missing]
 
-    return change_partitions(engine, table, add)
+    return change_partitions(engine, table, add, patience=patience)

@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from sqlalchemy import event, exc, text
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.engine import HOUSEKEEPING, advisory_key, dialect_of
+from gpwarehouse.engine import HOUSEKEEPING, advisory_key, lock_holders
 from gpwarehouse.errors import MigrationError
 from gpwarehouse.settings import WarehouseSettings
 
@@ -37,15 +37,6 @@ _LONGEST_PAUSE_S = 1.0
 log = logging.getLogger(__name__)
 
 _TRY = text("SELECT pg_try_advisory_xact_lock(:key)").execution_options(**HOUSEKEEPING)
-# The key of an advisory lock stands in two halves. Greenplum lists the locks of the segments too; this one is the
-# coordinator's.
-_HOLDER = """
-    SELECT l.pid, a.usename, a.application_name, a.client_addr, a.client_hostname,
-           COALESCE(a.xact_start, a.backend_start) AS since
-    FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
-      AND l.classid = CAST(CAST(:high AS bigint) AS oid) AND l.objid = CAST(CAST(:low AS bigint) AS oid)"""
 
 
 class MigratorLock:
@@ -107,18 +98,11 @@ def _acquire(connection: Connection, settings: WarehouseSettings, name: str) -> 
 
 def _told(connection: Connection, settings: WarehouseSettings, key: int) -> str:
     """Who holds the lock, as far as the server lets us see."""
-    query = _HOLDER
-    if dialect_of(connection).capabilities.distribution:  # type: ignore[union-attr]
-        query += " AND l.gp_segment_id = -1"
-    halves = {"high": (key >> 32) & 0xFFFFFFFF, "low": key & 0xFFFFFFFF}
-    holder = connection.execute(text(query), halves).first()
     waited = f"after {settings.migration_wait_s} s of waiting (GPWAREHOUSE_MIGRATION_WAIT_S)"
-    if holder is None:
+    holders = lock_holders(connection, key)
+    if not holders:
         return f"another migration of schema {settings.schema_name!r} ended just {waited}; try again"
-    place = holder.client_hostname or holder.client_addr or "this machine's socket or an address we may not see"
-    since = f" since {holder.since:%Y-%m-%d %H:%M:%S} UTC" if holder.since is not None else ""
     return (
-        f"another migration of schema {settings.schema_name!r} still runs {waited}: server process {holder.pid}, user "
-        f"{holder.usename or 'unknown'}, application {holder.application_name or 'unnamed'!r}, from {place},{since}. Wait "
-        f"for it to end and try again; if nobody is behind it any more: SELECT pg_terminate_backend({holder.pid})"
+        f"another migration of schema {settings.schema_name!r} still runs {waited}: {holders[0]}. Wait for it to end and try "
+        f"again; if nobody is behind it any more: SELECT pg_terminate_backend({holders[0].pid})"
     )

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import Analyze, RangePartition
 from gpwarehouse.engine import (
+    Patience,
     advisory_key,
     become_owner,
     change_partitions_after,
@@ -49,13 +50,15 @@ LOCK_ARCHIVE = "archive"
 class Archiver:
     """Archives months of one warehouse.
 
-    :ivar revision: of the schema, told in the files; ``ownership``: what the folder says of whose it is.
+    :ivar revision: of the schema, told in the files; ``ownership``: what the folder says of whose it is;
+        ``patience``: with those who use the table.
     """
 
     engine: Engine
     archive: Archive
     revision: str | None
     ownership: Ownership
+    patience: Patience | None = None
 
     def check_owner(self, manifest: Manifest) -> None:
         """Refuse another warehouse's manifest: its rows are not ours.
@@ -101,6 +104,7 @@ class Archiver:
                 table,
                 lambda connection: _still(connection, table, partition, columns, content),
                 lambda connection, still: drop(connection, table, still),
+                patience=self.patience,
             )
             self._left(table, partition)
         return content.rows

@@ -6,8 +6,8 @@ waits; all others go on. The lock on the whole fact comes last and is short.
 
 from __future__ import annotations
 
-from sqlalchemy import Index, MetaData, Table, text
-from sqlalchemy.engine import Connection
+from sqlalchemy import Index, MetaData, Table, exc, text
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.schema import CreateIndex, CreateSchema, CreateTable, DropTable
 from sqlalchemy.sql import quoted_name
 
@@ -21,11 +21,23 @@ from gpwarehouse.dialect import (
     RangePartition,
     TruncatePartition,
 )
-from gpwarehouse.engine import dialect_of, overlapping, partitions_there, qualified_name, schema_of
+from gpwarehouse.engine import dialect_of, lock_advisory, overlapping, partitions_there, qualified_name, schema_of
 from gpwarehouse.errors import PartitionError
 from gpwarehouse.partitions.plan import ANCHOR, child_of
 
-__all__ = ["DETACHED", "count", "create", "detach", "drop", "exchange", "hold_still", "rewritten", "sibling", "there"]
+__all__ = [
+    "DETACHED",
+    "count",
+    "create",
+    "detach",
+    "drop",
+    "exchange",
+    "hold_still",
+    "make_archive_schema",
+    "rewritten",
+    "sibling",
+    "there",
+]
 
 DETACHED = "{table}_detached_{partition}"
 """Name of a month that was detached or moved; ``_2`` … follows where it is taken."""
@@ -75,7 +87,7 @@ def drop(connection: Connection, table: Table, partition: RangePartition) -> Non
 def detach(connection: Connection, table: Table, partition: RangePartition, schema: str | None = None) -> str:
     """Make a partition a table of its own; no row moves. Its schema and name.
 
-    :param schema: where it goes, made where missing; else it stays in the fact's.
+    :param schema: where it goes (:func:`make_archive_schema`); else it stays in the fact's.
     """
     home = schema_of(connection, table) or ""
     name = _free_name(connection, table, partition, schema or home)
@@ -90,7 +102,6 @@ def detach(connection: Connection, table: Table, partition: RangePartition, sche
         connection.execute(text(f"ALTER TABLE {child} RENAME TO {preparer.quote(name)}"))
     _rename_indexes(connection, sibling(table, name))
     if schema is not None and schema != home:
-        _make_schema(connection, schema)
         here = qualified_name(connection, sibling(table, name))
         quoted = connection.dialect.identifier_preparer.quote_schema(schema)
         connection.execute(text(f"ALTER TABLE {here} SET SCHEMA {quoted}"))
@@ -118,11 +129,39 @@ def _classic(connection: Connection) -> bool:
     return capabilities.partition_catalog == "classic"
 
 
-def _make_schema(connection: Connection, schema: str) -> None:
-    if not connection.execute(
-        text("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = :schema)"), {"schema": schema}
-    ).scalar_one():
-        connection.execute(CreateSchema(schema))
+def make_archive_schema(engine: Engine, table: Table, schema: str) -> None:
+    """Make the schema that months are moved to, where it is missing, and give it to the table's owner.
+
+    By the role that logged in: the owner need not have the right to create schemas.
+
+    :raises PartitionError: it may not either, or the owner may not create in the schema there is.
+    """
+    with engine.connect() as connection, connection.begin():
+        lock_advisory(connection, "archive schema", schema)
+        owner = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = CAST(:name AS regclass)"
+        name = connection.execute(text(owner), {"name": qualified_name(connection, table)}).scalar_one()
+        there = text(
+            "SELECT has_schema_privilege(:owner, nspname, 'CREATE, USAGE') FROM pg_namespace WHERE nspname = :schema"
+        )
+        allowed = connection.execute(there, {"schema": schema, "owner": name}).scalar()
+        preparer = connection.dialect.identifier_preparer
+        quoted, owner = preparer.quote_schema(schema), preparer.quote(name)
+        if allowed is False:
+            raise PartitionError(
+                f"table {table.name!r}: its owner {name} may not create in schema {schema!r}, which months are moved to: "
+                f"gpwarehouse roles apply, or GRANT USAGE, CREATE ON SCHEMA {quoted} TO {owner}"
+            )
+        if allowed is None:
+            try:
+                connection.execute(CreateSchema(schema))
+                connection.execute(text(f"ALTER SCHEMA {quoted} OWNER TO {owner}"))
+            except exc.ProgrammingError as error:
+                reason = str(error.orig).strip().splitlines()[0]
+                raise PartitionError(
+                    f"table {table.name!r}: schema {schema!r}, which months are moved to, is not there, and this role may not "
+                    f"make it ({reason}). Let a superuser make it, with this GPWAREHOUSE_RETENTION set: gpwarehouse roles "
+                    f"apply; or a DBA: CREATE SCHEMA {quoted} AUTHORIZATION {owner}"
+                ) from error
 
 
 def _free_name(connection: Connection, table: Table, partition: RangePartition, schema: str) -> str:

@@ -5,24 +5,30 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Table, exc, text
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import Analyze
+from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import (
+    LOCK_NOT_AVAILABLE,
+    Patience,
     change_partitions,
     change_partitions_after,
     could_not_connect,
     explain_operational_error,
+    partitions_there,
+    used_by,
 )
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, PartitionError
 from gpwarehouse.models import FACTS
 from gpwarehouse.partitions import changes
 from gpwarehouse.partitions.archive import Archive
+from gpwarehouse.partitions.holds import Hold, holds_of, put_hold
 from gpwarehouse.partitions.ownership import adopt, identity_of, owned
 from gpwarehouse.partitions.plan import ANCHOR, Plan, Step, cold_storage, make_plan, refuse_unlisted, rules_of
 from gpwarehouse.partitions.sizes import list_frame, skew_frame
@@ -35,6 +41,9 @@ if TYPE_CHECKING:
     from gpwarehouse.partitions.archiving import Archiver
 
 __all__ = ["Outcome", "Partitions", "Report"]
+
+HOLD_DAYS = 30
+LATE = "made for late data"
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,12 @@ class Outcome:
     seconds: float
     rows: int | None = None
     error: str | None = None
+
+    def __str__(self) -> str:
+        if self.error is not None:
+            return f"failed: {self.error}"
+        rows = f", {self.rows} rows" if self.rows else ""
+        return f"{'done' if self.done else 'left out'}{rows}, {self.seconds:.1f} s"
 
 
 @dataclass(frozen=True)
@@ -69,7 +84,7 @@ class Report:
         """For JSON."""
         steps = Plan(tuple(outcome.step for outcome in self.outcomes)).to_dict()["steps"]
         outcomes = [
-            {**step, **{k: v for k, v in asdict(outcome).items() if k != "step"}}
+            {**step, **{k: v for k, v in vars(outcome).items() if k != "step"}}
             for step, outcome in zip(steps, self.outcomes, strict=True)
         ]
         return {"outcomes": outcomes, "notes": list(self.notes)}
@@ -91,20 +106,25 @@ class Partitions:
         *,
         tables: Iterable[str] | None = None,
         months: Iterable[str] = (),
+        hold_days: int = HOLD_DAYS,
+        reason: str = LATE,
         now: datetime | None = None,
     ) -> Plan:
         """What is to be done to the months; nothing is changed.
 
         :param tables: facts to look at; else all.
-        :param months: further months to make, ``YYYY-MM``.
+        :param months: further months to make, ``YYYY-MM``. Those that retention would take are held for ``hold_days``,
+            and ``reason`` is noted.
         :param now: the instant to plan for, aware; else now.
         :raises SettingsError: the policy does not fit the facts.
         :raises InvalidInputError: no such fact, or no month.
         """
         names = None if tables is None else [fact_named(name).name for name in tables]
         wanted = [month_named(month) for month in months]
+        moment = _moment(now)
+        hold = Hold(moment + timedelta(days=hold_days), reason) if hold_days else None
         with self._connected() as connection:
-            return make_plan(connection, self.settings, _moment(now), tables=names, months=wanted)
+            return make_plan(connection, self.settings, moment, tables=names, months=wanted, hold=hold)
 
     def apply(
         self,
@@ -112,34 +132,63 @@ class Partitions:
         *,
         tables: Iterable[str] | None = None,
         months: Iterable[str] = (),
+        hold_days: int = HOLD_DAYS,
+        reason: str = LATE,
         now: datetime | None = None,
-        progress: Callable[[Step], None] | None = None,
+        wait_s: float = Patience.seconds,
+        progress: Callable[[str], None] | None = None,
     ) -> Report:
         """Do what a plan says; each step in transactions of its own, so those before a failure stay done.
 
         A step that fails is reported, and those after it are still tried. Steps that somebody else has done are left
         out. ANALYZE follows for the tables whose rows changed.
 
-        :param plan: of :meth:`plan`; else one is made now.
+        :param plan: of :meth:`plan`; else one is made now, with ``tables``, ``months``, ``hold_days`` and ``reason``.
+        :param wait_s: how long a step waits for those who use its table; then it fails, and says who they are.
+        :param progress: takes a line on each step, when it begins, ends, or waits.
         :raises PartitionError: the plan takes away a month that the policy keeps; nothing was done.
         """
         if plan is None:
-            plan = self.plan(tables=tables, months=months, now=now)
+            plan = self.plan(tables=tables, months=months, hold_days=hold_days, reason=reason, now=now)
         else:
             with self._connected():
                 pass
-        self._check(plan, _moment(now))
+        moment = _moment(now)
+        self._check(plan, moment)
         if self.settings.archive_dir is not None:
             self._sweep()
+        patience = Patience(wait_s, progress or Patience.tell)
         outcomes: list[Outcome] = []
         for step in plan:
-            if progress is not None:
-                progress(step)
-            outcomes.append(self._outcome(step))
+            patience.tell(f"{step.action} {step.table} {step.partition}: {step.why}")
+            outcomes.append(self._outcome(step, moment, patience))
+            patience.tell(f"{step.action} {step.table} {step.partition}: {outcomes[-1]}")
         changed = {o.step.table for o in outcomes if o.done and o.rows}
         for name in sorted(changed):
-            self._analyze(FACTS[name].__table__, root_only=True)
+            self._analyze(FACTS[name].__table__, root_only=True, patience=patience)
         return Report(tuple(outcomes), plan.notes)
+
+    def hold(self, table: str, month: str, *, days: int = HOLD_DAYS, reason: str) -> datetime | None:
+        """Have retention leave a month alone for so many days, or let it go: 0. Until when, UTC.
+
+        :raises PartitionError: there is no such month, or the role may not change the table.
+        """
+        fact, wanted = fact_named(table), month_partition(month_named(month))
+        hold = Hold(datetime.now(UTC) + timedelta(days=days), reason) if days else None
+
+        def put(connection: Connection) -> None:
+            there = partitions_there(connection, fact)
+            found = next((p for p in there if (p.start, p.end) == (wanted.start, wanted.end)), None)
+            if found is None:
+                raise PartitionError(
+                    f"{fact.name} has no month {month}: gpwarehouse partitions apply --month {month} makes it"
+                )
+            put_hold(connection, fact, found, hold)
+
+        with self._connected():
+            pass
+        change_partitions(self.engine, fact, put)
+        return hold.until if hold is not None else None
 
     def list(self, *, tables: Iterable[str] | None = None) -> pd.DataFrame:
         """A row for each month of each fact: bounds, state, storage, size, and what the archive holds of it."""
@@ -159,7 +208,7 @@ class Partitions:
         with self._connected() as connection:
             return skew_frame(connection, [FACTS[name].__table__ for name in names], wanted)
 
-    def restore(self, table: str, month: str, *, hold_days: int = 30) -> int:
+    def restore(self, table: str, month: str, *, hold_days: int = HOLD_DAYS) -> int:
         """Bring an archived month back from its files, verified; how many rows.
 
         :param hold_days: for so long retention leaves it alone; then the next apply archives it again.
@@ -171,7 +220,14 @@ class Partitions:
         if manifest is None:
             path = archiver.archive.manifest_path(fact.name, partition)
             raise PartitionError(f"{fact.name}: nothing is archived of {month} (no {path})")
-        rows = archiver.restore(fact, manifest, hold_days=hold_days)
+        try:
+            rows = archiver.restore(fact, manifest, hold_days=hold_days)
+        except exc.OperationalError as error:
+            if getattr(error.orig, "pgcode", None) != LOCK_NOT_AVAILABLE:
+                raise
+            raise PartitionError(
+                f"{fact.name} {month}: it is in use by {used_by(self.engine, fact)}; nothing was loaded. Try again"
+            ) from error
         self._analyze(fact, root_only=True)
         return rows
 
@@ -226,7 +282,7 @@ class Partitions:
         rules = rules_of(self.settings)
         for step in plan:
             rule = rules[fact_named(step.table).name]
-            if step.action == "create":
+            if step.action in ("create", "hold"):
                 continue
             age = rule.compress_after if step.action == "compress" else rule.after
             fits = step.action in ("compress", rule.action) and age is not None
@@ -236,48 +292,62 @@ class Partitions:
                     "(GPWAREHOUSE_RETENTION); nothing was done. Make the plan anew"
                 )
 
-    def _outcome(self, step: Step) -> Outcome:
+    def _outcome(self, step: Step, now: datetime, patience: Patience) -> Outcome:
         started = time.monotonic()
         rows, done, error = None, False, None
         try:
-            rows = self._run(step)
+            rows = self._run(step, now, patience)
             done = rows is not None
         except GpwarehouseError as failure:
             error = str(failure)
         except exc.DBAPIError as failure:
             if could_not_connect(failure):
                 raise explain_operational_error(failure, self.settings) from failure
-            if step.action == "create" or not self._gone(step):  # else somebody was faster
+            if step.action in ("create", "hold") or not self._gone(step):  # else somebody was faster
                 error = str(failure.orig).strip().splitlines()[0]
         except OSError as failure:
             error = str(failure)
         return Outcome(step, done, time.monotonic() - started, rows, error)
 
-    def _run(self, step: Step) -> int | None:
+    def _run(self, step: Step, now: datetime, patience: Patience) -> int | None:
         """Rows that left or were rewritten; None where there was nothing left to do."""
         table, partition = fact_named(step.table), step.range
-        if step.action == "create":
-            made = change_partitions(self.engine, table, lambda c: changes.create(c, table, partition))
+        if step.action in ("create", "hold"):
+            made = change_partitions(self.engine, table, lambda c: _made(c, table, step), patience=patience)
             return 0 if made else None
         if step.action == "export":
-            return self._archiver().export(table, partition)
+            with self.engine.connect() as connection:
+                if self._held(connection, table, step, now):
+                    return None
+            return replace(self._archiver(), patience=patience).export(table, partition)
         if step.action == "drop" and self.settings.archive_dir is not None:
             refuse_unlisted(Archive(self.settings.archive_dir, self.settings.schema_name), table, partition)
+        if step.action == "move":
+            changes.make_archive_schema(self.engine, table, self.settings.archive_schema)
         return change_partitions_after(
             self.engine,
             table,
-            lambda connection: self._prepared(connection, table, step),
+            lambda connection: self._prepared(connection, table, step, now),
             lambda connection, _: self._change(connection, table, step),
+            patience=patience,
         )
 
-    def _prepared(self, connection: Connection, table: Table, step: Step) -> int | None:
-        """Rows of the partition, with all writers kept off it; None if it is gone."""
+    @staticmethod
+    def _held(connection: Connection, table: Table, step: Step, now: datetime) -> bool:
+        """Whether somebody holds the month, perhaps since the plan was made."""
+        found = changes.there(connection, table, step.range)
+        held = holds_of(connection, table, [found]) if found is not None else {}
+        return any(now < hold.until for hold in held.values())
+
+    def _prepared(self, connection: Connection, table: Table, step: Step, now: datetime) -> int | None:
+        """Rows of the partition, with all writers kept off it; None if it is gone, or held."""
         found = changes.there(connection, table, step.range)
         if found is None:
             return None
         if step.action == "compress":
             return changes.rewritten(connection, table, found, cold_storage(table, self.settings))
-        return changes.count(connection, changes.hold_still(connection, table, found))
+        child = changes.hold_still(connection, table, found)
+        return None if self._held(connection, table, step, now) else changes.count(connection, child)
 
     def _change(self, connection: Connection, table: Table, step: Step) -> None:
         found = changes.there(connection, table, step.range)
@@ -320,10 +390,24 @@ class Partitions:
         preparer = self.engine.dialect.identifier_preparer
         return f"{preparer.quote_schema(self.settings.schema_name)}.{preparer.quote(name)}"
 
-    def _analyze(self, table: Table, *, root_only: bool = False) -> None:
+    def _analyze(self, table: Table, *, root_only: bool = False, patience: Patience | None = None) -> None:
         change_partitions(
-            self.engine, table, lambda connection: connection.execute(Analyze(table, root_only=root_only))
+            self.engine,
+            table,
+            lambda connection: connection.execute(Analyze(table, root_only=root_only)),
+            patience=patience,
         )
+
+
+def _made(connection: Connection, table: Table, step: Step) -> bool:
+    """Make a month, hold it, or both in one transaction; False where it is there, or gone, by somebody else."""
+    made = step.action != "create" or changes.create(connection, table, step.range)
+    found = next((p for p in partitions_there(connection, table) if (p.start, p.end) == (step.start, step.end)), None)
+    if found is None or not made:
+        return False
+    if step.hold is not None:
+        put_hold(connection, table, found, step.hold)
+    return True
 
 
 def _moment(now: datetime | None) -> datetime:

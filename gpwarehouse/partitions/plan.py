@@ -18,6 +18,7 @@ from gpwarehouse.engine import dialect_of, overlapping, partitions_there, qualif
 from gpwarehouse.errors import PartitionError, SettingsError
 from gpwarehouse.models import ANCHOR_MONTH, FACTS
 from gpwarehouse.partitions.archive import Archive, archived_as
+from gpwarehouse.partitions.holds import Hold, holds_of
 from gpwarehouse.policy import RetentionRule, first_filled, first_kept, rule_for
 from gpwarehouse.settings import WarehouseSettings
 
@@ -32,9 +33,10 @@ the same schema on every day."""
 class Step:
     """One change.
 
-    :ivar action: create, compress, detach, move, export or drop.
+    :ivar action: create, hold, compress, detach, move, export or drop.
     :ivar partition: its name; ``start`` and ``end``: its bounds, UTC.
     :ivar why: the rule it follows.
+    :ivar hold: for create and hold: so long retention leaves the month alone, and why.
     """
 
     action: str
@@ -43,6 +45,7 @@ class Step:
     start: datetime
     end: datetime
     why: str
+    hold: Hold | None = None
 
     @property
     def range(self) -> RangePartition:
@@ -65,7 +68,10 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: bounds in ISO 8601."""
-        steps = [{**asdict(s), "start": s.start.isoformat(), "end": s.end.isoformat()} for s in self.steps]
+        steps = [
+            {**asdict(s), "start": s.start.isoformat(), "end": s.end.isoformat(), "hold": s.hold and str(s.hold)}
+            for s in self.steps
+        ]
         return {"steps": steps, "notes": list(self.notes)}
 
 
@@ -123,6 +129,8 @@ class _Planner:
     settings: WarehouseSettings
     now: datetime
     notes: list[str]
+    asked: tuple[RangePartition, ...] = ()
+    hold: Hold | None = None
 
     def of(self, table: Table, rule: RetentionRule) -> Iterator[Step]:
         there = partitions_there(self.connection, table)
@@ -131,8 +139,19 @@ class _Planner:
         self._tell_orphans(table)
         due = first_kept(rule.after, self.now) if rule.action and rule.after else None
         leaving = [p for p in there if due is not None and _ended(p, due)]
+        held = {name: hold for name, hold in self._holds(table, leaving).items() if self.now < hold.until}
         for partition in leaving:
-            yield from self._leaves(table, rule, partition)
+            if partition.name in held:
+                self.notes.append(f"{table.name}: {partition.name} is {held[partition.name]}")
+            elif self.hold is not None and any(
+                (p.start, p.end) == (partition.start, partition.end) for p in self.asked
+            ):
+                yield _step("hold", table, partition, "asked for", self.hold)
+            else:
+                yield from self._leaves(table, rule, partition)
+        for partition in missing_partitions((*there, *(s.range for s in made)), self.asked):
+            hold = self.hold if due is not None and _ended(partition, due) else None
+            yield _step("create", table, partition, f"asked for, {hold}" if hold else "asked for", hold)
         if rule.compress_after:
             cold = first_kept(rule.compress_after, self.now)
             yield from self._cold(
@@ -200,6 +219,9 @@ class _Planner:
             return
         yield _step(rule.action, table, partition, why)
 
+    def _holds(self, table: Table, leaving: list[RangePartition]) -> dict[str, Hold]:
+        return holds_of(self.connection, table, leaving) if leaving else {}
+
     def _schema(self, table: Table) -> str:
         return schema_of(self.connection, table) or ""
 
@@ -229,13 +251,13 @@ def _ended(partition: RangePartition, limit: datetime) -> bool:
     return isinstance(partition.end, datetime) and partition.end <= limit
 
 
-def _step(action: str, table: Table, partition: RangePartition, why: str) -> Step:
+def _step(action: str, table: Table, partition: RangePartition, why: str, hold: Hold | None = None) -> Step:
     assert isinstance(partition.start, datetime)
     assert isinstance(partition.end, datetime)
-    return Step(action, table.name, partition.name, partition.start, partition.end, why)
+    return Step(action, table.name, partition.name, partition.start, partition.end, why, hold)
 
 
-ORDER = ("create", "compress", "detach", "move", "export", "drop")
+ORDER = ("create", "hold", "compress", "detach", "move", "export", "drop")
 
 
 def make_plan(
@@ -245,23 +267,21 @@ def make_plan(
     *,
     tables: Iterable[str] | None = None,
     months: Iterable[datetime] = (),
+    hold: Hold | None = None,
 ) -> Plan:
     """What is to be done now.
 
     :param tables: facts to look at; else all.
-    :param months: further months to make, any instant in each.
+    :param months: further months to make, any instant in each; ``hold``: for those of them that retention would take.
     :raises SettingsError: the policy does not fit the facts.
     """
-    planner = _Planner(connection, settings, now.astimezone(UTC), [])
-    steps: list[Step] = []
-    extra = [month_partition(month) for month in months]
+    asked = tuple(month_partition(month) for month in months)
+    planner = _Planner(connection, settings, now.astimezone(UTC), [], asked, hold)
     rules = rules_of(settings)
-    for name in rules if tables is None else tables:
-        table: Table = FACTS[name].__table__
-        found = list(planner.of(table, rules[name]))
-        there = (*partitions_there(connection, table), *(s.range for s in found if s.action == "create"))
-        for partition in missing_partitions(there, extra):
-            found.append(_step("create", table, partition, "asked for"))
-        steps += found
+    steps = [
+        step
+        for name in (rules if tables is None else tables)
+        for step in planner.of(FACTS[name].__table__, rules[name])
+    ]
     steps.sort(key=lambda step: (ORDER.index(step.action), step.table, step.start))
     return Plan(tuple(steps), tuple(dict.fromkeys(planner.notes)))

@@ -13,6 +13,7 @@ from gpwarehouse.dialect import AppendOptimized
 from gpwarehouse.dialect.reflection import storages_of
 from gpwarehouse.engine import dialect_of, partitions_there, qualified_name, schema_of
 from gpwarehouse.partitions.archive import Archive, Manifest, archived_as
+from gpwarehouse.partitions.holds import Hold, holds_of
 from gpwarehouse.partitions.plan import child_of
 from gpwarehouse.settings import WarehouseSettings
 
@@ -21,7 +22,18 @@ if TYPE_CHECKING:
 
 __all__ = ["list_frame", "skew_frame"]
 
-_LISTED = ("table", "partition", "start", "end", "state", "bytes", "storage", "archived_rows", "archived_files")
+_LISTED = (
+    "table",
+    "partition",
+    "start",
+    "end",
+    "state",
+    "bytes",
+    "storage",
+    "archived_rows",
+    "archived_files",
+    "held_until",
+)
 _SKEWED = ("table", "partition", "segment", "rows", "bytes", "skew_pct")
 _SIZES = """
     SELECT c.relname, pg_total_relation_size(c.oid) AS bytes FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -55,6 +67,7 @@ def _listed(connection: Connection, table: Table, archived: dict[str, Manifest])
     asked = {"schema": schema, "names": list(there)}
     sizes = {row.relname: row.bytes for row in connection.execute(text(_SIZES), asked)}
     stored = storages_of(connection, dialect_of(connection), schema, list(there))
+    holds = holds_of(connection, table, there.values())
     for child, partition in there.items():
         storage, manifest = stored.get(child), archived.pop(archived_as(partition), None)
         yield {
@@ -67,6 +80,7 @@ def _listed(connection: Connection, table: Table, archived: dict[str, Manifest])
             "storage": _said(storage) if isinstance(storage, AppendOptimized) else "heap",
             "archived_rows": manifest.rows if manifest is not None else 0,
             "archived_files": len(manifest.current) if manifest is not None else 0,
+            "held_until": _held_until(holds.get(partition.name), manifest),
         }
     for manifest in archived.values():
         yield {
@@ -79,7 +93,16 @@ def _listed(connection: Connection, table: Table, archived: dict[str, Manifest])
             "storage": "parquet",
             "archived_rows": manifest.rows,
             "archived_files": len(manifest.current),
+            "held_until": None,
         }
+
+
+def _held_until(hold: Hold | None, manifest: Manifest | None) -> str | None:
+    """The later of the month's own hold and that of a restored month; over or not."""
+    restored = manifest.hold_until if manifest is not None else None
+    found = [datetime.fromisoformat(restored)] if restored is not None else []
+    found += [hold.until] if hold is not None else []
+    return max(found).isoformat(timespec="seconds") if found else None
 
 
 def _said(storage: AppendOptimized) -> str:

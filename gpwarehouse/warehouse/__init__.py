@@ -7,11 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-<<<<<<< HEAD
 from gpwarehouse.warehouse.checking import Checking
-=======
 from gpwarehouse.warehouse.health import Health, Watched
->>>>>>> c022b4f (wh.health() and gpwarehouse health: server, segments, schema and pool, in bounded time)
 from gpwarehouse.warehouse.loading import Loading
 from gpwarehouse.warehouse.schema import OfSchema, Status
 from gpwarehouse.warehouse.units import Units

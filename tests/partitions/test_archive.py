@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -421,11 +422,73 @@ def test_a_month_that_nothing_is_archived_of_is_told(fab: Warehouse) -> None:
 
 
 def test_a_month_without_rows_leaves_no_file(fab: Warehouse, archive: Path) -> None:
-    fab.partitions.apply(months=["2025-06"], now=NOW)
+    with with_policy(fab, partition_premake=0) as kept:
+        kept.partitions.apply(months=["2025-06"], now=NOW)
     assert "m202506" in names(fab)
     assert not fab.partitions.apply(now=NOW).failed
     assert "m202506" not in names(fab)
     assert not any(archive.iterdir())
+
+
+def test_a_month_made_for_late_data_is_held_until_it_came(fab: Warehouse, archive: Path) -> None:
+    only = {"tables": [TESTS], "months": ["2025-06"]}
+    plan = fab.partitions.plan(**only, hold_days=7, reason="late data of tester 7", now=NOW)
+    (step,) = [step for step in plan if step.partition == "m202506"]
+    assert (step.action, step.why) == (
+        "create",
+        "asked for, held until 2026-11-22T08:00:00+00:00: late data of tester 7",
+    )
+    assert json.loads(json.dumps(plan.to_dict()))["steps"]
+    assert not fab.partitions.apply(plan, now=NOW).failed
+    day = timedelta(days=1)
+    held = fab.partitions.plan(tables=[TESTS], now=NOW + 6 * day)
+    assert [s.partition for s in held if s.action == "export"] == []
+    assert held.notes == (f"{TESTS}: m202506 is held until 2026-11-22T08:00:00+00:00: late data of tester 7",)
+    assert "m202506" not in {s.partition for s in fab.partitions.plan(**only, now=NOW + 6 * day)}
+    load_units(fab, "2025-06", 2)
+    assert "m202506" not in {s.partition for s in fab.partitions.plan(tables=[TESTS], now=NOW + 6 * day)}
+    assert not fab.partitions.apply(tables=[TESTS], now=NOW + 8 * day).failed
+    assert "m202506" not in names(fab)
+    assert [p["rows"] for p in manifest(archive)["parts"]] == [2]
+
+
+def test_a_month_that_is_there_is_held_when_asked_for_or_told_and_let_go(fab: Warehouse) -> None:
+    load_units(fab, "2025-06", 2)
+    plan = fab.partitions.plan(tables=[TESTS], months=["2025-06"], now=NOW)
+    assert [(s.action, s.partition) for s in plan if s.partition == "m202506"] == [("hold", "m202506")]
+    assert not fab.partitions.apply(plan, now=NOW).failed
+    listed = fab.partitions.list(tables=[TESTS]).set_index("partition")
+    assert listed.held_until["m202506"] == "2026-12-15T08:00:00+00:00"
+    leaving = fab.partitions.plan(tables=[TESTS], now=NOW + timedelta(days=31))
+    assert [s.action for s in leaving if s.partition == "m202506"] == ["export"]
+    execute(fab, f"COMMENT ON TABLE dw.{TESTS}_1_prt_m202506 IS 'mine'")
+    said = {"GPWAREHOUSE_URL": fab.settings.sqlalchemy_url().render_as_string(hide_password=False)}
+    held = command("partitions", "hold", TESTS, "2025-06", "--days", "90", "--reason", "audit", **said)
+    assert "2025-06 is held until" in held.stdout, held.exception
+    report = fab.partitions.apply(leaving, now=NOW + timedelta(days=31))  # held since the plan was made
+    assert [(o.done, o.error) for o in report.outcomes if o.step.partition == "m202506"] == [(False, None)]
+    done = command("partitions", "hold", TESTS, "2025-06", "--days", "0", "--reason", "over", **said)
+    assert "2025-06 is not held" in done.stdout
+    with fab.engine.connect() as connection:
+        comment = f"SELECT obj_description('dw.{TESTS}_1_prt_m202506'\\:\\:regclass, 'pg_class')"
+        assert connection.execute(text(comment)).scalar() == "mine"
+    with pytest.raises(PartitionError, match="has no month 2024-01: gpwarehouse partitions apply --month 2024-01"):
+        fab.partitions.hold(TESTS, "2024-01", reason="x")
+    assert not fab.partitions.apply(leaving, now=NOW + timedelta(days=31)).failed
+    assert "m202506" not in names(fab)
+
+
+def test_a_restore_that_others_keep_from_their_month_names_them(fab: Warehouse, archive: Path) -> None:
+    load_units(fab, "2025-06", 7)
+    fab.partitions.apply(now=NOW)
+    with with_policy(fab, retention=EXPORT, archive_dir=archive, partition_premake=0, lock_timeout_s=1) as hurried:
+        load_units(hurried, "2025-06", 1, batch_id="x")
+        execute(fab, f"DELETE FROM dw.{TESTS}")
+        with fab.engine.connect() as connection:
+            pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+            connection.execute(text(f"LOCK TABLE dw.{TESTS}_1_prt_m202506 IN ROW EXCLUSIVE MODE"))
+            with pytest.raises(PartitionError, match=f"it is in use by server process {pid}, .* nothing was loaded"):
+                hurried.partitions.restore(TESTS, "2025-06")
 
 
 def test_a_month_that_was_attached_under_another_name_is_archived_as_any(

@@ -35,6 +35,8 @@ def test_plan_apply_list_restore_and_skew_follow_each_other(wh: Warehouse, tmp_p
     applied = command("partitions", "apply", *only, **said)
     assert applied.exit_code == 0, applied.stderr
     assert "done" in applied.stdout
+    assert f"export {TESTS} m202006: export after 12 months" in applied.stderr
+    assert f"export {TESTS} m202006: done, 6 rows, " in applied.stderr
     assert "nothing is to be done" in command("partitions", "plan", *only, **said).stdout
     restored = command("partitions", "restore", TESTS, "2020-06", **said)
     assert "6 rows of 2020-06 restored" in restored.stdout, restored.stderr

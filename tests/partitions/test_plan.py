@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -166,7 +167,7 @@ def test_a_step_that_fails_is_told_and_the_others_are_done(
     with with_policy(wh, retention=f"{TESTS}: export after 12 months; {MEASUREMENTS}: drop after 12 months",
                      archive_dir=blocked, partition_premake=0) as fab:  # fmt: skip
         load_units(fab, "2025-06", 3)
-        fab.partitions.apply(tables=[MEASUREMENTS], months=["2025-06"], now=NOW)
+        fab.partitions.apply(tables=[MEASUREMENTS], months=["2025-06"], hold_days=0, now=NOW)
         report = fab.partitions.apply(now=NOW)
         assert [(o.step.action, o.step.table) for o in report.failed] == [("export", TESTS)]
         assert "is no folder; mount it, or make it" in str(report.failed[0].error)
@@ -257,6 +258,44 @@ def test_a_load_in_the_same_months_is_waited_for_and_not_held_up(
         assert reports[0].failed == []
         assert "m202506" not in names(fab)
         assert len(rows_of(fab)) == 4
+
+
+def test_a_step_that_waits_says_for_whom_and_gives_up_naming_him(
+    wh: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gpwarehouse.engine import partitioning
+
+    monkeypatch.setattr(partitioning, "ATTEMPT_MS", 100)
+    with with_policy(wh, retention=f"{TESTS}: drop after 12 months", partition_premake=0, partition_window=0) as fab:
+        load_units(fab, "2025-06", 3)
+        told: list[str] = []
+        with wh.engine.connect() as loading:
+            pid = loading.execute(text("SELECT pg_backend_pid()")).scalar_one()
+            loading.execute(text("SET LOCAL application_name = 'a long load'"))
+            loading.execute(text(f"LOCK TABLE dw.{TESTS} IN ROW EXCLUSIVE MODE"))
+            report = fab.partitions.apply(tables=[TESTS], now=NOW, wait_s=2, progress=told.append)
+        (failed,) = [outcome for outcome in report.failed if outcome.step.action == "drop"]
+        said = rf"server process {pid}, user (postgres|gpadmin), application 'a long load', from .* since \d{{4}}-"
+        assert re.search(
+            rf"was in use for 2 s, so its partitions were not changed\. It is used by {said}", failed.error or ""
+        )
+        assert f"pg_terminate_backend({pid})" in str(failed.error)
+        waits = [line for line in told if line.startswith(f"waiting for table {TESTS}, which is used by")]
+        assert waits
+        assert re.search(said, waits[0])
+        assert "m202506" in names(fab)
+
+
+def test_each_step_is_told_when_it_begins_and_ends(wh: Warehouse) -> None:
+    with with_policy(wh, retention=f"{TESTS}: drop after 12 months", partition_premake=0, partition_window=0) as fab:
+        load_units(fab, "2025-06", 3)
+        told: list[str] = []
+        fab.partitions.apply(tables=[TESTS], now=NOW, progress=told.append)
+    assert [line.partition(", ")[0] for line in told] == [
+        f"create {TESTS} m202611: ahead", f"create {TESTS} m202611: done",
+        f"drop {TESTS} m202506: drop after 12 months", f"drop {TESTS} m202506: done",
+    ]  # fmt: skip
+    assert ", 3 rows, " in told[-1]
 
 
 def test_a_step_that_somebody_else_did_meanwhile_is_left_out(wh: Warehouse) -> None:

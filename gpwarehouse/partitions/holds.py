@@ -1,0 +1,61 @@
+"""Months that retention leaves alone for a while, each with a reason.
+
+A hold stands in the comment of the partition's own table, so it needs no table of its own, everybody sees it, and it goes
+when the month goes: ``gpwarehouse: held until 2026-12-15T08:00:00+00:00: late data of tester 7``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Table, text
+from sqlalchemy.engine import Connection
+
+from gpwarehouse.dialect import RangePartition
+from gpwarehouse.dialect.compiler import child_table_name
+from gpwarehouse.engine import qualified_name, schema_of
+
+__all__ = ["Hold", "holds_of", "put_hold"]
+
+_LINE = re.compile(r"gpwarehouse: held until (\S+): (.*)")
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Until when a month is left alone, aware, and why."""
+
+    until: datetime
+    reason: str
+
+    def __str__(self) -> str:
+        return f"held until {self.until.isoformat(timespec='seconds')}: {' '.join(self.reason.split())}"
+
+
+def holds_of(connection: Connection, table: Table, partitions: Iterable[RangePartition]) -> dict[str, Hold]:
+    """Partition → its hold, over or not, of those that have one."""
+    children = {p.child or child_table_name(table.name, p.name): p.name for p in partitions}
+    rows = connection.execute(
+        text(
+            "SELECT c.relname, obj_description(c.oid, 'pg_class') AS said FROM pg_class c "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = :schema AND c.relname = ANY (:names)"
+        ),
+        {"schema": schema_of(connection, table), "names": list(children)},
+    )
+    found = ((row.relname, _LINE.search(row.said or "")) for row in rows)
+    return {children[name]: Hold(datetime.fromisoformat(m[1]), m[2]) for name, m in found if m is not None}
+
+
+def put_hold(connection: Connection, table: Table, partition: RangePartition, hold: Hold | None) -> None:
+    """Hold a partition, or None: let it go; other lines of its comment stay."""
+    child = Table(partition.child or child_table_name(table.name, partition.name), table.metadata.__class__())
+    child.schema = table.schema
+    name = qualified_name(connection, child)
+    said = connection.execute(
+        text("SELECT obj_description(CAST(:name AS regclass), 'pg_class')"), {"name": name}
+    ).scalar_one()
+    lines = [line for line in (said or "").splitlines() if not _LINE.search(line)]
+    comment = "\n".join([*([f"gpwarehouse: {hold}"] if hold is not None else []), *lines])
+    connection.exec_driver_sql(f"COMMENT ON TABLE {name} IS %s", (comment or None,))
