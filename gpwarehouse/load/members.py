@@ -30,7 +30,7 @@ from gpwarehouse.engine import qualified_name
 from gpwarehouse.errors import KeyCollisionError, LoadError
 from gpwarehouse.load.keys import Member
 from gpwarehouse.load.target import arrow_type
-from gpwarehouse.load.versions import Version, fill, merge
+from gpwarehouse.load.versions import Version, carried_on, fill, known_from, merge
 from gpwarehouse.models import BEGINNING, DIMENSIONS, END_OF_TIME, EtlLoadBatch
 from gpwarehouse.models.keys import durable_key
 from gpwarehouse.transport import copy_rows
@@ -232,9 +232,12 @@ def _rewrite(connection: Connection, name: str, changing: Members, teller: Telle
         for version in after:
             row = {column: version.audit[column] for column in names}
             row |= _row(name, member, version)
-            if version.effective_date not in starts:
+            before_it = starts.get(version.effective_date)
+            if before_it is not None and before_it.batch_id == version.batch_id:
+                row["row_hash"] = carried_on(before_it.audit["row_hash"], row["row_hash"])
+            if before_it is None:
                 row |= {"created_at": now, "created_by": user, "source_system": teller.source_system}
-            if version != starts.get(version.effective_date) or member.overwritten:
+            if version != before_it or member.overwritten:
                 row |= {"updated_at": now, "updated_by": user}
             rows.append(row)
     for keys in _chunks(stored):
@@ -252,7 +255,7 @@ def _version(name: str, row: Row, columns: Iterable[str]) -> Version:
         row["is_inferred"],
         values,
         row.get("batch_id"),
-        row.get("min_event_ts"),
+        known_from(row.get("row_hash")) or row.get("min_event_ts"),
         row,
     )
 

@@ -30,7 +30,7 @@ from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.models import FACTS
 from gpwarehouse.models.base import Domain, KeyRole
 
-__all__ = ["TIMESTAMP", "InputColumn", "Target", "arrow_type", "target_named"]
+__all__ = ["TIMESTAMP", "InputColumn", "Target", "arrow_type", "default_of", "role_inputs", "target_named"]
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 LOADER_COLUMNS = frozenset({"time_key", "batch_id", "loaded_at", "source_system", "source_file"})
@@ -118,7 +118,7 @@ def arrow_type(column_type: Any) -> pa.DataType:
     return pa.string()
 
 
-def _default(column: Column[Any]) -> pa.Scalar | None:
+def default_of(column: Column[Any]) -> pa.Scalar | None:
     """The default of a column that may not be NULL: COPY writes a NULL where the server would have put it."""
     default = column.server_default
     if column.nullable or not isinstance(default, DefaultClause):
@@ -126,7 +126,7 @@ def _default(column: Column[Any]) -> pa.Scalar | None:
     return pa.scalar(str(default.arg)).cast(arrow_type(column.type))
 
 
-def _role_inputs(role: KeyRole) -> list[str]:
+def role_inputs(role: KeyRole) -> list[str]:
     """Frame columns of a role; a root lot is derived from the lot, so the frame brings the lot."""
     return ["lot_id" if name == "root_lot_id" else name for name in role.inputs.values()]
 
@@ -146,7 +146,7 @@ def target_named(name: str) -> Target:
     needed = {"lot_id" if part == "wafer_id" else part for c in first if c in roles for part in [roles[c].identifier]}
     inputs: dict[str, InputColumn] = {}
     for role in roles.values():
-        for part in _role_inputs(role):
+        for part in role_inputs(role):
             inputs[part] = InputColumn(part, pa.string(), required=part in needed, is_key_part=True)
     for column in table.columns:
         if column.name in roles or (column.name in LOADER_COLUMNS and column.name not in OPTIONAL_IN_FRAME):
@@ -160,7 +160,7 @@ def target_named(name: str) -> Target:
                 required=not optional,
                 is_json=isinstance(column.type, JSONB),
                 domain=column.info.get("domain"),
-                default=_default(column),
+                default=default_of(column),
             ),
         )
     written = [c.name for c in table.columns if c.name != "loaded_at"]

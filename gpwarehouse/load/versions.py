@@ -13,12 +13,18 @@ end.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-__all__ = ["Version", "fill", "merge"]
+__all__ = ["DELETED_HASH", "Version", "carried_on", "fill", "known_from", "merge"]
+
+DELETED_HASH = hashlib.md5(b"(deleted)", usedforsecurity=False).hexdigest()
+"""``row_hash`` of the version of a deleted member (``wh.merge``), from the deletion on."""
+
+_HASH_DIGITS = 32
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,17 @@ class Version:
     batch_id: str | None = None
     seen: datetime | None = None
     audit: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+
+def known_from(row_hash: str | None) -> datetime | None:
+    """The moment since which a version is known, where a merge (``wh.merge``) kept it behind the hash: ``md5@moment``."""
+    moment = (row_hash or "")[_HASH_DIGITS + 1 :]
+    return datetime.fromisoformat(moment) if moment else None
+
+
+def carried_on(stored: str, row_hash: str) -> str:
+    """The hash of a version that goes on with other values: what stood behind it stays, and so does the mark of a deletion."""
+    return stored if stored.startswith(DELETED_HASH) else row_hash + stored[_HASH_DIGITS:]
 
 
 def merge(

@@ -1,0 +1,6 @@
+"""Dimensions and bridges: versions merged in sets, bridge rows changed by key; and what is rewritten in bulk."""
+
+from gpwarehouse.dimensions.merge import Merger, MergeResult
+from gpwarehouse.load.versions import DELETED_HASH
+
+__all__ = ["DELETED_HASH", "MergeResult", "Merger"]

@@ -1,0 +1,172 @@
+"""Merging a frame into a versioned dimension (SCD type 2), from end to end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection, Engine
+
+from gpwarehouse.dialect import Analyze
+from gpwarehouse.dimensions.cycles import refuse_cycles
+from gpwarehouse.dimensions.history import Counts, History
+from gpwarehouse.dimensions.members import stager
+from gpwarehouse.dimensions.once import Once
+from gpwarehouse.dimensions.reading import FirstPass, Progress, read_frame
+from gpwarehouse.dimensions.targets import dimension_named, dimension_target
+from gpwarehouse.engine import qualified_name
+from gpwarehouse.errors import InvalidInputError, KeyCollisionError
+from gpwarehouse.settings import WarehouseSettings
+from gpwarehouse.transport import copy_rows
+
+__all__ = ["MergeResult", "Merger", "Statistics"]
+
+Statistics = Literal["auto", "always", "never"]
+AUTO_SHARE = 0.1
+"""Of a dimension's rows: so many changed, and ``auto`` gathers statistics anew."""
+EFFECTIVE = "effective_date"
+
+
+@dataclass(frozen=True)
+class MergeResult:
+    """What a merge did.
+
+    :ivar batch_id: id of the batch; ``dimension``: table name.
+    :ivar rows_read: rows of the frame; ``rows_rejected``: of them, those that were not merged.
+    :ivar already_merged: the batch, or its content, was merged before, and nothing was changed now.
+    :ivar members_new: members that the dimension did not have; ``versions_begun``: versions written, their first ones too.
+    :ivar versions_replaced: of those, the ones in the place of one that was there; ``members_completed``: in that of an
+        inferred one. ``members_deleted``: versions begun that say a member is deleted.
+    :ivar rows_overwritten: rows with a new value in a column that is overwritten in place (type 1).
+    :ivar members_inferred: members of other dimensions that the rows name and that nobody had told of.
+    :ivar phase_seconds: of ``"read"`` (validate, hash) and ``"write"`` (stage, work out, write, commit).
+    """
+
+    batch_id: str
+    dimension: str
+    rows_read: int
+    rows_rejected: int
+    already_merged: bool
+    seconds: float
+    members_new: int = 0
+    versions_begun: int = 0
+    versions_replaced: int = 0
+    members_completed: int = 0
+    members_deleted: int = 0
+    rows_overwritten: int = 0
+    members_inferred: int = 0
+    phase_seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+class Merger:
+    """Merges frames into the dimensions of one warehouse.
+
+    :param engine: a pooled engine of the warehouse. :param settings: reject limit, facility, patterns for wafers and lots.
+    """
+
+    def __init__(self, engine: Engine, settings: WarehouseSettings) -> None:
+        self.engine = engine
+        self.settings = settings
+
+    def merge(
+        self,
+        dimension: str,
+        frame: Any,
+        *,
+        effective: str | datetime = EFFECTIVE,
+        deletes: str | None = None,
+        batch_id: str | None = None,
+        source_system: str = "FRAME",
+        analyze: Statistics = "auto",
+        progress: Progress | None = None,
+    ) -> MergeResult:
+        """Merge a frame once: see :meth:`gpwarehouse.Warehouse.merge`."""
+        model = dimension_named(dimension)
+        column, constants = _time(effective)
+        target = dimension_target(dimension, column, deletes)
+        started, started_at = time.monotonic(), datetime.now(UTC)
+        report = progress or (lambda phase, rows: None)
+        stage = stager(model, deletes, self.settings.lot_root_pattern)
+        with read_frame(frame, target, self.engine, self.settings, stage, report, constants) as found:
+            read = time.monotonic() - started
+            once = Once(
+                self.engine,
+                self.settings,
+                found,
+                batch_id=batch_id,
+                source_system=source_system,
+                started_at=started_at,
+            )
+            merged = _Merged()
+            changed = once.run(lambda connection: self._write(connection, model, found, once, merged, report))
+            if changed and found.rows.rows:
+                self._gather(model, merged, analyze)
+            counts, seconds = merged.counts, time.monotonic() - started
+            return MergeResult(
+                *(once.batch.batch_id, dimension, found.rows_read, found.rejects.rows, not changed, seconds),
+                *(counts.new, counts.begun, counts.replaced, counts.completed, counts.deleted),
+                *(merged.overwritten, once.members_made, {"read": read, "write": seconds - read}),
+            )
+
+    def _write(
+        self,
+        connection: Connection,
+        model: type[Any],
+        found: FirstPass,
+        once: Once,
+        merged: _Merged,
+        report: Progress,
+    ) -> None:
+        if not found.rows.rows:
+            return
+        history = History(connection, model, found)
+        copy_rows(connection, history.stage(), found.rows.batches(), tuple(found.staged))
+        report("write", found.rows.rows)
+        history.lock()
+        merged.counts = history.work_out()
+        if merged.counts.collisions:
+            row = history.collision()
+            raise KeyCollisionError(
+                f"{model.__tablename__}: the natural key {dict(row)} has the durable key of another member; nothing was "
+                "merged, rename one of them"
+            )
+        history.write(merged.counts, batch_id=once.batch.batch_id, source_system=once.batch.source_system)
+        merged.overwritten = history.overwrite()
+        if "parent_equipment_key" in history.told:
+            refuse_cycles(connection)
+
+    def _gather(self, model: type[Any], merged: _Merged, analyze: Statistics) -> None:
+        """Statistics for the planner, in a transaction of their own: the merge stands whatever becomes of them."""
+        changed = merged.counts.begun + merged.overwritten
+        if analyze == "never" or not changed:
+            return
+        with self.engine.connect() as connection:
+            name = {"name": qualified_name(connection, model.__table__)}
+            query = text("SELECT reltuples FROM pg_class WHERE oid = CAST(:name AS regclass)")
+            rows = float(connection.execute(query, name).scalar_one())
+            if analyze == "always" or changed > AUTO_SHARE * rows:
+                connection.execute(Analyze(model.__table__))
+                connection.commit()
+
+
+@dataclass
+class _Merged:
+    """What the transaction found and did."""
+
+    counts: Counts = field(default_factory=lambda: Counts(0, 0, 0, 0, 0, 0))
+    overwritten: int = 0
+
+
+def _time(effective: str | datetime) -> tuple[str, dict[str, datetime]]:
+    """The column that says since when rows hold, and its value where all have the same."""
+    if isinstance(effective, str):
+        return effective, {}
+    if not isinstance(effective, datetime) or effective.tzinfo is None:
+        raise InvalidInputError(
+            f"effective={effective!r}: give the name of a column of the frame, or a moment with a time zone"
+        )
+    return EFFECTIVE, {EFFECTIVE: effective.astimezone(UTC)}

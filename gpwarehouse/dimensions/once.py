@@ -1,0 +1,118 @@
+"""Staged rows into the warehouse once: the batch's lock, its row in ``etl_load_batch``, its rejects, what errors mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from sqlalchemy import exc
+from sqlalchemy.engine import Connection, Engine
+
+from gpwarehouse.dimensions.reading import FirstPass
+from gpwarehouse.engine import could_not_connect, explain_operational_error
+from gpwarehouse.errors import GpwarehouseError, LoadError, TooManyRejectsError
+from gpwarehouse.load import batches as ledger
+from gpwarehouse.load.fingerprint import batch_id_for
+from gpwarehouse.load.members import Teller, insert_missing
+from gpwarehouse.load.refusal import explain
+from gpwarehouse.settings import WarehouseSettings
+from gpwarehouse.transport.copy import leave_statistics_alone
+
+__all__ = ["Once", "explained"]
+
+
+class Once:
+    """One batch: read already, to be written once.
+
+    :param batch_id: the caller's id; otherwise one is derived from target and content.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: WarehouseSettings,
+        found: FirstPass,
+        *,
+        batch_id: str | None,
+        source_system: str,
+        started_at: datetime,
+    ) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.found = found
+        self.members_made = 0
+        name = found.target.name
+        self.batch = ledger.Batch(
+            batch_id=batch_id or batch_id_for(name, found.checksum),
+            target=name,
+            source_system=source_system,
+            source=None,
+            checksum=found.checksum,
+            rows_read=found.rows_read,
+            rows_loaded=found.rows.rows,
+            rows_rejected=found.rejects.rows,
+            min_event_ts=found.first,
+            max_event_ts=found.last,
+            started_at=started_at,
+        )
+
+    def run(self, write: Callable[[Connection], None]) -> bool:
+        """Members that the rows name first, then ``write`` and the batch's row in one transaction.
+
+        :return: False where the batch was written before.
+        :raises LoadError: and its kinds; nothing was written, and that is recorded.
+        """
+        batch = self.batch
+        try:
+            if ledger.already_loaded(self.engine, batch.target, batch.batch_id, batch.checksum) is not None:
+                return False
+            self._check_rejects()
+            if self.found.first is not None:
+                teller = Teller(batch.batch_id, batch.source_system, self.found.first)
+                self.members_made = insert_missing(self.engine, self.found.resolver.members, teller)
+            with self.engine.begin() as connection:
+                leave_statistics_alone(connection)
+                ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
+                if ledger.loaded_batch(connection, batch.target, batch.batch_id, batch.checksum) is not None:
+                    return False
+                write(connection)
+                ledger.record_loaded(connection, batch, self.found.rejects)
+            return True
+        except (exc.SQLAlchemyError, LoadError, self._driver_error()) as error:
+            raised = explained(self.engine, self.settings, batch.target, error)
+            if self._record_failure(raised):  # the connection was lost at COMMIT, and it had gone through
+                return True
+        raise raised
+
+    def _driver_error(self) -> type[Exception]:
+        error: type[Exception] = self.engine.dialect.loaded_dbapi.Error
+        return error
+
+    def _check_rejects(self) -> None:
+        batch, first = self.batch, self.found.first_reject
+        allowed = self.settings.rejects_allowed(batch.rows_read)
+        if first is not None and batch.rows_rejected > allowed:
+            raise TooManyRejectsError(
+                f"{batch.target}: {batch.rows_rejected} of {batch.rows_read} rows were rejected, {allowed} are allowed; "
+                f"nothing was changed. First: row {first.row_number}, column {first.column_name}: {first.reason}. "
+                f"All: wh.rejects({batch.batch_id!r})"
+            )
+
+    def _record_failure(self, raised: GpwarehouseError) -> bool:
+        """Record the failure where the server can be reached; whether the batch is written after all."""
+        try:
+            row = ledger.record_failure(self.engine, self.batch, self.found.rejects, str(raised))
+        except (exc.SQLAlchemyError, self._driver_error()) as second:
+            words = str(getattr(second, "orig", None) or second).strip().splitlines()[0]
+            raised.add_note(f"The failure could not be recorded in etl_load_batch either: {words}")
+            return False
+        return row is not None and row.started_at == self.batch.started_at
+
+
+def explained(engine: Engine, settings: WarehouseSettings, target: str, error: Exception) -> GpwarehouseError:
+    """The error to raise for one that was caught; the driver's, which quotes the row, is not chained to it."""
+    if isinstance(error, GpwarehouseError):
+        return error
+    if could_not_connect(error):
+        return explain_operational_error(error, settings)
+    return LoadError(explain(target, error))

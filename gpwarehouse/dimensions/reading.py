@@ -1,0 +1,153 @@
+"""The first pass over a frame: check every row, compute its keys, and keep the good ones to be staged."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy.engine import Engine
+
+from gpwarehouse.errors import NaturalKeyError
+from gpwarehouse.load.batches import raw_json, reject_rows
+from gpwarehouse.load.fingerprint import Fingerprint
+from gpwarehouse.load.frames import record_batches
+from gpwarehouse.load.keys import KeyResolver, RootLots
+from gpwarehouse.load.members import roots_of_lots
+from gpwarehouse.load.spool import Spool
+from gpwarehouse.load.target import TIMESTAMP, Target
+from gpwarehouse.load.validate import Reject, Validator
+from gpwarehouse.models import BEGINNING
+from gpwarehouse.models.keys import BLANKS, KEY_SEPARATOR, NOT_APPLICABLE_KEY, UNKNOWN_KEY
+from gpwarehouse.settings import WarehouseSettings
+
+__all__ = ["ROW", "FirstPass", "Progress", "durable_keys", "read_frame", "trimmed"]
+
+ROW = "_row"
+"""Column of a staged row: its place among the good rows of the frame."""
+
+Progress = Callable[[str, int], None]
+"""Called with the phase (``"read"``, ``"prepare"``, ``"write"``) and the rows done in it."""
+
+Columns = dict[str, pa.Array]
+
+
+@dataclass
+class FirstPass:
+    """What the first pass found. A context manager: its temporary files go with it.
+
+    :ivar given: the columns that the frame brought; ``staged``: those kept, in order.
+    :ivar repeats: whether a key comes more than once; ``first``, ``last``: span of the rows' times.
+    """
+
+    target: Target
+    resolver: KeyResolver
+    rows: Spool = field(default_factory=Spool)
+    rejects: Spool = field(default_factory=Spool)
+    first_reject: Reject | None = None
+    rows_read: int = 0
+    checksum: str = ""
+    given: set[str] = field(default_factory=set)
+    staged: dict[str, None] = field(default_factory=dict)
+    repeats: bool = False
+    first: datetime | None = None
+    last: datetime | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.rows.close()
+        self.rejects.close()
+
+
+Keep = Callable[[Columns, FirstPass], Columns]
+"""Makes of the input columns of good rows those that are staged; the first one is the key that may repeat."""
+
+
+def read_frame(
+    frame: Any,
+    target: Target,
+    engine: Engine,
+    settings: WarehouseSettings,
+    keep: Keep,
+    report: Progress,
+    constants: Mapping[str, datetime] | None = None,
+) -> FirstPass:
+    """Read a frame to its end.
+
+    :param constants: columns that every row has, beside those of the frame.
+    :raises InvalidInputError: it does not fit the target.
+    """
+    latest = datetime.now(UTC) + timedelta(days=settings.event_max_ahead_days)
+    validator = Validator(target, earliest=BEGINNING, latest=latest)
+    roots = RootLots(lambda lots: roots_of_lots(engine, lots), settings.lot_root_pattern)
+    resolver = KeyResolver(target, roots, facility=settings.facility, wafer_id_pattern=settings.wafer_id_pattern)
+    fingerprint, keys = Fingerprint(), []
+    found = FirstPass(target, resolver)
+    try:
+        for batch in record_batches(frame, target.json_columns):
+            for name, moment in (constants or {}).items():
+                batch = batch.append_column(name, pa.repeat(pa.scalar(moment, TIMESTAMP), batch.num_rows))
+            found.given |= set(batch.schema.names)
+            checked = validator.check(batch, found.rows_read + 1)
+            found.rows_read += batch.num_rows
+            fingerprint.update(checked.rows)
+            for reject in checked.rejects:
+                if reject.unreadable:
+                    fingerprint.update_unreadable(raw_json(reject.raw))
+            if checked.rejects:
+                found.first_reject = found.first_reject or checked.rejects[0]
+                found.rejects.append(reject_rows(checked.rejects))
+            if checked.clean.num_rows:
+                keys.append(_keep(found, checked.clean, keep))
+            report("read", found.rows_read)
+    except BaseException:
+        found.__exit__(None, None, None)
+        raise
+    # What was not given and what was given as NULL are two things here.
+    fingerprint.update_unreadable(",".join(sorted(found.given)))
+    found.checksum = fingerprint.hexdigest()
+    total = np.concatenate(keys) if keys else np.empty(0, np.int64)
+    found.repeats = len(np.unique(total)) < len(total)
+    return found
+
+
+def _keep(found: FirstPass, clean: pa.RecordBatch, keep: Keep) -> Any:
+    """Good rows into the spool; their keys."""
+    span = pc.min_max(clean.column(found.target.partition_column)).as_py()
+    found.first = min(filter(None, (found.first, span["min"])))
+    found.last = max(filter(None, (found.last, span["max"])))
+    columns = keep(dict(zip(clean.schema.names, clean.columns, strict=True)), found)
+    columns[ROW] = pa.array(np.arange(found.rows.rows, found.rows.rows + clean.num_rows))
+    found.staged |= dict.fromkeys(columns)
+    found.rows.append(pa.RecordBatch.from_arrays(list(columns.values()), list(columns)))
+    return np.asarray(next(iter(columns.values())))
+
+
+def trimmed(array: pa.Array, default: str = "") -> pa.Array:
+    """A part of a natural key as it is hashed and stored: blanks at its ends gone, ``default`` where there is none."""
+    return pc.utf8_trim(pc.fill_null(array, default), BLANKS)
+
+
+def durable_keys(parts: Sequence[pa.Array]) -> pa.Array:
+    """The durable keys of natural keys whose parts are :func:`trimmed`, as ``durable_key`` has them one by one.
+
+    :raises NaturalKeyError: one hashes to a reserved key.
+    """
+    joined = pc.binary_join_element_wise(*(part.cast(pa.binary()) for part in parts), KEY_SEPARATOR.encode())
+    digests = b"".join(hashlib.md5(part, usedforsecurity=False).digest()[:8] for part in joined.to_pylist())
+    keys = np.frombuffer(digests, ">i8").astype(np.int64)
+    reserved = np.isin(keys, (UNKNOWN_KEY, NOT_APPLICABLE_KEY))
+    if reserved.any():
+        natural = joined[int(np.flatnonzero(reserved)[0])].as_py().decode()
+        raise NaturalKeyError(f"natural key {natural!r} hashes to a key that is reserved; change a part")
+    return pa.array(keys)

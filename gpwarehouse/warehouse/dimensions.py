@@ -1,0 +1,63 @@
+"""Dimensions: their history merged, wafers re-keyed; bridges; what is taken out or replaced in bulk."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from gpwarehouse.warehouse.base import Connected
+
+if TYPE_CHECKING:
+    from gpwarehouse.dimensions import MergeResult
+    from gpwarehouse.dimensions.merge import Statistics
+    from gpwarehouse.dimensions.reading import Progress
+
+__all__ = ["OfDimensions"]
+
+
+class OfDimensions(Connected):
+    """Merge dimensions."""
+
+    def merge(
+        self,
+        dimension: str,
+        frame: Any,
+        *,
+        effective: str | datetime = "effective_date",
+        deletes: str | None = None,
+        batch_id: str | None = None,
+        source_system: str = "FRAME",
+        analyze: Statistics = "auto",
+        progress: Progress | None = None,
+    ) -> MergeResult:
+        """Merge what a frame says of members into their history (SCD type 2), once.
+
+        A row says what the columns of the frame hold from its time on, NULL too; other columns stay as they were at
+        that time. Rows may come late and in any order, and several to a member. Of rows at one moment the last counts; one
+        that says what is in force leaves nothing. Columns of type 1 take the last row's value in all versions. New
+        members start in 1900, inferred ones are completed in place. Members of other dimensions are named by natural
+        keys (``product_id``, ``lot_id``, ``parent_equipment_id`` …) and made where missing.
+
+        :param dimension: table name, e.g. ``"dim_lot"``.
+        :param frame: natural keys and attributes; all that :meth:`load` takes.
+        :param effective: the column with the time from which a row holds, or one moment for all, both with a time zone.
+        :param deletes: a column of booleans: true where the member is deleted from that time on. It keeps its attributes,
+            in a version whose ``row_hash`` begins with ``gpwarehouse.dimensions.DELETED_HASH``.
+        :param analyze: gather statistics after it: where a tenth of the rows changed (``auto``), always, never.
+        :raises InvalidInputError: no such dimension, unknown or missing columns.
+        :raises KeyCollisionError: two natural keys have one durable key.
+        :raises LoadError: and its kinds; nothing was merged.
+        """
+        from gpwarehouse.dimensions import Merger
+
+        self._require_current_schema()
+        return Merger(self.engine, self.settings).merge(
+            dimension,
+            frame,
+            effective=effective,
+            deletes=deletes,
+            batch_id=batch_id,
+            source_system=source_system,
+            analyze=analyze,
+            progress=progress,
+        )

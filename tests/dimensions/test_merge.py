@@ -1,0 +1,291 @@
+"""Frames merged into dimensions: one case at a time, as written down in ``Warehouse.merge``."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from gpwarehouse import Warehouse
+from gpwarehouse.dimensions import DELETED_HASH, reading
+from gpwarehouse.errors import (
+    BatchConflictError,
+    InvalidInputError,
+    KeyCollisionError,
+    LoadError,
+    NaturalKeyError,
+    TooManyRejectsError,
+)
+from gpwarehouse.models import BEGINNING, END_OF_TIME
+from gpwarehouse.models.keys import durable_key
+from tests.dimensions.rows import check_intervals, day, history, rows_of
+from tests.load.rows import MEASUREMENTS, measurement
+
+
+def lot(name: str, **values: Any) -> dict[str, Any]:
+    return {"lot_id": name} | values
+
+
+def test_a_new_member_holds_from_1900_on_and_a_change_begins_a_version(shared_wh: Warehouse) -> None:
+    made = shared_wh.merge("dim_lot", [lot("N1", owner="A", lot_type="PROD")], effective=day(3))
+    assert (made.members_new, made.versions_begun, made.rows_read) == (1, 1, 1)
+    changed = shared_wh.merge("dim_lot", [lot("N1", owner="B", lot_type="PROD")], effective=day(5))
+    assert (changed.members_new, changed.versions_begun) == (0, 1)
+    columns = ("expiry_date", "is_current", "is_inferred", "owner", "batch_id", "root_lot_id", "product_key")
+    assert history(shared_wh, "N1", *columns) == [
+        (BEGINNING, day(5), False, False, "A", made.batch_id, "N1", -1),
+        (day(5), END_OF_TIME, True, False, "B", changed.batch_id, "N1", -1),
+    ]
+
+
+def test_what_says_nothing_new_leaves_nothing(shared_wh: Warehouse) -> None:
+    rows = [lot("U1", owner="A"), lot("U2", owner=None, priority=3)]
+    shared_wh.merge("dim_lot", rows, effective=day(3))
+    before = rows_of(shared_wh, "SELECT * FROM dw.dim_lot WHERE lot_id IN ('U1', 'U2') ORDER BY 1")
+    again = shared_wh.merge("dim_lot", rows, effective=day(4))
+    assert (again.already_merged, again.versions_begun, again.rows_overwritten) == (False, 0, 0)
+    assert rows_of(shared_wh, "SELECT * FROM dw.dim_lot WHERE lot_id IN ('U1', 'U2') ORDER BY 1") == before
+
+
+def test_a_late_row_splits_the_version_it_falls_into(shared_wh: Warehouse) -> None:
+    for owner, moment in (("A", day(2)), ("C", day(6)), ("B", day(4))):
+        shared_wh.merge("dim_lot", [lot("S1", owner=owner)], effective=moment)
+    found = history(shared_wh, "S1", "expiry_date", "owner")
+    assert found == [(BEGINNING, day(4), "A"), (day(4), day(6), "B"), (day(6), END_OF_TIME, "C")]
+
+
+def test_a_row_older_than_all_that_is_known_takes_over_what_lies_before(shared_wh: Warehouse) -> None:
+    others = [lot("E2", owner="X", at=day(1)), lot("E3", owner="Y", at=day(9))]  # the batch spans more than its moment
+    shared_wh.merge("dim_lot", [lot("E1", owner="B", at=day(4)), *others], effective="at")
+    shared_wh.merge("dim_lot", [lot("E1", owner="A")], effective=day(2))
+    assert history(shared_wh, "E1", "owner") == [(BEGINNING, "A"), (day(4), "B")]
+    shared_wh.merge("dim_lot", [lot("E1", owner="AB")], effective=day(3))
+    assert history(shared_wh, "E1", "owner") == [(BEGINNING, "A"), (day(3), "AB"), (day(4), "B")]
+
+
+def test_a_row_at_the_moment_of_a_version_takes_its_place(shared_wh: Warehouse) -> None:
+    shared_wh.merge("dim_lot", [lot("R1", owner="A", priority=1)], effective=day(2))
+    shared_wh.merge("dim_lot", [lot("R1", owner="B", priority=2)], effective=day(4))
+    later = shared_wh.merge("dim_lot", [lot("R1", owner="C")], effective=day(4))
+    first = shared_wh.merge("dim_lot", [lot("R1", owner="D")], effective=day(2))
+    assert (later.versions_replaced, first.versions_replaced) == (1, 1)
+    assert history(shared_wh, "R1", "owner", "priority") == [(BEGINNING, "D", 1), (day(4), "C", 2)]
+
+
+def test_columns_that_the_frame_does_not_bring_stay_as_they_were_at_that_time(shared_wh: Warehouse) -> None:
+    shared_wh.merge("dim_lot", [lot("C1", owner="A", priority=1)], effective=day(2))
+    shared_wh.merge("dim_lot", [lot("C1", priority=2)], effective=day(6))
+    shared_wh.merge("dim_lot", [lot("C1", owner="B")], effective=day(4))
+    assert history(shared_wh, "C1", "owner", "priority") == [(BEGINNING, "A", 1), (day(4), "B", 1), (day(6), "A", 2)]
+
+
+def test_a_null_is_a_value(shared_wh: Warehouse) -> None:
+    shared_wh.merge("dim_lot", [lot("Z1", owner="A", product_id="P")], effective=day(2))
+    shared_wh.merge("dim_lot", pd.DataFrame([lot("Z1", owner=None, product_id=None)]), effective=day(4))
+    found = history(shared_wh, "Z1", "owner", "product_key")
+    assert found == [(BEGINNING, "A", durable_key("P", "")), (day(4), None, -1)]
+
+
+def test_several_versions_of_members_in_one_frame(shared_wh: Warehouse) -> None:
+    said = [("F1", 5, "C"), ("F2", 2, "X"), ("F1", 2, "A"), ("F1", 3, "A"), ("F1", 4, "B"), ("F2", 2, "Y")]
+    frame = pd.DataFrame([lot(name, at=day(month), owner=owner) for name, month, owner in said])
+    result = shared_wh.merge("dim_lot", frame, effective="at")
+    assert (result.members_new, result.versions_begun) == (2, 4)
+    assert history(shared_wh, "F1", "owner") == [(BEGINNING, "A"), (day(4), "B"), (day(5), "C")]
+    assert history(shared_wh, "F2", "owner") == [(BEGINNING, "Y")]
+
+
+def test_inferred_members_are_completed_in_place(shared_wh: Warehouse) -> None:
+    shared_wh.load(MEASUREMENTS, [measurement(lot_id="I1", wafer_id="3", product_id="IP")])
+    (made,) = rows_of(shared_wh, "SELECT created_at FROM dw.dim_lot WHERE lot_id = 'I1'")
+    result = shared_wh.merge("dim_lot", [lot("I1", owner="A")], effective=day(7))
+    assert (result.members_completed, result.members_new, result.versions_begun) == (1, 0, 1)
+    columns = ("is_inferred", "owner", "product_key", "created_at")
+    assert history(shared_wh, "I1", *columns) == [(BEGINNING, False, "A", durable_key("IP", ""), *made)]
+    shared_wh.merge("dim_wafer", [{"lot_id": "I1", "wafer_id": "I1-03", "grade": "PRIME"}], effective=day(7))
+    found = rows_of(
+        shared_wh, "SELECT wafer_id, grade, is_inferred, lot_key FROM dw.dim_wafer WHERE root_lot_id = 'I1'"
+    )
+    assert found == [("03", "PRIME", False, durable_key("I1"))]
+
+
+def test_type_1_columns_are_overwritten_in_all_versions(shared_wh: Warehouse) -> None:
+    def tool(**values: Any) -> dict[str, Any]:
+        return {"equipment_id": "T1", "facility": None} | values
+
+    shared_wh.merge("dim_equipment", [tool(model="A", mtbf_h=1.0)], effective=day(2))
+    rows = [tool(model="B", mtbf_h=3.0, at=day(5)), tool(model="B", mtbf_h=2.0, at=day(4))]
+    result = shared_wh.merge("dim_equipment", rows, effective="at")
+    assert result.versions_begun == 1
+    query = "SELECT effective_date, model, mtbf_h, facility FROM dw.dim_equipment WHERE equipment_id = 'T1' ORDER BY 1"
+    assert rows_of(shared_wh, query) == [(BEGINNING, "A", 3.0, "FAB"), (day(4), "B", 3.0, "FAB")]
+
+
+def test_a_deleted_member_keeps_its_attributes_under_a_mark_and_comes_back(shared_wh: Warehouse) -> None:
+    marked = f"substr(row_hash, 1, 32) = '{DELETED_HASH}'"
+    shared_wh.merge("dim_lot", [lot("D1", owner="A")], effective=day(2))
+    gone = shared_wh.merge("dim_lot", [lot("D1", gone=True), lot("D2", gone=True)], effective=day(4), deletes="gone")
+    assert (gone.members_deleted, gone.members_new) == (1, 0)
+    columns = ("expiry_date", "owner", "is_current", marked)
+    assert history(shared_wh, "D1", *columns) == [
+        (BEGINNING, day(4), "A", False, False),
+        (day(4), END_OF_TIME, "A", True, True),
+    ]
+    again = shared_wh.merge("dim_lot", [lot("D1", gone=True)], effective=day(5), deletes="gone")
+    assert again.versions_begun == 0
+    shared_wh.load(MEASUREMENTS, [measurement(lot_id="D1", product_id="DP", event_ts=day(4, 9))])  # fills a gap
+    shared_wh.merge("dim_lot", [lot("D1", owner="A")], effective=day(6))
+    assert history(shared_wh, "D1", "owner", marked)[-1] == (day(6), "A", False)
+    check_intervals(shared_wh, "dim_lot")
+
+
+def test_the_same_content_is_merged_once_and_an_id_names_one_content(shared_wh: Warehouse) -> None:
+    first = shared_wh.merge("dim_lot", [lot("O1", owner="A")], effective=day(2), batch_id="once")
+    shared_wh.merge("dim_lot", [lot("O1", owner="B")], effective=day(2))
+    again = shared_wh.merge("dim_lot", [lot("O1", owner="A")], effective=day(2))
+    assert not first.already_merged
+    assert again.already_merged
+    assert history(shared_wh, "O1", "owner") == [(BEGINNING, "B")]
+    with pytest.raises(BatchConflictError, match="'once'"):
+        shared_wh.merge("dim_lot", [lot("O1", owner="C")], effective=day(2), batch_id="once")
+
+
+def test_bad_rows_are_rejected_and_kept(shared_wh: Warehouse) -> None:
+    rows = [lot("B1", priority=1), lot("B2", priority=-1), lot(None, priority=1), lot("B3", priority=1, at="soon")]
+    for row in rows[:3]:
+        row["at"] = "2025-03-01T00:00:00+00:00"
+    with pytest.raises(TooManyRejectsError, match=r"3 of 4 rows.*row 2, column priority"):
+        shared_wh.merge("dim_lot", rows, effective="at", batch_id="bad")
+    assert list(shared_wh.rejects("bad").column_name) == ["priority", "lot_id", "at"]
+    assert history(shared_wh, "B1") == []
+    url = shared_wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
+    with Warehouse(url, max_rejects=3) as tolerant:
+        result = tolerant.merge("dim_lot", rows, effective="at", batch_id="bad")
+    assert (result.rows_rejected, result.members_new) == (3, 1)
+    assert rows_of(shared_wh, "SELECT status, rows_loaded FROM dw.etl_load_batch WHERE batch_id = 'bad'") == [
+        ("LOADED", 1)
+    ]
+
+
+def test_what_the_server_refuses_leaves_nothing_and_is_recorded(shared_wh: Warehouse) -> None:
+    rows = [lot("X1", owner="A"), lot("X2", parent_lot_id="X2")]
+    with pytest.raises(LoadError, match="own_parent"):
+        shared_wh.merge("dim_lot", rows, effective=day(3), batch_id="refused")
+    assert history(shared_wh, "X1") == []
+    assert rows_of(shared_wh, "SELECT status FROM dw.etl_load_batch WHERE batch_id = 'refused'") == [("FAILED",)]
+
+
+@pytest.mark.parametrize(
+    ("dimension", "row", "options", "words"),
+    [
+        ("dim_lots", {}, {}, "no dimension 'dim_lots'"),
+        ("dim_time", {}, {}, "no dimension 'dim_time'"),
+        ("dim_lot", {"lot_id": "W"}, {"effective": "effective_date"}, "'effective_date' is needed"),
+        ("dim_lot", {"lot_id": "W"}, {"effective": day(1).replace(tzinfo=None)}, "a moment with a time zone"),
+        ("dim_lot", {"lot_id": "W", "ownr": 1}, {"effective": day(1)}, "did you mean 'owner'"),
+        ("dim_lot", {"lot_id": "W", "product_key": 1}, {"effective": day(1)}, "give product_id"),
+        ("dim_lot", {"lot_id": "W"}, {"effective": "owner"}, "cannot say since when"),
+        ("dim_lot", {"lot_id": "W"}, {"effective": day(1), "deletes": "owner"}, "cannot say what is deleted"),
+        ("dim_lot", {"owner": "W"}, {"effective": day(1)}, "'lot_id' is needed"),
+    ],
+)
+def test_what_does_not_fit_is_said(
+    shared_wh: Warehouse, dimension: str, row: dict[str, Any], options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=words):
+        shared_wh.merge(dimension, [row], **options)
+
+
+def test_parents_are_named_by_natural_keys_and_inferred(shared_wh: Warehouse) -> None:
+    rows = [
+        {"equipment_id": "CT", "chamber_id": "A", "hierarchy_level": "CHAMBER"},
+        {"equipment_id": "CT", "chamber_id": "A1", "parent_equipment_id": "CT", "parent_chamber_id": "A"},
+        {"equipment_id": "CT2", "parent_equipment_id": "LINE"},
+    ]
+    result = shared_wh.merge("dim_equipment", rows, effective=day(3))
+    assert result.members_inferred == 3  # tool CT, its chamber A (told a moment later), and LINE
+    query = "SELECT equipment_id, chamber_id, parent_equipment_key, is_inferred FROM dw.dim_equipment"
+    found = rows_of(shared_wh, f"{query} WHERE equipment_id IN ('CT', 'CT2', 'LINE') ORDER BY 1, 2")
+    tool = durable_key("FAB", "CT", "")
+    assert found == [
+        ("CT", "", None, True),
+        ("CT", "A", tool, False),
+        ("CT", "A1", durable_key("FAB", "CT", "A"), False),
+        ("CT2", "", durable_key("FAB", "LINE", ""), False),
+        ("LINE", "", None, True),
+    ]
+    with pytest.raises(LoadError, match="part of itself"):
+        shared_wh.merge("dim_equipment", [{"equipment_id": "LINE", "parent_equipment_id": "CT2"}], effective=day(4))
+
+
+def test_wafers_go_by_the_root_of_their_lot(shared_wh: Warehouse) -> None:
+    shared_wh.merge("dim_lot", [lot("WR.1", root_lot_id="MOTHER")], effective=day(1))
+    rows = [
+        {"lot_id": "WR.1", "wafer_id": "WR.1-2", "scribe_id": "a", "product_id": "WP"},
+        {"lot_id": "WR.1", "wafer_id": "3", "root_lot_id": "OTHER", "scribe_id": "b", "product_id": "WP"},
+        {"lot_id": "WQ.1", "wafer_id": "4", "root_lot_id": " ", "scribe_id": "c", "product_id": "WP"},
+    ]
+    shared_wh.merge("dim_wafer", rows, effective=day(2))
+    query = "SELECT root_lot_id, wafer_id, wafer_number, source_wafer_id, lot_key, product_key FROM dw.dim_wafer"
+    keys = durable_key("WR.1"), durable_key("WP", "")
+    assert rows_of(shared_wh, f"{query} WHERE scribe_id IN ('a', 'b', 'c') ORDER BY scribe_id") == [
+        ("MOTHER", "02", 2, "WR.1-2", *keys),
+        ("OTHER", "03", 3, "3", *keys),
+        ("WQ", "04", 4, "4", durable_key("WQ.1"), keys[1]),
+    ]
+
+
+def test_two_natural_keys_of_one_durable_key_are_refused(shared_wh: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared_wh.merge("dim_lot", [lot("K1", owner="A")], effective=day(2))
+    taken = durable_key("K1")
+    monkeypatch.setattr(
+        "gpwarehouse.dimensions.members.durable_keys", lambda parts: reading.pa.array([taken] * len(parts[0]))
+    )
+    with pytest.raises(KeyCollisionError, match="'K2'"):
+        shared_wh.merge("dim_lot", [lot("K2", owner="A")], effective=day(3))
+    monkeypatch.setattr("gpwarehouse.dimensions.members.durable_keys", lambda parts: reading.pa.array([12345] * 2))
+    with pytest.raises(KeyCollisionError, match=r"K[34]"):
+        shared_wh.merge("dim_lot", [lot("K3", owner="A"), lot("K4", owner="A")], effective=day(3))
+
+
+def test_keys_of_a_column_are_those_of_its_values_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [["a", "", "ü"], ["", "b", "\t x "]]
+    arrays = [reading.trimmed(reading.pa.array(part)) for part in parts]
+    assert reading.durable_keys(arrays).to_pylist() == [durable_key(*row) for row in zip(*parts, strict=True)]
+    monkeypatch.setattr(reading, "UNKNOWN_KEY", durable_key("", "b"))
+    with pytest.raises(NaturalKeyError, match="reserved"):
+        reading.durable_keys(arrays)
+
+
+def test_json_is_compared_by_value(shared_wh: Warehouse) -> None:
+    limits = {"cd": {"lsl": 1, "usl": 2}, "ox": {"usl": 3}}
+    step = {"process_flow_id": "JF", "step_number": "10", "control_limits": limits}
+    shared_wh.merge("dim_process_step", [step], effective=day(2))
+    turned = step | {"control_limits": dict(reversed(limits.items()))}
+    assert shared_wh.merge("dim_process_step", [turned], effective=day(3)).versions_begun == 0
+    assert shared_wh.merge("dim_process_step", [step | {"control_limits": {}}], effective=day(4)).versions_begun == 1
+
+
+def test_loads_and_merges_of_one_dimension_at_once_all_go_through(shared_wh: Warehouse) -> None:
+    def merge(number: int) -> int:
+        rows = [lot(f"P{n}", owner=str(number)) for n in range(40)]
+        return shared_wh.merge("dim_lot", rows, effective=day(1 + number)).versions_begun
+
+    def load(number: int) -> int:
+        rows = [measurement(lot_id=f"P{n}", product_id=f"PP{number}") for n in range(40)]
+        return shared_wh.load(MEASUREMENTS, rows).rows_loaded
+
+    with ThreadPoolExecutor(6) as pool:
+        work = [pool.submit(merge if n % 2 else load, n) for n in range(8)]
+        assert all(each.result() for each in work)
+    for n in range(40):
+        assert [row[1] for row in history(shared_wh, f"P{n}", "owner")] == ["1", "3", "5", "7"]
+    check_intervals(shared_wh, "dim_lot")
+
+
+def test_an_empty_frame_is_no_batch_that_stands_in_the_way(shared_wh: Warehouse) -> None:
+    nothing = shared_wh.merge("dim_lot", pd.DataFrame({"lot_id": []}), effective=day(2), batch_id="empty")
+    assert (nothing.rows_read, nothing.versions_begun, nothing.already_merged) == (0, 0, False)
+    assert shared_wh.merge("dim_lot", [lot("EM", owner="A")], effective=day(2), batch_id="empty").members_new == 1
