@@ -199,7 +199,7 @@ class History:
         over = self._window()
         texts = ", ".join(self.quote(name) for name in self.told)
         content = f"md5(CAST(ROW({texts}) AS text))" if texts else "''"
-        natural = " || chr(31) || ".join(self.natural)
+        natural = f"({' || chr(31) || '.join(self.natural)})"  # brackets: before PostgreSQL 9.5 <> binds as || does
         last = (
             f"SELECT *, CASE WHEN deletes THEN '' ELSE {content} END AS content, "
             f"(lead({AT}) OVER {over} = {AT}) IS TRUE AS superseded, "
