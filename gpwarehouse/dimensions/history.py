@@ -36,8 +36,10 @@ from gpwarehouse.models.base import TimestampTZ
 __all__ = ["Counts", "History", "temporary"]
 
 _FIRST, _LAST = f"'{BEGINNING:%Y-%m-%d} 00:00:00+00'::timestamptz", f"'{END_OF_TIME:%Y-%m-%d} 00:00:00+00'::timestamptz"
+WORK_MEMORY = "128MB"
+
 _BEFORE = "_before_"
-_STAGE, _WORDS = "gpw_merge_stage", "gpw_merge_words"
+_STAGE, _WORDS, _VERSIONS = "gpw_merge_stage", "gpw_merge_words", "gpw_merge_versions"
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class History:
         self.tracked = model.tracked_columns()
         self.staged = found.staged
         self.told = [name for name in self.tracked if name in found.staged]
+        self.versions = ""
         self.type1 = [name for name in model.type1 if name in found.staged]
 
     def stage(self) -> Table:
@@ -114,17 +117,24 @@ class History:
         dialect = dialect_of(self.connection)
         assert dialect.capabilities is not None
         spread = ""
-        if dialect.capabilities.distribution:
+        if not dialect.capabilities.distribution:
+            # The staged rows are hashed: at the default of 4 MB they would go to disk. Greenplum has queues for it.
+            self.connection.execute(text(f"SELECT set_config('work_mem', '{WORK_MEMORY}', true)"))
+        else:
             compiler: Any = dialect.ddl_compiler(dialect, None)  # type: ignore[arg-type]
             spread = f" {compiler.distributed_clause(self.model.distribution)}"
-        versions = self._versions(self._pieces() if self.repeats else self._words())
-        self.connection.execute(text(f"CREATE TEMPORARY TABLE {_WORDS} ON COMMIT DROP AS {versions}{spread}"))
+        make = "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS {}{}"
+        self.connection.execute(text(make.format(_WORDS, self._words(), spread)))
+        self.versions = f"({self._versions(self._pieces() if self.repeats else self._placed())})"
+        if self.repeats:  # worked out once; without repetitions there is little to it
+            self.connection.execute(text(make.format(_VERSIONS, self.versions, spread)))
+            self.versions = _VERSIONS
         row = self.connection.execute(
             text(
                 "SELECT count(*), sum(CASE WHEN v_from IS NULL AND first THEN 1 ELSE 0 END), "
                 "sum(CASE WHEN takes THEN 1 ELSE 0 END), sum(CASE WHEN takes AND v_inferred THEN 1 ELSE 0 END), "
                 "sum(CASE WHEN deletes THEN 1 ELSE 0 END), sum(CASE WHEN collides THEN 1 ELSE 0 END) "
-                f"FROM {_WORDS}"
+                f"FROM {self.versions} w"
             )
         ).one()
         return Counts(*(int(value or 0) for value in row))
@@ -132,7 +142,11 @@ class History:
     def collision(self) -> Any:
         """One of the rows whose natural key is not the one stored under its durable key."""
         names = ", ".join([self.key, *self.natural])
-        return self.connection.execute(text(f"SELECT {names} FROM {_WORDS} WHERE collides LIMIT 1")).one()._mapping
+        return (
+            self.connection.execute(text(f"SELECT {names} FROM {self.versions} w WHERE collides LIMIT 1"))
+            .one()
+            ._mapping
+        )
 
     # What is found, in three steps: rows beside their versions; of rows that repeat, what each adds; versions.
 
@@ -148,13 +162,19 @@ class History:
         columns += [f"{self._value(name)} AS {q(name)}" for name in (*self.tracked, *self.model.type1)]
         columns += ["s.source_id" if "source_id" in self.staged else "CAST(NULL AS text) AS source_id"]
         columns += ["v.effective_date AS v_from", "v.expiry_date AS v_to", "v.created_at", "v.created_by"]
-        columns += ["v.is_inferred IS TRUE AS v_inferred", "v.batch_id AS v_batch", "v.row_hash AS v_hash"]
-        columns += [f"{deletes} AS deletes", f"{differs} AS differs", f"({collides}) IS TRUE AS collides"]
+        columns += [
+            "v.is_inferred IS TRUE AS v_inferred",
+            f"{deletes} AS deletes",
+            f"{differs} AS differs",
+            f"({collides}) IS TRUE AS collides",
+        ]
         join = (
             f"FROM {_STAGE} s LEFT JOIN {self.dimension} v ON v.{self.key} = s.{self.key} "
             f"AND v.effective_date <= s.{AT} AND s.{AT} < v.expiry_date"
         )
         where = [] if self.repeats else [f"({differs} OR ({collides}) IS TRUE)"]
+        names = ", ".join(column.rpartition(" AS ")[2].removeprefix("s.").removeprefix("v.") for column in columns)
+        columns += ["v.batch_id AS v_batch", "v.row_hash AS v_hash"]
         found = f"SELECT {', '.join(columns)} {join}" + (f" WHERE {' AND '.join(where)}" if where else "")
         batch = qualified_name(self.connection, EtlLoadBatch.__table__)
         # Since when a version is known, where that is later than it begins.
@@ -162,14 +182,18 @@ class History:
             "CASE WHEN w.v_inferred THEN NULL WHEN length(w.v_hash) > 32 "
             "THEN CAST(substr(w.v_hash, 34) AS timestamptz) ELSE b.min_event_ts END"
         )
-        beside = (
-            f"SELECT w.*, {known} AS known FROM ({found}) w LEFT JOIN {batch} b ON b.batch_id = w.v_batch "
+        return (
+            f"SELECT {names}, {known} AS known FROM ({found}) w LEFT JOIN {batch} b ON b.batch_id = w.v_batch "
             "AND b.status = 'LOADED' AND b.min_event_ts > w.v_from AND b.min_event_ts < w.v_to"
         )
-        early = f"(known > v_from AND known < v_to AND {AT} < known) IS TRUE"
-        placed = f"SELECT *, {early} AS early, v_from IS NULL OR v_inferred OR {early} AS open FROM ({beside}) w"
-        untold = "" if self.repeats else " WHERE NOT (deletes AND (v_from IS NULL OR early))"
-        return f"SELECT * FROM ({placed}) w{untold if self.has_deletes else ''}"
+
+    def _placed(self) -> str:
+        """Whether a row is older than what is known, and whether it may hold from the beginning of what it falls into."""
+        early = f"({AT} < known AND known < v_to) IS TRUE"
+        placed = f"SELECT *, {early} AS early, v_from IS NULL OR v_inferred OR {early} AS open FROM {_WORDS}"
+        if self.repeats or not self.has_deletes:
+            return placed
+        return f"SELECT * FROM ({placed}) w WHERE NOT (deletes AND (v_from IS NULL OR early))"
 
     def _differs(self) -> str:
         told = [self.quote(name) for name in self.told]
@@ -204,7 +228,7 @@ class History:
             f"SELECT *, CASE WHEN deletes THEN '' ELSE {content} END AS content, "
             f"(lead({AT}) OVER {over} = {AT}) IS TRUE AS superseded, "
             f"(lag({natural}) OVER (PARTITION BY {self.key} ORDER BY {AT}, {ROW}) <> {natural}) IS TRUE AS other "
-            f"FROM ({self._words()}) w"
+            f"FROM ({self._placed()}) w"
         )
         last = f"SELECT * FROM ({last}) w WHERE NOT superseded OR other"
         if self.has_deletes:
@@ -220,7 +244,7 @@ class History:
         adds = "CASE WHEN before IS NULL THEN differs OR (early AND any_differs) ELSE content <> before END"
         columns = [self._carried(name) for name in self.tracked]
         rest = [self.key, *self.natural, AT, ROW, *(self.quote(name) for name in self.model.type1)]
-        rest += ["source_id", "v_from", "v_to", "created_at", "created_by", "v_inferred", "v_hash", "deletes"]
+        rest += ["source_id", "v_from", "v_to", "created_at", "created_by", "v_inferred", "deletes"]
         rest += ["collides OR other AS collides", "known", "early", "open"]
         return f"SELECT {', '.join([*rest, *columns])} FROM ({beside}) w WHERE {adds} OR collides OR other"
 
@@ -265,7 +289,7 @@ class History:
     def _remove(self) -> None:
         self.connection.execute(
             text(
-                f"DELETE FROM {self.dimension} d USING {_WORDS} w "
+                f"DELETE FROM {self.dimension} d USING {self.versions} w "
                 f"WHERE w.takes AND d.{self.key} = w.{self.key} AND d.effective_date = w.v_from"
             )
         )
@@ -274,7 +298,7 @@ class History:
         """Versions end where the first row in them begins, and begin where they are known from if an older one came."""
         cuts = (
             f"SELECT {self.key} AS k, v_from, CASE WHEN early THEN known ELSE v_from END AS lo, "
-            f"CASE WHEN early THEN v_to ELSE start END AS hi FROM {_WORDS} WHERE v_from IS NOT NULL"
+            f"CASE WHEN early THEN v_to ELSE start END AS hi FROM {self.versions} w WHERE v_from IS NOT NULL"
         )
         if self.repeats:
             cuts = f"SELECT k, v_from, max(lo) AS lo, min(hi) AS hi FROM ({cuts}) c GROUP BY k, v_from"
@@ -311,7 +335,7 @@ class History:
         }
         self.connection.execute(
             text(
-                f"INSERT INTO {self.dimension} ({', '.join(values)}) SELECT {', '.join(values.values())} FROM {_WORDS}"
+                f"INSERT INTO {self.dimension} ({', '.join(values)}) SELECT {', '.join(values.values())} FROM {self.versions} w"
             ),
             {"batch_id": batch_id, "source_system": source_system},
         )

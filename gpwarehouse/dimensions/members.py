@@ -72,6 +72,8 @@ def _plain(columns: Columns, resolver: KeyResolver, pattern: str | None, model: 
 
 def _lots(columns: Columns, resolver: KeyResolver, pattern: str | None, model: type[Any]) -> tuple[Columns, Columns]:
     lots = trimmed(columns["lot_id"])
+    if pattern is None and not pc.any(pc.match_substring(lots, ".")).as_py():
+        return {"lot_id": lots}, {"root_lot_id": lots}  # as ``root_lot`` has it, which would take a while for millions
     roots = pa.array([root_lot(lot, pattern) for lot in lots.to_pylist()], pa.string())
     return {"lot_id": lots}, {"root_lot_id": roots}
 

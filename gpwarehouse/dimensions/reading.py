@@ -116,8 +116,8 @@ def read_frame(
     # What was not given and what was given as NULL are two things here.
     fingerprint.update_unreadable(",".join(sorted(found.given)))
     found.checksum = fingerprint.hexdigest()
-    total = np.concatenate(keys) if keys else np.empty(0, np.int64)
-    found.repeats = len(np.unique(total)) < len(total)
+    total = np.sort(np.concatenate(keys)) if keys else np.empty(0, np.int64)
+    found.repeats = bool((total[1:] == total[:-1]).any())
     return found
 
 

@@ -27,6 +27,7 @@ from sqlalchemy.schema import CreateTable
 
 from gpwarehouse import Warehouse
 from gpwarehouse.dialect import GreenplumDialect
+from gpwarehouse.dimensions.history import WORK_MEMORY
 from gpwarehouse.engine import dialect_of
 from gpwarehouse.models import DimLot
 from gpwarehouse.models.keys import durable_key_sql
@@ -102,6 +103,10 @@ def staged(connection: Connection, frame: pa.Table) -> None:
         greenplum_distributed_by=model.dialect_options["greenplum"]["distributed_by"],
     )
     leave_statistics_alone(connection)
+    if not dialect_of(connection).capabilities.distribution:  # type: ignore[union-attr]
+        connection.execute(
+            text(f"SET LOCAL work_mem = '{WORK_MEMORY}'")
+        )  # as ours has it, or the ratio would be of that
     connection.execute(CreateTable(stage))
     copy_rows(connection, stage, frame.to_batches(65_536), STAGED)
     connection.execute(text("ANALYZE stage"))
