@@ -13,7 +13,16 @@ try:
 except ImportError:  # installed without the extra: the command exists all the same, so it must say why it cannot run
     sys.exit("the gpwarehouse command needs typer and rich: pip install 'gpwarehouse[cli]'")
 
-from gpwarehouse.cli import check, data, health, partitions, roles, schema, validate  # noqa: F401  (they register their commands)
+from gpwarehouse.cli import (  # noqa: F401  (they register their commands)
+    check,
+    data,
+    generate,
+    health,
+    partitions,
+    roles,
+    schema,
+    validate,
+)
 from gpwarehouse.cli.app import app, errors
 from gpwarehouse.errors import GpwarehouseError
 

@@ -25,13 +25,16 @@ def demo(
 
 @app.command()
 def load(
-    files: Annotated[list[Path], typer.Argument(help="STDF V4 files, plain or compressed.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="STDF V4 files, plain or compressed; folders of gpwarehouse generate.")
+    ],
     batch_id: Annotated[str | None, typer.Option(help="The batch's id, for a single file.")] = None,
     facility: Annotated[str | None, typer.Option(help="Facility, where the file names none.")] = None,
     test_type: Annotated[str | None, typer.Option(help="WAT, CP or FT; else the file tells.")] = None,
     max_rejects: Annotated[int | None, typer.Option(min=0, help="Rejected rows allowed in a file.")] = None,
 ) -> None:
     """Load files, each once: what was loaded before is recognised by its content."""
+    from gpwarehouse.cli.generate import load_fab
     from gpwarehouse.demo import describe, load_with_progress
 
     if batch_id is not None and len(files) > 1:
@@ -42,6 +45,9 @@ def load(
     with warehouse_named() as warehouse:
         for file in files:
             try:
+                if file.is_dir():
+                    load_fab(warehouse, file)
+                    continue
                 result = load_with_progress(console, warehouse, file, **options)
             except (GpwarehouseError, OSError) as error:
                 failed += 1

@@ -1,0 +1,52 @@
+"""A made-up fab, into the warehouse or a folder."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gpwarehouse.cli.app import app, console, warehouse_named
+from gpwarehouse.warehouse import Warehouse
+
+
+@app.command()
+def generate(
+    seed: Annotated[int, typer.Option(min=0, help="Of all chance: the same seed makes the same fab.")] = 1,
+    lots: Annotated[int, typer.Option(min=1, help="Lots; one of 25 wafers has about 10 000 tests.")] = 20,
+    wafers: Annotated[int, typer.Option(min=1, max=99, help="Wafers of a lot.")] = 25,
+    layers: Annotated[int, typer.Option(min=1, max=90, help="Layers of the route, seven steps each.")] = 2,
+    radius: Annotated[int, typer.Option(min=2, max=500, help="Radius of a wafer in die.")] = 10,
+    start: Annotated[datetime | None, typer.Option(help="Start of the first lot, UTC.")] = None,
+    prefix: Annotated[str, typer.Option(help="What the names of lots begin with.")] = "G",
+    folder: Annotated[
+        Path | None, typer.Option(help="Write Parquet files here; gpwarehouse load takes the folder.")
+    ] = None,
+) -> None:
+    """Make up a fab with known answers, and load it, or write it to a folder."""
+    from gpwarehouse.generate import generate_fab, write_fab
+
+    size = {"lots": lots, "wafers": wafers, "layers": layers, "radius": radius, "prefix": prefix}
+    fab = generate_fab(seed, **size, **({} if start is None else {"start": start.replace(tzinfo=UTC)}))
+    if folder is not None:
+        path = write_fab(fab, folder)
+        console.print(f"{path}: the answers stand in fab.json", markup=False, highlight=False, soft_wrap=True)
+        return
+    with warehouse_named() as warehouse:
+        load_fab(warehouse, fab)
+    excursion = fab.excursion
+    console.print(
+        f"planted: {excursion.equipment_id} chamber {excursion.chamber_id}, {excursion.parameter} off by "
+        f"{excursion.shift:g} from {excursion.start:%Y-%m-%d %H:%M} to {excursion.end:%Y-%m-%d %H:%M} UTC",
+        markup=False, highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def load_fab(warehouse: Warehouse, fab: object) -> None:
+    """Load a fab or a folder of one, and say what came of it."""
+    from gpwarehouse.demo import describe
+
+    for result in warehouse.load_fab(fab):  # type: ignore[arg-type]
+        console.print(describe(result), markup=False, highlight=False, soft_wrap=True)

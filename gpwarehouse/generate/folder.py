@@ -1,0 +1,113 @@
+"""A made-up fab as a folder of Parquet files: a file a fact and bridge, the members as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gpwarehouse.errors import InvalidInputError, SourceFormatError
+from gpwarehouse.generate.fab import BATCH_ROWS, FACTS, Fab, FabSource
+from gpwarehouse.generate.rows import TIMESTAMP
+
+__all__ = ["FabFolder", "is_fab_folder", "write_fab"]
+
+_MARK = "fab.json"
+_GENEALOGY = pa.schema(
+    [("parent_lot_id", pa.string()), ("child_lot_id", pa.string()), ("event_type", pa.string()), ("event_ts", TIMESTAMP),
+     ("wafer_count", pa.int32())]
+)  # fmt: skip
+_STAYS = pa.schema(
+    [("root_lot_id", pa.string()), ("wafer_id", pa.string()), ("lot_id", pa.string()), ("from_ts", TIMESTAMP),
+     ("to_ts", TIMESTAMP)]
+)  # fmt: skip
+
+
+def write_fab(fab: Fab, folder: str | PathLike[str]) -> Path:
+    """Write a fab to a new folder, in constant memory but for the members and genealogy of its lots.
+
+    :raises InvalidInputError: the folder is there and not empty.
+    """
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    if any(path.iterdir()):
+        raise InvalidInputError(f"{path} is not empty; name a new folder")
+    for source in fab.sources():
+        with pq.ParquetWriter(path / f"{source.target}.parquet", source.schema, compression="zstd") as writer:
+            for batch in source.batches():
+                writer.write_batch(batch)
+    pq.write_table(pa.Table.from_pylist(fab.genealogy(), _GENEALOGY), path / "bridge_lot_genealogy.parquet")
+    pq.write_table(pa.Table.from_pylist(list(fab.stays()), _STAYS), path / "bridge_wafer_lot.parquet")
+    (path / "members.json").write_text(json.dumps(fab.members(), default=_as_text), "utf-8")
+    told = {"kind": "gpwarehouse generated fab", "settings": asdict(fab.settings), "truth": _plain(asdict(fab.truth()))}
+    (path / _MARK).write_text(json.dumps(told, default=_as_text, indent=2) + "\n", "utf-8")  # last: the folder is whole
+    return path
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON form here")
+
+
+def _plain(truth: dict[str, Any]) -> dict[str, Any]:
+    truth["capability"] = {" ".join(key): value for key, value in truth["capability"].items()}
+    return truth
+
+
+def is_fab_folder(folder: Path) -> bool:
+    """Whether :func:`write_fab` made it."""
+    return (folder / _MARK).is_file()
+
+
+class FabFolder:
+    """A fab that was written to a folder, with the methods of :class:`Fab` that a load needs.
+
+    :raises SourceFormatError: it is no such folder.
+    """
+
+    def __init__(self, folder: str | PathLike[str]) -> None:
+        self.folder = Path(folder)
+        if not is_fab_folder(self.folder):
+            raise SourceFormatError(
+                f"{self.folder} holds no {_MARK}: it was not written by gpwarehouse generate, or not whole"
+            )
+
+    def sources(self, *, batch_rows: int = BATCH_ROWS) -> list[FabSource]:
+        """The facts' rows; the first also tells of all members."""
+        return [self._source(name, batch_rows, with_members=number == 0) for number, name in enumerate(FACTS)]
+
+    def members(self) -> dict[str, list[dict[str, Any]]]:
+        """Dimension → what the fab tells of its members."""
+        told: dict[str, list[dict[str, Any]]] = json.loads((self.folder / "members.json").read_text("utf-8"))
+        for row in told["dim_lot"]:
+            row |= {name: datetime.fromisoformat(row[name]) for name in ("start_ts", "complete_ts")}
+        return told
+
+    def genealogy(self) -> list[dict[str, Any]]:
+        """Splits and merges."""
+        rows: list[dict[str, Any]] = pq.read_table(self.folder / "bridge_lot_genealogy.parquet").to_pylist()
+        return rows
+
+    def stays(self) -> Iterator[dict[str, Any]]:
+        """Which wafer was in which lot when."""
+        yield from pq.read_table(self.folder / "bridge_wafer_lot.parquet").to_pylist()
+
+    def _source(self, name: str, batch_rows: int, *, with_members: bool) -> FabSource:
+        file = self.folder / f"{name}.parquet"
+
+        def make() -> Iterator[pa.RecordBatch]:
+            with pq.ParquetFile(file) as parquet:
+                yield from parquet.iter_batches(batch_rows)
+
+        def tell() -> Mapping[str, list[dict[str, Any]]]:
+            return self.members() if with_members else {}
+
+        return FabSource(name, pq.read_schema(file), make, tell, source_file="")

@@ -1,0 +1,75 @@
+"""What all rows have: names, times, and batches of a given size whatever they were made in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gpwarehouse.generate.plan import Settings
+
+__all__ = ["TIMESTAMP", "constant", "instant", "json_objects", "rebatched", "times", "wafer_ids"]
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+
+def times(settings: Settings, seconds: Any) -> pa.Array:
+    """Seconds since the fab's start as instants."""
+    begin = int(settings.start.timestamp()) * 1_000_000
+    return pa.array(np.rint(np.asarray(seconds) * 1e6).astype(np.int64) + begin).cast(TIMESTAMP)
+
+
+def instant(settings: Settings, seconds: float) -> datetime:
+    """One of them."""
+    return datetime.fromtimestamp(round(settings.start.timestamp() + seconds), UTC)
+
+
+def constant(value: Any, rows: int, type_: pa.DataType | None = None) -> pa.Array:
+    """The same value in every row."""
+    return pa.repeat(
+        pa.scalar(value, type_ or (pa.string() if value is None or isinstance(value, str) else None)), rows
+    )
+
+
+def wafer_ids(numbers: Any) -> pa.Array:
+    """Wafer ids, ``01`` and on."""
+    texts = pa.array(np.asarray(numbers, np.int64)).cast(pa.string())
+    return pc.utf8_lpad(texts, 2, "0")
+
+
+def json_objects(**values: Any) -> pa.Array:
+    """A JSON object a row from arrays of numbers; names of parameters may start with a digit behind ``_``."""
+    parts: list[Any] = []
+    for number, (name, array) in enumerate(values.items()):
+        parts += [
+            f'{"," if number else "{"}"{name.lstrip("_")}":',
+            pa.array(np.asarray(array, float)).cast(pa.string()),
+        ]
+    return pc.binary_join_element_wise(*parts, "}", "")
+
+
+def rebatched(tables: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of ``rows``, the last of fewer."""
+    waiting: list[pa.Table] = []
+    count = 0
+    for table in tables:
+        waiting.append(table)
+        count += table.num_rows
+        if count < rows:
+            continue
+        whole = pa.concat_tables(waiting)
+        full = count - count % rows
+        for start in range(0, full, rows):
+            yield _one(whole.slice(start, rows), schema)
+        waiting, count = [whole.slice(full)], count - full
+    if count:
+        yield _one(pa.concat_tables(waiting), schema)
+
+
+def _one(table: pa.Table, schema: pa.Schema) -> pa.RecordBatch:
+    arrays = [pa.concat_arrays(column.chunks) for column in table.columns]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
