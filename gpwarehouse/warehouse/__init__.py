@@ -11,14 +11,13 @@ from gpwarehouse.warehouse.checking import Checking
 from gpwarehouse.warehouse.dimensions import OfDimensions
 from gpwarehouse.warehouse.generating import Generating
 from gpwarehouse.warehouse.health import Health, Watched
-from gpwarehouse.warehouse.loading import Loading
 from gpwarehouse.warehouse.schema import OfSchema, Status
 from gpwarehouse.warehouse.units import Units
 
 __all__ = ["Health", "LoadResult", "Status", "Warehouse"]
 
 
-class Warehouse(OfSchema, Loading, Checking, Units, Watched, OfDimensions, Generating):
+class Warehouse(OfSchema, Generating, Checking, Units, Watched, OfDimensions):
     """A fab's warehouse on Greenplum (or PostgreSQL).
 
     >>> with Warehouse("postgresql://gpadmin@127.0.0.1:5432/fab") as wh:   # doctest: +SKIP
