@@ -5,12 +5,11 @@ from gpwarehouse.engine.factory import (
     could_not_connect,
     create_migration_engine,
     create_warehouse_engine,
-    dialect_of,
     explain_operational_error,
-    qualified_name,
 )
 from gpwarehouse.engine.health import Segment, ServerFacts, ask_server
 from gpwarehouse.engine.locks import LOCK_MONTHS, LockHolder, advisory_key, lock_advisory, lock_holders
+from gpwarehouse.engine.names import dialect_of, qualified_name
 from gpwarehouse.engine.observe import tell_if_slow
 from gpwarehouse.engine.partitioning import (
     LOCK_NOT_AVAILABLE,

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard, cast
 
 from psycopg2.extensions import ISOLATION_LEVEL_READ_COMMITTED
-from sqlalchemy import NullPool, Table, create_engine, event, exc
+from sqlalchemy import NullPool, create_engine, event, exc
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import GreenplumDialect, ServerInfo
+from gpwarehouse.engine.names import dialect_of
 from gpwarehouse.engine.observe import observe
 from gpwarehouse.engine.pool import WarehousePool
 from gpwarehouse.engine.retry import reason_to_repeat
@@ -26,9 +27,7 @@ __all__ = [
     "could_not_connect",
     "create_migration_engine",
     "create_warehouse_engine",
-    "dialect_of",
     "explain_operational_error",
-    "qualified_name",
 ]
 
 MODEL_SCHEMA = "dw"
@@ -159,27 +158,6 @@ def _server_of(engine: Engine, cursor: Any) -> ServerInfo:
         cursor.execute("SELECT pg_catalog.version()")
         info = ServerInfo.parse(cursor.fetchone()[0])
     return info
-
-
-def dialect_of(bind: Engine | Connection) -> GreenplumDialect:
-    """The bind's dialect, with its capabilities known (an engine that never connected connects once)."""
-    dialect = cast(GreenplumDialect, bind.dialect)
-    if isinstance(bind, Engine) and dialect.capabilities is None:
-        with bind.connect():
-            pass
-    return dialect
-
-
-def qualified_name(connection: Connection, table: Table) -> str:
-    """Schema and name of a table, quoted, with the connection's ``schema_translate_map`` applied.
-
-    For the few statements that SQLAlchemy has no construct for (COPY, LOCK TABLE).
-    """
-    preparer = connection.dialect.identifier_preparer
-    translate = connection.get_execution_options().get("schema_translate_map") or {}
-    schema = translate.get(table.schema, table.schema)
-    name = preparer.quote(table.name)
-    return f"{preparer.quote_schema(schema)}.{name}" if schema else name
 
 
 def could_not_connect(error: BaseException) -> TypeGuard[exc.OperationalError]:

@@ -20,8 +20,8 @@ from sqlalchemy.engine import Connection, Engine
 from gpwarehouse.dialect import AddPartition, RangePartition
 from gpwarehouse.dialect.options import missing_partitions
 from gpwarehouse.dialect.reflection import partitions_of
-from gpwarehouse.engine.factory import dialect_of, qualified_name
 from gpwarehouse.engine.locks import LOCK_MONTHS, LockHolder, advisory_key, lock_advisory, lock_holders
+from gpwarehouse.engine.names import dialect_of, qualified_name
 from gpwarehouse.errors import PartitionError
 
 __all__ = [

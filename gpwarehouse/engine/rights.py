@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.dialect.reflection import partition_children
-from gpwarehouse.engine.factory import dialect_of
+from gpwarehouse.engine.names import dialect_of
 from gpwarehouse.settings import WarehouseSettings
 
 __all__ = ["RightsChange", "rights_changes", "roles_in_use"]
