@@ -45,7 +45,7 @@ def run_demo(console: Console, *, wafers: int = 5, keep: Path | None = None) -> 
         console.print(f"Warehouse: {status.server}, schema [bold]{status.schema}[/bold] at revision {status.revision}")
         lot = write_demo_lot(Path(folder) / "demo-lot.stdf.gz", wafers=wafers)
         result = load_with_progress(console, warehouse, lot.path)
-        console.print(describe(result))
+        console.print(str(result))
         schema = warehouse.settings.schema_name
         yields = warehouse.read(_YIELDS.format(schema=schema), lot=lot.lot_id)
         console.print(frame_table(yields, title=f"Yield of lot {lot.lot_id}"))
@@ -70,17 +70,6 @@ def load_with_progress(console: Console, warehouse: Warehouse, path: Path, **opt
             bar.update(task, description=f"{path.name}: {phase}", completed=rows)
 
         return warehouse.load_file(path, progress=show, **options)
-
-
-def describe(result: LoadResult) -> str:
-    """One line on a load."""
-    if result.already_loaded:
-        return f"{result.target}: loaded before as batch {result.batch_id}; nothing was changed"
-    rejected = f", {result.rows_rejected} rejected" if result.rows_rejected else ""
-    return (
-        f"{result.target}: {result.rows_loaded} of {result.rows_read} rows loaded{rejected} "
-        f"in {result.seconds:.1f} s, batch {result.batch_id}"
-    )
 
 
 def frame_table(frame: Any, *, title: str | None = None, most: int | None = None) -> Table:

@@ -154,6 +154,7 @@ def seconds(default: int, meaning: str, lowest: int = 0) -> Any:
 Url = Annotated[SecretStr, AfterValidator(_url)]
 Server = Literal["auto", "postgresql", "greenplum6", "greenplum7", "cloudberry"]
 Transport = Literal["auto", "copy", "gpfdist"]
+Analyze = Literal["auto", "always", "never"]
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 Schema = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$"), AfterValidator(_schema)]
 Printable = Annotated[str, Field(pattern=r"^[ -~]{1,63}$")]

@@ -32,7 +32,7 @@ def load(
     max_rejects: Annotated[int | None, typer.Option(min=0, help="Rejected rows allowed in a file.")] = None,
 ) -> None:
     """Load files, each once: what was loaded before is recognised by its content."""
-    from gpwarehouse.demo import describe, load_with_progress
+    from gpwarehouse.demo import load_with_progress
 
     if batch_id is not None and len(files) > 1:
         raise InvalidInputError("--batch-id names one batch; load one file with it")
@@ -47,7 +47,7 @@ def load(
                 failed += 1
                 errors.print(f"{file}: {error}", markup=False, highlight=False, soft_wrap=True)
             else:
-                console.print(f"{file.name}: {describe(result)}", markup=False, highlight=False, soft_wrap=True)
+                console.print(f"{file.name}: {result}", markup=False, highlight=False, soft_wrap=True)
     if failed:
         raise typer.Exit(1)
 

@@ -16,6 +16,7 @@ from sqlalchemy import Table, exc, text
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import AddPartition, RangePartition
+from gpwarehouse.dialect.compiler import child_table_name
 from gpwarehouse.dialect.options import missing_partitions
 from gpwarehouse.dialect.reflection import partitions_of
 from gpwarehouse.engine.factory import dialect_of, qualified_name
@@ -26,6 +27,7 @@ __all__ = [
     "become_owner",
     "change_partitions",
     "change_partitions_after",
+    "child_of",
     "make_partitions",
     "overlapping",
     "partitions_there",
@@ -55,6 +57,11 @@ def partitions_there(connection: Connection, table: Table) -> tuple[RangePartiti
     """The table's partitions, in order of their bounds."""
     there = partitions_of(connection, dialect_of(connection), schema_of(connection, table), table.name).get(table.name)
     return there.partitions if there is not None else ()
+
+
+def child_of(table: Table, partition: RangePartition) -> str:
+    """Name of a partition's table: its own where reflection found another than the rule's."""
+    return partition.child or child_table_name(table.name, partition.name)
 
 
 def overlapping(partition: RangePartition, others: Iterable[RangePartition]) -> list[RangePartition]:
@@ -142,8 +149,11 @@ def _patiently(table: Table, attempt: Callable[[], Result]) -> Result:
             time.sleep(random.uniform(0.5, 1.5))  # let those through who queued behind the attempt
 
 
-def become_owner(connection: Connection, table: Table) -> None:
-    """Run the rest of the transaction as the table's owner, where the role is a member of it."""
+def become_owner(connection: Connection, table: Table, *, local: bool = True) -> None:
+    """Run the rest of the transaction as the table's owner, where the role is a member of it.
+
+    :param local: False: the rest of the session, for what runs outside transactions.
+    """
     row = connection.execute(
         text(
             "SELECT pg_get_userbyid(relowner) AS owner, relowner <> (SELECT oid FROM pg_roles "
@@ -153,7 +163,9 @@ def become_owner(connection: Connection, table: Table) -> None:
         {"name": qualified_name(connection, table)},
     ).one()
     if row.becomes:
-        connection.execute(text(f"SET LOCAL ROLE {connection.dialect.identifier_preparer.quote(row.owner)}"))
+        connection.execute(
+            text(f"SET {'LOCAL ' if local else ''}ROLE {connection.dialect.identifier_preparer.quote(row.owner)}")
+        )
 
 
 def make_partitions(engine: Engine, table: Table, wanted: Iterable[RangePartition]) -> list[str]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike, fspath
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from gpwarehouse.errors import InvalidInputError
 
-__all__ = ["FILE_KINDS", "file_readers", "files_of"]
+__all__ = ["FILE_KINDS", "file_readers", "files_named", "files_of"]
 
 FILE_KINDS = ".parquet, .pq, .csv, .tsv (these two also .gz, .bz2, .zst), .arrow, .ipc, .feather, .arrows"
 _COMPRESSED = {".gz", ".bz2", ".zst"}
@@ -32,6 +33,18 @@ def files_of(path: str | PathLike[str]) -> list[Path]:
     if not found:
         raise InvalidInputError(f"there is no file {name!r}")
     return found
+
+
+def files_named(paths: str | PathLike[str] | Iterable[str | PathLike[str]], options: Mapping[str, Any]) -> list[Path]:
+    """The files that paths and globs name, none twice, in the order given.
+
+    :param options: of the load of them all.
+    :raises InvalidInputError: one of them names no file, or the options name one batch for all.
+    """
+    if options.get("batch_id") is not None:
+        raise InvalidInputError("batch_id names one batch, and each file is a batch of its own; load_file takes one")
+    given = [paths] if isinstance(paths, str | PathLike) else paths
+    return list(dict.fromkeys(file for path in given for file in files_of(path)))
 
 
 def file_readers(path: str | PathLike[str], batch_rows: int) -> Iterator[pa.RecordBatchReader]:

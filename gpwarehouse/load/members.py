@@ -29,6 +29,7 @@ from sqlalchemy.engine import Connection, Engine
 from gpwarehouse.engine import qualified_name
 from gpwarehouse.errors import KeyCollisionError, LoadError
 from gpwarehouse.load.keys import Member
+from gpwarehouse.load.retry import until_no_deadlock
 from gpwarehouse.load.target import arrow_type
 from gpwarehouse.load.versions import Version, fill, merge
 from gpwarehouse.models import BEGINNING, DIMENSIONS, END_OF_TIME, EtlLoadBatch
@@ -102,18 +103,22 @@ def insert_missing(engine: Engine, members: Mapping[str, Members], teller: Telle
         with engine.connect() as connection:
             if not _missing(connection, name, members[name]):
                 continue
-        with engine.begin() as connection:
-            _lock(connection, name, "SHARE ROW EXCLUSIVE")  # enough for inserts, and nothing here raises it
-            missing = _missing(connection, name, members[name])  # seen anew: another load may have come first
-            now, user = _now(connection)
-            rows = []
-            for member in missing:
-                version = Version(BEGINNING, END_OF_TIME, not member.told, member.at_first(), teller.batch_id)
-                audit = {"source_system": teller.source_system, "created_at": now, "created_by": user}
-                rows.append(_row(name, member, version) | audit | {"updated_at": now, "updated_by": user})
-            _copy(connection, name, rows)
-            written += len(rows)
+        written += until_no_deadlock(lambda name=name: _insert(engine, name, members[name], teller))  # type: ignore[misc]
     return written
+
+
+def _insert(engine: Engine, name: str, members: Members, teller: Teller) -> int:
+    with engine.begin() as connection:
+        _lock(connection, name, "SHARE ROW EXCLUSIVE")  # enough for inserts, and nothing here raises it
+        missing = _missing(connection, name, members)  # seen anew: another load may have come first
+        now, user = _now(connection)
+        rows = []
+        for member in missing:
+            version = Version(BEGINNING, END_OF_TIME, not member.told, member.at_first(), teller.batch_id)
+            audit = {"source_system": teller.source_system, "created_at": now, "created_by": user}
+            rows.append(_row(name, member, version) | audit | {"updated_at": now, "updated_by": user})
+        _copy(connection, name, rows)
+        return len(rows)
 
 
 def learn(connection: Connection, members: Mapping[str, Members], teller: Teller) -> int:

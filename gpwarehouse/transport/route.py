@@ -51,6 +51,20 @@ class Route:
             done = copy_rows(connection, table, batches, columns)
         return replace(done, reason=self.reason)
 
+    @property
+    def counts_lines(self) -> bool:
+        """Whether the line that the server names when it refuses a row is the row's place among those sent."""
+        return self._address is None and self._connections == 1
+
+    @property
+    def can_repeat(self) -> bool:
+        """Whether all that a failed try stored is taken back with the caller's savepoint."""
+        return self._atomic or self._connections == 1
+
+    def on_one_connection(self) -> Route:
+        """The same rows by a single COPY, which counts lines."""
+        return Route(None, self.reason or "the server refused a row, which a single COPY finds")
+
 
 class Router:
     """Finds the way: whether the segments reach us is tried once an engine, at the first load that could use it.

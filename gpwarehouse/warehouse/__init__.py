@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpwarehouse.warehouse.loading import Loading
+from gpwarehouse.warehouse.files import LoadingFiles
 from gpwarehouse.warehouse.schema import OfSchema, Status
 
 __all__ = ["LoadResult", "Status", "Warehouse"]
 
 
-class Warehouse(OfSchema, Loading):
+class Warehouse(OfSchema, LoadingFiles):
     """A fab's warehouse on Greenplum (or PostgreSQL).
 
     >>> with Warehouse("postgresql://gpadmin@127.0.0.1:5432/fab") as wh:   # doctest: +SKIP

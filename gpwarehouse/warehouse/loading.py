@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from sqlalchemy import select
 
@@ -13,26 +12,16 @@ from gpwarehouse.warehouse.reading import Reading
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gpwarehouse.load import LoadResult
-    from gpwarehouse.load.loader import Progress
+    from gpwarehouse.load import LoadOptions, LoadResult
 
 __all__ = ["Loading"]
 
 
 class Loading(Reading):
-    """Load frames and files; what a load rejected."""
+    """Load frames; what a load rejected."""
 
     def load(
-        self,
-        target: str,
-        frame: Any,
-        *,
-        batch_id: str | None = None,
-        max_rejects: int | float | None = None,
-        source_system: str = "FRAME",
-        progress: Progress | None = None,
-        parallel: int = 1,
-        atomic: bool = True,
+        self, target: str, frame: Any, *, source_system: str = "FRAME", **options: Unpack[LoadOptions]
     ) -> LoadResult:
         """Load a frame into a fact, once.
 
@@ -41,47 +30,15 @@ class Loading(Reading):
 
         :param frame: pandas or polars DataFrame, pyarrow Table, reader or dataset, an iterable of dicts, or the path or glob
             of Parquet, CSV or Arrow files.
-        :param max_rejects: count, or share of the rows, above which nothing is loaded; else as in the settings.
-        :param parallel: connections that COPY at once; ``atomic=False`` lets each commit on its own: see
-            :meth:`gpwarehouse.load.Loader.load`.
+        :param options: ``batch_id``, ``on_conflict`` (``"skip"``, ``"error"``, ``"append"``, ``"replace"``), ``max_rejects``,
+            ``progress``, ``parallel``, ``atomic``, ``analyze``: see :meth:`gpwarehouse.load.Loader.load`.
         :raises LoadError: and its kinds; nothing of the batch was loaded.
         """
         from gpwarehouse.load import FrameSource, Loader
 
         self._require_current_schema()
         source = FrameSource(frame, target, source_system=source_system)
-        loader = Loader(self.engine, self.settings)
-        return loader.load(
-            source,
-            batch_id=batch_id,
-            max_rejects=max_rejects,
-            progress=progress,
-            parallel=parallel,
-            atomic=atomic,
-        )
-
-    def load_file(
-        self,
-        path: str | Path,
-        *,
-        batch_id: str | None = None,
-        max_rejects: int | float | None = None,
-        progress: Progress | None = None,
-        **source_options: Any,
-    ) -> LoadResult:
-        """Load a file of the trade (STDF V4, plain or compressed), once.
-
-        :param source_options: what the file does not tell, e.g. ``facility=``, ``timezone=``, ``test_type=``.
-        :raises SourceFormatError: it is no such file, or ends early; nothing was loaded.
-        """
-        from gpwarehouse.load import Loader
-        from gpwarehouse.sources import open_source
-
-        self._require_current_schema()
-        source_options.setdefault("timezone", self.settings.stdf_timezone)
-        source = open_source(path, **source_options)
-        loader = Loader(self.engine, self.settings)
-        return loader.load(source, batch_id=batch_id, max_rejects=max_rejects, progress=progress)
+        return Loader(self.engine, self.settings).load(source, **options)
 
     def columns(self, target: str) -> pd.DataFrame:
         """What a frame for ``target`` may bring: name, type, whether it is needed, and what it means."""

@@ -80,3 +80,17 @@ def proxy(url: URL, cut: Callable[[bytes], bool], *, after: bool) -> Iterator[Pr
         yield wire
     finally:
         wire.close()
+
+
+class AtLastCommit:
+    """Cuts, once, where a load's own transaction commits: after the batch's row was sent."""
+
+    def __init__(self) -> None:
+        self._recorded = self._done = False
+
+    def __call__(self, data: bytes) -> bool:
+        self._recorded |= b"INSERT INTO dw.etl_load_batch" in data
+        if self._recorded and not self._done and b"COMMIT" in data:
+            self._done = True
+            return True
+        return False
