@@ -1,5 +1,6 @@
 """Frames and files → rows: validate, resolve keys, make months and members, COPY, once."""
 
+from gpwarehouse.load.again import Corrected, RejectLoader, rejects_as_given
 from gpwarehouse.load.files import files_named
 from gpwarehouse.load.loader import FrameSource, Loader, Source
 from gpwarehouse.load.options import LoadOptions, OnConflict, Progress
@@ -9,6 +10,7 @@ from gpwarehouse.load.target import Target, target_named
 from gpwarehouse.load.validate import Reject
 
 __all__ = [
+    "Corrected",
     "FileOutcome",
     "FilesReport",
     "FrameSource",
@@ -18,8 +20,10 @@ __all__ = [
     "OnConflict",
     "Progress",
     "Reject",
+    "RejectLoader",
     "Source",
     "Target",
     "files_named",
+    "rejects_as_given",
     "target_named",
 ]

@@ -7,10 +7,11 @@ must exist before the transaction that writes rows begins; the second copies the
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from os import PathLike
 from typing import Any, Unpack
 
@@ -39,7 +40,7 @@ from gpwarehouse.models.calendar import ShiftCalendar
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import Address, Route, Router, Stored, leave_statistics_alone
 
-__all__ = ["FrameSource", "Loader", "Source"]
+__all__ = ["FrameSource", "Loader", "Run", "Source"]
 
 
 @dataclass
@@ -67,7 +68,7 @@ class FrameSource:
 
 
 @dataclass
-class _Run:
+class Run:
     """One call of :meth:`Loader.load`."""
 
     source: Source
@@ -91,9 +92,14 @@ class _Run:
         yield
         self.phases[name] = time.monotonic() - started
 
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self.started
+
     def result(self, row: Any) -> LoadResult:
         """What the batch's row says of it; it is another run's unless it began when this one did."""
-        seconds = time.monotonic() - self.started
+        seconds = self.seconds
         if row.started_at != self.started_at:
             return LoadResult(row.batch_id, row.target, row.rows_read, 0, row.rows_rejected, True, seconds)
         counts = (row.rows_read, row.rows_loaded, row.rows_rejected)
@@ -140,14 +146,14 @@ class Loader:
         :raises LoadError: the server refused; nothing of the batch was loaded.
         """
         target = target_named(source.target)
-        run = _Run(source, target, Wishes(**options))
+        run = Run(source, target, Wishes(**options))
         try:
             return self._load(run)
         except (exc.SQLAlchemyError, self._driver_error()) as error:
             raised = self._raised(target, error)
         raise raised  # out here, so that the driver's error, which quotes the row, is not chained to it
 
-    def _load(self, run: _Run) -> LoadResult:
+    def _load(self, run: Run) -> LoadResult:
         checksum, given = run.source.checksum, run.wishes.batch_id
         if checksum is not None:  # known before a row is read: a file loaded before is not read again
             verdict = self._judged_alone(run, given or batch_id_for(run.target.name, checksum), checksum)
@@ -163,7 +169,7 @@ class Loader:
             run.batch_id = verdict.batch_id
             return self._after(run, found, self._write(run, found, self._batch(run, found)))
 
-    def _batch(self, run: _Run, found: FirstPass) -> ledger.Batch:
+    def _batch(self, run: Run, found: FirstPass) -> ledger.Batch:
         name = run.target.name
         return ledger.Batch(
             batch_id=run.batch_id or run.wishes.batch_id or batch_id_for(name, found.checksum),
@@ -179,15 +185,15 @@ class Loader:
             started_at=run.started_at,
         )
 
-    def _judged_alone(self, run: _Run, batch_id: str, checksum: str) -> Verdict:
+    def _judged_alone(self, run: Run, batch_id: str, checksum: str) -> Verdict:
         with self.engine.connect() as connection:
             return self._judged(connection, run, batch_id, checksum)
 
-    def _judged(self, connection: Connection, run: _Run, batch_id: str, checksum: str) -> Verdict:
+    def _judged(self, connection: Connection, run: Run, batch_id: str, checksum: str) -> Verdict:
         named = run.wishes.batch_id is not None
         return judge(connection, run.wishes.on_conflict, run.target.name, batch_id, checksum, named=named)
 
-    def _write(self, run: _Run, found: FirstPass, batch: ledger.Batch) -> LoadResult:
+    def _write(self, run: Run, found: FirstPass, batch: ledger.Batch) -> LoadResult:
         """Second pass: months and members first, then rows and the batch's row in one transaction."""
         try:
             self._check_rejects(run, found, batch.batch_id)
@@ -207,7 +213,7 @@ class Loader:
                 return run.result(loaded)
         raise raised
 
-    def _transaction(self, run: _Run, found: FirstPass, batch: ledger.Batch, route: Route) -> Any:
+    def _transaction(self, run: Run, found: FirstPass, batch: ledger.Batch, route: Route) -> Any:
         """The load's transaction; returns the batch's row, which is another load's where that was quicker."""
         with self.engine.begin() as connection:
             ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
@@ -222,7 +228,7 @@ class Loader:
                 run.rows_replaced = delete_rows(connection, run.target.table, partition_column, run.replaced)
             return self._copy(connection, run, found, batch, route)
 
-    def _prepare(self, run: _Run, found: FirstPass, batch: ledger.Batch) -> None:
+    def _prepare(self, run: Run, found: FirstPass, batch: ledger.Batch) -> None:
         if found.first is None:  # no row to load
             return
         run.months = tuple(ensure_months(self.engine, run.target, found.months))
@@ -230,18 +236,28 @@ class Loader:
         run.members = insert_missing(self.engine, found.resolver.members, _teller(batch, found.first))
 
     def _copy(
-        self, connection: Connection, run: _Run, found: FirstPass, batch: ledger.Batch, route: Route
+        self, connection: Connection, run: Run, found: FirstPass, batch: ledger.Batch, route: Route
     ) -> ledger.Batch:
         """Rows, what they tell of members, the batch's row."""
-        run.stored = store_all_but_refused(
-            connection,
-            route,
-            run.target,
-            _columns(run.target, found.rows.filled),
-            found,
-            rows=lambda: _with_batch(found, batch.batch_id, run.wishes),
-            may_refuse=lambda: self._check_rejects(run, found, batch.batch_id),
-        )
+        check = partial(self._check_rejects, run, found, batch.batch_id)
+        batch = self._store(connection, run, found, batch, route, may_refuse=check)
+        ledger.record_loaded(connection, batch, found.all_rejects())
+        return batch
+
+    def _store(
+        self,
+        connection: Connection,
+        run: Run,
+        found: FirstPass,
+        batch: ledger.Batch,
+        route: Route,
+        *,
+        may_refuse: Callable[[], None],
+    ) -> ledger.Batch:
+        """Rows, and what they tell of members; the batch with what was counted."""
+        columns = _columns(run.target, found.rows.filled)
+        rows = partial(_with_batch, found, batch.batch_id, run.wishes)
+        run.stored = store_all_but_refused(connection, route, run.target, columns, found, rows, may_refuse)
         batch = replace(batch, rows_loaded=found.rows_to_load, rows_rejected=found.rows_rejected)
         if run.stored.rows != batch.rows_loaded:
             raise LoadError(
@@ -250,10 +266,9 @@ class Loader:
             )
         if found.first is not None:
             run.learned = learn(connection, found.resolver.members, _teller(batch, found.first))
-        ledger.record_loaded(connection, batch, found.all_rejects())
         return batch
 
-    def _after(self, run: _Run, found: FirstPass, result: LoadResult) -> LoadResult:
+    def _after(self, run: Run, found: FirstPass, result: LoadResult) -> LoadResult:
         """Statistics and space, when the rows are there."""
         if result.already_loaded:
             return result
@@ -270,7 +285,7 @@ class Loader:
             warnings=tuple(upkeep.warnings),
         )
 
-    def _check_rejects(self, run: _Run, found: FirstPass, batch_id: str) -> None:
+    def _check_rejects(self, run: Run, found: FirstPass, batch_id: str) -> None:
         settings = self.settings
         if run.wishes.max_rejects is not None:
             settings = settings.model_copy(update={"max_rejects": run.wishes.max_rejects})
@@ -306,7 +321,7 @@ class Loader:
             return None
 
     @staticmethod
-    def _is_done(run: _Run, row: Any, found: FirstPass) -> bool:
+    def _is_done(run: Run, row: Any, found: FirstPass) -> bool:
         """Whether a batch that is there makes up for an error: ours, whose answer was lost at COMMIT, or one that will do."""
         ours = row.started_at == run.started_at
         same = (row.target, row.checksum) == (run.target.name, found.checksum)

@@ -36,7 +36,7 @@ from gpwarehouse.models import BEGINNING, DIMENSIONS, END_OF_TIME, EtlLoadBatch
 from gpwarehouse.models.keys import durable_key
 from gpwarehouse.transport import copy_rows
 
-__all__ = ["Teller", "insert_missing", "learn", "roots_of_lots"]
+__all__ = ["Teller", "insert_missing", "is_one_of", "learn", "roots_of_lots"]
 
 _CHUNK = 20_000
 _FEW = 200
@@ -86,7 +86,7 @@ def roots_of_lots(engine: Engine, lots: Iterable[str]) -> dict[str, str]:
     with engine.connect() as connection:
         for keys in _chunks(wanted):
             query = select(table.c.lot_id, table.c.root_lot_id).where(
-                _is_one_of(table.c.lot_key, keys), table.c.is_current, table.c.root_lot_id.is_not(None)
+                is_one_of(table.c.lot_key, keys), table.c.is_current, table.c.root_lot_id.is_not(None)
             )
             found |= {row.lot_id: row.root_lot_id for row in connection.execute(query)}
     return found
@@ -152,7 +152,7 @@ def _chunks(keys: Iterable[int]) -> Iterator[list[int]]:
         yield chunk
 
 
-def _is_one_of(column: Column[Any], keys: list[int]) -> Any:
+def is_one_of(column: Column[Any], keys: list[int]) -> Any:
     """A condition: few keys are looked up in the index; for many, Greenplum 7 plans 5000 in ANY for seconds, so a join."""
     wanted = bindparam(None, keys, type_=ARRAY(column.type), unique=True)
     return column == any_(wanted) if len(keys) <= _FEW else column.in_(select(func.unnest(wanted)))
@@ -171,7 +171,7 @@ def _stored(
     natural = [shape.table.c[part].label(f"_{part}") for part in shape.natural]
     for keys in _chunks(members):
         query = select(shape.key.label("_key"), *natural, *columns).select_from(source if seen else shape.table)
-        query = query.where(_is_one_of(shape.key, keys)).order_by(shape.table.c.effective_date)
+        query = query.where(is_one_of(shape.key, keys)).order_by(shape.table.c.effective_date)
         for key, *values in connection.execute(query).all():
             member = members[key]
             stored = dict(zip(shape.natural, values[: len(natural)], strict=True))
@@ -243,7 +243,7 @@ def _rewrite(connection: Connection, name: str, changing: Members, teller: Telle
                 row |= {"updated_at": now, "updated_by": user}
             rows.append(row)
     for keys in _chunks(stored):
-        connection.execute(delete(shape.table).where(_is_one_of(shape.key, keys)))
+        connection.execute(delete(shape.table).where(is_one_of(shape.key, keys)))
     _copy(connection, name, rows)
     return written
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from sqlalchemy import select
 
@@ -12,7 +12,7 @@ from gpwarehouse.warehouse.reading import Reading
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gpwarehouse.load import LoadOptions, LoadResult
+    from gpwarehouse.load import Corrected, LoadOptions, LoadResult, Progress
 
 __all__ = ["Loading"]
 
@@ -57,7 +57,35 @@ class Loading(Reading):
             for column in found.inputs.values()
         )
 
-    def rejects(self, batch_id: str) -> pd.DataFrame:
-        """The rejected rows of a batch: row number, column, reason, and the row as it was given."""
+    def rejects(self, batch_id: str, *, as_given: bool = False) -> pd.DataFrame:
+        """The rejected rows of a batch: row number, column, reason, and the row as it was given, in JSON.
+
+        :param as_given: row number and the columns of the rows themselves, to be corrected for :meth:`reload_rejects`.
+        """
+        if as_given:
+            from gpwarehouse.load import rejects_as_given
+
+            return rejects_as_given(self.engine, batch_id)
         query = select(EtlReject.row_number, EtlReject.column_name, EtlReject.reason, EtlReject.raw)
         return self.read(query.where(EtlReject.batch_id == batch_id).order_by(EtlReject.row_number))
+
+    def reload_rejects(
+        self,
+        batch_id: str,
+        corrected: Corrected,
+        *,
+        progress: Progress | None = None,
+        analyze: Literal["auto", "always", "never"] | None = None,
+    ) -> LoadResult:
+        """Load corrected rejects into their batch, each once, and take them off its rejects.
+
+        >>> wh.reload_rejects("lot 7", lambda rows: rows.assign(slot=rows.slot.abs()))   # doctest: +SKIP
+
+        :param corrected: a frame with the column ``row_number`` beside those of a load, or a function that makes one of
+            ``wh.rejects(batch_id, as_given=True)``. What it leaves out, or what is rejected again, stays a reject.
+        :raises LoadError: and its kinds; nothing was changed.
+        """
+        from gpwarehouse.load import RejectLoader
+
+        self._require_current_schema()
+        return RejectLoader(self.engine, self.settings).reload(batch_id, corrected, progress=progress, analyze=analyze)

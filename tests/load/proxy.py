@@ -83,13 +83,14 @@ def proxy(url: URL, cut: Callable[[bytes], bool], *, after: bool) -> Iterator[Pr
 
 
 class AtLastCommit:
-    """Cuts, once, where a load's own transaction commits: after the batch's row was sent."""
+    """Cuts, once, where a load's own transaction commits: after the batch's row was written."""
 
-    def __init__(self) -> None:
+    def __init__(self, wrote: bytes = b"INSERT INTO dw.etl_load_batch") -> None:
+        self._wrote = wrote
         self._recorded = self._done = False
 
     def __call__(self, data: bytes) -> bool:
-        self._recorded |= b"INSERT INTO dw.etl_load_batch" in data
+        self._recorded |= self._wrote in data
         if self._recorded and not self._done and b"COMMIT" in data:
             self._done = True
             return True
