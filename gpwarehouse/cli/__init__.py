@@ -13,7 +13,7 @@ try:
 except ImportError:  # installed without the extra: the command exists all the same, so it must say why it cannot run
     sys.exit("the gpwarehouse command needs typer and rich: pip install 'gpwarehouse[cli]'")
 
-from gpwarehouse.cli import data, partitions, roles, schema, validate  # noqa: F401  (they register their commands)
+from gpwarehouse.cli import data, load, partitions, roles, schema, validate  # noqa: F401  (they register their commands)
 from gpwarehouse.cli.app import app, errors
 from gpwarehouse.errors import GpwarehouseError
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from gpwarehouse.errors import InvalidInputError
 
-__all__ = ["FILE_KINDS", "file_readers", "files_named", "files_of"]
+__all__ = ["FILE_KINDS", "extent", "file_readers", "files_named", "files_of"]
 
 FILE_KINDS = ".parquet, .pq, .csv, .tsv (these two also .gz, .bz2, .zst), .arrow, .ipc, .feather, .arrows"
 _COMPRESSED = {".gz", ".bz2", ".zst"}
@@ -35,16 +34,29 @@ def files_of(path: str | PathLike[str]) -> list[Path]:
     return found
 
 
-def files_named(paths: str | PathLike[str] | Iterable[str | PathLike[str]], options: Mapping[str, Any]) -> list[Path]:
-    """The files that paths and globs name, none twice, in the order given.
+def files_named(paths: str | PathLike[str] | Iterable[str | PathLike[str]]) -> list[tuple[Path, Exception | None]]:
+    """The files that paths and globs name, none twice, in the order given; with an error those that name none."""
+    found: dict[Path, Exception | None] = {}
+    for path in [paths] if isinstance(paths, str | PathLike) else paths:
+        try:
+            found |= dict.fromkeys(files_of(path))
+        except InvalidInputError as error:
+            found[Path(path)] = error
+    return list(found.items())
 
-    :param options: of the load of them all.
-    :raises InvalidInputError: one of them names no file, or the options name one batch for all.
-    """
-    if options.get("batch_id") is not None:
-        raise InvalidInputError("batch_id names one batch, and each file is a batch of its own; load_file takes one")
-    given = [paths] if isinstance(paths, str | PathLike) else paths
-    return list(dict.fromkeys(file for path in given for file in files_of(path)))
+
+def extent(path: str | PathLike[str]) -> tuple[int | None, int | None]:
+    """Rows and bytes of the files, as far as they tell without being read."""
+    files = files_of(path)
+    size = sum(file.stat().st_size for file in files)
+    if {_kind(file) for file in files} <= {".parquet", ".pq"}:
+        import pyarrow.parquet as pq
+
+        try:
+            return sum(pq.read_metadata(file).num_rows for file in files), size
+        except (pa.ArrowException, OSError):
+            pass  # told by whoever reads it
+    return None, size
 
 
 def file_readers(path: str | PathLike[str], batch_rows: int) -> Iterator[pa.RecordBatchReader]:

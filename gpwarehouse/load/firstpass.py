@@ -130,6 +130,7 @@ def read_source(
     resolver = KeyResolver(target, roots, facility=settings.facility, wafer_id_pattern=settings.wafer_id_pattern)
     fingerprint = Fingerprint()
     found = FirstPass(resolver)
+    wishes.begin("read", getattr(source, "extent", _unknown))
     try:
         for batch in source.batches():
             checked = validator.check(batch, found.rows_read + 1)
@@ -153,6 +154,10 @@ def read_source(
         raise
     found.checksum = source.checksum or fingerprint.hexdigest()
     return found
+
+
+def _unknown() -> tuple[None, None]:
+    return None, None
 
 
 def _keep(found: FirstPass, target: Target, clean: pa.RecordBatch, source: Source) -> None:

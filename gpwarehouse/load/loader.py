@@ -23,7 +23,7 @@ from gpwarehouse.engine import could_not_connect, explain_operational_error
 from gpwarehouse.errors import GpwarehouseError, LoadError, TooManyRejectsError
 from gpwarehouse.load import batches as ledger
 from gpwarehouse.load.conflict import Verdict, delete_rows, judge
-from gpwarehouse.load.files import files_of
+from gpwarehouse.load.files import extent, files_of
 from gpwarehouse.load.fingerprint import batch_id_for
 from gpwarehouse.load.firstpass import FirstPass, Source, read_source
 from gpwarehouse.load.frames import record_batches
@@ -65,6 +65,14 @@ class FrameSource:
     def members(self) -> Mapping[str, list[dict[str, Any]]]:
         """Nothing."""
         return {}
+
+    def extent(self) -> tuple[int | None, int | None]:
+        """Rows and bytes, as far as the frame tells without being read."""
+        if isinstance(self.frame, str | PathLike):
+            return extent(self.frame)
+        rows = len(self.frame) if hasattr(self.frame, "__len__") else None
+        size = getattr(self.frame, "nbytes", None)  # of Arrow
+        return rows, size if isinstance(size, int) else None
 
 
 @dataclass
@@ -339,7 +347,7 @@ def _columns(target: Target, filled: set[str]) -> tuple[str, ...]:
 
 
 def _with_batch(found: FirstPass, batch_id: str, wishes: Wishes) -> Iterator[pa.RecordBatch]:
-    wishes.begin("copy", found.rows_to_load, found.rows.bytes)
+    wishes.begin("copy", lambda: (found.rows_to_load, found.rows.bytes))
     rows = 0
     for batch in found.sendable():
         yield batch.append_column("batch_id", pa.repeat(pa.scalar(batch_id, pa.string()), batch.num_rows))

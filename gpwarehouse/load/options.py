@@ -73,11 +73,11 @@ class Wishes:
         if self.progress is not None:
             self.progress(phase, rows)
 
-    def begin(self, phase: str, rows: int | None, size: int | None) -> None:
-        """Tell a caller who wants to know what is to come."""
+    def begin(self, phase: str, extent: Callable[[], tuple[int | None, int | None]]) -> None:
+        """Tell a caller who wants to know what is to come: rows and bytes."""
         begin = getattr(self.progress, "begin", None)
         if begin is not None:
-            begin(phase, rows, size)
+            begin(phase, *extent())
 
 
 def _check_limit(max_rejects: int | float | None) -> None:

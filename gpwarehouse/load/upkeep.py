@@ -23,6 +23,7 @@ from gpwarehouse.engine import (
     overlapping,
     partitions_there,
     qualified_name,
+    schema_of,
 )
 from gpwarehouse.load.options import Analyze as Policy
 from gpwarehouse.load.refusal import reason_of
@@ -89,8 +90,8 @@ class Upkeep:
 
     def _analyze(self, name: str, loaded: int | None, policy: Policy) -> None:
         """Statistics of a partition, or of the root where ``loaded`` is None."""
-        table = self._named(name)
         with self.engine.begin() as connection:
+            table = Table(name, MetaData(), schema=schema_of(connection, self.table))
             if loaded is not None and policy == "auto" and not _grew(connection, table, loaded):
                 return
             key = {"key": advisory_key("analyze", qualified_name(connection, table))}
@@ -98,31 +99,32 @@ class Upkeep:
                 return  # another load is at it, and will see these rows or those after them
             connection.execute(text(f"SET LOCAL lock_timeout = {WAIT_MS}"))
             become_owner(connection, table)
-            if self._said(connection, lambda: connection.execute(Analyze(table, root_only=loaded is None))):
+            if self._done(connection, Analyze(table, root_only=loaded is None)):
                 self.analyzed.append(name)
 
     def _vacuum(self, name: str) -> None:
-        table = self._named(name)
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            table = Table(name, MetaData(), schema=schema_of(connection, self.table))
             try:
                 connection.execute(text(f"SET lock_timeout = {WAIT_MS}"))
                 become_owner(connection, table, local=False)
-                if self._said(connection, lambda: connection.execute(Vacuum(table))):
+                if self._done(connection, Vacuum(table)):
                     self.vacuumed.append(name)
             finally:
                 connection.invalidate()  # with the settings of this session
 
-    def _said(self, connection: Connection, act: Callable[[], Any]) -> bool:
-        """Whether it was done; the server only warns where the role may not."""
+    def _done(self, connection: Connection, statement: Analyze | Vacuum) -> bool:
+        """Run it, and tell whether it was done: the server only warns where the role may not.
+
+        By the driver, because SQLAlchemy throws warnings away.
+        """
         driver: Any = connection.connection
-        before = len(driver.notices)
-        act()
-        skipped = [notice for notice in driver.notices[before:] if "skipping" in notice]
+        driver.notices.clear()
+        with driver.cursor() as cursor:
+            cursor.execute(str(statement.compile(dialect=connection.dialect)))
+        skipped = [notice for notice in driver.notices if "skipping" in notice]
         self.warnings += [notice.strip().removeprefix("WARNING:").strip() for notice in skipped]
         return not skipped
-
-    def _named(self, name: str) -> Table:
-        return self.table if name == self.table.name else Table(name, MetaData(), schema=self.table.schema)
 
 
 def _grew(connection: Connection, table: Table, loaded: int) -> bool:

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpwarehouse.errors import GpwarehouseError, WarehouseConnectionError
+from gpwarehouse.errors import GpwarehouseError, InvalidInputError, WarehouseConnectionError
 from gpwarehouse.warehouse.loading import Loading
 
 if TYPE_CHECKING:
@@ -58,17 +58,18 @@ class LoadingFiles(Loading):
 
         :param paths: paths and globs. :param each: called with every file's outcome as soon as it is known.
         :param options: those of :meth:`load_file`, but for ``batch_id``.
-        :raises InvalidInputError: a path or glob names no file; nothing was loaded.
+        :raises InvalidInputError: ``batch_id`` was given.
         """
         from gpwarehouse.load import FileOutcome, FilesReport, files_named
 
-        files = files_named(paths, options)
+        if options.get("batch_id") is not None:
+            raise InvalidInputError("batch_id names one batch, and each file is one: give it to load_file")
         outcomes: list[FileOutcome] = []
         lost = False
-        for file in files:
-            outcome = FileOutcome(file)
+        for file, missing in files_named(paths):
+            outcome = FileOutcome(file, error=missing)
             try:
-                if not lost:
+                if missing is None and not lost:
                     outcome = FileOutcome(file, self.load_file(file, target=target, **options))
             except (GpwarehouseError, OSError) as error:
                 lost = isinstance(error, WarehouseConnectionError)
