@@ -173,7 +173,8 @@ class RejectLoader(Loader):
                 raise _Loaded
             row = self._batch_row(batch.batch_id, connection)
             _refuse_doubles(connection, run, row, found)
-            batch = self._store(connection, run, found, batch, self.router.route(0), may_refuse=lambda: None)
+            route = self.router.route(batch.rows_loaded)
+            batch = self._store(connection, run, found, batch, route, found.rows_to_load, lambda: None)
             _count(connection, batch, row)
             rejects = EtlReject.__table__
             mine = rejects.c.batch_id == batch.batch_id

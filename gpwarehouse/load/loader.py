@@ -247,8 +247,9 @@ class Loader:
         self, connection: Connection, run: Run, found: FirstPass, batch: ledger.Batch, route: Route
     ) -> ledger.Batch:
         """Rows, what they tell of members, the batch's row."""
+        allowed = self._allowed(run, found) - found.rows_rejected
         check = partial(self._check_rejects, run, found, batch.batch_id)
-        batch = self._store(connection, run, found, batch, route, may_refuse=check)
+        batch = self._store(connection, run, found, batch, route, allowed, check)
         ledger.record_loaded(connection, batch, found.all_rejects())
         return batch
 
@@ -259,13 +260,13 @@ class Loader:
         found: FirstPass,
         batch: ledger.Batch,
         route: Route,
-        *,
+        allowed: int,
         may_refuse: Callable[[], None],
     ) -> ledger.Batch:
         """Rows, and what they tell of members; the batch with what was counted."""
         columns = _columns(run.target, found.rows.filled)
         rows = partial(_with_batch, found, batch.batch_id, run.wishes)
-        run.stored = store_all_but_refused(connection, route, run.target, columns, found, rows, may_refuse)
+        run.stored = store_all_but_refused(connection, route, run.target, columns, found, rows, allowed, may_refuse)
         batch = replace(batch, rows_loaded=found.rows_to_load, rows_rejected=found.rows_rejected)
         if run.stored.rows != batch.rows_loaded:
             raise LoadError(
@@ -293,11 +294,14 @@ class Loader:
             warnings=tuple(upkeep.warnings),
         )
 
-    def _check_rejects(self, run: Run, found: FirstPass, batch_id: str) -> None:
+    def _allowed(self, run: Run, found: FirstPass) -> int:
         settings = self.settings
         if run.wishes.max_rejects is not None:
             settings = settings.model_copy(update={"max_rejects": run.wishes.max_rejects})
-        allowed = settings.rejects_allowed(found.rows_read)
+        return settings.rejects_allowed(found.rows_read)
+
+    def _check_rejects(self, run: Run, found: FirstPass, batch_id: str) -> None:
+        allowed = self._allowed(run, found)
         if found.rows_rejected > allowed:
             first = found.first_reject or next(iter(found.refused.values()))
             where = f", column {first.column_name}" if first.column_name else ""

@@ -2,7 +2,7 @@
 
 The server names the line of the COPY. That row is left out and the rest is sent again, from a savepoint on, as long as no
 more rows are rejected than are allowed. Where several connections or segments took the rows, the lines they count say
-nothing of the batch, so the rows go once more on one.
+nothing of the batch, so the rows go once more on one. What the segments cannot even read they leave out and log.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy.engine import Connection
 
+from gpwarehouse.errors import LoadError
 from gpwarehouse.load.firstpass import FirstPass
 from gpwarehouse.load.refusal import Refusal, refusal_of
 from gpwarehouse.load.target import Target
 from gpwarehouse.load.validate import Reject
 from gpwarehouse.models.keys import PLACEHOLDER_WAFER_ID
-from gpwarehouse.transport import Route, Stored
+from gpwarehouse.transport import Leave, Route, Stored
 
 __all__ = ["store_all_but_refused"]
 
@@ -33,18 +35,19 @@ def store_all_but_refused(
     columns: tuple[str, ...],
     found: FirstPass,
     rows: Callable[[], Iterator[pa.RecordBatch]],
+    allowed: int,
     may_refuse: Callable[[], None],
 ) -> Stored:
     """Store rows in the connection's transaction, without those that the server refuses: these go to ``found.refused``.
 
     :param rows: what to send, which leaves out ``found.refused``.
-    :param may_refuse: called after each row that was refused; raises if that is one too many.
+    :param allowed: how many rows may be refused; ``may_refuse``: called after each, raises if that was one too many.
     """
     refused = 0
     while True:
         savepoint = connection.begin_nested()
         try:
-            stored = route.store(connection, target.table, rows(), columns)
+            stored = route.store(connection, target.table, rows(), columns, Leave(allowed, "source_record_no"))
         except Exception as error:
             refusal = refusal_of(error)
             nameless = refusal is None or (refusal.line is None and route.counts_lines)
@@ -53,6 +56,11 @@ def store_all_but_refused(
             savepoint.rollback()
         else:
             savepoint.commit()
+            for unread in stored.unread:
+                reason = f"refused by the server: {unread.reason}"
+                place = _place_of(found, unread.key)
+                found.refused[place] = _reject(found, target, place, Refusal(None, unread.column, reason))
+                may_refuse()
             return stored
         assert refusal is not None
         if not route.counts_lines:
@@ -71,6 +79,17 @@ def _place(found: FirstPass, refusal: Refusal) -> int:
     for other in sorted(found.refused):
         place += other <= place
     return place
+
+
+def _place_of(found: FirstPass, record_no: int) -> int:
+    """Place in the spool of the row with a record number."""
+    passed = 0
+    for batch in found.rows.batches():
+        at = pc.index(batch.column("source_record_no"), pa.scalar(record_no, pa.int64())).as_py()
+        if at >= 0:
+            return passed + int(at)
+        passed += batch.num_rows
+    raise LoadError(f"a segment could not read the row with source_record_no {record_no}, which was not sent")
 
 
 def _reject(found: FirstPass, target: Target, place: int, refusal: Refusal) -> Reject:

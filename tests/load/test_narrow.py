@@ -104,3 +104,43 @@ def test_a_batch_of_refused_rows_only_is_a_batch_of_none(wh: Warehouse) -> None:
     result = wh.load(MEASUREMENTS, rows_with((0,), 1), max_rejects=1)
     assert (result.rows_loaded, result.rows_rejected) == (0, 1)
     assert scalar(wh, f"SELECT count(*) FROM dw.{MEASUREMENTS}") == 0
+
+
+TOO_LONG = '{"a": 1.' + "1" * 20_000 + "}"
+"""JSON that jsonb does not take: more digits than its numbers have."""
+
+
+@pytest.mark.parametrize("transport", ["copy", "gpfdist"])
+def test_a_value_that_its_type_does_not_take_is_a_reject_by_every_path(wh: Warehouse, transport: Any) -> None:
+    rows = [measurement(slot=n, carrier_id="a\tb\\", parameters=TOO_LONG if n in (2, 5) else {}) for n in range(9)]
+    rows[7] |= {"cp": 1.0, "cpk": 1.5}  # which segments can read, and do not store
+    url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
+    with Warehouse(url, transport=transport) as other:
+        for limit in (0, 2):
+            with pytest.raises(TooManyRejectsError, match=f"{limit + 1} of 9 rows were rejected, {limit} are allowed"):
+                other.load(MEASUREMENTS, rows, batch_id="digits", max_rejects=limit)
+        assert scalar(wh, f"SELECT count(*) FROM dw.{MEASUREMENTS}") == 0
+        result = other.load(MEASUREMENTS, rows, batch_id="digits", max_rejects=3)
+        assert (result.rows_loaded, result.rows_rejected) == (6, 3)
+        rejects = other.rejects("digits")
+        assert rejects.row_number.tolist() == [3, 6, 8]
+        assert rejects.column_name.tolist() == ["parameters", "parameters", ""]
+        assert "value overflows numeric format" in rejects.reason[0]
+        assert json.loads(rejects.raw[0])["carrier_id"] == "a\tb\\"
+
+
+@pytest.mark.segments
+def test_rows_that_segments_cannot_read_are_left_out_and_told(wh: Warehouse) -> None:
+    """Without another COPY: they are read from the segments' log."""
+    rows = [measurement(slot=n, parameters=TOO_LONG if n % 10 == 3 else {}) for n in range(40)]
+    url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
+    with Warehouse(url, transport="gpfdist") as other:
+        result = other.load(MEASUREMENTS, rows, max_rejects=10)
+    assert (result.transport, result.rows_loaded, result.rows_rejected) == ("gpfdist", 36, 4)
+    rejects = wh.rejects(result.batch_id)
+    assert rejects.row_number.tolist() == [4, 14, 24, 34]
+    assert set(rejects.column_name) == {"parameters"}
+    assert set(rejects.reason) == {"refused by the server: value overflows numeric format"}
+    assert [slot for (slot,) in stored(wh, MEASUREMENTS, result.batch_id, "slot")] == [
+        n for n in range(40) if n % 10 != 3
+    ]
