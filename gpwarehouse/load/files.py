@@ -15,6 +15,8 @@ from gpwarehouse.errors import InvalidInputError
 __all__ = ["FILE_KINDS", "extent", "file_readers", "files_named", "files_of"]
 
 FILE_KINDS = ".parquet, .pq, .csv, .tsv (these two also .gz, .bz2, .zst), .arrow, .ipc, .feather, .arrows"
+READ_BYTES = 1 << 20
+"""Of a column at a time: without it a row group, which may be the file, is in memory as a whole."""
 _COMPRESSED = {".gz", ".bz2", ".zst"}
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _WHERE = re.compile(r"(?:Row #\d+: )?Expected \d+ columns, got \d+|[^:]*")
@@ -81,7 +83,7 @@ def _readers(file: Path, batch_rows: int) -> Iterator[pa.RecordBatchReader]:
     if kind in (".parquet", ".pq"):
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(file) as parquet:
+        with pq.ParquetFile(file, buffer_size=READ_BYTES, pre_buffer=False) as parquet:
             yield pa.RecordBatchReader.from_batches(parquet.schema_arrow, parquet.iter_batches(batch_rows))
     elif kind in _SEPARATORS:
         yield _csv_reader(file, _SEPARATORS[kind])
