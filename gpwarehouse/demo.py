@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from gpwarehouse.load.bar import load_bar
 from gpwarehouse.sources.stdf import StdfSource
 from gpwarehouse.sources.synthetic import DemoLot, write_demo_lot
 from gpwarehouse.warehouse import Warehouse
 
-if TYPE_CHECKING:
-    from gpwarehouse.load import LoadResult
-
-__all__ = ["frame_table", "load_with_progress", "run_demo"]
+__all__ = ["frame_table", "run_demo"]
 
 _YIELDS = """
     SELECT wafer_id, basis, tested, good, die_yield_pct, functional_yield_pct, parametric_yield_pct
@@ -44,8 +41,9 @@ def run_demo(console: Console, *, wafers: int = 5, keep: Path | None = None) -> 
         status = warehouse.status()
         console.print(f"Warehouse: {status.server}, schema [bold]{status.schema}[/bold] at revision {status.revision}")
         lot = write_demo_lot(Path(folder) / "demo-lot.stdf.gz", wafers=wafers)
-        result = load_with_progress(console, warehouse, lot.path)
-        console.print(describe(result))
+        with load_bar(console, lot.path.name) as bar:
+            result = warehouse.load_file(lot.path, progress=bar)
+        console.print(str(result))
         schema = warehouse.settings.schema_name
         yields = warehouse.read(_YIELDS.format(schema=schema), lot=lot.lot_id)
         console.print(frame_table(yields, title=f"Yield of lot {lot.lot_id}"))
@@ -58,29 +56,6 @@ def run_demo(console: Console, *, wafers: int = 5, keep: Path | None = None) -> 
         if keep is not None:
             console.print(f"The data stays in {keep}: gpwarehouse --embedded {keep} status")
     return lot
-
-
-def load_with_progress(console: Console, warehouse: Warehouse, path: Path, **options: Any) -> LoadResult:
-    """Load a file, showing the rows read and copied where there is a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed} rows"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(path.name, total=None)
-
-        def show(phase: str, rows: int) -> None:
-            bar.update(task, description=f"{path.name}: {phase}", completed=rows)
-
-        return warehouse.load_file(path, progress=show, **options)
-
-
-def describe(result: LoadResult) -> str:
-    """One line on a load."""
-    if result.already_loaded:
-        return f"{result.target}: loaded before as batch {result.batch_id}; nothing was changed"
-    rejected = f", {result.rows_rejected} rejected" if result.rows_rejected else ""
-    return (
-        f"{result.target}: {result.rows_loaded} of {result.rows_read} rows loaded{rejected} "
-        f"in {result.seconds:.1f} s, batch {result.batch_id}"
-    )
 
 
 def frame_table(frame: Any, *, title: str | None = None, most: int | None = None) -> Table:

@@ -195,6 +195,7 @@ def seconds(default: int, meaning: str, lowest: int = 0) -> Any:
 Url = Annotated[SecretStr, AfterValidator(_url)]
 Server = Literal["auto", "postgresql", "greenplum6", "greenplum7", "cloudberry"]
 Transport = Literal["auto", "copy", "gpfdist"]
+Analyze = Literal["auto", "always", "never"]
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 TargetSession = Literal["any", "read-write", "read-only", "primary", "standby", "prefer-standby"]
 OnOff = Literal["on", "off"]

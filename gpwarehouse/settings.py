@@ -33,6 +33,7 @@ from gpwarehouse.setting_kinds import (
     A_GROUP,
     A_ROLE,
     A_ZONE,
+    Analyze,
     ColdCompression,
     Date,
     Dates,
@@ -191,6 +192,7 @@ class WarehouseSettings(BaseSettings):
         0.01, "rejects above which nothing is loaded", "a count, or a share: 0, 100, 0.01, 1%"
     )
     transport: Transport = setting("auto", "how rows reach the server; `auto` and `gpfdist` go by COPY where they must")
+    analyze: Analyze = setting("auto", "statistics after a load; `auto`: where there are none, or a tenth is new")
     gpfdist_host: str | None = setting(
         None, "address of this machine that the segments reach; if empty, the one that reaches the server", "an address"
     )

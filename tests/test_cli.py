@@ -106,3 +106,30 @@ def test_the_demos_data_can_be_kept_and_looked_at(tmp_path: Path, open_folder: P
     assert done.returncode == 0, done.stderr
     again = run("--embedded", str(kept), "status", cwd=tmp_path)
     assert "1 loaded" in again.stdout
+
+
+def test_rejects_are_printed_corrected_and_loaded_again(url: str, tmp_path: Path) -> None:
+    header = "event_ts,lot_id,wafer_id,inspection_id,is_defect,defect_id"
+    rows = [f"2026-01-05T12:00:00Z,L1,{n},I1,true,{n if n % 3 else 'x'}" for n in range(1, 10)]
+    (tmp_path / "one.csv").write_text("\n".join([header, *rows]))
+    (tmp_path / "two.csv").write_text("\n".join([header, *rows[:2]]))
+    run("--url", url, "upgrade", cwd=tmp_path)
+    one = ("load", "one.csv", "--target", "fact_defect_inspection", "--batch-id", "one")
+    assert "3 of 9 rows were rejected" in run("--url", url, *one, cwd=tmp_path).stderr
+    loaded = run("--url", url, *one, "--max-rejects", "50%", cwd=tmp_path)
+    assert "one.csv: fact_defect_inspection: 6 of 9 rows loaded, 3 rejected" in loaded.stdout, loaded.stderr
+    given = run("--url", url, "rejects", "one", "--as-given", cwd=tmp_path).stdout
+    assert given.splitlines()[0].startswith("row_number,")
+    (tmp_path / "corrected.csv").write_text(given.replace(",x,", ",7,").replace(",x\n", ",7\n"))
+    again = run("--url", url, "reload-rejects", "one", "corrected.csv", cwd=tmp_path)
+    assert "3 of 3 rows loaded" in again.stdout, again.stderr
+    assert "; 0 rejects left" in again.stdout
+    many = ("load", "*.csv", "no.csv", "--target", "fact_defect_inspection")
+    report = run("--url", url, *many, "--max-rejects", "3", cwd=tmp_path)
+    assert report.returncode == 1
+    assert "there is no file 'no.csv'" in report.stderr
+    assert "one.csv: fact_defect_inspection: loaded before as batch one" in report.stdout
+    replaced = run("--url", url, *one, "--on-conflict", "replace", "--max-rejects", "3", cwd=tmp_path)
+    assert "3 rejected, 9 replaced" in replaced.stdout, replaced.stderr
+    wrong = run("--url", url, *one, "--max-rejects", "many", cwd=tmp_path)
+    assert "--max-rejects many: give a count, or a share such as 0.01 or 1%" in wrong.stderr

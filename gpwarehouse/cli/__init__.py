@@ -18,6 +18,7 @@ from gpwarehouse.cli import (  # noqa: F401  (they register their commands)
     data,
     generate,
     health,
+    load,
     partitions,
     roles,
     schema,

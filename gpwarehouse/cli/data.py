@@ -1,4 +1,4 @@
-"""The data: load files, ask questions; and the demo."""
+"""Questions; the demo; the settings."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gpwarehouse.cli.app import app, console, errors, warehouse_named
-from gpwarehouse.errors import GpwarehouseError, InvalidInputError
+from gpwarehouse.cli.app import app, console, warehouse_named
 
 
 @app.command()
@@ -21,41 +20,6 @@ def demo(
     from gpwarehouse.demo import run_demo
 
     run_demo(console, wafers=wafers, keep=keep)
-
-
-@app.command()
-def load(
-    files: Annotated[
-        list[Path], typer.Argument(help="STDF V4 files, plain or compressed; folders of gpwarehouse generate.")
-    ],
-    batch_id: Annotated[str | None, typer.Option(help="The batch's id, for a single file.")] = None,
-    facility: Annotated[str | None, typer.Option(help="Facility, where the file names none.")] = None,
-    test_type: Annotated[str | None, typer.Option(help="WAT, CP or FT; else the file tells.")] = None,
-    max_rejects: Annotated[int | None, typer.Option(min=0, help="Rejected rows allowed in a file.")] = None,
-) -> None:
-    """Load files, each once: what was loaded before is recognised by its content."""
-    from gpwarehouse.cli.generate import load_fab
-    from gpwarehouse.demo import describe, load_with_progress
-
-    if batch_id is not None and len(files) > 1:
-        raise InvalidInputError("--batch-id names one batch; load one file with it")
-    given = {"batch_id": batch_id, "facility": facility, "test_type": test_type, "max_rejects": max_rejects}
-    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    failed = 0
-    with warehouse_named() as warehouse:
-        for file in files:
-            try:
-                if file.is_dir():
-                    load_fab(warehouse, file)
-                    continue
-                result = load_with_progress(console, warehouse, file, **options)
-            except (GpwarehouseError, OSError) as error:
-                failed += 1
-                errors.print(f"{file}: {error}", markup=False, highlight=False, soft_wrap=True)
-            else:
-                console.print(f"{file.name}: {describe(result)}", markup=False, highlight=False, soft_wrap=True)
-    if failed:
-        raise typer.Exit(1)
 
 
 @app.command()

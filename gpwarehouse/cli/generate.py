@@ -46,7 +46,5 @@ def generate(
 
 def load_fab(warehouse: Warehouse, fab: object) -> None:
     """Load a fab or a folder of one, and say what came of it."""
-    from gpwarehouse.demo import describe
-
     for result in warehouse.load_fab(fab):  # type: ignore[arg-type]
-        console.print(describe(result), markup=False, highlight=False, soft_wrap=True)
+        console.print(str(result), markup=False, highlight=False, soft_wrap=True)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import exc
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dimensions.reading import FirstPass
-from gpwarehouse.engine import could_not_connect, explain_operational_error
+from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.errors import GpwarehouseError, LoadError, TooManyRejectsError
 from gpwarehouse.load import batches as ledger
+from gpwarehouse.load.conflict import judge
 from gpwarehouse.load.fingerprint import batch_id_for
 from gpwarehouse.load.members import Teller, insert_missing
-from gpwarehouse.load.refusal import explain
+from gpwarehouse.load.refusal import explained
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport.copy import leave_statistics_alone
 
-__all__ = ["Once", "explained"]
+__all__ = ["Once"]
 
 
 class Once:
@@ -63,26 +65,44 @@ class Once:
         :raises LoadError: and its kinds; nothing was written, and that is recorded.
         """
         batch = self.batch
+        what = f"batch {batch.batch_id} into {batch.target}"
+        return RetryPolicy.of(self.settings).call(what, self._attempt, write)
+
+    def _attempt(self, write: Callable[[Connection], None]) -> bool:
+        batch = self.batch
         try:
-            if ledger.already_loaded(self.engine, batch.target, batch.batch_id, batch.checksum) is not None:
-                return False
+            with self.engine.connect() as connection:
+                before = self._written(connection)
+            if before is not None:
+                return self._is_ours(before)
             self._check_rejects()
             if self.found.first is not None:
                 teller = Teller(batch.batch_id, batch.source_system, self.found.first)
-                self.members_made = insert_missing(self.engine, self.found.resolver.members, teller)
+                self.members_made += insert_missing(self.engine, self.found.resolver.members, teller)
             with self.engine.begin() as connection:
                 leave_statistics_alone(connection)
                 ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
-                if ledger.loaded_batch(connection, batch.target, batch.batch_id, batch.checksum) is not None:
-                    return False
+                before = self._written(connection)
+                if before is not None:
+                    return self._is_ours(before)
                 write(connection)
-                ledger.record_loaded(connection, batch, self.found.rejects)
+                ledger.record_loaded(connection, batch, self.found.rejects.batches())
             return True
         except (exc.SQLAlchemyError, LoadError, self._driver_error()) as error:
-            raised = explained(self.engine, self.settings, batch.target, error)
+            raised = explained(self.settings, batch.target, error)
             if self._record_failure(raised):  # the connection was lost at COMMIT, and it had gone through
                 return True
         raise raised
+
+    def _written(self, connection: Connection) -> Any | None:
+        """The row of the batch that has this content already."""
+        batch, at = self.batch, self.batch.started_at
+        names = (batch.target, batch.batch_id, batch.checksum)
+        return judge(connection, "skip", *names, named=True, started_at=at).loaded
+
+    def _is_ours(self, row: Any) -> bool:
+        """Whether it was written by this very run: the connection was lost at COMMIT, and it had gone through."""
+        return bool(row.started_at == self.batch.started_at)
 
     def _driver_error(self) -> type[Exception]:
         error: type[Exception] = self.engine.dialect.loaded_dbapi.Error
@@ -101,18 +121,9 @@ class Once:
     def _record_failure(self, raised: GpwarehouseError) -> bool:
         """Record the failure where the server can be reached; whether the batch is written after all."""
         try:
-            row = ledger.record_failure(self.engine, self.batch, self.found.rejects, str(raised))
+            row = ledger.record_failure(self.engine, self.batch, self.found.rejects.batches(), str(raised))
         except (exc.SQLAlchemyError, self._driver_error()) as second:
             words = str(getattr(second, "orig", None) or second).strip().splitlines()[0]
             raised.add_note(f"The failure could not be recorded in etl_load_batch either: {words}")
             return False
-        return row is not None and row.started_at == self.batch.started_at
-
-
-def explained(engine: Engine, settings: WarehouseSettings, target: str, error: Exception) -> GpwarehouseError:
-    """The error to raise for one that was caught; the driver's, which quotes the row, is not chained to it."""
-    if isinstance(error, GpwarehouseError):
-        return error
-    if could_not_connect(error):
-        return explain_operational_error(error, settings)
-    return LoadError(explain(target, error))
+        return row is not None and self._is_ours(row)

@@ -18,6 +18,7 @@ from sqlalchemy import Table, exc, text
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import AddPartition, RangePartition
+from gpwarehouse.dialect.compiler import child_table_name
 from gpwarehouse.dialect.options import missing_partitions
 from gpwarehouse.dialect.reflection import partitions_of
 from gpwarehouse.engine.locks import LOCK_MONTHS, LockHolder, advisory_key, lock_advisory, lock_holders
@@ -30,6 +31,7 @@ __all__ = [
     "become_owner",
     "change_partitions",
     "change_partitions_after",
+    "child_of",
     "make_partitions",
     "overlapping",
     "partitions_there",
@@ -73,6 +75,11 @@ def partitions_there(connection: Connection, table: Table) -> tuple[RangePartiti
     """The table's partitions, in order of their bounds."""
     there = partitions_of(connection, dialect_of(connection), schema_of(connection, table), table.name).get(table.name)
     return there.partitions if there is not None else ()
+
+
+def child_of(table: Table, partition: RangePartition) -> str:
+    """Name of a partition's table: its own where reflection found another than the rule's."""
+    return partition.child or child_table_name(table.name, partition.name)
 
 
 def overlapping(partition: RangePartition, others: Iterable[RangePartition]) -> list[RangePartition]:
@@ -196,8 +203,11 @@ class _Wait:
         )
 
 
-def become_owner(connection: Connection, table: Table) -> None:
-    """Run the rest of the transaction as the table's owner, where the role is a member of it."""
+def become_owner(connection: Connection, table: Table, *, local: bool = True) -> None:
+    """Run the rest of the transaction as the table's owner, where the role is a member of it.
+
+    :param local: False: the rest of the session, for what runs outside transactions.
+    """
     row = connection.execute(
         text(
             "SELECT pg_get_userbyid(relowner) AS owner, relowner <> (SELECT oid FROM pg_roles "
@@ -207,7 +217,9 @@ def become_owner(connection: Connection, table: Table) -> None:
         {"name": qualified_name(connection, table)},
     ).one()
     if row.becomes:
-        connection.execute(text(f"SET LOCAL ROLE {connection.dialect.identifier_preparer.quote(row.owner)}"))
+        connection.execute(
+            text(f"SET {'LOCAL ' if local else ''}ROLE {connection.dialect.identifier_preparer.quote(row.owner)}")
+        )
 
 
 def _holders(engine: Engine, table: Table, mine: int = 0) -> list[LockHolder]:

@@ -7,7 +7,7 @@ do. A failed load's row and rejects are written by a second one.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -17,16 +17,14 @@ from sqlalchemy import and_, delete, func, insert, or_, select
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.engine import lock_advisory
-from gpwarehouse.errors import BatchConflictError
-from gpwarehouse.load.spool import Spool
 from gpwarehouse.load.validate import Reject
 from gpwarehouse.models import EtlLoadBatch, EtlReject
 from gpwarehouse.transport import copy_rows
 
 __all__ = [
     "Batch",
-    "already_loaded",
-    "loaded_batch",
+    "insert_rejects",
+    "loaded_batches",
     "lock_batch",
     "raw_json",
     "record_failure",
@@ -57,29 +55,13 @@ class Batch:
     started_at: datetime
 
 
-def loaded_batch(connection: Connection, target: str, batch_id: str, checksum: str) -> Any | None:
-    """The row of the loaded batch with this content, or with this id; None if there is none.
-
-    :raises BatchConflictError: the id was loaded with other content.
-    """
+def loaded_batches(connection: Connection, target: str, batch_id: str, checksum: str) -> Sequence[Any]:
+    """The rows of the loaded batches with this content, or with this id; the oldest first."""
     table = EtlLoadBatch.__table__
     same = or_(table.c.batch_id == batch_id, and_(table.c.target == target, table.c.checksum == checksum))
     # A batch of no rows holds nothing that could be doubled, and must not keep its id from the rows to come.
-    rows = connection.execute(select(table).where(same, table.c.status == LOADED, table.c.rows_loaded > 0)).all()
-    for row in rows:
-        if row.batch_id == batch_id and (row.checksum, row.target) != (checksum, target):
-            raise BatchConflictError(
-                f"batch {batch_id!r} was loaded into {row.target} on {row.finished_at:%Y-%m-%d %H:%M} UTC with "
-                f"other content ({row.rows_loaded} rows, checksum {row.checksum[:12]}…); "
-                "give the new content a batch id of its own"
-            )
-    return rows[0] if rows else None
-
-
-def already_loaded(engine: Engine, target: str, batch_id: str, checksum: str) -> Any | None:
-    """As :func:`loaded_batch`, on a connection of its own."""
-    with engine.connect() as connection:
-        return loaded_batch(connection, target, batch_id, checksum)
+    query = select(table).where(same, table.c.status == LOADED, table.c.rows_loaded > 0)
+    return connection.execute(query.order_by(table.c.started_at, table.c.batch_id)).all()
 
 
 def lock_batch(connection: Connection, target: str, batch_id: str, checksum: str) -> None:
@@ -88,15 +70,15 @@ def lock_batch(connection: Connection, target: str, batch_id: str, checksum: str
         lock_advisory(connection, "batch", name)
 
 
-def record_loaded(connection: Connection, batch: Batch, rejects: Spool) -> None:
-    """Write the row of a loaded batch, in place of a failed attempt's, and its rejects; in the load's transaction."""
-    _forget_failure(connection, batch.batch_id)
+def record_loaded(connection: Connection, batch: Batch, rejects: Iterable[pa.RecordBatch]) -> None:
+    """Write the row of a loaded batch and its rejects, in place of those of the id; in the load's transaction."""
+    _forget(connection, batch.batch_id)
     _insert(connection, batch, LOADED, None)
-    _insert_rejects(connection, batch, rejects.batches())
+    insert_rejects(connection, batch.batch_id, batch.target, rejects)
 
 
-def record_failure(engine: Engine, batch: Batch, rejects: Spool, error: str) -> Any | None:
-    """Record a failed attempt, unless the batch is loaded after all; that batch's row then.
+def record_failure(engine: Engine, batch: Batch, rejects: Iterable[pa.RecordBatch], error: str) -> Any | None:
+    """Record a failed attempt, unless rows are loaded under the id; that batch's row then.
 
     It waits for whoever is loading the batch: after a connection lost at COMMIT that may still be this very load.
     """
@@ -108,10 +90,10 @@ def record_failure(engine: Engine, batch: Batch, rejects: Spool, error: str) -> 
         )
         row = connection.execute(loaded).first()
         if row is not None:
-            return row if (row.target, row.checksum) == (batch.target, batch.checksum) else None
-        _forget_failure(connection, batch.batch_id)
+            return row
+        _forget(connection, batch.batch_id)
         _insert(connection, batch, FAILED, error[:4000])
-        _insert_rejects(connection, batch, _at_most(REJECTS_KEPT, rejects.batches()))
+        insert_rejects(connection, batch.batch_id, batch.target, _at_most(REJECTS_KEPT, rejects))
         return None
 
 
@@ -123,12 +105,13 @@ def _at_most(rows: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Record
         rows -= batch.num_rows
 
 
-def _forget_failure(connection: Connection, batch_id: str) -> None:
+def _forget(connection: Connection, batch_id: str) -> None:
+    """Delete what is recorded under an id: a failed attempt, a batch of no rows, one that is replaced."""
     table = EtlLoadBatch.__table__
-    failed = and_(table.c.batch_id == batch_id, or_(table.c.status == FAILED, table.c.rows_loaded == 0))
+    mine = table.c.batch_id == batch_id
     # A DELETE locks the whole table on Greenplum 6: only where there is something to delete.
-    if connection.execute(select(table.c.batch_id).where(failed)).first() is not None:
-        connection.execute(delete(table).where(failed))
+    if connection.execute(select(table.c.batch_id).where(mine)).first() is not None:
+        connection.execute(delete(table).where(mine))
         connection.execute(delete(EtlReject.__table__).where(EtlReject.__table__.c.batch_id == batch_id))
 
 
@@ -141,10 +124,11 @@ def _insert(connection: Connection, batch: Batch, status: str, error: str | None
     )
 
 
-def _insert_rejects(connection: Connection, batch: Batch, rejects: Iterable[pa.RecordBatch]) -> None:
+def insert_rejects(connection: Connection, batch_id: str, target: str, rejects: Iterable[pa.RecordBatch]) -> None:
+    """Write rows of :func:`reject_rows` to ``etl_reject``."""
     for rows in rejects:
-        for name in ("batch_id", "target"):
-            rows = rows.append_column(name, pa.repeat(pa.scalar(getattr(batch, name), pa.string()), rows.num_rows))
+        for name, value in (("batch_id", batch_id), ("target", target)):
+            rows = rows.append_column(name, pa.repeat(pa.scalar(value, pa.string()), rows.num_rows))
         copy_rows(connection, EtlReject.__table__, [rows], tuple(rows.schema.names))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from os import PathLike, fspath
 from pathlib import Path
 
@@ -12,9 +12,11 @@ import pyarrow as pa
 
 from gpwarehouse.errors import InvalidInputError
 
-__all__ = ["FILE_KINDS", "file_readers", "files_of"]
+__all__ = ["FILE_KINDS", "extent", "file_readers", "files_named", "files_of"]
 
 FILE_KINDS = ".parquet, .pq, .csv, .tsv (these two also .gz, .bz2, .zst), .arrow, .ipc, .feather, .arrows"
+READ_BYTES = 1 << 20
+"""Of a column at a time: without it a row group, which may be the file, is in memory as a whole."""
 _COMPRESSED = {".gz", ".bz2", ".zst"}
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _WHERE = re.compile(r"(?:Row #\d+: )?Expected \d+ columns, got \d+|[^:]*")
@@ -32,6 +34,31 @@ def files_of(path: str | PathLike[str]) -> list[Path]:
     if not found:
         raise InvalidInputError(f"there is no file {name!r}")
     return found
+
+
+def files_named(paths: str | PathLike[str] | Iterable[str | PathLike[str]]) -> list[tuple[Path, Exception | None]]:
+    """The files that paths and globs name, none twice, in the order given; with an error those that name none."""
+    found: dict[Path, Exception | None] = {}
+    for path in [paths] if isinstance(paths, str | PathLike) else paths:
+        try:
+            found |= dict.fromkeys(files_of(path))
+        except InvalidInputError as error:
+            found[Path(path)] = error
+    return list(found.items())
+
+
+def extent(path: str | PathLike[str]) -> tuple[int | None, int | None]:
+    """Rows and bytes of the files, as far as they tell without being read."""
+    files = files_of(path)
+    size = sum(file.stat().st_size for file in files)
+    if {_kind(file) for file in files} <= {".parquet", ".pq"}:
+        import pyarrow.parquet as pq
+
+        try:
+            return sum(pq.read_metadata(file).num_rows for file in files), size
+        except (pa.ArrowException, OSError):
+            pass  # told by whoever reads it
+    return None, size
 
 
 def file_readers(path: str | PathLike[str], batch_rows: int) -> Iterator[pa.RecordBatchReader]:
@@ -56,7 +83,7 @@ def _readers(file: Path, batch_rows: int) -> Iterator[pa.RecordBatchReader]:
     if kind in (".parquet", ".pq"):
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(file) as parquet:
+        with pq.ParquetFile(file, buffer_size=READ_BYTES, pre_buffer=False) as parquet:
             yield pa.RecordBatchReader.from_batches(parquet.schema_arrow, parquet.iter_batches(batch_rows))
     elif kind in _SEPARATORS:
         yield _csv_reader(file, _SEPARATORS[kind])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.engine import Engine
@@ -17,6 +19,7 @@ from gpwarehouse.load.batches import raw_json, reject_rows
 from gpwarehouse.load.fingerprint import Fingerprint
 from gpwarehouse.load.keys import KeyResolver, RootLots
 from gpwarehouse.load.members import roots_of_lots
+from gpwarehouse.load.options import Wishes
 from gpwarehouse.load.spool import Spool
 from gpwarehouse.load.target import TIMESTAMP, Target
 from gpwarehouse.load.validate import Reject, Validator
@@ -59,16 +62,18 @@ class FirstPass:
     """What the first pass found. A context manager: its temporary files go with it.
 
     :ivar rows: the good rows with their keys, all columns but the batch's; ``rejects``: rows of ``etl_reject``.
-    :ivar checksum: of the content; ``months``: first instants of the months of its events.
+    :ivar refused: of the good rows those that the server would not have: place in ``rows`` → reject.
+    :ivar checksum: of the content; ``months``: first instants of the months of its events, and the rows in each.
     """
 
     resolver: KeyResolver
     rows: Spool = field(default_factory=Spool)
     rejects: Spool = field(default_factory=Spool)
+    refused: dict[int, Reject] = field(default_factory=dict)
     first_reject: Reject | None = None
     rows_read: int = 0
     checksum: str = ""
-    months: set[datetime] = field(default_factory=set)
+    months: Counter[datetime] = field(default_factory=Counter)
     first: datetime | None = None
     last: datetime | None = None
 
@@ -81,9 +86,37 @@ class FirstPass:
         self.rows.close()
         self.rejects.close()
 
+    @property
+    def rows_to_load(self) -> int:
+        """Rows that are neither rejected nor refused."""
+        return self.rows.rows - len(self.refused)
+
+    @property
+    def rows_rejected(self) -> int:
+        """Rows that are."""
+        return self.rejects.rows + len(self.refused)
+
+    def sendable(self) -> Iterator[pa.RecordBatch]:
+        """The rows to load."""
+        passed = 0
+        for batch in self.rows.batches():
+            mine = [place - passed for place in self.refused if passed <= place < passed + batch.num_rows]
+            passed += batch.num_rows
+            if mine:
+                keep = np.ones(batch.num_rows, bool)
+                keep[mine] = False
+                batch = batch.filter(pa.array(keep))
+            yield batch
+
+    def all_rejects(self) -> Iterator[pa.RecordBatch]:
+        """Rows of ``etl_reject``, those refused last."""
+        yield from self.rejects.batches()
+        if self.refused:
+            yield reject_rows(self.refused.values())
+
 
 def read_source(
-    source: Source, target: Target, engine: Engine, settings: WarehouseSettings, report: Callable[[str, int], None]
+    source: Source, target: Target, engine: Engine, settings: WarehouseSettings, wishes: Wishes
 ) -> FirstPass:
     """Read a source to its end.
 
@@ -99,6 +132,7 @@ def read_source(
     resolver = KeyResolver(target, roots, facility=settings.facility, wafer_id_pattern=settings.wafer_id_pattern)
     fingerprint = Fingerprint()
     found = FirstPass(resolver)
+    wishes.begin("read", getattr(source, "extent", _unknown))
     try:
         for batch in source.batches():
             checked = validator.check(batch, found.rows_read + 1)
@@ -113,7 +147,7 @@ def read_source(
                 found.rejects.append(reject_rows(checked.rejects))
             if checked.clean.num_rows:
                 _keep(found, target, checked.clean, source)
-            report("read", found.rows_read)
+            wishes.report("read", found.rows_read)
         for dimension, members in source.members().items():
             for member in members:
                 resolver.tell(dimension, member)
@@ -122,6 +156,10 @@ def read_source(
         raise
     found.checksum = source.checksum or fingerprint.hexdigest()
     return found
+
+
+def _unknown() -> tuple[None, None]:
+    return None, None
 
 
 def _keep(found: FirstPass, target: Target, clean: pa.RecordBatch, source: Source) -> None:
@@ -137,8 +175,9 @@ def _keep(found: FirstPass, target: Target, clean: pa.RecordBatch, source: Sourc
     span = pc.min_max(times).as_py()
     found.first = min(filter(None, (found.first, span["min"])))
     found.last = max(filter(None, (found.last, span["max"])))
-    months = pc.unique(pc.floor_temporal(times.cast(_CLOCK), unit="month"))
-    found.months |= set(months.cast(TIMESTAMP).to_pylist())
+    months = pc.value_counts(pc.floor_temporal(times.cast(_CLOCK), unit="month"))
+    firsts = months.field("values").cast(TIMESTAMP).to_pylist()
+    found.months.update(dict(zip(firsts, months.field("counts").to_pylist(), strict=True)))
 
 
 def _time_keys(times: pa.Array) -> pa.Array:

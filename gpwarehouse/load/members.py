@@ -35,7 +35,7 @@ from gpwarehouse.models import BEGINNING, DIMENSIONS, END_OF_TIME, EtlLoadBatch
 from gpwarehouse.models.keys import durable_key
 from gpwarehouse.transport import copy_rows
 
-__all__ = ["Teller", "insert_missing", "learn", "roots_of_lots"]
+__all__ = ["Teller", "insert_missing", "is_one_of", "learn", "roots_of_lots"]
 
 _CHUNK = 20_000
 _FEW = 200
@@ -85,7 +85,7 @@ def roots_of_lots(engine: Engine, lots: Iterable[str]) -> dict[str, str]:
     with engine.connect() as connection:
         for keys in _chunks(wanted):
             query = select(table.c.lot_id, table.c.root_lot_id).where(
-                _is_one_of(table.c.lot_key, keys), table.c.is_current, table.c.root_lot_id.is_not(None)
+                is_one_of(table.c.lot_key, keys), table.c.is_current, table.c.root_lot_id.is_not(None)
             )
             found |= {row.lot_id: row.root_lot_id for row in connection.execute(query)}
     return found
@@ -102,18 +102,22 @@ def insert_missing(engine: Engine, members: Mapping[str, Members], teller: Telle
         with engine.connect() as connection:
             if not _missing(connection, name, members[name]):
                 continue
-        with engine.begin() as connection:
-            _lock(connection, name, "SHARE ROW EXCLUSIVE")  # enough for inserts, and nothing here raises it
-            missing = _missing(connection, name, members[name])  # seen anew: another load may have come first
-            now, user = _now(connection)
-            rows = []
-            for member in missing:
-                version = Version(BEGINNING, END_OF_TIME, not member.told, member.at_first(), teller.batch_id)
-                audit = {"source_system": teller.source_system, "created_at": now, "created_by": user}
-                rows.append(_row(name, member, version) | audit | {"updated_at": now, "updated_by": user})
-            _copy(connection, name, rows)
-            written += len(rows)
+        written += _insert(engine, name, members[name], teller)
     return written
+
+
+def _insert(engine: Engine, name: str, members: Members, teller: Teller) -> int:
+    with engine.begin() as connection:
+        _lock(connection, name, "SHARE ROW EXCLUSIVE")  # enough for inserts, and nothing here raises it
+        missing = _missing(connection, name, members)  # seen anew: another load may have come first
+        now, user = _now(connection)
+        rows = []
+        for member in missing:
+            version = Version(BEGINNING, END_OF_TIME, not member.told, member.at_first(), teller.batch_id)
+            audit = {"source_system": teller.source_system, "created_at": now, "created_by": user}
+            rows.append(_row(name, member, version) | audit | {"updated_at": now, "updated_by": user})
+        _copy(connection, name, rows)
+        return len(rows)
 
 
 def learn(connection: Connection, members: Mapping[str, Members], teller: Teller) -> int:
@@ -147,7 +151,7 @@ def _chunks(keys: Iterable[int]) -> Iterator[list[int]]:
         yield chunk
 
 
-def _is_one_of(column: Column[Any], keys: list[int]) -> Any:
+def is_one_of(column: Column[Any], keys: list[int]) -> Any:
     """A condition: few keys are looked up in the index; for many, Greenplum 7 plans 5000 in ANY for seconds, so a join."""
     wanted = bindparam(None, keys, type_=ARRAY(column.type), unique=True)
     return column == any_(wanted) if len(keys) <= _FEW else column.in_(select(func.unnest(wanted)))
@@ -166,7 +170,7 @@ def _stored(
     natural = [shape.table.c[part].label(f"_{part}") for part in shape.natural]
     for keys in _chunks(members):
         query = select(shape.key.label("_key"), *natural, *columns).select_from(source if seen else shape.table)
-        query = query.where(_is_one_of(shape.key, keys)).order_by(shape.table.c.effective_date)
+        query = query.where(is_one_of(shape.key, keys)).order_by(shape.table.c.effective_date)
         for key, *values in connection.execute(query).all():
             member = members[key]
             stored = dict(zip(shape.natural, values[: len(natural)], strict=True))
@@ -241,7 +245,7 @@ def _rewrite(connection: Connection, name: str, changing: Members, teller: Telle
                 row |= {"updated_at": now, "updated_by": user}
             rows.append(row)
     for keys in _chunks(stored):
-        connection.execute(delete(shape.table).where(_is_one_of(shape.key, keys)))
+        connection.execute(delete(shape.table).where(is_one_of(shape.key, keys)))
     _copy(connection, name, rows)
     return written
 

@@ -7,13 +7,20 @@ in logs, so they are left out here, and the driver's error is not chained to our
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
-from gpwarehouse.load.spool import Spool
+from gpwarehouse.engine import could_not_connect, explain_operational_error, reason_to_repeat
+from gpwarehouse.errors import GpwarehouseError, LoadError
+from gpwarehouse.settings import WarehouseSettings
 
-__all__ = ["explain"]
+__all__ = ["Refusal", "explain", "explained", "reason_of", "refusal_of"]
 
-_LINE = re.compile(r"COPY .*?\bline (\d+)")
+_LINE = re.compile(r"COPY .*?\bline (?P<line>\d+)(?:, column (?P<column>\w+))?")
+_OF_VALUES = ("22", "23")
+"""Classes of SQLSTATE: data exceptions, and constraints."""
+_OF_ROWS = ("P0001",)
+"""What a trigger raises."""
 _SEGMENT = re.compile(r"\s+\(seg\d+.*\)$")
 _WAY_OUT = {
     "55P03": "another job held a lock for longer than GPWAREHOUSE_LOCK_TIMEOUT_S; load again",
@@ -29,30 +36,64 @@ _WITHOUT_CONNECTION = frozenset({"OperationalError", "InterfaceError"})
 """What the driver raises, without an SQLSTATE, when there is nobody to ask any more."""
 
 
-def explain(table: str, error: BaseException, spool: Spool | None = None) -> str:
-    """Why a batch was refused.
-
-    :param spool: its rows, in the order in which they were sent.
-    """
-    original = getattr(error, "orig", None) or error
-    diagnosis = getattr(original, "diag", None)
-    words = str(getattr(diagnosis, "message_primary", None) or original).strip() or repr(original)
-    reason = _SEGMENT.sub("", words.splitlines()[0])
-    state = getattr(original, "pgcode", None) or ""
-    lost = state.startswith(("08", "57P")) or (not state and type(original).__name__ in _WITHOUT_CONNECTION)
+def explain(table: str, error: BaseException) -> str:
+    """Why a batch was refused."""
+    state = _sqlstate(error)
+    lost = state.startswith(("08", "57P")) or (not state and type(_original(error)).__name__ in _WITHOUT_CONNECTION)
     hint = "the connection was lost; load again" if lost else _WAY_OUT.get(state)
-    row = _row(getattr(diagnosis, "context", None), spool)
-    where = f" in the row with source_record_no {row['source_record_no']}" if row else ""
-    return f"{table}: the server refused the batch{where}: {reason}{f' ({hint})' if hint else ''}; nothing was loaded"
+    return (
+        f"{table}: the server refused the batch: {reason_of(error)}{f' ({hint})' if hint else ''}; nothing was loaded"
+    )
 
 
-def _row(context: str | None, spool: Spool | None) -> dict[str, Any] | None:
-    found = _LINE.search(context or "")
-    if not found or spool is None:
+def explained(settings: WarehouseSettings, table: str, error: Exception) -> GpwarehouseError:
+    """The error to raise for one that was caught, which says whether the work may be done again."""
+    if isinstance(error, GpwarehouseError):
+        return error
+    if could_not_connect(error):
+        return explain_operational_error(error, settings)
+    raised = LoadError(explain(table, error))
+    raised.safe_to_repeat = reason_to_repeat(error)
+    return raised
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A row that the server would not have.
+
+    :ivar line: its number among the rows sent, from 1; None where the server does not say.
+    :ivar column: the column at fault; empty where it is the row as a whole.
+    """
+
+    line: int | None
+    column: str
+    reason: str
+
+
+def refusal_of(error: BaseException) -> Refusal | None:
+    """The refusal of a row; None if the error is of another kind."""
+    diagnosis = getattr(_original(error), "diag", None)
+    state = _sqlstate(error)
+    if not (state[:2] in _OF_VALUES or state in _OF_ROWS) or diagnosis is None:
         return None
-    passed = int(found[1]) - 1  # a row is one line, whatever its texts hold
-    for batch in spool.batches():
-        if passed < batch.num_rows:
-            return dict(batch.slice(passed, 1).to_pylist()[0])
-        passed -= batch.num_rows
-    return None
+    if reason_of(error).startswith("no partition"):
+        return None  # of a month that somebody dropped: not a row's fault
+    found = _LINE.search(diagnosis.context or "")
+    column = diagnosis.column_name or (found["column"] if found else None) or ""
+    return Refusal(int(found["line"]) if found else None, column, f"refused by the server: {reason_of(error)}")
+
+
+def _original(error: BaseException) -> Any:
+    return getattr(error, "orig", None) or error
+
+
+def _sqlstate(error: BaseException) -> str:
+    """The server's code of an error, the driver's own or SQLAlchemy's; empty if it has none."""
+    return getattr(_original(error), "pgcode", None) or ""
+
+
+def reason_of(error: BaseException) -> str:
+    """The server's own words, up to where it quotes the row."""
+    original = _original(error)
+    words = str(getattr(getattr(original, "diag", None), "message_primary", None) or original).strip()
+    return _SEGMENT.sub("", (words or repr(original)).splitlines()[0])

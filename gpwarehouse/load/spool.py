@@ -19,14 +19,14 @@ class Spool:
 
     A column of a batch that is NULL throughout is not kept: facts are wide, frames are narrow.
 
-    :ivar rows: rows kept; ``filled``: columns with a value in any of them.
+    :ivar rows: rows kept; ``bytes``: of them in Arrow's form; ``filled``: columns with a value in any of them.
     """
 
     def __init__(self) -> None:
         self._file = cast(IO[bytes], tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES))  # noqa: SIM115
         self._writer: pa.RecordBatchStreamWriter | None = None
         self._schema: pa.Schema | None = None
-        self.rows = 0
+        self.rows = self.bytes = 0
         self.filled: set[str] = set()
 
     def append(self, batch: pa.RecordBatch) -> None:
@@ -38,6 +38,7 @@ class Spool:
             self._writer, self._schema = pa.ipc.new_stream(self._file, batch.schema, options=options), batch.schema
         self._writer.write_batch(batch)
         self.rows += batch.num_rows
+        self.bytes += batch.nbytes
         self.filled |= set(batch.schema.names)
 
     def batches(self) -> Iterator[pa.RecordBatch]:

@@ -11,10 +11,9 @@ from sqlalchemy import Table, text
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.dialect import AppendOptimized, RangePartition, RangePartitions
-from gpwarehouse.dialect.compiler import child_table_name
 from gpwarehouse.dialect.options import missing_partitions, month_partition
 from gpwarehouse.dialect.reflection import storages_of
-from gpwarehouse.engine import dialect_of, overlapping, partitions_there, qualified_name, schema_of
+from gpwarehouse.engine import child_of, dialect_of, overlapping, partitions_there, qualified_name, schema_of
 from gpwarehouse.errors import PartitionError, SettingsError
 from gpwarehouse.models import ANCHOR_MONTH, FACTS
 from gpwarehouse.partitions.archive import Archive, archived_as
@@ -88,11 +87,6 @@ def rules_of(settings: WarehouseSettings) -> dict[str, RetentionRule]:
     if settings.archive_dir is None and any(rule.action == "export" for rule in rules.values()):
         raise SettingsError("GPWAREHOUSE_RETENTION exports, but GPWAREHOUSE_ARCHIVE_DIR says not where to")
     return rules
-
-
-def child_of(table: Table, partition: RangePartition) -> str:
-    """Name of a partition's table: its own where reflection found another than the rule's."""
-    return partition.child or child_table_name(table.name, partition.name)
 
 
 def cold_storage(table: Table, settings: WarehouseSettings) -> AppendOptimized:

@@ -16,20 +16,37 @@ from gpwarehouse.transport.stream import EncodedStream
 from gpwarehouse.transport.text import encode_text
 from gpwarehouse.transport.wire import Wire, slices
 
-__all__ = ["Format", "Stored", "copy_rows", "leave_statistics_alone", "wires_of"]
+__all__ = ["Format", "Stored", "Unread", "copy_rows", "leave_statistics_alone", "wires_of"]
 
 Format = Literal["binary", "text"]
 READ_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
+class Unread:
+    """A row that a segment could not read.
+
+    :ivar key: its value in the column that the caller named.
+    :ivar column: the column at fault, empty where it is not told; ``reason``: the server's words.
+    """
+
+    key: int
+    column: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Stored:
-    """What a transport did: rows the server took, bytes sent, the path, and why not the other one."""
+    """What a transport did: rows the server took, bytes sent, the path, and why not the other one.
+
+    :ivar unread: rows that were left out, where the caller allowed it.
+    """
 
     rows: int
     bytes: int
     transport: str
     reason: str = ""
+    unread: tuple[Unread, ...] = ()
 
 
 def wires_of(table: Table, columns: Iterable[str]) -> list[Wire]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +16,17 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateTable, DropTable
 
-from gpwarehouse.dialect import ExternalTable, TextFormat
+from gpwarehouse.dialect import ExternalTable, RejectLimit, TextFormat
 from gpwarehouse.engine import dialect_of
 from gpwarehouse.errors import LoadError
-from gpwarehouse.transport.copy import Stored, leave_statistics_alone, wires_of
+from gpwarehouse.transport.copy import Stored, Unread, leave_statistics_alone, wires_of
 from gpwarehouse.transport.gpfdist import GpfdistServer
 from gpwarehouse.transport.text import encode_text
 from gpwarehouse.transport.wire import slices
 
-__all__ = ["Address", "insert_rows", "why_not"]
+__all__ = ["Address", "Leave", "insert_rows", "why_not"]
 
+_COLUMN = re.compile(r",? column (?P<column>\w+)\s*$")
 LONGEST_S = 24 * 3600
 """A statement's limit where the session has none: a segment waits for ever for a server that hangs."""
 PROBE_S = 10
@@ -53,25 +55,44 @@ def _own_address(connection: Connection) -> str:
     return str(name[0]) if isinstance(name, tuple) else "127.0.0.1"
 
 
-def _external(table: Table | None, columns: Iterable[str], url: str) -> Table:
+@dataclass(frozen=True)
+class Leave:
+    """Rows that cannot be read may be left out, up to so many a segment; they are told by the number in column ``key``."""
+
+    rows: int
+    key: str
+
+    def options(self) -> dict[str, Any]:
+        """Of the external table. One row alone is no limit that Greenplum takes: 2 is the least at which it fails."""
+        return {"log_errors": True, "reject_limit": RejectLimit(self.rows + 1)} if self.rows > 0 else {}
+
+
+def _external(table: Table | None, columns: Iterable[str], url: str, leave: Leave | None = None) -> Table:
     """A temporary external table with these columns; of one number if there is no table."""
+    options = leave.options() if leave is not None else {}
     kinds = [Column(name, table.columns[name].type) for name in columns] if table is not None else []
     return Table(
         f"gpwarehouse_{secrets.token_hex(8)}",
         MetaData(),
         *(kinds or [Column("number", BigInteger)]),
         prefixes=["TEMP"],
-        greenplum_external=ExternalTable(location=(url,), format=TextFormat(newline="LF"), encoding="UTF8"),
+        greenplum_external=ExternalTable(location=(url,), format=TextFormat(newline="LF"), encoding="UTF8", **options),
     )
 
 
 def insert_rows(
-    connection: Connection, table: Table, batches: Iterable[pa.RecordBatch], columns: tuple[str, ...], address: Address
+    connection: Connection,
+    table: Table,
+    batches: Iterable[pa.RecordBatch],
+    columns: tuple[str, ...],
+    address: Address,
+    leave: Leave | None = None,
 ) -> Stored:
     """Let the segments fetch batches into ``columns`` of ``table``; the order of the rows is not kept.
 
     ``batches`` is read in threads, one at a time; batches are encoded in as many threads as there are segments.
 
+    :param leave: whether rows that a segment cannot read are left out and told; else the first one fails the statement.
     :raises LoadError: the server stored another number of rows than it was given; roll back.
     """
     capabilities = dialect_of(connection).capabilities
@@ -84,7 +105,7 @@ def insert_rows(
         return encode_text(batch, wires, exact_floats=exact)
 
     with GpfdistServer(address.host_for(connection), address.ports, slices(batches), encode) as server:
-        external = _external(table, columns, server.url)
+        external = _external(table, columns, server.url, leave)
         try:
             connection.execute(CreateTable(external))
             chosen = select(*(external.c[name] for name in columns))
@@ -95,13 +116,32 @@ def insert_rows(
             if server.error is not None and not isinstance(server.error, OSError):
                 raise server.error from None
             raise
-        if server.error is not None or stored != server.rows:
+        unread: tuple[Unread, ...] = ()
+        if leave is not None and leave.rows > 0 and stored < server.rows:
+            unread = tuple(_unread(connection, external, columns, leave.key))
+        if server.error is not None or stored + len(unread) != server.rows:
             raise LoadError(
                 f"{table.name}: {server.rows} rows were served and {stored} stored; nothing was loaded. "
                 "A segment may have lost its connection; load again"
             )
         connection.execute(DropTable(external))
-        return Stored(stored, server.bytes, "gpfdist")
+        return Stored(stored, server.bytes, "gpfdist", unread=unread)
+
+
+def _unread(connection: Connection, external: Table, columns: tuple[str, ...], key: str) -> Iterator[Unread]:
+    """What the segments logged of rows that they could not read.
+
+    :raises LoadError: a row cannot be told from others, because its text is not even UTF-8 to the server.
+    """
+    at = columns.index(key)
+    log = text("SELECT errmsg, rawdata FROM gp_read_error_log(:name)")
+    for message, line in connection.execute(log, {"name": external.name}):
+        found = _COLUMN.search(message)
+        try:
+            number = int((line or "").split("\t")[at])
+        except (IndexError, ValueError):
+            raise LoadError(f"a segment could not read a row, and does not say which: {message}") from None
+        yield Unread(number, found["column"] if found else "", _COLUMN.sub("", message))
 
 
 def _limit(connection: Connection) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Table
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.transport.copy import Stored, copy_rows
-from gpwarehouse.transport.external import Address, insert_rows, why_not
+from gpwarehouse.transport.external import Address, Leave, insert_rows, why_not
 from gpwarehouse.transport.parallel import copy_parallel
 
 __all__ = ["Route", "Router", "Transport"]
@@ -40,16 +40,38 @@ class Route:
         self.reason = reason
 
     def store(
-        self, connection: Connection, table: Table, batches: Iterable[pa.RecordBatch], columns: tuple[str, ...]
+        self,
+        connection: Connection,
+        table: Table,
+        batches: Iterable[pa.RecordBatch],
+        columns: tuple[str, ...],
+        leave: Leave | None = None,
     ) -> Stored:
-        """Store batches in the connection's transaction; as :func:`copy_rows` and :func:`insert_rows`."""
+        """Store batches in the connection's transaction; as :func:`copy_rows` and :func:`insert_rows`.
+
+        :param leave: rows that gpfdist may leave out; a COPY takes all or fails.
+        """
         if self._address is not None:
-            return insert_rows(connection, table, batches, columns, self._address)
+            return insert_rows(connection, table, batches, columns, self._address, leave)
         if self._connections > 1:
             done = copy_parallel(connection, table, batches, columns, self._connections, atomic=self._atomic)
         else:
             done = copy_rows(connection, table, batches, columns)
         return replace(done, reason=self.reason)
+
+    @property
+    def counts_lines(self) -> bool:
+        """Whether the line that the server names when it refuses a row is the row's place among those sent."""
+        return self._address is None and self._connections == 1
+
+    @property
+    def can_repeat(self) -> bool:
+        """Whether all that a failed try stored is taken back with the caller's savepoint."""
+        return self._atomic or self._connections == 1
+
+    def on_one_connection(self) -> Route:
+        """The same rows by a single COPY, which counts lines."""
+        return Route(None, self.reason or "the server refused a row, which a single COPY finds")
 
 
 class Router:

@@ -9,6 +9,7 @@ from typing import Any
 
 from gpwarehouse.warehouse.checking import Checking
 from gpwarehouse.warehouse.dimensions import OfDimensions
+from gpwarehouse.warehouse.files import LoadingFiles
 from gpwarehouse.warehouse.generating import Generating
 from gpwarehouse.warehouse.health import Health, Watched
 from gpwarehouse.warehouse.schema import OfSchema, Status
@@ -17,7 +18,7 @@ from gpwarehouse.warehouse.units import Units
 __all__ = ["Health", "LoadResult", "Status", "Warehouse"]
 
 
-class Warehouse(OfSchema, Generating, Checking, Units, Watched, OfDimensions):
+class Warehouse(OfSchema, LoadingFiles, Generating, Checking, Units, Watched, OfDimensions):
     """A fab's warehouse on Greenplum (or PostgreSQL).
 
     >>> with Warehouse("postgresql://gpadmin@127.0.0.1:5432/fab") as wh:   # doctest: +SKIP

@@ -10,14 +10,14 @@ from sqlalchemy import delete
 
 from gpwarehouse.models import BRIDGES, END_OF_TIME
 from gpwarehouse.models.keys import durable_key
+from gpwarehouse.warehouse.counting import counted
 from gpwarehouse.warehouse.loading import Loading
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from gpwarehouse.generate import Fab, FabFolder
-    from gpwarehouse.load import LoadResult
-    from gpwarehouse.load.loader import Progress
+    from gpwarehouse.load import LoadResult, Progress
 
 __all__ = ["Generating"]
 
@@ -40,7 +40,10 @@ class Generating(Loading):
         self._require_current_schema()
         made = FabFolder(fab) if isinstance(fab, str | PathLike) else fab
         loader = Loader(self.engine, self.settings)
-        results = [loader.load(source, progress=progress) for source in made.sources()]
+        results = [
+            counted(source.target, lambda source=source: loader.load(source, progress=progress))  # type: ignore[misc]
+            for source in made.sources()
+        ]
         with self.engine.begin() as connection:
             _write_bridges(connection, made, results[0].batch_id)
         return results

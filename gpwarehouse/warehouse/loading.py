@@ -2,77 +2,27 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from sqlalchemy import select
 
-from gpwarehouse.engine import metrics
-from gpwarehouse.errors import GpwarehouseError
-from gpwarehouse.models import Base, EtlReject
+from gpwarehouse.models import EtlReject
+from gpwarehouse.warehouse.counting import counted
 from gpwarehouse.warehouse.reading import Reading
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gpwarehouse.load import LoadResult
-    from gpwarehouse.load.loader import Progress
+    from gpwarehouse.load import Corrected, LoadOptions, LoadResult, Progress
 
 __all__ = ["Loading"]
 
 
-_logger = logging.getLogger(__name__)
-_TABLES = frozenset(table.name for table in Base.metadata.tables.values())
-
-
-@contextmanager
-def _counted(target: str) -> Iterator[list[LoadResult]]:
-    """Count and log the load whose result the block appends."""
-    started = time.monotonic()
-    results: list[LoadResult] = []
-    try:
-        yield results
-    except GpwarehouseError as error:
-        # An error may be of an unknown target, which must not become a label.
-        metrics.loaded(target if target in _TABLES else "unknown", "failed", seconds=time.monotonic() - started)
-        _logger.error("load into %s failed: %s", target, type(error).__name__, extra={"target": target})
-        raise
-    done = results[0]
-    outcome = "already loaded" if done.already_loaded else "loaded"
-    rejected = 0 if done.already_loaded else done.rows_rejected
-    metrics.loaded(
-        done.target, outcome, rows=done.rows_loaded, rejected=rejected, sent=done.bytes_sent, seconds=done.seconds
-    )
-    facts = {"batch_id": done.batch_id, "target": done.target, "rows": done.rows_loaded, "rejected": rejected}
-    more = {
-        "outcome": outcome,
-        "seconds": round(done.seconds, 3),
-        "bytes": done.bytes_sent,
-        "transport": done.transport,
-    }
-    words = "batch %s %s: %d rows into %s, %d rejected, in %.1f s"
-    values = (done.batch_id, outcome, done.rows_loaded, done.target, rejected, done.seconds)
-    _logger.info(words, *values, extra={**facts, **more})
-
-
 class Loading(Reading):
-    """Load frames and files; what a load rejected."""
+    """Load frames; what a load rejected."""
 
     def load(
-        self,
-        target: str,
-        frame: Any,
-        *,
-        batch_id: str | None = None,
-        max_rejects: int | float | None = None,
-        source_system: str = "FRAME",
-        progress: Progress | None = None,
-        parallel: int = 1,
-        atomic: bool = True,
+        self, target: str, frame: Any, *, source_system: str = "FRAME", **options: Unpack[LoadOptions]
     ) -> LoadResult:
         """Load a frame into a fact, once.
 
@@ -81,53 +31,15 @@ class Loading(Reading):
 
         :param frame: pandas or polars DataFrame, pyarrow Table, reader or dataset, an iterable of dicts, or the path or glob
             of Parquet, CSV or Arrow files.
-        :param max_rejects: count, or share of the rows, above which nothing is loaded; else as in the settings.
-        :param parallel: connections that COPY at once; ``atomic=False`` lets each commit on its own: see
-            :meth:`gpwarehouse.load.Loader.load`.
+        :param options: ``batch_id``, ``on_conflict`` (``"skip"``, ``"error"``, ``"append"``, ``"replace"``), ``max_rejects``,
+            ``progress``, ``parallel``, ``atomic``, ``analyze``: see :meth:`gpwarehouse.load.Loader.load`.
         :raises LoadError: and its kinds; nothing of the batch was loaded.
         """
         from gpwarehouse.load import FrameSource, Loader
 
         self._require_current_schema()
         source = FrameSource(frame, target, source_system=source_system)
-        loader = Loader(self.engine, self.settings)
-        with _counted(target) as results:
-            results.append(
-                loader.load(
-                    source,
-                    batch_id=batch_id,
-                    max_rejects=max_rejects,
-                    progress=progress,
-                    parallel=parallel,
-                    atomic=atomic,
-                )
-            )
-        return results[0]
-
-    def load_file(
-        self,
-        path: str | Path,
-        *,
-        batch_id: str | None = None,
-        max_rejects: int | float | None = None,
-        progress: Progress | None = None,
-        **source_options: Any,
-    ) -> LoadResult:
-        """Load a file of the trade (STDF V4, plain or compressed), once.
-
-        :param source_options: what the file does not tell, e.g. ``facility=``, ``timezone=``, ``test_type=``.
-        :raises SourceFormatError: it is no such file, or ends early; nothing was loaded.
-        """
-        from gpwarehouse.load import Loader
-        from gpwarehouse.sources import open_source
-
-        self._require_current_schema()
-        source_options.setdefault("timezone", self.settings.stdf_timezone)
-        source = open_source(path, **source_options)
-        loader = Loader(self.engine, self.settings)
-        with _counted(source.target) as results:
-            results.append(loader.load(source, batch_id=batch_id, max_rejects=max_rejects, progress=progress))
-        return results[0]
+        return counted(target, lambda: Loader(self.engine, self.settings).load(source, **options))
 
     def columns(self, target: str) -> pd.DataFrame:
         """What a frame for ``target`` may bring: name, type, whether it is needed, and what it means."""
@@ -146,7 +58,35 @@ class Loading(Reading):
             for column in found.inputs.values()
         )
 
-    def rejects(self, batch_id: str) -> pd.DataFrame:
-        """The rejected rows of a batch: row number, column, reason, and the row as it was given."""
+    def rejects(self, batch_id: str, *, as_given: bool = False) -> pd.DataFrame:
+        """The rejected rows of a batch: row number, column, reason, and the row as it was given, in JSON.
+
+        :param as_given: row number and the columns of the rows themselves, to be corrected for :meth:`reload_rejects`.
+        """
+        if as_given:
+            from gpwarehouse.load import rejects_as_given
+
+            return rejects_as_given(self.engine, batch_id)
         query = select(EtlReject.row_number, EtlReject.column_name, EtlReject.reason, EtlReject.raw)
         return self.read(query.where(EtlReject.batch_id == batch_id).order_by(EtlReject.row_number))
+
+    def reload_rejects(
+        self,
+        batch_id: str,
+        corrected: Corrected,
+        *,
+        progress: Progress | None = None,
+        analyze: Literal["auto", "always", "never"] | None = None,
+    ) -> LoadResult:
+        """Load corrected rejects into their batch, each once, and take them off its rejects.
+
+        >>> wh.reload_rejects("lot 7", lambda rows: rows.assign(slot=rows.slot.abs()))   # doctest: +SKIP
+
+        :param corrected: a frame with the column ``row_number`` beside those of a load, or a function that makes one of
+            ``wh.rejects(batch_id, as_given=True)``. What it leaves out, or what is rejected again, stays a reject.
+        :raises LoadError: and its kinds; nothing was changed.
+        """
+        from gpwarehouse.load import RejectLoader
+
+        self._require_current_schema()
+        return RejectLoader(self.engine, self.settings).reload(batch_id, corrected, progress=progress, analyze=analyze)

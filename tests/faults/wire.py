@@ -146,3 +146,18 @@ def proxy(url: URL, cut: Callable[[bytes], bool], *, after: bool) -> Iterator[Wi
     verdict: Verdict = "cut after" if after else "cut"
     with wire(url, lambda data: verdict if cut(data) else None) as made:
         yield made
+
+
+class AtLastCommit:
+    """Cuts, once, where a load's own transaction commits: after the batch's row was written."""
+
+    def __init__(self, wrote: bytes = b"INSERT INTO dw.etl_load_batch") -> None:
+        self._wrote = wrote
+        self._recorded = self._done = False
+
+    def __call__(self, data: bytes) -> bool:
+        self._recorded |= self._wrote in data
+        if self._recorded and not self._done and b"COMMIT" in data:
+            self._done = True
+            return True
+        return False

@@ -8,9 +8,11 @@ import tempfile
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from gpwarehouse import Warehouse
@@ -44,21 +46,34 @@ def batches(count: int, seed: int) -> Iterator[pa.RecordBatch]:
     return (batch(random) for _ in range(count))
 
 
-def _peak_of_load(url: str, count: int, tell: Connection) -> None:
+def _peak_of_load(url: str, kind: str, count: int, folder: str, tell: Connection) -> None:
     """Say by how many bytes a load of ``count`` batches raised the peak that a load of one had made."""
     spool_module.MEMORY_BYTES = 4 * MEGABYTE
     schema = next(batches(1, 0)).schema
+
+    def frame(count: int, seed: int) -> Any:
+        file = Path(folder) / f"{seed}.parquet"
+        return file if kind == "parquet" else pa.RecordBatchReader.from_batches(schema, batches(count, seed))
+
     with Warehouse(url) as wh:
-        wh.load(DEFECTS, pa.RecordBatchReader.from_batches(schema, batches(1, 1)))
+        wh.load(DEFECTS, frame(1, 1))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        wh.load(DEFECTS, pa.RecordBatchReader.from_batches(schema, batches(count, 2)), batch_id="big")
+        wh.load(DEFECTS, frame(count, 2), batch_id="big")
         tell.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 
 
-def test_a_reader_of_many_batches_takes_no_more_memory_than_one_of_few(wh: Warehouse) -> None:
+@pytest.mark.parametrize("kind", ["reader", "parquet"])
+def test_a_source_of_many_batches_takes_no_more_memory_than_one_of_few(
+    wh: Warehouse, kind: str, tmp_path: Path
+) -> None:
+    if kind == "parquet":  # one row group, as many writers make them: it must not be in memory as a whole either
+        for seed, count in ((1, 1), (2, BATCHES)):
+            pq.write_table(
+                pa.Table.from_batches(batches(count, seed)), tmp_path / f"{seed}.parquet", row_group_size=2**30
+            )
     ours, theirs = PROCESS.Pipe()
     url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
-    process = PROCESS.Process(target=_peak_of_load, args=(url, BATCHES, theirs))
+    process = PROCESS.Process(target=_peak_of_load, args=(url, kind, BATCHES, str(tmp_path), theirs))
     process.start()
     assert ours.poll(300)
     growth = ours.recv()

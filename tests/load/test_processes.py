@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 import signal
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from sqlalchemy import event
 from gpwarehouse import Warehouse
 from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar
 
-PROCESSES = 10
+PROCESSES = 20
 ANSWER_WITHIN_S = 240
 """Then it hangs: the test fails and the processes are ended."""
 
@@ -82,7 +83,7 @@ def shared_members(process: int) -> list[dict[str, Any]]:
     ]
 
 
-def test_ten_processes_with_the_same_new_lots_tools_and_months_all_finish(wh: Warehouse, pool: Pool) -> None:
+def test_twenty_processes_with_the_same_new_lots_tools_and_months_all_finish(wh: Warehouse, pool: Pool) -> None:
     frames = [shared_members(process) for process in range(PROCESSES)]
     results = all_load(pool, wh, frames)
     assert [(again, rows) for _, again, rows in results] == [(False, 200)] * PROCESSES
@@ -115,6 +116,31 @@ def test_of_processes_with_the_same_content_one_loads_it(wh: Warehouse, pool: Po
     assert [again for _, again, _ in results].count(False) == 1
     assert len({batch for batch, _, _ in results}) == 1
     assert scalar(wh, "SELECT count(*) FROM dw.fact_process_measurements") == 200
+
+
+def _load_several(task: tuple[str, list[list[dict[str, Any]]]]) -> list[int]:
+    """Load frames one after the other when all the others do, too."""
+    url, frames = task
+    with Warehouse(url) as wh:
+        wh.status()
+        _together.wait(ANSWER_WITHIN_S)
+        return [wh.load(MEASUREMENTS, rows).rows_loaded for rows in frames]
+
+
+def test_twenty_processes_with_overlapping_batches_load_each_once(wh: Warehouse, pool: Pool) -> None:
+    """Each loads what all do, what its neighbours do, and its own, in an order of its own."""
+    tasks = []
+    for process in range(PROCESSES):
+        numbers = [2 * PROCESSES, process, (process + 1) % PROCESSES, PROCESSES + process]
+        random.Random(process).shuffle(numbers)
+        tasks.append((url_of(wh), [shared_members(number)[:60] for number in numbers]))
+    loaded = pool.map_async(_load_several, tasks, chunksize=1).get(ANSWER_WITHIN_S)
+    batches = 1 + PROCESSES + PROCESSES
+    assert sorted(rows for each in loaded for rows in each) == [0] * (4 * PROCESSES - batches) + [60] * batches
+    counted = wh.read(f"SELECT cd_nm, count(*) AS n, count(DISTINCT batch_id) AS b FROM dw.{MEASUREMENTS} GROUP BY 1")
+    assert sorted(counted.cd_nm) == list(range(2 * PROCESSES + 1))
+    assert (set(counted.n), set(counted.b)) == ({60}, {1})
+    assert scalar(wh, "SELECT count(*) FROM dw.etl_load_batch") == batches
 
 
 def _load_until(url: str, statement: str, tell: Connection) -> None:

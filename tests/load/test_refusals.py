@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from gpwarehouse import Warehouse
 from gpwarehouse.dialect import Brand, ServerInfo
-from gpwarehouse.errors import GpwarehouseError, LoadError, WarehouseConnectionError
+from gpwarehouse.errors import GpwarehouseError, LoadError, TooManyRejectsError, WarehouseConnectionError
 from gpwarehouse.load import FrameSource, Loader
 from gpwarehouse.settings import WarehouseSettings
 from tests.faults.wire import proxy
@@ -30,14 +30,14 @@ def everything(error: BaseException) -> str:
 def test_a_check_over_columns_names_table_constraint_and_row_and_no_value(wh: Warehouse, chunk: int) -> None:
     rows = [measurement(operator_id=f"line\n{n}\n", spc_rule="private", source_record_no=100 + n) for n in range(7)]
     rows[4] |= {"cp": 1.0, "cpk": 1.5}
-    with pytest.raises(LoadError) as caught:
-        wh.load(MEASUREMENTS, rows, batch_id="bad")
+    with pytest.raises(TooManyRejectsError) as caught:
+        wh.load(MEASUREMENTS, rows, batch_id="bad", max_rejects=0)
     message = str(caught.value)
     assert message.startswith(
-        "fact_process_measurements: the server refused the batch in the row with source_record_no 104:"
+        "fact_process_measurements: 1 of 7 rows were rejected, 0 are allowed; nothing was loaded. First: row 5: "
+        "refused by the server: "
     )
     assert "ck_fact_process_measurements_cpk_cp" in message
-    assert message.endswith("; nothing was loaded")
     assert "private" not in everything(caught.value)
     assert scalar(wh, "SELECT count(*) FROM dw.fact_process_measurements") == 0
     (row,) = wh.read("SELECT * FROM dw.etl_load_batch").to_dict("records")

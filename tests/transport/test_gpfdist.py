@@ -167,7 +167,7 @@ def test_a_load_that_wants_gpfdist_and_cannot_have_it_says_why(
         assert (result.rows_loaded, result.transport) == (1, "copy binary")
         assert "segments" in result.transport_reason
         assert result.transport_reason in caplog.text
-        assert set(result.phase_seconds) == {"read", "prepare", "copy"}
+        assert set(result.phase_seconds) == {"read", "prepare", "copy", "analyze"}
         assert result.bytes_sent > 100
 
 

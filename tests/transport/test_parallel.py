@@ -7,15 +7,16 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
 from sqlalchemy import Table, func, select, text
 from sqlalchemy.engine import Engine
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import InvalidInputError, LoadError
 from gpwarehouse.load import FrameSource, Loader
-from gpwarehouse.transport import copy_parallel
+from gpwarehouse.transport import copy_parallel, copy_rows, leave_statistics_alone
 from tests.load.rows import DEFECTS, MEASUREMENTS, defect, measurement, scalar
-from tests.transport.rows import table_of_all
+from tests.transport.rows import BINARY, NASTY, ROWS, TEXT, batch_of, stored, table_of_all
 
 COLUMNS = ("number", "text")
 STAGING = "SELECT count(*) FROM pg_class WHERE relname LIKE 'gpwarehouse_staging%'"
@@ -57,6 +58,38 @@ def test_every_row_is_stored_once(engine: Engine, table: Table, connections: int
     assert (done.rows, done.transport) == (40_000, f"copy binary × {connections}")
     assert numbers(engine, table) == list(range(40_000))
     assert staging_tables(engine) == 0
+
+
+@pytest.mark.parametrize("columns", [BINARY, TEXT], ids=["binary", "text"])
+def test_nasty_values_are_stored_through_staging_as_by_one_copy(
+    engine: Engine, table: Table, columns: tuple[str, ...]
+) -> None:
+    whole = batch_of(NASTY)
+    pieces = [whole.slice(start, 3) for start in range(0, len(NASTY), 3)]
+    with engine.connect() as connection:
+        done = copy_parallel(connection, table, pieces, columns, 3)
+        assert done.rows == len(NASTY)
+        staged = stored(connection, table, columns)
+    assert staging_tables(engine) == 1  # the rows were taken back, and with them its DROP
+    with engine.connect() as connection:
+        leave_statistics_alone(connection)
+        copy_rows(connection, table, [whole], columns)
+        assert staged == stored(connection, table, columns)
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rows=ROWS)
+def test_any_values_are_stored_through_staging_as_by_one_copy(
+    engine: Engine, table: Table, rows: list[dict[str, Any]]
+) -> None:
+    whole = batch_of(rows)
+    with engine.connect() as connection:
+        copy_parallel(connection, table, [whole.slice(n, 1) for n in range(len(rows))], TEXT, 2)
+        staged = stored(connection, table, TEXT)
+    with engine.connect() as connection:
+        leave_statistics_alone(connection)
+        copy_rows(connection, table, [whole], TEXT)
+        assert staged == stored(connection, table, TEXT)
 
 
 @pytest.mark.parametrize("atomic", [True, False])
@@ -114,8 +147,8 @@ def test_a_parallel_load_that_is_refused_leaves_nothing(wh: Warehouse) -> None:
     rows = [measurement(slot=n) for n in range(20)]
     rows[11] |= {"cp": 1.0, "cpk": 1.5}
     with pytest.raises(LoadError, match="ck_fact_process_measurements_cpk_cp") as caught:
-        Loader(wh.engine, wh.settings).load(FrameSource(rows, MEASUREMENTS), parallel=3)
-    assert "source_record_no" not in str(caught.value)  # each COPY counts its own lines
+        Loader(wh.engine, wh.settings).load(FrameSource(rows, MEASUREMENTS), parallel=3, max_rejects=0)
+    assert "First: row 12:" in str(caught.value)  # each COPY counts its own lines, so one connection has found it
     assert scalar(wh, f"SELECT count(*) FROM dw.{MEASUREMENTS}") == 0
 
 

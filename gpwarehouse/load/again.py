@@ -1,0 +1,287 @@
+"""Corrected rejects → the batch that rejected them, each once.
+
+A row is known by its ``row_number``. It goes into the batch with the record number it would have had, and its reject goes,
+in one transaction with the batch's new counts. So what is no reject any more has been loaded, and is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy import delete, exc, func, select, update
+from sqlalchemy.engine import Connection, Engine
+
+from gpwarehouse.engine import RetryPolicy
+from gpwarehouse.errors import InvalidInputError, LoadError
+from gpwarehouse.load import batches as ledger
+from gpwarehouse.load.firstpass import FirstPass, read_source
+from gpwarehouse.load.frames import record_batches
+from gpwarehouse.load.loader import Loader, Run
+from gpwarehouse.load.members import is_one_of
+from gpwarehouse.load.options import Analyze, Progress, Wishes
+from gpwarehouse.load.refusal import explained
+from gpwarehouse.load.result import LoadResult
+from gpwarehouse.load.target import target_named
+from gpwarehouse.models import EtlLoadBatch, EtlReject
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Corrected", "RejectLoader", "rejects_as_given"]
+
+NUMBER = "row_number"
+Corrected = Any | Callable[["pd.DataFrame"], Any]
+"""A frame of corrected rows with their ``row_number``, or what makes one of the rows as they were given."""
+
+
+def rejects_as_given(engine: Engine, batch_id: str) -> pd.DataFrame:
+    """The rejects of a batch as a frame of the rows themselves: ``row_number`` and the columns as they were given."""
+    import pandas as pd
+
+    table = EtlReject.__table__
+    query = select(table.c.row_number, table.c.raw).where(table.c.batch_id == batch_id).order_by(table.c.row_number)
+    with engine.connect() as connection:
+        rows = [{NUMBER: number} | (raw or {}) for number, raw in connection.execute(query)]
+    frame = pd.DataFrame(rows, dtype=object)  # as floats, integers with gaps would lose digits
+    return frame if rows else pd.DataFrame({NUMBER: pd.Series(dtype="int64")})
+
+
+class _Loaded(Exception):
+    """Some of the rows are no rejects any more."""
+
+
+@dataclass
+class _Rows:
+    """Corrected rows as a source.
+
+    :ivar numbers: ``row_number`` of each row that is taken, in the order in which they are given.
+    """
+
+    batch: Any
+    given: Sequence[pa.RecordBatch]
+    pending: frozenset[int]
+    numbers: list[int] = field(default_factory=list)
+
+    @property
+    def target(self) -> str:
+        return str(self.batch.target)
+
+    @property
+    def source_system(self) -> str:
+        return str(self.batch.source_system or "")
+
+    @property
+    def source_file(self) -> str:
+        return str(self.batch.source or "")
+
+    @property
+    def checksum(self) -> str:
+        return str(self.batch.checksum)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Those that are rejects still, under the record numbers that they had, or that their place gave them."""
+        self.numbers.clear()
+        for rows in self.given:
+            numbers = rows.column(NUMBER)
+            keep = pa.array([number in self.pending for number in numbers.to_pylist()], pa.bool_())
+            rows, numbers = rows.filter(keep), numbers.filter(keep)
+            self.numbers += numbers.to_pylist()
+            yield _numbered(rows.drop_columns([NUMBER]), numbers)
+
+    def members(self) -> Mapping[str, list[dict[str, Any]]]:
+        return {}
+
+
+def _numbered(rows: pa.RecordBatch, numbers: pa.Array) -> pa.RecordBatch:
+    at = rows.schema.get_field_index("source_record_no")
+    if at < 0:
+        return rows.append_column("source_record_no", numbers)
+    own = rows.column(at)
+    if pa.types.is_null(own.type):
+        return rows.set_column(at, "source_record_no", numbers)
+    if pa.types.is_integer(own.type):
+        return rows.set_column(at, "source_record_no", pc.coalesce(own.cast(pa.int64()), numbers))
+    return rows
+
+
+class RejectLoader(Loader):
+    """Loads corrected rejects."""
+
+    def reload(
+        self,
+        batch_id: str,
+        corrected: Corrected,
+        *,
+        progress: Progress | None = None,
+        analyze: Analyze | None = None,
+    ) -> LoadResult:
+        """Load corrected rejects of a loaded batch into it.
+
+        :param corrected: a frame, as for a load, with the ``row_number`` of each row beside its columns; or a function
+            that is given the rejects as they came (:func:`rejects_as_given`) and returns one. Rows that it leaves out
+            stay rejects, and so do those that are rejected again, with the new reason.
+        :return: of the rows given that were rejects still; ``already_loaded`` if none was.
+        :raises InvalidInputError: no batch of that id is loaded, or the frame does not fit.
+        :raises LoadError: the server refused; nothing was changed.
+        """
+        row = self._batch_row(batch_id)
+        if callable(corrected):
+            rejects = rejects_as_given(self.engine, batch_id)
+            corrected = corrected(rejects) if len(rejects) else []
+        given = _given(corrected, target_named(row.target).json_columns, row)
+        wishes = Wishes(batch_id=batch_id, progress=progress, analyze=analyze)
+        while True:
+            with self.engine.connect() as connection:
+                source = _Rows(row, given, frozenset(_pending(connection, batch_id)))
+            run = Run(source, target_named(row.target), wishes, started_at=row.started_at)
+            with run.phase("read"):
+                found = read_source(source, run.target, self.engine, self.settings, wishes)
+            with found:
+                try:
+                    policy, what = RetryPolicy.of(self.settings), f"reload of rejects of batch {batch_id}"
+                    return policy.call(what, self._reload, run, source, found)
+                except _Loaded:
+                    continue
+
+    def _reload(self, run: Run, source: _Rows, found: FirstPass) -> LoadResult:
+        counts = replace(self._batch(run, found), rows_loaded=0)
+        if not source.numbers:
+            return LoadResult(counts.batch_id, counts.target, 0, 0, source.batch.rows_rejected, True, run.seconds)
+        try:
+            with run.phase("prepare"):
+                self._prepare(run, found, counts)
+            with run.phase("copy"):
+                done = self._transaction_again(run, source, found)
+        except (exc.SQLAlchemyError, self._driver_error()) as error:
+            raised = explained(self.settings, run.target.name, error)
+            if not self._went_through(source, found, raised):
+                done = None
+            else:
+                done = replace(counts, rows_loaded=found.rows_to_load, rows_rejected=found.rows_rejected)
+        if done is None:
+            raise raised
+        return self._after(run, found, run.result(done))
+
+    def _transaction_again(self, run: Run, source: _Rows, found: FirstPass) -> ledger.Batch:
+        batch = self._batch(run, found)
+        with self.engine.begin() as connection:
+            ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
+            if not _pending(connection, batch.batch_id) >= set(source.numbers):
+                raise _Loaded
+            row = self._batch_row(batch.batch_id, connection)
+            _refuse_doubles(connection, run, row, found)
+            route = self.router.route(batch.rows_loaded)
+            batch = self._store(connection, run, found, batch, route, found.rows_to_load, lambda: None)
+            _count(connection, batch, row)
+            rejects = EtlReject.__table__
+            mine = rejects.c.batch_id == batch.batch_id
+            connection.execute(delete(rejects).where(mine, is_one_of(rejects.c.row_number, source.numbers)))
+            ledger.insert_rejects(connection, batch.batch_id, batch.target, _renumbered(found, source.numbers))
+            return batch
+
+    def _batch_row(self, batch_id: str, connection: Connection | None = None) -> Any:
+        if connection is None:
+            with self.engine.connect() as own:
+                return self._batch_row(batch_id, own)
+        table = EtlLoadBatch.__table__
+        row = connection.execute(select(table).where(table.c.batch_id == batch_id)).first()
+        if row is None:
+            raise InvalidInputError(f"there is no batch {batch_id!r}")
+        if row.status != ledger.LOADED:
+            raise InvalidInputError(
+                f"batch {batch_id!r} failed, and nothing of it is loaded: correct the whole and load it again"
+            )
+        return row
+
+    def _went_through(self, source: _Rows, found: FirstPass, raised: Exception) -> bool:
+        """Whether the rows are there although an error came back: they are no rejects any more."""
+        kept = {source.numbers[reject - 1] for reject in _numbers(found)}
+        try:
+            with self.engine.begin() as connection:
+                ledger.lock_batch(connection, source.target, source.batch.batch_id, source.checksum)
+                left = _pending(connection, source.batch.batch_id)
+        except (exc.SQLAlchemyError, self._driver_error()):
+            raised.add_note("Whether it went through could not be found out; load them again, it is done once")
+            return False
+        return found.rows_to_load > 0 and not (set(source.numbers) - kept) & left
+
+
+def _given(frame: Any, json_columns: frozenset[str], row: Any) -> list[pa.RecordBatch]:
+    """The frame's batches, each with its row numbers as integers.
+
+    :raises InvalidInputError: there are none, or they are not the batch's, or one comes twice.
+    """
+    batches = []
+    seen: set[int] = set()
+    for batch in record_batches(frame, json_columns):
+        at = batch.schema.get_field_index(NUMBER)
+        if at < 0:
+            raise InvalidInputError(f"corrected rows need a column {NUMBER!r}: which reject each of them was")
+        try:
+            numbers = batch.column(at).cast(pa.int64())
+        except pa.ArrowException:
+            raise InvalidInputError(f"the column {NUMBER!r} holds what is no whole number") from None
+        for number in numbers.to_pylist():
+            if number is None or not 1 <= number <= row.rows_read:
+                raise InvalidInputError(f"{NUMBER} {number} is none of batch {row.batch_id!r}: 1 to {row.rows_read}")
+            if number in seen:
+                raise InvalidInputError(f"{NUMBER} {number} is there twice; give each row once")
+            seen.add(number)
+        batches.append(batch.set_column(at, NUMBER, numbers))
+    return batches
+
+
+def _pending(connection: Connection, batch_id: str) -> set[int]:
+    rejects = EtlReject.__table__
+    return set(connection.execute(select(rejects.c.row_number).where(rejects.c.batch_id == batch_id)).scalars())
+
+
+def _refuse_doubles(connection: Connection, run: Run, row: Any, found: FirstPass) -> None:
+    """With the batch a record number is a row's identity: one that the batch has already cannot come in again."""
+    if row.min_event_ts is None:
+        return
+    table, times = run.target.table, run.target.table.c[run.target.partition_column]
+    mine = select(table.c.source_record_no).where(
+        table.c.batch_id == row.batch_id, times >= row.min_event_ts, times <= row.max_event_ts
+    )
+    for batch in found.sendable():
+        numbers = batch.column("source_record_no").to_pylist()
+        there = connection.execute(mine.where(is_one_of(table.c.source_record_no, numbers))).scalars().first()
+        if there is not None:
+            raise LoadError(
+                f"{run.target.name}: batch {row.batch_id!r} has a row with source_record_no {there} already; "
+                "give the corrected row a number of its own. Nothing was changed"
+            )
+
+
+def _count(connection: Connection, batch: ledger.Batch, row: Any) -> None:
+    table = EtlLoadBatch.__table__
+    values: dict[str, Any] = {
+        "rows_loaded": row.rows_loaded + batch.rows_loaded,
+        "rows_rejected": row.rows_rejected - batch.rows_loaded,
+        "min_event_ts": _outer(min, row.min_event_ts, batch.min_event_ts),
+        "max_event_ts": _outer(max, row.max_event_ts, batch.max_event_ts),
+        "finished_at": func.clock_timestamp(),
+    }
+    connection.execute(update(table).where(table.c.batch_id == batch.batch_id).values(**values))
+
+
+def _outer(pick: Callable[[datetime, datetime], datetime], a: datetime | None, b: datetime | None) -> datetime | None:
+    return pick(a, b) if a is not None and b is not None else a or b
+
+
+def _numbers(found: FirstPass) -> Iterator[int]:
+    for rows in found.all_rejects():
+        yield from rows.column(NUMBER).to_pylist()
+
+
+def _renumbered(found: FirstPass, numbers: list[int]) -> Iterator[pa.RecordBatch]:
+    """What is rejected again, under the numbers of the source it came from."""
+    for rows in found.all_rejects():
+        own = pa.array([numbers[place - 1] for place in rows.column(NUMBER).to_pylist()], pa.int64())
+        yield rows.set_column(rows.schema.get_field_index(NUMBER), NUMBER, own)

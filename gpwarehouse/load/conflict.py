@@ -1,0 +1,110 @@
+"""What a load does where its batch, or its content, was loaded before.
+
+``skip``: nothing. ``error``: raise. ``append``: load it again as a batch of its own. ``replace``: delete the batch's rows
+and load, in one transaction. Whoever decides to write decides under the locks of the batch's id and content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Table, delete, text
+from sqlalchemy.engine import Connection
+
+from gpwarehouse.engine import dialect_of, qualified_name
+from gpwarehouse.errors import BatchConflictError
+from gpwarehouse.load.batches import loaded_batches
+from gpwarehouse.load.options import OnConflict
+
+__all__ = ["Verdict", "delete_rows", "judge"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be done.
+
+    :ivar batch_id: the id to load under.
+    :ivar loaded: row of the batch that holds the content already: nothing is to be done.
+    :ivar replaced: row of the batch whose rows give way.
+    """
+
+    batch_id: str
+    loaded: Any | None = None
+    replaced: Any | None = None
+
+
+def judge(
+    connection: Connection,
+    on_conflict: OnConflict,
+    target: str,
+    batch_id: str,
+    checksum: str,
+    *,
+    named: bool,
+    started_at: datetime | None = None,
+) -> Verdict:
+    """What is to be done with content that is to be loaded under an id.
+
+    :param named: the id is the caller's own, not derived from the content.
+    :param started_at: when this load began: a batch that began then is its own, loaded by a COMMIT whose answer was lost.
+    :raises BatchConflictError: the id stands for other content, or ``on_conflict`` is ``"error"``.
+    """
+    rows = loaded_batches(connection, target, batch_id, checksum)
+    for row in rows:
+        if row.started_at == started_at:
+            return Verdict(row.batch_id, loaded=row)
+    mine = next((row for row in rows if row.batch_id == batch_id), None)
+    if mine is not None and (mine.target != target or (on_conflict != "replace" and mine.checksum != checksum)):
+        raise BatchConflictError(
+            f"{_told(mine)} with other content ({mine.rows_loaded} rows, checksum {mine.checksum[:12]}…); "
+            "give the new content a batch id of its own, or say on_conflict='replace'"
+        )
+    if not rows:
+        return Verdict(batch_id)
+    if on_conflict == "skip":
+        return Verdict(batch_id, loaded=mine or rows[0])
+    if on_conflict == "error":
+        raise BatchConflictError(f"{_told(mine or rows[0])}; on_conflict='skip' takes that as done")
+    if on_conflict == "append":
+        return Verdict(batch_id, loaded=mine) if named else Verdict(_free(batch_id, rows))
+    if mine is None or mine.checksum != checksum:
+        other = next((row for row in rows if row.batch_id != batch_id), None)
+        if other is not None:
+            raise BatchConflictError(
+                f"{_told(other)}, and its content is the same: replacing {batch_id!r} by it would leave the rows there "
+                "twice; replace that batch, or say on_conflict='append'"
+            )
+    return Verdict(batch_id, replaced=mine)
+
+
+def _told(row: Any) -> str:
+    return f"batch {row.batch_id!r} was loaded into {row.target} on {row.finished_at:%Y-%m-%d %H:%M} UTC"
+
+
+def _free(batch_id: str, rows: Sequence[Any]) -> str:
+    """The id, with the first number behind it that no batch has."""
+    taken = {row.batch_id for row in rows}
+    number, free = 1, batch_id
+    while free in taken:
+        number += 1
+        free = f"{batch_id}-{number}"
+    return free
+
+
+def delete_rows(connection: Connection, table: Table, partition_column: str, batch: Any) -> int:
+    """Delete a batch's rows, looking only into the partitions of its events; how many there were.
+
+    Greenplum deletes under a lock on the whole table. It is taken first, in the mode it takes: one that is raised later
+    is what deadlocks are made of.
+    """
+    capabilities = dialect_of(connection).capabilities
+    if capabilities is not None and capabilities.distribution:
+        connection.execute(text(f"LOCK TABLE {qualified_name(connection, table)} IN EXCLUSIVE MODE"))
+    if batch.min_event_ts is None:
+        return 0
+    times = table.c[partition_column]
+    found = delete(table).where(table.c.batch_id == batch.batch_id)
+    return connection.execute(found.where(times >= batch.min_event_ts, times <= batch.max_event_ts)).rowcount

@@ -1,0 +1,87 @@
+"""What a caller may ask of a load, checked before a row is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypedDict, get_args
+
+from gpwarehouse.errors import InvalidInputError
+
+__all__ = ["LoadOptions", "OnConflict", "Progress", "Wishes"]
+
+Progress = Callable[[str, int], object]
+"""Called with the phase (``"read"``, ``"prepare"``, ``"copy"``, ``"analyze"``) and the rows done in it.
+
+One that has a method ``begin(phase, rows, bytes)`` is told before ``"read"`` and ``"copy"`` how many rows and bytes of Arrow
+data there are to come, None where nobody knows."""
+
+OnConflict = Literal["skip", "error", "append", "replace"]
+Analyze = Literal["auto", "always", "never"]
+_MOST_CONNECTIONS = 16
+
+
+class LoadOptions(TypedDict, total=False):
+    """Keywords of every load; see :meth:`gpwarehouse.load.Loader.load`."""
+
+    batch_id: str | None
+    on_conflict: OnConflict
+    max_rejects: int | float | None
+    progress: Progress | None
+    parallel: int
+    atomic: bool
+    analyze: Analyze | None
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """The same, with their defaults.
+
+    :raises InvalidInputError: one of them is none that is allowed, or two do not go together.
+    """
+
+    batch_id: str | None = None
+    on_conflict: OnConflict = "skip"
+    max_rejects: int | float | None = None
+    progress: Progress | None = None
+    parallel: int = 1
+    atomic: bool = True
+    analyze: Analyze | None = None
+
+    def __post_init__(self) -> None:
+        _check_limit(self.max_rejects)
+        if isinstance(self.parallel, bool) or not isinstance(self.parallel, int):
+            raise InvalidInputError(f"parallel={self.parallel!r}: give a number of connections from 1 to 16")
+        if not 1 <= self.parallel <= _MOST_CONNECTIONS:
+            raise InvalidInputError(f"parallel={self.parallel!r}: give a number of connections from 1 to 16")
+        for name, allowed in (("on_conflict", get_args(OnConflict)), ("analyze", (*get_args(Analyze), None))):
+            if getattr(self, name) not in allowed:
+                words = ", ".join(map(repr, filter(None, allowed)))
+                raise InvalidInputError(f"{name}={getattr(self, name)!r}: allowed are {words}")
+        if self.on_conflict == "replace" and self.commits_apart:
+            raise InvalidInputError(
+                "on_conflict='replace' deletes and loads in one transaction, atomic=False in several: leave one out"
+            )
+
+    @property
+    def commits_apart(self) -> bool:
+        """Whether rows may be committed before the batch is."""
+        return self.parallel > 1 and not self.atomic
+
+    def report(self, phase: str, rows: int) -> None:
+        """Tell the caller how far it is."""
+        if self.progress is not None:
+            self.progress(phase, rows)
+
+    def begin(self, phase: str, extent: Callable[[], tuple[int | None, int | None]]) -> None:
+        """Tell a caller who wants to know what is to come: rows and bytes."""
+        begin = getattr(self.progress, "begin", None)
+        if begin is not None:
+            begin(phase, *extent())
+
+
+def _check_limit(max_rejects: int | float | None) -> None:
+    share = isinstance(max_rejects, float) and 0 <= max_rejects < 1
+    count = isinstance(max_rejects, int) and not isinstance(max_rejects, bool) and max_rejects >= 0
+    if max_rejects is not None and not share and not count:
+        raise InvalidInputError(f"max_rejects={max_rejects!r}: give a count from 0, or a share below 1")

@@ -1,0 +1,75 @@
+"""What a load of many files did, file by file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gpwarehouse.errors import LoadError
+from gpwarehouse.load.result import LoadResult
+
+__all__ = ["FileOutcome", "FilesReport"]
+
+
+@dataclass(frozen=True)
+class FileOutcome:
+    """What became of one file: a result, or the error that kept it out.
+
+    :ivar status: ``"loaded"``, ``"already loaded"``, ``"failed"``, or ``"not tried"`` where the server was lost before.
+    """
+
+    path: Path
+    result: LoadResult | None = None
+    error: BaseException | None = field(default=None, compare=False)
+
+    @property
+    def status(self) -> str:
+        """See above."""
+        if self.result is not None:
+            return "already loaded" if self.result.already_loaded else "loaded"
+        return "failed" if self.error is not None else "not tried"
+
+    def __str__(self) -> str:
+        return f"{self.path.name}: {self.result or self.error or self.status}"
+
+
+@dataclass(frozen=True)
+class FilesReport:
+    """Of all the files, in their order; as text, one line."""
+
+    files: tuple[FileOutcome, ...]
+
+    def __iter__(self) -> Iterator[FileOutcome]:
+        return iter(self.files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def failed(self) -> tuple[FileOutcome, ...]:
+        """Those that are not in the warehouse."""
+        return tuple(file for file in self.files if file.result is None)
+
+    @property
+    def rows_loaded(self) -> int:
+        """Rows that this call loaded."""
+        return sum(file.result.rows_loaded for file in self.files if file.result is not None)
+
+    def raise_for_errors(self) -> None:
+        """Raise where a file failed.
+
+        :raises LoadError: naming the first of them; the files that were loaded stay loaded.
+        """
+        if self.failed:
+            first = self.failed[0]
+            raise LoadError(
+                f"{len(self.failed)} of {len(self.files)} files were not loaded; the first: {first}. "
+                "Load again: what is there is passed over"
+            ) from first.error
+
+    def __str__(self) -> str:
+        counts = Counter(file.status for file in self.files)
+        said = ", ".join(f"{count} {status}" for status, count in counts.items())
+        return f"{len(self.files)} files: {said or 'nothing to do'}; {self.rows_loaded} rows loaded"

@@ -1,0 +1,183 @@
+"""Corrected rejects go into their batch, each once, as the rows they would have been."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from gpwarehouse import Warehouse
+from gpwarehouse.errors import InvalidInputError, LoadError, TooManyRejectsError
+from tests.faults.wire import AtLastCommit, proxy
+from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar, stored
+
+BIG = 2**53 + 1
+
+
+def load_with_rejects(wh: Warehouse, batch: str, **values: Any) -> list[dict[str, Any]]:
+    """Ten rows, of which 3, 6 and 9 (from 1) are rejected, the last one by the server."""
+    rows = [measurement(lot_id=batch, slot=n, parameters={"a": n}, **values) for n in range(1, 11)]
+    for n in (3, 6):
+        rows[n - 1]["slot"] = -n
+    rows[8] |= {"cp": 1.0, "cpk": 2.0}
+    result = wh.load(MEASUREMENTS, rows, batch_id=batch, max_rejects=3)
+    assert (result.rows_loaded, result.rows_rejected) == (7, 3)
+    return rows
+
+
+def corrected(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(slot=[abs(value) for value in rows.slot], cpk=None)
+
+
+def counts(wh: Warehouse, batch: str) -> tuple[Any, ...]:
+    row = wh.read(
+        "SELECT rows_read, rows_loaded, rows_rejected FROM dw.etl_load_batch WHERE batch_id = :b AND status = 'LOADED'",
+        b=batch,
+    )
+    return tuple(row.iloc[0])
+
+
+def test_corrected_rejects_are_loaded_once_as_the_rows_they_would_have_been(shared_wh: Warehouse) -> None:
+    load_with_rejects(shared_wh, "once")
+    result = shared_wh.reload_rejects("once", corrected)
+    assert (result.rows_read, result.rows_loaded, result.rows_rejected, result.already_loaded) == (3, 3, 0, False)
+    expected = [(n, n, {"a": n}) for n in range(1, 11)]
+    assert stored(shared_wh, MEASUREMENTS, "once", "source_record_no", "slot", "parameters") == expected
+    assert counts(shared_wh, "once") == (10, 10, 0)
+    assert shared_wh.rejects("once").empty
+    again = shared_wh.reload_rejects("once", corrected)
+    assert (again.already_loaded, again.rows_loaded) == (True, 0)
+    assert counts(shared_wh, "once") == (10, 10, 0)
+
+
+def test_a_frame_twice_is_loaded_once_and_what_is_left_out_stays_a_reject(shared_wh: Warehouse) -> None:
+    load_with_rejects(shared_wh, "twice")
+    frame = corrected(shared_wh.rejects("twice", as_given=True)).iloc[1:]
+    for loaded, again in ((2, False), (0, True)):
+        result = shared_wh.reload_rejects("twice", frame)
+        assert (result.rows_loaded, result.already_loaded) == (loaded, again)
+        assert counts(shared_wh, "twice") == (10, 9, 1)
+        assert shared_wh.rejects("twice").row_number.tolist() == [3]
+
+
+def test_what_is_rejected_again_stays_with_its_new_reason(shared_wh: Warehouse) -> None:
+    load_with_rejects(shared_wh, "still")
+    frame = shared_wh.rejects("still", as_given=True).assign(slot=["x", 6, 9])
+    result = shared_wh.reload_rejects("still", frame)
+    assert (result.rows_loaded, result.rows_rejected) == (1, 2)
+    rejects = shared_wh.rejects("still")
+    assert rejects.row_number.tolist() == [3, 9]
+    assert rejects.reason[0] == "'x' is no int32"
+    assert "cpk_cp" in rejects.reason[1]
+    assert counts(shared_wh, "still") == (10, 8, 2)
+    assert shared_wh.reload_rejects("still", corrected(shared_wh.rejects("still", as_given=True).assign(slot=1)))
+    assert counts(shared_wh, "still") == (10, 10, 0)
+
+
+def test_record_numbers_of_the_sources_own_are_kept(shared_wh: Warehouse) -> None:
+    rows = [measurement(lot_id="own", slot=n - 2, source_record_no=BIG + n) for n in range(4)]
+    shared_wh.load(MEASUREMENTS, rows, batch_id="own", max_rejects=2)
+    shared_wh.reload_rejects("own", corrected_slots)
+    assert stored(shared_wh, MEASUREMENTS, "own", "source_record_no", "slot") == [
+        (BIG, 2),
+        (BIG + 1, 1),
+        (BIG + 2, 0),
+        (BIG + 3, 1),
+    ]
+    shared_wh.load(MEASUREMENTS, rows[1:], batch_id="own2", max_rejects=2)
+    frame = pd.DataFrame([rows[1] | {"slot": 1, "row_number": 1, "source_record_no": BIG + 3}])
+    with pytest.raises(LoadError, match=f"has a row with source_record_no {BIG + 3} already"):
+        shared_wh.reload_rejects("own2", frame)
+    assert counts(shared_wh, "own2") == (3, 2, 1)
+
+
+def corrected_slots(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(slot=[abs(value) for value in rows.slot])
+
+
+@pytest.mark.parametrize("kind", ["arrow", "dicts"])
+def test_any_kind_of_frame_will_do(shared_wh: Warehouse, kind: str) -> None:
+    given = load_with_rejects(shared_wh, kind)
+    rows = [given[n - 1] | {"row_number": n, "slot": n, "cpk": 0.5} for n in (3, 6, 9)]
+    frame = pa.Table.from_pylist([row | {"parameters": "{}"} for row in rows]) if kind == "arrow" else iter(rows)
+    assert shared_wh.reload_rejects(kind, frame).rows_loaded == 3
+    assert counts(shared_wh, kind) == (10, 10, 0)
+
+
+def test_new_months_and_members_are_made_and_the_batchs_time_range_grows(wh: Warehouse) -> None:
+    load_with_rejects(wh, "far")
+    late = NOON.replace(month=7)
+    result = wh.reload_rejects("far", lambda rows: corrected(rows).assign(event_ts=late, lot_id="new"))
+    assert result.months_made == ("m202407",)
+    assert scalar(wh, "SELECT count(*) FROM dw.dim_lot WHERE lot_id = 'new'") == 1
+    assert scalar(wh, "SELECT max_event_ts FROM dw.etl_load_batch WHERE batch_id = 'far'") == late
+    replaced = wh.load(MEASUREMENTS, [measurement(lot_id="far")], batch_id="far", on_conflict="replace")
+    assert replaced.rows_replaced == 10
+
+
+def test_the_original_again_is_recognised_after_its_rejects_were_corrected(shared_wh: Warehouse) -> None:
+    rows = load_with_rejects(shared_wh, "orig")
+    shared_wh.reload_rejects("orig", corrected)
+    assert shared_wh.load(MEASUREMENTS, rows, max_rejects=3).already_loaded
+
+
+def test_several_at_once_load_each_row_once(wh: Warehouse) -> None:
+    load_with_rejects(wh, "race")
+    results: list[Any] = []
+    threads = [threading.Thread(target=lambda: results.append(wh.reload_rejects("race", corrected))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert sorted(result.rows_loaded for result in results) == [0, 0, 0, 3]
+    assert counts(wh, "race") == (10, 10, 0)
+    assert scalar(wh, f"SELECT count(*) FROM dw.{MEASUREMENTS}") == 10
+
+
+@pytest.mark.parametrize("after", [True, False])
+def test_a_commit_that_is_lost_is_found_out(wh: Warehouse, after: bool) -> None:
+    load_with_rejects(wh, "lost")
+    cut = AtLastCommit(b"UPDATE dw.etl_load_batch")
+    with proxy(wh.settings.sqlalchemy_url(), cut, after=after) as wire, Warehouse(wire.url) as far:
+        if after:
+            assert far.reload_rejects("lost", corrected).rows_loaded == 3
+        else:
+            with pytest.raises(LoadError, match="the connection was lost"):
+                far.reload_rejects("lost", corrected)
+        assert wire.cuts == 1
+    assert counts(wh, "lost") == ((10, 10, 0) if after else (10, 7, 3))
+    wh.reload_rejects("lost", corrected)
+    assert counts(wh, "lost") == (10, 10, 0)
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        ([measurement()], "need a column 'row_number'"),
+        ([measurement(row_number=11)], "row_number 11 is none of batch 'wrong': 1 to 10"),
+        ([measurement(row_number=None)], "row_number None is none of"),
+        ([measurement(row_number=3)] * 2, "row_number 3 is there twice"),
+        ([measurement(row_number="a")], "no whole number"),
+        ([measurement(row_number=3, slt=1)], "unknown column 'slt'"),
+    ],
+)
+def test_a_frame_that_does_not_fit_is_refused_and_nothing_changes(
+    shared_wh: Warehouse, frame: Any, message: str
+) -> None:
+    if not shared_wh.rejects("wrong").shape[0]:
+        load_with_rejects(shared_wh, "wrong")
+    with pytest.raises(InvalidInputError, match=message):
+        shared_wh.reload_rejects("wrong", frame)
+    assert counts(shared_wh, "wrong") == (10, 7, 3)
+
+
+def test_only_a_loaded_batch_takes_them(shared_wh: Warehouse) -> None:
+    with pytest.raises(InvalidInputError, match="there is no batch 'none'"):
+        shared_wh.reload_rejects("none", corrected)
+    with pytest.raises(TooManyRejectsError):
+        shared_wh.load(MEASUREMENTS, [measurement(slot=-1)], batch_id="bad", max_rejects=0)
+    with pytest.raises(InvalidInputError, match="batch 'bad' failed, and nothing of it is loaded"):
+        shared_wh.reload_rejects("bad", corrected_slots)

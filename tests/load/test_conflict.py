@@ -1,0 +1,183 @@
+"""Content or an id that was loaded before: skipped, refused, appended, or replaced in one transaction."""
+
+from __future__ import annotations
+
+import re
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from gpwarehouse import Warehouse
+from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError, TooManyRejectsError
+from tests.faults.wire import AtLastCommit, proxy
+from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar, stored
+
+MONTHS = ("202403", "202404", "202405", "202406")
+IN_MAY = NOON + timedelta(days=61)
+
+
+def rows_of(lot: str, count: int = 5, **values: Any) -> list[dict[str, Any]]:
+    return [measurement(lot_id=lot, slot=n, **values) for n in range(count)]
+
+
+def counted(wh: Warehouse, lot: str) -> int:
+    query = f"SELECT count(*) FROM dw.{MEASUREMENTS} f JOIN dw.dim_lot d USING (lot_key) WHERE d.lot_id = :lot"
+    return int(scalar(wh, query, lot=lot))
+
+
+def test_error_refuses_what_was_loaded_before_and_nothing_else(shared_wh: Warehouse) -> None:
+    first = shared_wh.load(MEASUREMENTS, rows_of("E"), on_conflict="error")
+    with pytest.raises(BatchConflictError, match=rf"batch '{first.batch_id}' was loaded into {MEASUREMENTS} on"):
+        shared_wh.load(MEASUREMENTS, rows_of("E"), on_conflict="error")
+    with pytest.raises(BatchConflictError, match="on_conflict='skip' takes that as done"):
+        shared_wh.load(MEASUREMENTS, rows_of("E"), batch_id="e2", on_conflict="error")
+    assert counted(shared_wh, "E") == 5
+
+
+def test_append_loads_content_again_as_batches_of_their_own(shared_wh: Warehouse) -> None:
+    results = [shared_wh.load(MEASUREMENTS, rows_of("A"), on_conflict="append") for _ in range(3)]
+    first = results[0].batch_id
+    assert [r.batch_id for r in results] == [first, f"{first}-2", f"{first}-3"]
+    assert [r.rows_loaded for r in results] == [5, 5, 5]
+    assert counted(shared_wh, "A") == 15
+    again = shared_wh.load(MEASUREMENTS, rows_of("A"))
+    assert (again.already_loaded, again.batch_id) == (True, first)
+
+
+def test_append_under_an_id_of_the_callers_own_is_done_once(shared_wh: Warehouse) -> None:
+    shared_wh.load(MEASUREMENTS, rows_of("O"))
+    assert shared_wh.load(MEASUREMENTS, rows_of("O"), batch_id="o2", on_conflict="append").rows_loaded == 5
+    assert shared_wh.load(MEASUREMENTS, rows_of("O"), batch_id="o2", on_conflict="append").already_loaded
+    with pytest.raises(BatchConflictError, match=r"'o2' was loaded into .* with other content"):
+        shared_wh.load(MEASUREMENTS, rows_of("O", 4), batch_id="o2", on_conflict="append")
+    assert counted(shared_wh, "O") == 10
+
+
+def test_replace_puts_new_rows_in_the_place_of_the_batchs_old_ones(wh: Warehouse) -> None:
+    wh.load(MEASUREMENTS, [measurement(lot_id="R", slot=99)], batch_id="other")
+    bad = {"cp": 1.0, "cpk": 2.0, "slot": 77}
+    wh.load(MEASUREMENTS, [*rows_of("R"), measurement(lot_id="R", **bad)], batch_id="r", on_conflict="replace")
+    assert len(wh.rejects("r")) == 1
+    new = rows_of("R", 3, event_ts=IN_MAY)
+    result = wh.load(MEASUREMENTS, new, batch_id="r", on_conflict="replace")
+    assert (result.rows_loaded, result.rows_replaced, result.already_loaded) == (3, 5, False)
+    assert stored(wh, MEASUREMENTS, "r", "slot", "event_ts") == [(n, IN_MAY) for n in range(3)]
+    assert stored(wh, MEASUREMENTS, "other", "slot") == [(99,)]
+    row = wh.read("SELECT status, rows_loaded, rows_rejected, min_event_ts FROM dw.etl_load_batch WHERE batch_id = 'r'")
+    assert row.values.tolist() == [["LOADED", 3, 0, row.min_event_ts[0]]]
+    assert row.min_event_ts[0] == IN_MAY
+    assert wh.rejects("r").empty
+    assert [name[-7:] for name in result.vacuumed] == ["m202403"]
+    assert wh.load(MEASUREMENTS, new, batch_id="r").already_loaded
+    with pytest.raises(BatchConflictError):
+        wh.load(MEASUREMENTS, rows_of("R"), batch_id="r")
+
+
+def test_replace_by_the_same_content_loads_it_anew_and_does_not_double_it(shared_wh: Warehouse) -> None:
+    for replaced in (0, 5, 5):
+        result = shared_wh.load(MEASUREMENTS, rows_of("S"), on_conflict="replace")
+        assert (result.rows_loaded, result.rows_replaced) == (5, replaced)
+    assert counted(shared_wh, "S") == 5
+
+
+def test_replace_by_nothing_leaves_nothing(shared_wh: Warehouse) -> None:
+    shared_wh.load(MEASUREMENTS, rows_of("N"), batch_id="n")
+    import pyarrow as pa
+
+    nothing = pa.Table.from_pylist(rows_of("N")).slice(0, 0)
+    assert shared_wh.load(MEASUREMENTS, nothing, batch_id="n", on_conflict="replace").rows_replaced == 5
+    assert counted(shared_wh, "N") == 0
+    assert shared_wh.load(MEASUREMENTS, rows_of("N"), batch_id="n").rows_loaded == 5
+
+
+def test_replace_by_content_that_another_batch_holds_is_refused(shared_wh: Warehouse) -> None:
+    shared_wh.load(MEASUREMENTS, rows_of("H", 4), batch_id="h4")
+    shared_wh.load(MEASUREMENTS, rows_of("H", 5), batch_id="h5")
+    with pytest.raises(BatchConflictError, match=r"'h5' was loaded .* would leave the rows there twice"):
+        shared_wh.load(MEASUREMENTS, rows_of("H", 5), batch_id="h4", on_conflict="replace")
+    assert counted(shared_wh, "H") == 9
+
+
+def test_a_replacement_that_fails_leaves_the_batch_as_it_was(shared_wh: Warehouse) -> None:
+    shared_wh.load(MEASUREMENTS, rows_of("F"), batch_id="f")
+    before = shared_wh.read("SELECT * FROM dw.etl_load_batch WHERE batch_id = 'f'")
+    bad = [measurement(lot_id="F", cp=1.0, cpk=2.0), *rows_of("F", 2)]
+    with pytest.raises(TooManyRejectsError):
+        shared_wh.load(MEASUREMENTS, bad, batch_id="f", on_conflict="replace", max_rejects=0)
+    with pytest.raises(LoadError, match="is no int32"):
+        shared_wh.load(MEASUREMENTS, [measurement(slot="x")] * 3, batch_id="f", on_conflict="replace", max_rejects=0)
+    assert shared_wh.read("SELECT * FROM dw.etl_load_batch WHERE batch_id = 'f'").equals(before)
+    assert counted(shared_wh, "F") == 5
+
+
+def test_the_delete_looks_into_the_months_of_the_batch_only(wh: Warehouse) -> None:
+    for month in range(4):
+        wh.load(MEASUREMENTS, rows_of("P", event_ts=NOON + timedelta(days=31 * month)), batch_id=f"p{month}")
+    deletes: list[str] = []
+
+    def explain(_connection: Any, cursor: Any, sql: str, parameters: Any, *_: Any) -> None:
+        if sql.startswith("DELETE FROM dw.fact"):
+            cursor.execute("EXPLAIN " + sql, parameters)
+            deletes.append("\n".join(line for (line,) in cursor.fetchall()))
+
+    event.listen(wh.engine, "before_cursor_execute", explain)
+    try:
+        wh.load(MEASUREMENTS, rows_of("P", 2), batch_id="p2", on_conflict="replace")
+    finally:
+        event.remove(wh.engine, "before_cursor_execute", explain)
+    (plan,) = deletes
+    one_of_all = re.search(r"Number of partitions to scan: 1 |Partitions selected: 1 ", plan)  # as ORCA tells it
+    assert one_of_all or [month for month in MONTHS if month in plan] == ["202405"]
+
+
+def test_replacements_of_one_batch_at_once_come_one_after_the_other(wh: Warehouse) -> None:
+    wh.load(MEASUREMENTS, rows_of("C"), batch_id="c")
+    results: list[Any] = []
+
+    def replace(count: int) -> None:
+        results.append(wh.load(MEASUREMENTS, rows_of("C", count), batch_id="c", on_conflict="replace"))
+
+    threads = [threading.Thread(target=replace, args=(count,)) for count in range(6, 12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert sorted(r.rows_loaded for r in results) == list(range(6, 12))
+    assert sorted(r.rows_replaced for r in results)[0] == 5
+    there = counted(wh, "C")
+    assert there in range(6, 12)
+    assert scalar(wh, "SELECT rows_loaded FROM dw.etl_load_batch WHERE batch_id = 'c'") == there
+    assert sum(r.rows_replaced for r in results) + there == 5 + sum(range(6, 12))
+
+
+def test_a_replacement_whose_commit_is_lost_on_the_way_back_is_done_all_the_same(wh: Warehouse) -> None:
+    wh.load(MEASUREMENTS, rows_of("L"), batch_id="l")
+    with proxy(wh.settings.sqlalchemy_url(), AtLastCommit(), after=True) as wire, Warehouse(wire.url) as far:
+        result = far.load(MEASUREMENTS, rows_of("L", 3), batch_id="l", on_conflict="replace", analyze="never")
+        assert wire.cuts == 1
+    assert (result.rows_loaded, result.already_loaded) == (3, False)
+    assert counted(wh, "L") == 3
+
+
+def test_a_replacement_that_never_came_to_commit_is_an_error_and_changes_nothing(wh: Warehouse) -> None:
+    wh.load(MEASUREMENTS, rows_of("M"), batch_id="m")
+    with proxy(wh.settings.sqlalchemy_url(), AtLastCommit(), after=False) as wire, Warehouse(wire.url) as far:
+        with pytest.raises(LoadError, match="the connection was lost; load again"):
+            far.load(MEASUREMENTS, rows_of("M"), batch_id="m", on_conflict="replace")
+    assert counted(wh, "M") == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"on_conflict": "overwrite"}, "on_conflict='overwrite': allowed are 'skip', 'error', 'append', 'replace'"),
+        ({"analyze": True}, "analyze=True: allowed are 'auto', 'always', 'never'"),
+        ({"on_conflict": "replace", "parallel": 2, "atomic": False}, "in one transaction, atomic=False in several"),
+    ],
+)
+def test_options_that_are_none_are_refused(shared_wh: Warehouse, options: Any, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        shared_wh.load(MEASUREMENTS, [measurement()], **options)
