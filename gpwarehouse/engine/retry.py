@@ -65,7 +65,8 @@ _NOT_THERE = re.compile(
     r"connection refused|connection reset|timeout expired|timed out|starting up|shutting down|recovery|not yet accepting|"
     r"server closed the connection|could not receive data|could not send data|no such file or directory|unreachable|"
     r"no route to host|too many (clients|connections)|connection slots|session is read-only|hot standby|"
-    r"connection to server was lost|eof detected|name resolution|broken pipe|already closed|closed unexpectedly",
+    r"connection to server was lost|eof detected|name resolution|broken pipe|already closed|closed unexpectedly|"
+    r"no message from the libpq|lost synchronization",
     re.IGNORECASE,
 )
 """What libpq says, without an SQLSTATE, of a server that may come back. Not of a password, a certificate, a database."""
@@ -84,7 +85,8 @@ def reason_to_repeat(error: BaseException) -> str | None:
     words = str(driver)
     if state:
         return "a segment was lost" if _SEGMENT_LOST.search(words) else None
-    if not isinstance(driver, psycopg2.OperationalError | psycopg2.InterfaceError):
+    known = isinstance(driver, psycopg2.OperationalError | psycopg2.InterfaceError)
+    if not known and type(driver) is not psycopg2.DatabaseError:  # so it calls a COPY that ended in the middle
         return None
     invalidated = isinstance(error, exc.DBAPIError) and error.connection_invalidated
     return _LOST if invalidated or _NOT_THERE.search(words) else None
@@ -106,7 +108,7 @@ class RetryPolicy:
 
     deadline_s: float = 120.0
     first_wait_s: float = 0.25
-    longest_wait_s: float = 15.0
+    longest_wait_s: float = 5.0
 
     @classmethod
     def of(cls, settings: WarehouseSettings, deadline_s: float | None = None) -> RetryPolicy:

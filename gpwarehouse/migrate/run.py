@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import event, exc
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.engine import HOUSEKEEPING, could_not_connect, explain_operational_error
+from gpwarehouse.engine import HOUSEKEEPING, could_not_connect, explain_operational_error, reason_to_repeat
 from gpwarehouse.errors import GpwarehouseError, MigrationError, WarehouseConnectionError
 from gpwarehouse.migrate import history
 from gpwarehouse.migrate.lock import MigratorLock
@@ -93,6 +93,12 @@ class Run:
 
     def failure(self, error: Exception) -> Exception:
         """What went wrong, and where."""
+        told = self._told(error)
+        if isinstance(told, GpwarehouseError) and told is not error:
+            told.safe_to_repeat = reason_to_repeat(error)
+        return told
+
+    def _told(self, error: Exception) -> Exception:
         if self.revision is None or isinstance(error, MigrationError):
             return error
         step = f"{self.direction} of revision {self.revision}"
@@ -118,9 +124,11 @@ def explained(error: exc.DBAPIError, settings: WarehouseSettings) -> Gpwarehouse
     """An error outside every step, in a sentence."""
     if could_not_connect(error) or error.connection_invalidated:
         return explain_operational_error(error, settings)
-    return MigrationError(
+    refused = MigrationError(
         f"the server refused a statement of the migration: {_reason(error)} — statement: {_short(error.statement or '')}"
     )
+    refused.safe_to_repeat = reason_to_repeat(error)
+    return refused
 
 
 def _reason(error: exc.DBAPIError) -> str:

@@ -100,8 +100,13 @@ class Stream:
             return
         if self._copy is not None:
             self._copy.stop()
-        driver: Any = connection.connection.driver_connection
-        if driver.closed:  # by the server: not to be rolled back, nor kept in the pool
+        if not connection.invalidated:  # or it is known to be lost already
+            driver: Any = connection.connection.driver_connection
+            if driver.closed:  # by the server: not to be rolled back, nor kept in the pool
+                connection.invalidate()
+        try:
+            connection.rollback()
+        except exc.DBAPIError:  # lost only now: the rows are all here, or another error is on its way
             connection.invalidate()
         connection.close()
 
