@@ -23,10 +23,15 @@ def hosts_of(*wires: Wire) -> str:
 
 
 @pytest.fixture
-def standby() -> Iterator[URL]:
+def standby(server_url: URL) -> Iterator[URL]:
     """A server that takes no writes until it is promoted, as a standby coordinator."""
     with EmbeddedServer.start() as server:
         url = server.url()
+        if server_url.username != url.username:  # a standby has its coordinator's roles
+            engine = create_engine(url, isolation_level="AUTOCOMMIT")
+            with engine.connect() as connection:
+                connection.execute(text(f"CREATE ROLE {server_url.username} LOGIN SUPERUSER"))
+            engine.dispose()
         be_read_only(url, "on")
         yield url
 
