@@ -107,7 +107,7 @@ class RetryPolicy:
     """
 
     deadline_s: float = 120.0
-    first_wait_s: float = 0.25
+    first_wait_s: float = 0.1
     longest_wait_s: float = 5.0
 
     @classmethod

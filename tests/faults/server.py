@@ -31,6 +31,7 @@ class FaultServer:
         self._folder = Path(tempfile.mkdtemp(prefix="gpw-faults-", dir="/tmp"))
         self._folder.chmod(0o755)
         self._server = EmbeddedServer.start(self._folder / "pg")
+        self._killed = 0
         self._address: dict[str, Any] = dict(self._server.url("postgres").query)
         data = self._server.path / "data"
         rules = (data / "pg_hba.conf").read_text()
@@ -118,6 +119,15 @@ class FaultServer:
         for pid in self.backends()[:1]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+            self._killed = pid
+
+    def settle(self) -> None:
+        """Wait until the server has noticed a killed backend, and takes connections again."""
+        deadline = time.monotonic() + 60
+        while self._killed and psutil.pid_exists(self._killed) and time.monotonic() < deadline:
+            time.sleep(0.01)  # its postmaster reaps it when it notices
+        self._killed = 0
+        self.ask("SELECT 1")
 
     def expire(self) -> None:
         """Let the role's password expire, and end its sessions."""
