@@ -9,19 +9,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import URL, exc
-from sqlalchemy.orm import Session
 
-from gpwarehouse.engine import (
-    create_warehouse_engine,
-    explain_operational_error,
-    session_values,
-    set_for_transaction,
-)
+from gpwarehouse.engine import create_warehouse_engine, explain_operational_error, session_values, unit_of_work
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.settings import WarehouseSettings
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
+    from sqlalchemy.orm import Session
 
     from gpwarehouse.embedded import EmbeddedServer
 
@@ -94,11 +89,9 @@ class Connected:
         :param options: of this transaction alone, e.g. ``statement_mem="2GB", optimizer="off"``; see
             :data:`gpwarehouse.engine.SESSION_OPTIONS`. What only Greenplum has is left out on PostgreSQL.
         :raises InvalidInputError: an unknown option, or a value that is not allowed.
+        :raises AmbiguousCommitError: the connection was lost while COMMIT was under way; see :meth:`run`.
         """
-        values = session_values(options)
-        with Session(self.engine) as session, session.begin():
-            if values:
-                set_for_transaction(session.connection(), values)
+        with unit_of_work(self.engine, session_values(options)) as session:
             yield session
 
     def _require_current_schema(self) -> None:

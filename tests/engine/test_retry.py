@@ -190,6 +190,13 @@ def test_a_commit_whose_outcome_is_unknown_is_not_repeated(
     assert rows(units) == int(went_through)
 
 
+def test_a_sessions_lost_commit_is_told_as_such(units: Warehouse, lossy: tuple[Warehouse, Wire, bool]) -> None:
+    far, _, went_through = lossy
+    with pytest.raises(AmbiguousCommitError), far.session() as session:
+        insert(session)
+    assert rows(units) == int(went_through)
+
+
 def test_a_commit_whose_outcome_is_unknown_is_settled_by_a_look(
     units: Warehouse, lossy: tuple[Warehouse, Wire, bool]
 ) -> None:
