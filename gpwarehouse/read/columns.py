@@ -12,6 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from gpwarehouse.errors import ReadError
+
 __all__ = ["Column", "columns_of"]
 
 _JSON = frozenset({114, 3802})
@@ -87,6 +89,13 @@ class Column:
         if self.exact and self.digits is not None:
             return pa.decimal128(*self.digits) if self.digits[0] <= 38 else pa.decimal256(*self.digits)
         return self.text_type
+
+    def unreadable(self, words: str) -> ReadError:
+        """The error for a value that the Arrow type does not hold."""
+        return ReadError(
+            f"column {self.name!r}: no Arrow type holds a value: {words}; CAST it to text in the query, or leave it out "
+            "(NULLIF(x, 'infinity')): times end with the years 0001 and 9999"
+        )
 
 
 def columns_of(description: Sequence[Any], *, exact: bool) -> tuple[Column, ...]:

@@ -6,28 +6,31 @@ import contextlib
 import io
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import psycopg2
 
-__all__ = ["CopyOut"]
+__all__ = ["CopyOut", "CopyRows"]
 
 _BLOCK_BYTES = 1 << 20
 _BLOCKS_WAITING = 8
+_ROWS_BYTES = 3 << 20
+"""A block of rows: as much as a core's cache holds beside what is made of it."""
 
 
 class CopyOut(io.RawIOBase):
     """The output of one COPY. Memory is bounded: when nobody takes the blocks, the server waits.
 
     :param connection: psycopg2's; nobody else may use it until :meth:`stop` or the end.
+    :param blocks: where they are put, if others put theirs there too; None is the last.
     """
 
-    def __init__(self, connection: Any, statement: bytes) -> None:
+    def __init__(self, connection: Any, statement: bytes, blocks: queue.Queue[Any] | None = None) -> None:
         self.rows = -1
         self._connection = connection
         self._statement = statement
-        self._blocks: queue.Queue[bytes | None] = queue.Queue(_BLOCKS_WAITING)
+        self._blocks: queue.Queue[Any] = blocks or queue.Queue(_BLOCKS_WAITING)
         self._error: BaseException | None = None
         self._stopped = False
         self._thread = threading.Thread(target=self._copy, name="gpwarehouse-copy", daemon=True)
@@ -35,13 +38,17 @@ class CopyOut(io.RawIOBase):
 
     def _copy(self) -> None:
         try:
-            # psycopg2 writes row by row; the buffer is C, so a row costs no Python call.
-            with io.BufferedWriter(self, _BLOCK_BYTES) as buffer, self._connection.cursor() as cursor:
-                cursor.copy_expert(self._statement, buffer)
+            with self._connection.cursor() as cursor:
+                self._take(cursor)
                 self.rows = cursor.rowcount
         except BaseException as error:
             self._error = error
         self._put(None)
+
+    def _take(self, cursor: Any) -> None:
+        # psycopg2 writes row by row; the buffer is C, so a row costs no Python call.
+        with io.BufferedWriter(self, _BLOCK_BYTES) as buffer:
+            cursor.copy_expert(self._statement, buffer)
 
     def writable(self) -> bool:
         """For the buffer."""
@@ -52,17 +59,24 @@ class CopyOut(io.RawIOBase):
         self._put(bytes(data))
         return len(data)
 
-    def _put(self, block: bytes | None) -> None:
+    def _put(self, block: Any) -> None:
         if not self._stopped:
             self._blocks.put(block)
 
-    def pieces(self) -> Iterator[bytes]:
-        """The output, in pieces that end anywhere.
+    def pieces(self) -> Iterator[Any]:
+        """The output, in pieces that end anywhere; of :class:`CopyRows`, what it makes of whole rows.
 
         :raises psycopg2.Error: the server's error.
         """
         while (block := self._blocks.get()) is not None:
             yield block
+        self.finished()
+
+    def finished(self) -> None:
+        """After its last block: wait for the end.
+
+        :raises psycopg2.Error: the server's error.
+        """
         self._thread.join()
         if self._error is not None:
             raise self._error
@@ -78,3 +92,50 @@ class CopyOut(io.RawIOBase):
                 while True:
                     self._blocks.get_nowait()
             self._thread.join(0.02)
+
+
+class CopyRows(CopyOut):
+    """The output of one COPY BINARY of PostgreSQL, which sends a message a row, in lists of whole rows.
+
+    :param finish: what to make of a list, in this thread; by default nothing.
+    """
+
+    def __init__(
+        self,
+        connection: Any,
+        statement: bytes,
+        finish: Callable[[list[bytes]], Any] | None = None,
+        blocks: queue.Queue[Any] | None = None,
+    ) -> None:
+        self._finish = finish or (lambda rows: rows)
+        super().__init__(connection, statement, blocks)
+
+    def _take(self, cursor: Any) -> None:
+        self._copy_rows(cursor, self._statement)
+
+    def _copy_rows(self, cursor: Any, statement: bytes) -> None:
+        taking = self._taking()
+        next(taking)
+        cursor.copy_expert(statement, _Sink(taking.send))
+        taking.send(b"")
+
+    def _taking(self) -> Generator[None, bytes, None]:
+        """Takes a row at a time; an empty one is the end. Sending to a generator is the cheapest call there is."""
+        while True:
+            rows: list[bytes] = []
+            size = 0
+            while size < _ROWS_BYTES:
+                row = yield
+                if not row:
+                    break
+                rows.append(row)
+                size += len(row)
+            if rows and not self._stopped:
+                self._put(self._finish(rows))
+
+
+class _Sink:
+    """What psycopg2 takes for a file."""
+
+    def __init__(self, write: Callable[[bytes], Any]) -> None:
+        self.write = write

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, get_args
 
 import pyarrow as pa
 from sqlalchemy import Executable
@@ -14,7 +14,7 @@ from sqlalchemy.engine import Engine
 
 from gpwarehouse.errors import ReadError
 from gpwarehouse.read.columns import Column
-from gpwarehouse.read.stream import Progress, Stream
+from gpwarehouse.read.stream import Progress, Stream, Transport
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +35,8 @@ def read(
     parse_json: bool = False,
     exact_numeric: bool = False,
     progress: Progress | None = None,
+    transport: Transport = "auto",
+    parallel: int = 1,
     **named: Any,
 ) -> Any:
     """Run a query in a read-only transaction.
@@ -47,6 +49,10 @@ def read(
     :param exact_numeric: NUMERIC as Decimal, not as the nearest double. In Arrow it is a decimal where precision and
         scale are declared, else text.
     :param progress: called with ``"read"`` and the rows read so far.
+    :param transport: ``"csv"`` or ``"binary"``, the form in which the server sends the rows; ``"auto"`` takes the quicker one
+        that fits. The result is the same.
+    :param parallel: connections, up to 16, that read at once where the statement reads a whole table of PostgreSQL
+        (``SELECT * FROM t``), in one snapshot; rows then come in no set order. Others are read by one connection.
     :raises ReadError: the server refused it, a parameter is missing or not used, or a value has no Arrow type.
     """
     if arrow and parse_json:
@@ -55,8 +61,13 @@ def read(
         )
     if chunks is not None and chunks < 1:
         raise ReadError(f"chunks={chunks!r}: give the rows of a chunk, 1 or more")
+    if transport not in get_args(Transport):
+        raise ReadError(f"transport={transport!r}: allowed are {', '.join(get_args(Transport))}")
+    if isinstance(parallel, bool) or not isinstance(parallel, int) or not 1 <= parallel <= 16:
+        raise ReadError(f"parallel={parallel!r}: give a number of connections from 1 to 16")
     values = {**(params or {}), **named}
-    stream = Stream(engine, statement, values, exact_numeric=exact_numeric, progress=progress)
+    how: dict[str, Any] = {"progress": progress, "transport": transport, "parallel": parallel}
+    stream = Stream(engine, statement, values, exact_numeric=exact_numeric, **how)
 
     def finish(table: pa.Table) -> Any:
         return table if arrow else to_pandas(table, stream.columns, parse_json=parse_json)

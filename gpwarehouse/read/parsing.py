@@ -84,10 +84,9 @@ class BlockParser:
 
     def _unreadable(self, words: str) -> ReadError:
         found = re.search(r"column #(\d+)", words)
-        column = f"column {self.columns[int(found[1])].name!r}: " if found else ""
-        return ReadError(
-            f"{column}no Arrow type holds a value: {words.rpartition('CSV conversion error to ')[2]}; CAST it to text in "
-            "the query, or leave it out (NULLIF(x, 'infinity')): times end with the years 0001 and 9999"
+        said = words.rpartition("CSV conversion error to ")[2]
+        return (
+            self.columns[int(found[1])].unreadable(said) if found else ReadError(f"the answer cannot be parsed: {said}")
         )
 
     def _finish(self, values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:

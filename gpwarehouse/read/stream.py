@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import psycopg2
 import pyarrow as pa
@@ -14,12 +14,17 @@ from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.engine import dialect_of
 from gpwarehouse.errors import ReadError
-from gpwarehouse.read.copying import CopyOut
+from gpwarehouse.read.binary import BinaryParser, has_binary
+from gpwarehouse.read.copying import CopyOut, CopyRows
 from gpwarehouse.read.failures import refused
 from gpwarehouse.read.parsing import BlockParser, csv_of, whole_rows
+from gpwarehouse.read.split import SHARED, CopySplit, conditions_of, follow
 from gpwarehouse.read.statement import Sent, send
 
-__all__ = ["Progress", "Stream"]
+__all__ = ["Progress", "Stream", "Transport"]
+
+Transport = Literal["auto", "binary", "csv"]
+"""The form in which the server sends rows; ``auto`` takes the binary one on PostgreSQL where every column has one."""
 
 Progress = Callable[[str, int], None]
 """Called with ``"read"`` and the rows read so far, once a block."""
@@ -32,7 +37,8 @@ _SETTINGS = {
     "bytea_output": "hex",
     "extra_float_digits": "3",  # before PostgreSQL 12 floats lose digits otherwise
 }
-_COPYING = b" TO STDOUT WITH (FORMAT csv, NULL '', ENCODING 'UTF8')"
+_CSV = b" TO STDOUT WITH (FORMAT csv, NULL '', ENCODING 'UTF8')"
+_BINARY = b" TO STDOUT WITH (FORMAT binary)"
 _ROWS_FETCHED = 10_000
 _NAME = r'(?:[A-Za-z_][\w$]*|"(?:[^"]|"")+")'
 _WHOLE_TABLE = re.compile(
@@ -57,7 +63,10 @@ class Stream:
 
     Made, it has been accepted by the server and its first rows are here. Close it (or use it as a context manager).
 
-    :ivar schema: the Arrow schema; ``columns``: the server's types; ``path``: ``"table"``, ``"select"`` or ``"cursor"``.
+    :param parallel: connections that read a whole table of PostgreSQL at once, in one snapshot; its rows then come in no
+        set order, as those of a table may. Other statements are read by one.
+    :ivar schema: the Arrow schema; ``columns``: the server's types; ``path``: ``"binary"``, ``"split"`` (binary, by several
+        connections), ``"table"`` and ``"select"`` (CSV), or ``"cursor"``.
     :raises ReadError: the query cannot be run.
     """
 
@@ -69,16 +78,21 @@ class Stream:
         *,
         exact_numeric: bool = False,
         progress: Progress | None = None,
+        transport: Transport = "auto",
+        parallel: int = 1,
     ) -> None:
-        self._copy: CopyOut | None = None
+        self._copy: CopyOut | CopySplit | None = None
+        self._engine, self._transport, self._parallel = engine, transport, parallel
+        self._others: list[Connection] = []
         self._connection: Connection | None = None  # for close(), if there is no connecting
         self._progress = progress
-        self._connection = engine.connect().execution_options(postgresql_readonly=True)
+        options: dict[str, Any] = {"isolation_level": SHARED} if parallel > 1 else {}
+        self._connection = engine.connect().execution_options(postgresql_readonly=True, **options)
         try:
             sent = self._send(statement, params or {}, exact_numeric)
             self.columns = sent.columns
-            self._parser = BlockParser(sent.columns)
-            self.schema: pa.Schema = self._parser.schema
+            self._parse: Callable[[Any], pa.Table] = BlockParser(sent.columns).parse
+            self.schema = BlockParser(sent.columns).schema
             self._first, self._blocks = self._start(sent)
         except BaseException:
             self.close()
@@ -100,15 +114,8 @@ class Stream:
             return
         if self._copy is not None:
             self._copy.stop()
-        if not connection.invalidated:  # or it is known to be lost already
-            driver: Any = connection.connection.driver_connection
-            if driver.closed:  # by the server: not to be rolled back, nor kept in the pool
-                connection.invalidate()
-        try:
-            connection.rollback()
-        except exc.DBAPIError:  # lost only now: the rows are all here, or another error is on its way
-            connection.invalidate()
-        connection.close()
+        for each in (connection, *self._others):
+            _give_back(each)
 
     def tables(self) -> Iterator[pa.Table]:
         """The rows, in tables of about a few MB; at their end the stream is closed.
@@ -119,7 +126,7 @@ class Stream:
         try:
             block = self._first
             while block is not None:
-                table = self._parser.parse(block)
+                table = self._parse(block)
                 rows += table.num_rows
                 yield table
                 if self._progress is not None:
@@ -130,15 +137,15 @@ class Stream:
         finally:
             self.close()
 
-    def _next(self) -> bytes | None:
+    def _next(self) -> Any:
         try:
             return next(self._blocks, None)
         except psycopg2.Error as error:
             failure = refused(error)
         raise failure
 
-    def _begin(self) -> Connection:
-        connection = self._connection
+    def _begin(self, connection: Connection | None = None) -> Connection:
+        connection = connection or self._connection
         assert connection is not None
         changed = ", ".join("pg_catalog.set_config(%s, %s, true)" for _ in _SETTINGS)
         connection.exec_driver_sql(f"SELECT {changed}", tuple(part for item in _SETTINGS.items() for part in item))
@@ -173,7 +180,7 @@ class Stream:
         assert self._connection is not None
         self._connection.rollback()
 
-    def _start(self, sent: Sent) -> tuple[bytes | None, Iterator[bytes]]:
+    def _start(self, sent: Sent) -> tuple[Any, Iterator[Any]]:
         """The first block and the others; waiting for it tells whether the server takes the statement."""
         if sent.result is not None:
             self.path = "cursor"
@@ -188,16 +195,68 @@ class Stream:
                 self._rollback()
                 self._begin()
         try:
+            if self._is_binary(sent):
+                return self._split(sent) or self._binary(sent)
             self.path = "select"
             return self._copy_out(b"(\n" + sent.sql + b"\n)")
         except psycopg2.Error as error:
             failure = refused(error)
         raise failure
 
-    def _copy_out(self, source: bytes) -> tuple[bytes | None, Iterator[bytes]]:
+    def _copy_out(self, source: bytes) -> tuple[Any, Iterator[Any]]:
         assert self._connection is not None
-        self._copy = CopyOut(self._connection.connection.driver_connection, b"COPY " + source + _COPYING)
+        self._copy = CopyOut(self._connection.connection.driver_connection, b"COPY " + source + _CSV)
         blocks = whole_rows(self._copy.pieces())
+        return next(blocks, None), blocks
+
+    def _is_binary(self, sent: Sent) -> bool:
+        """Whether the rows come in the binary form.
+
+        :raises ReadError: they were to, and cannot.
+        """
+        assert self._connection is not None
+        capabilities = dialect_of(self._connection).capabilities
+        driver: Any = self._connection.connection.driver_connection
+        utf8 = {driver.get_parameter_status(f"{side}_encoding") for side in ("server", "client")} == {"UTF8"}
+        why_not = (
+            "Greenplum sends no message a row" if capabilities is None or capabilities.distribution
+            else "server and client must both use UTF8" if not utf8
+            else "a column's type has none here" if not has_binary(sent.columns)
+            else ""
+        )  # fmt: skip
+        if why_not and self._transport == "binary":
+            raise ReadError(f'transport="binary": {why_not}; "auto" takes CSV then')
+        return self._transport != "csv" and not why_not
+
+    def _binary(self, sent: Sent) -> tuple[Any, Iterator[Any]]:
+        assert self._connection is not None
+        self.path, self._parse = "binary", BinaryParser(sent.columns).parse
+        statement = b"COPY (\n" + sent.sql + b"\n)" + _BINARY
+        self._copy = CopyRows(self._connection.connection.driver_connection, statement)
+        blocks = self._copy.pieces()
+        return next(blocks, None), blocks
+
+    def _split(self, sent: Sent) -> tuple[Any, Iterator[Any]] | None:
+        """By several connections, if it is a whole table that can be parted."""
+        found = _WHOLE_TABLE.fullmatch(sent.sql.decode()) if self._parallel > 1 else None
+        if found is None:
+            return None
+        assert self._connection is not None
+        conditions = conditions_of(self._connection, found["table"], self._parallel)
+        if not conditions:
+            if not self._connection.in_transaction():
+                self._begin()
+            return None
+        snapshot = self._connection.exec_driver_sql("SELECT pg_catalog.pg_export_snapshot()").scalar_one()
+        for _ in range(min(self._parallel, len(conditions)) - 1):
+            self._others.append(follow(self._engine, snapshot))
+            self._begin(self._others[-1])
+        query = b"SELECT * FROM " + found["table"].encode() if sent.sql.lstrip()[:5].upper() == b"TABLE" else sent.sql
+        statements = [b"COPY (\n" + query + b"\nWHERE " + part + b"\n)" + _BINARY for part in conditions]
+        drivers = [each.connection.driver_connection for each in (self._connection, *self._others)]
+        self.path, self._parse = "split", lambda table: table
+        self._copy = CopySplit(drivers, statements, BinaryParser(sent.columns))
+        blocks = self._copy.pieces()
         return next(blocks, None), blocks
 
     def _whole_table(self, sent: Sent) -> bytes | None:
@@ -221,6 +280,18 @@ class Stream:
         if found["names"] and len({column.name for column in sent.columns}) < len(sent.columns):
             return None
         return f"{found['table']} ({names})".encode()
+
+
+def _give_back(connection: Connection) -> None:
+    if not connection.invalidated:  # or it is known to be lost already
+        driver: Any = connection.connection.driver_connection
+        if driver.closed:  # by the server: not to be rolled back, nor kept in the pool
+            connection.invalidate()
+    try:
+        connection.rollback()
+    except exc.DBAPIError:  # lost only now: the rows are all here, or another error is on its way
+        connection.invalidate()
+    connection.close()
 
 
 def _blocks_of(result: Any) -> Iterator[bytes]:

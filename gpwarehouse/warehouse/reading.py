@@ -51,7 +51,8 @@ class Reading(Connected):
         """Run a query and return its result as a pandas frame; the transaction is read-only.
 
         :param statement: SQL with ``:name`` parameters, or a select. :param options: their values (in a dict before, where
-            names clash), ``arrow``, ``chunks``, ``parse_json``, ``exact_numeric``, ``progress``: see :func:`read.read`.
+            names clash), ``arrow``, ``chunks``, ``parse_json``, ``exact_numeric``, ``progress``,
+            ``transport``, ``parallel``: see :func:`read.read`.
         :raises ReadError: the server refused it, or a parameter is missing or not used.
         """
         from gpwarehouse.read import read
