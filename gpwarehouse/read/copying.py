@@ -17,6 +17,7 @@ _BLOCK_BYTES = 1 << 20
 _BLOCKS_WAITING = 8
 _ROWS_BYTES = 3 << 20
 """A block of rows: as much as a core's cache holds beside what is made of it."""
+_ROW_BLOCKS_WAITING = 3
 
 
 class CopyOut(io.RawIOBase):
@@ -30,7 +31,7 @@ class CopyOut(io.RawIOBase):
         self.rows = -1
         self._connection = connection
         self._statement = statement
-        self._blocks: queue.Queue[Any] = blocks or queue.Queue(_BLOCKS_WAITING)
+        self._blocks: queue.Queue[Any] = queue.Queue(_BLOCKS_WAITING) if blocks is None else blocks
         self._error: BaseException | None = None
         self._stopped = False
         self._thread = threading.Thread(target=self._copy, name="gpwarehouse-copy", daemon=True)
@@ -108,7 +109,7 @@ class CopyRows(CopyOut):
         blocks: queue.Queue[Any] | None = None,
     ) -> None:
         self._finish = finish or (lambda rows: rows)
-        super().__init__(connection, statement, blocks)
+        super().__init__(connection, statement, queue.Queue(_ROW_BLOCKS_WAITING) if blocks is None else blocks)
 
     def _take(self, cursor: Any) -> None:
         self._copy_rows(cursor, self._statement)

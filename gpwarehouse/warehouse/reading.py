@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
-from sqlalchemy import Executable
+from sqlalchemy import Executable, TableClause
 
 from gpwarehouse.engine import RetryPolicy, metrics, tell_if_slow
 from gpwarehouse.errors import GpwarehouseError
@@ -98,6 +98,19 @@ class Reading(Connected):
         with self._explained():
             with self._counted(statement, options) as counted:
                 return export(self.engine, statement, target, params, **counted)
+
+    def view(self, name: str) -> TableClause:
+        """A view as something to select from, its columns typed as in the database.
+
+        >>> v = wh.view("v_wafer_yield")   # doctest: +SKIP
+        >>> wh.read(select(v.c.wafer_id, v.c.die_yield_pct).where(v.c.lot_id == "L1"))   # doctest: +SKIP
+
+        :raises ReadError: there is no such view.
+        """
+        from gpwarehouse.read import view_table
+
+        with self._explained():
+            return view_table(self.engine, name, self.settings.schema_name)
 
     def genealogy(self, lot_id: str) -> pd.DataFrame:
         """All ancestors and descendants of a lot, any depth; starts at the lot, so it is quick in a large fab."""

@@ -1,8 +1,9 @@
 """How long a table of a million rows and 28 columns takes to read, against peers and psql, in one interleaved run.
 
-By hand: ``python -m tests.benchmarks.reading URL [--rows N] [--rounds N] [--quick] [--psql PATH]``; ``embedded`` for URL starts a
-PostgreSQL. It makes a database of its own, drops it, and writes its section of RESULTS.md. Every reader runs in a process
-of its own, which tells its peak memory; imports and connecting are not counted, except where a peer connects by itself.
+By hand: ``python -m tests.benchmarks.reading URL [--rows N] [--rounds N] [--only WORD …] [--quick] [--psql PATH]``; ``embedded``
+for URL starts a PostgreSQL. ``--only chunks --rows 10000000`` shows what chunks of a large table take; nothing is written
+then. It makes a database of its own, drops it, and writes its section of RESULTS.md. Every reader runs in a process of its
+own, which tells its peak memory; imports and connecting are not counted, except where a peer connects by itself.
 Ratios are taken within a round, so a busy machine slows both sides of them.
 """
 
@@ -119,7 +120,11 @@ def connectorx(url: str, sql: str) -> Callable[[], int]:
     """connectorx: an Arrow table by COPY BINARY; it connects by itself."""
     import connectorx as cx
 
-    return lambda: len(cx.read_sql(url, sql, return_type="arrow", protocol="binary"))
+    named = make_url(url)
+    if not named.host:  # a socket's folder stands in the query, and it wants a host all the same
+        named = named.set(host="localhost")
+    plain = named.render_as_string(hide_password=False)
+    return lambda: len(cx.read_sql(plain, sql, return_type="arrow", protocol="binary"))
 
 
 def polars(url: str, sql: str) -> Callable[[], int]:
@@ -133,8 +138,11 @@ READERS: dict[str, Callable[[str], Callable[[], int]]] = {
     "wh.read: pandas": lambda url: ours(url, FILTERED),
     "wh.read: Arrow": lambda url: ours(url, FILTERED, arrow=True),
     "wh.read: Arrow, chunks of 50 000": lambda url: ours(url, FILTERED, arrow=True, chunks=50_000),
+    "wh.read, transport=csv: Arrow": lambda url: ours(url, FILTERED, arrow=True, transport="csv"),
     "wh.read of the whole table: pandas": lambda url: ours(url, SELECT),
     "wh.read of the whole table: Arrow": lambda url: ours(url, SELECT, arrow=True),
+    "wh.read of the whole table, parallel=2: pandas": lambda url: ours(url, SELECT, parallel=2),
+    "wh.read of the whole table, parallel=2: Arrow": lambda url: ours(url, SELECT, arrow=True, parallel=2),
     "ADBC: Arrow": lambda url: adbc(url, FILTERED),
     "connectorx: Arrow": lambda url: connectorx(url, FILTERED),
     "polars over ADBC": lambda url: polars(url, FILTERED),
@@ -142,9 +150,10 @@ READERS: dict[str, Callable[[str], Callable[[], int]]] = {
     "pandas.read_sql": lambda url: pandas_read_sql(url, FILTERED),
 }
 FLOOR = "psql: \\copy (SELECT) CSV"
+BINARY_FLOOR = "psql: \\copy (SELECT) BINARY"
 FLOORS = {
     FLOOR: f"\\copy ({FILTERED}) TO '/dev/null' WITH (FORMAT csv)",
-    "psql: \\copy (SELECT) BINARY": f"\\copy ({FILTERED}) TO '/dev/null' WITH (FORMAT binary)",
+    BINARY_FLOOR: f"\\copy ({FILTERED}) TO '/dev/null' WITH (FORMAT binary)",
     "psql: \\copy table CSV": f"\\copy {TABLE} TO '/dev/null' WITH (FORMAT csv)",
 }
 
@@ -183,21 +192,23 @@ def measured(name: str, url: str, psql: str, rows: int) -> tuple[float, float | 
 
 
 def table(runs: dict[str, list[tuple[float, float | None] | str]]) -> list[str]:
-    """Lines of the result, ratios to the floor of the same round."""
+    """Lines of the result, ratios to the floors of the same round."""
     lines = [
-        "| what | seconds: median (least–most) | × CSV floor: median (least–most) | peak MB |",
-        "|---|---|---|---|",
+        "| what | seconds: median (least–most) | × CSV floor: median (least–most) | × BINARY floor | peak MB |",
+        "|---|---|---|---|---|",
     ]
-    floors = [run[0] if isinstance(run, tuple) else float("nan") for run in runs[FLOOR]]
+    csv, binary = (
+        [run[0] if isinstance(run, tuple) else float("nan") for run in runs[floor]] for floor in (FLOOR, BINARY_FLOOR)
+    )
     for name, found in runs.items():
-        good = [(run, floor) for run, floor in zip(found, floors, strict=True) if isinstance(run, tuple)]
+        good = [(*run, *floors) for run, *floors in zip(found, csv, binary, strict=True) if isinstance(run, tuple)]
         if not good:
-            lines.append(f"| {name} | fails: {found[0]} | | |")
+            lines.append(f"| {name} | fails: {found[0]} | | | |")
             continue
-        peaks = [run[1] for run, _ in good if run[1] is not None]
-        seconds, ratios = [run[0] for run, _ in good], [run[0] / floor for run, floor in good]
-        spread = [f"{statistics.median(v):.2f} ({min(v):.2f}–{max(v):.2f})" for v in (seconds, ratios)]
-        lines.append(f"| {name} | {spread[0]} | {spread[1]} | {f'{max(peaks):.0f}' if peaks else ''} |")
+        peaks = [peak for _, peak, _, _ in good if peak is not None]
+        columns = [[s for s, _, _, _ in good], [s / c for s, _, c, _ in good], [s / b for s, _, _, b in good]]
+        spread = [f"{statistics.median(v):.2f} ({min(v):.2f}–{max(v):.2f})" for v in columns]
+        lines.append(f"| {name} | {' | '.join(spread)} | {f'{max(peaks):.0f}' if peaks else ''} |")
     return lines
 
 
@@ -227,6 +238,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="50 000 rows, 2 rounds, nothing written")
     parser.add_argument("--psql", default=shutil.which("psql") or embedded_psql())
+    parser.add_argument("--only", nargs="+", help="readers whose names hold one of these; nothing written")
     parser.add_argument("--child")
     given = parser.parse_args()
     if given.child:
@@ -238,13 +250,14 @@ def main() -> None:
         with database(url) as own:
             title = f"## Reading, {fill(own, rows)}"
             plain = own.set(drivername="postgresql").render_as_string(hide_password=False)
-            runs: dict[str, list[tuple[float, float | None] | str]] = {name: [] for name in (*FLOORS, *READERS)}
+            readers = [name for name in READERS if not given.only or any(word in name for word in given.only)]
+            runs: dict[str, list[tuple[float, float | None] | str]] = {name: [] for name in (*FLOORS, *readers)}
             for _ in range(rounds):
                 for name, found in runs.items():
                     found.append(measured(name, plain, given.psql, rows))
     lines = [f"{rows} rows of 28 columns, {rounds} rounds, {platform.machine()}; {versions()}", "", *table(runs)]
     print("\n".join([title, "", *lines]))  # noqa: T201
-    if not given.quick:
+    if not given.quick and not given.only:
         write(title, lines)
 
 

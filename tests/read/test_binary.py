@@ -48,7 +48,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _on_postgresql(server_info: ServerInfo) -> None:
     if server_info.brand is not Brand.POSTGRESQL:
         pytest.skip(f"the binary form is read from PostgreSQL only; this is {server_info}")
