@@ -53,33 +53,15 @@ def defect_rows(lot: Lot, visit: Visit, place: int, dies: WaferDies) -> pa.Table
     killer = np.arange(rows) < len(killers)
     scratch = np.isin(die, killers) & (dies.cause[die] == SCRATCH) if found else np.zeros(1, bool)
     kinds = np.where(killer & scratch, 1, np.where(killer, 0, 2))
-    um = lot.product.die_mm * 1000
-    x_rel, y_rel = rng.uniform(0, um, rows), rng.uniform(0, um, rows)
-    columns, lines = (dies.x[die], dies.y[die]) if found else (np.zeros(1), np.zeros(1))
     texts = {
         "facility": settings.facility, "lot_id": visit.lot_id, "product_id": lot.product.product_id,
         "product_revision": "A", "process_flow_id": "FLOW", "flow_version": "1", "step_number": step.number,
         "inspection_equipment_id": visit.tool.equipment_id, "layer_name": f"M{step.layer}", "orientation_mark": "DOWN",
         "inspection_id": f"{visit.lot_id}-{wafer:02d}-{step.number}",
     }  # fmt: skip
-    only_defects: dict[str, Any] = {
-        "class_name": pa.array([_CLASSES[kind] for kind in kinds], pa.string()),
-        "class_number": pa.array(kinds + 1),
-        "cluster_no": pa.array(np.where(kinds == 1, 1, 0)),
-        "die_x": pa.array(columns),
-        "die_y": pa.array(lines),
-        "defect_id": pa.array(np.arange(1, rows + 1)),
-        "is_adder": constant(True, rows),
-        "is_killer": pa.array(killer),
-        "x_rel_um": pa.array(np.round(x_rel, 2)),
-        "y_rel_um": pa.array(np.round(y_rel, 2)),
-        "wafer_x_mm": pa.array(np.round(((columns - 0.5) * um + x_rel) / 1000, 4)),
-        "wafer_y_mm": pa.array(np.round(((lines - 0.5) * um + y_rel) / 1000, 4)),
-        "size_um": pa.array(np.round(rng.lognormal(-1, 0.5, rows), 3)),
-    }
     values: dict[str, Any] = {
         **{name: constant(value, rows) for name, value in texts.items()},
-        **(only_defects if found else {}),
+        **(_of_defects(rng, lot.product.die_mm * 1000, dies.x[die], dies.y[die], kinds) if found else {}),
         "event_ts": times(settings, np.full(rows, visit.start_s + place * step.wafer_s)),
         "wafer_id": wafer_ids(np.full(rows, wafer)),
         "test_no": constant(1, rows),
@@ -89,3 +71,27 @@ def defect_rows(lot: Lot, visit: Visit, place: int, dies: WaferDies) -> pa.Table
     }
     arrays = [pa.nulls(rows, f.type) if f.name not in values else values[f.name].cast(f.type) for f in SCHEMA]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def _of_defects(rng: np.random.Generator, um: float, columns: Any, lines: Any, kinds: Any) -> dict[str, Any]:
+    """What only rows of defects have: where they are, how large, and of which class.
+
+    :param um: edge of a die; ``columns`` and ``lines``: the die they are on; ``kinds``: numbers in the list of classes.
+    """
+    rows = len(kinds)
+    x_rel, y_rel = rng.uniform(0, um, rows), rng.uniform(0, um, rows)
+    return {
+        "class_name": pa.array([_CLASSES[kind] for kind in kinds], pa.string()),
+        "class_number": pa.array(kinds + 1),
+        "cluster_no": pa.array(np.where(kinds == 1, 1, 0)),
+        "die_x": pa.array(columns),
+        "die_y": pa.array(lines),
+        "defect_id": pa.array(np.arange(1, rows + 1)),
+        "is_adder": constant(True, rows),
+        "is_killer": pa.array(kinds < 2),
+        "x_rel_um": pa.array(np.round(x_rel, 2)),
+        "y_rel_um": pa.array(np.round(y_rel, 2)),
+        "wafer_x_mm": pa.array(np.round(((columns - 0.5) * um + x_rel) / 1000, 4)),
+        "wafer_y_mm": pa.array(np.round(((lines - 0.5) * um + y_rel) / 1000, 4)),
+        "size_um": pa.array(np.round(rng.lognormal(-1, 0.5, rows), 3)),
+    }

@@ -55,16 +55,7 @@ def read(
         (``SELECT * FROM t``), in one snapshot; rows then come in no set order. Others are read by one connection.
     :raises ReadError: the server refused it, a parameter is missing or not used, or a value has no Arrow type.
     """
-    if arrow and parse_json:
-        raise ReadError(
-            "parse_json=True makes Python objects, which an Arrow table does not hold; leave out one of the two"
-        )
-    if chunks is not None and chunks < 1:
-        raise ReadError(f"chunks={chunks!r}: give the rows of a chunk, 1 or more")
-    if transport not in get_args(Transport):
-        raise ReadError(f"transport={transport!r}: allowed are {', '.join(get_args(Transport))}")
-    if isinstance(parallel, bool) or not isinstance(parallel, int) or not 1 <= parallel <= 16:
-        raise ReadError(f"parallel={parallel!r}: give a number of connections from 1 to 16")
+    _check(arrow and parse_json, chunks, transport, parallel)
     values = {**(params or {}), **named}
     how: dict[str, Any] = {"progress": progress, "transport": transport, "parallel": parallel}
     stream = Stream(engine, statement, values, exact_numeric=exact_numeric, **how)
@@ -75,6 +66,19 @@ def read(
     if chunks is not None:
         return Chunks(stream, chunks, finish)
     return finish(pa.concat_tables([stream.schema.empty_table(), *stream.tables()]))
+
+
+def _check(arrow_and_json: bool, chunks: int | None, transport: str, parallel: int) -> None:
+    if arrow_and_json:
+        raise ReadError(
+            "parse_json=True makes Python objects, which an Arrow table does not hold; leave out one of the two"
+        )
+    if chunks is not None and chunks < 1:
+        raise ReadError(f"chunks={chunks!r}: give the rows of a chunk, 1 or more")
+    if transport not in get_args(Transport):
+        raise ReadError(f"transport={transport!r}: allowed are {', '.join(get_args(Transport))}")
+    if isinstance(parallel, bool) or not isinstance(parallel, int) or not 1 <= parallel <= 16:
+        raise ReadError(f"parallel={parallel!r}: give a number of connections from 1 to 16")
 
 
 class Chunks(Generic[Frame], Iterator[Frame]):

@@ -247,10 +247,13 @@ class Stream:
             if not self._connection.in_transaction():
                 self._begin()
             return None
-        snapshot = self._connection.exec_driver_sql("SELECT pg_catalog.pg_export_snapshot()").scalar_one()
-        for _ in range(min(self._parallel, len(conditions)) - 1):
-            self._others.append(follow(self._engine, snapshot))
-            self._begin(self._others[-1])
+        try:
+            snapshot = self._connection.exec_driver_sql("SELECT pg_catalog.pg_export_snapshot()").scalar_one()
+            for _ in range(min(self._parallel, len(conditions)) - 1):
+                self._others.append(follow(self._engine, snapshot))
+                self._begin(self._others[-1])
+        except exc.DBAPIError as error:
+            raise refused(error.orig) from None
         query = b"SELECT * FROM " + found["table"].encode() if sent.sql.lstrip()[:5].upper() == b"TABLE" else sent.sql
         statements = [b"COPY (\n" + query + b"\nWHERE " + part + b"\n)" + _BINARY for part in conditions]
         drivers = [each.connection.driver_connection for each in (self._connection, *self._others)]
