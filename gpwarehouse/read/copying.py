@@ -109,6 +109,7 @@ class CopyRows(CopyOut):
         blocks: queue.Queue[Any] | None = None,
     ) -> None:
         self._finish = finish or (lambda rows: rows)
+        self._failure: BaseException | None = None
         super().__init__(connection, statement, queue.Queue(_ROW_BLOCKS_WAITING) if blocks is None else blocks)
 
     def _take(self, cursor: Any) -> None:
@@ -117,8 +118,12 @@ class CopyRows(CopyOut):
     def _copy_rows(self, cursor: Any, statement: bytes) -> None:
         taking = self._taking()
         next(taking)
-        cursor.copy_expert(statement, _Sink(taking.send))
-        taking.send(b"")
+        try:
+            cursor.copy_expert(statement, _Sink(taking.send))
+            taking.send(b"")
+        finally:
+            if self._failure is not None:
+                raise self._failure from None
 
     def _taking(self) -> Generator[None, bytes, None]:
         """Takes a row at a time; an empty one is the end. Sending to a generator is the cheapest call there is."""
@@ -131,8 +136,16 @@ class CopyRows(CopyOut):
                     break
                 rows.append(row)
                 size += len(row)
-            if rows and not self._stopped:
-                self._put(self._finish(rows))
+            if rows and not self._stopped and self._failure is None:
+                self._hand_over(rows)
+
+    def _hand_over(self, rows: list[bytes]) -> None:
+        try:
+            self._put(self._finish(rows))
+        except BaseException as error:  # raised once the COPY is over, or the connection would be left inside it
+            self._failure = error
+            with contextlib.suppress(psycopg2.Error):
+                self._connection.cancel()
 
 
 class _Sink:

@@ -227,3 +227,19 @@ def test_a_connection_that_is_lost_fails_the_split_read(large: Warehouse, monkey
         with pytest.raises(ReadError, match=r"terminating|connection was lost"):
             list(stream.tables())
     assert large.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+def test_a_value_that_no_arrow_type_holds_fails_the_split_read_and_leaves_its_connections_sound(
+    large: Warehouse,
+) -> None:
+    made = """CREATE TABLE endless AS SELECT g AS n, repeat('x', 500) AS x,
+        CASE WHEN g % 10000 = 7 THEN TIMESTAMPTZ 'infinity' ELSE now() END AS t FROM generate_series(1, 40000) AS g"""
+    with large.engine.begin() as connection:
+        connection.execute(text(made))
+    for _ in range(3):
+        with pytest.raises(ReadError, match=r"column 't'.*infinity"):
+            large.read("TABLE endless", parallel=3)
+        assert large.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert len(large.read("SELECT n FROM endless", parallel=3)) == 40_000
+    with large.engine.begin() as connection:
+        connection.execute(text("DROP TABLE endless"))
