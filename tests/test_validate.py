@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import URL, text
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 
 from gpwarehouse import Warehouse
 from gpwarehouse.dialect import AddPartition, Brand, RangePartition, ServerInfo
@@ -98,6 +100,135 @@ def test_each_difference_is_told_with_what_was_expected_and_found(
     ]
 
 
+MONTH = f"{TESTS}_1_prt_m200001"
+FUNCTION = "CREATE FUNCTION public.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'"
+HANGING = [
+    (["CREATE RULE mine AS ON INSERT TO dw.etl_reject DO ALSO NOTIFY mine"], "rule", "etl_reject.mine", "a rule, which"),
+    (
+        [FUNCTION, "CREATE TRIGGER mine BEFORE UPDATE ON dw.etl_reject FOR EACH ROW EXECUTE PROCEDURE public.f()"],
+        "trigger", "etl_reject.mine", "a trigger, which",
+    ),
+    (["UPDATE pg_class SET relpersistence = 'u' WHERE oid = CAST('dw.etl_reject' AS regclass)"], "unlogged",
+     "etl_reject", "UNLOGGED: a crash empties it"),
+    (["UPDATE pg_index SET indisvalid = false WHERE indexrelid = CAST('dw.uq_dim_lot_current' AS regclass)"],
+     "invalid index", "dim_lot.uq_dim_lot_current", "invalid: no query uses it"),
+    ([FUNCTION.replace("public.f()", "dw.f(a integer)").replace("RETURNS trigger", "RETURNS integer")
+      .replace("plpgsql", "sql").replace("BEGIN RETURN NEW; END", "SELECT 1")],
+     "foreign function", "f(a integer)", "function"),
+    (["CREATE TYPE dw.pair AS (a integer, b integer)"], "foreign type", "pair", "type"),
+    (["CREATE DOMAIN dw.amount AS integer"], "foreign type", "amount", "type"),
+    (["CREATE SEQUENCE dw.mine"], "foreign sequence", "mine", "sequence"),
+    ([f"ALTER TABLE dw.{MONTH} ALTER operator_id SET NOT NULL"], "nullability", f"{MONTH}.operator_id", "NOT NULL"),
+    ([f"ALTER TABLE dw.{MONTH} ALTER operator_id SET DEFAULT 'me'"], "default", f"{MONTH}.operator_id", "'me'"),
+    ([f"ALTER TABLE dw.{MONTH} ADD CONSTRAINT mine CHECK (die_x < 1000)"], "check", f"{MONTH}.mine",
+     "CHECK ((die_x < 1000))"),
+    ([f"CREATE INDEX mine ON dw.{MONTH} (lot_key)"], "index", f"{MONTH}.mine", "btree (lot_key)"),
+    (["DELETE FROM dw.dim_lot WHERE lot_key = -2"], "reserved member", "dim_lot", "missing"),
+    ([f"CREATE TABLE dw.{TESTS}_detached_m202001 (a integer)"], "foreign table", f"{TESTS}_detached_m202001", "table"),
+    ([f"CREATE TABLE dw.{TESTS}_detached_m202001 (event_ts timestamptz)"], "detached month",
+     f"{TESTS}_detached_m202001", "a table of its own"),
+    (["ALTER TABLE dw.etl_reject ALTER reason TYPE text COLLATE \"C\""], "collation", "etl_reject.reason", "C"),
+]  # fmt: skip
+POSTGRESQL_ONLY = [
+    (["ALTER TABLE dw.dim_lot ENABLE ROW LEVEL SECURITY"], "row security", "dim_lot", "on: some see some rows only"),
+    (["CREATE POLICY mine ON dw.dim_lot USING (true)"], "policy", "dim_lot.mine", "a policy of row security"),
+]
+
+
+@pytest.mark.parametrize(
+    ("statements", "kind", "name", "found"),
+    [*HANGING, *POSTGRESQL_ONLY],
+    ids=[f"{row[1]} {row[2]}" for row in (*HANGING, *POSTGRESQL_ONLY)],
+)
+def test_what_hangs_on_tables_and_what_one_partition_has_is_told(
+    shared_wh: Warehouse, server_info: ServerInfo, statements: list[str], kind: str, name: str, found: str
+) -> None:
+    if kind in ("row security", "policy") and server_info.postgres_version < (9, 5):
+        pytest.skip("this server has no row security")
+    if statements[0].startswith("UPDATE pg_") and server_info.brand is not Brand.POSTGRESQL:
+        pytest.skip("the catalogs are changed by hand, which a cluster does not take")
+    with shared_wh.engine.connect() as connection:
+        with connection.begin() as transaction:
+            for statement in statements:
+                try:
+                    connection.exec_driver_sql(statement)
+                except DBAPIError as error:
+                    if server_info.brand is Brand.POSTGRESQL:
+                        raise
+                    pytest.skip(f"this server refuses it: {str(error.orig).splitlines()[0]}")
+            told = findings_in(connection, shared_wh)
+            transaction.rollback()
+    assert [(f.kind, f.object) for f in told] == [(kind, name)]
+    assert told[0].found.startswith(found)
+    assert told[0].remedy
+
+
+def findings_in(connection: Connection, wh: Warehouse) -> list[Finding]:
+    """All findings within a transaction, so that one warehouse serves all."""
+    from gpwarehouse.validate import _compared
+    from gpwarehouse.validate.catalog import expected_snapshot, live_snapshot
+    from gpwarehouse.validate.compare import compare_snapshots
+
+    live = live_snapshot(connection, "dw")
+    assert live is not None
+    (snapshot, partitions, detached), others = _compared(connection, live, wh.settings, None, NOW)
+    expected = expected_snapshot(connection)
+    return [*compare_snapshots(expected, snapshot, partitions, detached), *others]
+
+
+def test_a_partition_that_lacks_its_tables_index_is_told(wh: Warehouse, server_info: ServerInfo) -> None:
+    if server_info.brand is Brand.POSTGRESQL or server_info.postgres_version >= (12,):
+        pytest.skip("this server does not drop the index of one partition")
+    (index,) = wh.read(f"SELECT indexname FROM pg_indexes WHERE schemaname = 'dw' AND tablename = '{MONTH}'").indexname
+    execute(wh, f"DROP INDEX dw.{index}")
+    assert [(f.kind, f.object, f.expected) for f in wh.validate()] == [("index", MONTH, "btree (wafer_key)")]
+
+
+def test_a_trigger_of_a_fact_is_told_once_and_not_for_each_month(wh: Warehouse, server_info: ServerInfo) -> None:
+    if server_info.brand is not Brand.POSTGRESQL:
+        pytest.skip("this server has no triggers on such tables")
+    wh.partitions.apply(now=NOW)
+    execute(wh, FUNCTION, f"CREATE TRIGGER t AFTER INSERT ON dw.{TESTS} FOR EACH ROW EXECUTE PROCEDURE public.f()")
+    assert told(wh) == [("trigger", f"{TESTS}.t")]
+
+
+def test_hours_of_months_that_were_loaded_are_missed(wh: Warehouse) -> None:
+    load_units(wh, "2026-03", 3)
+    execute(wh, "TRUNCATE dw.dim_time")
+    hours = [(f.kind, f.object, f.expected) for f in wh.validate() if f.kind != "gap"]
+    assert hours == [("hours", "dim_time", "the hours of 2026-03, of which facts were loaded")]
+    load_units(wh, "2026-03", 1, batch_id="more")
+    assert "hours" not in {f.kind for f in wh.validate()}
+
+
+def test_a_version_table_that_somebody_emptied_or_changed_is_told(wh: Warehouse) -> None:
+    execute(wh, "DELETE FROM dw.alembic_version")
+    finding = one(wh, "revision")
+    assert (finding.object, finding.expected, finding.found) == ("0001", "applied", "pending")
+    assert "alembic stamp" in finding.remedy
+    execute(wh, "INSERT INTO dw.alembic_version VALUES ('0099')")
+    finding = one(wh, "revision")
+    assert (finding.object, finding.found) == ("0099", "missing")
+    assert "install the package that made it" in finding.remedy
+    execute(wh, "DROP TABLE dw.alembic_version")
+    assert told(wh) == [("revision", "0001")]
+
+
+def test_owners_that_differ_are_told_where_no_roles_are(wh: Warehouse, nobody: str) -> None:
+    execute(wh, f"ALTER TABLE dw.etl_reject OWNER TO {nobody}", f"ALTER VIEW dw.v_lot_status OWNER TO {nobody}")
+    finding = one(wh, "owner")
+    assert (finding.object, finding.found) == ("etl_reject, v_lot_status", nobody)
+    assert told(wh) == [("owner", "etl_reject, v_lot_status")]
+
+
+def test_nothing_is_told_after_roles_and_partitions_were_applied(fab: Warehouse) -> None:  # noqa: F811
+    fab.roles.apply()
+    load_units(fab, "2026-03", 3)
+    fab.partitions.apply()
+    assert fab.validate() == []
+    assert fab.validate(roles=False) == []
+
+
 def test_a_view_of_another_text_is_told_by_the_lines_that_differ(wh: Warehouse) -> None:
     with wh.engine.begin() as connection:
         said = connection.execute(text("SELECT pg_get_viewdef('dw.v_lot_status'::regclass)")).scalar_one()
@@ -135,7 +266,7 @@ def test_another_partition_scheme_is_told(wh: Warehouse) -> None:
 
 def test_gaps_overlaps_and_odd_bounds_are_told_with_the_way_out(wh: Warehouse) -> None:
     with with_policy(wh, partition_window=12, retention=f"{TESTS}: detach after 36 months") as gapped:
-        gapped.partitions.apply(tables=[TESTS], months=["2022-01", "2026-08", "2026-10"], now=NOW)
+        gapped.partitions.apply(tables=[TESTS], months=["2022-01", "2026-08", "2026-10"], hold_days=0, now=NOW)
         with gapped.engine.begin() as connection:
             odd = RangePartition("odd", NOW.replace(month=3, day=1, hour=0), NOW.replace(month=3, day=9, hour=0))
             connection.execute(AddPartition(FACT, odd))

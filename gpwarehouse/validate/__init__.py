@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from sqlalchemy import exc
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect.reflection import partition_children
 from gpwarehouse.engine import could_not_connect, dialect_of, explain_operational_error
 from gpwarehouse.engine.rights import rights_changes, roles_in_use
 from gpwarehouse.errors import ReadError
+from gpwarehouse.models import VIEWS
 from gpwarehouse.settings import WarehouseSettings
-from gpwarehouse.validate.catalog import Snapshot, expected_snapshot, live_snapshot
-from gpwarehouse.validate.compare import compare_options, compare_snapshots
+from gpwarehouse.validate.catalog import Snapshot, expected_snapshot, live_snapshot, model_tables
+from gpwarehouse.validate.compare import OURS, compare_options, compare_revisions, compare_snapshots
+from gpwarehouse.validate.content import compare_content
 from gpwarehouse.validate.finding import Finding
 from gpwarehouse.validate.months import compare_months, detached_months
+from gpwarehouse.validate.objects import compare_objects, compare_owners, parents_of
+from gpwarehouse.validate.parts import compare_partitions
 
 __all__ = ["Finding", "validate"]
 
 
 def validate(
-    engine: Engine, settings: WarehouseSettings, *, roles: bool | None = None, now: datetime | None = None
+    engine: Engine,
+    settings: WarehouseSettings,
+    *,
+    roles: bool | None = None,
+    revisions: Iterable[tuple[str, str]] = (),
+    now: datetime | None = None,
 ) -> list[Finding]:
     """Compare the database with the models; nothing is changed, and a schema just upgraded has no finding.
 
@@ -29,6 +39,7 @@ def validate(
     temporary tables, which needs the right to make them (everybody's by default), in a transaction that is rolled back.
 
     :param roles: whether to compare the rights of the roles; None: if one of them has any in the schema.
+    :param revisions: each with its state, as ``gpwarehouse.migrate.migrations`` tells them.
     :param now: the instant that says which missing months are gaps; else now.
     :raises WarehouseConnectionError: the server cannot be reached.
     :raises ReadError: the server refused to tell.
@@ -43,34 +54,49 @@ def validate(
             raise explain_operational_error(error, settings) from error
         reason = str(error.orig).strip().splitlines()[0]
         raise ReadError(
-            f"the schema could not be compared: {reason}; the role needs TEMPORARY on the database and USAGE on "
-            f"schema {settings.schema_name!r}"
+            f"the schema could not be compared: {reason}; the role needs TEMPORARY on the database, USAGE on schema "
+            f"{settings.schema_name!r} and SELECT on its tables"
         ) from error
     snapshot, partitions, detached = live
-    return [*compare_snapshots(expected, snapshot, partitions, detached), *findings]
+    told = compare_revisions(revisions)
+    return [*told, *compare_snapshots(expected, snapshot, partitions, detached), *findings]
 
 
 def _live(
     engine: Engine, settings: WarehouseSettings, roles: bool | None, now: datetime
 ) -> tuple[tuple[Snapshot, set[str], set[str]] | None, list[Finding]]:
     """The live schema, its partitions and those that once were; and what can be told without the models' deparse."""
-    schema = settings.schema_name
     with engine.connect().execution_options(postgresql_readonly=True) as connection, connection.begin():
-        snapshot = live_snapshot(connection, schema)
+        snapshot = live_snapshot(connection, settings.schema_name)
         if snapshot is None:
-            return None, [Finding("schema", schema, "there", "missing", "gpwarehouse upgrade")]
-        partitions = partition_children(connection, dialect_of(connection), schema)
-        detached = detached_months(snapshot.relations.keys() - partitions)
-        findings = [
-            *compare_options(connection, schema, snapshot),
-            *compare_months(connection, schema, settings, detached, now),
+            return None, [Finding("schema", settings.schema_name, "there", "missing", "gpwarehouse upgrade")]
+        return _compared(connection, snapshot, settings, roles, now)
+
+
+def _compared(
+    connection: Connection, snapshot: Snapshot, settings: WarehouseSettings, roles: bool | None, now: datetime
+) -> tuple[tuple[Snapshot, set[str], set[str]], list[Finding]]:
+    dialect, schema = dialect_of(connection), settings.schema_name
+    partitions = partition_children(connection, dialect, schema)
+    detached = detached_months(connection, snapshot.space, snapshot.relations.keys() - partitions)
+    ours = {*model_tables(), *OURS, *(view.name for view in VIEWS)}
+    parents = parents_of(connection, snapshot.space)
+    classic = dialect.capabilities is not None and dialect.capabilities.partition_catalog == "classic"
+    findings = [
+        *compare_options(connection, schema, snapshot),
+        *compare_objects(connection, snapshot.space, ours, parents),
+        *compare_partitions(connection, snapshot.space, parents, classic=classic),
+        *compare_content(connection, schema, snapshot),
+        *compare_months(connection, schema, settings, detached, now),
+    ]
+    if roles or (roles is None and roles_in_use(connection, settings)):
+        findings += [
+            Finding("rights", change.object, change.expected, change.found, "gpwarehouse roles apply")
+            for change in rights_changes(connection, settings)
         ]
-        if roles or (roles is None and roles_in_use(connection, settings)):
-            findings += [
-                Finding("rights", change.object, change.expected, change.found, "gpwarehouse roles apply")
-                for change in rights_changes(connection, settings)
-            ]
-        return (snapshot, partitions, set(detached)), findings
+    else:
+        findings += compare_owners(connection, snapshot.space, ours, parents)
+    return (snapshot, partitions, set(detached)), findings
 
 
 def _expected(engine: Engine) -> Snapshot:

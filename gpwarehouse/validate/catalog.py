@@ -24,7 +24,9 @@ _RELATIONS = """
     FROM pg_class c WHERE c.relnamespace = :space AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"""
 _COLUMNS = """
     SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS kind, a.attnotnull AS required,
-        pg_get_expr(d.adbin, d.adrelid) AS said, col_description(c.oid, a.attnum) AS comment
+        pg_get_expr(d.adbin, d.adrelid) AS said, col_description(c.oid, a.attnum) AS comment,
+        (SELECT o.collname FROM pg_collation o, pg_type t
+         WHERE o.oid = a.attcollation AND t.oid = a.atttypid AND a.attcollation <> t.typcollation) AS collation
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
     WHERE c.relnamespace = :space AND c.relname = ANY (:names)"""
@@ -52,11 +54,13 @@ class Snapshot:
     """A schema, by names.
 
     :ivar relations: name → kind as in ``pg_class``.
-    :ivar columns: (table, column) → type, nullability, default.
+    :ivar space: the schema's oid.
+    :ivar columns: (table, column) → type, nullability, default, collation.
     :ivar constraints: (table, name) → kind and definition; ``indexes``: (table, name) → definition.
     :ivar views: name → text; ``comments``: (table or view, column or None) → comment.
     """
 
+    space: int = 0
     relations: dict[str, str] = field(default_factory=dict)
     columns: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     constraints: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
@@ -121,7 +125,7 @@ def _snapshot(connection: Connection, space: int) -> Snapshot:
         return connection.execute(text(sql), {"space": space, "names": names})
 
     names = [*model_tables(), *(view.name for view in VIEWS)]
-    found = Snapshot()
+    found = Snapshot(space)
     for row in rows(_RELATIONS):
         found.relations[row.relname] = row.kind
         found.comments[row.relname, None] = row.comment
@@ -131,6 +135,7 @@ def _snapshot(connection: Connection, space: int) -> Snapshot:
             "type": row.kind,
             "nullability": required,
             "default": row.said or "none",
+            "collation": row.collation or "the type's own",
         }
         found.comments[row.relname, row.attname] = row.comment
     for row in rows(_CONSTRAINTS):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import unified_diff
 from typing import Any
 
@@ -18,7 +18,7 @@ from gpwarehouse.models import VIEWS
 from gpwarehouse.validate.catalog import Snapshot, model_tables
 from gpwarehouse.validate.finding import Finding
 
-__all__ = ["compare_options", "compare_snapshots"]
+__all__ = ["OURS", "compare_options", "compare_revisions", "compare_snapshots"]
 
 OURS = frozenset({"alembic_version"})
 """What stands in the schema beside the models' tables."""
@@ -50,6 +50,27 @@ def compare_snapshots(
     for key, comment in sorted(expected.comments.items(), key=str):
         if key[0] in there and (key[1] is None or key in live.columns) and live.comments.get(key) != comment:
             yield Finding("comment", ".".join(filter(None, key)), comment or "none", live.comments.get(key) or "none")
+
+
+_REVISIONS = {
+    "pending": (
+        "applied", "gpwarehouse upgrade; where its tables are there and somebody emptied alembic_version: alembic stamp, "
+        "which notes the revision and runs nothing",
+    ),
+    "edited": ("as it was applied", "take the edit back, or gpwarehouse accept-edit"),
+    "missing": (
+        "known to this package", "install the package that made it, or set GPWAREHOUSE_MIGRATIONS; where alembic_version was "
+        "changed by hand, bring it back",
+    ),
+}  # fmt: skip
+
+
+def compare_revisions(revisions: Iterable[tuple[str, str]]) -> Iterator[Finding]:
+    """Those that are not simply applied."""
+    for revision, state in revisions:
+        if state in _REVISIONS:
+            expected, remedy = _REVISIONS[state]
+            yield Finding("revision", revision, expected, state, remedy)
 
 
 def _columns(expected: Snapshot, live: Snapshot, there: set[str]) -> Iterator[Finding]:
@@ -134,7 +155,7 @@ def _storage_of_partitions(table: Table, scheme: Any, storages: dict[str, Any]) 
     if not isinstance(wanted, AppendOptimized):
         return
     for partition in getattr(scheme, "partitions", ()):
-        child = child_table_name(table.name, partition.name)
+        child = partition.child or child_table_name(table.name, partition.name)
         found = storages.get(child)
         if found is not None and getattr(found, "orientation", None) != wanted.orientation:
             yield Finding(

@@ -13,8 +13,9 @@ UPGRADE = "bring the schema to this package's revision (gpwarehouse upgrade); if
 class Finding:
     """A difference.
 
-    :ivar kind: table, foreign table, column, type, nullability, default, comment, key, check, index, view,
-        distribution, storage, encoding, partition scheme, gap, overlap, bounds, rights …
+    :ivar kind: revision, table, foreign table, foreign function, column, type, nullability, default, collation, comment,
+        key, check, index, invalid index, view, rule, trigger, unlogged, row security, policy, distribution, storage,
+        encoding, partition scheme, gap, overlap, bounds, detached month, reserved member, hours, owner, rights …
     :ivar object: table, ``table.column``, constraint, index, view, role.
     :ivar expected: by the models; ``found``: in the database.
     :ivar remedy: the way out.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from sqlalchemy import Table
+from sqlalchemy import Table, text
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.dialect import RangePartition, RangePartitions
@@ -22,14 +22,25 @@ __all__ = ["compare_months", "detached_months"]
 
 _DETACHED = re.compile(rf"({'|'.join(FACTS)})_(?:detached|1_prt)_m(\d{{4}})(0[1-9]|1[0-2])(?:_\d+)?")
 
+_WITH_TIME = """
+    SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
+    WHERE c.relnamespace = :space AND c.relname = ANY (:names) AND a.attname = 'event_ts'
+        AND a.atttypid = CAST('timestamptz' AS regtype)"""
 
-def detached_months(tables: Iterable[str]) -> dict[str, tuple[str, RangePartition]]:
-    """Of tables that are no partitions, those that once were: name → fact and month."""
-    found = ((name, _DETACHED.fullmatch(name)) for name in tables)
+
+def detached_months(connection: Connection, space: int, tables: Iterable[str]) -> dict[str, tuple[str, RangePartition]]:
+    """Of tables that are no partitions, those that once were: name → fact and month.
+
+    :param space: the schema's oid. A table that has the name but not a fact's column of time never was one.
+    """
+    matched = {name: match for name in tables if (match := _DETACHED.fullmatch(name)) is not None}
+    if not matched:
+        return {}
+    have = connection.execute(text(_WITH_TIME), {"space": space, "names": list(matched)}).scalars()
     return {
         name: (match[1], month_partition(datetime(int(match[2]), int(match[3]), 1, tzinfo=UTC)))
-        for name, match in found
-        if match is not None
+        for name in have
+        for match in [matched[name]]
     }
 
 
@@ -54,6 +65,13 @@ def compare_months(
         for other, (fact, month) in sorted(detached.items()):
             if fact != name:
                 continue
+            rule = rule_for(settings.retention, name)
+            if rule.action != "detach":
+                yield Finding(
+                    "detached month", other, f"in {name}, whose rule is {str(rule)!r}", "a table of its own",
+                    "INSERT its rows into the fact and drop it, move it (ALTER TABLE … SET SCHEMA), or set GPWAREHOUSE_RETENTION "
+                    "to detach",
+                )  # fmt: skip
             for partition in overlapping(month, scheme.partitions):
                 yield Finding(
                     "overlap", other, f"the only table of {month.start:%Y-%m}", f"partition {partition.name} too",

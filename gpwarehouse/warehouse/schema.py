@@ -137,9 +137,11 @@ class OfSchema(Connected):
 
         :param roles: whether to compare rights; None: if one of the roles has any in the schema.
         """
+        from gpwarehouse import migrate
         from gpwarehouse.validate import validate
 
-        return validate(self.engine, self.settings, roles=roles)
+        revisions = [(one.revision, one.state) for one in migrate.migrations(self.settings)]
+        return validate(self.engine, self.settings, roles=roles, revisions=revisions)
 
     @property
     def roles(self) -> Roles:

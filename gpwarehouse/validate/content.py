@@ -1,0 +1,73 @@
+"""Rows that the warehouse cannot do without: the dimensions' reserved members, and the hours of what was loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Integer, and_, cast, column, exists, func, literal, select, table, union, union_all
+from sqlalchemy.engine import Connection
+
+from gpwarehouse.models import DIMENSIONS, FACTS
+from gpwarehouse.models.base import RESERVED_NAMES
+from gpwarehouse.validate.catalog import Snapshot
+from gpwarehouse.validate.finding import Finding
+
+__all__ = ["compare_content"]
+
+
+def compare_content(connection: Connection, schema: str, live: Snapshot) -> Iterator[Finding]:
+    """What is missing; tables and columns that are missing themselves are told elsewhere."""
+    yield from _members(connection, schema, live)
+    needed = {("dim_time", "time_key"), *(("etl_load_batch", name) for name in _BATCH)}
+    if needed <= live.columns.keys():
+        yield from _hours(connection, schema)
+
+
+def _members(connection: Connection, schema: str, live: Snapshot) -> Iterator[Finding]:
+    keys = {name: str(model.durable_key) for name, model in DIMENSIONS.items() if name != "dim_time"}
+    there = {name: key for name, key in keys.items() if {(name, key), (name, "is_current")} <= live.columns.keys()}
+    if not there:
+        return
+    queries: list[Any] = [
+        select(literal(name).label("dimension"), column(key).label("member"))
+        .select_from(table(name, schema=schema))
+        .where(and_(column(key).in_([*RESERVED_NAMES]), column("is_current")))
+        for name, key in there.items()
+    ]
+    found = {tuple(row) for row in connection.execute(union_all(*queries))}
+    for name, key in there.items():
+        for member, said in RESERVED_NAMES.items():
+            if (name, member) not in found:
+                yield Finding(
+                    "reserved member", name, f"{key} {member} {said}", "missing",
+                    "insert it as the first revision does (gpwarehouse upgrade --sql shows it)",
+                )  # fmt: skip
+
+
+_BATCH = ("status", "target", "min_event_ts", "max_event_ts")
+
+
+def _hours(connection: Connection, schema: str) -> Iterator[Finding]:
+    """Months that were loaded and whose hours are not in ``dim_time``: joins with it lose their facts."""
+    batch, time = table("etl_load_batch", schema=schema), table("dim_time", schema=schema)
+    events = union(
+        *(
+            select(func.timezone("UTC", column(bound)).label("at"))
+            .select_from(batch)
+            .where(and_(column("status") == "LOADED", column("target").in_([*FACTS]), column(bound).isnot(None)))
+            for bound in ("min_event_ts", "max_event_ts")
+        )
+    ).subquery("events")
+    at = events.c["at"]
+    known = exists(
+        select(literal(1))
+        .select_from(time)
+        .where(column("time_key") == cast(func.to_char(at, "YYYYMMDDHH24"), Integer))
+    )
+    missing = select(func.to_char(at, "YYYY-MM")).where(~known).distinct().order_by(func.to_char(at, "YYYY-MM"))
+    for month in connection.execute(missing).scalars():
+        yield Finding(
+            "hours", "dim_time", f"the hours of {month}, of which facts were loaded", "missing",
+            "a load of that month makes them anew; or bring dim_time back from a backup",
+        )  # fmt: skip

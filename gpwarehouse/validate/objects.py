@@ -1,0 +1,112 @@
+"""What stands in the schema, or hangs on its tables, and is no table, column or view: the models have none of it.
+
+One query of the catalogs a kind, whatever the number of tables. Row security is asked of servers that have it
+(PostgreSQL 9.5; Greenplum 6 stands on 9.4).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+
+from gpwarehouse.engine import dialect_of
+from gpwarehouse.validate.finding import Finding
+
+__all__ = ["compare_objects", "compare_owners", "parents_of"]
+
+_STRANGERS = """
+    SELECT 'function' AS kind, p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')' AS name
+    FROM pg_proc p WHERE p.pronamespace = :space
+    UNION ALL
+    SELECT 'type', t.typname FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid
+    WHERE t.typnamespace = :space AND t.typtype <> 'm' AND (t.typtype <> 'c' OR c.relkind = 'c')
+        AND NOT EXISTS (SELECT 1 FROM pg_type e WHERE e.typarray = t.oid)
+    UNION ALL
+    SELECT 'sequence', c.relname FROM pg_class c WHERE c.relnamespace = :space AND c.relkind = 'S'
+    ORDER BY 1, 2"""
+_HANGING = """
+    SELECT 'rule' AS kind, c.relname, r.rulename AS name FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
+    WHERE c.relnamespace = :space AND r.rulename <> '_RETURN'
+    UNION ALL
+    SELECT 'trigger', c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+    WHERE c.relnamespace = :space AND NOT t.tgisinternal
+    UNION ALL
+    SELECT 'unlogged', c.relname, NULL FROM pg_class c
+    WHERE c.relnamespace = :space AND c.relkind IN ('r', 'p') AND c.relpersistence = 'u'
+    UNION ALL
+    SELECT 'invalid index', c.relname, x.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+    JOIN pg_class x ON x.oid = i.indexrelid WHERE c.relnamespace = :space AND NOT (i.indisvalid AND i.indisready)"""
+_ROW_SECURITY = """
+    UNION ALL
+    SELECT 'row security', c.relname, NULL FROM pg_class c
+    WHERE c.relnamespace = :space AND (c.relrowsecurity OR c.relforcerowsecurity)
+    UNION ALL
+    SELECT 'policy', c.relname, p.polname FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
+    WHERE c.relnamespace = :space"""
+_PARENTS = """
+    SELECT c.relname AS child, p.relname AS parent FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    JOIN pg_class p ON p.oid = i.inhparent WHERE c.relnamespace = :space AND c.relkind IN ('r', 'p', 'f')"""
+_OWNERS = """
+    SELECT c.relname, pg_get_userbyid(c.relowner) AS owner FROM pg_class c
+    WHERE c.relnamespace = :space AND c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY c.relname"""
+
+_SAID = {
+    "rule": ("no rule", "a rule, which may change what statements do", "DROP RULE"),
+    "trigger": ("no trigger", "a trigger, which may change what is loaded", "DROP TRIGGER"),
+    "unlogged": ("logged", "UNLOGGED: a crash empties it", "ALTER TABLE … SET LOGGED, or write it anew"),
+    "invalid index": ("valid", "invalid: no query uses it", "REINDEX INDEX"),
+    "row security": ("off", "on: some see some rows only", "ALTER TABLE … DISABLE ROW LEVEL SECURITY, NO FORCE"),
+    "policy": ("no policy", "a policy of row security", "DROP POLICY"),
+}
+
+
+def parents_of(connection: Connection, space: int) -> dict[str, str]:
+    """Partition → its table."""
+    return {row.child: row.parent for row in connection.execute(text(_PARENTS), {"space": space})}
+
+
+def compare_objects(
+    connection: Connection, space: int, ours: Collection[str], parents: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Foreign functions, types and sequences of the schema; rules, triggers and the like of our tables.
+
+    :param space: the schema's oid; ``ours``: names of our tables and views; ``parents``: partition → its table.
+    """
+    for row in connection.execute(text(_STRANGERS), {"space": space}):
+        yield Finding(
+            f"foreign {row.kind}", row.name, "not in this schema", row.kind,
+            "move it to a schema of its own (ALTER … SET SCHEMA), or drop it",
+        )  # fmt: skip
+    info = dialect_of(connection).server_info
+    query = _HANGING + (_ROW_SECURITY if info is not None and info.postgres_version >= (9, 5) else "")
+    found = sorted((tuple(row) for row in connection.execute(text(query), {"space": space})), key=repr)
+    there = set(found)
+    for kind, table, name in found:
+        parent = parents.get(table)
+        if table not in ours and parent not in ours:
+            continue
+        if kind == "trigger" and (kind, parent, name) in there:  # the server copies it to the partitions
+            continue
+        yield Finding(kind, ".".join(filter(None, (table, name))), *_SAID[kind])
+
+
+def compare_owners(
+    connection: Connection, space: int, ours: Collection[str], parents: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Tables and views of ours that belong to another than the most do, where no roles say whose they should be."""
+    owned: dict[str, list[str]] = defaultdict(list)
+    rows: list[Any] = list(connection.execute(text(_OWNERS), {"space": space}))
+    for row in rows:
+        if row.relname in ours or parents.get(row.relname) in ours:
+            owned[row.owner].append(row.relname)
+    most = max(owned, key=lambda owner: len(owned[owner]), default="")
+    for owner, names in sorted(owned.items()):
+        if owner != most:
+            some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            yield Finding(
+                "owner", some, f"{most}, as the others", owner, "ALTER TABLE … OWNER TO …, or gpwarehouse roles apply"
+            )
