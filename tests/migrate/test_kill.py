@@ -7,12 +7,15 @@ direction with a greater number.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import random
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +24,8 @@ from sqlalchemy.engine import Engine
 
 from gpwarehouse import Warehouse, migrate
 from gpwarehouse.dialect import GreenplumDialect
+from gpwarehouse.embedded import EmbeddedServer
+from gpwarehouse.errors import MigrationError, WarehouseConnectionError
 from tests.catalog import catalog
 from tests.conftest import database
 from tests.migrate.site import write_site
@@ -169,3 +174,41 @@ def test_a_migrator_killed_on_its_way_down_leaves_what_the_next_one_brings_back(
                 wh.upgrade()
                 assert state(wh) == head, f"killed after statement {k}: {down[k - 1]}"
                 assert [found.object for found in wh.validate(roles=False)] == ["v_note"]  # the view of our own
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """One that the user may enter whom an embedded server of root's runs as."""
+    with tempfile.TemporaryDirectory(prefix="gpw-kill-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("share", [0.4, 1.0])
+def test_a_server_that_goes_down_under_a_migrator_leaves_what_the_next_run_completes(
+    open_folder: Path, folder: str, share: float
+) -> None:
+    """An immediate shutdown, as in a crash, in the middle and at the last COMMIT."""
+    home = open_folder / "server"
+    with EmbeddedServer.start(home) as server:
+        with counted((said := list[str]()).append):
+            run(text_of(server.url()), folder, "up")
+        with Warehouse(server.url(), migrations=folder) as wh:
+            head = state(wh)
+            wh.downgrade("base", drop_data=True)
+        k, seen = round(len(said) * share), 0
+        postmaster = int(next(home.rglob("postmaster.pid")).read_text().splitlines()[0])
+
+        def see(_statement: str) -> None:
+            nonlocal seen
+            seen += 1
+            if seen == k:
+                os.kill(postmaster, signal.SIGQUIT)
+
+        with counted(see), contextlib.suppress(WarehouseConnectionError, MigrationError):
+            run(text_of(server.url()), folder, "up")
+        assert seen >= k
+    with EmbeddedServer.start(home) as again, Warehouse(again.url(), migrations=folder) as wh:
+        wh.upgrade()
+        assert state(wh) == head
+        assert [found.object for found in wh.validate(roles=False)] == ["v_note"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
@@ -13,6 +15,7 @@ from gpwarehouse.settings import WarehouseSettings
 NOW = datetime(2026, 11, 15, 8, tzinfo=UTC)
 TESTS = "fact_test_results"
 MEASUREMENTS = "fact_process_measurements"
+EXPORT = f"{TESTS}: export after 12 months"
 
 
 def with_policy(wh: Warehouse, **changed: Any) -> Warehouse:
@@ -45,6 +48,11 @@ def names(wh: Warehouse, table: str = TESTS) -> list[str]:
     """The partitions there are."""
     listed = wh.partitions.list(tables=[table])
     return list(listed[listed.state != "archived"].partition)
+
+
+def manifest(archive: Path, partition: str = "m202506") -> dict[str, Any]:
+    said: dict[str, Any] = json.loads((archive / "dw" / TESTS / f"{partition}.json").read_text())
+    return said
 
 
 def execute(wh: Warehouse, *statements: str) -> None:

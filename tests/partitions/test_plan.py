@@ -76,6 +76,19 @@ def test_a_month_that_is_old_enough_is_dropped_and_a_newer_one_is_refused(wh: Wa
         assert len(rows_of(fab)) == 4
 
 
+def test_what_changed_is_analyzed(wh: Warehouse) -> None:
+    statistics = f"SELECT count(*) FROM pg_stats WHERE schemaname = 'dw' AND tablename = '{TESTS}'"
+    with with_policy(wh, retention=f"{TESTS}: drop after 12 months", partition_premake=0, partition_window=0) as fab:
+        load_units(fab, "2025-06", 3)
+        load_units(fab, "2026-10", 3)
+        with fab.engine.begin() as connection:
+            connection.execute(text("DELETE FROM pg_statistic WHERE starelid = CAST(:name AS regclass)"),
+                               {"name": f"dw.{TESTS}"})  # fmt: skip
+        fab.partitions.apply(tables=[TESTS], now=NOW)
+        with fab.engine.connect() as connection:
+            assert connection.execute(text(statistics)).scalar_one() > 0
+
+
 def test_a_partition_without_a_lower_bound_is_left_alone_and_told(wh: Warehouse) -> None:
     with with_policy(wh, retention="*: drop after 12 months", partition_premake=0) as fab:
         with fab.engine.begin() as connection:
