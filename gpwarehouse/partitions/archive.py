@@ -222,19 +222,20 @@ class Archive:
     def unlisted(self, table: str, partition: str, manifest: Manifest | None) -> list[Path]:
         """Files of a month that its manifest does not list: a manifest was lost, or an archiver killed before it wrote it."""
         listed = {part.file for part in manifest.parts} if manifest is not None else set()
-        return [path for path in self._files(table, partition) if path.name not in listed]
+        return [path for month, path in self._files(table) if month == partition and path.name not in listed]
 
     def orphans(self, table: str) -> dict[str, list[Path]]:
         """Month → its files, of the months that have files and no manifest."""
         found: dict[str, list[Path]] = {}
-        for path in self._files(table, "*"):
-            month = _FILE.fullmatch(path.name)
-            if month is not None and not self.manifest_path(table, month[1]).is_file():
-                found.setdefault(month[1], []).append(path)
+        for month, path in self._files(table):
+            if not self.manifest_path(table, month).is_file():
+                found.setdefault(month, []).append(path)
         return found
 
-    def _files(self, table: str, partition: str) -> list[Path]:
-        return sorted((self.folder / table).glob(f"{partition}-*.parquet"))
+    def _files(self, table: str) -> list[tuple[str, Path]]:
+        """Month and path of all files that are named as archived months are."""
+        found = ((_FILE.fullmatch(path.name), path) for path in sorted((self.folder / table).glob("*.parquet")))
+        return [(match[1], path) for match, path in found if match is not None]
 
     def unfinished(self, table: str) -> list[tuple[str, Path]]:
         """Month and path of what archivers are writing now, or were when they were killed."""
