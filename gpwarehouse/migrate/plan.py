@@ -79,6 +79,8 @@ def _rendered(connection: Connection, settings: WarehouseSettings, step: Any) ->
     try:
         with Operations.context(context):
             step.migration_fn()
+    except MigrationError:  # ours: a file that is missing or cannot run, which it would not online either
+        raise
     except Exception as error:  # a script may do anything; most likely it asks the database
         return "", f"its script does not run without the database ({type(error).__name__}: {error})"
     return output.getvalue(), None

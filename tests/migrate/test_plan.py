@@ -171,3 +171,16 @@ def test_a_plan_and_sql_at_once_are_refused(command_line: tuple[str, ...]) -> No
     assert done.exit_code == 1
     assert "give --plan or --sql, not both" in str(done.exception)
     assert done.stdout == ""
+
+
+def test_a_plan_of_a_file_that_cannot_run_says_so(swh: Warehouse, folder: Path) -> None:
+    script = write_revision(folder, "a1", None, 'op.run_sql_file(__file__, "up")', 'op.run_sql_file(__file__, "down")')
+    script.with_suffix("").mkdir()
+    up = script.with_suffix("") / "up.sql"
+    up.write_text("SET ROLE bob")
+    with pytest.raises(MigrationError, match=r"up\.sql, line 1: SET ROLE would hold"):
+        swh.upgrade_plan()
+    up.write_text("SELECT 1")
+    swh.upgrade()
+    with pytest.raises(MigrationError, match=r"down\.sql: there is no such file"):
+        swh.downgrade_plan("site@base")
