@@ -167,7 +167,8 @@ def test_whoever_may_make_schemas_moves_months_without_roles_apply_anew(fab: War
         load_units(policy, "2025-06", 2)
         with become(policy, "admin") as admin:
             assert not admin.partitions.apply(tables=[TESTS], now=NOW).failed
-        execute(fab, "ALTER SCHEMA dw_archive OWNER TO CURRENT_USER")
+        me = fab.read("SELECT CAST(current_user AS text) AS name").name[0]
+        execute(fab, f"ALTER SCHEMA dw_archive OWNER TO {me}")
         load_units(policy, "2025-06", 3, batch_id="more")
         (failed,) = policy.partitions.apply(tables=[TESTS], now=NOW).failed
         assert f"its owner {NAMES['admin']} may not create in schema 'dw_archive'" in str(failed.error)
