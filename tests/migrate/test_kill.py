@@ -118,7 +118,12 @@ def state(wh: Warehouse) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_site(tmp_path_factory.mktemp("kill") / "site"))
+    """The fab's own revisions, with their view in their own schema, so that validate has nothing to tell."""
+    made = write_site(tmp_path_factory.mktemp("kill") / "site")
+    ours = 'schema=op.get_context().opts["gpwarehouse_schema"]'
+    for path in (made / "s1_test" / "up.sql", made / "s1_test" / "down.sql", made / "s4_test.py"):
+        path.write_text(path.read_text().replace("{schema}.v_note", "site.v_note").replace(ours, 'schema="site"'))
+    return str(made)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +163,7 @@ def test_a_migrator_killed_on_its_way_up_leaves_what_the_next_one_completes(
             with Warehouse(url, migrations=folder) as wh:
                 wh.upgrade()
                 assert state(wh) == head, f"killed after statement {k}: {up[k - 1]}"
-                assert [found.object for found in wh.validate(roles=False)] == ["v_note"]  # the view of our own
+                assert wh.validate(roles=False) == []
 
 
 def test_a_migrator_killed_on_its_way_down_leaves_what_the_next_one_brings_back(
@@ -173,7 +178,7 @@ def test_a_migrator_killed_on_its_way_down_leaves_what_the_next_one_brings_back(
             with Warehouse(url, migrations=folder) as wh:
                 wh.upgrade()
                 assert state(wh) == head, f"killed after statement {k}: {down[k - 1]}"
-                assert [found.object for found in wh.validate(roles=False)] == ["v_note"]  # the view of our own
+                assert wh.validate(roles=False) == []
 
 
 @pytest.fixture
@@ -211,4 +216,4 @@ def test_a_server_that_goes_down_under_a_migrator_leaves_what_the_next_run_compl
     with EmbeddedServer.start(home) as again, Warehouse(again.url(), migrations=folder) as wh:
         wh.upgrade()
         assert state(wh) == head
-        assert [found.object for found in wh.validate(roles=False)] == ["v_note"]
+        assert wh.validate(roles=False) == []
