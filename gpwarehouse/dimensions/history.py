@@ -20,6 +20,7 @@ Columns that the frame does not bring are, in a new version, what they are in th
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Connection, MetaData, Table,
 from sqlalchemy.schema import CreateTable
 
 from gpwarehouse.dimensions.members import AT, DELETED, IMPLIED
-from gpwarehouse.dimensions.reading import ROW, FirstPass
+from gpwarehouse.dimensions.reading import ROW
 from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.load.versions import DELETED_HASH
 from gpwarehouse.models import BEGINNING, END_OF_TIME, EtlLoadBatch
@@ -73,23 +74,26 @@ def temporary(connection: Connection, name: str, columns: list[Column[Any]], dis
 
 
 class History:
-    """The statements for one dimension and one frame, in the transaction of ``connection``."""
+    """The statements for one dimension and the rows about it, in the transaction of ``connection``.
 
-    def __init__(self, connection: Connection, model: type[Any], found: FirstPass) -> None:
+    :param staged: the columns of those rows; ``repeats``: whether a member may come more than once.
+    """
+
+    def __init__(self, connection: Connection, model: type[Any], staged: Collection[str], *, repeats: bool) -> None:
         self.connection = connection
         self.model = model
-        self.repeats = found.repeats
-        self.has_deletes = DELETED in found.staged
+        self.repeats = repeats
+        self.has_deletes = DELETED in staged
         self.quote = connection.dialect.identifier_preparer.quote
         table: Table = model.__table__
         self.dimension = qualified_name(connection, table)
         self.key = self.quote(model.durable_key)
         self.natural = [self.quote(part) for part in model.natural_key]
         self.tracked = model.tracked_columns()
-        self.staged = found.staged
-        self.told = [name for name in self.tracked if name in found.staged]
+        self.staged = staged
+        self.told = [name for name in self.tracked if name in staged]
         self.versions = ""
-        self.type1 = [name for name in model.type1 if name in found.staged]
+        self.type1 = [name for name in model.type1 if name in staged]
 
     def stage(self) -> Table:
         """Make the table for the rows of the frame, spread as the dimension is."""
@@ -278,7 +282,7 @@ class History:
 
     # What is written.
 
-    def write(self, counts: Counts, *, batch_id: str, source_system: str | None) -> None:
+    def write(self, counts: Counts, *, batch_id: str | None, source_system: str | None) -> None:
         """End, move or remove the versions that give way, then insert those that begin."""
         if counts.begun:
             if counts.replaced:
@@ -310,7 +314,7 @@ class History:
             )
         )
 
-    def _insert(self, batch_id: str, source_system: str | None) -> None:
+    def _insert(self, batch_id: str | None, source_system: str | None) -> None:
         tracked = [self.quote(name) for name in self.tracked]
         moment = f"to_char({AT} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
         known = f"CASE WHEN start < {AT} THEN '@' || {moment} ELSE '' END"

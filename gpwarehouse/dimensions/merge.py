@@ -123,7 +123,7 @@ class Merger:
     ) -> None:
         if not found.rows.rows:
             return
-        history = History(connection, model, found)
+        history = History(connection, model, found.staged, repeats=found.repeats)
         copy_rows(connection, history.stage(), found.rows.batches(), tuple(found.staged))
         report("write", found.rows.rows)
         history.lock()

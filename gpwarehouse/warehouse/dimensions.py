@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from gpwarehouse.warehouse.base import Connected
 
 if TYPE_CHECKING:
-    from gpwarehouse.dimensions import MergeResult
+    from gpwarehouse.dimensions import MergeResult, RekeyResult
     from gpwarehouse.dimensions.merge import Statistics
     from gpwarehouse.dimensions.reading import Progress
 
@@ -16,7 +17,7 @@ __all__ = ["OfDimensions"]
 
 
 class OfDimensions(Connected):
-    """Merge dimensions."""
+    """Merge dimensions, re-key wafers."""
 
     def merge(
         self,
@@ -61,3 +62,24 @@ class OfDimensions(Connected):
             analyze=analyze,
             progress=progress,
         )
+
+    def rekey_wafers(
+        self, mapping: Any = None, *, months: Iterable[str] | None = None, dry_run: bool = False
+    ) -> RekeyResult:
+        """Move wafers to their true root lot: facts, history and stays in lots, in one transaction.
+
+        All who write to facts about wafers wait meanwhile. What moved stays until VACUUM in the files of the facts.
+
+        :param mapping: a frame of ``root_lot_id`` (as it is), ``true_root_lot_id`` and, where not all wafers of a root move,
+            ``wafer_id``; then correct ``dim_lot`` too (:meth:`merge`), or the next load goes by the old root. Without one:
+            every wafer whose lot has another root in ``dim_lot``; of lots that no source told of, what the genealogy shows,
+            which is then written to ``dim_lot``.
+        :param months: ``YYYY-MM``; only these hold facts of the wafers, so others are not looked at.
+        :param dry_run: only count.
+        :raises InvalidInputError: the mapping is none, or sends a wafer to two roots.
+        :raises LoadError: the server refused; nothing was moved.
+        """
+        from gpwarehouse.dimensions import Rekeyer
+
+        self._require_current_schema()
+        return Rekeyer(self.engine, self.settings).rekey(mapping, months=months, dry_run=dry_run)

@@ -1,0 +1,286 @@
+"""Wafers under another root lot: their facts, their history and their stays in lots, moved in one transaction.
+
+A wafer's key is the hash of its root lot and id, and rows lie by it. So a wafer whose root turns out to be another one is
+deleted and inserted again; a distribution key is never updated. Where the wafer is there already under its true root, the
+two histories become one: each version lasts until the next one begins, whichever of the two it is from; at one moment,
+what stands under the true root stands.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy import Column, Table, Text, exc, text
+from sqlalchemy.engine import Connection, Engine
+
+from gpwarehouse.dialect import DistributedReplicated
+from gpwarehouse.dimensions.history import History, temporary
+from gpwarehouse.dimensions.members import AT, DELETED
+from gpwarehouse.dimensions.months import month_ranges
+from gpwarehouse.dimensions.once import explained
+from gpwarehouse.dimensions.reading import ROW
+from gpwarehouse.dimensions.roots import Move, moves_of_genealogy, moves_of_lots, moves_told
+from gpwarehouse.engine import dialect_of, qualified_name
+from gpwarehouse.errors import InvalidInputError, KeyCollisionError
+from gpwarehouse.load.versions import DELETED_HASH
+from gpwarehouse.models import FACTS, BridgeWaferLot, DimLot, DimWafer, EtlLoadBatch
+from gpwarehouse.models.keys import durable_key_sql
+from gpwarehouse.settings import WarehouseSettings
+from gpwarehouse.transport import copy_rows
+from gpwarehouse.transport.copy import leave_statistics_alone
+
+__all__ = ["RekeyResult", "Rekeyer"]
+
+_MOVES, _MAP, _ROWS, _WAFERS = "gpw_rekey_moves", "gpw_rekey_map", "gpw_rekey_rows", "gpw_rekey_wafers"
+_WAFER = "wafer_key"
+
+
+@dataclass(frozen=True)
+class RekeyResult:
+    """What was moved, or would be.
+
+    :ivar wafers: wafers with another root; ``merged``: of them, those that were there under it.
+    :ivar rows: table → rows that moved to the new key.
+    :ivar lots: lots whose root was corrected to what the genealogy shows.
+    """
+
+    wafers: int
+    merged: int
+    rows: Mapping[str, int]
+    lots: int
+    dry_run: bool
+    seconds: float = field(compare=False, default=0.0)
+
+
+class Rekeyer:
+    """Moves wafers to their true root lots, in one warehouse."""
+
+    def __init__(self, engine: Engine, settings: WarehouseSettings) -> None:
+        self.engine = engine
+        self.settings = settings
+
+    def rekey(self, mapping: Any = None, *, months: Iterable[str] | None = None, dry_run: bool = False) -> RekeyResult:
+        """Move wafers: see :meth:`gpwarehouse.Warehouse.rekey_wafers`."""
+        started = time.monotonic()
+        moves = None if mapping is None else moves_told(mapping, self.settings.wafer_id_pattern)
+        try:
+            with self.engine.begin() as connection:
+                leave_statistics_alone(connection)
+                work = _Work(connection, months)
+                if not dry_run:
+                    work.lock()
+                result = work.run(moves, dry_run=dry_run)
+        except (exc.SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
+            raised = explained(self.engine, self.settings, "dim_wafer", error)
+        else:
+            return RekeyResult(*result, dry_run, time.monotonic() - started)
+        raise raised
+
+
+class _Work:
+    """One run, in the transaction of ``connection``."""
+
+    def __init__(self, connection: Connection, months: Iterable[str] | None) -> None:
+        self.connection = connection
+        self.ranges = None if months is None else month_ranges(months)
+        self.facts = [table for table in (FACTS[name].__table__ for name in sorted(FACTS)) if _WAFER in table.c]
+        capabilities = dialect_of(connection).capabilities
+        assert capabilities is not None
+        self.spread = f" DISTRIBUTED BY ({_WAFER})" if capabilities.distribution else ""
+
+    def name(self, table: Table) -> str:
+        return qualified_name(self.connection, table)
+
+    def execute(self, statement: str, values: Mapping[str, Any] | None = None) -> Any:
+        return self.connection.execute(text(statement), dict(values or {}))
+
+    def lock(self) -> None:
+        """Everybody who writes is kept out, in the order in which a load goes: facts, then dimensions, then bridges."""
+        for table in (*self.facts, DimLot.__table__, DimWafer.__table__, BridgeWaferLot.__table__):
+            self.execute(f"LOCK TABLE {self.name(table)} IN EXCLUSIVE MODE")
+
+    def run(self, moves: list[Move] | None, *, dry_run: bool) -> tuple[int, int, dict[str, int], int]:
+        roots: dict[str, str] = {}
+        if moves is None:
+            roots = moves_of_genealogy(self.connection)
+            moves = moves_of_lots(self.connection, roots)
+        self._map(moves)
+        wafers, merged = self._count()
+        tables = (*self.facts, BridgeWaferLot.__table__)
+        if dry_run:
+            return wafers, merged, {table.name: self._rows(table) for table in tables}, len(roots)
+        moved = {table.name: self._move(table) for table in tables}
+        if wafers:
+            self._join_stays()
+            self._move_history()
+        for lot, root in roots.items():
+            self.execute(
+                f"UPDATE {self.name(DimLot.__table__)} SET root_lot_id = :root, updated_at = now() WHERE lot_id = :lot",
+                {"lot": lot, "root": root},
+            )
+        return wafers, merged, moved, len(roots)
+
+    def _map(self, moves: list[Move]) -> None:
+        """Old key, new key and new root of every wafer that moves."""
+        names = ("root_lot_id", "wafer_id", "true_root_lot_id")
+        columns: list[Column[Any]] = [Column(name, Text) for name in names]
+        stage = temporary(self.connection, _MOVES, columns, DistributedReplicated())
+        if moves:
+            arrays = [pa.array(values, pa.string()) for values in zip(*moves, strict=True)]
+            copy_rows(self.connection, stage, [pa.RecordBatch.from_arrays(arrays, list(names))], names)
+        wafer = DimWafer.__table__
+        key = durable_key_sql(stage.c.true_root_lot_id, wafer.c.wafer_id).compile(dialect=dialect_of(self.connection))
+        new = str(key).replace(f"{_MOVES}.", "m.").replace("dw.dim_wafer.", "w.")
+        self.execute(
+            f"CREATE TEMPORARY TABLE {_MAP} ON COMMIT DROP AS SELECT DISTINCT w.{_WAFER}, {new} AS new_key, "
+            f"m.true_root_lot_id AS root, w.wafer_id FROM {self.name(wafer)} w JOIN {_MOVES} m "
+            "ON m.root_lot_id = w.root_lot_id AND (m.wafer_id IS NULL OR m.wafer_id = w.wafer_id) "
+            f"WHERE m.true_root_lot_id <> w.root_lot_id AND w.{_WAFER} NOT IN (-1, -2){self.spread}"
+        )
+        self.execute(f"ANALYZE {_MAP}")
+        twice = self.execute(
+            f"SELECT min(root), max(root), min(wafer_id) FROM {_MAP} GROUP BY {_WAFER} HAVING count(*) > 1 LIMIT 1"
+        ).first()
+        if twice is not None:
+            raise InvalidInputError(
+                f"a wafer {twice[2]!r} is to go to root {twice[0]!r} and to root {twice[1]!r}; give it one"
+            )
+
+    def _count(self) -> tuple[int, int]:
+        """Wafers that move, and those of them that are there under the new key."""
+        wafer = self.name(DimWafer.__table__)
+        stored = (
+            f"SELECT v.{_WAFER}, v.root_lot_id, v.wafer_id FROM {wafer} v WHERE v.is_current "
+            f"AND v.{_WAFER} NOT IN (SELECT {_WAFER} FROM {_MAP})"
+        )
+        row = self.execute(
+            f"SELECT count(*), count(v.{_WAFER}), min(CASE WHEN v.root_lot_id <> m.root OR v.wafer_id <> m.wafer_id "
+            f"THEN m.root END) FROM {_MAP} m LEFT JOIN ({stored}) v ON v.{_WAFER} = m.new_key"
+        ).one()
+        if row[2] is not None:
+            raise KeyCollisionError(
+                f"dim_wafer: a wafer of root {row[2]!r} has the durable key of another; none was moved"
+            )
+        return int(row[0]), int(row[1])
+
+    def _where(self, table: Table) -> str:
+        if self.ranges is None or table.name not in FACTS:
+            return ""
+        terms = [
+            f"(f.event_ts >= '{low.isoformat()}' AND f.event_ts < '{high.isoformat()}')" for low, high in self.ranges
+        ]
+        return f" AND ({' OR '.join(terms) or 'false'})"
+
+    def _rows(self, table: Table) -> int:
+        join = f"FROM {self.name(table)} f JOIN {_MAP} m ON f.{_WAFER} = m.{_WAFER}{self._where(table)}"
+        return int(self.execute(f"SELECT count(*) {join}").scalar_one())
+
+    def _move(self, table: Table) -> int:
+        """Rows out, and in under the new key; of the fact only the months that hold some are written."""
+        quote = self.connection.dialect.identifier_preparer.quote
+        names = [quote(column.name) for column in table.columns]
+        self.execute(
+            f"CREATE TEMPORARY TABLE {_ROWS} ON COMMIT DROP AS SELECT m.new_key, f.* FROM {self.name(table)} f "
+            f"JOIN {_MAP} m ON f.{_WAFER} = m.{_WAFER}{self._where(table)}{self.spread}"
+        )
+        moved, span = 0, ""
+        time_column = "event_ts" if table.name in FACTS else "from_ts"
+        row = self.execute(f"SELECT count(*), min({time_column}), max({time_column}) FROM {_ROWS}").one()
+        if row[0]:
+            span = f" AND f.{time_column} >= '{row[1].isoformat()}' AND f.{time_column} <= '{row[2].isoformat()}'"
+            self.execute(
+                f"DELETE FROM {self.name(table)} f USING {_MAP} m WHERE f.{_WAFER} = m.{_WAFER}{span}{self._where(table)}"
+            )
+            source = ", ".join("new_key" if name == _WAFER else name for name in names)
+            unless = self._taken() if table.name not in FACTS else ""
+            moved = self.execute(
+                f"INSERT INTO {self.name(table)} ({', '.join(names)}) SELECT {source} FROM {_ROWS} r{unless}"
+            ).rowcount
+        self.execute(f"DROP TABLE {_ROWS}")
+        return int(moved)
+
+    def _taken(self) -> str:
+        """Of stays that begin at one moment, the one under the true root stands; of two that move, either."""
+        bridge = self.name(BridgeWaferLot.__table__)
+        return (
+            f" WHERE NOT EXISTS (SELECT 1 FROM {bridge} b WHERE b.{_WAFER} = r.new_key AND b.from_ts = r.from_ts) "
+            f"AND NOT EXISTS (SELECT 1 FROM {_ROWS} o WHERE o.new_key = r.new_key AND o.from_ts = r.from_ts "
+            f"AND o.{_WAFER} < r.{_WAFER})"
+        )
+
+    def _join_stays(self) -> None:
+        """A wafer is in one lot at a time: a stay ends where the next one begins."""
+        bridge = self.name(BridgeWaferLot.__table__)
+        following = (
+            f"SELECT {_WAFER}, from_ts, lead(from_ts) OVER (PARTITION BY {_WAFER} ORDER BY from_ts) AS next FROM {bridge} "
+            f"WHERE {_WAFER} IN (SELECT new_key FROM {_MAP})"
+        )
+        self.execute(
+            f"UPDATE {bridge} b SET to_ts = n.next, updated_at = now() FROM ({following}) n "
+            f"WHERE b.{_WAFER} = n.{_WAFER} AND b.from_ts = n.from_ts AND n.next < b.to_ts"
+        )
+
+    # History.
+
+    def _move_history(self) -> None:
+        wafer = self.name(DimWafer.__table__)
+        self.execute(
+            f"CREATE TEMPORARY TABLE {_WAFERS} ON COMMIT DROP AS SELECT m.new_key, m.root, v.* FROM {wafer} v "
+            f"JOIN {_MAP} m ON v.{_WAFER} = m.{_WAFER}{self.spread}"
+        )
+        self.execute(f"DELETE FROM {wafer} v USING {_MAP} m WHERE v.{_WAFER} = m.{_WAFER}")
+        self._insert_alone()
+        self._merge_told()
+
+    def _insert_alone(self) -> None:
+        """Histories as they are, where nothing is under the new key; of several that meet there, the inferred parts of one.
+
+        What sources told of the others is merged into it.
+        """
+        wafer = DimWafer.__table__
+        quote = self.connection.dialect.identifier_preparer.quote
+        changed = {
+            _WAFER: "w.new_key",
+            "root_lot_id": "w.root",
+            "updated_at": "now()",
+            "updated_by": '"current_user"()',
+        }
+        names = [quote(column.name) for column in wafer.columns]
+        first = f"SELECT new_key, min({_WAFER}) AS old_key FROM {_WAFERS} GROUP BY new_key"
+        self.execute(
+            f"INSERT INTO {self.name(wafer)} ({', '.join(names)}) "
+            f"SELECT {', '.join(changed.get(name, f'w.{name}') for name in names)} FROM {_WAFERS} w "
+            f"JOIN ({first}) a ON a.old_key = w.{_WAFER} AND a.new_key = w.new_key "
+            f"WHERE NOT EXISTS (SELECT 1 FROM {self.name(wafer)} v WHERE v.{_WAFER} = w.new_key)"
+        )
+
+    def _merge_told(self) -> None:
+        """What sources told of wafers whose new key is taken: as rows of a merge, each from when it was known."""
+        wafer, batch = DimWafer.__table__, self.name(EtlLoadBatch.__table__)
+        quote = self.connection.dialect.identifier_preparer.quote
+        tracked = DimWafer.tracked_columns()
+        columns = [_WAFER, *DimWafer.natural_key, AT, DELETED, *tracked, ROW]
+        history = History(self.connection, DimWafer, columns, repeats=True)
+        stage = history.stage()
+        known = "CASE WHEN length({0}.row_hash) > 32 THEN CAST(substr({0}.row_hash, 34) AS timestamptz) ELSE {1} END"
+        seen = "COALESCE(CASE WHEN b.min_event_ts > w.effective_date AND b.min_event_ts < w.expiry_date THEN b.min_event_ts END"
+        since = known.format("w", f"{seen}, w.effective_date)")
+        values = ["w.new_key", "w.root", "w.wafer_id", since, f"substr(w.row_hash, 1, 32) = '{DELETED_HASH}'"]
+        values += [f"w.{quote(name)}" for name in tracked]
+        values += [f"row_number() OVER (PARTITION BY w.new_key ORDER BY w.{_WAFER}, w.effective_date)"]
+        staged = self.execute(
+            f"INSERT INTO {stage.name} ({', '.join(map(quote, columns))}) SELECT {', '.join(values)} FROM {_WAFERS} w "
+            f"LEFT JOIN {batch} b ON b.batch_id = w.batch_id AND b.status = 'LOADED' WHERE NOT w.is_inferred"
+        ).rowcount
+        if not staged:
+            return
+        stands = known.format("v", "v.effective_date")
+        self.execute(
+            f"DELETE FROM {stage.name} s USING {self.name(wafer)} v WHERE v.{_WAFER} = s.{_WAFER} "
+            f"AND NOT v.is_inferred AND ({stands} = s.{AT} OR v.effective_date = s.{AT})"
+        )
+        history.write(history.work_out(), batch_id=None, source_system=None)
