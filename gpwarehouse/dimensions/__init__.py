@@ -1,7 +1,8 @@
 """Dimensions and bridges: versions merged in sets, bridge rows changed by key; and what is rewritten in bulk."""
 
+from gpwarehouse.dimensions.bridges import BridgeResult, Bridges
 from gpwarehouse.dimensions.merge import Merger, MergeResult
 from gpwarehouse.dimensions.rekey import Rekeyer, RekeyResult
 from gpwarehouse.load.versions import DELETED_HASH
 
-__all__ = ["DELETED_HASH", "MergeResult", "Merger", "RekeyResult", "Rekeyer"]
+__all__ = ["DELETED_HASH", "BridgeResult", "Bridges", "MergeResult", "Merger", "RekeyResult", "Rekeyer"]

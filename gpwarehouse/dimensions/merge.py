@@ -80,6 +80,7 @@ class Merger:
         effective: str | datetime = EFFECTIVE,
         deletes: str | None = None,
         batch_id: str | None = None,
+        max_rejects: int | float | None = None,
         source_system: str = "FRAME",
         analyze: Statistics = "auto",
         progress: Progress | None = None,
@@ -93,9 +94,12 @@ class Merger:
         stage = stager(model, deletes, self.settings.lot_root_pattern)
         with read_frame(frame, target, self.engine, self.settings, stage, report, constants) as found:
             read = time.monotonic() - started
+            settings = self.settings
+            if max_rejects is not None:
+                settings = settings.model_copy(update={"max_rejects": max_rejects})
             once = Once(
                 self.engine,
-                self.settings,
+                settings,
                 found,
                 batch_id=batch_id,
                 source_system=source_system,

@@ -18,9 +18,10 @@ from sqlalchemy import Column, Table, Text, exc, text
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import DistributedReplicated
+from gpwarehouse.dialect.options import month_partition
+from gpwarehouse.dimensions.bridges import end_stays
 from gpwarehouse.dimensions.history import History, temporary
 from gpwarehouse.dimensions.members import AT, DELETED
-from gpwarehouse.dimensions.months import month_ranges
 from gpwarehouse.dimensions.once import explained
 from gpwarehouse.dimensions.reading import ROW
 from gpwarehouse.dimensions.roots import Move, moves_of_genealogy, moves_of_lots, moves_told
@@ -29,6 +30,7 @@ from gpwarehouse.errors import InvalidInputError, KeyCollisionError
 from gpwarehouse.load.versions import DELETED_HASH
 from gpwarehouse.models import FACTS, BridgeWaferLot, DimLot, DimWafer, EtlLoadBatch
 from gpwarehouse.models.keys import durable_key_sql
+from gpwarehouse.partitions.manager import month_named
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import copy_rows
 from gpwarehouse.transport.copy import leave_statistics_alone
@@ -86,7 +88,7 @@ class _Work:
 
     def __init__(self, connection: Connection, months: Iterable[str] | None) -> None:
         self.connection = connection
-        self.ranges = None if months is None else month_ranges(months)
+        self.months = None if months is None else [month_partition(month_named(month)) for month in months]
         self.facts = [table for table in (FACTS[name].__table__ for name in sorted(FACTS)) if _WAFER in table.c]
         capabilities = dialect_of(connection).capabilities
         assert capabilities is not None
@@ -115,7 +117,7 @@ class _Work:
             return wafers, merged, {table.name: self._rows(table) for table in tables}, len(roots)
         moved = {table.name: self._move(table) for table in tables}
         if wafers:
-            self._join_stays()
+            end_stays(self.connection, f"SELECT new_key FROM {_MAP}")
             self._move_history()
         for lot, root in roots.items():
             self.execute(
@@ -168,11 +170,9 @@ class _Work:
         return int(row[0]), int(row[1])
 
     def _where(self, table: Table) -> str:
-        if self.ranges is None or table.name not in FACTS:
+        if self.months is None or table.name not in FACTS:
             return ""
-        terms = [
-            f"(f.event_ts >= '{low.isoformat()}' AND f.event_ts < '{high.isoformat()}')" for low, high in self.ranges
-        ]
+        terms = [f"(f.event_ts >= '{month.start}' AND f.event_ts < '{month.end}')" for month in self.months]
         return f" AND ({' OR '.join(terms) or 'false'})"
 
     def _rows(self, table: Table) -> int:
@@ -210,18 +210,6 @@ class _Work:
             f" WHERE NOT EXISTS (SELECT 1 FROM {bridge} b WHERE b.{_WAFER} = r.new_key AND b.from_ts = r.from_ts) "
             f"AND NOT EXISTS (SELECT 1 FROM {_ROWS} o WHERE o.new_key = r.new_key AND o.from_ts = r.from_ts "
             f"AND o.{_WAFER} < r.{_WAFER})"
-        )
-
-    def _join_stays(self) -> None:
-        """A wafer is in one lot at a time: a stay ends where the next one begins."""
-        bridge = self.name(BridgeWaferLot.__table__)
-        following = (
-            f"SELECT {_WAFER}, from_ts, lead(from_ts) OVER (PARTITION BY {_WAFER} ORDER BY from_ts) AS next FROM {bridge} "
-            f"WHERE {_WAFER} IN (SELECT new_key FROM {_MAP})"
-        )
-        self.execute(
-            f"UPDATE {bridge} b SET to_ts = n.next, updated_at = now() FROM ({following}) n "
-            f"WHERE b.{_WAFER} = n.{_WAFER} AND b.from_ts = n.from_ts AND n.next < b.to_ts"
         )
 
     # History.

@@ -7,12 +7,12 @@ from functools import cache
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import Column, Table
+from sqlalchemy import Column, DateTime, Table
 from sqlalchemy.dialects.postgresql import JSONB
 
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.load.target import TIMESTAMP, InputColumn, Target, arrow_type, default_of, role_inputs
-from gpwarehouse.models import BRIDGES, DIMENSIONS, Dimension
+from gpwarehouse.models import BRIDGES, DIMENSIONS, END_OF_TIME, Dimension
 from gpwarehouse.models.base import KeyRole
 
 __all__ = ["bridge_named", "dimension_named", "dimension_target"]
@@ -86,7 +86,7 @@ def _input(column: Column[Any], *, required: bool) -> InputColumn:
         required=required,
         is_json=isinstance(column.type, JSONB),
         domain=column.info.get("domain"),
-        default=default_of(column),
+        default=default_of(column) if not isinstance(column.type, DateTime) else None,
     )
 
 
@@ -110,5 +110,7 @@ def bridge_named(name: str) -> Target:
         if column.name not in roles and column.name not in audit:
             needed = not column.nullable and column.server_default is None
             inputs[column.name] = _input(column, required=needed)
+    if "to_ts" in inputs:
+        inputs["to_ts"] = InputColumn("to_ts", TIMESTAMP, default=pa.scalar(END_OF_TIME, TIMESTAMP))
     time = "event_ts" if "event_ts" in inputs else "from_ts"
     return Target(name, table, inputs, roles, tuple(c.name for c in table.columns), time)

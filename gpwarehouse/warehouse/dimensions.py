@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gpwarehouse.warehouse.base import Connected
 
 if TYPE_CHECKING:
-    from gpwarehouse.dimensions import MergeResult, RekeyResult
+    from gpwarehouse.dimensions import BridgeResult, MergeResult, RekeyResult
     from gpwarehouse.dimensions.merge import Statistics
     from gpwarehouse.dimensions.reading import Progress
 
@@ -17,7 +17,7 @@ __all__ = ["OfDimensions"]
 
 
 class OfDimensions(Connected):
-    """Merge dimensions, re-key wafers."""
+    """Merge dimensions, re-key wafers, change bridges."""
 
     def merge(
         self,
@@ -27,6 +27,7 @@ class OfDimensions(Connected):
         effective: str | datetime = "effective_date",
         deletes: str | None = None,
         batch_id: str | None = None,
+        max_rejects: int | float | None = None,
         source_system: str = "FRAME",
         analyze: Statistics = "auto",
         progress: Progress | None = None,
@@ -44,6 +45,7 @@ class OfDimensions(Connected):
         :param effective: the column with the time from which a row holds, or one moment for all, both with a time zone.
         :param deletes: a column of booleans: true where the member is deleted from that time on. It keeps its attributes,
             in a version whose ``row_hash`` begins with ``gpwarehouse.dimensions.DELETED_HASH``.
+        :param max_rejects: count, or share of the rows, above which nothing is merged; else as in the settings.
         :param analyze: gather statistics after it: where a tenth of the rows changed (``auto``), always, never.
         :raises InvalidInputError: no such dimension, unknown or missing columns.
         :raises KeyCollisionError: two natural keys have one durable key.
@@ -58,6 +60,7 @@ class OfDimensions(Connected):
             effective=effective,
             deletes=deletes,
             batch_id=batch_id,
+            max_rejects=max_rejects,
             source_system=source_system,
             analyze=analyze,
             progress=progress,
@@ -83,3 +86,50 @@ class OfDimensions(Connected):
 
         self._require_current_schema()
         return Rekeyer(self.engine, self.settings).rekey(mapping, months=months, dry_run=dry_run)
+
+    def upsert(
+        self,
+        bridge: str,
+        frame: Any,
+        *,
+        batch_id: str | None = None,
+        source_system: str = "FRAME",
+        progress: Progress | None = None,
+    ) -> BridgeResult:
+        """Put rows into a bridge; one whose key is there takes the values of the frame's columns.
+
+        Lots and wafers are named by natural keys and made where missing. Of rows with one key the last counts. A stay of a
+        wafer in a lot ends where its next one begins, whatever either says.
+
+        :param bridge: ``"bridge_lot_genealogy"``: ``parent_lot_id``, ``child_lot_id``, ``event_type``, ``event_ts`` are the
+            key; ``"bridge_wafer_lot"``: ``lot_id``, ``wafer_id``, ``from_ts``, of which the lot is not part of the key.
+        :param batch_id: done once; without one nothing is held against the same rows again.
+        :raises InvalidInputError: no such bridge, unknown or missing columns.
+        :raises BatchConflictError: ``batch_id`` was done before with other rows.
+        :raises LoadError: and its kinds; nothing was changed.
+        """
+        from gpwarehouse.dimensions import Bridges
+
+        self._require_current_schema()
+        options: dict[str, Any] = {"batch_id": batch_id, "source_system": source_system, "progress": progress}
+        return Bridges(self.engine, self.settings).upsert(bridge, frame, **options)
+
+    def delete(
+        self,
+        bridge: str,
+        frame: Any,
+        *,
+        batch_id: str | None = None,
+        source_system: str = "FRAME",
+        progress: Progress | None = None,
+    ) -> BridgeResult:
+        """Take rows out of a bridge by their key, as :meth:`upsert` has it; rows that are not there are no error.
+
+        :raises InvalidInputError: no such bridge, unknown or missing columns.
+        :raises LoadError: and its kinds; nothing was changed.
+        """
+        from gpwarehouse.dimensions import Bridges
+
+        self._require_current_schema()
+        options: dict[str, Any] = {"batch_id": batch_id, "source_system": source_system, "progress": progress}
+        return Bridges(self.engine, self.settings).delete(bridge, frame, **options)

@@ -160,9 +160,7 @@ def test_bad_rows_are_rejected_and_kept(shared_wh: Warehouse) -> None:
         shared_wh.merge("dim_lot", rows, effective="at", batch_id="bad")
     assert list(shared_wh.rejects("bad").column_name) == ["priority", "lot_id", "at"]
     assert history(shared_wh, "B1") == []
-    url = shared_wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
-    with Warehouse(url, max_rejects=3) as tolerant:
-        result = tolerant.merge("dim_lot", rows, effective="at", batch_id="bad")
+    result = shared_wh.merge("dim_lot", rows, effective="at", batch_id="bad", max_rejects=3)
     assert (result.rows_rejected, result.members_new) == (3, 1)
     assert rows_of(shared_wh, "SELECT status, rows_loaded FROM dw.etl_load_batch WHERE batch_id = 'bad'") == [
         ("LOADED", 1)

@@ -1,0 +1,195 @@
+"""Rows of the bridges, put in, changed and taken out by their business key, in sets."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Table, text
+from sqlalchemy.engine import Connection, Engine
+
+from gpwarehouse.dimensions.history import temporary
+from gpwarehouse.dimensions.once import Once
+from gpwarehouse.dimensions.reading import ROW, Columns, FirstPass, Progress, read_frame
+from gpwarehouse.dimensions.targets import bridge_named
+from gpwarehouse.engine import qualified_name
+from gpwarehouse.models import BridgeWaferLot
+from gpwarehouse.settings import WarehouseSettings
+from gpwarehouse.transport import copy_rows
+
+__all__ = ["BridgeResult", "Bridges", "end_stays"]
+
+_STAGE = "gpw_bridge_stage"
+
+
+@dataclass(frozen=True)
+class BridgeResult:
+    """What became of the rows of a bridge.
+
+    :ivar batch_id: id of the batch; ``table``: the bridge.
+    :ivar rows_read: rows of the frame; ``rows_rejected``: of them, those that were left out.
+    :ivar already_done: the caller's batch was done before, and nothing was changed now.
+    :ivar members_inferred: lots and wafers that the rows name and that nobody had told of.
+    """
+
+    batch_id: str
+    table: str
+    rows_read: int
+    rows_rejected: int
+    already_done: bool
+    seconds: float
+    rows_inserted: int = 0
+    rows_updated: int = 0
+    rows_deleted: int = 0
+    members_inferred: int = 0
+
+
+class Bridges:
+    """Changes rows of the bridges of one warehouse."""
+
+    def __init__(self, engine: Engine, settings: WarehouseSettings) -> None:
+        self.engine = engine
+        self.settings = settings
+
+    def upsert(self, table: str, frame: Any, **options: Any) -> BridgeResult:
+        """Put rows in, or change those that are there: see :meth:`gpwarehouse.Warehouse.upsert`."""
+        return self._change(table, frame, "upsert", _upsert, **options)
+
+    def delete(self, table: str, frame: Any, **options: Any) -> BridgeResult:
+        """Take rows out: see :meth:`gpwarehouse.Warehouse.delete`."""
+        return self._change(table, frame, "delete", _delete, **options)
+
+    def _change(
+        self,
+        table: str,
+        frame: Any,
+        operation: str,
+        write: Callable[[_Rows], dict[str, int]],
+        *,
+        batch_id: str | None = None,
+        source_system: str = "FRAME",
+        progress: Progress | None = None,
+    ) -> BridgeResult:
+        target = bridge_named(table)
+        started, started_at = time.monotonic(), datetime.now(UTC)
+        report = progress or (lambda phase, rows: None)
+        with read_frame(frame, target, self.engine, self.settings, _stage, report) as found:
+            if operation == "delete":
+                found.resolver.members.clear()  # who is not there has no rows
+            # The same content again is no retry here: a row may have been taken out in between.
+            run = f"{operation} {batch_id or uuid.uuid4()} {found.checksum}"
+            found.checksum = hashlib.sha256(run.encode()).hexdigest()
+            once = Once(
+                self.engine,
+                self.settings,
+                found,
+                batch_id=batch_id,
+                source_system=source_system,
+                started_at=started_at,
+            )
+            done: dict[str, Any] = {}
+
+            def change(connection: Connection) -> None:
+                if found.rows.rows:
+                    done.update(write(_Rows(connection, found, once)))
+
+            changed = once.run(change)
+            counts = (found.rows_read, found.rejects.rows, not changed)
+            return BridgeResult(
+                *(once.batch.batch_id, table, *counts, time.monotonic() - started),
+                **done,
+                members_inferred=once.members_made,
+            )
+
+
+def _stage(columns: Columns, found: FirstPass) -> Columns:
+    """The key, and those of the other columns that the frame brings."""
+    import pyarrow as pa
+
+    keys = found.resolver.resolve(pa.RecordBatch.from_arrays(list(columns.values()), list(columns)))
+    own = {name: columns[name] for name in found.target.columns if name in columns}
+    given = found.given | set(found.target.table.primary_key.columns.keys())
+    return keys | {name: values for name, values in own.items() if name in given}
+
+
+class _Rows:
+    """The staged rows of a bridge, in the transaction of ``connection``, with all others kept from writing to it."""
+
+    def __init__(self, connection: Connection, found: FirstPass, once: Once) -> None:
+        self.connection = connection
+        self.values = {"batch_id": once.batch.batch_id, "source_system": once.batch.source_system}
+        self.table: Table = found.target.table
+        quote = connection.dialect.identifier_preparer.quote
+        self.bridge = qualified_name(connection, self.table)
+        self.key = [quote(column.name) for column in self.table.primary_key]
+        self.others = [quote(name) for name in found.staged if name != ROW and quote(name) not in self.key]
+        columns: list[Column[Any]] = [
+            Column(name, BigInteger if name == ROW else self.table.c[name].type) for name in found.staged
+        ]
+        spread = self.table.dialect_options["greenplum"]["distributed_by"]
+        stage = temporary(connection, _STAGE, columns, spread)
+        copy_rows(connection, stage, found.rows.batches(), tuple(found.staged))
+        self.execute(f"ANALYZE {_STAGE}")
+        self.execute(f"LOCK TABLE {self.bridge} IN EXCLUSIVE MODE")
+        key = ", ".join(self.key)
+        # Of rows with one key the last one counts.
+        self.staged = (
+            f"(SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY {ROW} DESC) AS n "
+            f"FROM {_STAGE}) s WHERE n = 1)"
+        )
+        self.matches = " AND ".join(f"b.{name} = s.{name}" for name in self.key)
+
+    def execute(self, statement: str) -> int:
+        """Run a statement; how many rows it changed."""
+        values = {name: value for name, value in self.values.items() if f":{name}" in statement}
+        return int(self.connection.execute(text(statement), values).rowcount)
+
+
+def _upsert(rows: _Rows) -> dict[str, int]:
+    updated = 0
+    if rows.others:
+        sets = ", ".join(f"{name} = s.{name}" for name in rows.others)
+        differs = " OR ".join(f"b.{name} IS DISTINCT FROM s.{name}" for name in rows.others)
+        updated = rows.execute(
+            f"UPDATE {rows.bridge} b SET {sets}, batch_id = :batch_id, updated_at = now(), "
+            f'updated_by = "current_user"() FROM {rows.staged} s WHERE {rows.matches} AND ({differs})'
+        )
+    audit = {"batch_id": "CAST(:batch_id AS text)", "source_system": "CAST(:source_system AS text)"}
+    names = ", ".join([*rows.key, *rows.others, *audit])
+    values = ", ".join([*(f"s.{name}" for name in (*rows.key, *rows.others)), *audit.values()])
+    inserted = rows.execute(
+        f"INSERT INTO {rows.bridge} ({names}) SELECT {values} FROM {rows.staged} s "
+        f"WHERE NOT EXISTS (SELECT 1 FROM {rows.bridge} b WHERE {rows.matches})"
+    )
+    if rows.table is BridgeWaferLot.__table__:
+        end_stays(rows.connection, f"SELECT wafer_key FROM {_STAGE}")
+    return {"rows_inserted": inserted, "rows_updated": updated}
+
+
+def _delete(rows: _Rows) -> dict[str, int]:
+    deleted = rows.execute(f"DELETE FROM {rows.bridge} b USING {rows.staged} s WHERE {rows.matches}")
+    return {"rows_deleted": deleted}
+
+
+def end_stays(connection: Connection, wafers: str) -> None:
+    """A wafer is in one lot at a time: end its stays where the next one begins, if they last longer.
+
+    :param wafers: SQL that selects the keys of the wafers to look at.
+    """
+    bridge = qualified_name(connection, BridgeWaferLot.__table__)
+    following = (
+        "SELECT wafer_key, from_ts, lead(from_ts) OVER (PARTITION BY wafer_key ORDER BY from_ts) AS following "
+        f"FROM {bridge} WHERE wafer_key IN ({wafers})"
+    )
+    connection.execute(
+        text(
+            f'UPDATE {bridge} b SET to_ts = n.following, updated_at = now(), updated_by = "current_user"() '
+            f"FROM ({following}) n "
+            "WHERE b.wafer_key = n.wafer_key AND b.from_ts = n.from_ts AND n.following < b.to_ts"
+        )
+    )
