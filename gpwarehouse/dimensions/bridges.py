@@ -15,9 +15,10 @@ from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dimensions.history import temporary
 from gpwarehouse.dimensions.once import Once
-from gpwarehouse.dimensions.reading import ROW, Columns, FirstPass, Progress, read_frame
+from gpwarehouse.dimensions.reading import ROW, Columns, FirstPass, read_frame
 from gpwarehouse.dimensions.targets import bridge_named
 from gpwarehouse.engine import qualified_name
+from gpwarehouse.load.options import Progress
 from gpwarehouse.models import BridgeWaferLot
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import copy_rows

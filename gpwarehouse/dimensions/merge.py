@@ -6,26 +6,26 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.dialect import Analyze
+from gpwarehouse.dialect import Analyze as AnalyzeTable
 from gpwarehouse.dimensions.cycles import refuse_cycles
 from gpwarehouse.dimensions.history import Counts, History
 from gpwarehouse.dimensions.members import stager
 from gpwarehouse.dimensions.once import Once
-from gpwarehouse.dimensions.reading import FirstPass, Progress, read_frame
+from gpwarehouse.dimensions.reading import FirstPass, read_frame
 from gpwarehouse.dimensions.targets import dimension_named, dimension_target
 from gpwarehouse.engine import qualified_name
 from gpwarehouse.errors import InvalidInputError, KeyCollisionError
+from gpwarehouse.load.options import Analyze, Progress, Wishes
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import copy_rows
 
-__all__ = ["MergeResult", "Merger", "Statistics"]
+__all__ = ["MergeResult", "Merger"]
 
-Statistics = Literal["auto", "always", "never"]
 AUTO_SHARE = 0.1
 """Of a dimension's rows: so many changed, and ``auto`` gathers statistics anew."""
 EFFECTIVE = "effective_date"
@@ -82,11 +82,12 @@ class Merger:
         batch_id: str | None = None,
         max_rejects: int | float | None = None,
         source_system: str = "FRAME",
-        analyze: Statistics = "auto",
+        analyze: Analyze | None = None,
         progress: Progress | None = None,
     ) -> MergeResult:
         """Merge a frame once: see :meth:`gpwarehouse.Warehouse.merge`."""
         model = dimension_named(dimension)
+        Wishes(max_rejects=max_rejects, analyze=analyze)  # checks them
         column, constants = _time(effective)
         target = dimension_target(dimension, column, deletes)
         started, started_at = time.monotonic(), datetime.now(UTC)
@@ -108,7 +109,7 @@ class Merger:
             merged = _Merged()
             changed = once.run(lambda connection: self._write(connection, model, found, once, merged, report))
             if changed and found.rows.rows:
-                self._gather(model, merged, analyze)
+                self._gather(model, merged, analyze or self.settings.analyze)
             counts, seconds = merged.counts, time.monotonic() - started
             return MergeResult(
                 *(once.batch.batch_id, dimension, found.rows_read, found.rejects.rows, not changed, seconds),
@@ -143,7 +144,7 @@ class Merger:
         if "parent_equipment_key" in history.told:
             refuse_cycles(connection)
 
-    def _gather(self, model: type[Any], merged: _Merged, analyze: Statistics) -> None:
+    def _gather(self, model: type[Any], merged: _Merged, analyze: Analyze) -> None:
         """Statistics for the planner, in a transaction of their own: the merge stands whatever becomes of them."""
         changed = merged.counts.begun + merged.overwritten
         if analyze == "never" or not changed:
@@ -153,7 +154,7 @@ class Merger:
             query = text("SELECT reltuples FROM pg_class WHERE oid = CAST(:name AS regclass)")
             rows = float(connection.execute(query, name).scalar_one())
             if analyze == "always" or changed > AUTO_SHARE * rows:
-                connection.execute(Analyze(model.__table__))
+                connection.execute(AnalyzeTable(model.__table__))
                 connection.commit()
 
 

@@ -18,7 +18,7 @@ from gpwarehouse.load.fingerprint import batch_id_for
 from gpwarehouse.load.members import Teller, insert_missing
 from gpwarehouse.load.refusal import explained
 from gpwarehouse.settings import WarehouseSettings
-from gpwarehouse.transport.copy import leave_statistics_alone
+from gpwarehouse.transport import leave_statistics_alone
 
 __all__ = ["Once"]
 

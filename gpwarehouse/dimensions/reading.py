@@ -20,6 +20,7 @@ from gpwarehouse.load.fingerprint import Fingerprint
 from gpwarehouse.load.frames import record_batches
 from gpwarehouse.load.keys import KeyResolver, RootLots
 from gpwarehouse.load.members import roots_of_lots
+from gpwarehouse.load.options import Progress
 from gpwarehouse.load.spool import Spool
 from gpwarehouse.load.target import TIMESTAMP, Target
 from gpwarehouse.load.validate import Reject, Validator
@@ -27,13 +28,10 @@ from gpwarehouse.models import BEGINNING
 from gpwarehouse.models.keys import BLANKS, KEY_SEPARATOR, NOT_APPLICABLE_KEY, UNKNOWN_KEY
 from gpwarehouse.settings import WarehouseSettings
 
-__all__ = ["ROW", "FirstPass", "Progress", "durable_keys", "read_frame", "trimmed"]
+__all__ = ["ROW", "FirstPass", "durable_keys", "read_frame", "trimmed"]
 
 ROW = "_row"
 """Column of a staged row: its place among the good rows of the frame."""
-
-Progress = Callable[[str, int], None]
-"""Called with the phase (``"read"``, ``"prepare"``, ``"write"``) and the rows done in it."""
 
 Columns = dict[str, pa.Array]
 

@@ -22,18 +22,17 @@ from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.dimensions.bridges import end_stays
 from gpwarehouse.dimensions.history import History, temporary
 from gpwarehouse.dimensions.members import AT, DELETED
-from gpwarehouse.dimensions.once import explained
 from gpwarehouse.dimensions.reading import ROW
 from gpwarehouse.dimensions.roots import Move, moves_of_genealogy, moves_of_lots, moves_told
 from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.errors import InvalidInputError, KeyCollisionError
+from gpwarehouse.load.refusal import explained
 from gpwarehouse.load.versions import DELETED_HASH
 from gpwarehouse.models import FACTS, BridgeWaferLot, DimLot, DimWafer, EtlLoadBatch
 from gpwarehouse.models.keys import durable_key_sql
 from gpwarehouse.partitions.manager import month_named
 from gpwarehouse.settings import WarehouseSettings
-from gpwarehouse.transport import copy_rows
-from gpwarehouse.transport.copy import leave_statistics_alone
+from gpwarehouse.transport import copy_rows, leave_statistics_alone
 
 __all__ = ["RekeyResult", "Rekeyer"]
 
@@ -77,7 +76,7 @@ class Rekeyer:
                     work.lock()
                 result = work.run(moves, dry_run=dry_run)
         except (exc.SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
-            raised = explained(self.engine, self.settings, "dim_wafer", error)
+            raised = explained(self.settings, "dim_wafer", error)
         else:
             return RekeyResult(*result, dry_run, time.monotonic() - started)
         raise raised

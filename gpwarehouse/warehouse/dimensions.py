@@ -10,8 +10,7 @@ from gpwarehouse.warehouse.base import Connected
 
 if TYPE_CHECKING:
     from gpwarehouse.dimensions import BridgeResult, MergeResult, RekeyResult
-    from gpwarehouse.dimensions.merge import Statistics
-    from gpwarehouse.dimensions.reading import Progress
+    from gpwarehouse.load.options import Analyze, Progress
 
 __all__ = ["OfDimensions"]
 
@@ -29,7 +28,7 @@ class OfDimensions(Connected):
         batch_id: str | None = None,
         max_rejects: int | float | None = None,
         source_system: str = "FRAME",
-        analyze: Statistics = "auto",
+        analyze: Analyze | None = None,
         progress: Progress | None = None,
     ) -> MergeResult:
         """Merge what a frame says of members into their history (SCD type 2), once.
@@ -46,7 +45,8 @@ class OfDimensions(Connected):
         :param deletes: a column of booleans: true where the member is deleted from that time on. It keeps its attributes,
             in a version whose ``row_hash`` begins with ``gpwarehouse.dimensions.DELETED_HASH``.
         :param max_rejects: count, or share of the rows, above which nothing is merged; else as in the settings.
-        :param analyze: gather statistics after it: where a tenth of the rows changed (``auto``), always, never.
+        :param analyze: statistics after it: ``"auto"`` (where a tenth of the rows changed), ``"always"``, ``"never"``; else as
+            in the settings.
         :raises InvalidInputError: no such dimension, unknown or missing columns.
         :raises KeyCollisionError: two natural keys have one durable key.
         :raises LoadError: and its kinds; nothing was merged.
