@@ -39,7 +39,7 @@ from gpwarehouse.models.calendar import ShiftCalendar
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import Address, Route, Router, Stored, leave_statistics_alone
 
-__all__ = ["FrameSource", "Loader", "Run", "Source"]
+__all__ = ["FrameSource", "Loader", "Run", "Source", "columns_to_copy", "teller_of", "with_batch"]
 
 
 @dataclass
@@ -249,7 +249,7 @@ class Loader:
             return
         run.months = tuple(ensure_months(self.engine, run.target, found.months))
         ensure_hours(self.engine, found.months, self.calendar)
-        run.members = insert_missing(self.engine, found.resolver.members, _teller(batch, found.first))
+        run.members = insert_missing(self.engine, found.resolver.members, teller_of(batch, found.first))
 
     def _copy(
         self, connection: Connection, run: Run, found: FirstPass, batch: ledger.Batch, route: Route
@@ -272,8 +272,8 @@ class Loader:
         may_refuse: Callable[[], None],
     ) -> ledger.Batch:
         """Rows, and what they tell of members; the batch with what was counted."""
-        columns = _columns(run.target, found.rows.filled)
-        rows = partial(_with_batch, found, batch.batch_id, run.wishes)
+        columns = columns_to_copy(run.target, found.rows.filled)
+        rows = partial(with_batch, found, batch.batch_id, run.wishes)
         run.stored = store_all_but_refused(connection, route, run.target, columns, found, rows, allowed, may_refuse)
         batch = replace(batch, rows_loaded=found.rows_to_load, rows_rejected=found.rows_rejected)
         if run.stored.rows != batch.rows_loaded:
@@ -282,7 +282,7 @@ class Loader:
                 "loaded. A trigger or rule on the table may swallow rows; if there is none, load again"
             )
         if found.first is not None:
-            run.learned = learn(connection, found.resolver.members, _teller(batch, found.first))
+            run.learned = learn(connection, found.resolver.members, teller_of(batch, found.first))
         return batch
 
     def _after(self, run: Run, found: FirstPass, result: LoadResult) -> LoadResult:
@@ -340,17 +340,19 @@ class Loader:
         return ours or (same and run.wishes.on_conflict == "skip")
 
 
-def _teller(batch: ledger.Batch, since: datetime) -> Teller:
+def teller_of(batch: ledger.Batch, since: datetime) -> Teller:
+    """Who tells of members, in a batch whose first event is at ``since``."""
     return Teller(batch.batch_id, batch.source_system, since)
 
 
-def _columns(target: Target, filled: set[str]) -> tuple[str, ...]:
+def columns_to_copy(target: Target, filled: set[str]) -> tuple[str, ...]:
     """The columns to copy: those without a value are left out, which takes most of the time off a narrow frame."""
     defaults = {column.name for column in target.table.columns if column.server_default is not None}
     return tuple(name for name in target.columns if name in filled or name in defaults or name == "batch_id")
 
 
-def _with_batch(found: FirstPass, batch_id: str, wishes: Wishes) -> Iterator[pa.RecordBatch]:
+def with_batch(found: FirstPass, batch_id: str, wishes: Wishes) -> Iterator[pa.RecordBatch]:
+    """The rows to load, with the batch's id; how many have gone is reported."""
     wishes.begin("copy", lambda: (found.rows_to_load, found.rows.bytes))
     rows = 0
     for batch in found.sendable():

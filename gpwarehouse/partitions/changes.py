@@ -37,6 +37,7 @@ __all__ = [
     "rewritten",
     "sibling",
     "there",
+    "twin",
 ]
 
 DETACHED = "{table}_detached_{partition}"
@@ -92,7 +93,7 @@ def detach(connection: Connection, table: Table, partition: RangePartition, sche
     home = schema_of(connection, table) or ""
     name = _free_name(connection, table, partition, schema or home)
     if _classic(connection):
-        out = _twin(connection, table, name, table.dialect_options["greenplum"]["storage"])
+        out = twin(connection, table, name, table.dialect_options["greenplum"]["storage"])
         connection.execute(ExchangePartition(table, partition, out))
         connection.execute(DropPartition(table, partition))
     else:
@@ -182,7 +183,7 @@ def _free_name(connection: Connection, table: Table, partition: RangePartition, 
     return name
 
 
-def _twin(connection: Connection, table: Table, name: str, storage: AppendOptimized) -> Table:
+def twin(connection: Connection, table: Table, name: str, storage: AppendOptimized) -> Table:
     """An empty table like a partition, with its checks and indexes, to be exchanged with one."""
     model = table.to_metadata(MetaData(), name=name)
     model.dialect_options["greenplum"]["partition_by"] = None
@@ -208,7 +209,7 @@ def rewritten(connection: Connection, table: Table, partition: RangePartition, s
     Until the transaction's end nobody writes to the partition.
     """
     child = hold_still(connection, table, partition)
-    new = _twin(connection, table, _cold_name(table, partition), storage)
+    new = twin(connection, table, _cold_name(table, partition), storage)
     source, target = qualified_name(connection, child), qualified_name(connection, new)
     return int(connection.execute(text(f"INSERT INTO {target} SELECT * FROM {source}")).rowcount)
 

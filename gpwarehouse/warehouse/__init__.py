@@ -12,13 +12,14 @@ from gpwarehouse.warehouse.dimensions import OfDimensions
 from gpwarehouse.warehouse.files import LoadingFiles
 from gpwarehouse.warehouse.generating import Generating
 from gpwarehouse.warehouse.health import Health, Watched
+from gpwarehouse.warehouse.reprocessing import Reprocessing
 from gpwarehouse.warehouse.schema import OfSchema, Status
 from gpwarehouse.warehouse.units import Units
 
 __all__ = ["Health", "LoadResult", "Status", "Warehouse"]
 
 
-class Warehouse(OfSchema, LoadingFiles, Generating, Checking, Units, Watched, OfDimensions):
+class Warehouse(OfSchema, LoadingFiles, Generating, Checking, Units, Watched, OfDimensions, Reprocessing):
     """A fab's warehouse on Greenplum (or PostgreSQL).
 
     >>> with Warehouse("postgresql://gpadmin@127.0.0.1:5432/fab") as wh:   # doctest: +SKIP

@@ -1,0 +1,103 @@
+"""Batches and months taken out, and months replaced; what the record of the batches says afterwards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from gpwarehouse import Warehouse
+from gpwarehouse.errors import InvalidInputError, PartitionError, TooManyRejectsError
+from tests.dimensions.rows import day, rows_of
+from tests.load.rows import MEASUREMENTS, measurement
+
+
+def rows(*months: int, lot: str = "L1") -> list[dict[str, Any]]:
+    return [measurement(lot_id=lot, event_ts=day(month, number)) for month in months for number in (3, 4)]
+
+
+def months(wh: Warehouse) -> Counter[int]:
+    found = rows_of(wh, f"SELECT CAST(extract(month FROM event_ts) AS int) FROM dw.{MEASUREMENTS}")
+    return Counter(month for (month,) in found)
+
+
+def record(wh: Warehouse, batch_id: str) -> tuple[Any, ...]:
+    query = "SELECT status, rows_loaded, error FROM dw.etl_load_batch WHERE batch_id = :batch"
+    (found,) = rows_of(wh, query, batch=batch_id)
+    return found
+
+
+def test_a_batch_is_deleted_and_can_be_loaded_again(wh: Warehouse) -> None:
+    mine = wh.load(MEASUREMENTS, rows(1, 2)).batch_id
+    wh.load(MEASUREMENTS, rows(2, lot="L2"))
+    done = wh.delete_batch(mine)
+    assert (done.rows, done.batches, done.loadable, done.warnings) == (4, (mine,), (mine,), ())
+    assert months(wh) == {2: 2}
+    assert record(wh, mine)[:2] == ("FAILED", 0)
+    assert wh.delete_batch(mine).rows == 0
+    again = wh.load(MEASUREMENTS, rows(1, 2))
+    assert (again.already_loaded, again.rows_loaded, record(wh, mine)[0]) == (False, 4, "LOADED")
+    with pytest.raises(InvalidInputError, match="no batch 'nobody'"):
+        wh.delete_batch("nobody")
+    merged = wh.merge("dim_lot", [{"lot_id": "L1", "owner": "A"}], effective=day(1))
+    with pytest.raises(InvalidInputError, match="only batches of facts"):
+        wh.delete_batch(merged.batch_id)
+
+
+def test_a_month_is_emptied_unless_that_would_tear_a_batch(wh: Warehouse) -> None:
+    inside = wh.load(MEASUREMENTS, rows(3)).batch_id
+    across = wh.load(MEASUREMENTS, rows(3, 4, lot="L2")).batch_id
+    with pytest.raises(PartitionError, match=f"other months, the first is '{across}'"):
+        wh.delete_month(MEASUREMENTS, "2025-03")
+    assert months(wh) == {3: 4, 4: 2}
+    done = wh.delete_month(MEASUREMENTS, "2025-03", across=True)
+    assert (done.rows, done.batches, done.loadable) == (4, tuple(sorted([inside, across])), (inside,))
+    assert months(wh) == {4: 2}
+    assert record(wh, inside)[:2] == ("FAILED", 0)
+    assert record(wh, across) == ("LOADED", 2, "deleted with 2025-03: 2 of its rows")
+    assert wh.load(MEASUREMENTS, rows(3)).rows_loaded == 2
+    assert wh.load(MEASUREMENTS, rows(3, 4, lot="L2")).already_loaded
+    with pytest.raises(PartitionError, match="no partition of 2031-01"):
+        wh.delete_month(MEASUREMENTS, "2031-01")
+
+
+def test_a_month_is_replaced_and_its_batches_do_not_come_back(wh: Warehouse) -> None:
+    inside = wh.load(MEASUREMENTS, rows(3)).batch_id
+    across = wh.load(MEASUREMENTS, rows(3, 4, lot="L2")).batch_id
+    made = wh.replace_month(MEASUREMENTS, "2025-03", rows(3, lot="L3"))
+    assert (made.rows_loaded, made.rows_replaced, made.already_loaded) == (2, 4, False)
+    assert months(wh) == {3: 2, 4: 2}
+    assert {row[0] for row in rows_of(wh, f"SELECT batch_id FROM dw.{MEASUREMENTS}")} == {made.batch_id, across}
+    words = f"2025-03 replaced by batch {made.batch_id}: 2 of its rows"
+    assert (record(wh, inside), record(wh, across)) == (("LOADED", 2, words), ("LOADED", 4, words))
+    assert wh.load(MEASUREMENTS, rows(3)).already_loaded
+    assert wh.replace_month(MEASUREMENTS, "2025-03", rows(3, lot="L3")).already_loaded
+    wh.load(MEASUREMENTS, rows(3, lot="L4"))
+    again = wh.replace_month(MEASUREMENTS, "2025-03", rows(3))  # what was loaded before is no reason not to
+    assert (again.rows_loaded, again.rows_replaced) == (2, 4)
+    assert months(wh) == {3: 2, 4: 2}
+    assert wh.validate() == []
+    wh.load(MEASUREMENTS, rows(3, lot="L5"))
+    assert wh.delete_batch(again.batch_id).rows == 2
+    assert wh.read(f"SELECT count(*) AS n FROM dw.{MEASUREMENTS} WHERE event_ts >= '2025-03-01+00'").n[0] == 4
+
+
+def test_rows_of_other_months_are_rejected_and_the_month_stays_as_it_is(wh: Warehouse) -> None:
+    wh.load(MEASUREMENTS, rows(3))
+    with pytest.raises(TooManyRejectsError, match="is outside 2025-03-01 to 2025-04-01"):
+        wh.replace_month(MEASUREMENTS, "2025-03", rows(3, 4, lot="L2"), max_rejects=0)
+    assert months(wh) == {3: 2}
+    made = wh.replace_month(MEASUREMENTS, "2025-03", rows(3, 4, lot="L2"), max_rejects=2)
+    assert (made.rows_loaded, made.rows_rejected) == (2, 2)
+    assert len(wh.rejects(made.batch_id)) == 2
+    with pytest.raises(InvalidInputError, match="'2025-13' is no month"):
+        wh.replace_month(MEASUREMENTS, "2025-13", rows(3))
+    with pytest.raises(InvalidInputError, match="no partitioned fact"):
+        wh.replace_month("dim_lot", "2025-03", rows(3))
+
+
+def test_a_month_that_is_not_there_yet_is_made(wh: Warehouse) -> None:
+    made = wh.replace_month(MEASUREMENTS, "2025-07", rows(7))
+    assert (made.rows_loaded, made.rows_replaced, made.months_made) == (2, 0, ("m202507",))
+    assert months(wh) == {7: 2}
