@@ -24,7 +24,7 @@ from gpwarehouse.dimensions.history import History, temporary
 from gpwarehouse.dimensions.members import AT, DELETED
 from gpwarehouse.dimensions.reading import ROW
 from gpwarehouse.dimensions.roots import Move, moves_of_genealogy, moves_of_lots, moves_told
-from gpwarehouse.engine import dialect_of, qualified_name
+from gpwarehouse.engine import RetryPolicy, dialect_of, qualified_name
 from gpwarehouse.errors import InvalidInputError, KeyCollisionError
 from gpwarehouse.load.refusal import explained
 from gpwarehouse.load.versions import DELETED_HASH
@@ -67,14 +67,19 @@ class Rekeyer:
     def rekey(self, mapping: Any = None, *, months: Iterable[str] | None = None, dry_run: bool = False) -> RekeyResult:
         """Move wafers: see :meth:`gpwarehouse.Warehouse.rekey_wafers`."""
         started = time.monotonic()
+        months = None if months is None else list(months)
         moves = None if mapping is None else moves_told(mapping, self.settings.wafer_id_pattern)
-        try:
+
+        def transaction() -> tuple[int, int, dict[str, int], int]:
             with self.engine.begin() as connection:
                 leave_statistics_alone(connection)
                 work = _Work(connection, months)
                 if not dry_run:
                     work.lock()
-                result = work.run(moves, dry_run=dry_run)
+                return work.run(moves, dry_run=dry_run)
+
+        try:
+            result = RetryPolicy.of(self.settings).call("re-keying of wafers", transaction)
         except (exc.SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
             raised = explained(self.settings, "dim_wafer", error)
         else:

@@ -36,23 +36,23 @@ _WITHOUT_CONNECTION = frozenset({"OperationalError", "InterfaceError"})
 """What the driver raises, without an SQLSTATE, when there is nobody to ask any more."""
 
 
-def explain(table: str, error: BaseException) -> str:
+def explain(table: str, error: BaseException, undone: str = "nothing was loaded") -> str:
     """Why a batch was refused."""
     state = _sqlstate(error)
     lost = state.startswith(("08", "57P")) or (not state and type(_original(error)).__name__ in _WITHOUT_CONNECTION)
     hint = "the connection was lost; load again" if lost else _WAY_OUT.get(state)
-    return (
-        f"{table}: the server refused the batch: {reason_of(error)}{f' ({hint})' if hint else ''}; nothing was loaded"
-    )
+    return f"{table}: the server refused the batch: {reason_of(error)}{f' ({hint})' if hint else ''}; {undone}"
 
 
-def explained(settings: WarehouseSettings, table: str, error: Exception) -> GpwarehouseError:
+def explained(
+    settings: WarehouseSettings, table: str, error: Exception, undone: str = "nothing was loaded"
+) -> GpwarehouseError:
     """The error to raise for one that was caught, which says whether the work may be done again."""
     if isinstance(error, GpwarehouseError):
         return error
     if could_not_connect(error):
         return explain_operational_error(error, settings)
-    raised = LoadError(explain(table, error))
+    raised = LoadError(explain(table, error, undone))
     raised.safe_to_repeat = reason_to_repeat(error)
     return raised
 

@@ -10,12 +10,11 @@ from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import TruncatePartition
 from gpwarehouse.dialect.options import month_partition
-from gpwarehouse.engine import change_partitions, child_of, could_not_connect, explain_operational_error
-from gpwarehouse.errors import GpwarehouseError, InvalidInputError, LoadError, PartitionError
+from gpwarehouse.engine import RetryPolicy, change_partitions, child_of
+from gpwarehouse.errors import InvalidInputError, PartitionError
 from gpwarehouse.load import batches as ledger
 from gpwarehouse.load.conflict import delete_rows
-from gpwarehouse.load.refusal import explain
-from gpwarehouse.load.retry import until_no_deadlock
+from gpwarehouse.load.refusal import explained
 from gpwarehouse.load.upkeep import Upkeep
 from gpwarehouse.models import FACTS, EtlLoadBatch
 from gpwarehouse.partitions.changes import there
@@ -24,6 +23,8 @@ from gpwarehouse.reprocess.record import batches_in, loaded_rows, mark_deleted, 
 from gpwarehouse.settings import WarehouseSettings
 
 __all__ = ["Deleted", "Deleter"]
+
+_UNDONE = "nothing was deleted"
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,9 @@ class Deleter:
             with self.engine.connect() as connection:
                 row = self._batch(connection, batch_id)
             target = row.target
-            rows = until_no_deadlock(lambda: self._delete(row))
+            rows = RetryPolicy.of(self.settings).call(f"deletion of batch {batch_id}", self._delete, row)
         except (exc.SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
-            raised = self._raised(target, error)
+            raised = explained(self.settings, target, error, _UNDONE)
         else:
             if not rows:
                 return Deleted(target, 0, (), () if row.status == ledger.LOADED else (batch_id,))
@@ -121,13 +122,8 @@ class Deleter:
         try:
             return change_partitions(self.engine, table, empty)
         except (exc.SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
-            raised = self._raised(fact, error)
+            raised = explained(self.settings, fact, error, _UNDONE)
         raise raised
-
-    def _raised(self, target: str, error: Exception) -> GpwarehouseError:
-        if could_not_connect(error):
-            return explain_operational_error(error, self.settings)
-        return LoadError(explain(target, error).replace("nothing was loaded", "nothing was deleted"))
 
 
 def _child(table: Table, partition: Any) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pandas as pd
@@ -149,3 +150,21 @@ def test_a_mapping_that_is_none_is_refused(shared_wh: Warehouse, rows: list[dict
     with pytest.raises(InvalidInputError, match=words):
         shared_wh.rekey_wafers(rows)
     assert keys(shared_wh, MEASUREMENTS, "A") == {durable_key("A", "02")}
+
+
+def test_loads_and_re_keying_at_once_all_go_through(wh: Warehouse) -> None:
+    loaded(wh, "A.1")
+    wh.merge("dim_lot", [{"lot_id": "A.1", "root_lot_id": "M"}], effective=day(1))
+
+    def load(number: int) -> int:
+        return wh.load(MEASUREMENTS, [measurement(lot_id="A.1", wafer_id="2", process_time_s=number)]).rows_loaded
+
+    with ThreadPoolExecutor(4) as pool:
+        work: list[Future[Any]] = [pool.submit(load, n) for n in range(4)]
+        work += [pool.submit(wh.rekey_wafers) for _ in range(2)]
+        for each in work:
+            each.result()
+    wh.rekey_wafers()  # of loads that had asked for the root before it was moved
+    assert keys(wh, MEASUREMENTS, "A.1") == {durable_key("M", "02")}
+    assert rows_of(wh, f"SELECT count(*) FROM dw.{MEASUREMENTS}") == [(6,)]
+    check_intervals(wh, "dim_wafer")
