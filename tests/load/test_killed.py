@@ -24,7 +24,7 @@ from tests.load.rows import DEFECTS, NOON, defect
 from tests.load.test_processes import ANSWER_WITHIN_S, PROCESS, url_of
 
 EVERY = bool(os.environ.get("GPWAREHOUSE_TEST_EVERY_KILL"))
-FILES = 20 if EVERY else 5
+FILES = 20 if EVERY else 4
 KILLS = 10 if EVERY else 2
 ROWS = 8
 PHASES = ("validate", "members", "COPY", "before COMMIT", "after COMMIT is sent")
