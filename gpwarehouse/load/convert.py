@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpwarehouse.errors import InvalidInputError
-from gpwarehouse.load.jsontext import check_json, json_of
+from gpwarehouse.load.jsontext import bad_json, json_of
 from gpwarehouse.load.target import TIMESTAMP, InputColumn
 
 __all__ = ["Faults", "as_python", "convert", "shown", "text_of"]
@@ -249,19 +249,19 @@ def _times(array: pa.Array) -> tuple[pa.Array, Faults]:
 
 
 def _json(array: pa.Array) -> tuple[pa.Array, Faults]:
-    """JSON texts, each parsed once."""
-    texts: list[str | None] = []
-    bad: Faults = {}
-    if pa.types.is_map(array.type):  # as pairs, which Python has no other way to tell from a list of lists
-        values = [None if pairs is None else dict(pairs) for pairs in array.to_pylist()]
-    else:
-        values = array.to_pylist()
-    for row, value in enumerate(values):
-        text = json_of(value)
-        if text is not None:
-            try:
-                check_json(text)
-            except (ValueError, RecursionError) as error:
-                bad[row], text = f"bad JSON: {error}", None
-        texts.append(text)
-    return pa.array(texts, pa.string()), bad
+    """JSON texts, each distinct one parsed once."""
+    if not _is_text(array.type):
+        if pa.types.is_map(array.type):  # as pairs, which Python has no other way to tell from a list of lists
+            values = [None if pairs is None else dict(pairs) for pairs in array.to_pylist()]
+        else:
+            values = array.to_pylist()
+        array = pa.array([json_of(value) for value in values], pa.string())
+    array = array.cast(pa.string())
+    encoded = array.dictionary_encode()
+    reasons = bad_json(encoded.dictionary.to_pylist())
+    if not reasons:
+        return array, {}
+    places = pc.is_in(encoded.indices, pa.array(reasons, encoded.indices.type))
+    rows = pc.indices_nonzero(places).to_pylist()
+    bad = {row: f"bad JSON: {reasons[encoded.indices[row].as_py()]}" for row in rows}
+    return pc.if_else(places, pa.scalar(None, pa.string()), array), bad

@@ -79,13 +79,28 @@ def _from_pandas(frame: Any, json_columns: frozenset[str]) -> pa.RecordBatch:
 
 
 def _from_series(series: Any, *, is_json: bool) -> pa.Array:
-    if is_json or series.dtype == object:
-        return _array(list(series), is_json=is_json)
+    if is_json:
+        texts = _texts(series)
+        return texts if texts is not None else _array(list(series), is_json=True)
+    if series.dtype == object:
+        return _array(list(series), is_json=False)
     try:
         array = pa.Array.from_pandas(series)
     except (pa.ArrowException, UnicodeEncodeError, TypeError):
         return _array(list(series), is_json=False)
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def _texts(series: Any) -> pa.Array | None:
+    """A column of texts as Arrow has them; None if there is anything else in it."""
+    if series.dtype.kind != "O":
+        return None
+    try:
+        array = pa.array(series, pa.string(), from_pandas=True)
+    except (pa.ArrowException, UnicodeEncodeError, TypeError):
+        return None
+    array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    return array if array.type == pa.string() else None
 
 
 def _from_dicts(rows: Iterator[Any], json_columns: frozenset[str]) -> Iterator[pa.RecordBatch]:

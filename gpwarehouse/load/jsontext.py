@@ -10,16 +10,21 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["REFUSED", "check_json", "json_of"]
+__all__ = ["REFUSED", "bad_json", "check_json", "json_of"]
 
 REFUSED = "!"
 """Begins the text of a value that is no JSON; what follows is the reason. No JSON text begins with it."""
 
+_AT_ONCE = 1000
+_AT_ONCE_CHARACTERS = 1 << 20
+"""Texts that are parsed together, and how long they may be: what comes of them is in memory for a moment."""
+_MARK = secrets.token_hex(16)
 _PLAIN = frozenset({str, int, float, bool})
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _LONG_NUMBER = re.compile(r"\d[eE][+-]?\d{3}|[\d.]{300}")
@@ -57,6 +62,41 @@ def check_json(text: str) -> None:
         raise ValueError("it holds U+0000, which the server does not take")
     if _SURROGATE.search(text) and not all(map(_is_utf8, _texts(value))):
         raise ValueError("it holds a lone surrogate, which is no character")
+
+
+def bad_json(texts: Sequence[str]) -> dict[int, str]:
+    """Which of the texts :func:`check_json` refuses, and why.
+
+    Many are parsed as one list, five times as fast as each alone. Between any two stands a mark that no text can hold: if the
+    marks are every second entry of what comes back, each text was one value, and none took a bracket of its neighbour's.
+    """
+    bad: dict[int, str] = {}
+    start = 0
+    while start < len(texts):
+        end, size = start, 0
+        while end < len(texts) and end - start < _AT_ONCE and (end == start or size < _AT_ONCE_CHARACTERS):
+            size += len(texts[end])
+            end += 1
+        if not _all_good(texts[start:end]):
+            for number in range(start, end):
+                try:
+                    check_json(texts[number])
+                except (ValueError, RecursionError) as error:
+                    bad[number] = str(error)
+        start = end
+    return bad
+
+
+def _all_good(texts: Sequence[str]) -> bool:
+    """Whether they are, for certain: what needs a closer look is looked at one by one."""
+    joined = f',"{_MARK}",'.join(texts)
+    if "\\u0000" in joined or _SURROGATE.search(joined) or _LONG_NUMBER.search(joined):
+        return False
+    try:
+        values = _DECODER.decode(f"[{joined}]")
+    except (ValueError, RecursionError):
+        return False
+    return len(values) == 2 * len(texts) - 1 and all(value == _MARK for value in values[1::2])
 
 
 def _clean(value: Any) -> Any:

@@ -28,6 +28,8 @@ from gpwarehouse.models.keys import (
 __all__ = ["KeyResolver", "Member", "RootLots", "combinations"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Known = dict[tuple[Any, ...], int]
+"""Natural key columns of a role → durable key, of all batches so far: their members are remembered already."""
 
 
 @dataclass
@@ -101,6 +103,7 @@ class KeyResolver:
         self.facility = facility
         self.wafer_id_pattern = wafer_id_pattern
         self.members: dict[str, dict[int, Member]] = {}
+        self._known: dict[str, Known] = {}
 
     def resolve(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
         """Durable key column → BIGINT array, for every role of the target.
@@ -114,31 +117,31 @@ class KeyResolver:
         keys = {}
         for name, role in self.target.roles.items():
             resolve = self._wafers if role.dimension == "dim_wafer" else self._plain
-            keys[name] = resolve(role, columns)
+            keys[name] = resolve(role, columns, self._known.setdefault(name, {}))
         self._link(keys, columns[self.target.partition_column])
         return keys
 
-    def _plain(self, role: KeyRole, columns: dict[str, pa.Array]) -> pa.Array:
+    def _plain(self, role: KeyRole, columns: dict[str, pa.Array], known: Known) -> pa.Array:
         inverse, distinct = combinations([columns[name] for name in role.inputs.values()])
-        keys = []
-        for values in distinct:
-            given = dict(zip(role.inputs.values(), values, strict=True))
-            if not _present(given[role.identifier]):
-                keys.append(role.absent)
-                continue
-            given |= {column: value for column, value in role.defaults.items() if given.get(column) is None}
-            if not all(_present(value) for column, value in given.items() if column not in role.defaults):
-                keys.append(UNKNOWN_KEY)  # a chamber of nobody says which tool, a step of no known flow
-                continue
-            natural = {part: given[source] or "" for part, source in role.inputs.items()}
-            keys.append(self.member(role.dimension, natural | dict(role.constants)).key)
-        return pa.array(np.asarray(keys, np.int64)[inverse])
+        known |= {values: self._key(role, values) for values in distinct if values not in known}
+        return pa.array(np.asarray([known[values] for values in distinct], np.int64)[inverse])
 
-    def _wafers(self, role: KeyRole, columns: dict[str, pa.Array]) -> pa.Array:
+    def _key(self, role: KeyRole, values: tuple[Any, ...]) -> int:
+        given = dict(zip(role.inputs.values(), values, strict=True))
+        if not _present(given[role.identifier]):
+            return role.absent
+        given |= {column: value for column, value in role.defaults.items() if given.get(column) is None}
+        if not all(_present(value) for column, value in given.items() if column not in role.defaults):
+            return UNKNOWN_KEY  # a chamber of nobody says which tool, a step of no known flow
+        natural = {part: given[source] or "" for part, source in role.inputs.items()}
+        return self.member(role.dimension, natural | dict(role.constants)).key
+
+    def _wafers(self, role: KeyRole, columns: dict[str, pa.Array], known: Known) -> pa.Array:
         inverse, distinct = combinations([columns["lot_id"], columns["wafer_id"]])
-        self.roots.learn({natural_key_part(lot, "lot_id") for lot, _ in distinct if _present(lot)})
-        keys = [self.wafer(lot, wafer).key for lot, wafer in distinct]
-        return pa.array(np.asarray(keys, np.int64)[inverse])
+        new = [values for values in distinct if values not in known]
+        self.roots.learn({natural_key_part(lot, "lot_id") for lot, _ in new if _present(lot)})
+        known |= {(lot, wafer): self.wafer(lot, wafer).key for lot, wafer in new}
+        return pa.array(np.asarray([known[values] for values in distinct], np.int64)[inverse])
 
     def wafer(self, lot: str, wafer: str | None) -> Member:
         """The wafer of a lot, by its root lot and normalised id; a placeholder where there is no id."""

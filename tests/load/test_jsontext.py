@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpwarehouse.load.convert import convert
-from gpwarehouse.load.jsontext import check_json, json_of
+from gpwarehouse.load.jsontext import bad_json, check_json, json_of
 from gpwarehouse.load.target import InputColumn
 
 COLUMN = InputColumn("parameters", pa.string(), is_json=True)
@@ -155,3 +155,27 @@ def test_bad_json_is_refused_row_by_row() -> None:
     assert converted.to_pylist() == ["{}", None, None, "[]"]
     assert list(bad) == [1]
     assert bad[1].startswith("bad JSON: ")
+
+
+BITS = st.sampled_from(
+    ["1", "[", "]", "{", "}", '"', ",", ":", '"a":1', "null", " ", "\\u0000", "\\ud800", "1e999", "NaN", "!"]
+)
+
+
+@given(texts=st.lists(st.text('[]{},:"\\ 1aeE.') | st.lists(BITS, max_size=6).map("".join), max_size=12))
+def test_many_texts_at_once_are_judged_as_each_alone(texts: list[str]) -> None:
+    def reason(text: str) -> str | None:
+        try:
+            check_json(text)
+        except (ValueError, RecursionError) as error:
+            return str(error)
+        return None
+
+    alone = {number: found for number, text in enumerate(texts) if (found := reason(text)) is not None}
+    assert bad_json(texts) == alone
+
+
+def test_texts_that_are_values_only_together_are_each_refused() -> None:
+    assert set(bad_json(["1,2", "[3", "4]"])) == {0, 1, 2}
+    assert set(bad_json(['{"a":1}', '"b', 'c"', "[]"])) == {1, 2}
+    assert bad_json(['{"a":1}'] * 2500 + ["{"]).keys() == {2500}
