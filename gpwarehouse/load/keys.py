@@ -28,6 +28,7 @@ from gpwarehouse.models.keys import (
 __all__ = ["KeyResolver", "Member", "RootLots", "combinations"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER = int(np.iinfo(np.int64).max)
 Known = dict[tuple[Any, ...], int]
 """Natural key columns of a role → durable key, of all batches so far: their members are remembered already."""
 
@@ -104,6 +105,7 @@ class KeyResolver:
         self.wafer_id_pattern = wafer_id_pattern
         self.members: dict[str, dict[int, Member]] = {}
         self._known: dict[str, Known] = {}
+        self._linked: dict[tuple[str, str], Known] = {}
 
     def resolve(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
         """Durable key column → BIGINT array, for every role of the target.
@@ -222,10 +224,15 @@ class KeyResolver:
             if child not in keys or parent not in keys:
                 continue
             inverse, distinct = combinations([keys[child], keys[parent]])
-            first = np.full(len(distinct), np.iinfo(np.int64).max)
+            first = np.full(len(distinct), _NEVER)
             np.minimum.at(first, inverse, moments)
             members = self.members["dim_" + child.removesuffix("_key")]
-            for (child_key, parent_key), moment in zip(distinct, first.tolist(), strict=True):
+            since = self._linked.setdefault((child, parent), {})
+            for pair, moment in zip(distinct, first.tolist(), strict=True):
+                if moment >= since.get(pair, _NEVER):
+                    continue
+                since[pair] = moment
+                child_key, parent_key = pair
                 if parent_key != UNKNOWN_KEY and child_key in members:
                     seen = getattr(members[child_key], name)
                     seen[parent_key] = min(moment, seen.get(parent_key, moment))
@@ -248,6 +255,9 @@ def combinations(arrays: list[pa.Array]) -> tuple[np.ndarray[Any, Any], list[tup
             count = len(distinct)
         codes = codes * size + part
         count *= size
-    _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
+    encoded = pa.array(codes).dictionary_encode()  # by hashing, where np.unique would sort
+    inverse = np.asarray(encoded.indices)
+    first = np.empty(len(encoded.dictionary), np.int64)
+    first[inverse[::-1]] = np.arange(len(codes) - 1, -1, -1)  # the last to be written is the first row of each
     picked = pa.array(first)
     return inverse, list(zip(*(array.take(picked).to_pylist() for array in arrays), strict=True))
