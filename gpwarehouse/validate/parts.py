@@ -36,8 +36,9 @@ _COLUMNS = f"""
 _CONSTRAINTS = f"""
     SELECT c.relname, o.conname, o.contype::text AS kind, pg_get_constraintdef(o.oid) AS said {_PAIRS}
     JOIN pg_constraint o ON o.conrelid = c.oid AND o.contype IN ('c', 'f')
-    WHERE {_OURS} AND NOT EXISTS (SELECT 1 FROM pg_constraint q WHERE q.conrelid = p.oid AND q.contype = o.contype
-        AND (q.conname = o.conname OR pg_get_constraintdef(q.oid) = pg_get_constraintdef(o.oid)))
+    WHERE {_OURS} AND NOT (o.contype = 'f' AND o.coninhcount > 0)
+        AND NOT EXISTS (SELECT 1 FROM pg_constraint q
+            WHERE q.conrelid = p.oid AND q.contype = o.contype AND q.conname = o.conname)
         AND NOT (o.contype = 'c' AND :classic AND o.conname = left(c.relname || '_check', 63))
     ORDER BY 1, 2"""  # noqa: S608
 _INDEXES = """
