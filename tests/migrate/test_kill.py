@@ -2,7 +2,8 @@
 
 Statements are counted over all connections of the run, COMMITs among them. Here some are tried: the first, the last,
 every COMMIT and a seeded choice of the others; all of them with GPWAREHOUSE_TEST_EVERY_KILL=1, or a choice of so many a
-direction with a greater number.
+direction with a greater number. With all of them, a kill that leaves the database exactly as another one did is not followed
+by a run of its own: what the next run makes of that has been seen.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import random
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,6 +118,57 @@ def state(wh: Warehouse) -> dict[str, Any]:
     return found
 
 
+def left_behind(wh: Warehouse) -> str:
+    """All that a killed run left, once the server has ended its session: catalogs of both schemas, versions, history."""
+    found: dict[str, Any] = {}
+    with wh.engine.connect() as connection:
+        others = text(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        until = time.monotonic() + ENDS_WITHIN_S
+        while connection.execute(others).scalar_one():
+            connection.rollback()  # or it would see the same activity for ever
+            assert time.monotonic() < until
+        tables = inspect(connection)
+        for table in ("dw.alembic_version", "dw.etl_migration_history", "site.note"):
+            schema, _, name = table.partition(".")
+            if tables.has_table(name, schema=schema):
+                query = f"SELECT * FROM {table}"
+                rows = connection.execute(text(query)).mappings()
+                timeless = [{k: v for k, v in row.items() if not k.endswith("_at") and k != "seconds"} for row in rows]
+                found[table] = sorted(map(repr, timeless))
+    found |= {schema: catalog(wh.engine, schema) for schema in ("dw", "site")}
+    return repr(found)
+
+
+def tables_in(url: URL) -> list[str]:
+    """The tables of both schemas."""
+    with Warehouse(url) as wh, wh.engine.connect() as connection:
+        return [name for schema in ("dw", "site") for name in inspect(connection).get_table_names(schema=schema)]
+
+
+class Followed:
+    """Follows a kill by a clean run to head, unless one that left the same was followed by one."""
+
+    def __init__(self, folder: str, head: dict[str, Any]) -> None:
+        self.folder = folder
+        self.head = head
+        self.seen: set[str] = set()
+
+    def by_a_clean_run(self, url: URL, told: str) -> bool:
+        """Whether it was; where it was not, the database is as the kill left it."""
+        with Warehouse(url, migrations=self.folder) as wh:
+            if HOW_MANY == 1:
+                left = left_behind(wh)
+                if left in self.seen:
+                    return False
+                self.seen.add(left)
+            wh.upgrade()
+            assert state(wh) == self.head, told
+            assert wh.validate(roles=False) == [], told
+        return True
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The fab's own revisions, with their view in their own schema, so that validate has nothing to tell."""
@@ -157,13 +210,17 @@ def test_a_migrator_killed_on_its_way_up_leaves_what_the_next_one_completes(
     head, up, _, _ = reference
     killed = chosen(up)
     assert len(killed) >= 13
-    for k in killed:
+    follow = Followed(folder, head)
+    left = iter(killed)
+    k = next(left, None)
+    while k is not None:
         with database(server_url) as url:
-            kill(url, folder, "up", k)
-            with Warehouse(url, migrations=folder) as wh:
-                wh.upgrade()
-                assert state(wh) == head, f"killed after statement {k}: {up[k - 1]}"
-                assert wh.validate(roles=False) == []
+            untouched = True
+            while untouched and k is not None:  # a database in which nothing was left serves the next kill as well
+                kill(url, folder, "up", k)
+                followed = follow.by_a_clean_run(url, f"killed after statement {k}: {up[k - 1]}")
+                untouched = not followed and not tables_in(url)
+                k = next(left, None)
 
 
 def test_a_migrator_killed_on_its_way_down_leaves_what_the_next_one_brings_back(
@@ -172,13 +229,12 @@ def test_a_migrator_killed_on_its_way_down_leaves_what_the_next_one_brings_back(
     head, _, down, template = reference
     killed = chosen(down)
     assert len(killed) >= 13
+    follow = Followed(folder, head)
     with database(server_url, template) as url:
         for k in killed:
             kill(url, folder, "down", k)
-            with Warehouse(url, migrations=folder) as wh:
-                wh.upgrade()
-                assert state(wh) == head, f"killed after statement {k}: {down[k - 1]}"
-                assert wh.validate(roles=False) == []
+            if not follow.by_a_clean_run(url, f"killed after statement {k}: {down[k - 1]}"):
+                run(text_of(url), folder, "up")
 
 
 @pytest.fixture
