@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["counted"]
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("gpwarehouse.load")
 _TABLES = frozenset(table.name for table in Base.metadata.tables.values())
 
 

@@ -63,7 +63,7 @@ def test_loads_and_reads_are_counted_and_logged_with_their_facts(
     assert after[2] > before[2]
     assert sample("gpwarehouse_read_rows_total") == reads[0] + 10
     assert sample("gpwarehouse_reads_total", outcome="ok") == reads[1] + 2
-    told = [record for record in caplog.records if record.name == "gpwarehouse.warehouse.loading"]
+    told = [record for record in caplog.records if record.name == "gpwarehouse.load"]
     assert [(record.batch_id, record.outcome, record.rows) for record in told] == [
         ("b", "loaded", 5),
         ("b", "already loaded", 0),

@@ -153,9 +153,10 @@ def test_replacements_of_one_batch_at_once_come_one_after_the_other(wh: Warehous
     assert sum(r.rows_replaced for r in results) + there == 5 + sum(range(6, 12))
 
 
-def test_a_replacement_whose_commit_is_lost_on_the_way_back_is_done_all_the_same(wh: Warehouse) -> None:
+@pytest.mark.parametrize("after", [True, False])
+def test_a_replacement_whose_commit_is_lost_is_done_all_the_same(wh: Warehouse, after: bool) -> None:
     wh.load(MEASUREMENTS, rows_of("L"), batch_id="l")
-    with proxy(wh.settings.sqlalchemy_url(), AtLastCommit(), after=True) as wire, Warehouse(wire.url) as far:
+    with proxy(wh.settings.sqlalchemy_url(), AtLastCommit(), after=after) as wire, Warehouse(wire.url) as far:
         result = far.load(MEASUREMENTS, rows_of("L", 3), batch_id="l", on_conflict="replace", analyze="never")
         assert wire.cuts == 1
     assert (result.rows_loaded, result.already_loaded) == (3, False)
@@ -164,10 +165,23 @@ def test_a_replacement_whose_commit_is_lost_on_the_way_back_is_done_all_the_same
 
 def test_a_replacement_that_never_came_to_commit_is_an_error_and_changes_nothing(wh: Warehouse) -> None:
     wh.load(MEASUREMENTS, rows_of("M"), batch_id="m")
-    with proxy(wh.settings.sqlalchemy_url(), AtLastCommit(), after=False) as wire, Warehouse(wire.url) as far:
-        with pytest.raises(LoadError, match="the connection was lost; load again"):
-            far.load(MEASUREMENTS, rows_of("M"), batch_id="m", on_conflict="replace")
+    with (
+        proxy(wh.settings.sqlalchemy_url(), AtLastCommit(), after=False) as wire,
+        Warehouse(wire.url, retry_deadline_s=0) as far,
+        pytest.raises(LoadError, match="the connection was lost; load again"),
+    ):
+        far.load(MEASUREMENTS, rows_of("M"), batch_id="m", on_conflict="replace")
     assert counted(wh, "M") == 5
+
+
+@pytest.mark.parametrize("after", [True, False])
+def test_content_appended_by_a_commit_that_is_lost_is_appended_once(wh: Warehouse, after: bool) -> None:
+    wh.load(MEASUREMENTS, rows_of("P"))
+    with proxy(wh.settings.sqlalchemy_url(), AtLastCommit(), after=after) as wire, Warehouse(wire.url) as far:
+        result = far.load(MEASUREMENTS, rows_of("P"), on_conflict="append", analyze="never")
+        assert wire.cuts == 1
+    assert (result.rows_loaded, result.already_loaded) == (5, False)
+    assert counted(wh, "P") == 10
 
 
 @pytest.mark.parametrize(
