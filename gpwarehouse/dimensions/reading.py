@@ -6,8 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,15 +14,14 @@ import pyarrow.compute as pc
 from sqlalchemy.engine import Engine
 
 from gpwarehouse.errors import NaturalKeyError
-from gpwarehouse.load.batches import raw_json, reject_rows
+from gpwarehouse.load.checked import Checked
 from gpwarehouse.load.fingerprint import Fingerprint
 from gpwarehouse.load.frames import record_batches
 from gpwarehouse.load.keys import KeyResolver, RootLots
 from gpwarehouse.load.members import roots_of_lots
 from gpwarehouse.load.options import Progress
-from gpwarehouse.load.spool import Spool
 from gpwarehouse.load.target import TIMESTAMP, Target
-from gpwarehouse.load.validate import Reject, Validator
+from gpwarehouse.load.validate import Validator
 from gpwarehouse.models import BEGINNING
 from gpwarehouse.models.keys import BLANKS, KEY_SEPARATOR, NOT_APPLICABLE_KEY, UNKNOWN_KEY
 from gpwarehouse.settings import WarehouseSettings
@@ -36,35 +34,18 @@ ROW = "_row"
 Columns = dict[str, pa.Array]
 
 
-@dataclass
-class FirstPass:
-    """What the first pass found. A context manager: its temporary files go with it.
+@dataclass(kw_only=True)
+class FirstPass(Checked):
+    """What the first pass found.
 
     :ivar given: the columns that the frame brought; ``staged``: those kept, in order.
     :ivar repeats: whether a key comes more than once; ``first``, ``last``: span of the rows' times.
     """
 
     target: Target
-    resolver: KeyResolver
-    rows: Spool = field(default_factory=Spool)
-    rejects: Spool = field(default_factory=Spool)
-    first_reject: Reject | None = None
-    rows_read: int = 0
-    checksum: str = ""
     given: set[str] = field(default_factory=set)
     staged: dict[str, None] = field(default_factory=dict)
     repeats: bool = False
-    first: datetime | None = None
-    last: datetime | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.rows.close()
-        self.rejects.close()
 
 
 Keep = Callable[[Columns, FirstPass], Columns]
@@ -90,23 +71,15 @@ def read_frame(
     roots = RootLots(lambda lots: roots_of_lots(engine, lots), settings.lot_root_pattern)
     resolver = KeyResolver(target, roots, facility=settings.facility, wafer_id_pattern=settings.wafer_id_pattern)
     fingerprint, keys = Fingerprint(), []
-    found = FirstPass(target, resolver)
+    found = FirstPass(resolver, target=target)
     try:
         for batch in record_batches(frame, target.json_columns):
             for name, moment in (constants or {}).items():
                 batch = batch.append_column(name, pa.repeat(pa.scalar(moment, TIMESTAMP), batch.num_rows))
             found.given |= set(batch.schema.names)
-            checked = validator.check(batch, found.rows_read + 1)
-            found.rows_read += batch.num_rows
-            fingerprint.update(checked.rows)
-            for reject in checked.rejects:
-                if reject.unreadable:
-                    fingerprint.update_unreadable(raw_json(reject.raw))
-            if checked.rejects:
-                found.first_reject = found.first_reject or checked.rejects[0]
-                found.rejects.append(reject_rows(checked.rejects))
-            if checked.clean.num_rows:
-                keys.append(_keep(found, checked.clean, keep))
+            clean = found.check(validator, batch, fingerprint)
+            if clean.num_rows:
+                keys.append(_keep(found, clean, keep))
             report("read", found.rows_read)
     except BaseException:
         found.__exit__(None, None, None)
@@ -121,9 +94,7 @@ def read_frame(
 
 def _keep(found: FirstPass, clean: pa.RecordBatch, keep: Keep) -> Any:
     """Good rows into the spool; their keys."""
-    span = pc.min_max(clean.column(found.target.partition_column)).as_py()
-    found.first = min(filter(None, (found.first, span["min"])))
-    found.last = max(filter(None, (found.last, span["max"])))
+    found.see(clean.column(found.target.partition_column))
     columns = keep(dict(zip(clean.schema.names, clean.columns, strict=True)), found)
     columns[ROW] = pa.array(np.arange(found.rows.rows, found.rows.rows + clean.num_rows))
     found.staged |= dict.fromkeys(columns)

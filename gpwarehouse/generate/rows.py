@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpwarehouse.generate.plan import Settings
+from gpwarehouse.transport.chunks import rechunked
 
 __all__ = ["TIMESTAMP", "constant", "instant", "json_objects", "rebatched", "times", "wafer_ids"]
 
@@ -54,20 +55,8 @@ def json_objects(**values: Any) -> pa.Array:
 
 def rebatched(tables: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
     """The same rows in batches of ``rows``, the last of fewer."""
-    waiting: list[pa.Table] = []
-    count = 0
-    for table in tables:
-        waiting.append(table)
-        count += table.num_rows
-        if count < rows:
-            continue
-        whole = pa.concat_tables(waiting)
-        full = count - count % rows
-        for start in range(0, full, rows):
-            yield _one(whole.slice(start, rows), schema)
-        waiting, count = [whole.slice(full)], count - full
-    if count:
-        yield _one(pa.concat_tables(waiting), schema)
+    for table in rechunked(tables, rows):
+        yield _one(table, schema)
 
 
 def _one(table: pa.Table, schema: pa.Schema) -> pa.RecordBatch:

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +14,12 @@ import pyarrow.compute as pc
 from sqlalchemy.engine import Engine
 
 from gpwarehouse.engine import RetryPolicy
-from gpwarehouse.load.batches import raw_json, reject_rows
+from gpwarehouse.load.batches import reject_rows
+from gpwarehouse.load.checked import Checked
 from gpwarehouse.load.fingerprint import Fingerprint
 from gpwarehouse.load.keys import KeyResolver, RootLots
 from gpwarehouse.load.members import roots_of_lots
 from gpwarehouse.load.options import Wishes
-from gpwarehouse.load.spool import Spool
 from gpwarehouse.load.target import TIMESTAMP, Target
 from gpwarehouse.load.validate import Reject, Validator
 from gpwarehouse.settings import WarehouseSettings
@@ -58,33 +57,15 @@ class Source(Protocol):
 
 
 @dataclass
-class FirstPass:
-    """What the first pass found. A context manager: its temporary files go with it.
+class FirstPass(Checked):
+    """What the first pass found: the good rows with their keys, all columns but the batch's.
 
-    :ivar rows: the good rows with their keys, all columns but the batch's; ``rejects``: rows of ``etl_reject``.
     :ivar refused: of the good rows those that the server would not have: place in ``rows`` → reject.
-    :ivar checksum: of the content; ``months``: first instants of the months of its events, and the rows in each.
+    :ivar months: first instants of the months of its events, and the rows in each.
     """
 
-    resolver: KeyResolver
-    rows: Spool = field(default_factory=Spool)
-    rejects: Spool = field(default_factory=Spool)
     refused: dict[int, Reject] = field(default_factory=dict)
-    first_reject: Reject | None = None
-    rows_read: int = 0
-    checksum: str = ""
     months: Counter[datetime] = field(default_factory=Counter)
-    first: datetime | None = None
-    last: datetime | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.rows.close()
-        self.rejects.close()
 
     @property
     def rows_to_load(self) -> int:
@@ -134,18 +115,9 @@ def read_source(
     wishes.begin("read", getattr(source, "extent", _unknown))
     try:
         for batch in source.batches():
-            checked = validator.check(batch, found.rows_read + 1)
-            found.rows_read += batch.num_rows
-            if source.checksum is None:
-                fingerprint.update(checked.rows)
-                for reject in checked.rejects:
-                    if reject.unreadable:
-                        fingerprint.update_unreadable(raw_json(reject.raw))
-            if checked.rejects:
-                found.first_reject = found.first_reject or checked.rejects[0]
-                found.rejects.append(reject_rows(checked.rejects))
-            if checked.clean.num_rows:
-                _keep(found, target, checked.clean, source)
+            clean = found.check(validator, batch, fingerprint if source.checksum is None else None)
+            if clean.num_rows:
+                _keep(found, target, clean, source)
             wishes.report("read", found.rows_read)
         for dimension, members in source.members().items():
             for member in members:
@@ -171,9 +143,7 @@ def _keep(found: FirstPass, target: Target, clean: pa.RecordBatch, source: Sourc
         columns[name] = pc.coalesce(columns[name], pa.scalar(value, pa.string()))
     names = [name for name in target.columns if name != "batch_id"]
     found.rows.append(pa.RecordBatch.from_arrays([columns[name] for name in names], names))
-    span = pc.min_max(times).as_py()
-    found.first = min(filter(None, (found.first, span["min"])))
-    found.last = max(filter(None, (found.last, span["max"])))
+    found.see(times)
     months = pc.value_counts(pc.floor_temporal(times.cast(_CLOCK), unit="month"))
     firsts = months.field("values").cast(TIMESTAMP).to_pylist()
     found.months.update(dict(zip(firsts, months.field("counts").to_pylist(), strict=True)))

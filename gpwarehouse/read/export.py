@@ -17,8 +17,8 @@ from sqlalchemy import Executable
 from sqlalchemy.engine import Engine
 
 from gpwarehouse.errors import ReadError
-from gpwarehouse.read.frames import rechunked
 from gpwarehouse.read.stream import Progress, Stream
+from gpwarehouse.transport.chunks import rechunked
 
 __all__ = ["ExportResult", "export"]
 

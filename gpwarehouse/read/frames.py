@@ -19,7 +19,9 @@ from gpwarehouse.read.stream import Progress, Stream, Transport
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Chunks", "read", "rechunked", "to_pandas"]
+from gpwarehouse.transport.chunks import rechunked
+
+__all__ = ["Chunks", "read", "to_pandas"]
 
 Frame = TypeVar("Frame")
 
@@ -108,24 +110,6 @@ class Chunks(Generic[Frame], Iterator[Frame]):
         """Stop the query if it runs, and give the connection back."""
         self._tables.close()
         self._stream.close()
-
-
-def rechunked(tables: Iterator[pa.Table], rows: int) -> Any:
-    """The same rows in tables of ``rows`` rows, the last one of fewer."""
-    waiting: list[pa.Table] = []
-    count = 0
-    for table in tables:
-        waiting.append(table)
-        count += table.num_rows
-        if count < rows:
-            continue
-        whole = pa.concat_tables(waiting)
-        full = count - count % rows
-        for start in range(0, full, rows):
-            yield whole.slice(start, rows)
-        waiting, count = [whole.slice(full)], count - full
-    if count:
-        yield pa.concat_tables(waiting)
 
 
 def to_pandas(table: pa.Table, columns: Sequence[Column] = (), *, parse_json: bool = False) -> pd.DataFrame:
