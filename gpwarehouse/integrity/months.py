@@ -44,6 +44,10 @@ class Month:
         time = self.table.c.event_ts
         return (time >= self.start) & (time < self.end)
 
+    def holds_rows(self, connection: Connection) -> bool:
+        """Whether there is any: months made ahead are many, and asked for each of their keys they take their time."""
+        return connection.execute(select(self.table.c.event_ts).where(self.rows).limit(1)).first() is not None
+
 
 def key_columns(table: Table) -> dict[str, Column[Any]]:
     """Durable key columns of a fact, bridge or dimension → the column of the dimension they must be found in."""
