@@ -27,12 +27,11 @@ from gpwarehouse.engine import (
 )
 from gpwarehouse.errors import PartitionError
 from gpwarehouse.partitions.archive import Archive, Content, Manifest, Part, archived_as, part_of, written
-from gpwarehouse.partitions.changes import drop, hold_still, sibling, there
+from gpwarehouse.partitions.changes import columns_of, drop, hold_still, sibling, there
 from gpwarehouse.partitions.ownership import Ownership, claim
 from gpwarehouse.partitions.plan import child_of, holds_rows
 from gpwarehouse.partitions.rows import (
     columns_in,
-    columns_of,
     common_rows,
     content_of,
     load_files,

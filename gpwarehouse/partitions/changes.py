@@ -27,6 +27,7 @@ from gpwarehouse.partitions.plan import ANCHOR, child_of
 
 __all__ = [
     "DETACHED",
+    "columns_of",
     "count",
     "create",
     "detach",
@@ -75,6 +76,18 @@ def hold_still(connection: Connection, table: Table, partition: RangePartition) 
 def count(connection: Connection, table: Table) -> int:
     """How many rows a table holds."""
     return int(connection.execute(text(f"SELECT count(*) FROM {qualified_name(connection, table)}")).scalar_one())
+
+
+def columns_of(connection: Connection, table: Table) -> dict[str, str]:
+    """Column → type as the server names it, in the table's order."""
+    rows = connection.execute(
+        text(
+            "SELECT attname, format_type(atttypid, atttypmod) AS kind FROM pg_attribute "
+            "WHERE attrelid = CAST(:name AS regclass) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+        ),
+        {"name": qualified_name(connection, table)},
+    )
+    return {row.attname: row.kind for row in rows}
 
 
 def drop(connection: Connection, table: Table, partition: RangePartition) -> None:
@@ -211,7 +224,10 @@ def rewritten(connection: Connection, table: Table, partition: RangePartition, s
     child = hold_still(connection, table, partition)
     new = twin(connection, table, _cold_name(table, partition), storage)
     source, target = qualified_name(connection, child), qualified_name(connection, new)
-    return int(connection.execute(text(f"INSERT INTO {target} SELECT * FROM {source}")).rowcount)
+    # By name: a table that was attached may have them in another order.
+    names = ", ".join(map(connection.dialect.identifier_preparer.quote, columns_of(connection, table)))
+    statement = f"INSERT INTO {target} ({names}) SELECT {names} FROM {source}"
+    return int(connection.execute(text(statement)).rowcount)
 
 
 def exchange(connection: Connection, table: Table, partition: RangePartition) -> None:

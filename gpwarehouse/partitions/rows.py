@@ -21,7 +21,7 @@ from gpwarehouse.errors import PartitionError
 from gpwarehouse.partitions.archive import Content
 from gpwarehouse.transport import copy_in, copy_out
 
-__all__ = ["columns_in", "columns_of", "common_rows", "content_of", "load_files", "scratch_table", "write_file"]
+__all__ = ["columns_in", "common_rows", "content_of", "load_files", "scratch_table", "write_file"]
 
 _INT64 = (-(1 << 63), (1 << 63) - 1)
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -39,18 +39,6 @@ _EXACT = {"double precision": "float8send({0})", "real": "float4send({0})"}
 """Floats are compared bit by bit: their text differs from server to server."""
 SCRATCH = "gpw_archive_check"
 GROUP_ROWS = 65_536
-
-
-def columns_of(connection: Connection, table: Table) -> dict[str, str]:
-    """Column → type as the server names it, in the table's order."""
-    rows = connection.execute(
-        text(
-            "SELECT attname, format_type(atttypid, atttypmod) AS kind FROM pg_attribute "
-            "WHERE attrelid = CAST(:name AS regclass) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
-        ),
-        {"name": qualified_name(connection, table)},
-    )
-    return {row.attname: row.kind for row in rows}
 
 
 def columns_in(path: Path) -> dict[str, str]:
