@@ -23,6 +23,7 @@ from gpwarehouse.dialect import (
 )
 from gpwarehouse.engine import dialect_of, lock_advisory, overlapping, partitions_there, qualified_name, schema_of
 from gpwarehouse.errors import PartitionError
+from gpwarehouse.partitions.holds import copy_comment
 from gpwarehouse.partitions.plan import ANCHOR, child_of
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "make_archive_schema",
     "rewritten",
     "sibling",
+    "take_place",
     "there",
     "twin",
 ]
@@ -232,7 +234,12 @@ def rewritten(connection: Connection, table: Table, partition: RangePartition, s
 
 def exchange(connection: Connection, table: Table, partition: RangePartition) -> None:
     """Put the rewritten rows in the partition's place."""
-    new = sibling(table, _cold_name(table, partition))
+    take_place(connection, table, partition, sibling(table, _cold_name(table, partition)))
+
+
+def take_place(connection: Connection, table: Table, partition: RangePartition, new: Table) -> None:
+    """Put a table made like a partition in its place, with what its comment says of it, and drop the one before."""
+    copy_comment(connection, table, partition, new)
     connection.execute(ExchangePartition(table, partition, new))
     connection.execute(DropTable(new))
     connection.execute(Analyze(sibling(table, child_of(table, partition))))

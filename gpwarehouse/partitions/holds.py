@@ -18,7 +18,7 @@ from gpwarehouse.dialect import RangePartition
 from gpwarehouse.dialect.compiler import child_table_name
 from gpwarehouse.engine import qualified_name, schema_of
 
-__all__ = ["Hold", "holds_of", "put_hold"]
+__all__ = ["Hold", "copy_comment", "holds_of", "put_hold"]
 
 _LINE = re.compile(r"gpwarehouse: held until (\S+): (.*)")
 
@@ -50,12 +50,25 @@ def holds_of(connection: Connection, table: Table, partitions: Iterable[RangePar
 
 def put_hold(connection: Connection, table: Table, partition: RangePartition, hold: Hold | None) -> None:
     """Hold a partition, or None: let it go; other lines of its comment stay."""
-    child = Table(partition.child or child_table_name(table.name, partition.name), table.metadata.__class__())
-    child.schema = table.schema
-    name = qualified_name(connection, child)
-    said = connection.execute(
-        text("SELECT obj_description(CAST(:name AS regclass), 'pg_class')"), {"name": name}
-    ).scalar_one()
-    lines = [line for line in (said or "").splitlines() if not _LINE.search(line)]
-    comment = "\n".join([*([f"gpwarehouse: {hold}"] if hold is not None else []), *lines])
-    connection.exec_driver_sql(f"COMMENT ON TABLE {name} IS %s", (comment or None,))
+    child = _child(table, partition)
+    lines = [line for line in _comment(connection, child).splitlines() if not _LINE.search(line)]
+    _say(connection, child, "\n".join([*([f"gpwarehouse: {hold}"] if hold is not None else []), *lines]))
+
+
+def copy_comment(connection: Connection, table: Table, partition: RangePartition, new: Table) -> None:
+    """Give the table that is to take a partition's place its comment: what is held stays so."""
+    _say(connection, new, _comment(connection, _child(table, partition)))
+
+
+def _child(table: Table, partition: RangePartition) -> Table:
+    name = partition.child or child_table_name(table.name, partition.name)
+    return Table(name, table.metadata.__class__(), schema=table.schema)
+
+
+def _comment(connection: Connection, table: Table) -> str:
+    said = text("SELECT obj_description(CAST(:name AS regclass), 'pg_class')")
+    return connection.execute(said, {"name": qualified_name(connection, table)}).scalar_one() or ""
+
+
+def _say(connection: Connection, table: Table, comment: str) -> None:
+    connection.exec_driver_sql(f"COMMENT ON TABLE {qualified_name(connection, table)} IS %s", (comment or None,))

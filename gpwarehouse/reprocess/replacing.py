@@ -15,9 +15,8 @@ from typing import Any
 
 from sqlalchemy import MetaData, Table
 from sqlalchemy.engine import Connection
-from sqlalchemy.schema import DropTable
 
-from gpwarehouse.dialect import Analyze, ExchangePartition, RangePartition
+from gpwarehouse.dialect import RangePartition
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import change_partitions_after, child_of
 from gpwarehouse.errors import LoadError, PartitionError
@@ -28,7 +27,7 @@ from gpwarehouse.load.loader import FrameSource, Loader, Run, columns_to_copy, t
 from gpwarehouse.load.members import learn
 from gpwarehouse.load.narrow import store_all_but_refused
 from gpwarehouse.load.result import LoadResult
-from gpwarehouse.partitions.changes import hold_still, sibling, there, twin
+from gpwarehouse.partitions.changes import hold_still, take_place, there, twin
 from gpwarehouse.partitions.manager import fact_named, month_named
 from gpwarehouse.reprocess.record import batches_in, loaded_rows, note
 from gpwarehouse.transport import Route, leave_statistics_alone
@@ -127,9 +126,7 @@ class MonthLoader(Loader):
         table, batch = run.target.table, state.batch
         child = child_of(table, state.partition)
         gone = batches_in(connection, table.to_metadata(MetaData(), name=child))
-        connection.execute(ExchangePartition(table, state.partition, state.table))
-        connection.execute(DropTable(state.table))
-        connection.execute(Analyze(sibling(table, child)))
+        take_place(connection, table, state.partition, state.table)
         run.rows_replaced = sum(gone.values())
         for row in loaded_rows(connection, gone):
             if row.batch_id != batch.batch_id:

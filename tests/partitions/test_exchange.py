@@ -11,7 +11,7 @@ from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.models import FACTS
 from gpwarehouse.partitions import changes
 from gpwarehouse.partitions.manager import month_named
-from tests.partitions.fab import TESTS, load_units
+from tests.partitions.fab import TESTS, load_units, unit
 
 MONTH = f"dw.{TESTS}_1_prt_m202602"
 
@@ -70,3 +70,26 @@ def test_a_month_whose_columns_stand_in_another_order_is_compressed_as_it_is(
     assert before == [(n, 1) for n in range(5)]
     assert rewrite(wh) == 5
     assert dice(wh) == before
+
+
+def test_a_hold_stays_when_the_months_table_is_rewritten(wh: Warehouse) -> None:
+    load_units(wh, "2026-02", 5)
+    wh.partitions.hold(TESTS, "2026-02", days=90, reason="audit")
+    held = held_until(wh)
+    assert held is not None
+    rewrite(wh)
+    assert held_until(wh) == held
+
+
+def test_a_hold_stays_when_the_month_is_replaced(wh: Warehouse) -> None:
+    load_units(wh, "2026-02", 5)
+    wh.partitions.hold(TESTS, "2026-02", days=90, reason="audit")
+    held = held_until(wh)
+    assert held is not None
+    wh.replace_month(TESTS, "2026-02", [unit("2026-02", number) for number in range(7)])
+    assert len(dice(wh)) == 7
+    assert held_until(wh) == held
+
+
+def held_until(wh: Warehouse) -> object:
+    return wh.partitions.list(tables=[TESTS]).set_index("partition").held_until["m202602"]
