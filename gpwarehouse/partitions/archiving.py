@@ -28,6 +28,7 @@ from gpwarehouse.engine import (
 from gpwarehouse.errors import PartitionError
 from gpwarehouse.partitions.archive import Archive, Content, Manifest, Part, archived_as, part_of, written
 from gpwarehouse.partitions.changes import columns_of, drop, hold_still, sibling, there
+from gpwarehouse.partitions.holds import is_held
 from gpwarehouse.partitions.ownership import Ownership, claim
 from gpwarehouse.partitions.plan import child_of, holds_rows
 from gpwarehouse.partitions.rows import (
@@ -78,8 +79,8 @@ class Archiver:
                     if alone:
                         path.unlink(missing_ok=True)
 
-    def export(self, table: Table, partition: RangePartition) -> int | None:
-        """Export a month, verify it and drop it; how many rows it had, None if it is gone or somebody else is at it.
+    def export(self, table: Table, partition: RangePartition, now: datetime) -> int | None:
+        """Export a month, verify it and drop it; how many rows it had, None if it is gone, held, or somebody else's now.
 
         :raises PartitionError: the file does not hold what the table does, or rows came in the meantime; the month
             stands, and so do files that were verified.
@@ -98,13 +99,15 @@ class Archiver:
                     columns = columns_of(connection, child)
                     content = content_of(connection, child, columns)
                     self._written(connection, table, found, columns, content)
-            change_partitions_after(
+            dropped = change_partitions_after(
                 self.engine,
                 table,
-                lambda connection: _still(connection, table, partition, columns, content),
+                lambda connection: _still(connection, table, partition, columns, content, now),
                 lambda connection, still: drop(connection, table, still),
                 patience=self.patience,
             )
+            if dropped is None:
+                return None
             self._left(table, partition)
         return content.rows
 
@@ -291,9 +294,14 @@ def _range(manifest: Manifest) -> RangePartition:
 
 
 def _still(
-    connection: Connection, table: Table, partition: RangePartition, columns: Mapping[str, str], content: Content
+    connection: Connection,
+    table: Table,
+    partition: RangePartition,
+    columns: Mapping[str, str],
+    content: Content,
+    now: datetime,
 ) -> RangePartition | None:
-    """See that a month holds these rows and no others, and keep all writers off it; the month, None if it is gone.
+    """See that a month holds these rows and no others, and keep all writers off it; None if it is gone, or held by now.
 
     :raises PartitionError: it does not.
     """
@@ -301,6 +309,8 @@ def _still(
     if found is None:
         return None
     child = hold_still(connection, table, found)
+    if is_held(connection, table, found, now):
+        return None
     if content_of(connection, child, columns) != content:
         raise PartitionError(
             f"{table.name} {partition.name}: rows came or went while it was archived; it was not dropped. Run it again"

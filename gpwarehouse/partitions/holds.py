@@ -18,7 +18,7 @@ from gpwarehouse.dialect import RangePartition
 from gpwarehouse.dialect.compiler import child_table_name
 from gpwarehouse.engine import qualified_name, schema_of
 
-__all__ = ["Hold", "copy_comment", "holds_of", "put_hold"]
+__all__ = ["Hold", "copy_comment", "holds_of", "is_held", "put_hold"]
 
 _LINE = re.compile(r"gpwarehouse: held until (\S+): (.*)")
 
@@ -46,6 +46,11 @@ def holds_of(connection: Connection, table: Table, partitions: Iterable[RangePar
     )
     found = ((row.relname, _LINE.search(row.said or "")) for row in rows)
     return {children[name]: Hold(datetime.fromisoformat(m[1]), m[2]) for name, m in found if m is not None}
+
+
+def is_held(connection: Connection, table: Table, partition: RangePartition, now: datetime) -> bool:
+    """Whether somebody holds a partition now, perhaps since a plan was made."""
+    return any(now < hold.until for hold in holds_of(connection, table, [partition]).values())
 
 
 def put_hold(connection: Connection, table: Table, partition: RangePartition, hold: Hold | None) -> None:

@@ -28,7 +28,7 @@ from gpwarehouse.errors import GpwarehouseError, InvalidInputError, PartitionErr
 from gpwarehouse.models import FACTS
 from gpwarehouse.partitions import changes
 from gpwarehouse.partitions.archive import Archive
-from gpwarehouse.partitions.holds import Hold, holds_of, put_hold
+from gpwarehouse.partitions.holds import Hold, is_held, put_hold
 from gpwarehouse.partitions.ownership import adopt, identity_of, owned
 from gpwarehouse.partitions.plan import ANCHOR, Plan, Step, cold_storage, make_plan, refuse_unlisted, rules_of
 from gpwarehouse.partitions.sizes import list_frame, skew_frame
@@ -317,9 +317,10 @@ class Partitions:
             return 0 if made else None
         if step.action == "export":
             with self.engine.connect() as connection:
-                if self._held(connection, table, step, now):
+                found = changes.there(connection, table, partition)
+                if found is None or is_held(connection, table, found, now):
                     return None
-            return replace(self._archiver(), patience=patience).export(table, partition)
+            return replace(self._archiver(), patience=patience).export(table, partition, now)
         if step.action == "drop" and self.settings.archive_dir is not None:
             refuse_unlisted(Archive(self.settings.archive_dir, self.settings.schema_name), table, partition)
         if step.action == "move":
@@ -332,13 +333,6 @@ class Partitions:
             patience=patience,
         )
 
-    @staticmethod
-    def _held(connection: Connection, table: Table, step: Step, now: datetime) -> bool:
-        """Whether somebody holds the month, perhaps since the plan was made."""
-        found = changes.there(connection, table, step.range)
-        held = holds_of(connection, table, [found]) if found is not None else {}
-        return any(now < hold.until for hold in held.values())
-
     def _prepared(self, connection: Connection, table: Table, step: Step, now: datetime) -> int | None:
         """Rows of the partition, with all writers kept off it; None if it is gone, or held."""
         found = changes.there(connection, table, step.range)
@@ -347,7 +341,7 @@ class Partitions:
         if step.action == "compress":
             return changes.rewritten(connection, table, found, cold_storage(table, self.settings))
         child = changes.hold_still(connection, table, found)
-        return None if self._held(connection, table, step, now) else changes.count(connection, child)
+        return None if is_held(connection, table, found, now) else changes.count(connection, child)
 
     def _change(self, connection: Connection, table: Table, step: Step) -> None:
         found = changes.there(connection, table, step.range)

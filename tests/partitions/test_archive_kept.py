@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import URL, text
@@ -244,3 +245,27 @@ def test_a_restore_that_others_keep_from_their_month_names_them(fab: Warehouse, 
             connection.execute(text(f"LOCK TABLE dw.{TESTS}_1_prt_m202506 IN ROW EXCLUSIVE MODE"))
             with pytest.raises(PartitionError, match=f"it is in use by server process {pid}, .* nothing was loaded"):
                 hurried.partitions.restore(TESTS, "2025-06")
+
+
+def test_a_hold_put_while_a_month_is_archived_keeps_it(
+    fab: Warehouse, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gpwarehouse.partitions import archiving
+
+    load_units(fab, "2025-06", 7)
+    written = archiving.Archiver._written
+
+    def and_it_is_held(self: archiving.Archiver, *args: Any) -> None:
+        written(self, *args)
+        assert fab.partitions.hold(TESTS, "2025-06", days=90, reason="audit") is not None
+
+    monkeypatch.setattr(archiving.Archiver, "_written", and_it_is_held)
+    report = fab.partitions.apply(tables=[TESTS])
+    (export,) = [o for o in report.outcomes if o.step.action == "export"]
+    assert (export.done, export.error, str(export).split(",")[0]) == (False, None, "left out")
+    assert len(rows_of(fab)) == 7
+    monkeypatch.undo()
+    fab.partitions.hold(TESTS, "2025-06", days=0, reason="over")
+    assert not fab.partitions.apply(tables=[TESTS]).failed
+    assert "m202506" not in names(fab)
+    assert len(manifest(archive)["parts"]) == 1
