@@ -30,7 +30,7 @@ from gpwarehouse.partitions.archive import Archive, Content, Manifest, Part, arc
 from gpwarehouse.partitions.changes import columns_of, drop, hold_still, sibling, there
 from gpwarehouse.partitions.holds import is_held
 from gpwarehouse.partitions.ownership import Ownership, claim
-from gpwarehouse.partitions.plan import child_of, holds_rows
+from gpwarehouse.partitions.plan import child_of, holds_rows, refuse_unlisted
 from gpwarehouse.partitions.rows import (
     columns_in,
     common_rows,
@@ -130,17 +130,19 @@ class Archiver:
         before = self.archive.manifest(table.name, name)
         if before is not None:
             self.check_owner(before)
+        child = sibling(table, child_of(table, partition))
+        found = self._found(connection, child, columns, self.archive.unlisted(table.name, name, before))
         if before is not None and before.is_exactly(content, columns):
             for part in before.current:
                 before.file(part)
+            self._listed(before, found)
             return
-        child = sibling(table, child_of(table, partition))
-        found = self._found(connection, child, columns, self.archive.unlisted(table.name, name, before))
         if not content.rows and (before is None or before.restored_at is None):
             return
         supersedes = before is not None and self._holds_archived(connection, child, columns, before)
         if before is not None and supersedes and before.rows == content.rows and before.tells(columns):
-            return  # columns were dropped since, nothing else: the files know more than the table
+            self._listed(before, found)  # columns were dropped since, nothing else: the files know more than the table
+            return
         claim(self.archive, self.ownership.warehouse)
         manifest = before or Manifest(
             table=table.name,
@@ -165,6 +167,11 @@ class Archiver:
         server = str(dialect_of(connection).server_info)
         part = part_of(path, content, columns, revision=self.revision, server=server)
         self.archive.write(manifest.with_part(part, supersedes=supersedes, found=found))
+
+    def _listed(self, manifest: Manifest, found: list[Part]) -> None:
+        """List files, too, whose rows those listed hold."""
+        if found:
+            self.archive.write(replace(manifest, parts=(*manifest.parts, *found)))
 
     def _found(
         self, connection: Connection, child: Table, columns: Mapping[str, str], files: Iterable[Path]
@@ -229,16 +236,21 @@ class Archiver:
         """Make an archived month again, load it and verify it; how many rows.
 
         :param hold_days: for so long retention leaves it alone.
-        :raises PartitionError: the month holds rows, or the files do not give what was archived; nothing was loaded.
+        :raises PartitionError: the month holds rows, the manifest does not list all of its files, or they do not give what
+            was archived; nothing was loaded.
         """
         self.check_owner(manifest)
-        files = [(part, manifest.file(part)) for part in manifest.current]
         partition = _range(manifest)
         with self._alone(table, manifest.partition) as alone:
             if not alone:
                 raise PartitionError(
                     f"{table.name} {partition.name}: somebody else archives or restores this month now"
                 )
+            manifest = (
+                self.archive.manifest(table.name, manifest.partition) or manifest
+            )  # it may have changed until now
+            refuse_unlisted(self.archive, table, partition)
+            files = [(part, manifest.file(part)) for part in manifest.current]
             make_partitions(self.engine, table, [partition])
             with self.engine.begin() as connection:
                 become_owner(connection, table)

@@ -21,7 +21,17 @@ from gpwarehouse.partitions.holds import Hold, holds_of
 from gpwarehouse.policy import RetentionRule, first_filled, first_kept, rule_for
 from gpwarehouse.settings import WarehouseSettings
 
-__all__ = ["ANCHOR", "Plan", "Step", "child_of", "cold_storage", "holds_rows", "make_plan", "rules_of"]
+__all__ = [
+    "ANCHOR",
+    "Plan",
+    "Step",
+    "child_of",
+    "cold_storage",
+    "holds_rows",
+    "make_plan",
+    "refuse_unlisted",
+    "rules_of",
+]
 
 ANCHOR = f"m{ANCHOR_MONTH.replace('-', '')}"
 """The partition of the first revision. It is never taken away, only emptied: Greenplum 6 needs one, and an upgrade finds
@@ -105,7 +115,9 @@ def holds_rows(connection: Connection, table: Table, partition: RangePartition) 
 
 
 def refuse_unlisted(archive: Archive, table: Table, partition: RangePartition) -> None:
-    """Keep a month from being dropped whose archive has files that no manifest lists: nobody knows what is in them.
+    """Keep a month from being dropped, or restored, whose archive has files that no manifest lists.
+
+    Nobody knows what is in them: an older manifest was brought back, or an archiver killed.
 
     :raises PartitionError: it names them.
     """

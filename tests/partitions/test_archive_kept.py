@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -269,3 +270,38 @@ def test_a_hold_put_while_a_month_is_archived_keeps_it(
     assert not fab.partitions.apply(tables=[TESTS]).failed
     assert "m202506" not in names(fab)
     assert len(manifest(archive)["parts"]) == 1
+
+
+def test_an_outdated_manifest_gives_no_part_of_a_month(fab: Warehouse, archive: Path) -> None:
+    load_units(fab, "2025-06", 5)
+    fab.partitions.apply(tables=[TESTS], now=NOW)
+    path = archive / "dw" / TESTS / "m202506.json"
+    outdated = path.read_text()
+    load_units(fab, "2025-06", 3, batch_id="late")
+    fab.partitions.apply(tables=[TESTS], now=NOW)
+    newest = path.read_text()
+    path.write_text(outdated)
+    with pytest.raises(PartitionError, match=r"m202506-2\.parquet not listed by a manifest; bring the manifest back"):
+        fab.partitions.restore(TESTS, "2025-06", hold_days=0)
+    assert "m202506" not in names(fab)
+
+    path.write_text(newest)
+    assert fab.partitions.restore(TESTS, "2025-06", hold_days=0) == 8
+    execute(fab, f"DELETE FROM dw.{TESTS} WHERE batch_id = 'late'")
+    path.write_text(outdated)  # which is content with what the month holds
+    (failed,) = fab.partitions.apply(tables=[TESTS]).failed
+    assert "m202506-2.parquet is not listed by a manifest" in str(failed.error)
+    assert len(rows_of(fab)) == 5
+
+
+def test_a_file_that_a_killed_archiver_left_and_the_listed_ones_cover_is_listed_as_superseded(
+    fab: Warehouse, archive: Path
+) -> None:
+    load_units(fab, "2025-06", 5)
+    fab.partitions.apply(tables=[TESTS], now=NOW)
+    fab.partitions.restore(TESTS, "2025-06", hold_days=0)
+    folder = archive / "dw" / TESTS
+    shutil.copy(folder / "m202506-1.parquet", folder / "m202506-2.parquet")
+    assert not fab.partitions.apply(tables=[TESTS]).failed
+    assert [(p["rows"], p["superseded"]) for p in manifest(archive)["parts"]] == [(5, False), (5, True)]
+    assert fab.partitions.restore(TESTS, "2025-06") == 5
