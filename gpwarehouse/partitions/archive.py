@@ -93,7 +93,7 @@ class Part:
 class Manifest:
     """What is archived of one month.
 
-    :ivar hold_until: until when the month, once restored, is left alone; ISO 8601.
+    :ivar hold_until: in manifests of before: a restored month's hold, which stands in its comment now.
     :ivar warehouse: whose months these are, as :func:`gpwarehouse.partitions.ownership.identity_of` says.
     :ivar restored_at: when the month was restored, until it is dropped again; ISO 8601.
     """
@@ -127,10 +127,6 @@ class Manifest:
         """Whether the files hold these rows, of these columns, and no others."""
         alike = all(part.columns == columns for part in self.current)
         return alike and sum((part.content for part in self.current), NOTHING) == content
-
-    def held(self, now: datetime) -> bool:
-        """Whether the month was restored and is to be left alone."""
-        return self.hold_until is not None and now < datetime.fromisoformat(self.hold_until)
 
     def check_place(self, table: str, partition: str) -> None:
         """Make sure that this is the manifest of a month, and not a copy of another's.

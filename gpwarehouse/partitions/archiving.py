@@ -28,7 +28,7 @@ from gpwarehouse.engine import (
 from gpwarehouse.errors import PartitionError
 from gpwarehouse.partitions.archive import Archive, Content, Manifest, Part, archived_as, part_of, written
 from gpwarehouse.partitions.changes import columns_of, drop, hold_still, sibling, there
-from gpwarehouse.partitions.holds import is_held
+from gpwarehouse.partitions.holds import Hold, extend_hold, is_held
 from gpwarehouse.partitions.ownership import Ownership, claim
 from gpwarehouse.partitions.plan import child_of, holds_rows, refuse_unlisted
 from gpwarehouse.partitions.rows import (
@@ -44,6 +44,7 @@ __all__ = ["Archiver"]
 
 LOCK_ARCHIVE = "archive"
 """Whoever exports or restores a month holds this lock: two at once would write two files."""
+RESTORED = "restored from the archive"
 
 
 @dataclass(frozen=True)
@@ -269,9 +270,10 @@ class Archiver:
                 for part, file in files:
                     _load(connection, table, child, part, file)
                 connection.execute(Analyze(child))
-                hold = datetime.now(UTC) + timedelta(days=hold_days)
-                now = datetime.now(UTC).isoformat(timespec="seconds")
-                self.archive.write(replace(manifest, hold_until=hold.isoformat(timespec="seconds"), restored_at=now))
+                now = datetime.now(UTC)
+                if hold_days:
+                    extend_hold(connection, table, found, Hold(now + timedelta(days=hold_days), RESTORED))
+                self.archive.write(replace(manifest, hold_until=None, restored_at=now.isoformat(timespec="seconds")))
         return manifest.rows
 
     @contextmanager

@@ -18,7 +18,7 @@ from gpwarehouse.dialect import RangePartition
 from gpwarehouse.dialect.compiler import child_table_name
 from gpwarehouse.engine import qualified_name, schema_of
 
-__all__ = ["Hold", "copy_comment", "holds_of", "is_held", "put_hold"]
+__all__ = ["Hold", "copy_comment", "extend_hold", "holds_of", "is_held", "put_hold"]
 
 _LINE = re.compile(r"gpwarehouse: held until (\S+): (.*)")
 
@@ -58,6 +58,15 @@ def put_hold(connection: Connection, table: Table, partition: RangePartition, ho
     child = _child(table, partition)
     lines = [line for line in _comment(connection, child).splitlines() if not _LINE.search(line)]
     _say(connection, child, "\n".join([*([f"gpwarehouse: {hold}"] if hold is not None else []), *lines]))
+
+
+def extend_hold(connection: Connection, table: Table, partition: RangePartition, hold: Hold) -> bool:
+    """Hold a partition, unless it is held for as long already; whether it was not."""
+    before = holds_of(connection, table, [partition]).get(partition.name)
+    if before is not None and hold.until <= before.until:
+        return False
+    put_hold(connection, table, partition, hold)
+    return True
 
 
 def copy_comment(connection: Connection, table: Table, partition: RangePartition, new: Table) -> None:

@@ -208,11 +208,6 @@ class _Planner:
             except PartitionError as error:  # of one month, which must not stop the others
                 self.notes.append(f"{table.name}: {partition.name} is left alone: {error}")
                 return
-            if manifest is not None and manifest.held(self.now):
-                self.notes.append(
-                    f"{table.name}: {partition.name} was restored and is held until {manifest.hold_until}"
-                )
-                return
             if manifest is not None:
                 why += f"; archived before ({manifest.rows} rows in {len(manifest.current)} files) and open again"
         if partition.name == ANCHOR:

@@ -80,7 +80,7 @@ def _listed(connection: Connection, table: Table, archived: dict[str, Manifest])
             "storage": _said(storage) if isinstance(storage, AppendOptimized) else "heap",
             "archived_rows": manifest.rows if manifest is not None else 0,
             "archived_files": len(manifest.current) if manifest is not None else 0,
-            "held_until": _held_until(holds.get(partition.name), manifest),
+            "held_until": _until(holds.get(partition.name)),
         }
     for manifest in archived.values():
         yield {
@@ -97,12 +97,8 @@ def _listed(connection: Connection, table: Table, archived: dict[str, Manifest])
         }
 
 
-def _held_until(hold: Hold | None, manifest: Manifest | None) -> str | None:
-    """The later of the month's own hold and that of a restored month; over or not."""
-    restored = manifest.hold_until if manifest is not None else None
-    found = [datetime.fromisoformat(restored)] if restored is not None else []
-    found += [hold.until] if hold is not None else []
-    return max(found).isoformat(timespec="seconds") if found else None
+def _until(hold: Hold | None) -> str | None:
+    return hold.until.isoformat(timespec="seconds") if hold is not None else None
 
 
 def _said(storage: AppendOptimized) -> str:

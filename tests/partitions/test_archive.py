@@ -77,7 +77,7 @@ def test_a_month_is_exported_verified_dropped_and_restored_row_for_row(fab: Ware
     assert rows_of(fab) == before
     held = fab.partitions.plan(now=NOW)
     assert [step.action for step in held] == []
-    assert "restored and is held until" in held.notes[0]
+    assert held.notes[0].endswith(": restored from the archive")
 
 
 def test_a_restored_month_is_dropped_again_without_a_second_file(fab: Warehouse, archive: Path) -> None:

@@ -305,3 +305,30 @@ def test_a_file_that_a_killed_archiver_left_and_the_listed_ones_cover_is_listed_
     assert not fab.partitions.apply(tables=[TESTS]).failed
     assert [(p["rows"], p["superseded"]) for p in manifest(archive)["parts"]] == [(5, False), (5, True)]
     assert fab.partitions.restore(TESTS, "2025-06") == 5
+
+
+def test_a_restored_month_is_held_as_any_whoever_asks(fab: Warehouse, archive: Path) -> None:
+    """By plans made before it was restored, under settings that know no archive; and it can be let go."""
+    load_units(fab, "2025-06", 7)
+    plan = fab.partitions.plan(tables=[TESTS])
+    fab.partitions.apply(plan)
+    fab.partitions.restore(TESTS, "2025-06", hold_days=90)
+    (outcome,) = [o for o in fab.partitions.apply(plan).outcomes if o.step.action == "export"]
+    assert (outcome.done, outcome.error) == (False, None)
+    with with_policy(fab, retention=f"{TESTS}: drop after 12 months", partition_premake=0) as other:
+        plan = other.partitions.plan(tables=[TESTS])
+        assert [s.action for s in plan if s.partition == "m202506"] == []
+        assert any("m202506 is held until" in note and "restored" in note for note in plan.notes)
+        assert other.partitions.list(tables=[TESTS]).set_index("partition").held_until["m202506"] is not None
+    assert len(rows_of(fab)) == 7
+    fab.partitions.hold(TESTS, "2025-06", days=0, reason="looked at")
+    assert not fab.partitions.apply(tables=[TESTS]).failed
+    assert "m202506" not in names(fab)
+
+
+def test_a_restore_shortens_no_hold(fab: Warehouse) -> None:
+    load_units(fab, "2025-06", 7)
+    fab.partitions.apply(tables=[TESTS])
+    fab.partitions.apply(tables=[TESTS], months=["2025-06"], hold_days=90, reason="audit")
+    fab.partitions.restore(TESTS, "2025-06", hold_days=3)
+    assert any(note.endswith(": audit") for note in fab.partitions.plan(tables=[TESTS]).notes)
