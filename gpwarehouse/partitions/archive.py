@@ -95,7 +95,7 @@ class Manifest:
 
     :ivar hold_until: in manifests of before: a restored month's hold, which stands in its comment now.
     :ivar warehouse: whose months these are, as :func:`gpwarehouse.partitions.ownership.identity_of` says.
-    :ivar restored_at: when the month was restored, until it is dropped again; ISO 8601.
+    :ivar restored_at: the same, of when it was restored.
     """
 
     table: str
@@ -150,7 +150,7 @@ class Manifest:
         :param found: files beside it that were not listed, and whose rows it holds.
         """
         before = tuple(replace(p, superseded=True) for p in self.parts) if supersedes else self.parts
-        return replace(self, parts=(*before, *found, part), hold_until=None)
+        return replace(self, parts=(*before, *found, part), hold_until=None, restored_at=None)
 
     def file(self, part: Part) -> Path:
         """A part's path.

@@ -28,7 +28,7 @@ from gpwarehouse.engine import (
 from gpwarehouse.errors import PartitionError
 from gpwarehouse.partitions.archive import Archive, Content, Manifest, Part, archived_as, part_of, written
 from gpwarehouse.partitions.changes import columns_of, drop, hold_still, sibling, there
-from gpwarehouse.partitions.holds import Hold, extend_hold, is_held
+from gpwarehouse.partitions.holds import Hold, extend_hold, is_held, is_restored, mark_restored
 from gpwarehouse.partitions.ownership import Ownership, claim
 from gpwarehouse.partitions.plan import child_of, holds_rows, refuse_unlisted
 from gpwarehouse.partitions.rows import (
@@ -107,16 +107,7 @@ class Archiver:
                 lambda connection, still: drop(connection, table, still),
                 patience=self.patience,
             )
-            if dropped is None:
-                return None
-            self._left(table, partition)
-        return content.rows
-
-    def _left(self, table: Table, partition: RangePartition) -> None:
-        """Note that a restored month is no longer there; not before it is, or its changes would be taken for late rows."""
-        manifest = self.archive.manifest(table.name, archived_as(partition))
-        if manifest is not None and manifest.restored_at is not None:
-            self.archive.write(replace(manifest, restored_at=None, hold_until=None))
+        return content.rows if dropped is not None else None
 
     def _written(
         self,
@@ -138,9 +129,10 @@ class Archiver:
                 before.file(part)
             self._listed(before, found)
             return
-        if not content.rows and (before is None or before.restored_at is None):
+        restored = is_restored(connection, table, partition)
+        if not content.rows and (before is None or not restored):
             return
-        supersedes = before is not None and self._holds_archived(connection, child, columns, before)
+        supersedes = before is not None and self._holds_archived(connection, child, columns, before, restored)
         if before is not None and supersedes and before.rows == content.rows and before.tells(columns):
             self._listed(before, found)  # columns were dropped since, nothing else: the files know more than the table
             return
@@ -199,9 +191,12 @@ class Archiver:
         return found
 
     @staticmethod
-    def _holds_archived(connection: Connection, child: Table, columns: Mapping[str, str], manifest: Manifest) -> bool:
-        """Whether a month that is open again holds the rows archived of it: all (it was restored) or none (late rows).
+    def _holds_archived(
+        connection: Connection, child: Table, columns: Mapping[str, str], manifest: Manifest, restored: bool
+    ) -> bool:
+        """Whether a month that is open again holds the rows archived of it: all, or none (late rows).
 
+        :param restored: whether it was restored, so that it must hold them.
         Compared by the columns that both have: a column may have been dropped since, or changed its type.
 
         :raises PartitionError: some of them.
@@ -213,7 +208,6 @@ class Archiver:
             load_files(connection, scratch, both, [manifest.file(part)])
             shared += common_rows(connection, scratch, child, both)
             archived += part.rows
-        restored = manifest.restored_at is not None
         if shared == archived or (shared == 0 and not restored):
             return shared > 0
         told = (
@@ -229,8 +223,8 @@ class Archiver:
             told
             + "It was restored, and rows were changed or deleted since, so it cannot be told what the archive shall "
             "hold; nothing was dropped. If the archive is right: empty the month, restore it again. If the table is "
-            f"right: copy {manifest.path} and the files it names elsewhere (they are the only trace of those rows), "
-            "move the manifest away, and run it again"
+            f"right: move {manifest.path} and the files it names elsewhere (they are the only trace of those rows), "
+            "and run it again"
         )
 
     def restore(self, table: Table, manifest: Manifest, *, hold_days: int) -> int:
@@ -273,7 +267,7 @@ class Archiver:
                 now = datetime.now(UTC)
                 if hold_days:
                     extend_hold(connection, table, found, Hold(now + timedelta(days=hold_days), RESTORED))
-                self.archive.write(replace(manifest, hold_until=None, restored_at=now.isoformat(timespec="seconds")))
+                mark_restored(connection, table, found, now)
         return manifest.rows
 
     @contextmanager

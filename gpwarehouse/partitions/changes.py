@@ -23,7 +23,7 @@ from gpwarehouse.dialect import (
 )
 from gpwarehouse.engine import dialect_of, lock_advisory, overlapping, partitions_there, qualified_name, schema_of
 from gpwarehouse.errors import PartitionError
-from gpwarehouse.partitions.holds import copy_comment
+from gpwarehouse.partitions.holds import copy_comment, forget
 from gpwarehouse.partitions.plan import ANCHOR, child_of
 
 __all__ = [
@@ -96,6 +96,7 @@ def drop(connection: Connection, table: Table, partition: RangePartition) -> Non
     """Drop a partition; the first revision's month, and the last one there is, are emptied instead."""
     if partition.name == ANCHOR or len(partitions_there(connection, table)) == 1:
         connection.execute(TruncatePartition(table, partition))
+        forget(connection, table, partition)
     else:
         connection.execute(DropPartition(table, partition))
 

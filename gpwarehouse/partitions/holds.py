@@ -1,7 +1,8 @@
 """Months that retention leaves alone for a while, each with a reason.
 
 A hold stands in the comment of the partition's own table, so it needs no table of its own, everybody sees it, and it goes
-when the month goes: ``gpwarehouse: held until 2026-12-15T08:00:00+00:00: late data of tester 7``.
+when the month goes: ``gpwarehouse: held until 2026-12-15T08:00:00+00:00: late data of tester 7``. So does the mark of a
+month that was restored, which is there if and only if the restored rows were committed.
 """
 
 from __future__ import annotations
@@ -18,9 +19,20 @@ from gpwarehouse.dialect import RangePartition
 from gpwarehouse.dialect.compiler import child_table_name
 from gpwarehouse.engine import qualified_name, schema_of
 
-__all__ = ["Hold", "copy_comment", "extend_hold", "holds_of", "is_held", "put_hold"]
+__all__ = [
+    "Hold",
+    "copy_comment",
+    "extend_hold",
+    "forget",
+    "holds_of",
+    "is_held",
+    "is_restored",
+    "mark_restored",
+    "put_hold",
+]
 
 _LINE = re.compile(r"gpwarehouse: held until (\S+): (.*)")
+_RESTORED = re.compile(r"gpwarehouse: restored ")
 
 
 @dataclass(frozen=True)
@@ -55,9 +67,23 @@ def is_held(connection: Connection, table: Table, partition: RangePartition, now
 
 def put_hold(connection: Connection, table: Table, partition: RangePartition, hold: Hold | None) -> None:
     """Hold a partition, or None: let it go; other lines of its comment stay."""
-    child = _child(table, partition)
-    lines = [line for line in _comment(connection, child).splitlines() if not _LINE.search(line)]
-    _say(connection, child, "\n".join([*([f"gpwarehouse: {hold}"] if hold is not None else []), *lines]))
+    _put(connection, _child(table, partition), _LINE, f"gpwarehouse: {hold}" if hold is not None else None)
+
+
+def mark_restored(connection: Connection, table: Table, partition: RangePartition, at: datetime) -> None:
+    """Say in a partition's comment that its rows came back from the archive."""
+    _put(connection, _child(table, partition), _RESTORED, f"gpwarehouse: restored {at.isoformat(timespec='seconds')}")
+
+
+def is_restored(connection: Connection, table: Table, partition: RangePartition) -> bool:
+    """Whether a partition is one that came back from the archive, whatever was done to its rows since."""
+    return _RESTORED.search(_comment(connection, _child(table, partition))) is not None
+
+
+def forget(connection: Connection, table: Table, partition: RangePartition) -> None:
+    """Take away all that is said of a partition's rows, which have gone."""
+    for pattern in (_LINE, _RESTORED):
+        _put(connection, _child(table, partition), pattern, None)
 
 
 def extend_hold(connection: Connection, table: Table, partition: RangePartition, hold: Hold) -> bool:
@@ -77,6 +103,15 @@ def copy_comment(connection: Connection, table: Table, partition: RangePartition
 def _child(table: Table, partition: RangePartition) -> Table:
     name = partition.child or child_table_name(table.name, partition.name)
     return Table(name, table.metadata.__class__(), schema=table.schema)
+
+
+def _put(connection: Connection, child: Table, pattern: re.Pattern[str], line: str | None) -> None:
+    """Have this line, or None: none, in the place of those that are like it."""
+    said = _comment(connection, child)
+    lines = [other for other in said.splitlines() if not pattern.search(other)]
+    comment = "\n".join([*([line] if line is not None else []), *lines])
+    if comment != said:
+        _say(connection, child, comment)
 
 
 def _comment(connection: Connection, table: Table) -> str:

@@ -123,7 +123,7 @@ def test_rows_that_come_to_a_restored_month_are_archived_with_it(fab: Warehouse,
     assert rows_of(fab) == all_of_them
 
 
-def test_a_restored_month_that_was_changed_is_not_archived_by_guessing(fab: Warehouse) -> None:
+def test_a_restored_month_that_was_changed_is_not_archived_by_guessing(fab: Warehouse, archive: Path) -> None:
     load_units(fab, "2025-06", 7)
     fab.partitions.apply(now=NOW)
     fab.partitions.restore(TESTS, "2025-06", hold_days=0)
@@ -131,6 +131,10 @@ def test_a_restored_month_that_was_changed_is_not_archived_by_guessing(fab: Ware
     report = fab.partitions.apply()
     assert "of the 7 rows archived of this month it holds 6" in str(report.failed[0].error)
     assert len(rows_of(fab)) == 6
+    for path in (archive / "dw" / TESTS).glob("m202506*"):  # as it says, if the table is right
+        path.rename(archive / path.name)
+    assert not fab.partitions.apply().failed
+    assert fab.partitions.restore(TESTS, "2025-06") == 6
 
 
 @pytest.mark.parametrize("change", ["UPDATE dw.{} SET die_y = 2 WHERE die_y = 1", "DELETE FROM dw.{}"])
@@ -150,7 +154,9 @@ def test_a_restored_month_of_which_every_row_was_changed_is_not_taken_for_late_r
     execute(fab, f"DELETE FROM dw.{TESTS}")
     assert fab.partitions.restore(TESTS, "2025-06", hold_days=0) == 7  # the archive is right
     assert not fab.partitions.apply().failed
-    assert manifest(archive)["restored_at"] is None
+    load_units(fab, "2025-06", 2, batch_id="late")  # the mark went with the partition
+    assert not fab.partitions.apply().failed
+    assert [(p["rows"], p["superseded"]) for p in manifest(archive)["parts"]] == [(7, False), (2, False)]
 
 
 def test_a_restored_month_is_held_whatever_the_policy_does_with_it(fab: Warehouse, archive: Path) -> None:
@@ -334,3 +340,46 @@ def test_of_two_that_archive_a_month_at_once_one_does(fab: Warehouse, archive: P
     assert [report.failed for report in reports] == [[], []]
     assert sum(o.done for report in reports for o in report.outcomes if o.step.action == "export") == 1
     assert len(manifest(archive)["parts"]) == 1
+
+
+@pytest.mark.parametrize("late", [0, 2])
+def test_a_restore_that_does_not_commit_leaves_a_month_like_any_other(
+    fab: Warehouse, archive: Path, monkeypatch: pytest.MonkeyPatch, late: int
+) -> None:
+    load_units(fab, "2025-06", 7)
+    fab.partitions.apply(tables=[TESTS])
+    files = {path.name: path.read_bytes() for path in (archive / "dw" / TESTS).iterdir()}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fab.engine.dialect, "do_commit", _failing_once_rows_are_there(fab.engine.dialect.do_commit))
+        with pytest.raises(KeyboardInterrupt):
+            fab.partitions.restore(TESTS, "2025-06", hold_days=90)
+    assert {path.name: path.read_bytes() for path in (archive / "dw" / TESTS).iterdir()} == files
+    assert rows_of(fab) == []
+    if late:
+        load_units(fab, "2025-06", late, batch_id="late")
+    assert not fab.partitions.apply(tables=[TESTS]).failed
+    assert "m202506" not in names(fab)
+    assert fab.partitions.restore(TESTS, "2025-06") == 7 + late
+
+
+def _failing_once_rows_are_there(commit: Any) -> Any:
+    def do_commit(connection: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT count(*) FROM dw.{TESTS}")
+            if cursor.fetchone()[0]:
+                connection.rollback()
+                raise KeyboardInterrupt
+        commit(connection)
+
+    return do_commit
+
+
+def test_the_month_of_the_first_revision_is_no_restored_one_once_it_was_emptied(fab: Warehouse, archive: Path) -> None:
+    load_units(fab, "2000-01", 3)
+    fab.partitions.apply(tables=[TESTS])
+    assert fab.partitions.restore(TESTS, "2000-01", hold_days=0) == 3
+    assert not fab.partitions.apply(tables=[TESTS]).failed
+    load_units(fab, "2000-01", 2, batch_id="late")
+    assert not fab.partitions.apply(tables=[TESTS]).failed
+    assert fab.partitions.restore(TESTS, "2000-01") == 5
