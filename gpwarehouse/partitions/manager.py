@@ -28,7 +28,7 @@ from gpwarehouse.errors import GpwarehouseError, InvalidInputError, PartitionErr
 from gpwarehouse.models import FACTS
 from gpwarehouse.partitions import changes
 from gpwarehouse.partitions.archive import Archive
-from gpwarehouse.partitions.holds import Hold, is_held, put_hold
+from gpwarehouse.partitions.holds import Hold, extend_hold, is_held, put_hold
 from gpwarehouse.partitions.ownership import adopt, identity_of, owned
 from gpwarehouse.partitions.plan import ANCHOR, Plan, Step, cold_storage, make_plan, refuse_unlisted, rules_of
 from gpwarehouse.partitions.sizes import list_frame, skew_frame
@@ -394,14 +394,12 @@ class Partitions:
 
 
 def _made(connection: Connection, table: Table, step: Step) -> bool:
-    """Make a month, hold it, or both in one transaction; False where it is there, or gone, by somebody else."""
-    made = step.action != "create" or changes.create(connection, table, step.range)
+    """Make a month, hold it, or both in one transaction; False where that was done already, or it is gone."""
+    made = step.action == "create" and changes.create(connection, table, step.range)
+    if step.hold is None:
+        return made
     found = next((p for p in partitions_there(connection, table) if (p.start, p.end) == (step.start, step.end)), None)
-    if found is None or not made:
-        return False
-    if step.hold is not None:
-        put_hold(connection, table, found, step.hold)
-    return True
+    return found is not None and (extend_hold(connection, table, found, step.hold) or made)
 
 
 def _moment(now: datetime | None) -> datetime:

@@ -147,12 +147,11 @@ class _Planner:
         leaving = [p for p in there if due is not None and _ended(p, due)]
         held = {name: hold for name, hold in self._holds(table, leaving).items() if self.now < hold.until}
         for partition in leaving:
-            if partition.name in held:
-                self.notes.append(f"{table.name}: {partition.name} is {held[partition.name]}")
-            elif self.hold is not None and any(
-                (p.start, p.end) == (partition.start, partition.end) for p in self.asked
-            ):
-                yield _step("hold", table, partition, "asked for", self.hold)
+            asked, before = self._asked(partition), held.get(partition.name)
+            if asked is not None and (before is None or before.until < asked.until):
+                yield _step("hold", table, partition, "asked for", asked)
+            elif before is not None:
+                self.notes.append(f"{table.name}: {partition.name} is {before}")
             else:
                 yield from self._leaves(table, rule, partition)
         for partition in missing_partitions((*there, *(s.range for s in made)), self.asked):
@@ -219,6 +218,10 @@ class _Planner:
                 )
             return
         yield _step(rule.action, table, partition, why)
+
+    def _asked(self, partition: RangePartition) -> Hold | None:
+        """The hold of a month that is asked for."""
+        return self.hold if any((p.start, p.end) == (partition.start, partition.end) for p in self.asked) else None
 
     def _holds(self, table: Table, leaving: list[RangePartition]) -> dict[str, Hold]:
         return holds_of(self.connection, table, leaving) if leaving else {}

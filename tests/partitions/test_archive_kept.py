@@ -201,7 +201,7 @@ def test_a_month_made_for_late_data_is_held_until_it_came(fab: Warehouse, archiv
     held = fab.partitions.plan(tables=[TESTS], now=NOW + 6 * day)
     assert [s.partition for s in held if s.action == "export"] == []
     assert held.notes == (f"{TESTS}: m202506 is held until 2026-11-22T08:00:00+00:00: late data of tester 7",)
-    assert "m202506" not in {s.partition for s in fab.partitions.plan(**only, now=NOW + 6 * day)}
+    assert "m202506" not in {s.partition for s in fab.partitions.plan(**only, hold_days=1, now=NOW + 6 * day)}
     load_units(fab, "2025-06", 2)
     assert "m202506" not in {s.partition for s in fab.partitions.plan(tables=[TESTS], now=NOW + 6 * day)}
     assert not fab.partitions.apply(tables=[TESTS], now=NOW + 8 * day).failed
@@ -332,3 +332,20 @@ def test_a_restore_shortens_no_hold(fab: Warehouse) -> None:
     fab.partitions.apply(tables=[TESTS], months=["2025-06"], hold_days=90, reason="audit")
     fab.partitions.restore(TESTS, "2025-06", hold_days=3)
     assert any(note.endswith(": audit") for note in fab.partitions.plan(tables=[TESTS]).notes)
+
+
+def test_a_month_asked_for_is_held_as_long_as_was_promised(fab: Warehouse) -> None:
+    """Where somebody else made it meanwhile, and where it was held for a shorter time."""
+    only = {"tables": [TESTS], "months": ["2025-06"], "now": NOW}
+    plan = fab.partitions.plan(**only, hold_days=7, reason="tester 7")
+    fab.partitions.apply(**only, hold_days=0)
+    (outcome,) = [o for o in fab.partitions.apply(plan, now=NOW).outcomes if o.step.partition == "m202506"]
+    assert outcome.done
+    listed = fab.partitions.list(tables=[TESTS]).set_index("partition")
+    assert listed.held_until["m202506"] == "2026-11-22T08:00:00+00:00"
+    assert not any(o.done for o in fab.partitions.apply(plan, now=NOW).outcomes)
+
+    fab.partitions.apply(**only, hold_days=90, reason="tester 8")
+    fab.partitions.apply(**only, hold_days=3, reason="tester 9")
+    notes = fab.partitions.plan(tables=[TESTS], now=NOW).notes
+    assert notes == (f"{TESTS}: m202506 is held until 2027-02-13T08:00:00+00:00: tester 8",)
