@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import Table, text
 from sqlalchemy.engine import Connection
@@ -31,18 +31,24 @@ __all__ = [
     "put_hold",
 ]
 
-_LINE = re.compile(r"gpwarehouse: held until (\S+): (.*)")
+_LINE = re.compile(r"gpwarehouse: held\b(?: until (.+?)(?::(?: +(.*))?)?$)?", re.MULTILINE)
+_ENDLESS = datetime.max.replace(tzinfo=UTC)
 _RESTORED = re.compile(r"gpwarehouse: restored ")
 
 
 @dataclass(frozen=True)
 class Hold:
-    """Until when a month is left alone, aware, and why."""
+    """Until when a month is left alone, aware, and why; a comment that cannot be read holds it without end."""
 
     until: datetime
     reason: str
 
     def __str__(self) -> str:
+        if self.until == _ENDLESS:
+            return (
+                f"held without end: its comment, {self.reason!r}, gives no time as 2026-12-15T08:00:00+00:00; "
+                "gpwarehouse partitions hold puts it right, with --days 0 it lets the month go"
+            )
         return f"held until {self.until.isoformat(timespec='seconds')}: {' '.join(self.reason.split())}"
 
 
@@ -57,7 +63,16 @@ def holds_of(connection: Connection, table: Table, partitions: Iterable[RangePar
         {"schema": schema_of(connection, table), "names": list(children)},
     )
     found = ((row.relname, _LINE.search(row.said or "")) for row in rows)
-    return {children[name]: Hold(datetime.fromisoformat(m[1]), m[2]) for name, m in found if m is not None}
+    return {children[name]: _read(match) for name, match in found if match is not None}
+
+
+def _read(match: re.Match[str]) -> Hold:
+    """What a comment says, which somebody may have written by hand: what cannot be read must not let a month go."""
+    try:
+        until = datetime.fromisoformat(match[1] or "")
+    except ValueError:
+        return Hold(_ENDLESS, match.string[match.start() :].splitlines()[0])
+    return Hold(until if until.tzinfo is not None else until.replace(tzinfo=UTC), match[2] or "")
 
 
 def is_held(connection: Connection, table: Table, partition: RangePartition, now: datetime) -> bool:

@@ -349,3 +349,28 @@ def test_a_month_asked_for_is_held_as_long_as_was_promised(fab: Warehouse) -> No
     fab.partitions.apply(**only, hold_days=3, reason="tester 9")
     notes = fab.partitions.plan(tables=[TESTS], now=NOW).notes
     assert notes == (f"{TESTS}: m202506 is held until 2027-02-13T08:00:00+00:00: tester 8",)
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("until 2027-01-01: by hand", "held until 2027-01-01T00:00:00+00:00: by hand"),
+        ("until 2027-01-01 08:00", "held until 2027-01-01T08:00:00+00:00: "),
+        ("until further notice: by hand", "held without end: its comment, 'gpwarehouse: held until further notice: by"),
+        ("until infinity: audit", "held without end: its comment, 'gpwarehouse: held until infinity: audit'"),
+        ("for Ann", "held without end: its comment, 'gpwarehouse: held for Ann'"),
+    ],
+)
+def test_a_hold_that_was_written_by_hand_stops_its_own_month_only(fab: Warehouse, written: str, told: str) -> None:
+    for month in "2025-05", "2025-06":
+        load_units(fab, month, 2)
+    said = f"COMMENT ON TABLE dw.{TESTS}_1_prt_m202506 IS E'mine\\ngpwarehouse: held {written}\\nmine, too'"
+    execute(fab, said.replace(":", "\\:"))
+    plan = fab.partitions.plan(tables=[TESTS], now=NOW)
+    assert [s.partition for s in plan if s.action == "export"] == ["m202505"]
+    (note,) = [note for note in plan.notes if "m202506" in note]
+    assert note.startswith(f"{TESTS}: m202506 is {told}")
+    assert "m202506" in names(fab)
+    fab.partitions.hold(TESTS, "2025-06", days=0, reason="over")
+    assert not fab.partitions.apply(tables=[TESTS], now=NOW).failed
+    assert "m202506" not in names(fab)
