@@ -27,7 +27,26 @@ _KINDS = {
     **dict.fromkeys(("CREATE", "ALTER", "DROP", "TRUNCATE", "COMMENT", "GRANT", "REVOKE"), "ddl"),
 }
 _WORD = re.compile(r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*([A-Za-z]+)", re.DOTALL)
-_LITERAL = re.compile(r"'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$|(?<![\w$%.])\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\b", re.DOTALL)
+_TOKEN = re.compile(
+    r"""
+    (?P<space>\s+|--[^\r\n]*)
+  | (?P<block>/\*)
+  | (?P<name>(?:[uU]&)?"(?:[^"]|"")*+")
+  | (?P<text>
+        [eE]'(?:[^'\\]|\\(?:.|\Z)|'')*+(?:\Z|'(?:(?:\s|--[^\r\n]*)*+'(?:[^'\\]|\\(?:.|\Z)|'')*+(?:\Z|'))*+)
+      | (?:[uU]&|[bBnNxX])?'(?:[^']|'')*+(?:\Z|')
+      | \$(?P<tag>(?:[A-Za-z_\u0080-\U0010ffff][\w\u0080-\U0010ffff]*+)?)\$.*?(?:\$(?P=tag)\$|\Z)
+      | (?:[uU]&)?".*
+      | \.?[0-9][\w.]*+(?:(?<=[eE])[+-][0-9]+)?
+    )
+  | (?P<word>[A-Za-z_\u0080-\U0010ffff][\w$\u0080-\U0010ffff]*|\$[0-9]+)
+  | (?P<other>.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+"""PostgreSQL's lexical structure (chapter 4.1, ``scan.l``). What is not closed is a text to the end; a text with escapes
+goes on with escapes behind a line's end."""
+_BLOCK = re.compile(r"/\*|\*/")
 _LONGEST = 2_000
 _STARTED = "gpwarehouse_started"
 
@@ -39,9 +58,32 @@ def kind_of(statement: str) -> str:
 
 
 def without_literals(statement: str) -> str:
-    """The statement with ``?`` for every text and number written into it, cut where it is very long."""
-    shown = " ".join(_LITERAL.sub("?", statement[: 4 * _LONGEST]).split())
-    return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + " …"
+    """The statement with ``?`` for every text and number written into it, without its comments, cut where it is very long.
+
+    Read as servers with ``standard_conforming_strings`` on, their default, read it.
+    """
+    shown: list[str] = []
+    at = length = 0
+    while at < len(statement) and length <= _LONGEST:
+        found = _TOKEN.match(statement, at)
+        assert found is not None
+        at = found.end() if found.lastgroup != "block" else _end_of_comment(statement, at)
+        piece = {"text": "?", "space": " ", "block": " "}.get(str(found.lastgroup), found[0])
+        if piece != " " or shown[-1:] != [" "]:  # or spaces alone would fill what is shown
+            shown.append(piece)
+            length += len(piece)
+    said = " ".join("".join(shown).split())
+    return said if len(said) <= _LONGEST else said[:_LONGEST] + " …"
+
+
+def _end_of_comment(statement: str, start: int) -> int:
+    """Where a comment in which others may stand ends."""
+    depth = 0
+    for mark in _BLOCK.finditer(statement, start):
+        depth += 1 if mark[0] == "/*" else -1
+        if depth == 0:
+            return mark.end()
+    return len(statement)
 
 
 def _described(parameters: Any) -> Any:

@@ -8,6 +8,8 @@ import sys
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import REGISTRY, generate_latest
 from sqlalchemy import text
 
@@ -128,8 +130,65 @@ def test_kinds_are_few(statement: str, kind: str) -> None:
 
 def test_texts_and_numbers_are_left_out_and_names_kept() -> None:
     shown = without_literals("SELECT a1, $$x$$, E'it''s', -1.5e3 FROM t2 WHERE b = %(lot)s AND c = 'O''Neill' AND d=12")
-    assert shown == "SELECT a1, ?, E?, -? FROM t2 WHERE b = %(lot)s AND c = ? AND d=?"
+    assert shown == "SELECT a1, ?, ?, -? FROM t2 WHERE b = %(lot)s AND c = ? AND d=?"
     assert without_literals("SELECT " + "x, " * 5000).endswith(" …")
+
+
+@pytest.mark.parametrize(
+    ("statement", "shown"),
+    [
+        (f"SELECT '{'x' * 9000} {SECRET}', a", "SELECT ?, a"),
+        (f"SELECT 1 -- don't\n, '{SECRET}', b", "SELECT ? , ?, b"),
+        (f"SELECT /* it's /* '' */ ' */ '{SECRET}' -- {SECRET}", "SELECT ?"),
+        (f"SELECT E'it\\'s {SECRET}', 'x\\', a", "SELECT ?, ?, a"),
+        (f"SELECT e'x'\n -- so\n  '\\'{SECRET}', a", "SELECT ?, a"),
+        (f"""SELECT "it's", '{SECRET}', U&"d'x" """, """SELECT "it's", ?, U&"d'x\""""),
+        (f"SELECT a$b$c, $b$ $c$ {SECRET} $b$, $1", "SELECT a$b$c, ?, $1"),
+        (f"SELECT a, 'open {SECRET}", "SELECT a, ?"),
+        (f"SELECT a, E'open {SECRET}\\", "SELECT a, ?"),
+        (f"SELECT a, $q$open {SECRET}", "SELECT a, ?"),
+        (f'SELECT a, "open {SECRET}', "SELECT a, ?"),
+        (f"SELECT a, /* open '{SECRET}'", "SELECT a,"),
+        ("SELECT 0x4711, 1_4711, .4711, 4711., 1e-4711, a4711", "SELECT ?, ?, ?, ?, ?, a4711"),
+    ],
+)
+def test_a_literal_is_left_out_in_every_form(statement: str, shown: str) -> None:
+    assert without_literals(statement) == shown
+
+
+_WRITTEN = st.sampled_from(["'", "''", "\\", '"', "$", "$$", "--", "/*", "*/", "\n", "x", "é", "?"])
+_HARMLESS = st.sampled_from(
+    [
+        "a1",
+        " ",
+        ",",
+        '"it\'s"',
+        "-- don't\n",
+        "/* ' /* \" */ $$ */",
+        "E'\\''",
+        "e'a'\n'\\''",
+        "''",
+        "$1",
+        "%(lot)s",
+        "$a$'$a$",
+    ]
+)
+
+
+@given(st.lists(_HARMLESS), st.lists(_WRITTEN).map("".join), st.sampled_from("'eEuxnb$t"), st.booleans())
+def test_no_secret_in_any_form_of_literal_survives(before: list[str], body: str, form: str, closed: bool) -> None:
+    secret = body + SECRET + body
+    if form in "$t":
+        mark = "$$" if form == "$" else "$tag$"
+        written = mark + secret.replace("$", "") + mark * closed
+    elif form in "eE":
+        written = f"{form}'" + secret.replace("\\", "\\\\").replace("'", "\\'") + "'" * closed
+    else:
+        prefix = {"'": "", "u": "U&"}.get(form, form)
+        written = f"{prefix}'" + secret.replace("'", "''") + "'" * closed
+    statement = " ".join([*before, ";", written, ", z" if closed else ""])
+    assert SECRET not in without_literals(statement)
+    assert without_literals(statement).endswith(", z" if closed else "?")
 
 
 def test_without_the_client_nothing_is_counted_and_nothing_fails() -> None:
