@@ -9,12 +9,15 @@ A batch is known by its operation's name and its bounds, so a run that follows l
 partitions came meanwhile. The name is the one given, else the statement's checksum: an operation that is put in before an
 interrupted one does not take its batches for its own. A statement that was corrected has another checksum; the message
 that refuses it says which name lets it go on.
+
+A statement must leave its rows in their batch: one that a batch moves into the next is changed there again, and by a run
+that follows, too. So an UPDATE that sets the column by which the table is cut is refused.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +29,10 @@ from gpwarehouse.engine import HOUSEKEEPING
 from gpwarehouse.errors import MigrationError
 from gpwarehouse.migrate import history
 from gpwarehouse.migrate.run import Run
+from gpwarehouse.migrate.sqltext import assigned
 from gpwarehouse.models import migration_history_table
 
-__all__ = ["Batch", "batches_of", "refuse_lost_operations", "run_batches"]
+__all__ = ["Batch", "batches_of", "refuse_lost_operations", "refuse_moves", "run_batches"]
 
 _LOWEST, _KEYS = -(1 << 63), 1 << 64
 
@@ -38,10 +42,12 @@ class Batch:
     """A part of a table.
 
     :ivar label: its bounds, by which a later run knows it; ``condition``: the SQL that picks its rows.
+    :ivar column: what the condition asks.
     """
 
     label: str
     condition: str
+    column: str
 
 
 def batches_of(connection: Connection, table: str, schema: str | None, by: str, slices: int) -> list[Batch]:
@@ -60,7 +66,7 @@ def batches_of(connection: Connection, table: str, schema: str | None, by: str, 
         raise MigrationError(
             f"op.run_batched(table={table!r}, by={by!r}): say 'partition' or a BIGINT column of the table"
         )
-    return list(_by_key(connection.dialect.identifier_preparer.quote(by), slices))
+    return list(_by_key(by, connection.dialect.identifier_preparer.quote(by), slices))
 
 
 def _by_partition(connection: Connection, table: str, schema: str | None) -> Iterator[Batch]:
@@ -76,21 +82,33 @@ def _by_partition(connection: Connection, table: str, schema: str | None) -> Ite
         bounds += [] if part.end is None else [key < part.end]
         plain = GreenplumDialect(paramstyle="named")  # without the driver's doubling of percent signs
         condition = and_(*bounds).compile(dialect=plain, compile_kwargs={"literal_binds": True})
-        yield Batch(f"{scheme.column} from {part.start} to {part.end}", str(condition))
+        yield Batch(f"{scheme.column} from {part.start} to {part.end}", str(condition), scheme.column)
 
 
-def _by_key(name: str, slices: int) -> Iterator[Batch]:
+def _by_key(by: str, name: str, slices: int) -> Iterator[Batch]:
     edges = [_LOWEST + _KEYS * number // slices for number in range(1, slices)]
     for low, high in zip([None, *edges], [*edges, None], strict=True):
         bounds = [] if low is None else [f"{name} >= {low}"]
         bounds += [] if high is None else [f"{name} < {high}"]
         if not bounds:
-            yield Batch(f"{name}: all", "TRUE")
+            yield Batch(f"{name}: all", "TRUE", by)
         else:
             condition = " AND ".join(bounds)
-            yield Batch(
-                f"{name} from {low} to {high}", condition if low is not None else f"({condition} OR {name} IS NULL)"
-            )
+            nulls = condition if low is not None else f"({condition} OR {name} IS NULL)"
+            yield Batch(f"{name} from {low} to {high}", nulls, by)
+
+
+def refuse_moves(sql: str, table: str, batches: Iterable[Batch]) -> None:
+    """Stop before a statement that moves rows out of their batch.
+
+    :raises MigrationError: it sets the column by which the table is cut.
+    """
+    if moved := sorted({batch.column for batch in batches} & assigned(sql, table)):
+        raise MigrationError(
+            f"op.run_batched(table={table!r}): the statement sets column {moved[0]!r}, by which the table is cut, so rows "
+            "would move into other batches and be changed again there. Cut by a column that it does not set (by=), or "
+            "change all rows in one statement: op.execute"
+        )
 
 
 def run_batches(run: Run, sql: str, batches: list[Batch], *, name: str, given: bool) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.schema import ExecutableDDLElement
 from gpwarehouse.dialect import CreateView, DropView
 from gpwarehouse.dialect.migration.operation import GreenplumOp
 from gpwarehouse.errors import MigrationError
-from gpwarehouse.migrate.batches import Batch, batches_of, run_batches
+from gpwarehouse.migrate.batches import Batch, batches_of, refuse_moves, run_batches
 from gpwarehouse.migrate.sqlfiles import Verbatim, server_name, statements_of
 
 __all__ = ["ReplaceView", "ReplaceViewOp", "RunBatchedOp", "RunSqlFileOp"]
@@ -78,6 +78,8 @@ class RunBatchedOp(MigrateOperation):
         :mod:`gpwarehouse.migrate.batches`. Offline it is one statement over all rows.
 
         :param sql: one statement; ``{batch}`` stands for the condition that picks the part, ``{schema}`` for the schema.
+            It must not set the column that ``by`` cuts by (of months the one they are partitioned by), nor move rows by
+            deleting and inserting them: in another batch they would be changed again. An UPDATE that does is refused.
         :param table: the table that the parts are of; ``schema``: its schema, by default the warehouse's.
         :param by: ``"partition"``, or a BIGINT column with values all over its range (a durable key), cut into ``slices``.
         :param name: by which a later run knows the batches of this operation; by default the statement's checksum.
@@ -102,6 +104,7 @@ def _run_batched(operations: Any, operation: RunBatchedOp) -> None:
         raise MigrationError("op.run_batched works in a revision alone")
     with run.engine.connect() as connection:
         batches: list[Batch] = batches_of(connection, operation.table, schema, operation.by, operation.slices)
+    refuse_moves(sql, operation.table, batches)
     name = operation.name or hashlib.sha256(operation.sql.encode()).hexdigest()[:12]
     run_batches(run, sql, batches, name=name, given=operation.name is not None)
 

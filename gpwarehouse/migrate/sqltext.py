@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from gpwarehouse.errors import MigrationError
 
-__all__ = ["Drop", "Statement", "drops", "rewrites", "split"]
+__all__ = ["Drop", "Statement", "assigned", "drops", "rewrites", "split"]
 
 _TOKEN = re.compile(
     r"""
@@ -274,6 +274,60 @@ def _altered(read: _Reader) -> Iterator[Drop]:
             yield Drop("column", schema, name, read.name())
         if not read.skip_to_comma():
             return
+
+
+def assigned(sql: str, table: str) -> set[str]:
+    """The columns of a table that the UPDATEs of a text set, those of ``ON CONFLICT`` and ``MERGE`` too.
+
+    :param table: without its schema.
+    """
+    found: set[str] = set()
+    for statement in split(sql):
+        read = _Reader(statement.text)
+        while read.peek():
+            if not read.take("UPDATE"):
+                read.name()
+            elif _of_table(read, table) and read.take("SET"):
+                found.update(_targets(read))
+    return found
+
+
+def _of_table(read: _Reader, table: str) -> bool:
+    """Whether the UPDATE is the table's; it is read up to its SET."""
+    if read.peek() == "SET":  # its table stands elsewhere
+        return True
+    read.take("ONLY")
+    if read.qualified()[1] != table:
+        return False
+    while read.peek() not in ("SET", ""):
+        read.name()
+    return True
+
+
+def _targets(read: _Reader) -> Iterator[str]:
+    while True:
+        several = read.take("(")
+        yield read.name()
+        while several and read.take(","):
+            yield read.name()
+        if several:
+            read.take(")")
+        if not _next_assignment(read):
+            return
+
+
+def _next_assignment(read: _Reader) -> bool:
+    depth = 0
+    while mark := read.peek():
+        if depth == 0 and mark in ("FROM", "WHERE", "RETURNING", ")", "WHEN"):
+            return False
+        if read.take("DISTINCT", "FROM"):
+            continue
+        depth += 1 if mark in ("(", "[", "CASE") else -1 if mark in (")", "]", "END") else 0
+        read.name()
+        if mark == "," and depth == 0:
+            return True
+    return False
 
 
 _PARTITION_BLOCK = "$gpw$"

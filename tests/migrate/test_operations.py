@@ -120,6 +120,11 @@ def test_plain_alembic_refuses_to_go_past_an_interrupted_change(swh: Warehouse) 
         ('op.run_batched("DELETE FROM dw.x WHERE {batch}", table="nothing")', "there is no such table"),
         ('op.run_batched("DELETE FROM dw.dim_lot WHERE {batch}", table="dim_lot")', "not partitioned by range"),
         ('op.run_batched("DELETE FROM dw.dim_lot WHERE {batch}", table="dim_lot", by="colour")', "by='colour'"),
+        (
+            MONTHS.format(sql="UPDATE {schema}.fact_test_results f SET event_ts = now() WHERE {batch}"),
+            "sets column 'event_ts'",
+        ),
+        (KEYS.format(sql="UPDATE ONLY dw.dim_lot SET owner = '', lot_key = 1 WHERE {batch}"), "sets column 'lot_key'"),
     ],
 )
 def test_a_change_that_cannot_be_cut_is_refused(swh: Warehouse, folder: Path, call: str, told: str) -> None:

@@ -15,7 +15,7 @@ from gpwarehouse.dialect import DropPartition, GreenplumDialect, TruncatePartiti
 from gpwarehouse.errors import MigrationError
 from gpwarehouse.migrate.scripts import revision_checksum
 from gpwarehouse.migrate.sqlfiles import statements_of
-from gpwarehouse.migrate.sqltext import drops, rewrites, split
+from gpwarehouse.migrate.sqltext import assigned, drops, rewrites, split
 from tests.migrate.test_commands import GOLDEN
 
 TEXT = st.text(alphabet="ab;'\"$\\-/*() \n%:é", max_size=12)
@@ -114,6 +114,30 @@ def test_drops_are_read_from_statements_not_from_texts() -> None:
         "partition m202601 of dw.f", "partition dw.f", "table dw.t", "table dw.u", "schema s", "external table dw.e",
         "index i",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sql", "columns"),
+    [
+        ("UPDATE dw.a SET b = 1 WHERE {batch} AND c = 2", {"b"}),
+        (
+            'update only "dw"."a" * as x set "B" = f(1, c), d = x.e IS DISTINCT FROM g, h[1] = ARRAY[1, 2], i = 3',
+            {"B", "d", "h", "i"},
+        ),
+        (
+            "UPDATE dw.a SET (b, c) = (SELECT d, e FROM f), g = CASE WHEN h THEN 1 ELSE 2 END, i = 1",
+            {"b", "c", "g", "i"},
+        ),
+        ("UPDATE a SET b = 1 FROM c, d WHERE e RETURNING f, g", {"b"}),
+        ("WITH x AS (UPDATE a SET b = 1, c = 2 RETURNING d, e), y AS (SELECT 1) SELECT f, g", {"b", "c"}),
+        ("UPDATE other SET b = 1 FROM a", set()),
+        ("SELECT 'UPDATE a SET b = 1' FROM a FOR UPDATE", set()),
+        ("INSERT INTO a VALUES (1) ON CONFLICT (b) DO UPDATE SET c = 1, d = 2", {"c", "d"}),
+        ("DELETE FROM a WHERE {batch}", set()),
+    ],
+)
+def test_what_an_update_sets_is_read(sql: str, columns: set[str]) -> None:
+    assert assigned(sql, "a") == columns
 
 
 @pytest.mark.parametrize("server", ["postgresql", "greenplum6", "greenplum7"])
