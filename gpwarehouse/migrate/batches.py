@@ -16,9 +16,12 @@ that follows, too. So an UPDATE that sets the column by which the table is cut i
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import and_, column, exc, inspect, select
@@ -34,6 +37,8 @@ from gpwarehouse.models import migration_history_table
 
 __all__ = ["Batch", "batches_of", "refuse_lost_operations", "refuse_moves", "run_batches"]
 
+_LABEL = re.compile(r"(?P<column>.*) from (?P<start>.+) to (?P<end>.+)", re.DOTALL)
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _LOWEST, _KEYS = -(1 << 63), 1 << 64
 
 
@@ -42,12 +47,13 @@ class Batch:
     """A part of a table.
 
     :ivar label: its bounds, by which a later run knows it; ``condition``: the SQL that picks its rows.
-    :ivar column: what the condition asks.
+    :ivar column: what the condition asks; ``texts``: its bounds are texts, whose order is the server's collation's.
     """
 
     label: str
     condition: str
     column: str
+    texts: bool = False
 
 
 def batches_of(connection: Connection, table: str, schema: str | None, by: str, slices: int) -> list[Batch]:
@@ -82,7 +88,8 @@ def _by_partition(connection: Connection, table: str, schema: str | None) -> Ite
         bounds += [] if part.end is None else [key < part.end]
         plain = GreenplumDialect(paramstyle="named")  # without the driver's doubling of percent signs
         condition = and_(*bounds).compile(dialect=plain, compile_kwargs={"literal_binds": True})
-        yield Batch(f"{scheme.column} from {part.start} to {part.end}", str(condition), scheme.column)
+        texts = isinstance(part.start, str) or isinstance(part.end, str)
+        yield Batch(f"{scheme.column} from {part.start} to {part.end}", str(condition), scheme.column, texts)
 
 
 def _by_key(by: str, name: str, slices: int) -> Iterator[Batch]:
@@ -128,7 +135,7 @@ def run_batches(run: Run, sql: str, batches: list[Batch], *, name: str, given: b
         all_done = done_batches(connection, run)
     done = all_done.get(name, set())
     _refuse_another(run, name, given, all_done)
-    if strange := sorted(done - {batch.label for batch in batches}):
+    if strange := sorted(label for label in done if _cut_otherwise(label, batches)):
         raise MigrationError(
             f"{run.direction} of revision {run.revision} was interrupted with other batches (done: {strange[0]}, …). Cut "
             "otherwise, rows that are done would be changed again: give op.run_batched the table, by= and slices= it had; "
@@ -144,6 +151,47 @@ def run_batches(run: Run, sql: str, batches: list[Batch], *, name: str, given: b
             took = "done before"
         run.batches += 1
         run.tell(f"{run.direction} {run.revision}: batch {number} of {len(batches)} ({batch.label}): {took}")
+
+
+def _cut_otherwise(label: str, batches: list[Batch]) -> bool:
+    """Whether a finished batch may share rows with one that stands here by another label.
+
+    One that shares none is of a month that retention has taken since.
+    """
+    here = {batch.label for batch in batches}
+    if label in here or not here:
+        return False
+    if any(batch.texts for batch in batches):
+        return True
+    done = _bounds(label)
+    return done is None or any(_overlap(done, _bounds(other)) for other in here)
+
+
+def _bounds(label: str) -> tuple[str, list[Any]] | None:
+    """The column and the bounds of a label, None where one is open; None where it has none, or of an unknown type."""
+    found = _LABEL.fullmatch(label)
+    if found is None:
+        return None
+    try:
+        return found["column"], [_bound(found["start"]), _bound(found["end"])]
+    except ValueError:
+        return None
+
+
+def _bound(written: str) -> Any:
+    if written == "None":
+        return None
+    return Decimal(written) if _NUMBER.fullmatch(written) else datetime.fromisoformat(written)
+
+
+def _overlap(one: tuple[str, list[Any]], other: tuple[str, list[Any]] | None) -> bool:
+    if other is None or one[0] != other[0]:
+        return True
+    (low, high), (start, end) = one[1], other[1]
+    try:
+        return (low is None or end is None or low < end) and (start is None or high is None or start < high)
+    except TypeError:  # bounds of another type: the column was changed
+        return True
 
 
 def _named(run: Run, name: str, given: bool) -> str:
