@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from io import StringIO
 from typing import Any
 
 from alembic import command
 from alembic.util import CommandError
 from sqlalchemy import exc
+from sqlalchemy.engine import Connection
 
 from gpwarehouse.engine import create_migration_engine
 from gpwarehouse.errors import MigrationError
@@ -47,22 +49,24 @@ def current(settings: WarehouseSettings) -> str | None:
 
 
 def _heads(settings: WarehouseSettings) -> tuple[str, ...]:
+    with _connected(settings) as connection:
+        return history.database_heads(connection, settings)
+
+
+@contextmanager
+def _connected(settings: WarehouseSettings) -> Iterator[Connection]:
     engine = create_migration_engine(settings)
     try:
         with engine.connect() as connection:
-            return history.database_heads(connection, settings)
+            yield connection
     except exc.DBAPIError as error:
         raise explained(error, settings) from error
 
 
 def migrations(settings: WarehouseSettings) -> list[history.Migration]:
     """All revisions in their order, each applied, pending, edited or missing."""
-    engine = create_migration_engine(settings)
-    try:
-        with engine.connect() as connection:
-            return history.migrations_of(connection, settings, Chain.of(settings))
-    except exc.DBAPIError as error:
-        raise explained(error, settings) from error
+    with _connected(settings) as connection:
+        return history.migrations_of(connection, settings, Chain.of(settings))
 
 
 def advice(settings: WarehouseSettings, found: Iterable[history.Migration]) -> str | None:
@@ -86,13 +90,17 @@ def advice(settings: WarehouseSettings, found: Iterable[history.Migration]) -> s
 
 
 def require_current(settings: WarehouseSettings) -> None:
-    """Make sure that the database is at this package's head, and not beyond.
+    """Make sure that the database is at this package's head, and not beyond, and that no data change is half done.
+
+    While batches run, rows that come into one that is done would miss the change; the first that is committed is seen here.
 
     :raises MigrationError: it is not; the message names both, and the way out.
     """
     chain = Chain.of(settings)
-    heads = _heads(settings)
-    history.refuse_missing(heads, chain, settings)
+    with _connected(settings) as connection:
+        heads = history.database_heads(connection, settings)
+        history.refuse_missing(heads, chain, settings)
+        history.refuse_half_changed(connection, settings)
     if chain.applied(heads) != chain.scripts.keys():
         at = ", ".join(chain.tops(heads)) or "none"
         raise MigrationError(

@@ -35,6 +35,7 @@ __all__ = [
     "migrations_of",
     "prepare_database",
     "refuse_edited",
+    "refuse_half_changed",
     "refuse_interrupted",
     "refuse_missing",
     "row",
@@ -234,6 +235,19 @@ def interrupted(connection: Connection, settings: WarehouseSettings) -> list[tup
     table = migration_history_table(settings.schema_name)
     query = select(table.c.revision, table.c.direction).where(table.c.direction.like("% batch")).distinct()
     return sorted((entry.revision, entry.direction.split()[0]) for entry in connection.execute(query))
+
+
+def refuse_half_changed(connection: Connection, settings: WarehouseSettings) -> None:
+    """Stop what would write rows while a data change in batches is not ended.
+
+    :raises MigrationError: it names the revision, and the way out.
+    """
+    for revision, direction in interrupted(connection, settings):
+        raise MigrationError(
+            f"the {direction} of revision {revision} changes data of schema {settings.schema_name!r} in batches and is not "
+            "ended, so rows written now could miss the change: gpwarehouse upgrade must end first; if none runs, run it "
+            "(or wh.upgrade()), it goes on where it stopped"
+        )
 
 
 def refuse_interrupted(connection: Connection, settings: WarehouseSettings, steps: Iterable[Any]) -> None:

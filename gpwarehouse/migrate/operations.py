@@ -77,6 +77,9 @@ class RunBatchedOp(MigrateOperation):
         A run that was killed goes on where it stopped. Nothing else may stand before it in its revision; see
         :mod:`gpwarehouse.migrate.batches`. Offline it is one statement over all rows.
 
+        Loads must be stopped before: rows that come into a part that is done miss the change. A warehouse object that
+        looks at the schema only now refuses to load until all parts are done; one that has loaded before does not look.
+
         :param sql: one statement; ``{batch}`` stands for the condition that picks the part, ``{schema}`` for the schema.
             It must not set the column that ``by`` cuts by (of months the one they are partitioned by), nor move rows by
             deleting and inserting them: in another batch they would be changed again. An UPDATE that does is refused.

@@ -215,6 +215,23 @@ def interrupted(wh: Warehouse, folder: Path) -> str:
 NOTES = 'op.run_batched("{sql}", table="dim_lot", by="lot_key", slices=4'
 
 
+def test_nothing_is_loaded_while_data_is_half_changed(swh: Warehouse, folder: Path) -> None:
+    """Neither by a package that has the revision, nor by one that never heard of it."""
+    interrupted(swh, folder)
+    told = (
+        r"upgrade of revision a1 changes data of schema 'dw' in batches and is not ended.*gpwarehouse upgrade must end"
+    )
+    url = swh.settings.sqlalchemy_url()
+    with Warehouse(url) as older, Warehouse(url, migrations=folder) as newer:
+        for wh in (older, newer):
+            with pytest.raises(MigrationError, match=told):
+                wh.load("fact_test_results", [_test_row()])
+        (name,) = {note.partition(":")[0] for note in batches(swh)}
+        write_revision(folder, "a1", None, f"{NOTES.format(sql=failing('1'))}, name={name!r})")
+        swh.upgrade()
+        assert newer.load("fact_test_results", [_test_row()]).rows_loaded == 1
+
+
 def test_an_operation_put_in_before_an_interrupted_one_takes_none_of_its_batches(swh: Warehouse, folder: Path) -> None:
     name = interrupted(swh, folder)
     first = NOTES.format(sql="UPDATE {schema}.dim_lot SET owner = 'me' WHERE {batch}")
