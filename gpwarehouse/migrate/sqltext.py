@@ -345,20 +345,38 @@ _REWRITES = (
 )
 
 
-_OWN_BLOCK = re.compile(r"^\s*DO\s+\$(gpw|rewrite)\$", re.IGNORECASE)
-_HIDDEN = re.compile(r"^\s*DO\b.*\b(DROP|TRUNCATE|DELETE)\b", re.IGNORECASE | re.DOTALL)
-_CASCADE = re.compile(
-    r"^\s*DROP\s+(TYPE|DOMAIN|EXTENSION|OWNED|FUNCTION|COLLATION)\b.*\bCASCADE\b", re.IGNORECASE | re.DOTALL
+_OWN_BLOCK = re.compile(r"DO \$(GPW|REWRITE)\$")
+_HIDING = re.compile(
+    r"""DO\b.*\b(DROP|TRUNCATE|DELETE|EXECUTE|CALL)\b
+      | DROP\ (TYPE|DOMAIN|EXTENSION|FUNCTION|COLLATION)\b.*\bCASCADE\b
+      | DROP\ OWNED\b | CALL\b | EXECUTE\b
+      | ALTER\ TABLE\b.*\bALTER\ PARTITION\b.*\b(DROP|TRUNCATE)\ (DEFAULT\ )?PARTITION\b""",
+    re.VERBOSE | re.DOTALL,
 )
 
 
-def hides_drops(statement: str) -> bool:
-    """Whether a statement may drop data that :func:`drops` cannot name: in a DO block, or by CASCADE."""
-    return not _OWN_BLOCK.match(statement) and bool(_HIDDEN.match(statement) or _CASCADE.match(statement))
+def hides_drops(sql: str) -> bool:
+    """Whether a statement of a text may drop data that :func:`drops` cannot name.
+
+    So do DO blocks that drop, delete or run what they put together, CALL, EXECUTE, DROP OWNED, some DROP … CASCADE, and
+    Greenplum 6's ALTER PARTITION, which drops or empties a partition of a partition. What functions do that a SELECT
+    calls is not looked into.
+    """
+    return any(_hides(_plain(statement.text)) for statement in split(sql))
+
+
+def _hides(plain: str) -> bool:
+    return not _OWN_BLOCK.match(plain) and bool(_HIDING.match(plain))
+
+
+def _plain(sql: str) -> str:
+    """The tokens that mean something, in capitals, a space between them."""
+    return " ".join(
+        token.text for token in _tokens(sql, "the statement") if token.kind not in ("space", "comment")
+    ).upper()
 
 
 def rewrites(sql: str) -> str | None:
     """What a statement does to the rows that are there, where that takes as long as there are many; else None."""
-    plain = " ".join(token.text for token in _tokens(sql, "the statement") if token.kind not in ("space", "comment"))
-    plain = plain.replace(" . ", ".").upper()
+    plain = _plain(sql).replace(" . ", ".")
     return next((what for pattern, what in _REWRITES if re.search(pattern, plain)), None)

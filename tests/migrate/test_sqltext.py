@@ -15,7 +15,7 @@ from gpwarehouse.dialect import DropPartition, GreenplumDialect, TruncatePartiti
 from gpwarehouse.errors import MigrationError
 from gpwarehouse.migrate.scripts import revision_checksum
 from gpwarehouse.migrate.sqlfiles import statements_of
-from gpwarehouse.migrate.sqltext import assigned, drops, rewrites, split
+from gpwarehouse.migrate.sqltext import assigned, drops, hides_drops, rewrites, split
 from tests.migrate.test_commands import GOLDEN
 
 TEXT = st.text(alphabet="ab;'\"$\\-/*() \n%:é", max_size=12)
@@ -114,6 +114,31 @@ def test_drops_are_read_from_statements_not_from_texts() -> None:
         "partition m202601 of dw.f", "partition dw.f", "table dw.t", "table dw.u", "schema s", "external table dw.e",
         "index i",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sql", "hidden"),
+    [
+        ("DROP OWNED BY x", True),
+        ("drop /* all */ owned by x", True),
+        ("CALL p()", True),
+        ("EXECUTE x", True),
+        ("SELECT 1; CALL p()", True),
+        ("-- so\nDO $$ BEGIN DROP TABLE a; END $$", True),
+        ("DO LANGUAGE plpgsql $$ BEGIN EXECUTE x; END $$", True),
+        ("DROP TYPE t CASCADE", True),
+        ("ALTER TABLE dw.a ALTER PARTITION m1 DROP PARTITION x", True),
+        ("ALTER TABLE dw.a ALTER PARTITION FOR ('x') ALTER PARTITION b TRUNCATE DEFAULT PARTITION", True),
+        ("ALTER TABLE dw.a ALTER PARTITION m1 ADD PARTITION x", False),
+        ("ALTER TABLE dw.a DROP PARTITION m1", False),
+        ("DO $gpw$ BEGIN DROP TABLE a; END $gpw$", False),
+        ("DROP TYPE t", False),
+        ("CREATE TRIGGER t AFTER INSERT ON a EXECUTE PROCEDURE f()", False),
+        ("SELECT 'CALL p()'; COMMENT ON TABLE a IS 'DROP OWNED BY x'", False),
+    ],
+)
+def test_what_may_drop_without_a_name_is_told(sql: str, hidden: bool) -> None:
+    assert hides_drops(sql) is hidden
 
 
 @pytest.mark.parametrize(
