@@ -190,6 +190,43 @@ def test_what_was_granted_too_much_is_taken_back(fab: Warehouse) -> None:
     assert fab.roles.plan() == []
 
 
+def test_what_everybody_or_another_role_has_is_taken_back(fab: Warehouse) -> None:
+    """Grants to PUBLIC on a table and on one month, on columns, on what is to come, and membership."""
+    fab.roles.apply()
+    load_units(fab, "2026-03", 4)
+    reader, loader, admin = NAMES["reader"], NAMES["loader"], NAMES["admin"]
+    execute(fab, "GRANT SELECT, DELETE ON dw.dim_lot TO PUBLIC")
+    execute(fab, "GRANT SELECT ON dw.fact_test_results_1_prt_m202603 TO PUBLIC")
+    execute(fab, f"GRANT SELECT (lot_id), UPDATE (lot_id) ON dw.dim_lot TO {reader}")
+    execute(fab, "GRANT SELECT (wafer_id) ON dw.dim_wafer TO PUBLIC")
+    execute(fab, f"ALTER DEFAULT PRIVILEGES FOR ROLE {admin} IN SCHEMA dw GRANT SELECT ON TABLES TO PUBLIC")
+    execute(fab, f"ALTER DEFAULT PRIVILEGES FOR ROLE {loader} IN SCHEMA dw GRANT DELETE ON TABLES TO {reader}")
+    execute(fab, f"GRANT {admin} TO {reader}")
+    told = {(change.object, change.expected) for change in fab.roles.plan()}
+    assert told == {
+        (f"role {reader}", f"no member of {admin}"),
+        ("dim_lot", "PUBLIC may not DELETE, SELECT"),
+        ("fact_test_results_1_prt_m202603", "PUBLIC may not SELECT"),
+        ("dim_lot.lot_id", f"{reader} may not UPDATE"),
+        ("dim_wafer.wafer_id", "PUBLIC may not SELECT"),
+        ("tables to come", f"PUBLIC may not SELECT those of {admin}"),
+        ("tables to come", f"{reader} may not DELETE those of {loader}"),
+    }
+    assert {(f.object, f.expected) for f in fab.validate()} == told
+    fab.roles.apply()
+    assert fab.roles.plan() == []
+    assert fab.validate() == []
+
+
+def test_attributes_of_the_roles_are_told_and_left(fab: Warehouse) -> None:
+    fab.roles.apply()
+    execute(fab, f"ALTER ROLE {NAMES['reader']} SUPERUSER LOGIN")
+    found = [(f.kind, f.object, f.expected, f.found) for f in fab.validate()]
+    role = f"role {NAMES['reader']}"
+    assert found == [("rights", role, "NOSUPERUSER", "SUPERUSER"), ("rights", role, "NOLOGIN", "LOGIN")]
+    assert fab.roles.apply() == []
+
+
 def test_who_may_not_is_told_who_may(fab: Warehouse) -> None:
     fab.roles.apply()
     with fab.engine.begin() as connection:

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect.reflection import partition_children
 from gpwarehouse.engine import could_not_connect, dialect_of, explain_operational_error
-from gpwarehouse.engine.rights import rights_changes, roles_in_use
+from gpwarehouse.engine.rights import rights_changes, roles_in_use, surplus_attributes
 from gpwarehouse.errors import ReadError
 from gpwarehouse.models import VIEWS
 from gpwarehouse.settings import WarehouseSettings
@@ -93,6 +93,10 @@ def _compared(
         findings += [
             Finding("rights", change.object, change.expected, change.found, "gpwarehouse roles apply")
             for change in rights_changes(connection, settings)
+        ]
+        findings += [
+            Finding("rights", change.object, change.expected, change.found, f"{change.statement}, if nobody needs it")
+            for change in surplus_attributes(connection, settings)
         ]
     else:
         findings += compare_owners(connection, snapshot.space, ours, parents)
