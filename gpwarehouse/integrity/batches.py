@@ -21,7 +21,14 @@ _REPLACED = "load the source again under another batch id, or take the batch's r
 def loaded_batches(connection: Connection, target: str, first: datetime, last: datetime) -> dict[str, Any]:
     """The loaded batches of a fact that have events between two instants, by their ids."""
     batch = EtlLoadBatch.__table__
-    told = (batch.c.batch_id, batch.c.rows_loaded, batch.c.min_event_ts, batch.c.max_event_ts, batch.c.started_at)
+    told = (
+        batch.c.batch_id,
+        batch.c.rows_loaded,
+        batch.c.min_event_ts,
+        batch.c.max_event_ts,
+        batch.c.started_at,
+        batch.c.error,
+    )
     query = select(*told).where(
         batch.c.target == target, batch.c.status == "LOADED", batch.c.rows_loaded > 0,
         batch.c.max_event_ts >= first, batch.c.min_event_ts < last,
@@ -64,7 +71,8 @@ class BatchCount:
                 continue
             rows, first = self._rows.get(batch_id, 0), f"{batch.min_event_ts:%Y-%m}"
             ends = [self._month_of(moment) for moment in (batch.min_event_ts, batch.max_event_ts)]
-            absent = [m for m in ends if m is not None and m.start not in self._seen.get(batch_id, ())]
+            noted = batch.error or ""  # of months whose rows were deleted or replaced
+            absent = [m for m in ends if m and m.name not in noted and m.start not in self._seen.get(batch_id, ())]
             if self._covers(batch):
                 if rows != batch.rows_loaded:
                     said = f"batch_id {batch_id}: {batch.rows_loaded} rows counted, {rows} there"

@@ -13,7 +13,7 @@ from datetime import date, datetime
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import and_, delete, func, insert, or_, select
+from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.engine import lock_advisory
@@ -59,9 +59,18 @@ def loaded_batches(connection: Connection, target: str, batch_id: str, checksum:
     """The rows of the loaded batches with this content, or with this id; the oldest first."""
     table = EtlLoadBatch.__table__
     same = or_(table.c.batch_id == batch_id, and_(table.c.target == target, table.c.checksum == checksum))
-    # A batch of no rows holds nothing that could be doubled, and must not keep its id from the rows to come.
-    query = select(table).where(same, table.c.status == LOADED, table.c.rows_loaded > 0)
+    query = select(table).where(same, _is_loaded())
     return connection.execute(query.order_by(table.c.started_at, table.c.batch_id)).all()
+
+
+def _is_loaded() -> ColumnElement[bool]:
+    """A batch of no rows holds nothing that could be doubled, and must not keep its id from the rows to come.
+
+    One whose rows were taken out with their months says so, and counts as loaded: a job that is run once more must not
+    bring them back.
+    """
+    table = EtlLoadBatch.__table__
+    return and_(table.c.status == LOADED, or_(table.c.rows_loaded > 0, table.c.error.is_not(None)))
 
 
 def lock_batch(connection: Connection, target: str, batch_id: str, checksum: str) -> None:
@@ -85,9 +94,7 @@ def record_failure(engine: Engine, batch: Batch, rejects: Iterable[pa.RecordBatc
     with engine.begin() as connection:
         lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
         table = EtlLoadBatch.__table__
-        loaded = select(table).where(
-            table.c.batch_id == batch.batch_id, table.c.status == LOADED, table.c.rows_loaded > 0
-        )
+        loaded = select(table).where(table.c.batch_id == batch.batch_id, _is_loaded())
         row = connection.execute(loaded).first()
         if row is not None:
             return row

@@ -6,7 +6,7 @@ and load, in one transaction. Whoever decides to write decides under the locks o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,9 +14,11 @@ from typing import Any
 from sqlalchemy import Table, delete, text
 from sqlalchemy.engine import Connection
 
-from gpwarehouse.engine import dialect_of, qualified_name
-from gpwarehouse.errors import BatchConflictError
+from gpwarehouse.dialect.options import month_partition
+from gpwarehouse.engine import dialect_of, overlapping, partitions_there, qualified_name
+from gpwarehouse.errors import BatchConflictError, LoadError
 from gpwarehouse.load.batches import loaded_batches
+from gpwarehouse.load.months import months_between
 from gpwarehouse.load.options import OnConflict
 
 __all__ = ["Verdict", "delete_rows", "judge"]
@@ -94,17 +96,41 @@ def _free(batch_id: str, rows: Sequence[Any]) -> str:
     return free
 
 
-def delete_rows(connection: Connection, table: Table, partition_column: str, batch: Any) -> int:
+def delete_rows(
+    connection: Connection, table: Table, partition_column: str, batch: Any, made: Collection[str] = ()
+) -> int:
     """Delete a batch's rows, looking only into the partitions of its events; how many there were.
 
     Greenplum deletes under a lock on the whole table. It is taken first, in the mode it takes: one that is raised later
     is what deadlocks are made of.
+
+    :param made: names of partitions that were missing until now.
+    :raises LoadError: there were fewer than the batch has: a month of it is archived, and would bring them back.
     """
+    if batch.min_event_ts is None:
+        return 0
     capabilities = dialect_of(connection).capabilities
     if capabilities is not None and capabilities.distribution:
         connection.execute(text(f"LOCK TABLE {qualified_name(connection, table)} IN EXCLUSIVE MODE"))
-    if batch.min_event_ts is None:
-        return 0
     times = table.c[partition_column]
     found = delete(table).where(table.c.batch_id == batch.batch_id)
-    return connection.execute(found.where(times >= batch.min_event_ts, times <= batch.max_event_ts)).rowcount
+    rows = connection.execute(found.where(times >= batch.min_event_ts, times <= batch.max_event_ts)).rowcount
+    if rows < batch.rows_loaded:
+        raise LoadError(_lacking(connection, table, batch, rows, made))
+    return rows
+
+
+def _lacking(connection: Connection, table: Table, batch: Any, rows: int, made: Collection[str]) -> str:
+    """Why a batch is not deleted that has fewer rows than it should have."""
+    there = [month for month in partitions_there(connection, table) if month.name not in made]
+    window = list(months_between(batch.min_event_ts, batch.max_event_ts))
+    absent = [f"{month:%Y-%m}" for month in window if not overlapping(month_partition(month), there)]
+    where = f"of its months {', '.join(absent)} had no partition" if absent else "every month of it has a partition"
+    said = f" (etl_load_batch says of it: {batch.error})" if batch.error else ""
+    months = ", ".join(absent) or " to ".join(dict.fromkeys(f"{month:%Y-%m}" for month in (window[0], window[-1])))
+    return (
+        f"{table.name}: batch {batch.batch_id!r} has {batch.rows_loaded} rows, of which {rows} are there{said}; {where}. "
+        f"Archived rows would come back beside those that replace them. Nothing was changed; if {months} was archived, "
+        f"restore it first: gpwarehouse partitions restore {table.name} YYYY-MM. If the rows are gone for good, say so: "
+        f"set rows_loaded of the batch to {rows} in etl_load_batch"
+    )

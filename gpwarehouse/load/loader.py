@@ -241,13 +241,15 @@ class Loader:
             leave_statistics_alone(connection)
             if run.replaced is not None:
                 partition_column = run.target.partition_column
-                run.rows_replaced = delete_rows(connection, run.target.table, partition_column, run.replaced)
+                run.rows_replaced = delete_rows(
+                    connection, run.target.table, partition_column, run.replaced, run.months
+                )
             return self._copy(connection, run, found, batch, route)
 
     def _prepare(self, run: Run, found: FirstPass, batch: ledger.Batch) -> None:
         if found.first is None:  # no row to load
             return
-        run.months = tuple(ensure_months(self.engine, run.target, found.months))
+        run.months += tuple(ensure_months(self.engine, run.target, found.months))  # it may be tried again
         ensure_hours(self.engine, found.months, self.calendar)
         run.members = insert_missing(self.engine, found.resolver.members, teller_of(batch, found.first))
 

@@ -5,7 +5,7 @@ How months are made, and why beforehand: :mod:`gpwarehouse.engine.partitioning`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from sqlalchemy import insert, select, text
@@ -18,7 +18,7 @@ from gpwarehouse.load.target import Target
 from gpwarehouse.models import DimTime
 from gpwarehouse.models.calendar import ShiftCalendar, calendar_rows, time_key
 
-__all__ = ["ensure_hours", "ensure_months"]
+__all__ = ["ensure_hours", "ensure_months", "months_between"]
 
 
 def ensure_months(engine: Engine, target: Target, months: Iterable[datetime]) -> list[str]:
@@ -34,6 +34,15 @@ def ensure_months(engine: Engine, target: Target, months: Iterable[datetime]) ->
             f"{error}; the load needs {', '.join(sorted(name[1:5] + '-' + name[5:] for name in wanted))}: "
             "gpwarehouse partitions apply --month YYYY-MM. Nothing was loaded"
         ) from error
+
+
+def months_between(first: datetime, last: datetime) -> Iterator[datetime]:
+    """An instant in each month from one event to another."""
+    while first <= last:
+        yield first
+        end = month_partition(first).end
+        assert isinstance(end, datetime)
+        first = end
 
 
 def ensure_hours(engine: Engine, months: Iterable[datetime], calendar: ShiftCalendar) -> int:

@@ -25,6 +25,7 @@ from gpwarehouse.engine import (
     qualified_name,
     schema_of,
 )
+from gpwarehouse.load.months import months_between
 from gpwarehouse.load.options import Analyze as Policy
 from gpwarehouse.load.refusal import reason_of
 
@@ -66,7 +67,7 @@ class Upkeep:
 
     def vacuum(self, first: datetime, last: datetime) -> None:
         """Give back the space of rows deleted from the months between two events."""
-        children = self._tried("the months", lambda: self._children(_months(first, last)))
+        children = self._tried("the months", lambda: self._children(dict.fromkeys(months_between(first, last), 0)))
         for child in children or {}:
             self._tried(child, lambda child=child: self._vacuum(child))  # type: ignore[misc]
 
@@ -131,14 +132,3 @@ def _grew(connection: Connection, table: Table, loaded: int) -> bool:
     query = text("SELECT reltuples FROM pg_catalog.pg_class WHERE oid = CAST(:name AS regclass)")
     known = connection.execute(query, {"name": qualified_name(connection, table)}).scalar_one()
     return bool(known <= 0 or loaded > SHARE * known)
-
-
-def _months(first: datetime, last: datetime) -> Mapping[datetime, int]:
-    """The months of a span, of which no rows are counted."""
-    months: dict[datetime, int] = {}
-    while first <= last:
-        months[first] = 0
-        end = month_partition(first).end
-        assert isinstance(end, datetime)
-        first = end
-    return months

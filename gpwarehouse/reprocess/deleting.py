@@ -62,7 +62,7 @@ class Deleter:
             raised = explained(self.settings, target, error, _UNDONE)
         else:
             if not rows:
-                return Deleted(target, 0, (), () if row.status == ledger.LOADED else (batch_id,))
+                return Deleted(target, 0, (), (batch_id,))
             upkeep = Upkeep(self.engine, FACTS[target].__table__)
             upkeep.vacuum(row.min_event_ts, row.max_event_ts)
             return Deleted(*(target, rows, (batch_id,), (batch_id,)), tuple(upkeep.vacuumed), tuple(upkeep.warnings))

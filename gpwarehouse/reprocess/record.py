@@ -39,14 +39,12 @@ def mark_deleted(connection: Connection, batch_id: str, why: str) -> None:
     )
 
 
-def note(connection: Connection, row: Any, words: str, *, rows_gone: int = 0) -> None:
-    """Add what happened to rows of a batch that goes on being loaded; ``rows_gone`` are counted no more."""
+def note(connection: Connection, row: Any, words: str, *, rows_gone: int) -> None:
+    """Add what happened to rows of a batch that goes on being loaded, even with none; ``rows_gone`` are counted no more."""
     table = EtlLoadBatch.__table__
     said = f"{row.error}; {words}" if row.error else words
     connection.execute(
         update(table)
         .where(table.c.batch_id == row.batch_id)
-        .values(
-            error=said[:4000], rows_loaded=max(row.rows_loaded - rows_gone, 1)
-        )  # with none it could be loaded again
+        .values(error=said[:4000], rows_loaded=max(row.rows_loaded - rows_gone, 0))
     )

@@ -130,8 +130,9 @@ class MonthLoader(Loader):
         run.rows_replaced = sum(gone.values())
         for row in loaded_rows(connection, gone):
             if row.batch_id != batch.batch_id:
-                words = f"{run.source.month} replaced by batch {batch.batch_id}: {gone[row.batch_id]} of its rows"
-                note(connection, row, words)
+                rows = gone[row.batch_id]
+                words = f"{run.source.month} replaced by batch {batch.batch_id}: {rows} of its rows"
+                note(connection, row, words, rows_gone=rows)
         assert found.first is not None
         run.learned = learn(connection, found.resolver.members, teller_of(batch, found.first))
         ledger.record_loaded(connection, batch, found.all_rejects())

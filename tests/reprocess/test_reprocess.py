@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gpwarehouse import Warehouse
-from gpwarehouse.errors import InvalidInputError, PartitionError, TooManyRejectsError
+from gpwarehouse.errors import InvalidInputError, LoadError, PartitionError, TooManyRejectsError
 from tests.dimensions.rows import day, rows_of
 from tests.load.rows import MEASUREMENTS, measurement
+from tests.partitions.fab import with_policy
 
 
 def rows(*months: int, lot: str = "L1") -> list[dict[str, Any]]:
@@ -56,6 +58,8 @@ def test_a_month_is_emptied_unless_that_would_tear_a_batch(wh: Warehouse) -> Non
     assert months(wh) == {4: 2}
     assert record(wh, inside)[:2] == ("FAILED", 0)
     assert record(wh, across) == ("LOADED", 2, "deleted with 2025-03: 2 of its rows")
+    assert wh.check(checks=["batch"], months=["2025-03", "2025-04"]).empty
+    assert wh.check(checks=["batch"], months=["2025-03"]).empty
     assert wh.load(MEASUREMENTS, rows(3)).rows_loaded == 2
     assert wh.load(MEASUREMENTS, rows(3, 4, lot="L2")).already_loaded
     with pytest.raises(PartitionError, match="no partition of 2031-01"):
@@ -70,7 +74,9 @@ def test_a_month_is_replaced_and_its_batches_do_not_come_back(wh: Warehouse) -> 
     assert months(wh) == {3: 2, 4: 2}
     assert {row[0] for row in rows_of(wh, f"SELECT batch_id FROM dw.{MEASUREMENTS}")} == {made.batch_id, across}
     words = f"2025-03 replaced by batch {made.batch_id}: 2 of its rows"
-    assert (record(wh, inside), record(wh, across)) == (("LOADED", 2, words), ("LOADED", 4, words))
+    assert (record(wh, inside), record(wh, across)) == (("LOADED", 0, words), ("LOADED", 2, words))
+    assert wh.check(checks=["batch"], months=["2025-03", "2025-04"]).empty
+    assert wh.check(checks=["batch"], months=["2025-03"]).empty
     assert wh.load(MEASUREMENTS, rows(3)).already_loaded
     assert wh.replace_month(MEASUREMENTS, "2025-03", rows(3, lot="L3")).already_loaded
     wh.load(MEASUREMENTS, rows(3, lot="L4"))
@@ -101,3 +107,41 @@ def test_a_month_that_is_not_there_yet_is_made(wh: Warehouse) -> None:
     made = wh.replace_month(MEASUREMENTS, "2025-07", rows(7))
     assert (made.rows_loaded, made.rows_replaced, made.months_made) == (2, 0, ("m202507",))
     assert months(wh) == {7: 2}
+
+
+def test_a_batch_of_an_archived_month_is_neither_deleted_nor_replaced(wh: Warehouse, tmp_path: Path) -> None:
+    """Restored, its rows would stand beside those that were loaded in their place."""
+    wh.load(MEASUREMENTS, rows(3, 4), batch_id="mine")
+    policy = {"retention": f"{MEASUREMENTS}: export after 12 months", "archive_dir": tmp_path, "partition_premake": 0}
+    with with_policy(wh, **policy) as far:
+        far.partitions.apply(tables=[MEASUREMENTS])
+        assert months(wh) == {}
+        words = "4 rows, of which 0 are there; of its months 2025-03, 2025-04 had no partition.* partitions restore"
+        before = record(wh, "mine")
+        with pytest.raises(LoadError, match=words):
+            wh.delete_batch("mine")
+        with pytest.raises(LoadError, match=words):
+            wh.load(MEASUREMENTS, rows(3, 4), batch_id="mine", on_conflict="replace")
+        with pytest.raises(
+            LoadError, match="of which 0 are there; every month of it has a partition"
+        ):  # made by the load
+            wh.load(MEASUREMENTS, rows(3, 4), batch_id="mine", on_conflict="replace")
+        assert (record(wh, "mine"), months(wh)) == (before, {})
+        for month in ("2025-03", "2025-04"):
+            far.partitions.restore(MEASUREMENTS, month)
+    assert wh.load(MEASUREMENTS, rows(3, 4), batch_id="mine", on_conflict="replace").rows_replaced == 4
+    assert wh.delete_batch("mine").rows == 4
+    assert months(wh) == {}
+
+
+def test_rows_that_went_with_a_month_are_not_missed(wh: Warehouse) -> None:
+    across = wh.load(MEASUREMENTS, rows(3, 4), batch_id="across").batch_id
+    gone = wh.load(MEASUREMENTS, rows(4, lot="L2"), batch_id="gone").batch_id
+    wh.delete_month(MEASUREMENTS, "2025-03", across=True)
+    wh.replace_month(MEASUREMENTS, "2025-04", rows(4, lot="L3"))
+    assert [record(wh, batch)[:2] for batch in (across, gone)] == [("LOADED", 0)] * 2
+    assert wh.load(MEASUREMENTS, rows(3, 4)).already_loaded
+    assert wh.check(checks=["batch"], months=["2025-03", "2025-04"]).empty
+    assert wh.load(MEASUREMENTS, rows(3), batch_id=across, on_conflict="replace").rows_loaded == 2
+    assert (wh.delete_batch(gone).rows, record(wh, gone)[0]) == (0, "FAILED")
+    assert months(wh) == {3: 2, 4: 2}
