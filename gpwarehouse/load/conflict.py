@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, delete, text
-from sqlalchemy.engine import Connection
+from sqlalchemy import ColumnElement, Table, and_, delete, select, text
+from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import dialect_of, overlapping, partitions_there, qualified_name
 from gpwarehouse.errors import BatchConflictError, LoadError
-from gpwarehouse.load.batches import loaded_batches
+from gpwarehouse.load.batches import LOADED, Batch, loaded_batches
 from gpwarehouse.load.months import months_between
 from gpwarehouse.load.options import OnConflict
+from gpwarehouse.models import EtlLoadBatch
 
-__all__ = ["Verdict", "delete_rows", "judge"]
+__all__ = ["Verdict", "delete_leftovers", "delete_rows", "judge"]
 
 
 @dataclass(frozen=True)
@@ -101,23 +102,46 @@ def delete_rows(
 ) -> int:
     """Delete a batch's rows, looking only into the partitions of its events; how many there were.
 
-    Greenplum deletes under a lock on the whole table. It is taken first, in the mode it takes: one that is raised later
-    is what deadlocks are made of.
-
     :param made: names of partitions that were missing until now.
     :raises LoadError: there were fewer than the batch has: a month of it is archived, and would bring them back.
     """
     if batch.min_event_ts is None:
         return 0
-    capabilities = dialect_of(connection).capabilities
-    if capabilities is not None and capabilities.distribution:
-        connection.execute(text(f"LOCK TABLE {qualified_name(connection, table)} IN EXCLUSIVE MODE"))
     times = table.c[partition_column]
-    found = delete(table).where(table.c.batch_id == batch.batch_id)
-    rows = connection.execute(found.where(times >= batch.min_event_ts, times <= batch.max_event_ts)).rowcount
+    mine = and_(table.c.batch_id == batch.batch_id, times >= batch.min_event_ts, times <= batch.max_event_ts)
+    rows = _delete(connection, table, mine)
     if rows < batch.rows_loaded:
         raise LoadError(_lacking(connection, table, batch, rows, made))
     return rows
+
+
+def delete_leftovers(engine: Engine, table: Table, partition_column: str, batch: Batch) -> int:
+    """Delete, and commit, the rows that a load left under an id of which no batch is recorded as loaded; how many.
+
+    Whoever calls holds the batch's locks, in another transaction: this one's lock on the fact must be gone before other
+    connections write to it. Only the months of the batch's own events are looked into.
+    """
+    record, times = EtlLoadBatch.__table__, table.c[partition_column]
+    if batch.min_event_ts is None:
+        return 0
+    mine = and_(table.c.batch_id == batch.batch_id, times >= batch.min_event_ts, times <= batch.max_event_ts)
+    with engine.begin() as connection:
+        loaded = select(record.c.batch_id).where(record.c.batch_id == batch.batch_id, record.c.status == LOADED)
+        if connection.execute(loaded).first() or not connection.execute(select(times).where(mine).limit(1)).first():
+            return 0
+        return _delete(connection, table, mine)
+
+
+def _delete(connection: Connection, table: Table, which: ColumnElement[bool]) -> int:
+    """Delete rows of a fact; how many.
+
+    Greenplum deletes under a lock on the whole table. It is taken first, in the mode it takes: one that is raised later
+    is what deadlocks are made of.
+    """
+    capabilities = dialect_of(connection).capabilities
+    if capabilities is not None and capabilities.distribution:
+        connection.execute(text(f"LOCK TABLE {qualified_name(connection, table)} IN EXCLUSIVE MODE"))
+    return connection.execute(delete(table).where(which)).rowcount
 
 
 def _lacking(connection: Connection, table: Table, batch: Any, rows: int, made: Collection[str]) -> str:

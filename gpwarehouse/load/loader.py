@@ -22,7 +22,7 @@ from sqlalchemy.engine import Connection, Engine
 from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.errors import GpwarehouseError, LoadError, TooManyRejectsError
 from gpwarehouse.load import batches as ledger
-from gpwarehouse.load.conflict import Verdict, delete_rows, judge
+from gpwarehouse.load.conflict import Verdict, delete_leftovers, delete_rows, judge
 from gpwarehouse.load.files import extent, files_of
 from gpwarehouse.load.fingerprint import batch_id_for
 from gpwarehouse.load.firstpass import FirstPass, Source, read_source
@@ -143,7 +143,8 @@ class Loader:
         :param progress: called with phase and rows, from other threads too: :data:`gpwarehouse.load.options.Progress`.
         :param parallel: connections that COPY at once, up to 16; all but one through a staging table.
         :param atomic: False lets them write into the fact and commit on their own, before the batch's row is there: if
-            the process dies between the two, their rows stay and have to be deleted by ``batch_id``.
+            the load fails between the two, their rows stay until the same is loaded again with ``atomic=False``, which
+            deletes them first.
         :param analyze: ``"auto"``, ``"always"`` or ``"never"``: statistics after the commit; else as in settings.
         :raises InvalidInputError: target or columns are unknown, or an option is.
         :raises TooManyRejectsError: more rows were rejected than allowed; they are in ``etl_reject``.
@@ -223,11 +224,20 @@ class Loader:
             with run.phase("copy"):
                 return run.result(self._transaction(run, found, batch, route))
         except (exc.SQLAlchemyError, LoadError, self._driver_error()) as error:
-            raised = explained(self.settings, run.target.name, error)
+            raised = self._raised(run, error)
             loaded = self._record_failure(self._batch(run, found), found, raised)
             if loaded is not None and self._is_done(run, loaded, found):
                 return run.result(loaded)
         raise raised
+
+    def _raised(self, run: Run, error: Exception) -> GpwarehouseError:
+        """The error to raise for one of a load; where connections commit apart, rows may be there already."""
+        if not run.wishes.commits_apart:
+            return explained(self.settings, run.target.name, error)
+        undone = "rows may be there already; load again with atomic=False, which deletes them first"
+        raised = explained(self.settings, run.target.name, error, undone)
+        raised.safe_to_repeat = None
+        return raised
 
     def _transaction(self, run: Run, found: FirstPass, batch: ledger.Batch, route: Route) -> Any:
         """The load's transaction; returns the batch's row, which is another load's where that was quicker."""
@@ -239,11 +249,11 @@ class Loader:
             run.batch_id, run.replaced, run.rows_replaced = verdict.batch_id, verdict.replaced, 0
             batch = replace(batch, batch_id=verdict.batch_id)
             leave_statistics_alone(connection)
+            table, partition_column = run.target.table, run.target.partition_column
             if run.replaced is not None:
-                partition_column = run.target.partition_column
-                run.rows_replaced = delete_rows(
-                    connection, run.target.table, partition_column, run.replaced, run.months
-                )
+                run.rows_replaced = delete_rows(connection, table, partition_column, run.replaced, run.months)
+            if run.wishes.commits_apart:
+                delete_leftovers(self.engine, table, partition_column, batch)
             return self._copy(connection, run, found, batch, route)
 
     def _prepare(self, run: Run, found: FirstPass, batch: ledger.Batch) -> None:

@@ -7,11 +7,13 @@ import threading
 from datetime import timedelta
 from typing import Any
 
+import psycopg2
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, exc, text
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError, TooManyRejectsError
+from gpwarehouse.load import batches as ledger
 from tests.faults.wire import AtLastCommit, proxy
 from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar, stored
 
@@ -182,6 +184,36 @@ def test_content_appended_by_a_commit_that_is_lost_is_appended_once(wh: Warehous
         assert wire.cuts == 1
     assert (result.rows_loaded, result.already_loaded) == (5, False)
     assert counted(wh, "P") == 10
+
+
+APART: Any = {"batch_id": "k", "parallel": 2, "atomic": False}
+
+
+def test_rows_that_a_failed_load_committed_apart_are_deleted_by_the_next(wh: Warehouse) -> None:
+    wh.load(MEASUREMENTS, rows_of("K", 3), batch_id="k0")
+    wh.load(MEASUREMENTS, rows_of("K"), **APART)
+    with wh.engine.begin() as connection:  # as if it had died before the batch's row was there
+        connection.execute(text("DELETE FROM dw.etl_load_batch WHERE batch_id = 'k'"))
+    assert counted(wh, "K") == 8
+    assert wh.load(MEASUREMENTS, rows_of("K"), **APART).rows_loaded == 5
+    assert counted(wh, "K") == 8
+    assert wh.load(MEASUREMENTS, rows_of("K"), **APART).already_loaded
+
+
+def test_a_failure_of_connections_that_commit_apart_does_not_say_that_nothing_was_loaded(
+    wh: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: Any) -> None:
+        raise exc.OperationalError("", None, psycopg2.OperationalError("server closed the connection unexpectedly"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "record_loaded", lost)
+        with pytest.raises(LoadError, match="rows may be there already; load again with atomic=False") as raised:
+            wh.load(MEASUREMENTS, rows_of("K"), **APART)
+    assert raised.value.safe_to_repeat is None
+    assert "nothing was loaded" not in str(raised.value)
+    assert wh.load(MEASUREMENTS, rows_of("K"), **APART).rows_loaded == 5
+    assert counted(wh, "K") == 5
 
 
 @pytest.mark.parametrize(
