@@ -17,7 +17,7 @@ from sqlalchemy import delete, exc, func, select, update
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.engine import RetryPolicy
-from gpwarehouse.errors import InvalidInputError, LoadError
+from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError
 from gpwarehouse.load import batches as ledger
 from gpwarehouse.load.firstpass import FirstPass, read_source
 from gpwarehouse.load.frames import record_batches
@@ -28,6 +28,7 @@ from gpwarehouse.load.refusal import explained
 from gpwarehouse.load.result import LoadResult
 from gpwarehouse.load.target import target_named
 from gpwarehouse.models import EtlLoadBatch, EtlReject
+from gpwarehouse.settings import WarehouseSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,14 +40,31 @@ Corrected = Any | Callable[["pd.DataFrame"], Any]
 """A frame of corrected rows with their ``row_number``, or what makes one of the rows as they were given."""
 
 
-def rejects_as_given(engine: Engine, batch_id: str) -> pd.DataFrame:
-    """The rejects of a batch as a frame of the rows themselves: ``row_number`` and the columns as they were given."""
+def _looked(engine: Engine, settings: WarehouseSettings, target: str, look: Callable[..., Any], *args: Any) -> Any:
+    """What a look-up finds on a connection of its own; it is repeated after a lost one."""
+
+    def once() -> Any:
+        with engine.connect() as connection:
+            return look(connection, *args)
+
+    try:
+        return RetryPolicy.once_met(settings, engine).call("look for rejects", once)
+    except (exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
+        raised = explained(settings, target, error, "nothing was changed")
+    raise raised
+
+
+def rejects_as_given(engine: Engine, settings: WarehouseSettings, batch_id: str) -> pd.DataFrame:
+    """The rejects of a batch as a frame of the rows themselves: ``row_number`` and the columns as they were given.
+
+    :raises LoadError: the server refused. :raises WarehouseConnectionError: it cannot be reached.
+    """
     import pandas as pd
 
     table = EtlReject.__table__
     query = select(table.c.row_number, table.c.raw).where(table.c.batch_id == batch_id).order_by(table.c.row_number)
-    with engine.connect() as connection:
-        rows = [{NUMBER: number} | (raw or {}) for number, raw in connection.execute(query)]
+    found = _looked(engine, settings, "etl_reject", lambda connection: connection.execute(query).all())
+    rows = [{NUMBER: number} | (raw or {}) for number, raw in found]
     frame = pd.DataFrame(rows, dtype=object)  # as floats, integers with gaps would lose digits
     return frame if rows else pd.DataFrame({NUMBER: pd.Series(dtype="int64")})
 
@@ -127,17 +145,17 @@ class RejectLoader(Loader):
             stay rejects, and so do those that are rejected again, with the new reason.
         :return: of the rows given that were rejects still; ``already_loaded`` if none was.
         :raises InvalidInputError: no batch of that id is loaded, or the frame does not fit.
+        :raises BatchConflictError: the batch was replaced meanwhile.
         :raises LoadError: the server refused; nothing was changed.
         """
-        row = self._batch_row(batch_id)
+        row = self._look("etl_load_batch", self._batch_row, batch_id)
         if callable(corrected):
-            rejects = rejects_as_given(self.engine, batch_id)
+            rejects = rejects_as_given(self.engine, self.settings, batch_id)
             corrected = corrected(rejects) if len(rejects) else []
         given = _given(corrected, target_named(row.target).json_columns, row)
         wishes = Wishes(batch_id=batch_id, progress=progress, analyze=analyze)
         while True:
-            with self.engine.connect() as connection:
-                source = _Rows(row, given, frozenset(_pending(connection, batch_id)))
+            source = _Rows(row, given, self._look(row.target, self._rejected_still, row))
             run = Run(source, target_named(row.target), wishes, started_at=row.started_at)
             with run.phase("read"):
                 found = read_source(source, run.target, self.engine, self.settings, wishes)
@@ -171,9 +189,9 @@ class RejectLoader(Loader):
         batch = self._batch(run, found)
         with self.engine.begin() as connection:
             ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
+            row = self._same_batch(connection, source.batch)
             if not _pending(connection, batch.batch_id) >= set(source.numbers):
                 raise _Loaded
-            row = self._batch_row(batch.batch_id, connection)
             _refuse_doubles(connection, run, row, found)
             route = self.router.route(batch.rows_loaded)
             batch = self._store(connection, run, found, batch, route, found.rows_to_load, lambda: None)
@@ -184,10 +202,28 @@ class RejectLoader(Loader):
             ledger.insert_rejects(connection, batch.batch_id, batch.target, _renumbered(found, source.numbers))
             return batch
 
-    def _batch_row(self, batch_id: str, connection: Connection | None = None) -> Any:
-        if connection is None:
-            with self.engine.connect() as own:
-                return self._batch_row(batch_id, own)
+    def _look(self, target: str, look: Callable[..., Any], *args: Any) -> Any:
+        """What a look-up finds on a connection of its own; it is repeated after a lost one."""
+        return _looked(self.engine, self.settings, target, look, *args)
+
+    def _rejected_still(self, connection: Connection, batch: Any) -> frozenset[int]:
+        self._same_batch(connection, batch)
+        return frozenset(_pending(connection, batch.batch_id))
+
+    def _same_batch(self, connection: Connection, batch: Any) -> Any:
+        """The batch's row as it is now.
+
+        :raises BatchConflictError: another load stands in its place: what it rejected has the same numbers, but is not this.
+        """
+        now = self._batch_row(connection, batch.batch_id)
+        if (now.checksum, now.started_at) != (batch.checksum, batch.started_at):
+            raise BatchConflictError(
+                f"batch {batch.batch_id!r} of {batch.target} was replaced meanwhile, and these rows are not of what is "
+                "loaded now; nothing was changed. Look at its rejects anew"
+            )
+        return now
+
+    def _batch_row(self, connection: Connection, batch_id: str) -> Any:
         table = EtlLoadBatch.__table__
         row = connection.execute(select(table).where(table.c.batch_id == batch_id)).first()
         if row is None:

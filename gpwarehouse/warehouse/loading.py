@@ -66,7 +66,7 @@ class Loading(Reading):
         if as_given:
             from gpwarehouse.load import rejects_as_given
 
-            return rejects_as_given(self.engine, batch_id)
+            return rejects_as_given(self.engine, self.settings, batch_id)
         query = select(EtlReject.row_number, EtlReject.column_name, EtlReject.reason, EtlReject.raw)
         return self.read(query.where(EtlReject.batch_id == batch_id).order_by(EtlReject.row_number))
 

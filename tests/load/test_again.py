@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from gpwarehouse import Warehouse
-from gpwarehouse.errors import InvalidInputError, LoadError, TooManyRejectsError
+from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError, TooManyRejectsError
+from gpwarehouse.load.again import RejectLoader
 from tests.faults.wire import AtLastCommit, proxy
 from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar, stored
 
@@ -157,6 +158,70 @@ def test_a_commit_that_never_came_is_an_error_where_nothing_is_repeated(wh: Ware
     ):
         far.reload_rejects("lost", corrected)
     assert counts(wh, "lost") == (10, 7, 3)
+
+
+class Once:
+    """Cuts the first message that holds these words."""
+
+    def __init__(self, words: bytes) -> None:
+        self._words, self._done = words, False
+
+    def __call__(self, data: bytes) -> bool:
+        cut = not self._done and self._words in data
+        self._done |= cut
+        return cut
+
+
+@pytest.mark.parametrize("table", [b"etl_load_batch", b"etl_reject"])
+def test_a_look_up_whose_connection_is_lost_is_repeated(wh: Warehouse, table: bytes) -> None:
+    load_with_rejects(wh, "look")
+    words = b"FROM dw." + table
+    with proxy(wh.settings.sqlalchemy_url(), Once(words), after=False) as wire, Warehouse(wire.url) as far:
+        far.read("SELECT 1")  # with a server that never answered there is no patience
+        assert far.reload_rejects("look", corrected).rows_loaded == 3
+        assert wire.cuts == 1
+    assert counts(wh, "look") == (10, 10, 0)
+
+
+def test_a_look_up_that_fails_says_so_in_our_words(wh: Warehouse) -> None:
+    load_with_rejects(wh, "look")
+    for table, ask in ((b"etl_load_batch", "reload"), (b"etl_reject", "reload"), (b"etl_reject", "rejects")):
+        with (
+            proxy(wh.settings.sqlalchemy_url(), Once(b"FROM dw." + table), after=False) as wire,
+            Warehouse(wire.url, retry_deadline_s=0) as far,
+            pytest.raises(LoadError, match=r"the connection was lost; load again.*; nothing was changed"),
+        ):
+            far.reload_rejects("look", corrected) if ask == "reload" else far.rejects("look", as_given=True)
+    assert counts(wh, "look") == (10, 7, 3)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_rejects_of_a_batch_that_was_replaced_meanwhile_do_not_go_into_its_successor(
+    wh: Warehouse, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    rows = load_with_rejects(wh, "next")
+
+    def replace() -> None:
+        other = [row | {"visit_no": 2} for row in rows]
+        wh.load(MEASUREMENTS, other, batch_id="next", max_rejects=3, on_conflict="replace")
+
+    def correct(given: pd.DataFrame) -> pd.DataFrame:
+        if not late:
+            replace()
+        return corrected(given)
+
+    prepare = RejectLoader._prepare
+
+    def prepared(*args: Any) -> None:
+        replace()
+        prepare(*args)
+
+    if late:
+        monkeypatch.setattr(RejectLoader, "_prepare", prepared)
+    with pytest.raises(BatchConflictError, match=r"batch 'next' of .* was replaced meanwhile"):
+        wh.reload_rejects("next", correct)
+    assert counts(wh, "next") == (10, 7, 3)
+    assert stored(wh, MEASUREMENTS, "next", "visit_no") == [(2,)] * 7
 
 
 @pytest.mark.parametrize(
