@@ -48,17 +48,20 @@ def judge(
     *,
     named: bool,
     started_at: datetime | None = None,
+    emptied: bool = True,
 ) -> Verdict:
     """What is to be done with content that is to be loaded under an id.
 
     :param named: the id is the caller's own, not derived from the content.
     :param started_at: when this load began: a batch that began then is its own, loaded by a COMMIT whose answer was lost.
+    :param emptied: a batch of this content counts as loaded although its rows went with their months.
     :raises BatchConflictError: the id stands for other content, or ``on_conflict`` is ``"error"``.
     """
     rows = loaded_batches(connection, target, batch_id, checksum)
     for row in rows:
         if row.started_at == started_at:
             return Verdict(row.batch_id, loaded=row)
+    rows = [row for row in rows if emptied or row.rows_loaded or row.checksum != checksum]
     mine = next((row for row in rows if row.batch_id == batch_id), None)
     if mine is not None and (mine.target != target or (on_conflict != "replace" and mine.checksum != checksum)):
         raise BatchConflictError(

@@ -124,6 +124,9 @@ class Loader:
     :param settings: event window, reject limit, facility, patterns for wafers and lots.
     """
 
+    _emptied_is_loaded = True
+    """Whether content whose rows went with their months is kept from coming back."""
+
     def __init__(self, engine: Engine, settings: WarehouseSettings) -> None:
         self.engine = engine
         self.settings = settings
@@ -206,8 +209,8 @@ class Loader:
 
     def _judged(self, connection: Connection, run: Run, batch_id: str, checksum: str) -> Verdict:
         named = run.wishes.batch_id is not None
-        wish, target = run.wishes.on_conflict, run.target.name
-        return judge(connection, wish, target, batch_id, checksum, named=named, started_at=run.started_at)
+        names = (run.wishes.on_conflict, run.target.name, batch_id, checksum)
+        return judge(connection, *names, named=named, started_at=run.started_at, emptied=self._emptied_is_loaded)
 
     def _write(self, run: Run, found: FirstPass, batch: ledger.Batch) -> LoadResult:
         """Second pass: months and members first, then rows and the batch's row in one transaction.

@@ -55,6 +55,8 @@ class MonthSource(FrameSource):
 class MonthLoader(Loader):
     """Loads a :class:`MonthSource` in the place of the month that is there."""
 
+    _emptied_is_loaded = False  # a month that another replaced may be put back
+
     def _batch(self, run: Run, found: FirstPass) -> ledger.Batch:
         """The same content as a load's is another batch here: it replaces."""
         batch = super()._batch(run, found)

@@ -145,3 +145,21 @@ def test_rows_that_went_with_a_month_are_not_missed(wh: Warehouse) -> None:
     assert wh.load(MEASUREMENTS, rows(3), batch_id=across, on_conflict="replace").rows_loaded == 2
     assert (wh.delete_batch(gone).rows, record(wh, gone)[0]) == (0, "FAILED")
     assert months(wh) == {3: 2, 4: 2}
+
+
+def test_a_month_that_was_replaced_can_be_put_back(wh: Warehouse) -> None:
+    def lots() -> list[str]:
+        found = rows_of(wh, f"SELECT DISTINCT lot_id FROM dw.{MEASUREMENTS} JOIN dw.dim_lot USING (lot_key)")
+        return [lot for (lot,) in found]
+
+    first = wh.load(MEASUREMENTS, rows(3, lot="O")).batch_id
+    for lot in ("A", "B", "A", "B"):
+        made = wh.replace_month(MEASUREMENTS, "2025-03", rows(3, lot=lot))
+        assert (made.already_loaded, made.rows_loaded, made.rows_replaced, lots()) == (False, 2, 2, [lot])
+        assert wh.replace_month(MEASUREMENTS, "2025-03", rows(3, lot=lot)).already_loaded
+        assert wh.load(MEASUREMENTS, rows(3, lot="O")).already_loaded
+        assert wh.check(checks=["batch"], months=["2025-03"]).empty
+    assert record(wh, first)[:2] == ("LOADED", 0)
+    assert wh.delete_month(MEASUREMENTS, "2025-03").rows == 2
+    assert wh.replace_month(MEASUREMENTS, "2025-03", rows(3, lot="A")).rows_loaded == 2
+    assert lots() == ["A"]
