@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from sqlalchemy import delete, exc, func, select, update
 from sqlalchemy.engine import Connection, Engine
 
+from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError
 from gpwarehouse.load import batches as ledger
@@ -100,6 +101,13 @@ class _Rows:
     @property
     def checksum(self) -> str:
         return str(self.batch.checksum)
+
+    @property
+    def window(self) -> tuple[Any, Any] | None:
+        """The month that the batch is loaded in the place of: it takes no rows of others, now as then."""
+        month = ledger.month_replaced(self.batch)
+        partition = month_partition(month) if month is not None else None
+        return (partition.start, partition.end) if partition is not None else None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Those that are rejects still, under the record numbers that they had, or that their place gave them."""
@@ -231,6 +239,10 @@ class RejectLoader(Loader):
         if row.status != ledger.LOADED:
             raise InvalidInputError(
                 f"batch {batch_id!r} failed, and nothing of it is loaded: correct the whole and load it again"
+            )
+        if not row.rows_loaded and row.error:
+            raise InvalidInputError(
+                f"batch {batch_id!r} has no rows any more ({row.error}): its rejects went with them"
             )
         return row
 

@@ -26,14 +26,17 @@ __all__ = [
     "insert_rejects",
     "loaded_batches",
     "lock_batch",
+    "month_replaced",
     "raw_json",
     "record_failure",
     "record_loaded",
     "reject_rows",
+    "replaces",
 ]
 
 LOADED = "LOADED"
 FAILED = "FAILED"
+_REPLACES = "in the place of "
 REJECTS_KEPT = 10_000
 """Rejects recorded for a batch that failed: enough to see what is wrong, not a copy of a wrong file."""
 
@@ -79,10 +82,25 @@ def lock_batch(connection: Connection, target: str, batch_id: str, checksum: str
         lock_advisory(connection, "batch", name)
 
 
-def record_loaded(connection: Connection, batch: Batch, rejects: Iterable[pa.RecordBatch]) -> None:
+def replaces(month: str) -> str:
+    """What the row of a batch says that was loaded in the place of a month (``YYYY-MM``)."""
+    return f"{_REPLACES}{month}"
+
+
+def month_replaced(row: Any) -> datetime | None:
+    """The first instant of the month in whose place a batch was loaded: it takes no rows of others."""
+    month = (row.error or "").removeprefix(_REPLACES)[:7]
+    if row.status != LOADED or not (row.error or "").startswith(_REPLACES):
+        return None
+    return datetime.fromisoformat(f"{month}-01T00:00:00+00:00")
+
+
+def record_loaded(
+    connection: Connection, batch: Batch, rejects: Iterable[pa.RecordBatch], note: str | None = None
+) -> None:
     """Write the row of a loaded batch and its rejects, in place of those of the id; in the load's transaction."""
     _forget(connection, batch.batch_id)
-    _insert(connection, batch, LOADED, None)
+    _insert(connection, batch, LOADED, note)
     insert_rejects(connection, batch.batch_id, batch.target, rejects)
 
 

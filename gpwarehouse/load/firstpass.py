@@ -105,7 +105,10 @@ def read_source(
     """
     earliest = datetime.combine(settings.event_min, datetime.min.time(), UTC)
     latest = datetime.now(UTC) + timedelta(days=settings.event_max_ahead_days)
-    first, end = getattr(source, "window", (earliest, latest))  # one that is to fill a month takes no other's rows
+    first, end = getattr(source, "window", None) or (
+        earliest,
+        latest,
+    )  # one that is to fill a month takes no other's rows
     validator = Validator(target, earliest=max(first, earliest), latest=min(end, latest))
     policy = RetryPolicy.once_met(settings, engine)
     roots = RootLots(lambda lots: policy.call("look up lots", roots_of_lots, engine, lots), settings.lot_root_pattern)

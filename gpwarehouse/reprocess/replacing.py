@@ -137,7 +137,9 @@ class MonthLoader(Loader):
                 note(connection, row, words, rows_gone=rows)
         assert found.first is not None
         run.learned = learn(connection, found.resolver.members, teller_of(batch, found.first))
-        ledger.record_loaded(connection, batch, found.all_rejects())
+        ledger.record_loaded(
+            connection, batch, found.all_rejects(), ledger.replaces(f"{run.source.partition.start:%Y-%m}")
+        )
 
     def _after(self, run: Run, found: FirstPass, result: LoadResult) -> LoadResult:
         run.rows_replaced = 0  # they went with their table, and left no space to be given back

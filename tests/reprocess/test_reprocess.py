@@ -163,3 +163,19 @@ def test_a_month_that_was_replaced_can_be_put_back(wh: Warehouse) -> None:
     assert wh.delete_month(MEASUREMENTS, "2025-03").rows == 2
     assert wh.replace_month(MEASUREMENTS, "2025-03", rows(3, lot="A")).rows_loaded == 2
     assert lots() == ["A"]
+
+
+def test_corrected_rejects_of_a_replaced_month_are_rows_of_that_month(wh: Warehouse) -> None:
+    frame = [row | {"slot": slot} for row, slot in zip(rows(6, 6), (1, -2, -3, 4), strict=True)]
+    made = wh.replace_month(MEASUREMENTS, "2025-06", frame, max_rejects=2)
+    assert record(wh, made.batch_id) == ("LOADED", 2, "in the place of 2025-06")
+    given = wh.rejects(made.batch_id, as_given=True).assign(slot=5)
+    given.loc[0, "event_ts"] = day(7, 1).isoformat()
+    again = wh.reload_rejects(made.batch_id, given)
+    assert (again.rows_loaded, again.rows_rejected) == (1, 1)
+    assert "is outside 2025-06-01 to 2025-07-01" in wh.rejects(made.batch_id).reason[0]
+    assert months(wh) == {6: 3}
+    wh.replace_month(MEASUREMENTS, "2025-06", rows(6, lot="L2"))
+    with pytest.raises(InvalidInputError, match=r"has no rows any more \(in the place of 2025-06; 2025-06 replaced by"):
+        wh.reload_rejects(made.batch_id, given)
+    assert months(wh) == {6: 2}
