@@ -17,14 +17,14 @@ from gpwarehouse.errors import InvalidInputError, SourceFormatError
 from gpwarehouse.generate.fab import BATCH_ROWS, FACTS, Fab, FabSource
 from gpwarehouse.generate.rows import TIMESTAMP
 
-__all__ = ["FabFolder", "is_fab_folder", "write_fab"]
+__all__ = ["GENEALOGY", "STAYS", "FabFolder", "is_fab_folder", "write_fab"]
 
 _MARK = "fab.json"
-_GENEALOGY = pa.schema(
+GENEALOGY = pa.schema(
     [("parent_lot_id", pa.string()), ("child_lot_id", pa.string()), ("event_type", pa.string()), ("event_ts", TIMESTAMP),
      ("wafer_count", pa.int32())]
 )  # fmt: skip
-_STAYS = pa.schema(
+STAYS = pa.schema(
     [("root_lot_id", pa.string()), ("wafer_id", pa.string()), ("lot_id", pa.string()), ("from_ts", TIMESTAMP),
      ("to_ts", TIMESTAMP)]
 )  # fmt: skip
@@ -43,8 +43,8 @@ def write_fab(fab: Fab, folder: str | PathLike[str]) -> Path:
         with pq.ParquetWriter(path / f"{source.target}.parquet", source.schema, compression="zstd") as writer:
             for batch in source.batches():
                 writer.write_batch(batch)
-    pq.write_table(pa.Table.from_pylist(fab.genealogy(), _GENEALOGY), path / "bridge_lot_genealogy.parquet")
-    pq.write_table(pa.Table.from_pylist(list(fab.stays()), _STAYS), path / "bridge_wafer_lot.parquet")
+    pq.write_table(pa.Table.from_pylist(fab.genealogy(), GENEALOGY), path / "bridge_lot_genealogy.parquet")
+    pq.write_table(pa.Table.from_pylist(list(fab.stays()), STAYS), path / "bridge_wafer_lot.parquet")
     (path / "members.json").write_text(json.dumps(fab.members(), default=_as_text), "utf-8")
     told = {"kind": "gpwarehouse generated fab", "settings": asdict(fab.settings), "truth": _plain(asdict(fab.truth()))}
     (path / _MARK).write_text(json.dumps(told, default=_as_text, indent=2) + "\n", "utf-8")  # last: the folder is whole

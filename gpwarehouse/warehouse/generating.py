@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete
+from sqlalchemy import exc, select
+from sqlalchemy.engine import Engine
 
-from gpwarehouse.models import BRIDGES, END_OF_TIME
+from gpwarehouse.engine import RetryPolicy
+from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.models import BridgeWaferLot, EtlLoadBatch
 from gpwarehouse.models.keys import durable_key
 from gpwarehouse.warehouse.counting import counted
 from gpwarehouse.warehouse.loading import Loading
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection
+    import pyarrow as pa
 
     from gpwarehouse.generate import Fab, FabFolder
     from gpwarehouse.load import LoadResult, Progress
 
 __all__ = ["Generating"]
+
+_WAFERS_AT_ONCE = 5_000
+"""Of a query for their stays."""
 
 
 class Generating(Loading):
@@ -33,53 +39,80 @@ class Generating(Loading):
         >>> wh.load_fab(generate_fab(seed=7, lots=10))   # doctest: +SKIP
 
         :return: a result per fact. :raises SourceFormatError: the folder holds no fab. :raises LoadError: and its kinds.
+        :raises InvalidInputError: its wafers were in other lots, or at other times: another fab has the prefix. Nothing was
+            loaded.
         """
+        from gpwarehouse.dimensions import Bridges
         from gpwarehouse.generate import FabFolder
         from gpwarehouse.load import Loader
 
         self._require_current_schema()
         made = FabFolder(fab) if isinstance(fab, str | PathLike) else fab
+        bridges = _bridges(made)
+        self._refuse_foreign_stays(*bridges["bridge_wafer_lot"])
         loader = Loader(self.engine, self.settings)
         results = [
             counted(source.target, lambda source=source: loader.load(source, progress=progress))  # type: ignore[misc]
             for source in made.sources()
         ]
-        with self.engine.begin() as connection:
-            _write_bridges(connection, made, results[0].batch_id)
+        for name, (batch_id, rows) in bridges.items():
+            given = rows.select(
+                [column for column in rows.schema.names if column != "root_lot_id"]
+            )  # follows from the lot
+            Bridges(self.engine, self.settings).upsert(name, given, batch_id=batch_id, source_system="GENERATED")
         return results
 
+    def _refuse_foreign_stays(self, batch_id: str, stays: pa.Table) -> None:
+        """Keep two fabs that name their lots alike from becoming one, before a fact is loaded."""
+        from gpwarehouse.load.refusal import explained
 
-def _write_bridges(connection: Connection, fab: Fab | FabFolder, batch_id: str) -> None:
-    """Genealogy and stays, anew under the id of the fab's first batch, which follows from its content."""
-    said = {"batch_id": batch_id, "source_system": "GENERATED"}
-    splits = (
-        {
-            "parent_lot_key": durable_key(row["parent_lot_id"]), "child_lot_key": durable_key(row["child_lot_id"]),
-            "event_type": row["event_type"], "event_ts": row["event_ts"], "wafer_count": row["wafer_count"], **said,
-        }
-        for row in fab.genealogy()
-    )  # fmt: skip
-    stays = (
-        {
-            "wafer_key": durable_key(row["root_lot_id"], row["wafer_id"]), "lot_key": durable_key(row["lot_id"]),
-            "from_ts": row["from_ts"], "to_ts": row["to_ts"] or END_OF_TIME, **said,
-        }
-        for row in fab.stays()
-    )  # fmt: skip
-    _replace(connection, "bridge_lot_genealogy", splits, batch_id)
-    _replace(connection, "bridge_wafer_lot", stays, batch_id)
+        try:
+            policy = RetryPolicy.once_met(self.settings, self.engine)
+            foreign = policy.call("look whether a fab's wafers are there", _foreign, self.engine, batch_id, stays)
+        except (exc.SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
+            raised = explained(self.settings, "bridge_wafer_lot", error)
+        else:
+            if foreign is None:
+                return
+            raised = InvalidInputError(
+                f"bridge_wafer_lot: wafer {foreign['wafer_id']} of lot {foreign['root_lot_id']!r} has stays that this fab does "
+                "not know of, so another fab or source has lots of these names; generate it with another prefix"
+            )
+        raise raised
 
 
-def _replace(connection: Connection, name: str, rows: Iterable[dict[str, Any]], batch_id: str) -> None:
+def _bridges(fab: Fab | FabFolder) -> dict[str, tuple[str, pa.Table]]:
+    """Bridge → id of its batch, which follows from the rows, and the rows."""
     import pyarrow as pa
 
-    from gpwarehouse.load.target import arrow_type
-    from gpwarehouse.transport import copy_rows
+    from gpwarehouse.generate.folder import GENEALOGY, STAYS
+    from gpwarehouse.load.fingerprint import batch_id_for
 
-    table = BRIDGES[name].__table__
-    connection.execute(delete(table).where(table.c.batch_id == batch_id))
-    found = list(rows)
-    if found:
-        schema = pa.schema([(column, arrow_type(table.c[column].type)) for column in found[0]])
-        batch = pa.RecordBatch.from_pylist(found, schema)
-        copy_rows(connection, table, [batch], tuple(schema.names))
+    told = {"bridge_lot_genealogy": (fab.genealogy(), GENEALOGY), "bridge_wafer_lot": (list(fab.stays()), STAYS)}
+    found = {}
+    for name, (rows, schema) in told.items():
+        table = pa.Table.from_pylist(rows, schema)
+        digest = hashlib.sha256(repr(table.to_pylist()).encode()).hexdigest()
+        found[name] = (batch_id_for(name, digest), table)
+    return found
+
+
+def _foreign(engine: Engine, batch_id: str, stays: pa.Table) -> dict[str, Any] | None:
+    """A wafer of the fab with a stay that is none of the fab's; None once the fab's own have been loaded."""
+    known: dict[int, tuple[dict[str, Any], set[tuple[Any, int]]]] = {}
+    row: dict[str, Any]
+    for row in stays.to_pylist():
+        wafer = durable_key(row["root_lot_id"], row["wafer_id"])
+        known.setdefault(wafer, (row, set()))[1].add((row["from_ts"], durable_key(row["lot_id"])))
+    batch, bridge, keys = EtlLoadBatch.__table__, BridgeWaferLot.__table__, list(known)
+    with engine.connect() as connection:
+        loaded = select(batch.c.batch_id).where(batch.c.batch_id == batch_id, batch.c.status == "LOADED")
+        if connection.execute(loaded).first() is not None:
+            return None
+        for start in range(0, len(keys), _WAFERS_AT_ONCE):
+            some = bridge.c.wafer_key.in_(keys[start : start + _WAFERS_AT_ONCE])
+            for stay in connection.execute(select(bridge.c.wafer_key, bridge.c.from_ts, bridge.c.lot_key).where(some)):
+                row, own = known[stay.wafer_key]
+                if (stay.from_ts, stay.lot_key) not in own:
+                    return row
+    return None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gpwarehouse import Warehouse
+from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.generate import Fab, Truth, generate_fab
 from tests.partitions.fab import command
 
@@ -154,3 +156,26 @@ def test_the_command_writes_a_folder_that_load_takes(wh: Warehouse, fab: Fab, tm
     assert again.exit_code == 0, again.output
     assert again.stdout.count("loaded before") == 4
     assert "ETCH-02 chamber B" in again.stdout
+
+
+def test_a_fab_whose_lots_are_named_as_those_of_another_is_refused_before_a_fact_is_loaded(
+    wh: Warehouse, fab: Fab
+) -> None:
+    before = wh.read("SELECT count(*) AS n FROM dw.fact_test_results").n[0]
+    with pytest.raises(InvalidInputError, match="another prefix"):
+        wh.load_fab(generate_fab(fab.settings.seed + 1, lots=6, wafers=12, layers=1, radius=2, split_share=0))
+    assert wh.read("SELECT count(*) AS n FROM dw.fact_test_results").n[0] == before
+
+
+def test_threads_load_one_fab_once(wh: Warehouse) -> None:
+    small = generate_fab(3, lots=4, wafers=4, layers=1, radius=2, prefix="THREAD", facility="FAB9", split_share=1.0)
+    with ThreadPoolExecutor(3) as pool:
+        loads = [pool.submit(wh.load_fab, small) for _ in range(3)]
+    results = [load.result() for load in loads]
+    assert [sum(not result.already_loaded for result in facts) for facts in zip(*results, strict=True)] == [1, 1, 1, 1]
+    found = wh.read(
+        "SELECT count(*) AS n, min(b.source_system) AS said FROM dw.bridge_wafer_lot b JOIN dw.etl_load_batch l "
+        "ON l.batch_id = b.batch_id JOIN dw.dim_wafer w ON w.wafer_key = b.wafer_key AND w.is_current "
+        "AND w.root_lot_id LIKE 'THREAD%'"
+    )
+    assert (found.n[0], found.said[0]) == (len(list(small.stays())), "GENERATED")
