@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, Column, Table, text
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dimensions.history import temporary
-from gpwarehouse.dimensions.once import Once
+from gpwarehouse.dimensions.once import Once, explaining
 from gpwarehouse.dimensions.reading import ROW, Columns, FirstPass, read_frame
 from gpwarehouse.dimensions.targets import bridge_named
 from gpwarehouse.engine import qualified_name
@@ -59,11 +59,14 @@ class Bridges:
 
     def upsert(self, table: str, frame: Any, **options: Any) -> BridgeResult:
         """Put rows in, or change those that are there: see :meth:`gpwarehouse.Warehouse.upsert`."""
-        return self._change(table, frame, "upsert", _upsert, **options)
+        return self._explained(table, frame, "upsert", _upsert, **options)
 
     def delete(self, table: str, frame: Any, **options: Any) -> BridgeResult:
         """Take rows out: see :meth:`gpwarehouse.Warehouse.delete`."""
-        return self._change(table, frame, "delete", _delete, **options)
+        return self._explained(table, frame, "delete", _delete, **options)
+
+    def _explained(self, table: str, *args: Any, **options: Any) -> BridgeResult:
+        return explaining(self.engine, self.settings, table, lambda: self._change(table, *args, **options))
 
     def _change(
         self,

@@ -8,19 +8,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import exc, text
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import Analyze as AnalyzeTable
 from gpwarehouse.dimensions.cycles import refuse_cycles
 from gpwarehouse.dimensions.history import Counts, History
 from gpwarehouse.dimensions.members import stager
-from gpwarehouse.dimensions.once import Once
+from gpwarehouse.dimensions.once import Once, explaining
 from gpwarehouse.dimensions.reading import FirstPass, read_frame
 from gpwarehouse.dimensions.targets import dimension_named, dimension_target
 from gpwarehouse.engine import qualified_name
 from gpwarehouse.errors import InvalidInputError, KeyCollisionError
 from gpwarehouse.load.options import Analyze, Progress, Wishes
+from gpwarehouse.load.refusal import reason_of
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import copy_rows
 
@@ -44,6 +45,7 @@ class MergeResult:
     :ivar rows_overwritten: rows with a new value in a column that is overwritten in place (type 1).
     :ivar members_inferred: members of other dimensions that the rows name and that nobody had told of.
     :ivar phase_seconds: of ``"read"`` (validate, hash) and ``"write"`` (stage, work out, write, commit).
+    :ivar warnings: what went wrong after the commit, which changes nothing of the versions.
     """
 
     batch_id: str
@@ -60,6 +62,7 @@ class MergeResult:
     rows_overwritten: int = 0
     members_inferred: int = 0
     phase_seconds: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 class Merger:
@@ -72,7 +75,11 @@ class Merger:
         self.engine = engine
         self.settings = settings
 
-    def merge(
+    def merge(self, dimension: str, frame: Any, **options: Any) -> MergeResult:
+        """Merge a frame: see :meth:`gpwarehouse.Warehouse.merge`."""
+        return explaining(self.engine, self.settings, dimension, lambda: self._merge(dimension, frame, **options))
+
+    def _merge(
         self,
         dimension: str,
         frame: Any,
@@ -85,7 +92,6 @@ class Merger:
         analyze: Analyze | None = None,
         progress: Progress | None = None,
     ) -> MergeResult:
-        """Merge a frame once: see :meth:`gpwarehouse.Warehouse.merge`."""
         model = dimension_named(dimension)
         Wishes(max_rejects=max_rejects, analyze=analyze)  # checks them
         column, constants = _time(effective)
@@ -107,14 +113,15 @@ class Merger:
                 started_at=started_at,
             )
             merged = _Merged()
+            warnings: tuple[str, ...] = ()
             changed = once.run(lambda connection: self._write(connection, model, found, once, merged, report))
             if changed and found.rows.rows:
-                self._gather(model, merged, analyze or self.settings.analyze)
+                warnings = self._gathered(model, merged, analyze or self.settings.analyze)
             counts, seconds = merged.counts, time.monotonic() - started
             return MergeResult(
                 *(once.batch.batch_id, dimension, found.rows_read, found.rejects.rows, not changed, seconds),
                 *(counts.new, counts.begun, counts.replaced, counts.completed, counts.deleted),
-                *(merged.overwritten, once.members_made, {"read": read, "write": seconds - read}),
+                *(merged.overwritten, once.members_made, {"read": read, "write": seconds - read}, warnings),
             )
 
     def _write(
@@ -143,6 +150,14 @@ class Merger:
         merged.overwritten = history.overwrite()
         if "parent_equipment_key" in history.told:
             refuse_cycles(connection)
+
+    def _gathered(self, model: type[Any], merged: _Merged, analyze: Analyze) -> tuple[str, ...]:
+        """Statistics, and why there are none."""
+        try:
+            self._gather(model, merged, analyze)
+        except (exc.SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
+            return (f"{model.__tablename__}: {reason_of(error)}",)
+        return ()
 
     def _gather(self, model: type[Any], merged: _Merged, analyze: Analyze) -> None:
         """Statistics for the planner, in a transaction of their own: the merge stands whatever becomes of them."""

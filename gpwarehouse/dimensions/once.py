@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import exc
 from sqlalchemy.engine import Connection, Engine
@@ -20,7 +20,21 @@ from gpwarehouse.load.refusal import explained
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import leave_statistics_alone
 
-__all__ = ["Once"]
+__all__ = ["Once", "explaining"]
+
+Result = TypeVar("Result")
+
+
+def explaining(engine: Engine, settings: WarehouseSettings, table: str, work: Callable[[], Result]) -> Result:
+    """Do it; an error of the driver is raised as ours, not chained to it, for it quotes values.
+
+    :raises LoadError: and its kinds. :raises WarehouseConnectionError: the server cannot be reached.
+    """
+    try:
+        return work()
+    except (exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
+        raised = explained(settings, table, error, "nothing was changed")
+    raise raised
 
 
 class Once:

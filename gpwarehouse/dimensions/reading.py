@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.engine import Engine
 
+from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.errors import NaturalKeyError
 from gpwarehouse.load.checked import Checked
 from gpwarehouse.load.fingerprint import Fingerprint
@@ -68,7 +69,7 @@ def read_frame(
     """
     latest = datetime.now(UTC) + timedelta(days=settings.event_max_ahead_days)
     validator = Validator(target, earliest=BEGINNING, latest=latest)
-    roots = RootLots(lambda lots: roots_of_lots(engine, lots), settings.lot_root_pattern)
+    roots = RootLots(lambda lots: _roots(engine, settings, list(lots)), settings.lot_root_pattern)
     resolver = KeyResolver(target, roots, facility=settings.facility, wafer_id_pattern=settings.wafer_id_pattern)
     fingerprint, keys = Fingerprint(), []
     found = FirstPass(resolver, target=target)
@@ -90,6 +91,11 @@ def read_frame(
     total = np.sort(np.concatenate(keys)) if keys else np.empty(0, np.int64)
     found.repeats = bool((total[1:] == total[:-1]).any())
     return found
+
+
+def _roots(engine: Engine, settings: WarehouseSettings, lots: list[str]) -> dict[str, str]:
+    """Repeated here, because a frame may be read only once."""
+    return RetryPolicy.once_met(settings, engine).call("look up the roots of lots", roots_of_lots, engine, lots)
 
 
 def _keep(found: FirstPass, clean: pa.RecordBatch, keep: Keep) -> Any:

@@ -6,7 +6,7 @@ import hashlib
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import exc, select
+from sqlalchemy import select
 from sqlalchemy.engine import Engine
 
 from gpwarehouse.engine import RetryPolicy
@@ -64,21 +64,18 @@ class Generating(Loading):
 
     def _refuse_foreign_stays(self, batch_id: str, stays: pa.Table) -> None:
         """Keep two fabs that name their lots alike from becoming one, before a fact is loaded."""
-        from gpwarehouse.load.refusal import explained
+        from gpwarehouse.dimensions.once import explaining
 
-        try:
+        def look() -> dict[str, Any] | None:
             policy = RetryPolicy.once_met(self.settings, self.engine)
-            foreign = policy.call("look whether a fab's wafers are there", _foreign, self.engine, batch_id, stays)
-        except (exc.SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
-            raised = explained(self.settings, "bridge_wafer_lot", error)
-        else:
-            if foreign is None:
-                return
-            raised = InvalidInputError(
+            return policy.call("look whether a fab's wafers are there", _foreign, self.engine, batch_id, stays)
+
+        foreign = explaining(self.engine, self.settings, "bridge_wafer_lot", look)
+        if foreign is not None:
+            raise InvalidInputError(
                 f"bridge_wafer_lot: wafer {foreign['wafer_id']} of lot {foreign['root_lot_id']!r} has stays that this fab does "
                 "not know of, so another fab or source has lots of these names; generate it with another prefix"
             )
-        raise raised
 
 
 def _bridges(fab: Fab | FabFolder) -> dict[str, tuple[str, pa.Table]]:
