@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +12,7 @@ from sqlalchemy import BigInteger, Column, Table, text
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dimensions.history import temporary
-from gpwarehouse.dimensions.once import Once, explaining
+from gpwarehouse.dimensions.once import Once, explaining, told_by
 from gpwarehouse.dimensions.reading import ROW, Columns, FirstPass, read_frame
 from gpwarehouse.dimensions.targets import bridge_named
 from gpwarehouse.engine import qualified_name
@@ -85,9 +83,7 @@ class Bridges:
         with read_frame(frame, target, self.engine, self.settings, _stage, report) as found:
             if operation == "delete":
                 found.resolver.members.clear()  # who is not there has no rows
-            # The same content again is no retry here: a row may have been taken out in between.
-            run = f"{operation} {batch_id or uuid.uuid4()} {found.checksum}"
-            found.checksum = hashlib.sha256(run.encode()).hexdigest()
+            told_by(found, batch_id, operation)
             once = Once(
                 self.engine,
                 self.settings,

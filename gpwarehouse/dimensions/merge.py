@@ -15,7 +15,7 @@ from gpwarehouse.dialect import Analyze as AnalyzeTable
 from gpwarehouse.dimensions.cycles import refuse_cycles
 from gpwarehouse.dimensions.history import Counts, History
 from gpwarehouse.dimensions.members import stager
-from gpwarehouse.dimensions.once import Once, explaining
+from gpwarehouse.dimensions.once import Once, explaining, told_by
 from gpwarehouse.dimensions.reading import FirstPass, read_frame
 from gpwarehouse.dimensions.targets import dimension_named, dimension_target
 from gpwarehouse.engine import qualified_name
@@ -38,7 +38,7 @@ class MergeResult:
 
     :ivar batch_id: id of the batch; ``dimension``: table name.
     :ivar rows_read: rows of the frame; ``rows_rejected``: of them, those that were not merged.
-    :ivar already_merged: the batch, or its content, was merged before, and nothing was changed now.
+    :ivar already_merged: the caller's batch was merged before, and nothing was changed now.
     :ivar members_new: members that the dimension did not have; ``versions_begun``: versions written, their first ones too.
     :ivar versions_replaced: of those, the ones in the place of one that was there; ``members_completed``: in that of an
         inferred one. ``members_deleted``: versions begun that say a member is deleted.
@@ -101,6 +101,7 @@ class Merger:
         stage = stager(model, deletes, self.settings.lot_root_pattern)
         with read_frame(frame, target, self.engine, self.settings, stage, report, constants) as found:
             read = time.monotonic() - started
+            told_by(found, batch_id)
             settings = self.settings
             if max_rejects is not None:
                 settings = settings.model_copy(update={"max_rejects": max_rejects})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import uuid
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
@@ -20,7 +22,7 @@ from gpwarehouse.load.refusal import explained
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import leave_statistics_alone
 
-__all__ = ["Once", "explaining"]
+__all__ = ["Once", "explaining", "told_by"]
 
 Result = TypeVar("Result")
 
@@ -35,6 +37,15 @@ def explaining(engine: Engine, settings: WarehouseSettings, table: str, work: Ca
     except (exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
         raised = explained(settings, table, error, "nothing was changed")
     raise raised
+
+
+def told_by(found: FirstPass, batch_id: str | None, *words: str) -> None:
+    """Make a repetition only of the same content under the same id of the caller's.
+
+    The same content again, without an id or under another one, is no retry: something else may have been said in between.
+    """
+    run = " ".join([*words, batch_id or str(uuid.uuid4()), found.checksum])
+    found.checksum = hashlib.sha256(run.encode()).hexdigest()
 
 
 class Once:

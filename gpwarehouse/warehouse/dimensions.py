@@ -31,7 +31,7 @@ class OfDimensions(Connected):
         analyze: Analyze | None = None,
         progress: Progress | None = None,
     ) -> MergeResult:
-        """Merge what a frame says of members into their history (SCD type 2), once.
+        """Merge what a frame says of members into their history (SCD type 2).
 
         A row says what the columns of the frame hold from its time on, NULL too; other columns stay as they were at
         that time. Rows may come late and in any order, and several to a member. Of rows at one moment the last counts; one
@@ -44,10 +44,13 @@ class OfDimensions(Connected):
         :param effective: the column with the time from which a row holds, or one moment for all, both with a time zone.
         :param deletes: a column of booleans: true where the member is deleted from that time on. It keeps its attributes,
             in a version whose ``row_hash`` begins with ``gpwarehouse.dimensions.DELETED_HASH``.
+        :param batch_id: done once. Without one the frame counts again each time: said twice in a row it changes nothing, and
+            where something else was said of the same moment in between, it corrects that.
         :param max_rejects: count, or share of the rows, above which nothing is merged; else as in the settings.
         :param analyze: statistics after it: ``"auto"`` (where a tenth of the rows changed), ``"always"``, ``"never"``; else as
             in the settings.
         :raises InvalidInputError: no such dimension, unknown or missing columns.
+        :raises BatchConflictError: ``batch_id`` was done before with other rows.
         :raises KeyCollisionError: two natural keys have one durable key.
         :raises LoadError: and its kinds; nothing was merged.
         """

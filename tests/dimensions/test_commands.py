@@ -22,7 +22,9 @@ def test_a_file_is_merged_wafers_move_and_a_batch_is_taken_out(wh: Warehouse, tm
 
     merge = ("merge", "dim_lot", "lots.csv", "--effective", "2025-01-01T00:00:00+00:00")
     assert "1 rows, 0 rejected; 0 new members, 1 versions begun" in said(*merge)
-    assert "merged before" in said(*merge)
+    assert "0 new members, 0 versions begun" in said(*merge)
+    assert "1 versions begun" not in said(*merge, "--batch-id", "lots")
+    assert "merged before" in said(*merge, "--batch-id", "lots")
     assert [row[1:] for row in history(wh, "A.1", "owner", "root_lot_id")] == [("fab", "M")]
     assert "1 wafers would move" in said("rekey-wafers", "--dry-run")
     assert f"{MEASUREMENTS}: 1 rows moved" in said("rekey-wafers")

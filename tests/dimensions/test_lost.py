@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg2
 import pytest
@@ -55,3 +56,29 @@ def test_a_merge_stands_where_its_statistics_fail(shared_wh: Warehouse) -> None:
         merged = shared_wh.merge("dim_lot", [{"lot_id": "S", "owner": "A"}], effective=day(1), analyze="always")
     assert merged.warnings == ("dim_lot: server closed the connection unexpectedly",)
     assert [row[1:] for row in history(shared_wh, "S", "owner")] == [("A",)]
+
+
+def test_a_merge_whose_commit_was_lost_is_found_to_be_done(
+    shared_wh: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared_wh.read("SELECT 1")
+    commit, lost = shared_wh.engine.dialect.do_commit, [True]
+
+    def lose(connection: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_locks WHERE mode = 'ExclusiveLock' AND relation = 'dw.dim_lot'::regclass"
+            )
+            merging = cursor.fetchone()[0]
+        commit(connection)
+        if merging and lost.pop():
+            lost.append(False)
+            raise psycopg2.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(shared_wh.engine.dialect, "do_commit", lose)
+    merged = shared_wh.merge("dim_lot", [{"lot_id": "C", "owner": "A"}], effective=day(1))
+    assert (lost, merged.already_merged, merged.members_new) == ([False], False, 1)
+    assert (
+        shared_wh.read("SELECT count(*) AS n FROM dw.etl_load_batch WHERE batch_id = :b", {"b": merged.batch_id}).n[0]
+        == 1
+    )

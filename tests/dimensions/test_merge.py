@@ -141,15 +141,25 @@ def test_a_deleted_member_keeps_its_attributes_under_a_mark_and_comes_back(share
     check_intervals(shared_wh, "dim_lot")
 
 
-def test_the_same_content_is_merged_once_and_an_id_names_one_content(shared_wh: Warehouse) -> None:
+def test_an_id_is_merged_once_and_names_one_content(shared_wh: Warehouse) -> None:
     first = shared_wh.merge("dim_lot", [lot("O1", owner="A")], effective=day(2), batch_id="once")
     shared_wh.merge("dim_lot", [lot("O1", owner="B")], effective=day(2))
-    again = shared_wh.merge("dim_lot", [lot("O1", owner="A")], effective=day(2))
-    assert not first.already_merged
-    assert again.already_merged
+    again = shared_wh.merge("dim_lot", [lot("O1", owner="A")], effective=day(2), batch_id="once")
+    assert (first.already_merged, again.already_merged) == (False, True)
     assert history(shared_wh, "O1", "owner") == [(BEGINNING, "B")]
     with pytest.raises(BatchConflictError, match="'once'"):
         shared_wh.merge("dim_lot", [lot("O1", owner="C")], effective=day(2), batch_id="once")
+
+
+@pytest.mark.parametrize("ids", [(None, None, None), ("a", "b", "c")])
+def test_a_correction_back_to_what_was_said_before_counts(shared_wh: Warehouse, ids: tuple[str | None, ...]) -> None:
+    name = f"BACK{ids[0]}"
+    for owner, batch_id in zip("ABA", ids, strict=True):
+        merged = shared_wh.merge("dim_lot", [lot(name, owner=owner)], effective=day(2), batch_id=batch_id)
+        assert (merged.already_merged, merged.versions_begun) == (False, 1)
+    assert history(shared_wh, name, "owner") == [(BEGINNING, "A")]
+    again = shared_wh.merge("dim_lot", [lot(name, owner="A")], effective=day(2))
+    assert (again.already_merged, again.versions_begun) == (False, 0)
 
 
 def test_bad_rows_are_rejected_and_kept(shared_wh: Warehouse) -> None:
