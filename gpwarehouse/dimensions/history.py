@@ -344,8 +344,25 @@ class History:
             {"batch_id": batch_id, "source_system": source_system},
         )
 
+    def _current(self, names: Collection[str]) -> str:
+        """Current versions, and since when each is known: later than it begins, where it is a member's first one."""
+        batch = qualified_name(self.connection, EtlLoadBatch.__table__)
+        since = (
+            "CASE WHEN v.is_inferred THEN v.effective_date "
+            "WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz) "
+            "ELSE COALESCE(b.min_event_ts, v.effective_date) END"
+        )
+        return (
+            f"SELECT v.{self.key}, {', '.join(f'v.{name}' for name in names)}, {since} AS since FROM {self.dimension} v "
+            f"LEFT JOIN {batch} b ON b.batch_id = v.batch_id AND b.status = 'LOADED' AND b.min_event_ts > v.effective_date "
+            "WHERE v.is_current"
+        )
+
     def overwrite(self) -> int:
-        """Type 1: what the last row of each member says, in all its versions; how many rows changed."""
+        """Type 1: what the last row of each member says, in all its versions; how many rows changed.
+
+        A row older than what is current came late: it only fills what is unknown, and takes the rest from there.
+        """
         if not self.type1:
             return 0
         names = [self.quote(name) for name in self.type1]
@@ -355,6 +372,9 @@ class History:
                 f"SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY {self.key} ORDER BY {AT} DESC, {ROW} DESC) AS n "
                 f"FROM ({source}) s) s WHERE n = 1"
             )
+        late = "CASE WHEN s.{1} >= c.since THEN s.{0} ELSE COALESCE(c.{0}, s.{0}) END AS {0}"
+        values = ", ".join(late.format(name, AT) for name in names)
+        source = f"SELECT s.{self.key}, {values} FROM ({source}) s JOIN ({self._current(names)}) c ON c.{self.key} = s.{self.key}"
         sets = ", ".join(f"{name} = s.{name}" for name in names)
         differs = " OR ".join(f"d.{name} IS DISTINCT FROM s.{name}" for name in names)
         done = self.connection.execute(

@@ -141,6 +141,21 @@ def test_a_deleted_member_keeps_its_attributes_under_a_mark_and_comes_back(share
     check_intervals(shared_wh, "dim_lot")
 
 
+def test_a_late_row_leaves_newer_type_1_values_and_fills_unknown_ones(shared_wh: Warehouse) -> None:
+    def tool(**values: Any) -> dict[str, Any]:
+        return {"equipment_id": "LATE", "facility": None} | values
+
+    shared_wh.merge("dim_equipment", [tool(model="A", mtbf_h=1.0)], effective=day(4))
+    first = shared_wh.merge("dim_equipment", [tool(mtbf_h=9.0, mttr_h=5.0)], effective=day(2))
+    assert first.rows_overwritten == 1
+    shared_wh.merge("dim_equipment", [tool(model="C", mtbf_h=2.0)], effective=day(6))
+    shared_wh.merge("dim_equipment", [tool(model="B", mtbf_h=8.0)], effective=day(5))
+    query = "SELECT model, mtbf_h, mttr_h FROM dw.dim_equipment WHERE equipment_id = 'LATE' ORDER BY effective_date"
+    assert rows_of(shared_wh, query) == [("A", 2.0, 5.0), ("B", 2.0, 5.0), ("C", 2.0, 5.0)]
+    shared_wh.merge("dim_equipment", [tool(mtbf_h=3.0)], effective=day(6))
+    assert [row[1] for row in rows_of(shared_wh, query)] == [3.0, 3.0, 3.0]
+
+
 def test_an_id_is_merged_once_and_names_one_content(shared_wh: Warehouse) -> None:
     first = shared_wh.merge("dim_lot", [lot("O1", owner="A")], effective=day(2), batch_id="once")
     shared_wh.merge("dim_lot", [lot("O1", owner="B")], effective=day(2))
