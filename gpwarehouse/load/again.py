@@ -24,7 +24,7 @@ from gpwarehouse.load.firstpass import FirstPass, read_source
 from gpwarehouse.load.frames import record_batches
 from gpwarehouse.load.loader import Loader, Run
 from gpwarehouse.load.members import is_one_of
-from gpwarehouse.load.options import Analyze, Progress, Wishes
+from gpwarehouse.load.options import Analyze, Progress, Wishes, check_name
 from gpwarehouse.load.refusal import explained
 from gpwarehouse.load.result import LoadResult
 from gpwarehouse.load.target import target_named
@@ -62,6 +62,7 @@ def rejects_as_given(engine: Engine, settings: WarehouseSettings, batch_id: str)
     """
     import pandas as pd
 
+    check_name("batch_id", batch_id)
     table = EtlReject.__table__
     query = select(table.c.row_number, table.c.raw).where(table.c.batch_id == batch_id).order_by(table.c.row_number)
     found = _looked(engine, settings, "etl_reject", lambda connection: connection.execute(query).all())
@@ -156,12 +157,12 @@ class RejectLoader(Loader):
         :raises BatchConflictError: the batch was replaced meanwhile.
         :raises LoadError: the server refused; nothing was changed.
         """
+        wishes = Wishes(batch_id=batch_id, progress=progress, analyze=analyze)
         row = self._look("etl_load_batch", self._batch_row, batch_id)
         if callable(corrected):
             rejects = rejects_as_given(self.engine, self.settings, batch_id)
             corrected = corrected(rejects) if len(rejects) else []
         given = _given(corrected, target_named(row.target).json_columns, row)
-        wishes = Wishes(batch_id=batch_id, progress=progress, analyze=analyze)
         while True:
             source = _Rows(row, given, self._look(row.target, self._rejected_still, row))
             run = Run(source, target_named(row.target), wishes, started_at=row.started_at)

@@ -30,7 +30,7 @@ from gpwarehouse.load.frames import record_batches
 from gpwarehouse.load.members import Teller, insert_missing, learn
 from gpwarehouse.load.months import ensure_hours, ensure_months
 from gpwarehouse.load.narrow import store_all_but_refused
-from gpwarehouse.load.options import LoadOptions, Wishes
+from gpwarehouse.load.options import LoadOptions, Wishes, check_name
 from gpwarehouse.load.refusal import explained
 from gpwarehouse.load.result import LoadResult
 from gpwarehouse.load.target import Target, target_named
@@ -53,6 +53,7 @@ class FrameSource:
     checksum: str | None = None
 
     def __post_init__(self) -> None:
+        check_name("source_system", self.source_system)
         if isinstance(self.frame, str | PathLike) and not self.source_file:
             files = files_of(self.frame)
             self.source_file = files[0].name if len(files) == 1 else ""

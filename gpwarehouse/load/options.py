@@ -8,7 +8,7 @@ from typing import Literal, TypedDict, get_args
 
 from gpwarehouse.errors import InvalidInputError
 
-__all__ = ["LoadOptions", "OnConflict", "Progress", "Wishes"]
+__all__ = ["LoadOptions", "OnConflict", "Progress", "Wishes", "check_name"]
 
 Progress = Callable[[str, int], object]
 """Called with the phase (``"read"``, ``"prepare"``, ``"copy"``, ``"analyze"``) and the rows done in it.
@@ -49,6 +49,8 @@ class Wishes:
     analyze: Analyze | None = None
 
     def __post_init__(self) -> None:
+        if self.batch_id is not None:
+            check_name("batch_id", self.batch_id)
         _check_limit(self.max_rejects)
         if isinstance(self.parallel, bool) or not isinstance(self.parallel, int):
             raise InvalidInputError(f"parallel={self.parallel!r}: give a number of connections from 1 to 16")
@@ -78,6 +80,18 @@ class Wishes:
         begin = getattr(self.progress, "begin", None)
         if begin is not None:
             begin(phase, *extent())
+
+
+def check_name(name: str, value: object) -> None:
+    """Refuse a name of a batch or a system that the server could not store, or that names nothing.
+
+    :param name: the argument's, for the message.
+    :raises InvalidInputError: it is no text, empty or blank, or holds U+0000 or a lone surrogate.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidInputError(f"{name}={value!r}: give a text that is not empty, or leave it out")
+    if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise InvalidInputError(f"{name}={value!r}: it holds a character that text cannot; leave that out")
 
 
 def _check_limit(max_rejects: int | float | None) -> None:

@@ -14,6 +14,7 @@ from gpwarehouse.engine import RetryPolicy, change_partitions, child_of
 from gpwarehouse.errors import InvalidInputError, PartitionError
 from gpwarehouse.load import batches as ledger
 from gpwarehouse.load.conflict import delete_rows
+from gpwarehouse.load.options import check_name
 from gpwarehouse.load.refusal import explained
 from gpwarehouse.load.upkeep import Upkeep
 from gpwarehouse.models import FACTS, EtlLoadBatch
@@ -52,6 +53,7 @@ class Deleter:
 
     def delete_batch(self, batch_id: str) -> Deleted:
         """Delete a batch's rows: see :meth:`gpwarehouse.Warehouse.delete_batch`."""
+        check_name("batch_id", batch_id)
         target = "etl_load_batch"
         try:
             with self.engine.connect() as connection:

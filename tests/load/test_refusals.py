@@ -12,7 +12,13 @@ from sqlalchemy import text
 
 from gpwarehouse import Warehouse
 from gpwarehouse.dialect import Brand, ServerInfo
-from gpwarehouse.errors import GpwarehouseError, LoadError, TooManyRejectsError, WarehouseConnectionError
+from gpwarehouse.errors import (
+    GpwarehouseError,
+    InvalidInputError,
+    LoadError,
+    TooManyRejectsError,
+    WarehouseConnectionError,
+)
 from gpwarehouse.load import FrameSource, Loader
 from gpwarehouse.settings import WarehouseSettings
 from tests.faults.wire import proxy
@@ -219,3 +225,18 @@ def test_no_password_shows_where_the_server_cannot_be_reached(
             Loader(far.engine, settings).load(FrameSource([measurement()], MEASUREMENTS))
         shown.append(everything(direct.value))
     assert all(SECRET not in text for text in (*shown, caplog.text))
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\x00b", "\ud800", 7])
+def test_a_name_that_the_server_cannot_store_is_refused_before_it_is_asked(shared_wh: Warehouse, name: Any) -> None:
+    calls = (
+        lambda: shared_wh.load(MEASUREMENTS, [measurement()], batch_id=name),
+        lambda: shared_wh.load(MEASUREMENTS, [measurement()], source_system=name),
+        lambda: shared_wh.replace_month(MEASUREMENTS, "2024-03", [measurement()], batch_id=name),
+        lambda: shared_wh.reload_rejects(name, []),
+        lambda: shared_wh.rejects(name, as_given=True),
+        lambda: shared_wh.delete_batch(name),
+    )
+    for call in calls:
+        with pytest.raises(InvalidInputError, match=r"^(batch_id|source_system)="):
+            call()
