@@ -10,14 +10,19 @@ import typer
 from rich.console import Console
 
 from gpwarehouse.cli.app import app, console, errors, warehouse_named
-from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.errors import GpwarehouseError, InvalidInputError, WarehouseConnectionError
 from gpwarehouse.load.bar import load_bar
 
 if TYPE_CHECKING:
     from gpwarehouse.load import FileOutcome
+    from gpwarehouse.warehouse import Warehouse
 
 _MANY = 3
 """From so many files on the totals are told too."""
+_OF_TABLES = {".parquet", ".pq", ".csv", ".tsv", ".arrow", ".ipc", ".feather", ".arrows"}
+"""Suffixes that :data:`gpwarehouse.load.files.FILE_KINDS` names."""
+_UNSAID = {"on_conflict": "skip", "parallel": 1, "atomic": True}
+"""Options as they are where the command line has none."""
 
 
 def _say(words: str, *, to: Console = console) -> None:
@@ -46,7 +51,7 @@ def load(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="STDF V4 files; with --target Parquet, CSV or Arrow; globs of them; folders of gpwarehouse generate."
+            help="STDF V4 files, folders of gpwarehouse generate; with --target Parquet, CSV or Arrow, folders of them; globs."
         ),
     ],
     target: Annotated[str | None, typer.Option(help="The fact that rows of Parquet, CSV or Arrow go to.")] = None,
@@ -62,20 +67,19 @@ def load(
     analyze: Annotated[str | None, typer.Option(help="Statistics afterwards: auto, always or never.")] = None,
 ) -> None:
     """Load files, each once: what was loaded before is recognised by its content, and passed over."""
-    from gpwarehouse.cli.generate import load_fab
     from gpwarehouse.load import FileOutcome
 
     options: dict[str, Any] = {"on_conflict": on_conflict, "parallel": parallel, "atomic": atomic, "analyze": analyze}
     given = {"facility": facility, "test_type": test_type, "max_rejects": _limit(max_rejects)}
     options |= {name: value for name, value in given.items() if value is not None}
-    folders = [file for file in files if Path(file).is_dir()]
-    files = [file for file in files if file not in folders]
+    files, folders = _apart(files, target)
+    if batch_id is not None and (folders or len(files) > 1):
+        raise InvalidInputError("--batch-id names one batch; load one file with it, and no folder of a fab")
+    if folders:
+        _refuse_options(folders, options)
     with warehouse_named() as warehouse, load_bar(console, "load") as bar:
-        for folder in folders:
-            load_fab(warehouse, folder)
+        failed = [folder for folder in folders if not _loaded_fab(warehouse, folder)]
         if batch_id is not None:
-            if len(files) > 1:
-                raise InvalidInputError("--batch-id names one batch; load one file with it")
             options |= {"batch_id": batch_id, "progress": bar}
             result = warehouse.load_file(files[0], target=target, **options)
             _tell(FileOutcome(Path(files[0]), result))
@@ -83,8 +87,46 @@ def load(
         report = warehouse.load_files(files, target=target, each=_tell, progress=bar, **options)
     if len(report) >= _MANY:
         _say(str(report))
-    if report.failed:
+    if report.failed or failed:
         raise typer.Exit(1)
+
+
+def _apart(names: list[str], target: str | None) -> tuple[list[str], list[str]]:
+    """Files, and folders of fabs. With a target a folder stands for the files in it that hold tables."""
+    files: list[str] = []
+    folders: list[str] = []
+    for name in names:
+        if not Path(name).is_dir():
+            files.append(name)
+        elif target is None:
+            folders.append(name)
+        else:
+            found = sorted(file for file in Path(name).iterdir() if file.is_file() and _OF_TABLES & set(file.suffixes))
+            files += [str(file) for file in found] or [name]  # which is then reported to hold none
+    return files, folders
+
+
+def _refuse_options(folders: list[str], options: dict[str, Any]) -> None:
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value != _UNSAID.get(name)]
+    if given:
+        raise InvalidInputError(
+            f"{folders[0]} is a folder, and a fab is loaded as it is: leave out {', '.join(given)}, or name a --target for "
+            "the files in it"
+        )
+
+
+def _loaded_fab(warehouse: Warehouse, folder: str) -> bool:
+    from gpwarehouse.cli.generate import load_fab
+    from gpwarehouse.load import FileOutcome
+
+    try:
+        load_fab(warehouse, folder)
+    except WarehouseConnectionError:
+        raise
+    except (GpwarehouseError, OSError) as error:
+        _tell(FileOutcome(Path(folder), error=error))
+        return False
+    return True
 
 
 @app.command()

@@ -10,8 +10,9 @@ import pytest
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import InvalidInputError
-from gpwarehouse.generate import Fab, Truth, generate_fab
+from gpwarehouse.generate import Fab, Truth, generate_fab, write_fab
 from tests.partitions.fab import command
+from tests.test_cli import run
 
 SIZE: dict[str, Any] = {"lots": 6, "wafers": 12, "radius": 6, "split_share": 0.6, "rework_share": 0.2}
 
@@ -179,3 +180,28 @@ def test_threads_load_one_fab_once(wh: Warehouse) -> None:
         "AND w.root_lot_id LIKE 'THREAD%'"
     )
     assert (found.n[0], found.said[0]) == (len(list(small.stays())), "GENERATED")
+
+
+def test_folders_are_refused_before_connecting_or_reported_and_passed_over(wh: Warehouse, tmp_path: Path) -> None:
+    for name in ("none", "fab", "tables"):
+        (tmp_path / name).mkdir()
+    write_fab(generate_fab(4, lots=1, wafers=2, layers=1, radius=2, prefix="PASSED"), tmp_path / "fab")
+    url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
+
+    def said(*args: str, url: str = url) -> tuple[int, str, str]:
+        done = run("--url", url, "load", *args, cwd=tmp_path)
+        return done.returncode, done.stdout, done.stderr
+
+    nowhere = "postgresql://nobody@127.0.0.1:1/none"
+    code, _, errors = said("fab", "--batch-id", "x", url=nowhere)
+    assert (code, "--batch-id names one batch" in errors) == (1, True)
+    code, _, errors = said("fab", "--parallel", "2", "--on-conflict", "append", url=nowhere)
+    assert (code, "leave out --on-conflict, --parallel" in errors) == (1, True)
+    code, told, errors = said("none", "fab")
+    assert (code, "none" in errors, told.count(" rows loaded")) == (1, True, 4)
+    (tmp_path / "tables" / "a.csv").write_text(
+        "lot_id,wafer_id,event_ts,inspection_id,is_defect\nT,1,2026-01-01T00:00:00+00:00,t,false\n"
+    )
+    (tmp_path / "tables" / "note.txt").write_text("no table")
+    code, told, errors = said("tables", "--target", "fact_defect_inspection", "--batch-id", "of a table")
+    assert (code, "1 of 1 rows loaded" in told) == (0, True), errors
