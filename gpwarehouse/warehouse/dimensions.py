@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from gpwarehouse.warehouse.base import Connected
+from gpwarehouse.warehouse.counting import counted_merge
 
 if TYPE_CHECKING:
     from gpwarehouse.dimensions import BridgeResult, MergeResult, RekeyResult
@@ -57,17 +58,11 @@ class OfDimensions(Connected):
         from gpwarehouse.dimensions import Merger
 
         self._require_current_schema()
-        return Merger(self.engine, self.settings).merge(
-            dimension,
-            frame,
-            effective=effective,
-            deletes=deletes,
-            batch_id=batch_id,
-            max_rejects=max_rejects,
-            source_system=source_system,
-            analyze=analyze,
-            progress=progress,
-        )
+        options: dict[str, Any] = {
+            "effective": effective, "deletes": deletes, "batch_id": batch_id, "max_rejects": max_rejects,
+            "source_system": source_system, "analyze": analyze, "progress": progress,
+        }  # fmt: skip
+        return counted_merge(dimension, lambda: Merger(self.engine, self.settings).merge(dimension, frame, **options))
 
     def rekey_wafers(
         self, mapping: Any = None, *, months: Iterable[str] | None = None, dry_run: bool = False

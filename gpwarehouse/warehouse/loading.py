@@ -89,4 +89,8 @@ class Loading(Reading):
         from gpwarehouse.load import RejectLoader
 
         self._require_current_schema()
-        return RejectLoader(self.engine, self.settings).reload(batch_id, corrected, progress=progress, analyze=analyze)
+        loader = RejectLoader(self.engine, self.settings)
+        return counted(
+            f"the batch {batch_id}, of its rejects,",
+            lambda: loader.reload(batch_id, corrected, progress=progress, analyze=analyze),
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gpwarehouse.warehouse.base import Connected
+from gpwarehouse.warehouse.counting import counted
 
 if TYPE_CHECKING:
     from gpwarehouse.load import LoadResult
@@ -68,4 +69,7 @@ class Reprocessing(Connected):
         self._require_current_schema()
         source = MonthSource(frame, fact, source_system=source_system, month=month)
         loader = MonthLoader(self.engine, self.settings)
-        return loader.load(source, batch_id=batch_id, max_rejects=max_rejects, analyze=analyze, progress=progress)
+        return counted(
+            fact,
+            lambda: loader.load(source, batch_id=batch_id, max_rejects=max_rejects, analyze=analyze, progress=progress),
+        )
