@@ -24,7 +24,7 @@ from gpwarehouse.dimensions.history import History, temporary
 from gpwarehouse.dimensions.members import AT, DELETED
 from gpwarehouse.dimensions.reading import ROW
 from gpwarehouse.dimensions.roots import Move, moves_of_genealogy, moves_of_lots, moves_told
-from gpwarehouse.engine import RetryPolicy, dialect_of, qualified_name
+from gpwarehouse.engine import RetryPolicy, dialect_of, partitions_there, qualified_name
 from gpwarehouse.errors import InvalidInputError, KeyCollisionError
 from gpwarehouse.load.refusal import explained
 from gpwarehouse.load.versions import DELETED_HASH
@@ -47,6 +47,7 @@ class RekeyResult:
     :ivar wafers: wafers with another root; ``merged``: of them, those that were there under it.
     :ivar rows: table → rows that moved to the new key.
     :ivar lots: lots whose root was corrected to what the genealogy shows.
+    :ivar warnings: months that were not looked at and hold rows: those of the wafers among them keep their old keys.
     """
 
     wafers: int
@@ -55,6 +56,7 @@ class RekeyResult:
     lots: int
     dry_run: bool
     seconds: float = field(compare=False, default=0.0)
+    warnings: tuple[str, ...] = ()
 
 
 class Rekeyer:
@@ -70,21 +72,42 @@ class Rekeyer:
         months = None if months is None else list(months)
         moves = None if mapping is None else moves_told(mapping, self.settings.wafer_id_pattern)
 
-        def transaction() -> tuple[int, int, dict[str, int], int]:
+        reached: list[_Done] = []
+
+        def transaction() -> _Done:
             with self.engine.begin() as connection:
                 leave_statistics_alone(connection)
                 work = _Work(connection, months)
                 if not dry_run:
                     work.lock()
-                return work.run(moves, dry_run=dry_run)
+                done = work.run(moves, dry_run=dry_run)
+                if done.found or not reached:
+                    reached.append(done)
+            return reached[-1]  # nothing is left to move where an attempt's COMMIT went through and its answer was lost
 
         try:
             result = RetryPolicy.of(self.settings).call("re-keying of wafers", transaction)
         except (exc.SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
             raised = explained(self.settings, "dim_wafer", error)
         else:
-            return RekeyResult(*result, dry_run, time.monotonic() - started)
+            counts = (result.wafers, result.merged, result.rows, result.lots)
+            return RekeyResult(*counts, dry_run, time.monotonic() - started, result.warnings)
         raise raised
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What a transaction found, and moved if it was to."""
+
+    wafers: int
+    merged: int
+    rows: dict[str, int]
+    lots: int
+    warnings: tuple[str, ...]
+
+    @property
+    def found(self) -> bool:
+        return bool(self.wafers or self.lots)
 
 
 class _Work:
@@ -109,7 +132,7 @@ class _Work:
         for table in (*self.facts, DimLot.__table__, DimWafer.__table__, BridgeWaferLot.__table__):
             self.execute(f"LOCK TABLE {self.name(table)} IN EXCLUSIVE MODE")
 
-    def run(self, moves: list[Move] | None, *, dry_run: bool) -> tuple[int, int, dict[str, int], int]:
+    def run(self, moves: list[Move] | None, *, dry_run: bool) -> _Done:
         roots: dict[str, str] = {}
         if moves is None:
             roots = moves_of_genealogy(self.connection)
@@ -117,8 +140,9 @@ class _Work:
         self._map(moves)
         wafers, merged = self._count()
         tables = (*self.facts, BridgeWaferLot.__table__)
+        warnings = self._passed_over() if wafers else ()
         if dry_run:
-            return wafers, merged, {table.name: self._rows(table) for table in tables}, len(roots)
+            return _Done(wafers, merged, {table.name: self._rows(table) for table in tables}, len(roots), warnings)
         moved = {table.name: self._move(table) for table in tables}
         if wafers:
             end_stays(self.connection, f"SELECT new_key FROM {_MAP}")
@@ -128,7 +152,7 @@ class _Work:
                 f"UPDATE {self.name(DimLot.__table__)} SET root_lot_id = :root, updated_at = now() WHERE lot_id = :lot",
                 {"lot": lot, "root": root},
             )
-        return wafers, merged, moved, len(roots)
+        return _Done(wafers, merged, moved, len(roots), warnings)
 
     def _map(self, moves: list[Move]) -> None:
         """Old key, new key and new root of every wafer that moves."""
@@ -178,6 +202,26 @@ class _Work:
             return ""
         terms = [f"(f.event_ts >= '{month.start}' AND f.event_ts < '{month.end}')" for month in self.months]
         return f" AND ({' OR '.join(terms) or 'false'})"
+
+    def _passed_over(self) -> tuple[str, ...]:
+        """Of each fact the months that hold rows, of whatever wafer, and were not named."""
+        if self.months is None:
+            return ()
+        named, found = {month.start for month in self.months}, []
+        for table in self.facts:
+            others = [part for part in partitions_there(self.connection, table) if part.start not in named]
+            span = f"SELECT 1 FROM {self.name(table)} WHERE event_ts >= :start AND event_ts < :end LIMIT 1"
+            left = [
+                f"{part.start:%Y-%m}"
+                for part in others
+                if part.start is not None and self.execute(span, {"start": part.start, "end": part.end}).first()
+            ]
+            if left:
+                found.append(
+                    f"{table.name}: not looked at, though rows are there: {', '.join(left)}; rows of these wafers in them keep "
+                    "a key that dim_wafer no longer has"
+                )
+        return tuple(found)
 
     def _rows(self, table: Table) -> int:
         join = f"FROM {self.name(table)} f JOIN {_MAP} m ON f.{_WAFER} = m.{_WAFER}{self._where(table)}"

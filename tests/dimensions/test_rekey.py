@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pandas as pd
+import psycopg2
 import pytest
 from sqlalchemy import text
 
@@ -168,3 +169,35 @@ def test_loads_and_re_keying_at_once_all_go_through(wh: Warehouse) -> None:
     assert keys(wh, MEASUREMENTS, "A.1") == {durable_key("M", "02")}
     assert rows_of(wh, f"SELECT count(*) FROM dw.{MEASUREMENTS}") == [(6,)]
     check_intervals(wh, "dim_wafer")
+
+
+def test_months_that_are_not_looked_at_are_named(wh: Warehouse) -> None:
+    loaded(wh, "A.1")
+    mapping = pd.DataFrame({"root_lot_id": ["A"], "true_root_lot_id": ["M"]})
+    assert wh.rekey_wafers(mapping, months=["2025-01", "2025-02", "2025-03"], dry_run=True).warnings == ()
+    said = wh.rekey_wafers(mapping, months=["2025-01"]).warnings
+    assert [words.partition(";")[0] for words in said] == [
+        f"{DEFECTS}: not looked at, though rows are there: 2025-02",
+        f"{MEASUREMENTS}: not looked at, though rows are there: 2025-03",
+    ]
+
+
+def test_a_commit_whose_answer_was_lost_keeps_its_counts(wh: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded(wh, "A.1")
+    commit, lost = wh.engine.dialect.do_commit, [True]
+
+    def lose(connection: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_locks WHERE mode = 'ExclusiveLock' AND relation = 'dw.dim_wafer'::regclass"
+            )
+            moving = cursor.fetchone()[0]
+        commit(connection)
+        if moving and lost:
+            lost.clear()
+            raise psycopg2.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(wh.engine.dialect, "do_commit", lose)
+    moved = wh.rekey_wafers(pd.DataFrame({"root_lot_id": ["A"], "true_root_lot_id": ["M"]}))
+    assert (lost, moved.wafers, moved.rows[MEASUREMENTS], moved.rows[DEFECTS]) == ([], 1, 2, 1)
+    assert keys(wh, MEASUREMENTS, "A.1") == {durable_key("M", "02")}
