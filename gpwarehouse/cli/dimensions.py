@@ -40,6 +40,8 @@ def merge(
         else f"{dimension}: {done.rows_read} rows, {done.rows_rejected} rejected; {done.members_new} new members, "
         f"{done.versions_begun} versions begun, {done.rows_overwritten} rows overwritten (batch {done.batch_id})"
     )
+    for warning in done.warnings:
+        _say(warning)
 
 
 @app.command()
@@ -57,6 +59,8 @@ def rekey_wafers(
     _say(f"{done.wafers} wafers {word}, {done.merged} of them to where they were already")
     for table, rows in done.rows.items():
         _say(f"{table}: {rows} rows {word}")
+    for warning in done.warnings:
+        _say(warning)
 
 
 @app.command()

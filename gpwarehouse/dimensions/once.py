@@ -18,6 +18,7 @@ from gpwarehouse.load import batches as ledger
 from gpwarehouse.load.conflict import judge
 from gpwarehouse.load.fingerprint import batch_id_for
 from gpwarehouse.load.members import Teller, insert_missing
+from gpwarehouse.load.options import check_name
 from gpwarehouse.load.refusal import explained
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import leave_statistics_alone
@@ -64,6 +65,9 @@ class Once:
         source_system: str,
         started_at: datetime,
     ) -> None:
+        for argument, value in (("batch_id", batch_id), ("source_system", source_system)):
+            if value is not None:
+                check_name(argument, value)
         self.engine = engine
         self.settings = settings
         self.found = found
