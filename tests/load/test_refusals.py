@@ -20,6 +20,7 @@ from gpwarehouse.errors import (
     WarehouseConnectionError,
 )
 from gpwarehouse.load import FrameSource, Loader
+from gpwarehouse.load.options import check_name
 from gpwarehouse.settings import WarehouseSettings
 from tests.faults.wire import proxy
 from tests.load.rows import MEASUREMENTS, measurement, scalar, stored
@@ -227,7 +228,7 @@ def test_no_password_shows_where_the_server_cannot_be_reached(
     assert all(SECRET not in text for text in (*shown, caplog.text))
 
 
-@pytest.mark.parametrize("name", ["", "  ", "a\x00b", "\ud800", 7])
+@pytest.mark.parametrize("name", ["", "  ", "a\x00b", 7], ids=["empty", "blank", "NUL", "number"])
 def test_a_name_that_the_server_cannot_store_is_refused_before_it_is_asked(shared_wh: Warehouse, name: Any) -> None:
     calls = (
         lambda: shared_wh.load(MEASUREMENTS, [measurement()], batch_id=name),
@@ -240,3 +241,8 @@ def test_a_name_that_the_server_cannot_store_is_refused_before_it_is_asked(share
     for call in calls:
         with pytest.raises(InvalidInputError, match=r"^(batch_id|source_system)="):
             call()
+
+
+def test_a_name_with_half_a_character_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="holds a character that text cannot"):
+        check_name("batch_id", chr(0xD800))
