@@ -53,13 +53,14 @@ def judge(
     """What is to be done with content that is to be loaded under an id.
 
     :param named: the id is the caller's own, not derived from the content.
-    :param started_at: when this load began: a batch that began then is its own, loaded by a COMMIT whose answer was lost.
+    :param started_at: when this load began: the same content begun then is its own, by a COMMIT whose answer was lost.
+        Not the time alone: of two jobs that begin in one microsecond one would take the other's for its own.
     :param emptied: a batch of this content counts as loaded although its rows went with their months.
     :raises BatchConflictError: the id stands for other content, or ``on_conflict`` is ``"error"``.
     """
     rows = loaded_batches(connection, target, batch_id, checksum)
     for row in rows:
-        if row.started_at == started_at:
+        if (row.started_at, row.target, row.checksum) == (started_at, target, checksum):
             return Verdict(row.batch_id, loaded=row)
     rows = [row for row in rows if emptied or row.rows_loaded or row.checksum != checksum]
     mine = next((row for row in rows if row.batch_id == batch_id), None)

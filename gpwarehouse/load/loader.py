@@ -351,9 +351,9 @@ class Loader:
     @staticmethod
     def _is_done(run: Run, row: Any, found: FirstPass) -> bool:
         """Whether a batch that is there makes up for an error: ours, whose answer was lost at COMMIT, or one that will do."""
-        ours = row.started_at == run.started_at
-        same = (row.target, row.checksum) == (run.target.name, found.checksum)
-        return ours or (same and run.wishes.on_conflict == "skip")
+        if (row.target, row.checksum) != (run.target.name, found.checksum):
+            return False
+        return row.started_at == run.started_at or run.wishes.on_conflict == "skip"
 
 
 def teller_of(batch: ledger.Batch, since: datetime) -> Teller:

@@ -14,6 +14,7 @@ from sqlalchemy import event, exc, text
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError, TooManyRejectsError
 from gpwarehouse.load import batches as ledger
+from gpwarehouse.load.conflict import judge
 from tests.faults.wire import AtLastCommit, proxy
 from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar, stored
 
@@ -227,3 +228,12 @@ def test_a_failure_of_connections_that_commit_apart_does_not_say_that_nothing_wa
 def test_options_that_are_none_are_refused(shared_wh: Warehouse, options: Any, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         shared_wh.load(MEASUREMENTS, [measurement()], **options)
+
+
+def test_a_job_that_began_in_the_same_microsecond_is_another_one(wh: Warehouse) -> None:
+    wh.load(MEASUREMENTS, rows_of("S"), batch_id="s")
+    began = wh.read("SELECT started_at FROM dw.etl_load_batch WHERE batch_id = 's'").started_at[0].to_pydatetime()
+    with wh.engine.connect() as connection:
+        verdict = judge(connection, "replace", MEASUREMENTS, "s", "other content", named=True, started_at=began)
+    assert verdict.loaded is None
+    assert verdict.replaced.batch_id == "s"
