@@ -42,7 +42,7 @@ def schema() -> dict[str, Any]:
 
 
 def test_the_file_is_valid_by_the_compose_schema(compose: dict[str, Any], schema: dict[str, Any]) -> None:
-    jsonschema.validators.validator_for(schema)(schema).validate(compose)
+    assert list(jsonschema.validators.validator_for(schema)(schema).iter_errors(compose)) == []
 
 
 def test_the_schema_would_notice_a_misspelt_key(schema: dict[str, Any]) -> None:

@@ -292,7 +292,8 @@ TAKEN: list[tuple[type[Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("cls", "values"), TAKEN)
 def test_what_only_looks_wrong_is_taken(db: Rows, cls: type[Any], values: dict[str, Any]) -> None:
-    db.connection.execute(insert(cls.__table__), [{**_least_row(cls.__table__), **values}])
+    taken = db.connection.execute(insert(cls.__table__).values({**_least_row(cls.__table__), **values}))
+    assert taken.rowcount == 1
 
 
 def test_the_reserved_members_are_in_force_for_ever(db: Rows) -> None:
