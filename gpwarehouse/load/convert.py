@@ -258,7 +258,7 @@ def _json(array: pa.Array) -> tuple[pa.Array, Faults]:
         array = pa.array([json_of(value) for value in values], pa.string())
     array = array.cast(pa.string())
     encoded = array.dictionary_encode()
-    reasons = bad_json(encoded.dictionary.to_pylist())
+    reasons = bad_json(encoded.dictionary)
     if not reasons:
         return array, {}
     places = pc.is_in(encoded.indices, pa.array(reasons, encoded.indices.type))
