@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -117,11 +118,16 @@ def read_source(
     found = FirstPass(resolver)
     wishes.begin("read", getattr(source, "extent", _unknown))
     try:
-        for batch in source.batches():
-            clean = found.check(validator, batch, fingerprint if source.checksum is None else None)
-            if clean.num_rows:
-                _keep(found, target, clean, source)
-            wishes.report("read", found.rows_read)
+        with ThreadPoolExecutor(1, "gpwarehouse-resolve") as beside:
+            keeping: Future[None] | None = None  # one batch at a time, while the next one is checked
+            for batch in source.batches():
+                clean = found.check(validator, batch, fingerprint if source.checksum is None else None)
+                if keeping is not None:
+                    keeping.result()
+                keeping = beside.submit(_keep, found, target, clean, source)
+                wishes.report("read", found.rows_read)
+            if keeping is not None:
+                keeping.result()
         for dimension, members in source.members().items():
             for member in members:
                 resolver.tell(dimension, member)
@@ -138,6 +144,8 @@ def _unknown() -> tuple[None, None]:
 
 def _keep(found: FirstPass, target: Target, clean: pa.RecordBatch, source: Source) -> None:
     """Good rows into the spool, with everything but the batch's own columns."""
+    if not clean.num_rows:
+        return
     columns = dict(zip(clean.schema.names, clean.columns, strict=True))
     columns |= found.resolver.resolve(clean)
     times = columns[target.partition_column]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -223,16 +224,15 @@ class KeyResolver:
         ):
             if child not in keys or parent not in keys:
                 continue
+            members = self.members["dim_" + child.removesuffix("_key")]
+            since = self._linked.setdefault((child, parent), {})
             inverse, distinct = combinations([keys[child], keys[parent]])
             first = np.full(len(distinct), _NEVER)
             np.minimum.at(first, inverse, moments)
-            members = self.members["dim_" + child.removesuffix("_key")]
-            since = self._linked.setdefault((child, parent), {})
-            for pair, moment in zip(distinct, first.tolist(), strict=True):
-                if moment >= since.get(pair, _NEVER):
-                    continue
-                since[pair] = moment
-                child_key, parent_key = pair
+            known = np.fromiter(map(since.get, distinct, repeat(_NEVER)), np.int64, len(distinct))
+            for number in np.flatnonzero(first < known).tolist():
+                since[distinct[number]] = moment = int(first[number])
+                child_key, parent_key = distinct[number]
                 if parent_key != UNKNOWN_KEY and child_key in members:
                     seen = getattr(members[child_key], name)
                     seen[parent_key] = min(moment, seen.get(parent_key, moment))
