@@ -131,7 +131,7 @@ class Once:
 
     def _is_ours(self, row: Any) -> bool:
         """Whether it was written by this very run: the connection was lost at COMMIT, and it had gone through."""
-        return bool(row.started_at == self.batch.started_at)
+        return all(getattr(row, name) == getattr(self.batch, name) for name in ("started_at", "target", "checksum"))
 
     def _driver_error(self) -> type[Exception]:
         error: type[Exception] = self.engine.dialect.loaded_dbapi.Error

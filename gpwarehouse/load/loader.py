@@ -228,9 +228,9 @@ class Loader:
             with run.phase("copy"):
                 return run.result(self._transaction(run, found, batch, route))
         except (exc.SQLAlchemyError, LoadError, self._driver_error()) as error:
-            raised = self._raised(run, error)
-            loaded = self._record_failure(self._batch(run, found), found, raised)
-            if loaded is not None and self._is_done(run, loaded, found):
+            raised, failed = self._raised(run, error), self._batch(run, found)
+            loaded = self._record_failure(failed, found, raised)
+            if loaded is not None and self._is_done(run, loaded, failed):
                 return run.result(loaded)
         raise raised
 
@@ -349,9 +349,9 @@ class Loader:
             return None
 
     @staticmethod
-    def _is_done(run: Run, row: Any, found: FirstPass) -> bool:
+    def _is_done(run: Run, row: Any, batch: ledger.Batch) -> bool:
         """Whether a batch that is there makes up for an error: ours, whose answer was lost at COMMIT, or one that will do."""
-        if (row.target, row.checksum) != (run.target.name, found.checksum):
+        if (row.target, row.checksum) != (batch.target, batch.checksum):
             return False
         return row.started_at == run.started_at or run.wishes.on_conflict == "skip"
 

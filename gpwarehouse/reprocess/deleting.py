@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
-from sqlalchemy import Table, exc, select
+from sqlalchemy import Table, cast, exc, func, select
+from sqlalchemy.dialects.postgresql import REGCLASS
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.dialect import TruncatePartition
+from gpwarehouse.dialect import RangePartition, TruncatePartition
 from gpwarehouse.dialect.options import month_partition
-from gpwarehouse.engine import RetryPolicy, change_partitions, child_of
-from gpwarehouse.errors import InvalidInputError, PartitionError
+from gpwarehouse.engine import RetryPolicy, change_partitions, child_of, qualified_name
+from gpwarehouse.errors import AmbiguousCommitError, InvalidInputError, PartitionError
 from gpwarehouse.load import batches as ledger
 from gpwarehouse.load.conflict import delete_rows
 from gpwarehouse.load.options import check_name
-from gpwarehouse.load.refusal import explained
+from gpwarehouse.load.refusal import explained, reason_of
 from gpwarehouse.load.upkeep import Upkeep
 from gpwarehouse.models import FACTS, EtlLoadBatch
 from gpwarehouse.partitions.changes import there
@@ -26,6 +30,7 @@ from gpwarehouse.settings import WarehouseSettings
 __all__ = ["Deleted", "Deleter"]
 
 _UNDONE = "nothing was deleted"
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -54,21 +59,44 @@ class Deleter:
     def delete_batch(self, batch_id: str) -> Deleted:
         """Delete a batch's rows: see :meth:`gpwarehouse.Warehouse.delete_batch`."""
         check_name("batch_id", batch_id)
-        target = "etl_load_batch"
-        try:
+
+        def find() -> Any:
             with self.engine.connect() as connection:
-                row = self._batch(connection, batch_id)
-            target = row.target
-            rows = RetryPolicy.of(self.settings).call(f"deletion of batch {batch_id}", self._delete, row)
-        except (exc.SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
+                return self._batch(connection, batch_id)
+
+        row = self._once(find, "etl_load_batch", f"look for batch {batch_id}")
+        work = _OfBatch(self.engine, row, partial(self._batch, batch_id=batch_id))
+        rows = self._once(work.attempt, row.target, f"deletion of batch {batch_id}", work.done)
+        if not rows:
+            return Deleted(row.target, 0, (), (batch_id,))
+        upkeep = Upkeep(self.engine, FACTS[row.target].__table__)
+        upkeep.vacuum(row.min_event_ts, row.max_event_ts)
+        return Deleted(*(row.target, rows, (batch_id,), (batch_id,)), tuple(upkeep.vacuumed), tuple(upkeep.warnings))
+
+    def _once(
+        self, attempt: Callable[[], Result], target: str, what: str, done: Callable[[], Result | None] | None = None
+    ) -> Result:
+        """Do it, again where that is safe.
+
+        :param done: looks, after an error, what was done by a COMMIT whose answer was lost.
+        :raises AmbiguousCommitError: there was such a COMMIT, and nobody to ask what became of it.
+        """
+        driver = self.engine.dialect.loaded_dbapi.Error
+        found = None
+        try:
+            return RetryPolicy.of(self.settings).call(what, attempt)
+        except (exc.SQLAlchemyError, driver) as error:
             raised = explained(self.settings, target, error, _UNDONE)
-        else:
-            if not rows:
-                return Deleted(target, 0, (), (batch_id,))
-            upkeep = Upkeep(self.engine, FACTS[target].__table__)
-            upkeep.vacuum(row.min_event_ts, row.max_event_ts)
-            return Deleted(*(target, rows, (batch_id,), (batch_id,)), tuple(upkeep.vacuumed), tuple(upkeep.warnings))
-        raise raised
+        try:
+            found = done() if done is not None else None
+        except (exc.SQLAlchemyError, driver) as error:
+            raised = AmbiguousCommitError(
+                f"{target}: the connection was lost while COMMIT was under way, and the server could not be asked whether it "
+                f"went through ({reason_of(error)}); do it again, it is done once"
+            )
+        if found is None:
+            raise raised
+        return found
 
     def _batch(self, connection: Connection, batch_id: str) -> Any:
         table = EtlLoadBatch.__table__
@@ -82,50 +110,120 @@ class Deleter:
             )
         return row
 
-    def _delete(self, row: Any) -> int:
-        with self.engine.begin() as connection:
-            ledger.lock_batch(connection, row.target, row.batch_id, row.checksum)
-            now = self._batch(connection, row.batch_id)  # seen anew: it may have been replaced meanwhile
-            if now.status != ledger.LOADED:
-                return 0
-            rows = delete_rows(connection, FACTS[now.target].__table__, "event_ts", now)
-            mark_deleted(connection, now.batch_id, f"deleted: {rows} rows; it can be loaded again")
-            return rows
-
     def delete_month(self, fact: str, month: str, *, across: bool = False) -> Deleted:
         """Empty a month: see :meth:`gpwarehouse.Warehouse.delete_month`."""
-        table, partition = fact_named(fact), month_partition(month_named(month))
+        work = _OfMonth(self.engine, fact_named(fact), month_partition(month_named(month)), across)
+        return self._once(work.attempt, fact, f"deletion of {month} of {fact}", work.done)
 
-        def empty(connection: Connection) -> Deleted:
-            found = there(connection, table, partition)
-            if found is None:
-                raise PartitionError(f"{fact}: there is no partition of {month}; nothing was deleted")
-            counts = batches_in(connection, _child(table, found))
-            wholly: list[Any] = []
-            partly: list[Any] = []
-            for row in loaded_rows(connection, counts):
-                inside = partition.start <= row.min_event_ts and row.max_event_ts < partition.end
-                (wholly if inside else partly).append(row)
-            if partly and not across:
-                raise PartitionError(
-                    f"{fact}: {len(partly)} batches have rows in {month} and in other months, the first is "
-                    f"{partly[0].batch_id!r}: they could not be loaded again without doubling those. Delete them "
-                    "(delete_batch), or say across=True; nothing was deleted"
-                )
-            connection.execute(TruncatePartition(table, found))
-            for row in wholly:
-                mark_deleted(connection, row.batch_id, f"deleted with {month}: {counts[row.batch_id]} rows")
-            for row in partly:
-                gone = counts[row.batch_id]
-                note(connection, row, f"deleted with {month}: {gone} of its rows", rows_gone=gone)
-            loadable = tuple(sorted(row.batch_id for row in wholly))
-            return Deleted(fact, sum(counts.values()), tuple(sorted(counts)), loadable)
 
-        try:
-            return change_partitions(self.engine, table, empty)
-        except (exc.SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
-            raised = explained(self.settings, fact, error, _UNDONE)
-        raise raised
+class _OfBatch:
+    """The deletion of one batch's rows: attempts at it, of which one's COMMIT may have gone through unanswered.
+
+    :param find: the batch's row as it is now.
+    """
+
+    def __init__(self, engine: Engine, row: Any, find: Callable[[Connection], Any]) -> None:
+        self.engine = engine
+        self.row = row
+        self.find = find
+        self.reached: tuple[Any, int] | None = None
+
+    @contextmanager
+    def _held(self) -> Iterator[tuple[Connection, Any]]:
+        """The batch's row, in a transaction that keeps others from the batch."""
+        with self.engine.begin() as connection:
+            ledger.lock_batch(connection, self.row.target, self.row.batch_id, self.row.checksum)
+            yield connection, self.find(connection)  # seen anew: it may have been replaced meanwhile
+
+    def _before(self, now: Any) -> int | None:
+        """Rows that an attempt before deleted; None if it did not go through."""
+        if self.reached is None or (now.status, now.started_at) == (ledger.LOADED, self.reached[0]):
+            return None
+        return self.reached[1]
+
+    def attempt(self) -> int:
+        with self._held() as (connection, now):
+            before = self._before(now)
+            if before is not None or now.status != ledger.LOADED:
+                return before or 0
+            rows = delete_rows(connection, FACTS[now.target].__table__, "event_ts", now)
+            mark_deleted(connection, now.batch_id, f"deleted: {rows} rows; it can be loaded again")
+            self.reached = (now.started_at, rows)
+            return rows
+
+    def done(self) -> int | None:
+        """Rows that were deleted although an error came back."""
+        if self.reached is None:
+            return None
+        with self._held() as (_, now):
+            return self._before(now)
+
+
+class _OfMonth:
+    """The same of a month. That it was emptied shows in its partition's file, which is another one then."""
+
+    def __init__(self, engine: Engine, table: Table, month: RangePartition, across: bool) -> None:
+        self.engine = engine
+        self.table = table
+        self.month = month
+        self.across = across
+        self.reached: tuple[Any, Deleted] | None = None
+
+    def attempt(self) -> Deleted:
+        return change_partitions(self.engine, self.table, self._empty)
+
+    def done(self) -> Deleted | None:
+        """What was deleted although an error came back."""
+        if self.reached is None:
+            return None
+        return change_partitions(self.engine, self.table, lambda connection: self._before(self._file(connection)[1]))
+
+    def _file(self, connection: Connection) -> tuple[RangePartition | None, Any]:
+        """The partition, and the number of its file."""
+        found = there(connection, self.table, self.month)
+        if found is None:
+            return None, None
+        name = qualified_name(connection, _child(self.table, found))
+        return found, connection.execute(select(func.pg_relation_filenode(cast(name, REGCLASS)))).scalar_one()
+
+    def _before(self, file: Any) -> Deleted | None:
+        return self.reached[1] if self.reached is not None and self.reached[0] != file else None
+
+    def _empty(self, connection: Connection) -> Deleted:
+        fact, (found, file) = self.table.name, self._file(connection)
+        before = self._before(file)
+        if before is not None:
+            return before
+        month = f"{self.month.start:%Y-%m}"
+        if found is None:
+            raise PartitionError(f"{fact}: there is no partition of {month}; {_UNDONE}")
+        counts = batches_in(connection, _child(self.table, found))
+        wholly, partly = self._inside(loaded_rows(connection, counts))
+        if partly and not self.across:
+            raise PartitionError(
+                f"{fact}: {len(partly)} batches have rows in {month} and in other months, the first is "
+                f"{partly[0].batch_id!r}: they could not be loaded again without doubling those. Delete them "
+                f"(delete_batch), or say across=True; {_UNDONE}"
+            )
+        connection.execute(TruncatePartition(self.table, found))
+        for row in wholly:
+            mark_deleted(connection, row.batch_id, f"deleted with {month}: {counts[row.batch_id]} rows")
+        for row in partly:
+            gone = counts[row.batch_id]
+            note(connection, row, f"deleted with {month}: {gone} of its rows", rows_gone=gone)
+        loadable = tuple(sorted(row.batch_id for row in wholly))
+        done = Deleted(fact, sum(counts.values()), tuple(sorted(counts)), loadable)
+        self.reached = (file, done)
+        return done
+
+    def _inside(self, batches: Iterable[Any]) -> tuple[list[Any], list[Any]]:
+        """Batches that are wholly in the month, and those that are not."""
+        wholly: list[Any] = []
+        partly: list[Any] = []
+        for row in batches:
+            inside = self.month.start <= row.min_event_ts and row.max_event_ts < self.month.end
+            (wholly if inside else partly).append(row)
+        return wholly, partly
 
 
 def _child(table: Table, partition: Any) -> Table:

@@ -25,6 +25,7 @@ class Reprocessing(Connected):
 
         :raises InvalidInputError: there is no such batch, or it went into a dimension or bridge.
         :raises LoadError: the server refused; nothing was deleted.
+        :raises AmbiguousCommitError: the connection was lost at COMMIT, and the server could not be asked any more.
         """
         from gpwarehouse.reprocess import Deleter
 
@@ -37,6 +38,7 @@ class Reprocessing(Connected):
         :param month: ``YYYY-MM``.
         :param across: empty it even where batches have rows in other months too. Those stay loaded, with a note.
         :raises PartitionError: there are such batches, or no such month; nothing was deleted.
+        :raises AmbiguousCommitError: as :meth:`delete_batch`.
         """
         from gpwarehouse.reprocess import Deleter
 

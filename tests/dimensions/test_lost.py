@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg2
@@ -11,7 +12,7 @@ import pytest
 from sqlalchemy import event
 
 from gpwarehouse import Warehouse
-from gpwarehouse.errors import LoadError
+from gpwarehouse.errors import BatchConflictError, LoadError
 from tests.dimensions.rows import day, history
 
 
@@ -82,3 +83,17 @@ def test_a_merge_whose_commit_was_lost_is_found_to_be_done(
         shared_wh.read("SELECT count(*) AS n FROM dw.etl_load_batch WHERE batch_id = :b", {"b": merged.batch_id}).n[0]
         == 1
     )
+
+
+def test_a_job_that_began_in_the_same_microsecond_is_another_one(
+    shared_wh: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Stopped:
+            return cls(2025, 6, 1, tzinfo=UTC)
+
+    monkeypatch.setattr("gpwarehouse.dimensions.merge.datetime", Stopped)
+    shared_wh.merge("dim_lot", [{"lot_id": "T", "owner": "A", "at": day(1)}], effective="at", batch_id="same")
+    with pytest.raises(BatchConflictError, match="with other content"):
+        shared_wh.merge("dim_lot", [{"lot_id": "T", "owner": "B", "at": day(2)}], effective="at", batch_id="same")
