@@ -13,7 +13,7 @@ from datetime import date, datetime
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select
+from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.engine import lock_advisory
@@ -23,7 +23,10 @@ from gpwarehouse.transport import copy_rows
 
 __all__ = [
     "Batch",
+    "announce",
+    "has_left",
     "insert_rejects",
+    "left_behind",
     "loaded_batches",
     "lock_batch",
     "month_replaced",
@@ -37,6 +40,7 @@ __all__ = [
 LOADED = "LOADED"
 FAILED = "FAILED"
 _REPLACES = "in the place of "
+_LEFT = "rows may be there: "
 REJECTS_KEPT = 10_000
 """Rejects recorded for a batch that failed: enough to see what is wrong, not a copy of a wrong file."""
 
@@ -109,17 +113,46 @@ def record_failure(engine: Engine, batch: Batch, rejects: Iterable[pa.RecordBatc
 
     It waits for whoever is loading the batch: after a connection lost at COMMIT that may still be this very load.
     """
+    table = EtlLoadBatch.__table__
+    mine = table.c.batch_id == batch.batch_id
     with engine.begin() as connection:
         lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
-        table = EtlLoadBatch.__table__
-        loaded = select(table).where(table.c.batch_id == batch.batch_id, _is_loaded())
-        row = connection.execute(loaded).first()
+        row = connection.execute(select(table).where(mine, _is_loaded())).first()
         if row is not None:
             return row
-        _forget(connection, batch.batch_id)
-        _insert(connection, batch, FAILED, error[:4000])
+        if connection.execute(select(table.c.batch_id).where(mine, _has_left())).first() is not None:
+            # It tells where the rows are that are left, which may be of other content than this attempt's.
+            connection.execute(update(table).where(mine).values(error=f"{_LEFT}{error}"[:4000]))
+            connection.execute(delete(EtlReject.__table__).where(EtlReject.__table__.c.batch_id == batch.batch_id))
+        else:
+            _forget(connection, batch.batch_id)
+            _insert(connection, batch, FAILED, error[:4000])
         insert_rejects(connection, batch.batch_id, batch.target, _at_most(REJECTS_KEPT, rejects))
         return None
+
+
+def announce(engine: Engine, batch: Batch) -> None:
+    """Record that rows of a batch may be committed before its row says that it is loaded; at once."""
+    with engine.begin() as connection:
+        _forget(connection, batch.batch_id)
+        _insert(connection, batch, FAILED, f"{_LEFT}it is being loaded by connections that commit apart, or that died")
+
+
+def left_behind(connection: Connection, target: str, batch_id: str, checksum: str) -> Sequence[Any]:
+    """Rows of batches with this content, or this id, that failed and may have left rows in their facts."""
+    table = EtlLoadBatch.__table__
+    same = or_(table.c.batch_id == batch_id, and_(table.c.target == target, table.c.checksum == checksum))
+    return connection.execute(select(table).where(same, _has_left())).all()
+
+
+def has_left(row: Any) -> bool:
+    """Whether a batch failed and may have left rows in its fact."""
+    return row.status == FAILED and (row.error or "").startswith(_LEFT)
+
+
+def _has_left() -> ColumnElement[bool]:
+    table = EtlLoadBatch.__table__
+    return and_(table.c.status == FAILED, table.c.error.startswith(_LEFT, autoescape=True))
 
 
 def _at_most(rows: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, delete, select, text
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy import ColumnElement, Table, and_, delete, select, text, update
+from sqlalchemy.engine import Connection
 
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import dialect_of, overlapping, partitions_there, qualified_name
 from gpwarehouse.errors import BatchConflictError, LoadError
-from gpwarehouse.load.batches import LOADED, Batch, loaded_batches
+from gpwarehouse.load.batches import loaded_batches
 from gpwarehouse.load.months import months_between
 from gpwarehouse.load.options import OnConflict
-from gpwarehouse.models import EtlLoadBatch
+from gpwarehouse.models import FACTS, EtlLoadBatch
 
 __all__ = ["Verdict", "delete_leftovers", "delete_rows", "judge"]
 
@@ -119,21 +119,22 @@ def delete_rows(
     return rows
 
 
-def delete_leftovers(engine: Engine, table: Table, partition_column: str, batch: Batch) -> int:
-    """Delete, and commit, the rows that a load left under an id of which no batch is recorded as loaded; how many.
+def delete_leftovers(connection: Connection, partition_column: str, left: Any, by: str) -> int:
+    """Delete the rows that a failed load left, looking only into the partitions of its events; how many there were.
 
-    Whoever calls holds the batch's locks, in another transaction: this one's lock on the fact must be gone before other
-    connections write to it. Only the months of the batch's own events are looked into.
+    Whoever calls holds the locks of the batch's id or content. Its row says afterwards that nothing of it is left.
+
+    :param left: its row, of :func:`gpwarehouse.load.batches.left_behind`. :param by: what deletes them, for that row.
     """
-    record, times = EtlLoadBatch.__table__, table.c[partition_column]
-    if batch.min_event_ts is None:
-        return 0
-    mine = and_(table.c.batch_id == batch.batch_id, times >= batch.min_event_ts, times <= batch.max_event_ts)
-    with engine.begin() as connection:
-        loaded = select(record.c.batch_id).where(record.c.batch_id == batch.batch_id, record.c.status == LOADED)
-        if connection.execute(loaded).first() or not connection.execute(select(times).where(mine).limit(1)).first():
-            return 0
-        return _delete(connection, table, mine)
+    table, record, rows = FACTS[left.target].__table__, EtlLoadBatch.__table__, 0
+    if left.min_event_ts is not None:
+        times = table.c[partition_column]
+        mine = and_(table.c.batch_id == left.batch_id, times >= left.min_event_ts, times <= left.max_event_ts)
+        if connection.execute(select(times).where(mine).limit(1)).first() is not None:
+            rows = _delete(connection, table, mine)
+    said = f"failed; {rows} rows that it had left were deleted by {by}"
+    connection.execute(update(record).where(record.c.batch_id == left.batch_id).values(error=said))
+    return rows
 
 
 def _delete(connection: Connection, table: Table, which: ColumnElement[bool]) -> int:

@@ -146,9 +146,9 @@ class Loader:
         :param max_rejects: count, or share of the rows read, above which nothing is loaded; else as in settings.
         :param progress: called with phase and rows, from other threads too: :data:`gpwarehouse.load.options.Progress`.
         :param parallel: connections that COPY at once, up to 16; all but one through a staging table.
-        :param atomic: False lets them write into the fact and commit on their own, before the batch's row is there: if
-            the load fails between the two, their rows stay until the same is loaded again with ``atomic=False``, which
-            deletes them first.
+        :param atomic: False lets them write into the fact and commit on their own, before the batch's row says that it is
+            loaded: if the load fails between the two, their rows stay until the same is loaded again, in whatever way, or
+            until :meth:`gpwarehouse.Warehouse.delete_batch` deletes them.
         :param analyze: ``"auto"``, ``"always"`` or ``"never"``: statistics after the commit; else as in settings.
         :raises InvalidInputError: target or columns are unknown, or an option is.
         :raises TooManyRejectsError: more rows were rejected than allowed; they are in ``etl_reject``.
@@ -238,7 +238,7 @@ class Loader:
         """The error to raise for one of a load; where connections commit apart, rows may be there already."""
         if not run.wishes.commits_apart:
             return explained(self.settings, run.target.name, error)
-        undone = "rows may be there already; load again with atomic=False, which deletes them first"
+        undone = "rows may be there already; load the same again, or delete_batch: both delete them first"
         raised = explained(self.settings, run.target.name, error, undone)
         raised.safe_to_repeat = None
         return raised
@@ -256,9 +256,22 @@ class Loader:
             table, partition_column = run.target.table, run.target.partition_column
             if run.replaced is not None:
                 run.rows_replaced = delete_rows(connection, table, partition_column, run.replaced, run.months)
-            if run.wishes.commits_apart:
-                delete_leftovers(self.engine, table, partition_column, batch)
+            self._clear(connection, run, batch)
             return self._copy(connection, run, found, batch, route)
+
+    def _clear(self, connection: Connection, run: Run, batch: ledger.Batch) -> None:
+        """Delete what loads left that failed of the same, and say so before connections of this one may leave rows."""
+        left = ledger.left_behind(connection, batch.target, batch.batch_id, batch.checksum)
+        by = f"batch {batch.batch_id}"
+        if not run.wishes.commits_apart:
+            for row in left:
+                delete_leftovers(connection, run.target.partition_column, row, by)
+            return
+        if left:  # apart: the lock of a deletion must be gone before other connections write to the fact
+            with self.engine.begin() as other:
+                for row in left:
+                    delete_leftovers(other, run.target.partition_column, row, by)
+        ledger.announce(self.engine, batch)
 
     def _prepare(self, run: Run, found: FirstPass, batch: ledger.Batch) -> None:
         if found.first is None:  # no row to load

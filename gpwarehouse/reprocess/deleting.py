@@ -17,7 +17,7 @@ from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import RetryPolicy, change_partitions, child_of, qualified_name
 from gpwarehouse.errors import AmbiguousCommitError, InvalidInputError, PartitionError
 from gpwarehouse.load import batches as ledger
-from gpwarehouse.load.conflict import delete_rows
+from gpwarehouse.load.conflict import delete_leftovers, delete_rows
 from gpwarehouse.load.options import check_name
 from gpwarehouse.load.refusal import explained, reason_of
 from gpwarehouse.load.upkeep import Upkeep
@@ -137,18 +137,23 @@ class _OfBatch:
 
     def _before(self, now: Any) -> int | None:
         """Rows that an attempt before deleted; None if it did not go through."""
-        if self.reached is None or (now.status, now.started_at) == (ledger.LOADED, self.reached[0]):
+        if self.reached is None or self.reached[0] == _state(now):
             return None
         return self.reached[1]
 
     def attempt(self) -> int:
         with self._held() as (connection, now):
             before = self._before(now)
-            if before is not None or now.status != ledger.LOADED:
-                return before or 0
-            rows = delete_rows(connection, FACTS[now.target].__table__, "event_ts", now)
-            mark_deleted(connection, now.batch_id, f"deleted: {rows} rows; it can be loaded again")
-            self.reached = (now.started_at, rows)
+            if before is not None:
+                return before
+            if ledger.has_left(now):
+                rows = delete_leftovers(connection, "event_ts", now, "delete_batch")
+            elif now.status == ledger.LOADED:
+                rows = delete_rows(connection, FACTS[now.target].__table__, "event_ts", now)
+                mark_deleted(connection, now.batch_id, f"deleted: {rows} rows; it can be loaded again")
+            else:
+                return 0
+            self.reached = (_state(now), rows)
             return rows
 
     def done(self) -> int | None:
@@ -157,6 +162,11 @@ class _OfBatch:
             return None
         with self._held() as (_, now):
             return self._before(now)
+
+
+def _state(row: Any) -> tuple[Any, ...]:
+    """What a deletion changes in a batch's row, or whoever loads it anew."""
+    return row.status, row.started_at, row.error
 
 
 class _OfMonth:

@@ -21,7 +21,8 @@ class Reprocessing(Connected):
     def delete_batch(self, batch_id: str) -> Deleted:
         """Delete a batch's rows, looking only into the months of its events; then it can be loaded again.
 
-        Members it made or told of stay. A batch that has no rows any more is no error.
+        Members it made or told of stay. A batch that has no rows any more is no error. Of one that failed what connections
+        left that committed apart (``atomic=False``) is deleted.
 
         :raises InvalidInputError: there is no such batch, or it went into a dimension or bridge.
         :raises LoadError: the server refused; nothing was deleted.

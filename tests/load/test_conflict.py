@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from sqlalchemy import event, exc, text
+from sqlalchemy import event, exc
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError, TooManyRejectsError
@@ -190,15 +190,54 @@ def test_content_appended_by_a_commit_that_is_lost_is_appended_once(wh: Warehous
 APART: Any = {"batch_id": "k", "parallel": 2, "atomic": False}
 
 
-def test_rows_that_a_failed_load_committed_apart_are_deleted_by_the_next(wh: Warehouse) -> None:
-    wh.load(MEASUREMENTS, rows_of("K", 3), batch_id="k0")
-    wh.load(MEASUREMENTS, rows_of("K"), **APART)
-    with wh.engine.begin() as connection:  # as if it had died before the batch's row was there
-        connection.execute(text("DELETE FROM dw.etl_load_batch WHERE batch_id = 'k'"))
-    assert counted(wh, "K") == 8
-    assert wh.load(MEASUREMENTS, rows_of("K"), **APART).rows_loaded == 5
-    assert counted(wh, "K") == 8
-    assert wh.load(MEASUREMENTS, rows_of("K"), **APART).already_loaded
+@pytest.fixture
+def died(wh: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+    """A warehouse with the rows of a load whose process was killed before its COMMIT."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(connection: Any, *_: Any) -> None:
+        connection.get_transaction().commit()  # which of the connections takes so few rows is chance
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "record_loaded", kill)
+        with pytest.raises(Killed):
+            wh.load(MEASUREMENTS, rows_of("K"), **APART)
+    assert counted(wh, "K") == 5
+    return wh
+
+
+@pytest.mark.parametrize(
+    "options",
+    [APART, {"batch_id": "k"}, {}, {"batch_id": "z", "on_conflict": "append"}, {"batch_id": "z", "parallel": 2}],
+)
+def test_rows_that_a_killed_load_committed_apart_are_deleted_by_the_next(died: Warehouse, options: Any) -> None:
+    died.load(MEASUREMENTS, rows_of("K", 3), batch_id="k0")
+    made = died.load(MEASUREMENTS, rows_of("K"), **options)
+    assert (made.rows_loaded, counted(died, "K")) == (5, 8)
+    assert died.load(MEASUREMENTS, rows_of("K"), **options).already_loaded
+    if made.batch_id != "k":
+        said = scalar(died, "SELECT error FROM dw.etl_load_batch WHERE batch_id = 'k'")
+        assert said == f"failed; 5 rows that it had left were deleted by batch {made.batch_id}"
+    assert died.check(checks=["batch"]).empty
+
+
+def test_what_other_content_left_under_an_id_is_deleted_even_after_more_failures(
+    died: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = [row | {"event_ts": IN_MAY} for row in rows_of("K", 2)]
+    with pytest.raises(TooManyRejectsError):
+        died.load(MEASUREMENTS, [*other, measurement(slot=-1)], batch_id="k", max_rejects=0)
+    assert len(died.rejects("k")) == 1
+    assert died.load(MEASUREMENTS, other, batch_id="k").rows_loaded == 2
+    assert counted(died, "K") == 2
+
+
+def test_what_a_killed_load_left_is_deleted_with_its_batch(died: Warehouse) -> None:
+    assert died.delete_batch("k").rows == 5
+    assert (counted(died, "K"), died.delete_batch("k").rows) == (0, 0)
 
 
 def test_a_failure_of_connections_that_commit_apart_does_not_say_that_nothing_was_loaded(
@@ -209,11 +248,13 @@ def test_a_failure_of_connections_that_commit_apart_does_not_say_that_nothing_wa
 
     with monkeypatch.context() as patch:
         patch.setattr(ledger, "record_loaded", lost)
-        with pytest.raises(LoadError, match="rows may be there already; load again with atomic=False") as raised:
+        with pytest.raises(
+            LoadError, match="rows may be there already; load the same again, or delete_batch"
+        ) as raised:
             wh.load(MEASUREMENTS, rows_of("K"), **APART)
     assert raised.value.safe_to_repeat is None
     assert "nothing was loaded" not in str(raised.value)
-    assert wh.load(MEASUREMENTS, rows_of("K"), **APART).rows_loaded == 5
+    assert wh.load(MEASUREMENTS, rows_of("K")).rows_loaded == 5
     assert counted(wh, "K") == 5
 
 
