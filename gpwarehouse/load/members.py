@@ -30,7 +30,7 @@ from gpwarehouse.engine import qualified_name
 from gpwarehouse.errors import KeyCollisionError, LoadError
 from gpwarehouse.load.keys import Member
 from gpwarehouse.load.target import arrow_type
-from gpwarehouse.load.versions import Version, carried_on, fill, known_from, merge
+from gpwarehouse.load.versions import Version, carried_on, dated, fill, known_from, merge
 from gpwarehouse.models import BEGINNING, DIMENSIONS, END_OF_TIME, EtlLoadBatch
 from gpwarehouse.models.keys import durable_key
 from gpwarehouse.transport import copy_rows
@@ -113,7 +113,8 @@ def _insert(engine: Engine, name: str, members: Members, teller: Teller) -> int:
         now, user = _now(connection)
         rows = []
         for member in missing:
-            version = Version(BEGINNING, END_OF_TIME, not member.told, member.at_first(), teller.batch_id)
+            first = member.at_first()
+            version = Version(BEGINNING, END_OF_TIME, not member.told, first, teller.batch_id, teller.since)
             audit = {"source_system": teller.source_system, "created_at": now, "created_by": user}
             rows.append(_row(name, member, version) | audit | {"updated_at": now, "updated_by": user})
         _copy(connection, name, rows)
@@ -277,7 +278,7 @@ def _row(name: str, member: Member, version: Version) -> Row:
         "is_current": version.expiry_date == END_OF_TIME,
         "is_inferred": version.is_inferred,
         "batch_id": version.batch_id,
-        "row_hash": _row_hash(values),
+        "row_hash": dated(_row_hash(values), version),
         **values,
         **{c: value for c, value in shape.unset.items() if values[c] is None},
     }

@@ -16,10 +16,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["DELETED_HASH", "Version", "carried_on", "fill", "known_from", "merge"]
+__all__ = ["DELETED_HASH", "Version", "carried_on", "dated", "fill", "known_from", "merge"]
 
 DELETED_HASH = hashlib.md5(b"(deleted)", usedforsecurity=False).hexdigest()
 """``row_hash`` of the version of a deleted member (``wh.merge``), from the deletion on."""
@@ -31,8 +31,8 @@ _HASH_DIGITS = 32
 class Version:
     """One version of a member: half-open interval, flag, attribute values by column.
 
-    :ivar batch_id: the batch that told it; ``seen``: that batch's first event, where it is known to have been loaded.
-        A member's first version starts at 1900 by convention, long before anybody saw it.
+    :ivar batch_id: the batch that told it; ``seen``: that batch's first event, where it is known. A member's first version
+        starts at 1900 by convention, long before anybody saw it.
     :ivar audit: its other columns, as they are stored; of a version that comes from another, that one's.
     """
 
@@ -46,14 +46,25 @@ class Version:
 
 
 def known_from(row_hash: str | None) -> datetime | None:
-    """The moment since which a version is known, where a merge (``wh.merge``) kept it behind the hash: ``md5@moment``."""
+    """The moment since which a version is known, where that is kept behind the hash: ``md5@moment``."""
     moment = (row_hash or "")[_HASH_DIGITS + 1 :]
     return datetime.fromisoformat(moment) if moment else None
 
 
+def dated(row_hash: str, version: Version) -> str:
+    """The hash with, behind it, since when the version is known, where that is later than it begins.
+
+    Not left to the batch's row: that goes, or tells of other content, when the batch is deleted or replaced.
+    """
+    seen = version.seen
+    if seen is None or not version.effective_date < seen < version.expiry_date:
+        return row_hash
+    return f"{row_hash}@{seen.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
 def carried_on(stored: str, row_hash: str) -> str:
-    """The hash of a version that goes on with other values: what stood behind it stays, and so does the mark of a deletion."""
-    return stored if stored.startswith(DELETED_HASH) else row_hash + stored[_HASH_DIGITS:]
+    """The hash of a version that goes on with other values: the mark of a deletion stays."""
+    return stored if stored.startswith(DELETED_HASH) else row_hash
 
 
 def merge(

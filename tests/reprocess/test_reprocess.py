@@ -10,8 +10,10 @@ import pytest
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import InvalidInputError, LoadError, PartitionError, TooManyRejectsError
-from tests.dimensions.rows import day, rows_of
+from gpwarehouse.models import BEGINNING
+from tests.dimensions.rows import day, history, rows_of
 from tests.load.rows import MEASUREMENTS, measurement
+from tests.load.test_members import load_file
 from tests.partitions.fab import with_policy
 
 
@@ -179,3 +181,14 @@ def test_corrected_rejects_of_a_replaced_month_are_rows_of_that_month(wh: Wareho
     with pytest.raises(InvalidInputError, match=r"has no rows any more \(in the place of 2025-06; 2025-06 replaced by"):
         wh.reload_rejects(made.batch_id, given)
     assert months(wh) == {6: 2}
+
+
+@pytest.mark.parametrize("late", ["merge", "load"])
+def test_what_a_deleted_batch_told_of_a_member_keeps_its_date(wh: Warehouse, late: str) -> None:
+    mine = load_file(wh, {"dim_lot": [{"lot_id": "L1", "owner": "B"}]}, event_ts=day(5)).batch_id
+    wh.delete_batch(mine)
+    if late == "merge":
+        wh.merge("dim_lot", [{"lot_id": "L1", "owner": "A"}], effective=day(2))
+    else:
+        load_file(wh, {"dim_lot": [{"lot_id": "L1", "owner": "A"}]}, event_ts=day(2))
+    assert history(wh, "L1", "owner") == [(BEGINNING, "A"), (day(5), "B")]
