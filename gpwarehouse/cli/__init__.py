@@ -21,6 +21,7 @@ from gpwarehouse.cli import (  # noqa: F401  (they register their commands)
     health,
     load,
     partitions,
+    reprocess,
     roles,
     schema,
     validate,

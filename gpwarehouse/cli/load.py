@@ -35,7 +35,11 @@ def _tell(outcome: FileOutcome) -> None:
     _say(str(outcome), to=console if outcome.result is not None else errors)
 
 
-def _limit(text: str | None) -> int | float | None:
+def limit(text: str | None) -> int | float | None:
+    """What ``--max-rejects`` says.
+
+    :raises InvalidInputError: it is neither a count nor a share.
+    """
     from pydantic import TypeAdapter, ValidationError
 
     from gpwarehouse.setting_kinds import Rejects
@@ -70,7 +74,7 @@ def load(
     from gpwarehouse.load import FileOutcome
 
     options: dict[str, Any] = {"on_conflict": on_conflict, "parallel": parallel, "atomic": atomic, "analyze": analyze}
-    given = {"facility": facility, "test_type": test_type, "max_rejects": _limit(max_rejects)}
+    given = {"facility": facility, "test_type": test_type, "max_rejects": limit(max_rejects)}
     options |= {name: value for name, value in given.items() if value is not None}
     files, folders = _apart(files, target)
     if batch_id is not None and (folders or len(files) > 1):

@@ -110,9 +110,11 @@ class Deleter:
             )
         return row
 
-    def delete_month(self, fact: str, month: str, *, across: bool = False) -> Deleted:
+    def delete_month(self, fact: str, month: str, *, across: bool = False, dry_run: bool = False) -> Deleted:
         """Empty a month: see :meth:`gpwarehouse.Warehouse.delete_month`."""
         work = _OfMonth(self.engine, fact_named(fact), month_partition(month_named(month)), across)
+        if dry_run:
+            return self._once(work.count, fact, f"look at {month} of {fact}")
         return self._once(work.attempt, fact, f"deletion of {month} of {fact}", work.done)
 
 
@@ -200,14 +202,38 @@ class _OfMonth:
         return self.reached[1] if self.reached is not None and self.reached[0] != file else None
 
     def _empty(self, connection: Connection) -> Deleted:
-        fact, (found, file) = self.table.name, self._file(connection)
+        found, file = self._file(connection)
         before = self._before(file)
         if before is not None:
             return before
+        done, wholly, partly, counts = self._found(connection, found)
+        assert found is not None
+        connection.execute(TruncatePartition(self.table, found))
         month = f"{self.month.start:%Y-%m}"
-        if found is None:
+        for row in wholly:
+            mark_deleted(connection, row.batch_id, f"deleted with {month}: {counts[row.batch_id]} rows")
+        for row in partly:
+            gone = counts[row.batch_id]
+            note(connection, row, f"deleted with {month}: {gone} of its rows", rows_gone=gone)
+        self.reached = (file, done)
+        return done
+
+    def count(self) -> Deleted:
+        """What would be deleted."""
+        with self.engine.connect() as connection:
+            return self._found(connection, self._file(connection)[0])[0]
+
+    def _found(
+        self, connection: Connection, partition: RangePartition | None
+    ) -> tuple[Deleted, list[Any], list[Any], dict[str, int]]:
+        """What is to be deleted; the batches that are wholly in the month and those that are not; rows of each.
+
+        :raises PartitionError: it must not be.
+        """
+        fact, month = self.table.name, f"{self.month.start:%Y-%m}"
+        if partition is None:
             raise PartitionError(f"{fact}: there is no partition of {month}; {_UNDONE}")
-        counts = batches_in(connection, _child(self.table, found))
+        counts = batches_in(connection, _child(self.table, partition))
         wholly, partly = self._inside(loaded_rows(connection, counts))
         if partly and not self.across:
             raise PartitionError(
@@ -215,16 +241,8 @@ class _OfMonth:
                 f"{partly[0].batch_id!r}: they could not be loaded again without doubling those. Delete them "
                 f"(delete_batch), or say across=True; {_UNDONE}"
             )
-        connection.execute(TruncatePartition(self.table, found))
-        for row in wholly:
-            mark_deleted(connection, row.batch_id, f"deleted with {month}: {counts[row.batch_id]} rows")
-        for row in partly:
-            gone = counts[row.batch_id]
-            note(connection, row, f"deleted with {month}: {gone} of its rows", rows_gone=gone)
         loadable = tuple(sorted(row.batch_id for row in wholly))
-        done = Deleted(fact, sum(counts.values()), tuple(sorted(counts)), loadable)
-        self.reached = (file, done)
-        return done
+        return Deleted(fact, sum(counts.values()), tuple(sorted(counts)), loadable), wholly, partly, counts
 
     def _inside(self, batches: Iterable[Any]) -> tuple[list[Any], list[Any]]:
         """Batches that are wholly in the month, and those that are not."""

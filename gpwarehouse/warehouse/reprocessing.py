@@ -33,18 +33,19 @@ class Reprocessing(Connected):
         self._require_current_schema()
         return Deleter(self.engine, self.settings).delete_batch(batch_id)
 
-    def delete_month(self, fact: str, month: str, *, across: bool = False) -> Deleted:
+    def delete_month(self, fact: str, month: str, *, across: bool = False, dry_run: bool = False) -> Deleted:
         """Empty a month of a fact at once, whatever its size; batches that were wholly in it can be loaded again.
 
         :param month: ``YYYY-MM``.
         :param across: empty it even where batches have rows in other months too. Those stay loaded, with a note.
+        :param dry_run: only count.
         :raises PartitionError: there are such batches, or no such month; nothing was deleted.
         :raises AmbiguousCommitError: as :meth:`delete_batch`.
         """
         from gpwarehouse.reprocess import Deleter
 
         self._require_current_schema()
-        return Deleter(self.engine, self.settings).delete_month(fact, month, across=across)
+        return Deleter(self.engine, self.settings).delete_month(fact, month, across=across, dry_run=dry_run)
 
     def replace_month(
         self,

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from gpwarehouse import Warehouse
@@ -15,6 +16,7 @@ from tests.dimensions.rows import day, history, rows_of
 from tests.load.rows import MEASUREMENTS, measurement
 from tests.load.test_members import load_file
 from tests.partitions.fab import with_policy
+from tests.test_cli import run
 
 
 def rows(*months: int, lot: str = "L1") -> list[dict[str, Any]]:
@@ -192,3 +194,31 @@ def test_what_a_deleted_batch_told_of_a_member_keeps_its_date(wh: Warehouse, lat
     else:
         load_file(wh, {"dim_lot": [{"lot_id": "L1", "owner": "A"}]}, event_ts=day(2))
     assert history(wh, "L1", "owner") == [(BEGINNING, "A"), (day(5), "B")]
+
+
+def test_months_are_emptied_and_replaced_from_a_shell_when_told_to(wh: Warehouse, tmp_path: Path) -> None:
+    wh.load(MEASUREMENTS, rows(3))
+    across = wh.load(MEASUREMENTS, rows(3, 4, lot="L2")).batch_id
+    pd.DataFrame(rows(3, lot="L3")).to_parquet(tmp_path / "march.parquet")
+    url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
+
+    def said(*args: str, code: int = 0) -> str:
+        done = run("--url", url, *args, cwd=tmp_path)
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
+
+    replace = ("replace-month", MEASUREMENTS, "2025-03", "march.parquet")
+    refused = said(*replace, code=1)
+    assert f"{MEASUREMENTS}: 2025-03 holds 4 rows of 2 batches" in refused
+    assert "to replace them, say --yes-drop-data; nothing was changed" in refused
+    assert f"first is '{across}'" in said("delete-month", MEASUREMENTS, "2025-03", "--yes-drop-data", code=1)
+    assert months(wh) == {3: 4, 4: 2}
+    assert "4 rows replaced" in said(*replace, "--yes-drop-data")
+    assert "to empty it, say --yes-drop-data" in said("delete-month", MEASUREMENTS, "2025-04", "--across", code=1)
+    assert months(wh) == {3: 2, 4: 2}
+    assert "2 rows of 2025-04 deleted" in said("delete-month", MEASUREMENTS, "2025-04", "--across", "--yes-drop-data")
+    assert months(wh) == {3: 2}
+    assert "give a count, or a share" in said(*replace, "--max-rejects", "many", code=1)
+    pd.DataFrame(rows(7)).to_parquet(tmp_path / "july.parquet")
+    assert "0 rows replaced" in said("replace-month", MEASUREMENTS, "2025-07", "july.parquet")  # a month not there yet
+    assert months(wh) == {3: 2, 7: 2}
