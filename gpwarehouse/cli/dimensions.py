@@ -49,7 +49,10 @@ def rekey_wafers(
     mapping: Annotated[
         Path | None, typer.Argument(help="File of root_lot_id, true_root_lot_id and, if wanted, wafer_id.")
     ] = None,
-    month: Annotated[list[str] | None, typer.Option("--month", help="YYYY-MM with facts of them; all without.")] = None,
+    month: Annotated[
+        list[str] | None,
+        typer.Option("--month", help="YYYY-MM that holds their facts; may be given again. All without."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
 ) -> None:
     """Move wafers to their true root lot; without a file, to what dim_lot and the genealogy say."""

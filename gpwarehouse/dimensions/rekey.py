@@ -24,8 +24,8 @@ from gpwarehouse.dimensions.history import History, temporary
 from gpwarehouse.dimensions.members import AT, DELETED
 from gpwarehouse.dimensions.reading import ROW
 from gpwarehouse.dimensions.roots import Move, moves_of_genealogy, moves_of_lots, moves_told
-from gpwarehouse.engine import RetryPolicy, dialect_of, partitions_there, qualified_name
-from gpwarehouse.errors import InvalidInputError, KeyCollisionError
+from gpwarehouse.engine import RetryPolicy, dialect_of, qualified_name
+from gpwarehouse.errors import InvalidInputError, KeyCollisionError, LoadError
 from gpwarehouse.load.refusal import explained
 from gpwarehouse.load.versions import DELETED_HASH
 from gpwarehouse.models import FACTS, BridgeWaferLot, DimLot, DimWafer, EtlLoadBatch
@@ -47,7 +47,7 @@ class RekeyResult:
     :ivar wafers: wafers with another root; ``merged``: of them, those that were there under it.
     :ivar rows: table → rows that moved to the new key.
     :ivar lots: lots whose root was corrected to what the genealogy shows.
-    :ivar warnings: months that were not looked at and hold rows: those of the wafers among them keep their old keys.
+    :ivar warnings: of a dry run: months that were not named and hold rows of the wafers, so that nothing would be moved.
     """
 
     wafers: int
@@ -141,6 +141,10 @@ class _Work:
         wafers, merged = self._count()
         tables = (*self.facts, BridgeWaferLot.__table__)
         warnings = self._passed_over() if wafers else ()
+        if warnings and not dry_run:
+            raise LoadError(
+                f"{'; '.join(warnings)}: they would keep keys that dim_wafer has no more. None was moved; name these months, too"
+            )
         if dry_run:
             return _Done(wafers, merged, {table.name: self._rows(table) for table in tables}, len(roots), warnings)
         moved = {table.name: self._move(table) for table in tables}
@@ -200,27 +204,26 @@ class _Work:
     def _where(self, table: Table) -> str:
         if self.months is None or table.name not in FACTS:
             return ""
-        terms = [f"(f.event_ts >= '{month.start}' AND f.event_ts < '{month.end}')" for month in self.months]
-        return f" AND ({' OR '.join(terms) or 'false'})"
+        return f" AND ({self._named()})"
+
+    def _named(self) -> str:
+        """The condition for rows of the months that were named."""
+        terms = [f"(f.event_ts >= '{month.start}' AND f.event_ts < '{month.end}')" for month in self.months or ()]
+        return " OR ".join(terms) or "false"
 
     def _passed_over(self) -> tuple[str, ...]:
-        """Of each fact the months that hold rows, of whatever wafer, and were not named."""
+        """Of each fact the months that were not named and hold rows of these wafers. Their keys and times alone are read."""
         if self.months is None:
             return ()
-        named, found = {month.start for month in self.months}, []
+        found, month = [], "date_trunc('month', f.event_ts AT TIME ZONE 'UTC')"
         for table in self.facts:
-            others = [part for part in partitions_there(self.connection, table) if part.start not in named]
-            span = f"SELECT 1 FROM {self.name(table)} WHERE event_ts >= :start AND event_ts < :end LIMIT 1"
-            left = [
-                f"{part.start:%Y-%m}"
-                for part in others
-                if part.start is not None and self.execute(span, {"start": part.start, "end": part.end}).first()
-            ]
+            left = self.execute(
+                f"SELECT to_char({month}, 'YYYY-MM'), count(*) FROM {self.name(table)} f JOIN {_MAP} m "
+                f"ON f.{_WAFER} = m.{_WAFER} WHERE NOT ({self._named()}) GROUP BY 1 ORDER BY 1"
+            ).all()
             if left:
-                found.append(
-                    f"{table.name}: not looked at, though rows are there: {', '.join(left)}; rows of these wafers in them keep "
-                    "a key that dim_wafer no longer has"
-                )
+                rows = sum(row[1] for row in left)
+                found.append(f"{table.name}: {rows} rows of these wafers are in {', '.join(row[0] for row in left)}")
         return tuple(found)
 
     def _rows(self, table: Table) -> int:

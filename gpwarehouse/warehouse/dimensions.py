@@ -69,16 +69,17 @@ class OfDimensions(Connected):
     ) -> RekeyResult:
         """Move wafers to their true root lot: facts, history and stays in lots, in one transaction.
 
-        All who write to facts about wafers wait meanwhile. What moved stays until VACUUM in the files of the facts.
+        All who write to facts about wafers wait meanwhile. What moved stays until VACUUM in the files of the facts. Rows of
+        archived months keep their old keys: restore those first.
 
         :param mapping: a frame of ``root_lot_id`` (as it is), ``true_root_lot_id`` and, where not all wafers of a root move,
             ``wafer_id``; then correct ``dim_lot`` too (:meth:`merge`), or the next load goes by the old root. Without one:
             every wafer whose lot has another root in ``dim_lot``; of lots that no source told of, what the genealogy shows,
             which is then written to ``dim_lot``.
-        :param months: ``YYYY-MM``; only these hold facts of the wafers, so others are not looked at.
+        :param months: ``YYYY-MM``: the ones that hold facts of the wafers. Of others only keys are read, to be sure of it.
         :param dry_run: only count.
         :raises InvalidInputError: the mapping is none, or sends a wafer to two roots.
-        :raises LoadError: the server refused; nothing was moved.
+        :raises LoadError: other months hold facts of the wafers, or the server refused; nothing was moved.
         """
         from gpwarehouse.dimensions import Rekeyer
 

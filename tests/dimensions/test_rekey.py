@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from gpwarehouse import Warehouse
 from gpwarehouse.dimensions import RekeyResult
-from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.errors import InvalidInputError, LoadError
 from gpwarehouse.models import BEGINNING
 from gpwarehouse.models.keys import durable_key
 from tests.dimensions.rows import check_intervals, day, rows_of
@@ -171,15 +171,21 @@ def test_loads_and_re_keying_at_once_all_go_through(wh: Warehouse) -> None:
     check_intervals(wh, "dim_wafer")
 
 
-def test_months_that_are_not_looked_at_are_named(wh: Warehouse) -> None:
+def test_nothing_moves_while_months_that_are_not_named_hold_facts_of_the_wafers(wh: Warehouse) -> None:
     loaded(wh, "A.1")
+    wh.load(MEASUREMENTS, [measurement(lot_id="B.1", event_ts=day(4))])
     mapping = pd.DataFrame({"root_lot_id": ["A"], "true_root_lot_id": ["M"]})
-    assert wh.rekey_wafers(mapping, months=["2025-01", "2025-02", "2025-03"], dry_run=True).warnings == ()
-    said = wh.rekey_wafers(mapping, months=["2025-01"]).warnings
-    assert [words.partition(";")[0] for words in said] == [
-        f"{DEFECTS}: not looked at, though rows are there: 2025-02",
-        f"{MEASUREMENTS}: not looked at, though rows are there: 2025-03",
-    ]
+    left = (
+        f"{DEFECTS}: 1 rows of these wafers are in 2025-02",
+        f"{MEASUREMENTS}: 1 rows of these wafers are in 2025-03",
+    )
+    assert wh.rekey_wafers(mapping, months=["2025-01"], dry_run=True).warnings == left
+    with pytest.raises(LoadError, match=f"{left[1]}.*None was moved; name these months, too"):
+        wh.rekey_wafers(mapping, months=["2025-01"])
+    assert keys(wh, MEASUREMENTS, "A.1") == keys(wh, DEFECTS, "A.1") == {durable_key("A", "02")}
+    moved = wh.rekey_wafers(mapping, months=["2025-01", "2025-02", "2025-03"])  # not the one that others have facts in
+    assert (moved.wafers, moved.warnings) == (1, ())
+    assert wh.check(checks=["orphan key"]).empty
 
 
 def test_a_commit_whose_answer_was_lost_keeps_its_counts(wh: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
