@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import Column, Table, Text, exc, text
+from sqlalchemy import Column, Table, Text, text
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import DistributedReplicated
@@ -24,9 +24,9 @@ from gpwarehouse.dimensions.history import History, temporary
 from gpwarehouse.dimensions.members import AT, DELETED
 from gpwarehouse.dimensions.reading import ROW
 from gpwarehouse.dimensions.roots import Move, moves_of_genealogy, moves_of_lots, moves_told
-from gpwarehouse.engine import RetryPolicy, dialect_of, qualified_name
+from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.errors import InvalidInputError, KeyCollisionError, LoadError
-from gpwarehouse.load.refusal import explained
+from gpwarehouse.load.settling import settled
 from gpwarehouse.load.versions import DELETED_HASH
 from gpwarehouse.models import FACTS, BridgeWaferLot, DimLot, DimWafer, EtlLoadBatch
 from gpwarehouse.models.keys import durable_key_sql
@@ -85,14 +85,18 @@ class Rekeyer:
                     reached.append(done)
             return reached[-1]  # nothing is left to move where an attempt's COMMIT went through and its answer was lost
 
-        try:
-            result = RetryPolicy.of(self.settings).call("re-keying of wafers", transaction)
-        except (exc.SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
-            raised = explained(self.settings, "dim_wafer", error)
-        else:
-            counts = (result.wafers, result.merged, result.rows, result.lots)
-            return RekeyResult(*counts, dry_run, time.monotonic() - started, result.warnings)
-        raise raised
+        def done() -> _Done | None:
+            if not reached:
+                return None
+            with self.engine.begin() as connection:
+                work = _Work(connection, None)
+                work.lock()  # waits for the transaction that was lost
+                return None if work.run(moves, dry_run=True).found else reached[-1]
+
+        named = {"what": "re-keying of wafers", "table": "dim_wafer", "undone": "nothing was moved"}
+        result = settled(self.engine, self.settings, transaction, done=done, **named)
+        counts = (result.wafers, result.merged, result.rows, result.lots)
+        return RekeyResult(*counts, dry_run, time.monotonic() - started, result.warnings)
 
 
 @dataclass(frozen=True)

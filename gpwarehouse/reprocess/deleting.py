@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import Table, cast, exc, func, select
+from sqlalchemy import Table, cast, func, select
 from sqlalchemy.dialects.postgresql import REGCLASS
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import RangePartition, TruncatePartition
 from gpwarehouse.dialect.options import month_partition
-from gpwarehouse.engine import RetryPolicy, change_partitions, child_of, qualified_name
-from gpwarehouse.errors import AmbiguousCommitError, InvalidInputError, PartitionError
+from gpwarehouse.engine import change_partitions, child_of, qualified_name
+from gpwarehouse.errors import InvalidInputError, PartitionError
 from gpwarehouse.load import batches as ledger
 from gpwarehouse.load.conflict import delete_leftovers, delete_rows
 from gpwarehouse.load.options import check_name
-from gpwarehouse.load.refusal import explained, reason_of
+from gpwarehouse.load.settling import settled
 from gpwarehouse.load.upkeep import Upkeep
 from gpwarehouse.models import FACTS, EtlLoadBatch
 from gpwarehouse.partitions.changes import there
@@ -74,29 +74,9 @@ class Deleter:
         return Deleted(*(row.target, rows, (batch_id,), (batch_id,)), tuple(upkeep.vacuumed), tuple(upkeep.warnings))
 
     def _once(
-        self, attempt: Callable[[], Result], target: str, what: str, done: Callable[[], Result | None] | None = None
+        self, attempt: Callable[[], Result], table: str, what: str, done: Callable[[], Result | None] | None = None
     ) -> Result:
-        """Do it, again where that is safe.
-
-        :param done: looks, after an error, what was done by a COMMIT whose answer was lost.
-        :raises AmbiguousCommitError: there was such a COMMIT, and nobody to ask what became of it.
-        """
-        driver = self.engine.dialect.loaded_dbapi.Error
-        found = None
-        try:
-            return RetryPolicy.of(self.settings).call(what, attempt)
-        except (exc.SQLAlchemyError, driver) as error:
-            raised = explained(self.settings, target, error, _UNDONE)
-        try:
-            found = done() if done is not None else None
-        except (exc.SQLAlchemyError, driver) as error:
-            raised = AmbiguousCommitError(
-                f"{target}: the connection was lost while COMMIT was under way, and the server could not be asked whether it "
-                f"went through ({reason_of(error)}); do it again, it is done once"
-            )
-        if found is None:
-            raise raised
-        return found
+        return settled(self.engine, self.settings, attempt, what=what, table=table, undone=_UNDONE, done=done)
 
     def _batch(self, connection: Connection, batch_id: str) -> Any:
         table = EtlLoadBatch.__table__

@@ -188,8 +188,12 @@ def test_nothing_moves_while_months_that_are_not_named_hold_facts_of_the_wafers(
     assert wh.check(checks=["orphan key"]).empty
 
 
-def test_a_commit_whose_answer_was_lost_keeps_its_counts(wh: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("deadline", [0, 60])
+def test_a_commit_whose_answer_was_lost_keeps_its_counts(
+    wh: Warehouse, monkeypatch: pytest.MonkeyPatch, deadline: float
+) -> None:
     loaded(wh, "A.1")
+    monkeypatch.setattr(wh, "settings", wh.settings.model_copy(update={"retry_deadline_s": deadline}))
     commit, lost = wh.engine.dialect.do_commit, [True]
 
     def lose(connection: Any) -> None:
