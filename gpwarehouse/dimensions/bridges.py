@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
 from sqlalchemy import BigInteger, Column, Table, text
 from sqlalchemy.engine import Connection, Engine
 
@@ -94,12 +95,11 @@ class Bridges:
             )
             done: dict[str, Any] = {}
 
-            def change(connection: Connection) -> None:
-                if found.rows.rows:
-                    done.update(write(_Rows(connection, found, once)))
+            def change(connection: Connection, rows: Iterable[pa.RecordBatch]) -> None:
+                done.update(write(_Rows(connection, rows, found, once)))
 
             changed = once.run(change)
-            counts = (found.rows_read, found.rejects.rows, not changed)
+            counts = (found.rows_read, found.rows_rejected, not changed)
             return BridgeResult(
                 *(once.batch.batch_id, table, *counts, time.monotonic() - started),
                 **done,
@@ -109,8 +109,6 @@ class Bridges:
 
 def _stage(columns: Columns, found: FirstPass) -> Columns:
     """The key, and those of the other columns that the frame brings."""
-    import pyarrow as pa
-
     keys = found.resolver.resolve(pa.RecordBatch.from_arrays(list(columns.values()), list(columns)))
     own = {name: columns[name] for name in found.target.columns if name in columns}
     given = found.given | set(found.target.table.primary_key.columns.keys())
@@ -120,7 +118,7 @@ def _stage(columns: Columns, found: FirstPass) -> Columns:
 class _Rows:
     """The staged rows of a bridge, in the transaction of ``connection``, with all others kept from writing to it."""
 
-    def __init__(self, connection: Connection, found: FirstPass, once: Once) -> None:
+    def __init__(self, connection: Connection, rows: Iterable[pa.RecordBatch], found: FirstPass, once: Once) -> None:
         self.connection = connection
         self.values = {"batch_id": once.batch.batch_id, "source_system": once.batch.source_system}
         self.table: Table = found.target.table
@@ -133,7 +131,7 @@ class _Rows:
         ]
         spread = self.table.dialect_options["greenplum"]["distributed_by"]
         stage = temporary(connection, _STAGE, columns, spread)
-        copy_rows(connection, stage, found.rows.batches(), tuple(found.staged))
+        copy_rows(connection, stage, rows, tuple(found.staged))
         self.execute(f"ANALYZE {_STAGE}")
         self.execute(f"LOCK TABLE {self.bridge} IN EXCLUSIVE MODE")
         key = ", ".join(self.key)

@@ -39,8 +39,10 @@ def stager(
         natural, implied = naming(columns, found.resolver, lot_root_pattern, model)
         staged = {model.durable_key: durable_keys(list(natural.values())), **natural}
         staged[AT] = columns[found.target.partition_column]
+        found.names[AT] = found.target.partition_column
         if deletes is not None:
             staged[DELETED] = columns[deletes]
+            found.names[DELETED] = deletes
         return staged | _attributes(columns, found, implied, model)
 
     return stage

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
 from sqlalchemy import exc, text
 from sqlalchemy.engine import Connection, Engine
 
@@ -115,12 +116,14 @@ class Merger:
             )
             merged = _Merged()
             warnings: tuple[str, ...] = ()
-            changed = once.run(lambda connection: self._write(connection, model, found, once, merged, report))
+            changed = once.run(
+                lambda connection, rows: self._write(connection, rows, model, found, once, merged, report)
+            )
             if changed and found.rows.rows:
                 warnings = self._gathered(model, merged, analyze or self.settings.analyze)
             counts, seconds = merged.counts, time.monotonic() - started
             return MergeResult(
-                *(once.batch.batch_id, dimension, found.rows_read, found.rejects.rows, not changed, seconds),
+                *(once.batch.batch_id, dimension, found.rows_read, found.rows_rejected, not changed, seconds),
                 *(counts.new, counts.begun, counts.replaced, counts.completed, counts.deleted),
                 *(merged.overwritten, once.members_made, {"read": read, "write": seconds - read}, warnings),
             )
@@ -128,16 +131,15 @@ class Merger:
     def _write(
         self,
         connection: Connection,
+        rows: Iterable[pa.RecordBatch],
         model: type[Any],
         found: FirstPass,
         once: Once,
         merged: _Merged,
         report: Progress,
     ) -> None:
-        if not found.rows.rows:
-            return
         history = History(connection, model, found.staged, repeats=found.repeats)
-        copy_rows(connection, history.stage(), found.rows.batches(), tuple(found.staged))
+        copy_rows(connection, history.stage(), rows, tuple(found.staged))
         report("write", found.rows.rows)
         history.lock()
         merged.counts = history.work_out()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import exc
 from sqlalchemy.engine import Connection, Engine
 
+from gpwarehouse.dimensions.narrow import Write, write_all_but_refused
 from gpwarehouse.dimensions.reading import FirstPass
 from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.errors import GpwarehouseError, LoadError, TooManyRejectsError
@@ -87,7 +89,7 @@ class Once:
             started_at=started_at,
         )
 
-    def run(self, write: Callable[[Connection], None]) -> bool:
+    def run(self, write: Write) -> bool:
         """Members that the rows name first, then ``write`` and the batch's row in one transaction.
 
         :return: False where the batch was written before.
@@ -97,7 +99,7 @@ class Once:
         what = f"batch {batch.batch_id} into {batch.target}"
         return RetryPolicy.of(self.settings).call(what, self._attempt, write)
 
-    def _attempt(self, write: Callable[[Connection], None]) -> bool:
+    def _attempt(self, write: Write) -> bool:
         batch = self.batch
         try:
             with self.engine.connect() as connection:
@@ -114,8 +116,9 @@ class Once:
                 before = self._written(connection)
                 if before is not None:
                     return self._is_ours(before)
-                write(connection)
-                ledger.record_loaded(connection, batch, self.found.rejects.batches())
+                if self.found.rows_to_load:
+                    write_all_but_refused(connection, self.found, write, self._check_rejects)
+                ledger.record_loaded(connection, self._counted(), self.found.all_rejects())
             return True
         except (exc.SQLAlchemyError, LoadError, self._driver_error()) as error:
             raised = explained(self.settings, batch.target, error)
@@ -138,19 +141,25 @@ class Once:
         return error
 
     def _check_rejects(self) -> None:
-        batch, first = self.batch, self.found.first_reject
+        batch, found = self._counted(), self.found
         allowed = self.settings.rejects_allowed(batch.rows_read)
-        if first is not None and batch.rows_rejected > allowed:
+        if batch.rows_rejected > allowed:
+            first = found.first_reject or next(iter(found.refused.values()))
+            where = f", column {first.column_name}" if first.column_name else ""
             raise TooManyRejectsError(
                 f"{batch.target}: {batch.rows_rejected} of {batch.rows_read} rows were rejected, {allowed} are allowed; "
-                f"nothing was changed. First: row {first.row_number}, column {first.column_name}: {first.reason}. "
+                f"nothing was changed. First: row {first.row_number}{where}: {first.reason}. "
                 f"All: wh.rejects({batch.batch_id!r})"
             )
+
+    def _counted(self) -> ledger.Batch:
+        """The batch with what is known of its rows by now."""
+        return replace(self.batch, rows_loaded=self.found.rows_to_load, rows_rejected=self.found.rows_rejected)
 
     def _record_failure(self, raised: GpwarehouseError) -> bool:
         """Record the failure where the server can be reached; whether the batch is written after all."""
         try:
-            row = ledger.record_failure(self.engine, self.batch, self.found.rejects.batches(), str(raised))
+            row = ledger.record_failure(self.engine, self._counted(), self.found.all_rejects(), str(raised))
         except (exc.SQLAlchemyError, self._driver_error()) as second:
             words = str(getattr(second, "orig", None) or second).strip().splitlines()[0]
             raised.add_note(f"The failure could not be recorded in etl_load_batch either: {words}")

@@ -15,8 +15,8 @@ from sqlalchemy.engine import Engine
 
 from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.errors import NaturalKeyError
-from gpwarehouse.load.checked import Checked
 from gpwarehouse.load.fingerprint import Fingerprint
+from gpwarehouse.load.firstpass import FirstPass as OfLoad
 from gpwarehouse.load.frames import record_batches
 from gpwarehouse.load.keys import KeyResolver, RootLots
 from gpwarehouse.load.members import roots_of_lots
@@ -36,16 +36,18 @@ Columns = dict[str, pa.Array]
 
 
 @dataclass(kw_only=True)
-class FirstPass(Checked):
+class FirstPass(OfLoad):
     """What the first pass found.
 
-    :ivar given: the columns that the frame brought; ``staged``: those kept, in order.
+    :ivar given: the columns that the frame brought; ``staged``: those kept, in order. ``names``: of those, the ones that
+        the frame calls otherwise.
     :ivar repeats: whether a key comes more than once; ``first``, ``last``: span of the rows' times.
     """
 
     target: Target
     given: set[str] = field(default_factory=set)
     staged: dict[str, None] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
     repeats: bool = False
 
 

@@ -7,7 +7,7 @@ nothing of the batch, so the rows go once more on one. What the segments cannot 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +22,7 @@ from gpwarehouse.load.validate import Reject
 from gpwarehouse.models.keys import PLACEHOLDER_WAFER_ID
 from gpwarehouse.transport import Leave, Route, Stored
 
-__all__ = ["store_all_but_refused"]
+__all__ = ["MOST_REFUSED", "place_of_line", "rejected", "store_all_but_refused"]
 
 MOST_REFUSED = 25
 """Rows found out one by one; each costs a COPY up to it, and whoever has more has one fault in all of them."""
@@ -59,20 +59,20 @@ def store_all_but_refused(
             for unread in stored.unread:
                 reason = f"refused by the server: {unread.reason}"
                 place = _place_of(found, unread.key)
-                found.refused[place] = _reject(found, target, place, Refusal(None, unread.column, reason))
+                found.refused[place] = rejected(found, target, place, Refusal(None, unread.column, reason))
                 may_refuse()
             return stored
         assert refusal is not None
         if not route.counts_lines:
             route = route.on_one_connection()
             continue
-        place = _place(found, refusal)
-        found.refused[place] = _reject(found, target, place, refusal)
+        place = place_of_line(found, refusal)
+        found.refused[place] = rejected(found, target, place, refusal)
         refused += 1
         may_refuse()  # out here, so that the driver's error, which quotes the row, is not chained to what it raises
 
 
-def _place(found: FirstPass, refusal: Refusal) -> int:
+def place_of_line(found: FirstPass, refusal: Refusal) -> int:
     """Place in the spool of the row on a line, which counts only rows that were sent."""
     assert refusal.line is not None
     place = refusal.line - 1  # a row is one line, whatever its texts hold
@@ -92,8 +92,14 @@ def _place_of(found: FirstPass, record_no: int) -> int:
     raise LoadError(f"a segment could not read the row with source_record_no {record_no}, which was not sent")
 
 
-def _reject(found: FirstPass, target: Target, place: int, refusal: Refusal) -> Reject:
-    row = _row(found, place)
+def rejected(
+    found: FirstPass, target: Target, place: int, refusal: Refusal, names: Mapping[str, str] | None = None
+) -> Reject:
+    """The reject for a row that the server refused.
+
+    :param place: of the row in the spool. :param names: columns there → as the source has them, where that differs.
+    """
+    row = {(names or {}).get(name, name): value for name, value in _row(found, place).items()}
     return Reject(_row_number(found, place), refusal.column, refusal.reason, _as_it_came(found, target, row))
 
 
@@ -121,7 +127,7 @@ def _as_it_came(found: FirstPass, target: Target, row: dict[str, Any]) -> dict[s
     given = {name: row[name] for name in target.inputs if row.get(name) is not None}
     roles = sorted(target.roles.items(), key=lambda role: role[1].dimension != "dim_wafer")  # the lot has the last word
     for column, role in roles:
-        member = found.resolver.members.get(role.dimension, {}).get(row[column])
+        member = found.resolver.members.get(role.dimension, {}).get(row[column]) if column in row else None
         if member is None:
             continue
         for part, source in role.inputs.items():

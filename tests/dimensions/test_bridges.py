@@ -80,5 +80,5 @@ def test_what_does_not_fit_is_said_and_nothing_is_changed(shared_wh: Warehouse) 
         shared_wh.upsert(GENEALOGY, lost, batch_id="unfit")
     assert list(shared_wh.rejects("unfit").row_number) == [2, 3, 4]
     with pytest.raises(LoadError, match="own_parent"):
-        shared_wh.upsert(GENEALOGY, [split("FA", "FB"), split("FA", "FA")])
+        shared_wh.upsert(GENEALOGY, [split("FA", "FB"), split("FA", "FA"), split("FC", "FC")])
     assert shared_wh.delete(GENEALOGY, [split("FA", "FB")]).rows_deleted == 0

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pandas as pd
 import pytest
+from sqlalchemy import text
 
 from gpwarehouse import Warehouse
+from gpwarehouse.dialect import Brand, ServerInfo
 from gpwarehouse.dimensions import DELETED_HASH, reading
 from gpwarehouse.errors import (
     BatchConflictError,
@@ -195,9 +198,51 @@ def test_bad_rows_are_rejected_and_kept(shared_wh: Warehouse) -> None:
 def test_what_the_server_refuses_leaves_nothing_and_is_recorded(shared_wh: Warehouse) -> None:
     rows = [lot("X1", owner="A"), lot("X2", parent_lot_id="X2")]
     with pytest.raises(LoadError, match="own_parent"):
-        shared_wh.merge("dim_lot", rows, effective=day(3), batch_id="refused")
+        shared_wh.merge("dim_lot", rows, effective=day(3), batch_id="refused", max_rejects=0)
     assert history(shared_wh, "X1") == []
     assert rows_of(shared_wh, "SELECT status FROM dw.etl_load_batch WHERE batch_id = 'refused'") == [("FAILED",)]
+
+
+def test_rows_that_only_the_server_refuses_are_rejects_and_the_others_are_merged(shared_wh: Warehouse) -> None:
+    rows = [
+        lot(f"N{n:02}", owner="A", product_id="P", parent_lot_id=f"N{n:02}" if n in (3, 17) else "M") for n in range(20)
+    ]
+    rows[5]["priority"] = -1  # this one is seen before
+    done = shared_wh.merge("dim_lot", rows, effective=day(3), batch_id="narrow", max_rejects=3)
+    assert (done.rows_read, done.rows_rejected, done.members_new) == (20, 3, 17)
+    assert [bool(history(shared_wh, f"N{n:02}")) for n in range(20)] == [n not in (3, 5, 17) for n in range(20)]
+    found = shared_wh.rejects("narrow")
+    assert list(found.row_number) == [4, 6, 18]
+    assert all("own_parent" in reason for reason in found.reason[[0, 2]])
+    given = json.loads(found.raw[0]) if isinstance(found.raw[0], str) else found.raw[0]
+    told = {"lot_id": "N03", "owner": "A", "parent_lot_id": "N03", "product_id": "P"}
+    assert given.items() >= told.items()
+    assert given["effective_date"].startswith("2025-03-01")
+    counts = "SELECT status, rows_loaded, rows_rejected FROM dw.etl_load_batch WHERE batch_id = 'narrow'"
+    assert rows_of(shared_wh, counts) == [("LOADED", 17, 3)]
+    with pytest.raises(TooManyRejectsError, match=r"2 of 19 rows.*First: row \d+: refused by the server: .*own_parent"):
+        shared_wh.merge("dim_lot", [row for row in rows if "priority" not in row], effective=day(4), max_rejects=1)
+    assert history(shared_wh, "N00", "owner") == [(BEGINNING, "A")]
+
+
+def test_what_a_trigger_refuses_of_a_bridge_is_a_reject(wh: Warehouse, server_info: ServerInfo) -> None:
+    if server_info.brand is not Brand.POSTGRESQL:
+        pytest.skip("Greenplum has no triggers that see rows")
+    with wh.engine.begin() as connection:
+        connection.execute(text(
+            "CREATE FUNCTION dw.no_seven() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN IF NEW.slot = 7 THEN RAISE EXCEPTION ''no slot 7''; END IF; RETURN NEW; END'"
+        ))  # fmt: skip
+        connection.execute(text(
+            "CREATE TRIGGER t BEFORE INSERT ON dw.bridge_wafer_lot FOR EACH ROW EXECUTE FUNCTION dw.no_seven()"
+        ))  # fmt: skip
+    stays = [{"lot_id": "A", "wafer_id": str(n), "from_ts": day(1), "slot": n} for n in range(1, 11)]
+    with Warehouse(wh.settings.sqlalchemy_url(), max_rejects=1) as other:
+        done = other.upsert("bridge_wafer_lot", stays, batch_id="seven")
+    assert (done.rows_inserted, done.rows_rejected) == (9, 1)
+    (reason,) = wh.rejects("seven").reason
+    assert reason == "refused by the server: no slot 7"
+    assert rows_of(wh, "SELECT count(*) FROM dw.bridge_wafer_lot WHERE slot = 7") == [(0,)]
 
 
 @pytest.mark.parametrize(
