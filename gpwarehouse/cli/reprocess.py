@@ -1,4 +1,4 @@
-"""Months of facts from a shell: emptied, or replaced by a file."""
+"""Months and records of facts from a shell: taken out, or replaced by those of a file."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ from gpwarehouse.load.bar import load_bar
 if TYPE_CHECKING:
     from gpwarehouse.warehouse import Warehouse
 
-__all__ = ["delete_month", "replace_month"]
+__all__ = ["delete_month", "delete_rows", "replace_month", "upsert_rows"]
 
 _Fact = Annotated[str, typer.Argument(help="Table name, e.g. fact_test_results.")]
 _Month = Annotated[str, typer.Argument(help="YYYY-MM.")]
 _Yes = Annotated[bool, typer.Option("--yes-drop-data", help="Do it although rows go.")]
+_Months = Annotated[
+    list[str] | None,
+    typer.Option("--month", help="YYYY-MM to look into besides the months of the rows; may be given again."),
+]
 _Across = Annotated[bool, typer.Option("--across", help="Even where batches have rows in other months too.")]
 
 
@@ -31,8 +35,7 @@ def delete_month(fact: _Fact, month: _Month, across: _Across = False, yes_drop_d
         _refuse(fact, month, there.rows, len(there.batches), "empty it", yes_drop_data)
         done = warehouse.delete_month(fact, month, across=across)
     _say(f"{fact}: {done.rows} rows of {month} deleted; {len(done.loadable)} batches can be loaded again")
-    for warning in done.warnings:
-        errors.print(warning, markup=False, highlight=False, soft_wrap=True)
+    _warn(done.warnings)
 
 
 @app.command()
@@ -49,9 +52,49 @@ def replace_month(
     with warehouse_named() as warehouse, load_bar(console, file.name) as bar:
         _refuse(fact, month, *_rows(warehouse, fact, month), "replace them", yes_drop_data)
         done = warehouse.replace_month(fact, month, file, batch_id=batch_id, max_rejects=allowed, progress=bar)
-    for warning in done.warnings:
-        errors.print(warning, markup=False, highlight=False, soft_wrap=True)
+    _warn(done.warnings)
     _say(f"{done}; {done.rows_replaced} rows replaced")
+
+
+@app.command()
+def upsert_rows(
+    fact: _Fact,
+    file: Annotated[Path, typer.Argument(help="Parquet, CSV or Arrow file, or a glob of them: the records.")],
+    month: _Months = None,
+    batch_id: Annotated[str | None, typer.Option(help="The batch's id.")] = None,
+    max_rejects: Annotated[str | None, typer.Option(help="Rejects allowed: 5, 0.01 or 1%.")] = None,
+) -> None:
+    """Put records into a fact; those whose business key is there take the file's columns."""
+    allowed = limit(max_rejects)
+    with warehouse_named() as warehouse, load_bar(console, file.name) as bar:
+        done = warehouse.upsert_rows(
+            fact, file, months=month or (), batch_id=batch_id, max_rejects=allowed, progress=bar
+        )
+    _warn(done.warnings)
+    _say(str(done))
+
+
+@app.command()
+def delete_rows(
+    fact: _Fact,
+    file: Annotated[Path, typer.Argument(help="Parquet, CSV or Arrow file: the columns of the key, and event_ts.")],
+    month: _Months = None,
+    batch_id: Annotated[str | None, typer.Option(help="The batch's id.")] = None,
+    yes_drop_data: _Yes = False,
+) -> None:
+    """Take records out of a fact by their business key, whoever loaded them; only when told to."""
+    if not yes_drop_data:
+        raise InvalidInputError(
+            f"{fact}: to take out the records of {file.name}, say --yes-drop-data; nothing was changed"
+        )
+    with warehouse_named() as warehouse, load_bar(console, file.name) as bar:
+        done = warehouse.delete_rows(fact, file, months=month or (), batch_id=batch_id, progress=bar)
+    _warn(done.warnings)
+    _say(
+        f"{fact}: done before, as batch {done.batch_id}"
+        if done.already_loaded
+        else f"{fact}: {done.rows_replaced} rows deleted, {done.rows_rejected} rejected (batch {done.batch_id})"
+    )
 
 
 def _rows(warehouse: Warehouse, fact: str, month: str) -> tuple[int, int]:
@@ -72,3 +115,8 @@ def _refuse(fact: str, month: str, rows: int, batches: int, what: str, told_to: 
 
 def _say(line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _warn(lines: tuple[str, ...]) -> None:
+    for line in lines:
+        errors.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Table, case, func, select
+from sqlalchemy import Column, ColumnElement, Table, func, select
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.integrity.finding import Problem
 from gpwarehouse.models import DIMENSIONS, FACTS, EtlLoadBatch
+from gpwarehouse.models.grain import grain_of
 from gpwarehouse.models.keys import NOT_APPLICABLE_KEY, UNKNOWN_KEY
 
-__all__ = ["Month", "count_batches", "doubled_grain", "grain_of", "key_columns", "orphan_keys", "skewed_keys"]
+__all__ = ["Month", "count_batches", "doubled_grain", "key_columns", "orphan_keys", "skewed_keys"]
 
 _RESERVED = {UNKNOWN_KEY: "unknown", NOT_APPLICABLE_KEY: "not applicable"}
 
@@ -77,30 +78,9 @@ def orphan_keys(connection: Connection, month: Month) -> Iterator[Problem]:
             )  # fmt: skip
 
 
-def grain_of(table: Table) -> tuple[list[ColumnElement[Any]], ColumnElement[bool] | None]:
-    """What a row of a fact is one of, distribution key first; and a condition where only some rows tell.
-
-    A tested unit is a die; where the die is not known, a part and site. The same insertion read twice has the same time, a
-    retest has not. Defects without a number cannot be told apart.
-    """
-    c = table.c
-    if table.name == "fact_process_measurements":
-        return [c.wafer_key, c.process_step_key, c.visit_no, c.chamber_key, c.site_no], None
-    if table.name == "fact_test_results":
-        die = c.die_x.is_not(None) & c.die_y.is_not(None)
-        part = case((die, None), else_=c.part_id).label("part")
-        site = case((die, None), else_=c.site_no).label("site")
-        unit = [c.wafer_key, c.lot_key, c.test_type, c.test_stage, c.die_x, c.die_y, part, site]
-        known = die | c.part_id.is_not(None) | c.site_no.is_not(None)
-        return [*unit, c.insertion_no, c.retest_no, c.event_ts], known
-    if table.name == "fact_defect_inspection":
-        return [c.wafer_key, c.inspection_id, c.test_no, c.defect_id], c.defect_id.is_not(None) | ~c.is_defect
-    return [c.equipment_key, c.event_ts], None
-
-
 def doubled_grain(connection: Connection, month: Month) -> Iterator[Problem]:
     """Records that are there more than once; those whose two rows stand in different months are not seen."""
-    columns, known = grain_of(month.table)
+    columns, known = grain_of(month.table.name, month.table.c)
     c = month.table.c
     least, most = func.min(c.batch_id).label("least_batch"), func.max(c.batch_id).label("most_batch")
     query = select(*columns, least, most, (func.count() - 1).label("n")).where(month.rows).group_by(*columns)

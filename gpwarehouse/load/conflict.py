@@ -22,7 +22,7 @@ from gpwarehouse.load.months import months_between
 from gpwarehouse.load.options import OnConflict
 from gpwarehouse.models import FACTS, EtlLoadBatch
 
-__all__ = ["Verdict", "delete_leftovers", "delete_rows", "judge"]
+__all__ = ["Verdict", "delete_leftovers", "delete_rows", "delete_where", "judge"]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def delete_rows(
         return 0
     times = table.c[partition_column]
     mine = and_(table.c.batch_id == batch.batch_id, times >= batch.min_event_ts, times <= batch.max_event_ts)
-    rows = _delete(connection, table, mine)
+    rows = delete_where(connection, table, mine)
     if rows < batch.rows_loaded:
         raise LoadError(_lacking(connection, table, batch, rows, made))
     return rows
@@ -131,13 +131,13 @@ def delete_leftovers(connection: Connection, partition_column: str, left: Any, b
         times = table.c[partition_column]
         mine = and_(table.c.batch_id == left.batch_id, times >= left.min_event_ts, times <= left.max_event_ts)
         if connection.execute(select(times).where(mine).limit(1)).first() is not None:
-            rows = _delete(connection, table, mine)
+            rows = delete_where(connection, table, mine)
     said = f"failed; {rows} rows that it had left were deleted by {by}"
     connection.execute(update(record).where(record.c.batch_id == left.batch_id).values(error=said))
     return rows
 
 
-def _delete(connection: Connection, table: Table, which: ColumnElement[bool]) -> int:
+def delete_where(connection: Connection, table: Table, which: ColumnElement[bool]) -> int:
     """Delete rows of a fact; how many.
 
     Greenplum deletes under a lock on the whole table. It is taken first, in the mode it takes: one that is raised later

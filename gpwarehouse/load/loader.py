@@ -157,13 +157,16 @@ class Loader:
         :raises WarehouseConnectionError: the server cannot be reached.
         :raises LoadError: the server refused; nothing of the batch was loaded.
         """
-        target = target_named(source.target)
+        target = self._target(source)
         run = Run(source, target, Wishes(**options))
         try:
             return self._load(run)
         except (exc.SQLAlchemyError, self._driver_error()) as error:
             raised = explained(self.settings, target.name, error)
         raise raised  # out here, so that the driver's error, which quotes the row, is not chained to it
+
+    def _target(self, source: Source) -> Target:
+        return target_named(source.target)
 
     def _load(self, run: Run) -> LoadResult:
         checksum, given = run.source.checksum, run.wishes.batch_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from gpwarehouse.warehouse.base import Connected
@@ -16,7 +17,7 @@ __all__ = ["Reprocessing"]
 
 
 class Reprocessing(Connected):
-    """Delete batches and months of facts; replace months."""
+    """Delete batches and months of facts; replace months; put in and take out records by their key."""
 
     def delete_batch(self, batch_id: str) -> Deleted:
         """Delete a batch's rows, looking only into the months of its events; then it can be loaded again.
@@ -46,6 +47,74 @@ class Reprocessing(Connected):
 
         self._require_current_schema()
         return Deleter(self.engine, self.settings).delete_month(fact, month, across=across, dry_run=dry_run)
+
+    def upsert_rows(
+        self,
+        fact: str,
+        frame: Any,
+        *,
+        months: Iterable[str] = (),
+        batch_id: str | None = None,
+        max_rejects: int | float | None = None,
+        source_system: str = "FRAME",
+        analyze: Analyze | None = None,
+        progress: Progress | None = None,
+    ) -> LoadResult:
+        """Put records into a fact; one whose business key is there takes the values of the frame's columns.
+
+        The key: of measurements wafer, process step, visit, chamber and site; of tests wafer, lot, type, stage, die (or part
+        and site), insertion, retest and time; of defects wafer, inspection, test and defect; of equipment it and the shift's
+        time. Columns that the frame does not bring stay as they are. Of rows with one key the last counts
+        (``source_record_no``). Batches that had the records stay loaded, with a note of how many went.
+
+        Others wait to write to the fact meanwhile. Records in archived months are not found: restore those first.
+
+        :param frame: as for :meth:`load`.
+        :param months: ``YYYY-MM``, where records are looked for besides the months of the frame's times: what was wrong may
+            have been the time.
+        :param batch_id: done once; without one the same rows count again.
+        :return: ``rows_replaced`` are those that were there.
+        :raises InvalidInputError: nothing says which record a row is: no die, part or site, no number of a defect.
+        :raises BatchConflictError: ``batch_id`` was done before with other rows.
+        :raises LoadError: and its kinds; nothing was changed.
+        """
+        return self._by_key(
+            fact, frame, months, source_system, deletes=False,
+            batch_id=batch_id, max_rejects=max_rejects, analyze=analyze, progress=progress,
+        )  # fmt: skip
+
+    def delete_rows(
+        self,
+        fact: str,
+        frame: Any,
+        *,
+        months: Iterable[str] = (),
+        batch_id: str | None = None,
+        max_rejects: int | float | None = None,
+        source_system: str = "FRAME",
+        progress: Progress | None = None,
+    ) -> LoadResult:
+        """Take records out of a fact by their business key, as :meth:`upsert_rows` has it, whoever loaded them.
+
+        :param frame: the columns of the key and ``event_ts``, which tells the month; others are not looked at.
+        :return: ``rows_replaced`` are those that went. Records that are not there are no error.
+        :raises InvalidInputError: as :meth:`upsert_rows`.
+        :raises LoadError: and its kinds; nothing was changed.
+        """
+        return self._by_key(
+            fact, frame, months, source_system, deletes=True,
+            batch_id=batch_id, max_rejects=max_rejects, analyze="never", progress=progress,
+        )  # fmt: skip
+
+    def _by_key(
+        self, fact: str, frame: Any, months: Iterable[str], source_system: str, *, deletes: bool, **options: Any
+    ) -> LoadResult:
+        from gpwarehouse.reprocess import KeyLoader, KeySource
+
+        self._require_current_schema()
+        source = KeySource(frame, fact, source_system=source_system, months=list(months), deletes=deletes)
+        loader = KeyLoader(self.engine, self.settings)
+        return counted(fact, lambda: loader.load(source, **options))
 
     def replace_month(
         self,

@@ -1,0 +1,32 @@
+"""What a row of a fact is one of: its business key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, case
+
+__all__ = ["grain_of"]
+
+
+def grain_of(fact: str, columns: Any) -> tuple[list[ColumnElement[Any]], ColumnElement[bool] | None]:
+    """The business key of a fact's rows, distribution key first; and a condition where only some rows have one.
+
+    A tested unit is a die; where the die is not known, a part and site. The same insertion read twice has the same time, a
+    retest has not. Defects without a number cannot be told apart.
+
+    :param columns: those of the fact, or of a table with columns of the same names.
+    """
+    c = columns
+    if fact == "fact_process_measurements":
+        return [c.wafer_key, c.process_step_key, c.visit_no, c.chamber_key, c.site_no], None
+    if fact == "fact_test_results":
+        die = c.die_x.is_not(None) & c.die_y.is_not(None)
+        part = case((die, None), else_=c.part_id).label("part")
+        site = case((die, None), else_=c.site_no).label("site")
+        unit = [c.wafer_key, c.lot_key, c.test_type, c.test_stage, c.die_x, c.die_y, part, site]
+        known = die | c.part_id.is_not(None) | c.site_no.is_not(None)
+        return [*unit, c.insertion_no, c.retest_no, c.event_ts], known
+    if fact == "fact_defect_inspection":
+        return [c.wafer_key, c.inspection_id, c.test_no, c.defect_id], c.defect_id.is_not(None) | ~c.is_defect
+    return [c.equipment_key, c.event_ts], None
