@@ -21,7 +21,7 @@ from gpwarehouse.migrate.commands import (
 )
 from gpwarehouse.migrate.create import create_revision
 from gpwarehouse.migrate.environment import run_environment
-from gpwarehouse.migrate.history import Migration
+from gpwarehouse.migrate.history import Migration, position
 from gpwarehouse.migrate.losses import Loss
 from gpwarehouse.migrate.plan import PlannedStep
 from gpwarehouse.migrate.scripts import alembic_config, revision_checksum, revision_part, script_location
@@ -41,6 +41,7 @@ __all__ = [
     "head",
     "migrations",
     "offline_sql",
+    "position",
     "require_current",
     "revision_checksum",
     "revision_part",

@@ -14,7 +14,19 @@ from datetime import datetime
 from typing import Any, Literal
 
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Table, delete, func, insert, inspect, literal, select, text
+from sqlalchemy import (
+    Table,
+    delete,
+    func,
+    insert,
+    inspect,
+    literal,
+    literal_column,
+    select,
+    table,
+    text,
+    union_all,
+)
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateSchema, CreateTable, SetColumnComment
 
@@ -33,6 +45,7 @@ __all__ = [
     "forget_batches",
     "interrupted",
     "migrations_of",
+    "position",
     "prepare_database",
     "refuse_edited",
     "refuse_half_changed",
@@ -235,6 +248,18 @@ def interrupted(connection: Connection, settings: WarehouseSettings) -> list[tup
     table = migration_history_table(settings.schema_name)
     query = select(table.c.revision, table.c.direction).where(table.c.direction.like("% batch")).distinct()
     return sorted((entry.revision, entry.direction.split()[0]) for entry in connection.execute(query))
+
+
+def position(connection: Connection, settings: WarehouseSettings) -> frozenset[tuple[str, str]]:
+    """Where the database stands, in one question: its revisions, and those whose change of data in batches is not ended.
+
+    What was found current is so as long as this stays the same.
+    """
+    history = migration_history_table(settings.schema_name)
+    half = select(history.c.revision, history.c.direction).where(history.c.direction.like("% batch")).distinct()
+    version = table("alembic_version", schema=settings.schema_name)
+    at: Any = select(literal_column("version_num"), literal("at")).select_from(version)
+    return frozenset((name, how) for name, how in connection.execute(union_all(at, half)))
 
 
 def refuse_half_changed(connection: Connection, settings: WarehouseSettings) -> None:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import URL, exc
 
-from gpwarehouse.engine import create_warehouse_engine, explain_operational_error, session_values, unit_of_work
+from gpwarehouse.engine import (
+    RetryPolicy,
+    create_warehouse_engine,
+    explain_operational_error,
+    session_values,
+    unit_of_work,
+)
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.settings import WarehouseSettings
 
@@ -36,7 +42,7 @@ class Connected:
         self.settings = settings if settings is not None else WarehouseSettings(**overrides)
         self._engine: Engine | None = None
         self._server: EmbeddedServer | None = None
-        self._checked = False
+        self._checked: frozenset[tuple[str, str]] | None = None
 
     @classmethod
     def embedded(cls, path: str | Path | None = None, **overrides: Any) -> Self:
@@ -95,12 +101,29 @@ class Connected:
             yield session
 
     def _require_current_schema(self) -> None:
-        if self._checked:
-            return
+        """Look whether the schema is the package's: all of it once, and again where somebody has migrated since.
+
+        A question on the pooled connection each time: another process may have begun to change data in batches.
+        """
         from gpwarehouse import migrate
 
-        migrate.require_current(self.settings)
-        self._checked = True
+        there = self._position()
+        if there is None or there != self._checked:
+            migrate.require_current(self.settings)
+            self._checked = there
+
+    def _position(self) -> frozenset[tuple[str, str]] | None:
+        """Where the schema's history stands; None where it cannot be told, and the whole check says why."""
+        from gpwarehouse import migrate
+
+        def look() -> frozenset[tuple[str, str]]:
+            with self.engine.connect() as connection:
+                return migrate.position(connection, self.settings)
+
+        try:
+            return RetryPolicy.once_met(self.settings, self.engine).call("look where the schema stands", look)
+        except (exc.SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error):
+            return None
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -55,7 +55,7 @@ class OfSchema(Connected):
         from gpwarehouse import migrate
 
         migrate.upgrade(self.settings, revision, progress=progress)
-        self._checked = False
+        self._checked = None
 
     def upgrade_plan(self, revision: str = "head") -> list[PlannedStep]:
         """What :meth:`upgrade` would run: revisions, their statements, what they rewrite. Nothing is changed."""
@@ -74,7 +74,7 @@ class OfSchema(Connected):
         from gpwarehouse import migrate
 
         migrate.downgrade(self.settings, revision, drop_data=drop_data, progress=progress)
-        self._checked = False
+        self._checked = None
 
     def downgrade_plan(self, revision: str) -> list[PlannedStep]:
         """What :meth:`downgrade` would run, what it would drop and the rows in it. Nothing is changed."""

@@ -232,6 +232,21 @@ def test_nothing_is_loaded_while_data_is_half_changed(swh: Warehouse, folder: Pa
         assert newer.load("fact_test_results", [_test_row()]).rows_loaded == 1
 
 
+def test_a_warehouse_that_has_loaded_before_sees_what_another_process_began(swh: Warehouse, folder: Path) -> None:
+    with Warehouse(swh.settings.sqlalchemy_url()) as wh:
+        assert wh.load("fact_test_results", [_test_row()]).rows_loaded == 1
+        interrupted(swh, folder)
+        with pytest.raises(MigrationError, match="in batches and is not ended"):
+            wh.load("fact_test_results", [_test_row() | {"wafer_id": "7"}])
+        with pytest.raises(MigrationError, match="in batches and is not ended"):
+            wh.merge("dim_lot", [{"lot_id": "L1", "owner": "me"}], effective="2026-01-01T00:00:00+00:00")
+        (name,) = {note.partition(":")[0] for note in batches(swh)}
+        write_revision(folder, "a1", None, f"{NOTES.format(sql=failing('1'))}, name={name!r})")
+        swh.upgrade()
+        with pytest.raises(MigrationError, match=r"is at revision .*a1"):
+            wh.load("fact_test_results", [_test_row() | {"wafer_id": "7"}])
+
+
 def test_an_operation_put_in_before_an_interrupted_one_takes_none_of_its_batches(swh: Warehouse, folder: Path) -> None:
     name = interrupted(swh, folder)
     first = NOTES.format(sql="UPDATE {schema}.dim_lot SET owner = 'me' WHERE {batch}")
