@@ -102,7 +102,7 @@ def restore(
 ) -> None:
     """Bring an archived month back from its files, verified."""
     with warehouse_named() as warehouse:
-        rows = warehouse.partitions.restore(table, month, hold_days=hold_days)
+        rows = warehouse.partitions.restore(table, month, hold_days=hold_days, progress=_tell)
     console.print(f"{table}: {rows} rows of {month} restored", markup=False, highlight=False)
 
 

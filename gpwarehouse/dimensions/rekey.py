@@ -9,7 +9,7 @@ what stands under the true root stands.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +30,9 @@ from gpwarehouse.load.settling import settled
 from gpwarehouse.load.versions import DELETED_HASH
 from gpwarehouse.models import FACTS, BridgeWaferLot, DimLot, DimWafer, EtlLoadBatch
 from gpwarehouse.models.keys import durable_key_sql
+from gpwarehouse.partitions.archive import Archive
 from gpwarehouse.partitions.manager import month_named
+from gpwarehouse.partitions.rekeyed import keys_now
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import copy_rows, leave_statistics_alone
 
@@ -47,7 +49,8 @@ class RekeyResult:
     :ivar wafers: wafers with another root; ``merged``: of them, those that were there under it.
     :ivar rows: table → rows that moved to the new key.
     :ivar lots: lots whose root was corrected to what the genealogy shows.
-    :ivar warnings: of a dry run: months that were not named and hold rows of the wafers, so that nothing would be moved.
+    :ivar warnings: of a dry run: months that were not named and hold rows of the wafers, so that nothing would be moved; and
+        archived months, where restoring them could not tell whose rows they are now.
     """
 
     wafers: int
@@ -77,7 +80,7 @@ class Rekeyer:
         def transaction() -> _Done:
             with self.engine.begin() as connection:
                 leave_statistics_alone(connection)
-                work = _Work(connection, months)
+                work = _Work(connection, months, self.settings)
                 if not dry_run:
                     work.lock()
                 done = work.run(moves, dry_run=dry_run)
@@ -117,8 +120,9 @@ class _Done:
 class _Work:
     """One run, in the transaction of ``connection``."""
 
-    def __init__(self, connection: Connection, months: Iterable[str] | None) -> None:
+    def __init__(self, connection: Connection, months: Iterable[str] | None, settings: WarehouseSettings) -> None:
         self.connection = connection
+        self.settings = settings
         self.months = None if months is None else [month_partition(month_named(month)) for month in months]
         self.facts = [table for table in (FACTS[name].__table__ for name in sorted(FACTS)) if _WAFER in table.c]
         capabilities = dialect_of(connection).capabilities
@@ -160,7 +164,7 @@ class _Work:
                 f"UPDATE {self.name(DimLot.__table__)} SET root_lot_id = :root, updated_at = now() WHERE lot_id = :lot",
                 {"lot": lot, "root": root},
             )
-        return _Done(wafers, merged, moved, len(roots), warnings)
+        return _Done(wafers, merged, moved, len(roots), (*warnings, *(self._lost_to_archive() if wafers else ())))
 
     def _map(self, moves: list[Move]) -> None:
         """Old key, new key and new root of every wafer that moves."""
@@ -229,6 +233,31 @@ class _Work:
                 rows = sum(row[1] for row in left)
                 found.append(f"{table.name}: {rows} rows of these wafers are in {', '.join(row[0] for row in left)}")
         return tuple(found)
+
+    def _lost_to_archive(self) -> Iterator[str]:
+        """Whether wafers moved whose rows in archived months would not be given the new key when they are restored."""
+        if self.settings.archive_dir is None:
+            return
+        archive = Archive(self.settings.archive_dir, self.settings.schema_name)
+        months = {
+            table.name: [m.start[:7] for m in archive.manifests(table.name, damaged=True)] for table in self.facts
+        }
+        told = "; ".join(f"{name} {', '.join(found)}" for name, found in months.items() if found)
+        if not told:
+            return
+        rows = (
+            f"(SELECT m.{_WAFER}, w.lot_key FROM {_MAP} m JOIN {self.name(DimWafer.__table__)} w "
+            f"ON w.{_WAFER} = m.new_key AND w.is_current)"
+        )
+        again = keys_now(self.connection, rows, self.settings.lot_root_pattern).moved
+        found = {key: new for (key, _), new in again.items()}
+        moved = {row[0]: row[1] for row in self.execute(f"SELECT {_WAFER}, new_key FROM {_MAP}")}
+        if lost := [key for key, new in moved.items() if found.get(key) != new]:
+            yield (
+                f"archived are {told}: rows there of {len(lost)} of these {len(moved)} wafers would be restored with their old "
+                f"keys (e.g. {lost[0]}), for no lot tells of the old root and the new one; correct the root lots in dim_lot "
+                "(wh.merge) before"
+            )
 
     def _rows(self, table: Table) -> int:
         join = f"FROM {self.name(table)} f JOIN {_MAP} m ON f.{_WAFER} = m.{_WAFER}{self._where(table)}"

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Table, text
 from sqlalchemy.engine import Connection, Engine
@@ -31,6 +32,7 @@ from gpwarehouse.partitions.changes import columns_of, drop, hold_still, sibling
 from gpwarehouse.partitions.holds import Hold, extend_hold, is_held, is_restored, mark_restored
 from gpwarehouse.partitions.ownership import Ownership, claim
 from gpwarehouse.partitions.plan import child_of, holds_rows, refuse_unlisted
+from gpwarehouse.partitions.rekeyed import can_be_rekeyed, rekey, rekey_in_place
 from gpwarehouse.partitions.rows import (
     columns_in,
     common_rows,
@@ -52,7 +54,7 @@ class Archiver:
     """Archives months of one warehouse.
 
     :ivar revision: of the schema, told in the files; ``ownership``: what the folder says of whose it is;
-        ``patience``: with those who use the table.
+        ``patience``: with those who use the table; ``lot_root_pattern``: as in the settings.
     """
 
     engine: Engine
@@ -60,6 +62,7 @@ class Archiver:
     revision: str | None
     ownership: Ownership
     patience: Patience | None = None
+    lot_root_pattern: str | None = None
 
     def check_owner(self, manifest: Manifest) -> None:
         """Refuse another warehouse's manifest: its rows are not ours.
@@ -132,8 +135,10 @@ class Archiver:
         restored = is_restored(connection, table, partition)
         if not content.rows and (before is None or not restored):
             return
-        supersedes = before is not None and self._holds_archived(connection, child, columns, before, restored)
-        if before is not None and supersedes and before.rows == content.rows and before.tells(columns):
+        supersedes, rekeyed = False, False
+        if before is not None:
+            supersedes, rekeyed = self._holds_archived(connection, child, columns, before, restored)
+        if before is not None and supersedes and not rekeyed and before.rows == content.rows and before.tells(columns):
             self._listed(before, found)  # columns were dropped since, nothing else: the files know more than the table
             return
         claim(self.archive, self.ownership.warehouse)
@@ -190,26 +195,32 @@ class Archiver:
             found.append(replace(part, superseded=True))
         return found
 
-    @staticmethod
     def _holds_archived(
-        connection: Connection, child: Table, columns: Mapping[str, str], manifest: Manifest, restored: bool
-    ) -> bool:
+        self, connection: Connection, child: Table, columns: Mapping[str, str], manifest: Manifest, restored: bool
+    ) -> tuple[bool, bool]:
         """Whether a month that is open again holds the rows archived of it: all, or none (late rows).
+
+        And whether some of them have other wafer keys there, as restoring gives them, and re-keying does to those restored.
 
         :param restored: whether it was restored, so that it must hold them.
         Compared by the columns that both have: a column may have been dropped since, or changed its type.
 
         :raises PartitionError: some of them.
         """
-        shared = archived = 0
+        shared, archived, rekeyed = 0, 0, False
         for part in manifest.current:
+            moved: Mapping[Any, int] = {}
             both = {name: kind for name, kind in part.columns.items() if columns.get(name) == kind}
             scratch = scratch_table(connection, child, both)
             load_files(connection, scratch, both, [manifest.file(part)])
-            shared += common_rows(connection, scratch, child, both)
+            as_they_were = common_rows(connection, scratch, child, both)
+            if as_they_were < part.rows and can_be_rekeyed(both):
+                moved = rekey_in_place(connection, scratch, self.lot_root_pattern).moved
+                rekeyed = rekeyed or bool(moved)
+            shared += common_rows(connection, scratch, child, both) if moved else as_they_were
             archived += part.rows
         if shared == archived or (shared == 0 and not restored):
-            return shared > 0
+            return shared > 0, rekeyed
         told = (
             f"{manifest.table} {manifest.partition}: of the {archived} rows archived of this month it holds {shared}. "
         )
@@ -227,8 +238,10 @@ class Archiver:
             "and run it again"
         )
 
-    def restore(self, table: Table, manifest: Manifest, *, hold_days: int) -> int:
-        """Make an archived month again, load it and verify it; how many rows.
+    def restore(self, table: Table, manifest: Manifest, *, hold_days: int) -> tuple[int, list[str]]:
+        """Make an archived month again, load it and verify it; how many rows, and what there is to say of them.
+
+        Wafers that were re-keyed since have their keys of now.
 
         :param hold_days: for so long retention leaves it alone.
         :raises PartitionError: the month holds rows, the manifest does not list all of its files, or they do not give what
@@ -254,8 +267,10 @@ class Archiver:
                 if found is None:
                     raise PartitionError(f"{table.name} {partition.name}: a partition of other bounds holds its range")
                 child = sibling(table, child_of(table, found))
-                name = qualified_name(connection, child)
-                connection.execute(text(f"LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE"))
+                # In the order in which a re-keying goes, and a load: the fact, then its months.
+                whole = qualified_name(connection, table)
+                connection.execute(text(f"LOCK TABLE ONLY {whole} IN ROW EXCLUSIVE MODE"))
+                hold_still(connection, table, found)
                 if holds_rows(connection, table, found):
                     raise PartitionError(
                         f"{table.name} {partition.name} holds rows already; archive them first (gpwarehouse "
@@ -263,12 +278,16 @@ class Archiver:
                     )
                 for part, file in files:
                     _load(connection, table, child, part, file)
+                said: list[str] = []
+                if can_be_rekeyed(columns_of(connection, child)):
+                    keys = rekey(connection, table, child, self.lot_root_pattern)
+                    said = list(keys.lines(f"{table.name} {partition.name}"))
                 connection.execute(Analyze(child))
                 now = datetime.now(UTC)
                 if hold_days:
                     extend_hold(connection, table, found, Hold(now + timedelta(days=hold_days), RESTORED))
                 mark_restored(connection, table, found, now)
-        return manifest.rows
+        return manifest.rows, said
 
     @contextmanager
     def _alone(self, table: Table, partition: str) -> Iterator[bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -44,6 +45,8 @@ __all__ = ["Outcome", "Partitions", "Report"]
 
 HOLD_DAYS = 30
 LATE = "made for late data"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -208,10 +211,17 @@ class Partitions:
         with self._connected() as connection:
             return skew_frame(connection, [FACTS[name].__table__ for name in names], wanted)
 
-    def restore(self, table: str, month: str, *, hold_days: int = HOLD_DAYS) -> int:
+    def restore(
+        self, table: str, month: str, *, hold_days: int = HOLD_DAYS, progress: Callable[[str], None] | None = None
+    ) -> int:
         """Bring an archived month back from its files, verified; how many rows.
 
+        Wafers that ``wh.rekey_wafers`` moved since it was archived get their keys of now: a key that ``dim_wafer`` no longer
+        has is that of a root which its lot once had. Rows of which that cannot be told are named.
+
         :param hold_days: for so long retention leaves it alone; then the next apply archives it again.
+        :param progress: takes a line on rows with other keys than in the files, or with keys that nobody has; else they are
+            logged.
         :raises PartitionError: nothing is archived of it, it holds rows, or the files are not what was archived.
         """
         fact, partition = fact_named(table), f"m{month_named(month):%Y%m}"
@@ -221,13 +231,15 @@ class Partitions:
             path = archiver.archive.manifest_path(fact.name, partition)
             raise PartitionError(f"{fact.name}: nothing is archived of {month} (no {path})")
         try:
-            rows = archiver.restore(fact, manifest, hold_days=hold_days)
+            rows, said = archiver.restore(fact, manifest, hold_days=hold_days)
         except exc.OperationalError as error:
             if getattr(error.orig, "pgcode", None) != LOCK_NOT_AVAILABLE:
                 raise
             raise PartitionError(
                 f"{fact.name} {month}: it is in use by {used_by(self.engine, fact)}; nothing was loaded. Try again"
             ) from error
+        for line in said:
+            (progress or log.warning)(line)
         self._analyze(fact, root_only=True)
         return rows
 
@@ -365,7 +377,7 @@ class Partitions:
         with self._connected() as connection:
             revision = connection.execute(version).scalars().first()
             ownership = owned(archive, self._identity(connection))
-        return Archiver(self.engine, archive, revision, ownership)
+        return Archiver(self.engine, archive, revision, ownership, lot_root_pattern=self.settings.lot_root_pattern)
 
     def _archive(self) -> Archive:
         if self.settings.archive_dir is None:

@@ -69,8 +69,9 @@ class OfDimensions(Connected):
     ) -> RekeyResult:
         """Move wafers to their true root lot: facts, history and stays in lots, in one transaction.
 
-        All who write to facts about wafers wait meanwhile. What moved stays until VACUUM in the files of the facts. Rows of
-        archived months keep their old keys: restore those first.
+        All who write to facts about wafers wait meanwhile. What moved stays until VACUUM in the files of the facts. Rows in
+        archived months get the new keys when they are restored (:meth:`gpwarehouse.partitions.Partitions.restore`); tables that
+        retention has detached or moved are not looked at.
 
         :param mapping: a frame of ``root_lot_id`` (as it is), ``true_root_lot_id`` and, where not all wafers of a root move,
             ``wafer_id``; then correct ``dim_lot`` too (:meth:`merge`), or the next load goes by the old root. Without one:
