@@ -93,9 +93,9 @@ class Part:
 class Manifest:
     """What is archived of one month.
 
-    :ivar hold_until: in manifests of before: a restored month's hold, which stands in its comment now.
+    :ivar hold_until: a restored month's hold, and ``restored_at``: when it was restored, in manifests of builds that wrote
+        both here; now they stand in the partition's comment.
     :ivar warehouse: whose months these are, as :func:`gpwarehouse.partitions.ownership.identity_of` says.
-    :ivar restored_at: the same, of when it was restored.
     """
 
     table: str
@@ -118,6 +118,11 @@ class Manifest:
     def rows(self) -> int:
         """How many rows they hold."""
         return sum(part.rows for part in self.current)
+
+    @property
+    def tells_of_a_restore(self) -> bool:
+        """Whether an earlier build restored the month, which has no mark then, and did not drop it again."""
+        return self.restored_at is not None or self.hold_until is not None
 
     def tells(self, columns: Mapping[str, str]) -> bool:
         """Whether the files have all of these columns."""

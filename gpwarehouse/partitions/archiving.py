@@ -110,7 +110,15 @@ class Archiver:
                 lambda connection, still: drop(connection, table, still),
                 patience=self.patience,
             )
+            if dropped is not None:
+                self._left(table, partition)
         return content.rows if dropped is not None else None
+
+    def _left(self, table: Table, partition: RangePartition) -> None:
+        """Forget what an earlier build wrote of a restore; not before the month is gone, or changes would pass for late rows."""
+        manifest = self.archive.manifest(table.name, archived_as(partition))
+        if manifest is not None and manifest.tells_of_a_restore:
+            self.archive.write(replace(manifest, restored_at=None, hold_until=None))
 
     def _written(
         self,
@@ -132,7 +140,7 @@ class Archiver:
                 before.file(part)
             self._listed(before, found)
             return
-        restored = is_restored(connection, table, partition)
+        restored = is_restored(connection, table, partition) or (before is not None and before.tells_of_a_restore)
         if not content.rows and (before is None or not restored):
             return
         supersedes, rekeyed = False, False
@@ -227,8 +235,10 @@ class Archiver:
         if not restored:
             raise PartitionError(
                 told
-                + "The month was not restored, so these came twice, as late rows: delete them from the table, if they "
-                "are the archived ones, and run it again; nothing was dropped"
+                + "It has no mark of a restore, so these came twice, as late rows: delete them from the table, if they "
+                "are the archived ones, and run it again; nothing was dropped. If an earlier build restored it, and rows "
+                f"were changed since, say so: COMMENT ON TABLE {qualified_name(connection, child)} IS 'gpwarehouse: restored "
+                "before'; then the next run tells what to do"
             )
         raise PartitionError(
             told

@@ -17,7 +17,7 @@ from gpwarehouse.engine import child_of, dialect_of, overlapping, partitions_the
 from gpwarehouse.errors import PartitionError, SettingsError
 from gpwarehouse.models import ANCHOR_MONTH, FACTS
 from gpwarehouse.partitions.archive import Archive, archived_as
-from gpwarehouse.partitions.holds import Hold, holds_of
+from gpwarehouse.partitions.holds import Hold, holds_of, is_restored
 from gpwarehouse.policy import RetentionRule, first_filled, first_kept, rule_for
 from gpwarehouse.settings import WarehouseSettings
 
@@ -208,7 +208,11 @@ class _Planner:
                 self.notes.append(f"{table.name}: {partition.name} is left alone: {error}")
                 return
             if manifest is not None:
-                why += f"; archived before ({manifest.rows} rows in {len(manifest.current)} files) and open again"
+                restored = manifest.tells_of_a_restore or is_restored(self.connection, table, partition)
+                again = "restored" if restored else "no mark of a restore, so what it holds is late"
+                why += (
+                    f"; archived before ({manifest.rows} rows in {len(manifest.current)} files) and open again: {again}"
+                )
         if partition.name == ANCHOR:
             if rule.action in ("detach", "move"):
                 self.notes.append(f"{table.name}: {ANCHOR}, the month of the first revision, stays where it is")

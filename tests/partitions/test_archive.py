@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -100,7 +101,7 @@ def test_late_rows_of_an_archived_month_go_to_a_second_file_and_come_back_with_t
     late = rows_of(fab)
     plan = fab.partitions.plan(now=NOW)
     assert [(s.action, s.partition) for s in plan] == [("export", "m202506")]
-    assert "archived before (7 rows in 1 files) and open again" in plan.steps[0].why
+    assert "archived before (7 rows in 1 files) and open again: no mark of a restore" in plan.steps[0].why
     listed = fab.partitions.list(tables=[TESTS]).set_index("partition")
     assert listed.state["m202506"] == "reopened"
     with pytest.raises(PartitionError, match="holds rows already"):
@@ -155,6 +156,34 @@ def test_a_restored_month_of_which_every_row_was_changed_is_not_taken_for_late_r
     assert fab.partitions.restore(TESTS, "2025-06", hold_days=0) == 7  # the archive is right
     assert not fab.partitions.apply().failed
     load_units(fab, "2025-06", 2, batch_id="late")  # the mark went with the partition
+    assert not fab.partitions.apply().failed
+    assert [(p["rows"], p["superseded"]) for p in manifest(archive)["parts"]] == [(7, False), (2, False)]
+
+
+@pytest.mark.parametrize("told_in", ["restored_at", "hold_until", None])
+def test_a_month_that_an_earlier_build_restored_is_known_by_its_manifest_or_a_comment(
+    fab: Warehouse, archive: Path, told_in: str | None
+) -> None:
+    """Those builds put no mark on the partition."""
+    load_units(fab, "2025-06", 7)
+    fab.partitions.apply(now=NOW)
+    fab.partitions.restore(TESTS, "2025-06", hold_days=0)
+    child = f"dw.{TESTS}_1_prt_m202506"
+    execute(fab, f"COMMENT ON TABLE {child} IS NULL", f"DELETE FROM dw.{TESTS} WHERE die_x = 3")
+    if told_in is None:
+        assert "no mark of a restore, so what it holds is late" in fab.partitions.plan(now=NOW).steps[0].why
+        told = str(fab.partitions.apply().failed[0].error)
+        comment = told[told.index("COMMENT ON TABLE") : told.index("; then the next run")]
+        execute(fab, comment)
+    else:
+        path = archive / "dw" / TESTS / "m202506.json"
+        path.write_text(json.dumps(manifest(archive) | {told_in: "2026-11-20T08:00:00+00:00"}))
+    assert "and open again: restored" in fab.partitions.plan(now=NOW).steps[0].why
+    assert "it holds 6. It was restored" in str(fab.partitions.apply().failed[0].error)
+    execute(fab, f"DELETE FROM dw.{TESTS}")
+    assert fab.partitions.restore(TESTS, "2025-06", hold_days=0) == 7
+    assert not fab.partitions.apply().failed
+    load_units(fab, "2025-06", 2, batch_id="late")
     assert not fab.partitions.apply().failed
     assert [(p["rows"], p["superseded"]) for p in manifest(archive)["parts"]] == [(7, False), (2, False)]
 
