@@ -92,7 +92,7 @@ class Rekeyer:
             if not reached:
                 return None
             with self.engine.begin() as connection:
-                work = _Work(connection, None)
+                work = _Work(connection, None, self.settings)
                 work.lock()  # waits for the transaction that was lost
                 return None if work.run(moves, dry_run=True).found else reached[-1]
 
