@@ -176,7 +176,7 @@ class RejectLoader(Loader):
                     continue
 
     def _reload(self, run: Run, source: _Rows, found: FirstPass) -> LoadResult:
-        counts = replace(self._batch(run, found), rows_loaded=0)
+        counts = replace(self.batch_of(run, found), rows_loaded=0)
         if not source.numbers:
             return LoadResult(counts.batch_id, counts.target, 0, 0, source.batch.rows_rejected, True, run.seconds)
         try:
@@ -195,7 +195,7 @@ class RejectLoader(Loader):
         return self._after(run, found, run.result(done))
 
     def _transaction_again(self, run: Run, source: _Rows, found: FirstPass) -> ledger.Batch:
-        batch = self._batch(run, found)
+        batch = self.batch_of(run, found)
         with self.engine.begin() as connection:
             ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
             row = self._same_batch(connection, source.batch)

@@ -70,6 +70,12 @@ def loaded_batches(connection: Connection, target: str, batch_id: str, checksum:
     return connection.execute(query.order_by(table.c.started_at, table.c.batch_id)).all()
 
 
+def is_recorded(connection: Connection, batch_id: str) -> bool:
+    """Whether there is a row of this batch, loaded or failed."""
+    table = EtlLoadBatch.__table__
+    return connection.execute(select(table.c.batch_id).where(table.c.batch_id == batch_id)).first() is not None
+
+
 def _is_loaded() -> ColumnElement[bool]:
     """A batch of no rows holds nothing that could be doubled, and must not keep its id from the rows to come.
 

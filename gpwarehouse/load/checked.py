@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
@@ -44,6 +46,15 @@ class Checked:
     ) -> None:
         self.rows.close()
         self.rejects.close()
+
+    @contextmanager
+    def given_up(self) -> Iterator[None]:
+        """Give up what was kept if the block fails."""
+        try:
+            yield
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
 
     def check(self, validator: Validator, batch: pa.RecordBatch, fingerprint: Fingerprint | None) -> pa.RecordBatch:
         """Check the next rows and keep what is rejected; the good ones.

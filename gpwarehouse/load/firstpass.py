@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,8 +25,9 @@ from gpwarehouse.load.target import TIMESTAMP, Target
 from gpwarehouse.load.validate import Reject, Validator
 from gpwarehouse.settings import WarehouseSettings
 
-__all__ = ["FirstPass", "Source", "read_source"]
+__all__ = ["FirstPass", "Kept", "Source", "begin_reading", "read_source"]
 
+_BATCH_BYTES = 16 << 20
 _CLOCK = pa.timestamp("us")
 """The clock in UTC, without its zone: what Arrow need not ask the time zone database about."""
 
@@ -57,16 +58,26 @@ class Source(Protocol):
         """What the source says of dimension members, known when ``batches`` is at its end."""
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Good rows of one batch, all columns but the batch's, and the first instants of their months."""
+
+    rows: pa.RecordBatch
+    months: frozenset[datetime]
+
+
 @dataclass
 class FirstPass(Checked):
     """What the first pass found: the good rows with their keys, all columns but the batch's.
 
     :ivar refused: of the good rows those that the server would not have: place in ``rows`` → reject.
     :ivar months: first instants of the months of its events, and the rows in each.
+    :ivar given: columns that the source brought.
     """
 
     refused: dict[int, Reject] = field(default_factory=dict)
     months: Counter[datetime] = field(default_factory=Counter)
+    given: set[str] = field(default_factory=set)
 
     @property
     def rows_to_load(self) -> int:
@@ -104,6 +115,20 @@ def read_source(
 
     :raises InvalidInputError: it does not fit the target.
     """
+    found, batches = begin_reading(source, target, engine, settings, wishes)
+    with found.given_up():
+        for _ in batches:
+            pass
+    return found
+
+
+def begin_reading(
+    source: Source, target: Target, engine: Engine, settings: WarehouseSettings, wishes: Wishes
+) -> tuple[FirstPass, Generator[Kept, None, None]]:
+    """What a first pass is to find, and its good rows, as they are found; it is over when they are.
+
+    The iterator is not to be closed by whoever sends the rows: the rest has to be read in any case.
+    """
     earliest = datetime.combine(settings.event_min, datetime.min.time(), UTC)
     latest = datetime.now(UTC) + timedelta(days=settings.event_max_ahead_days)
     first, end = getattr(source, "window", None) or (
@@ -114,38 +139,52 @@ def read_source(
     policy = RetryPolicy.once_met(settings, engine)
     roots = RootLots(lambda lots: policy.call("look up lots", roots_of_lots, engine, lots), settings.lot_root_pattern)
     resolver = KeyResolver(target, roots, facility=settings.facility, wafer_id_pattern=settings.wafer_id_pattern)
-    fingerprint = Fingerprint()
     found = FirstPass(resolver)
     wishes.begin("read", getattr(source, "extent", _unknown))
-    try:
-        with ThreadPoolExecutor(1, "gpwarehouse-resolve") as beside:
-            keeping: Future[None] | None = None  # one batch at a time, while the next one is checked
-            for batch in source.batches():
-                clean = found.check(validator, batch, fingerprint if source.checksum is None else None)
-                if keeping is not None:
-                    keeping.result()
-                keeping = beside.submit(_keep, found, target, clean, source)
-                wishes.report("read", found.rows_read)
-            if keeping is not None:
-                keeping.result()
-        for dimension, members in source.members().items():
-            for member in members:
-                resolver.tell(dimension, member)
-    except BaseException:
-        found.__exit__(None, None, None)
-        raise
+    return found, _passing(found, source, target, validator, wishes)
+
+
+def _passing(
+    found: FirstPass, source: Source, target: Target, validator: Validator, wishes: Wishes
+) -> Generator[Kept, None, None]:
+    fingerprint = Fingerprint()
+    with ThreadPoolExecutor(1, "gpwarehouse-resolve") as beside:
+        keeping: Future[Kept] | None = None  # one batch at a time, while the next one is checked
+        for batch in _portions(source.batches()):
+            found.given |= set(batch.schema.names)
+            clean = found.check(validator, batch, fingerprint if source.checksum is None else None)
+            kept = keeping.result() if keeping is not None else None
+            keeping = beside.submit(_keep, found, target, clean, source)
+            del batch, clean  # a batch may be large: none is held longer than it is used
+            wishes.report("read", found.rows_read)
+            if kept is not None:
+                yield kept
+            del kept
+        if keeping is not None:
+            yield keeping.result()
+    for dimension, members in source.members().items():
+        for member in members:
+            found.resolver.tell(dimension, member)
     found.checksum = source.checksum or fingerprint.hexdigest()
-    return found
 
 
 def _unknown() -> tuple[None, None]:
     return None, None
 
 
-def _keep(found: FirstPass, target: Target, clean: pa.RecordBatch, source: Source) -> None:
+def _portions(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of bounded size: several are in memory at a time."""
+    for batch in batches:
+        step = max(1, -(-batch.num_rows // max(1, -(-batch.nbytes // _BATCH_BYTES))))
+        for start in range(0, max(1, batch.num_rows), step):
+            yield batch.slice(start, step)
+        del batch
+
+
+def _keep(found: FirstPass, target: Target, clean: pa.RecordBatch, source: Source) -> Kept:
     """Good rows into the spool, with everything but the batch's own columns."""
     if not clean.num_rows:
-        return
+        return Kept(clean, frozenset())
     columns = dict(zip(clean.schema.names, clean.columns, strict=True))
     columns |= found.resolver.resolve(clean)
     times = columns[target.partition_column]
@@ -153,11 +192,13 @@ def _keep(found: FirstPass, target: Target, clean: pa.RecordBatch, source: Sourc
     for name, value in (("source_system", source.source_system), ("source_file", source.source_file or None)):
         columns[name] = pc.coalesce(columns[name], pa.scalar(value, pa.string()))
     names = [name for name in target.columns if name != "batch_id"]
-    found.rows.append(pa.RecordBatch.from_arrays([columns[name] for name in names], names))
+    rows = pa.RecordBatch.from_arrays([columns[name] for name in names], names)
+    found.rows.append(rows)
     found.see(times)
     months = pc.value_counts(pc.floor_temporal(times.cast(_CLOCK), unit="month"))
     firsts = months.field("values").cast(TIMESTAMP).to_pylist()
     found.months.update(dict(zip(firsts, months.field("counts").to_pylist(), strict=True)))
+    return Kept(rows, frozenset(firsts))
 
 
 def _time_keys(times: pa.Array) -> pa.Array:

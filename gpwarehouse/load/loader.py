@@ -23,9 +23,10 @@ from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.errors import GpwarehouseError, LoadError, TooManyRejectsError
 from gpwarehouse.load import batches as ledger
 from gpwarehouse.load.conflict import Verdict, delete_leftovers, delete_rows, judge
+from gpwarehouse.load.early import send_early
 from gpwarehouse.load.files import extent, files_of
 from gpwarehouse.load.fingerprint import batch_id_for
-from gpwarehouse.load.firstpass import FirstPass, Source, read_source
+from gpwarehouse.load.firstpass import FirstPass, Source, begin_reading
 from gpwarehouse.load.frames import record_batches
 from gpwarehouse.load.members import Teller, insert_missing, learn
 from gpwarehouse.load.months import ensure_hours, ensure_months
@@ -125,6 +126,8 @@ class Loader:
     :param settings: event window, reject limit, facility, patterns for wafers and lots.
     """
 
+    begins_early = True
+    """Whether rows may be sent before all are read: :mod:`gpwarehouse.load.early`."""
     _emptied_is_loaded = True
     """Whether content whose rows went with their months is kept from coming back."""
 
@@ -175,20 +178,27 @@ class Loader:
             if verdict.loaded is not None:
                 return run.result(verdict.loaded)
         with run.phase("read"):
-            found = read_source(run.source, run.target, self.engine, self.settings, run.wishes)
+            found, batches = begin_reading(run.source, run.target, self.engine, self.settings, run.wishes)
+            with found.given_up():
+                sent = send_early(self, run, found, batches)
+                for _ in batches:
+                    pass
         with found:
-            batch = self._batch(run, found)
+            if sent is not None:
+                return self._after(run, found, sent)
+            batch = self.batch_of(run, found)
             verdict = self._judged_alone(run, batch.batch_id, batch.checksum)
             if verdict.loaded is not None:
                 return run.result(verdict.loaded)
             run.batch_id = verdict.batch_id
-            batch = self._batch(run, found)
+            batch = self.batch_of(run, found)
             # What other connections have committed already would be there twice.
             policy = RetryPolicy.of(self.settings, 0 if run.wishes.commits_apart else None)
             what = f"load of batch {batch.batch_id} into {batch.target}"
             return self._after(run, found, policy.call(what, self._write, run, found, batch))
 
-    def _batch(self, run: Run, found: FirstPass) -> ledger.Batch:
+    def batch_of(self, run: Run, found: FirstPass) -> ledger.Batch:
+        """The batch, as far as the first pass tells of it."""
         name = run.target.name
         return ledger.Batch(
             batch_id=run.batch_id or run.wishes.batch_id or batch_id_for(name, found.checksum),
@@ -207,11 +217,12 @@ class Loader:
     def _judged_alone(self, run: Run, batch_id: str, checksum: str) -> Verdict:
         def judged() -> Verdict:
             with self.engine.connect() as connection:
-                return self._judged(connection, run, batch_id, checksum)
+                return self.judged(connection, run, batch_id, checksum)
 
         return RetryPolicy.once_met(self.settings, self.engine).call("look whether a batch is loaded", judged)
 
-    def _judged(self, connection: Connection, run: Run, batch_id: str, checksum: str) -> Verdict:
+    def judged(self, connection: Connection, run: Run, batch_id: str, checksum: str) -> Verdict:
+        """What is to be done with the content under the id: :func:`gpwarehouse.load.conflict.judge`."""
         named = run.wishes.batch_id is not None
         names = (run.wishes.on_conflict, run.target.name, batch_id, checksum)
         return judge(connection, *names, named=named, started_at=run.started_at, emptied=self._emptied_is_loaded)
@@ -222,7 +233,7 @@ class Loader:
         It may be run again after an error that is safe to repeat: the batch's row says whether it is loaded already.
         """
         try:
-            self._check_rejects(run, found, batch.batch_id)
+            self.check_rejects(run, found, batch.batch_id)
             run.wishes.report("prepare", 0)
             with run.phase("prepare"):
                 self._prepare(run, found, batch)
@@ -231,7 +242,7 @@ class Loader:
             with run.phase("copy"):
                 return run.result(self._transaction(run, found, batch, route))
         except (exc.SQLAlchemyError, LoadError, self._driver_error()) as error:
-            raised, failed = self._raised(run, error), self._batch(run, found)
+            raised, failed = self._raised(run, error), self.batch_of(run, found)
             loaded = self._record_failure(failed, found, raised)
             if loaded is not None and self._is_done(run, loaded, failed):
                 return run.result(loaded)
@@ -250,7 +261,7 @@ class Loader:
         """The load's transaction; returns the batch's row, which is another load's where that was quicker."""
         with self.engine.begin() as connection:
             ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
-            verdict = self._judged(connection, run, batch.batch_id, batch.checksum)
+            verdict = self.judged(connection, run, batch.batch_id, batch.checksum)
             if verdict.loaded is not None:
                 return verdict.loaded
             run.batch_id, run.replaced, run.rows_replaced = verdict.batch_id, verdict.replaced, 0
@@ -280,15 +291,21 @@ class Loader:
         if found.first is None:  # no row to load
             return
         run.months += tuple(ensure_months(self.engine, run.target, found.months))  # it may be tried again
+        self.prepare_members(run, found, batch)
+
+    def prepare_members(self, run: Run, found: FirstPass, batch: ledger.Batch) -> None:
+        """Make the hours and members that the rows need and that are not there; in transactions of their own."""
+        if found.first is None:
+            return
         ensure_hours(self.engine, found.months, self.calendar)
-        run.members = insert_missing(self.engine, found.resolver.members, teller_of(batch, found.first))
+        run.members += insert_missing(self.engine, found.resolver.members, teller_of(batch, found.first))
 
     def _copy(
         self, connection: Connection, run: Run, found: FirstPass, batch: ledger.Batch, route: Route
     ) -> ledger.Batch:
         """Rows, what they tell of members, the batch's row."""
         allowed = self._allowed(run, found) - found.rows_rejected
-        check = partial(self._check_rejects, run, found, batch.batch_id)
+        check = partial(self.check_rejects, run, found, batch.batch_id)
         batch = self._store(connection, run, found, batch, route, allowed, check)
         ledger.record_loaded(connection, batch, found.all_rejects())
         return batch
@@ -307,6 +324,14 @@ class Loader:
         columns = columns_to_copy(run.target, found.rows.filled)
         rows = partial(with_batch, found, batch.batch_id, run.wishes)
         run.stored = store_all_but_refused(connection, route, run.target, columns, found, rows, allowed, may_refuse)
+        return self.finish(connection, run, found, batch)
+
+    def finish(self, connection: Connection, run: Run, found: FirstPass, batch: ledger.Batch) -> ledger.Batch:
+        """After the rows: what they tell of members; the batch with what was counted.
+
+        :raises LoadError: the server took another number of rows than it was sent.
+        """
+        assert run.stored is not None
         batch = replace(batch, rows_loaded=found.rows_to_load, rows_rejected=found.rows_rejected)
         if run.stored.rows != batch.rows_loaded:
             raise LoadError(
@@ -340,7 +365,11 @@ class Loader:
             settings = settings.model_copy(update={"max_rejects": run.wishes.max_rejects})
         return settings.rejects_allowed(found.rows_read)
 
-    def _check_rejects(self, run: Run, found: FirstPass, batch_id: str) -> None:
+    def check_rejects(self, run: Run, found: FirstPass, batch_id: str) -> None:
+        """Refuse a load with more bad rows than allowed.
+
+        :raises TooManyRejectsError: naming the first of them.
+        """
         allowed = self._allowed(run, found)
         if found.rows_rejected > allowed:
             first = found.first_reject or next(iter(found.refused.values()))

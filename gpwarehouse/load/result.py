@@ -23,7 +23,8 @@ class LoadResult:
     :ivar transport_reason: why it was COPY where gpfdist was wanted.
     :ivar bytes_sent: of encoded rows.
     :ivar phase_seconds: of ``"read"`` (validate, resolve), ``"prepare"`` (months, members), ``"copy"`` (to the commit) and
-        ``"analyze"`` (statistics, and VACUUM after a replacement).
+        ``"analyze"`` (statistics, and VACUUM after a replacement); where rows were sent while others were read, ``"read"``
+        is all to the commit.
     :ivar rows_replaced: rows of the batch that were deleted for it (``on_conflict="replace"``).
     :ivar analyzed: tables whose statistics were gathered; ``vacuumed``: those given back the space of deleted rows.
     :ivar warnings: what went wrong after the commit, which changes nothing of the rows.

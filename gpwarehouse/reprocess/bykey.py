@@ -77,6 +77,8 @@ class _Span:
 class KeyLoader(Loader):
     """Writes one :class:`KeySource`."""
 
+    begins_early = False  # the rows go to a table beside the fact
+
     def __init__(self, engine: Engine, settings: WarehouseSettings) -> None:
         super().__init__(engine, settings)
         self._this = str(uuid.uuid4())
@@ -85,9 +87,9 @@ class KeyLoader(Loader):
         assert isinstance(source, KeySource)
         return _for_deletion(source.target) if source.deletes else super()._target(source)
 
-    def _batch(self, run: Run, found: FirstPass) -> ledger.Batch:
+    def batch_of(self, run: Run, found: FirstPass) -> ledger.Batch:
         """Repeated is only the same content under the same id of the caller's: in between something else may have come."""
-        batch = super()._batch(run, found)
+        batch = super().batch_of(run, found)
         assert isinstance(run.source, KeySource)
         words = ("delete" if run.source.deletes else "upsert", *sorted(run.source.given))
         own = " ".join([*words, run.wishes.batch_id or self._this, found.checksum])
@@ -104,7 +106,7 @@ class KeyLoader(Loader):
         assert isinstance(run.source, KeySource)
         with self.engine.begin() as connection:
             ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
-            verdict = self._judged(connection, run, batch.batch_id, batch.checksum)
+            verdict = self.judged(connection, run, batch.batch_id, batch.checksum)
             if verdict.loaded is not None:
                 return verdict.loaded
             run.rows_replaced = 0
@@ -132,7 +134,7 @@ class KeyLoader(Loader):
         rows = partial(with_batch, found, batch.batch_id, run.wishes)
         columns = columns_to_copy(run.target, found.rows.filled)
         allowed = self._allowed(run, found) - found.rows_rejected
-        check = partial(self._check_rejects, run, found, batch.batch_id)
+        check = partial(self.check_rejects, run, found, batch.batch_id)
         run.stored = store_all_but_refused(work.connection, route, staged, columns, found, rows, allowed, check)
         if run.stored.rows != found.rows_to_load:
             raise LoadError(

@@ -55,11 +55,12 @@ class MonthSource(FrameSource):
 class MonthLoader(Loader):
     """Loads a :class:`MonthSource` in the place of the month that is there."""
 
+    begins_early = False
     _emptied_is_loaded = False  # a month that another replaced may be put back
 
-    def _batch(self, run: Run, found: FirstPass) -> ledger.Batch:
+    def batch_of(self, run: Run, found: FirstPass) -> ledger.Batch:
         """The same content as a load's is another batch here: it replaces."""
-        batch = super()._batch(run, found)
+        batch = super().batch_of(run, found)
         assert isinstance(run.source, MonthSource)
         checksum = hashlib.sha256(f"replace {run.source.month} {batch.checksum}".encode()).hexdigest()
         named = run.batch_id or run.wishes.batch_id
@@ -95,7 +96,7 @@ class MonthLoader(Loader):
     ) -> _State | None:
         batch, table = state.batch, run.target.table
         ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
-        state.loaded = self._judged(connection, run, batch.batch_id, batch.checksum).loaded
+        state.loaded = self.judged(connection, run, batch.batch_id, batch.checksum).loaded
         if state.loaded is not None:
             return None
         leave_statistics_alone(connection)
@@ -110,7 +111,7 @@ class MonthLoader(Loader):
         beside = replace(run.target, table=table.to_metadata(MetaData(), name=name))
         rows = partial(with_batch, found, batch.batch_id, run.wishes)
         allowed = self._allowed(run, found) - found.rows_rejected
-        check = partial(self._check_rejects, run, found, batch.batch_id)
+        check = partial(self.check_rejects, run, found, batch.batch_id)
         columns = columns_to_copy(run.target, found.rows.filled)
         run.stored = store_all_but_refused(connection, route, beside, columns, found, rows, allowed, check)
         if run.stored.rows != found.rows_to_load:

@@ -4,6 +4,7 @@ from gpwarehouse.transport.copy import Stored, Unread, copy_rows, leave_statisti
 from gpwarehouse.transport.external import Address, Leave, insert_rows
 from gpwarehouse.transport.parallel import copy_parallel
 from gpwarehouse.transport.route import Route, Router
+from gpwarehouse.transport.stream import ahead
 from gpwarehouse.transport.texts import copy_in, copy_out
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Router",
     "Stored",
     "Unread",
+    "ahead",
     "copy_in",
     "copy_out",
     "copy_parallel",

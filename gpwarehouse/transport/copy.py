@@ -19,7 +19,7 @@ from gpwarehouse.transport.wire import Wire, slices
 __all__ = ["Format", "Stored", "Unread", "copy_rows", "leave_statistics_alone", "wires_of"]
 
 Format = Literal["binary", "text"]
-READ_BYTES = 256 * 1024
+READ_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)

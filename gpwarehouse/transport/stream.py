@@ -9,9 +9,28 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
-__all__ = ["EncodedStream"]
+__all__ = ["EncodedStream", "ahead"]
+
+T = TypeVar("T")
+
+
+@contextmanager
+def ahead(items: Iterator[T]) -> Iterator[Iterator[T]]:
+    """The same items, the next one being made in a thread while one is used; the thread ends with the block."""
+    end = object()
+
+    def handed_over() -> Iterator[T]:
+        coming: Future[Any] = thread.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, items, end)
+            yield item
+            del item
+
+    with ThreadPoolExecutor(1, "gpwarehouse-ahead") as thread:
+        yield handed_over()
 
 
 class EncodedStream(io.RawIOBase):

@@ -86,7 +86,9 @@ def ways(wh: Warehouse, data: pa.Table) -> dict[str, Callable[[], object]]:
     return {
         "bare COPY of rows with their keys": bare,
         "wh.load of an Arrow table": lambda: wh.load(FACT, data, analyze="never"),
+        "wh.load of an Arrow table, batch_id given": lambda: wh.load(FACT, data, batch_id="known", analyze="never"),
         "wh.load of a pandas frame": lambda: wh.load(FACT, frame, analyze="never"),
+        "wh.load of a pandas frame, batch_id given": lambda: wh.load(FACT, frame, batch_id="known", analyze="never"),
         "wh.load of an Arrow table, parallel=2": lambda: wh.load(FACT, data, analyze="never", parallel=2),
     }
 

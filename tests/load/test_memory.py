@@ -24,7 +24,7 @@ from tests.load.rows import DEFECTS, NOON, scalar
 PROCESS = multiprocessing.get_context("forkserver")
 FLOATS = ("x_rel_um", "y_rel_um")
 CHARACTERS = 256
-BATCHES = 12
+BATCHES = 20
 MEGABYTE = 1 << 20
 
 

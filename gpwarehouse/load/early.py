@@ -1,0 +1,188 @@
+"""Rows sent while the rest of the source is still being read, where the batch's id is known beforehand.
+
+A large frame or file whose batch id the caller gave (or whose checksum is known) need not be read to its end before the
+first row goes: the server stores while the next rows are checked. What must be known before a commit is known by then,
+under the same locks and in the same transaction as ever. Nothing is settled here that is not plain: where a month is
+missing, a row is rejected by the server, the batch turns out to be loaded, the connection breaks or too many rows are bad,
+the transaction is rolled back, the rest is read, and the load begins anew from what was kept, as if this had not been.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import pyarrow as pa
+from sqlalchemy import Engine, exc
+from sqlalchemy.engine import Connection
+
+from gpwarehouse.dialect.options import month_partition
+from gpwarehouse.engine import partitions_there, pool_state
+from gpwarehouse.errors import GpwarehouseError
+from gpwarehouse.load import batches as ledger
+from gpwarehouse.load.fingerprint import batch_id_for
+from gpwarehouse.load.firstpass import FirstPass, Kept
+from gpwarehouse.load.months import ensure_months
+from gpwarehouse.load.target import Target
+from gpwarehouse.transport import ahead, copy_rows, leave_statistics_alone
+
+if TYPE_CHECKING:
+    from gpwarehouse.load.loader import Loader, Run
+    from gpwarehouse.load.result import LoadResult
+
+__all__ = ["EARLY_ROWS", "send_early"]
+
+EARLY_ROWS = 200_000
+"""Rows from which it is worth it; of files that do not tell, :data:`EARLY_BYTES`."""
+EARLY_BYTES = 32 << 20
+
+_log = logging.getLogger(__name__)
+_permits: WeakKeyDictionary[Any, threading.Semaphore] = WeakKeyDictionary()
+"""Of each pool: half its connections. A load that has one open for long needs another now and then, and must get it."""
+
+
+class _NotNow(GpwarehouseError):
+    """The load has to be done in the plain way; the message says why."""
+
+
+def send_early(loader: Loader, run: Run, found: FirstPass, batches: Generator[Kept, None, None]) -> LoadResult | None:
+    """Load while reading; the result, or None where nothing was changed and the load is still to be done.
+
+    :param batches: of the first pass; what is left of it is for the caller to read.
+    :raises GpwarehouseError: what the source raises.
+    """
+    batch_id = _known_id(loader, run)
+    if batch_id is None:
+        return None
+    first = next(batches, None)
+    if first is None or not first.rows.num_rows:
+        return None
+    months = first.months
+    sending = _Sending(run.target, batch_id, first, batches, found)
+    del first  # a batch may be large, and nobody needs it once it is sent
+    with _permit(loader.engine) as permitted:
+        if not permitted:
+            return None
+        try:
+            run.months += tuple(ensure_months(loader.engine, run.target, months))
+            with loader.engine.begin() as connection:
+                return run.result(_transaction(connection, loader, run, found, sending))
+        except (exc.SQLAlchemyError, loader.engine.dialect.loaded_dbapi.Error, GpwarehouseError) as error:
+            if sending.failure is not None:
+                raise sending.failure from None
+            told = str(error) if isinstance(error, GpwarehouseError) else type(error).__name__  # others quote the row
+            _log.info("batch %s of %s is loaded after it is read to its end: %s", batch_id, run.target.name, told)
+    return None
+
+
+def _known_id(loader: Loader, run: Run) -> str | None:
+    """The batch's id, if the load is of the plain kind, large, at hand, and the id is nobody's so far."""
+    checksum = run.source.checksum
+    batch_id = run.wishes.batch_id or (batch_id_for(run.target.name, checksum) if checksum is not None else None)
+    if batch_id is None or not loader.begins_early or run.wishes.parallel > 1 or not _is_large(run.source):
+        return None
+    rows, _ = run.source.extent()  # type: ignore[attr-defined]
+    if not loader.router.route(rows or EARLY_ROWS).counts_lines:
+        return None
+    with loader.engine.connect() as connection:
+        return None if ledger.is_recorded(connection, batch_id) else batch_id
+
+
+def _is_large(source: Any) -> bool:
+    """Whether it is a frame in memory or a file, which never waits for others, and of some size."""
+    frame = getattr(source, "frame", None)
+    if not (isinstance(frame, str | PathLike) or (hasattr(frame, "columns") and hasattr(frame, "__len__"))):
+        return False
+    rows, size = source.extent()
+    return bool(rows >= EARLY_ROWS if rows is not None else (size or 0) >= EARLY_BYTES)
+
+
+def _transaction(connection: Connection, loader: Loader, run: Run, found: FirstPass, sending: _Sending) -> ledger.Batch:
+    leave_statistics_alone(connection)
+    table = run.target.table
+    sending.months = {month.name for month in partitions_there(connection, table)}
+    with ahead(sending.rows()) as rows:
+        run.stored = copy_rows(connection, table, rows, sending.columns)
+    batch = loader.batch_of(run, found)
+    loader.prepare_members(run, found, batch)
+    ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
+    if ledger.left_behind(connection, batch.target, batch.batch_id, batch.checksum):
+        raise _NotNow("a load of the same left rows behind")
+    verdict = loader.judged(connection, run, batch.batch_id, batch.checksum)
+    if (verdict.batch_id, verdict.loaded, verdict.replaced) != (batch.batch_id, None, None):
+        raise _NotNow("its content, or its id, was loaded before")
+    loader.check_rejects(run, found, batch.batch_id)
+    loader.finish(connection, run, found, batch)
+    ledger.record_loaded(connection, batch, found.all_rejects())
+    run.wishes.report("copy", batch.rows_loaded)
+    return batch
+
+
+class _Sending:
+    """The rows of a load on their way, which begins with ``first``.
+
+    :ivar columns: to be sent. ``months``: names of the partitions that are there.
+    :ivar failure: what the source raised.
+    """
+
+    def __init__(
+        self, target: Target, batch_id: str, first: Kept, batches: Generator[Kept, None, None], found: FirstPass
+    ) -> None:
+        from gpwarehouse.load.loader import columns_to_copy
+
+        filled = {name for name in first.rows.schema.names if first.rows.column(name).null_count < first.rows.num_rows}
+        self.columns = columns_to_copy(target, filled | (found.given & set(target.columns)))
+        self.months: set[str] = set()
+        self.failure: BaseException | None = None
+        self._batch_id = batch_id
+        self._batches: Iterator[Kept] = chain([first], batches)
+
+    def rows(self) -> Iterator[pa.RecordBatch]:
+        """The rows with the batch's id.
+
+        :raises GpwarehouseError: some cannot be sent so, or the source's error.
+        """
+        while True:
+            try:
+                kept = next(self._batches, None)
+            except BaseException as error:
+                self.failure = error
+                raise
+            if kept is None:
+                return
+            rows = self._sent(kept)
+            del kept
+            yield rows
+            del rows
+
+    def _sent(self, kept: Kept) -> pa.RecordBatch:
+        missing = {month_partition(month).name for month in kept.months} - self.months
+        if missing:
+            raise _NotNow(f"there is no partition {', '.join(sorted(missing))}")
+        rows = kept.rows
+        late = [n for n in rows.schema.names if n not in self.columns and rows.column(n).null_count < rows.num_rows]
+        if late:
+            raise _NotNow(f"values of {', '.join(late)} came late")
+        return rows.append_column("batch_id", pa.repeat(pa.scalar(self._batch_id, pa.string()), rows.num_rows))
+
+
+@contextmanager
+def _permit(engine: Engine) -> Iterator[bool]:
+    state = pool_state(engine.pool)
+    if state is None:  # no pool that could run out
+        yield True
+        return
+    permits = _permits.setdefault(engine.pool, threading.Semaphore(state.limit // 2))
+    if not permits.acquire(blocking=False):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        permits.release()

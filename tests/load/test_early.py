@@ -1,0 +1,229 @@
+"""Rows that are sent while the rest is read: what is there in the end is what the plain way leaves."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import URL, text
+
+from gpwarehouse import LoadResult, Warehouse
+from gpwarehouse.errors import BatchConflictError, GpwarehouseError, TooManyRejectsError
+from gpwarehouse.load import early
+from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar, stored
+
+LOCKS = f"SELECT count(*) FROM pg_locks WHERE relation = 'dw.{MEASUREMENTS}'::regclass AND mode = 'RowExclusiveLock'"
+COLUMNS = ("event_ts", "lot_key", "wafer_key", "time_key", "cd_nm", "source_system", "source_record_no", "parameters")
+
+
+@pytest.fixture(autouse=True)
+def _however_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(early, "EARLY_ROWS", 1)
+
+
+def chunk(lot: str, *changes: dict[str, Any], rows: int = 3) -> pa.Table:
+    """Rows of a lot; the first ones with these changes."""
+    made = [measurement(lot_id=lot, wafer_id=str(n), cd_nm=n / 7, parameters=f'{{"n": {n}}}') for n in range(rows)]
+    return pa.Table.from_pylist([row | change for row, change in zip(made, [*changes, *[{}] * rows], strict=False)])
+
+
+def chunks(lot: str, last: pa.Table | None = None) -> pa.Table:
+    """Read in three steps."""
+    return pa.concat_tables([chunk(f"{lot}1"), chunk(f"{lot}2"), last or chunk(f"{lot}3")], promote_options="default")
+
+
+def locked_at(wh: Warehouse, load: Callable[[Any], LoadResult]) -> tuple[LoadResult, list[int]]:
+    """A load's result, and after each batch that was checked, whether the fact was being written to."""
+    seen: list[int] = []
+
+    def progress(phase: str, _rows: int) -> None:
+        if phase == "read":
+            seen.append(scalar(wh, LOCKS))
+
+    return load(progress), seen
+
+
+def rows_of(wh: Warehouse, batch: str) -> int:
+    return int(scalar(wh, f"SELECT count(*) FROM dw.{MEASUREMENTS} WHERE batch_id = :batch", batch=batch))
+
+
+def in_plain_way(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Why loads were not done early after all."""
+    return [r.getMessage() for r in caplog.records if r.name == early.__name__]
+
+
+def test_the_server_takes_rows_before_the_last_ones_are_read(wh: Warehouse) -> None:
+    frame = pa.concat_tables([chunk(f"LOT{n}") for n in range(12)])
+    result, locks = locked_at(wh, lambda progress: wh.load(MEASUREMENTS, frame, batch_id="b", progress=progress))
+    assert (locks[0], locks[-1]) == (0, 1)
+    assert (result.rows_read, result.rows_loaded, result.rows_rejected) == (36, 36, 0)
+    assert (result.transport, len(result.months_made), result.already_loaded) == ("copy binary", 1, False)
+    assert rows_of(wh, "b") == 36
+
+
+def test_what_is_stored_and_told_is_the_same_as_in_the_plain_way(
+    wh: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = chunks("L", chunk("L3", {"cd_nm": None}, {"wafer_id": None}, {"lot_id": None}))
+    first = wh.load(MEASUREMENTS, frame, batch_id="early", max_rejects=1)
+    monkeypatch.undo()
+    second = wh.load(MEASUREMENTS, frame, batch_id="plain", max_rejects=1, on_conflict="append")
+    assert [stored(wh, MEASUREMENTS, b, *COLUMNS) for b in ("early",)] == [stored(wh, MEASUREMENTS, "plain", *COLUMNS)]
+    assert (first.rows_loaded, first.rows_rejected, first.bytes_sent) == (8, 1, second.bytes_sent)
+    assert first.members_made > second.members_made == 0
+    rejects = [wh.rejects(b)[["row_number", "column_name", "reason"]].values.tolist() for b in ("early", "plain")]
+    assert rejects[0] == rejects[1] == [[9, "lot_id", "missing"]]
+    batches = [
+        stored_batch(wh, b, "checksum", "rows_read", "rows_loaded", "min_event_ts", "status")
+        for b in ("early", "plain")
+    ]
+    assert batches[0] == batches[1]
+
+
+def stored_batch(wh: Warehouse, batch: str, *columns: str) -> tuple[Any, ...]:
+    query = f"SELECT {', '.join(columns)} FROM dw.etl_load_batch WHERE batch_id = :batch"
+    with wh.engine.connect() as connection:
+        return tuple(connection.execute(text(query), {"batch": batch}).one())
+
+
+@pytest.mark.parametrize("kind", ["pandas", "parquet"])
+def test_frames_and_files_are_sent_early(
+    wh: Warehouse, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    frame: Any = chunks("L").to_pandas() if kind == "pandas" else tmp_path / "rows.parquet"
+    if kind == "parquet":
+        pq.write_table(chunks("L"), frame, row_group_size=3)
+    with caplog.at_level(logging.INFO, early.__name__):
+        assert wh.load(MEASUREMENTS, frame, batch_id="b").rows_loaded == 9
+    assert in_plain_way(caplog) == []
+    assert rows_of(wh, "b") == 9
+
+
+def test_a_month_that_comes_to_light_late_is_made_and_every_row_is_there_once(
+    wh: Warehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = chunks("L", chunk("L3", {"event_ts": NOON + timedelta(days=40)}))
+    with caplog.at_level(logging.INFO, early.__name__):
+        result = wh.load(MEASUREMENTS, frame, batch_id="b")
+    assert "there is no partition m202404" in in_plain_way(caplog)[0]
+    assert (result.rows_loaded, len(result.months_made), rows_of(wh, "b")) == (9, 2, 9)
+
+
+def test_a_column_whose_first_value_comes_late_is_stored(wh: Warehouse) -> None:
+    frame = pd.concat([chunks("L").to_pandas().drop(columns="cd_nm"), chunk("L9", {"cd_nm": 5.0}, rows=1).to_pandas()])
+    assert wh.load(MEASUREMENTS, frame, batch_id="b").rows_loaded == 10
+    assert scalar(wh, f"SELECT sum(cd_nm) FROM dw.{MEASUREMENTS}") == 5.0
+
+
+def test_a_row_that_only_the_server_refuses_is_a_reject(wh: Warehouse) -> None:
+    with wh.engine.begin() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE dw.{MEASUREMENTS} ADD CONSTRAINT of_the_fab CHECK (cd_nm < 100)")
+    frame = chunks("L", chunk("L3", {}, {"cd_nm": 100.5}))
+    result = wh.load(MEASUREMENTS, frame, batch_id="b", max_rejects=1)
+    assert (result.rows_loaded, result.rows_rejected, rows_of(wh, "b")) == (8, 1, 8)
+    assert wh.rejects("b").row_number.tolist() == [8]
+
+
+def test_more_bad_rows_than_allowed_leave_nothing_but_their_record(wh: Warehouse) -> None:
+    frame = chunks("L", chunk("L3", {"lot_id": None}))
+    with pytest.raises(TooManyRejectsError, match="1 of 9 rows were rejected"):
+        wh.load(MEASUREMENTS, frame, batch_id="b", max_rejects=0)
+    assert rows_of(wh, "b") == 0
+    assert stored_batch(wh, "b", "status") == ("FAILED",)
+    assert len(wh.rejects("b")) == 1
+
+
+def test_a_source_that_fails_in_the_middle_leaves_nothing(wh: Warehouse, tmp_path: Path) -> None:
+    for number, table in enumerate((chunk("L1"), chunk("L2"))):
+        pq.write_table(table, tmp_path / f"{number}.parquet")
+    whole = (tmp_path / "1.parquet").read_bytes()
+    (tmp_path / "1.parquet").write_bytes(whole[:40] + bytes(len(whole) - 80) + whole[-40:])
+    with pytest.raises(GpwarehouseError, match=r"1\.parquet"):
+        wh.load(MEASUREMENTS, tmp_path / "*.parquet", batch_id="b")
+    assert scalar(wh, f"SELECT count(*) FROM dw.{MEASUREMENTS}") == 0
+
+
+@pytest.mark.parametrize("on_conflict", ["skip", "error", "replace", "append"])
+def test_content_loaded_under_another_id_is_treated_as_ever(wh: Warehouse, on_conflict: Any) -> None:
+    wh.load(MEASUREMENTS, chunks("L"), batch_id="one")
+    if on_conflict in {"error", "replace"}:
+        with pytest.raises(BatchConflictError, match="'one'"):
+            wh.load(MEASUREMENTS, chunks("L"), batch_id="two", on_conflict=on_conflict)
+    else:
+        result = wh.load(MEASUREMENTS, chunks("L"), batch_id="two", on_conflict=on_conflict)
+        assert result.already_loaded == (on_conflict == "skip")
+    assert scalar(wh, f"SELECT count(*) FROM dw.{MEASUREMENTS}") == (18 if on_conflict == "append" else 9)
+
+
+def test_an_id_that_stands_for_other_content_is_refused_or_replaced(wh: Warehouse) -> None:
+    wh.load(MEASUREMENTS, chunks("L"), batch_id="b")
+    with pytest.raises(BatchConflictError, match="other content"):
+        wh.load(MEASUREMENTS, chunks("M"), batch_id="b")
+    assert wh.load(MEASUREMENTS, chunks("M"), batch_id="b", on_conflict="replace").rows_replaced == 9
+    assert rows_of(wh, "b") == 9
+
+
+def test_a_connection_lost_in_the_middle_costs_no_row_and_doubles_none(
+    wh: Warehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = pa.concat_tables([chunk(f"LOT{n}") for n in range(12)])
+    killed: list[int] = []
+
+    def kill(phase: str, rows: int) -> None:
+        if phase == "read" and rows == 30:
+            query = LOCKS.replace("count(*)", "pid") + " AND granted LIMIT 1"
+            killed.append(scalar(wh, f"SELECT pg_terminate_backend(({query}))"))
+
+    with caplog.at_level(logging.INFO, early.__name__):
+        result = wh.load(MEASUREMENTS, frame, batch_id="b", progress=kill)
+    assert killed == [True]
+    assert len(in_plain_way(caplog)) == 1
+    assert (result.rows_loaded, result.already_loaded, rows_of(wh, "b")) == (36, False, 36)
+
+
+def test_of_two_that_load_the_same_at_once_one_does(wh: Warehouse) -> None:
+    barrier, results = threading.Barrier(4), []
+
+    def load(batch: str) -> None:
+        barrier.wait()
+        results.append(wh.load(MEASUREMENTS, chunks("L"), batch_id=batch))
+
+    threads = [threading.Thread(target=load, args=(name,)) for name in ("a", "a", "a", "other")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(result.rows_loaded for result in results) == [0, 0, 0, 9]
+    assert scalar(wh, f"SELECT count(*) FROM dw.{MEASUREMENTS}") == 9
+    assert scalar(wh, "SELECT count(*) FROM dw.etl_load_batch WHERE status = 'LOADED'") == 1
+
+
+def test_a_pool_without_a_connection_to_spare_is_enough(wh: Warehouse) -> None:
+    url: URL = wh.engine.url
+    with Warehouse(url, pool_size=1, pool_max=1, pool_timeout_s=5) as small:
+        assert small.load(MEASUREMENTS, chunks("L"), batch_id="b").rows_loaded == 9
+
+
+def test_many_loads_at_once_do_not_wait_for_each_others_connections(wh: Warehouse) -> None:
+    with Warehouse(wh.engine.url, pool_size=4, pool_max=4, pool_timeout_s=60) as small:
+        results: list[LoadResult] = []
+        threads = [
+            threading.Thread(
+                target=lambda n=n: results.append(small.load(MEASUREMENTS, chunks(f"L{n}"), batch_id=f"b{n}"))
+            )
+            for n in range(12)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [result.rows_loaded for result in results] == [9] * 12
+        assert small.health().pool.timeouts == 0
