@@ -204,6 +204,7 @@ class RejectLoader(Loader):
             _refuse_doubles(connection, run, row, found)
             route = self.router.route(batch.rows_loaded)
             batch = self._store(connection, run, found, batch, route, found.rows_to_load, lambda: None)
+            ledger.refuse_half_changed(connection, batch.target)
             _count(connection, batch, row)
             rejects = EtlReject.__table__
             mine = rejects.c.batch_id == batch.batch_id

@@ -17,8 +17,9 @@ from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, u
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.engine import lock_advisory
+from gpwarehouse.errors import LoadError
 from gpwarehouse.load.validate import Reject
-from gpwarehouse.models import EtlLoadBatch, EtlReject
+from gpwarehouse.models import EtlLoadBatch, EtlReject, migration_history_table
 from gpwarehouse.transport import copy_rows
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "raw_json",
     "record_failure",
     "record_loaded",
+    "refuse_half_changed",
     "reject_rows",
     "replaces",
 ]
@@ -108,10 +110,31 @@ def month_replaced(row: Any) -> datetime | None:
 def record_loaded(
     connection: Connection, batch: Batch, rejects: Iterable[pa.RecordBatch], note: str | None = None
 ) -> None:
-    """Write the row of a loaded batch and its rejects, in place of those of the id; in the load's transaction."""
+    """Write the row of a loaded batch and its rejects, in place of those of the id; in the load's transaction.
+
+    :raises LoadError: as :func:`refuse_half_changed`.
+    """
+    refuse_half_changed(connection, batch.target)
     _forget(connection, batch.batch_id)
     _insert(connection, batch, LOADED, note)
     insert_rejects(connection, batch.batch_id, batch.target, rejects)
+
+
+def refuse_half_changed(connection: Connection, target: str) -> None:
+    """Take back rows that a change of data in batches (``op.run_batched``), begun since the load looked, may have missed.
+
+    Asked when the rows are written, so with their table locked: a batch locks it too, and so either sees the rows, or is
+    committed and seen here.
+
+    :raises LoadError: one is not ended.
+    """
+    history = migration_history_table()
+    half = select(history.c.revision).where(history.c.direction.like("% batch")).limit(1)
+    if (revision := connection.execute(half).scalar()) is not None:
+        raise LoadError(
+            f"{target}: nothing was loaded, as revision {revision} began to change data in batches meanwhile, and these rows "
+            "could miss the change; load again when gpwarehouse upgrade has ended"
+        )
 
 
 def record_failure(engine: Engine, batch: Batch, rejects: Iterable[pa.RecordBatch], error: str) -> Any | None:

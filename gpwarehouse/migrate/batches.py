@@ -24,11 +24,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import and_, column, exc, inspect, select
+from sqlalchemy import MetaData, Table, and_, column, exc, inspect, select, text
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.dialect import GreenplumDialect, RangePartitions
-from gpwarehouse.engine import HOUSEKEEPING
+from gpwarehouse.engine import HOUSEKEEPING, qualified_name
 from gpwarehouse.errors import MigrationError
 from gpwarehouse.migrate import history
 from gpwarehouse.migrate.run import Run
@@ -118,9 +118,12 @@ def refuse_moves(sql: str, table: str, batches: Iterable[Batch]) -> None:
         )
 
 
-def run_batches(run: Run, sql: str, batches: list[Batch], *, name: str, given: bool) -> None:
+def run_batches(
+    run: Run, sql: str, batches: list[Batch], *, table: tuple[str, str | None], name: str, given: bool
+) -> None:
     """Run ``sql``, in which ``{batch}`` stands for a batch's condition, for each batch that is not done.
 
+    :param table: name and schema of the one that is changed.
     :param name: the operation's; ``given``: by the script's author, and not by the statement.
     :raises MigrationError: the revision has run other statements before, a batch failed (it is named; those before it
         stay done), or the migrators' lock was lost.
@@ -144,7 +147,7 @@ def run_batches(run: Run, sql: str, batches: list[Batch], *, name: str, given: b
     for number, batch in enumerate(batches, 1):
         if batch.label not in done:
             began = time.monotonic()
-            rows = _run_one(run, sql.replace("{batch}", batch.condition), f"{name}: {batch.label}")
+            rows = _run_one(run, table, sql.replace("{batch}", batch.condition), f"{name}: {batch.label}")
             run.batch_rows += rows
             took = f"{rows} rows in {time.monotonic() - began:.1f} s"
         else:
@@ -242,10 +245,13 @@ def refuse_lost_operations(connection: Connection, run: Run) -> None:
         )
 
 
-def _run_one(run: Run, sql: str, label: str) -> int:
+def _run_one(run: Run, table: tuple[str, str | None], sql: str, label: str) -> int:
+    """Run one batch: who writes to the table is waited for, or his rows, not yet committed, would miss the change."""
     assert run.revision is not None
     try:
         with run.engine.connect() as connection, connection.begin():
+            name = qualified_name(connection, Table(table[0], MetaData(), schema=table[1]))
+            connection.execute(text(f"LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE"))
             done = connection.exec_driver_sql(sql, execution_options={"no_parameters": True}).rowcount
             connection.execute(history.row(run.settings.schema_name, run.revision, f"{run.direction} batch", "", label))
             run.lock.verify()

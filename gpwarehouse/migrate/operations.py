@@ -109,7 +109,7 @@ def _run_batched(operations: Any, operation: RunBatchedOp) -> None:
         batches: list[Batch] = batches_of(connection, operation.table, schema, operation.by, operation.slices)
     refuse_moves(sql, operation.table, batches)
     name = operation.name or hashlib.sha256(operation.sql.encode()).hexdigest()[:12]
-    run_batches(run, sql, batches, name=name, given=operation.name is not None)
+    run_batches(run, sql, batches, table=(operation.table, schema), name=name, given=operation.name is not None)
 
 
 class ReplaceView(CreateView):

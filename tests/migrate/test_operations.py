@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from sqlalchemy import text
 
 from gpwarehouse import Warehouse, migrate
 from gpwarehouse.dialect import DropPartition
-from gpwarehouse.errors import MigrationError
+from gpwarehouse.errors import LoadError, MigrationError
 from gpwarehouse.migrate.operations import ReplaceViewOp
 from gpwarehouse.models import FACTS
 from gpwarehouse.settings import WarehouseSettings
@@ -245,6 +247,47 @@ def test_a_warehouse_that_has_loaded_before_sees_what_another_process_began(swh:
         swh.upgrade()
         with pytest.raises(MigrationError, match=r"is at revision .*a1"):
             wh.load("fact_test_results", [_test_row() | {"wafer_id": "7"}])
+
+
+def test_a_load_that_a_change_in_batches_overtakes_is_taken_back(swh: Warehouse, folder: Path) -> None:
+    """It looked before; while it read its rows the first batches were committed."""
+    with Warehouse(swh.settings.sqlalchemy_url()) as wh:
+
+        def overtaken(phase: str, _: int) -> None:
+            if phase == "prepare" and not batches(swh):
+                interrupted(swh, folder)
+
+        with pytest.raises(
+            LoadError, match="nothing was loaded, as revision a1 began to change data in batches meanwhile"
+        ):
+            wh.load("fact_test_results", [_test_row()], progress=overtaken)
+        assert wh.read("SELECT 1 FROM dw.fact_test_results").empty
+        (name,) = {note.partition(":")[0] for note in batches(swh)}
+        write_revision(folder, "a1", None, f"{NOTES.format(sql=failing('1'))}, name={name!r})")
+        swh.upgrade()
+        assert swh.load("fact_test_results", [_test_row()]).rows_loaded == 1
+
+
+def test_a_batch_waits_for_rows_that_are_not_committed_yet(swh: Warehouse, folder: Path) -> None:
+    """Or it would not see them, and they would miss the change."""
+    swh.load("fact_test_results", [_test_row()])
+    sql = "UPDATE {schema}.fact_test_results SET retest_no = retest_no + 1 WHERE {batch}"
+    write_revision(folder, "a1", None, MONTHS.format(sql=sql))
+    with swh.engine.connect() as loading, ThreadPoolExecutor(1) as pool:
+        columns = ", ".join(FACTS["fact_test_results"].__table__.columns.keys())
+        mine = columns.replace("batch_id", "'mine' AS batch_id")
+        loading.execute(text(f"INSERT INTO dw.fact_test_results ({columns}) SELECT {mine} FROM dw.fact_test_results"))
+        upgrade = pool.submit(swh.upgrade)
+        waits = """SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+            WHERE NOT l.granted AND c.relname = 'fact_test_results'"""
+        deadline = time.monotonic() + 60
+        while not swh.read(waits).iloc[0, 0]:
+            assert not upgrade.done(), upgrade.result()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        loading.commit()
+        upgrade.result(timeout=60)
+    assert swh.read("SELECT retest_no FROM dw.fact_test_results").retest_no.tolist() == [1, 1]
 
 
 def test_an_operation_put_in_before_an_interrupted_one_takes_none_of_its_batches(swh: Warehouse, folder: Path) -> None:
