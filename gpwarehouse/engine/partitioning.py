@@ -32,6 +32,7 @@ __all__ = [
     "change_partitions",
     "change_partitions_after",
     "child_of",
+    "default_there",
     "make_partitions",
     "overlapping",
     "partitions_there",
@@ -75,6 +76,12 @@ def partitions_there(connection: Connection, table: Table) -> tuple[RangePartiti
     """The table's partitions, in order of their bounds."""
     there = partitions_of(connection, dialect_of(connection), schema_of(connection, table), table.name).get(table.name)
     return there.partitions if there is not None else ()
+
+
+def default_there(connection: Connection, table: Table) -> str | None:
+    """Name of the table's default partition, if it has one; the warehouse makes none."""
+    there = partitions_of(connection, dialect_of(connection), schema_of(connection, table), table.name).get(table.name)
+    return there.default if there is not None else None
 
 
 def child_of(table: Table, partition: RangePartition) -> str:

@@ -41,6 +41,8 @@ def explain(table: str, error: BaseException, undone: str = "nothing was loaded"
     state = _sqlstate(error)
     lost = state.startswith(("08", "57P")) or (not state and type(_original(error)).__name__ in _WITHOUT_CONNECTION)
     hint = "the connection was lost; load again" if lost else _WAY_OUT.get(state)
+    if "for default partition" in reason_of(error):
+        hint = "the months of its rows have to be made by SplitDefaultPartition, and it be dropped"
     return f"{table}: the server refused the batch: {reason_of(error)}{f' ({hint})' if hint else ''}; {undone}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,7 +14,15 @@ from sqlalchemy.engine import Connection
 from gpwarehouse.dialect import AppendOptimized, RangePartition, RangePartitions
 from gpwarehouse.dialect.options import missing_partitions, month_partition
 from gpwarehouse.dialect.reflection import storages_of
-from gpwarehouse.engine import child_of, dialect_of, overlapping, partitions_there, qualified_name, schema_of
+from gpwarehouse.engine import (
+    child_of,
+    default_there,
+    dialect_of,
+    overlapping,
+    partitions_there,
+    qualified_name,
+    schema_of,
+)
 from gpwarehouse.errors import PartitionError, SettingsError
 from gpwarehouse.models import ANCHOR_MONTH, FACTS
 from gpwarehouse.partitions.archive import Archive, archived_as
@@ -33,6 +42,8 @@ __all__ = [
     "rules_of",
 ]
 
+_ODD = re.compile(r"[%:\\]")
+"""What drivers, and texts of SQL, take for something of theirs; no name of ours has it."""
 ANCHOR = f"m{ANCHOR_MONTH.replace('-', '')}"
 """The partition of the first revision. It is never taken away, only emptied: Greenplum 6 needs one, and an upgrade finds
 the same schema on every day."""
@@ -139,7 +150,7 @@ class _Planner:
     hold: Hold | None = None
 
     def of(self, table: Table, rule: RetentionRule) -> Iterator[Step]:
-        there = partitions_there(self.connection, table)
+        there = self._there(table)
         made = list(self._months(table, rule, there))
         yield from made
         self._tell_orphans(table)
@@ -164,6 +175,15 @@ class _Planner:
                 rule,
                 [p for p in (*there, *(s.range for s in made)) if p.start and _ended(p, cold) and p not in leaving],
             )
+
+    def _there(self, table: Table) -> tuple[RangePartition, ...]:
+        """The partitions there are; told of, what there should not be."""
+        if (default := default_there(self.connection, table)) is not None:
+            self.notes.append(
+                f"{table.name}: retention takes no rows of the default partition {default}, and no month is made while it holds "
+                "rows of it: make the months of its rows by SplitDefaultPartition and drop it"
+            )
+        return partitions_there(self.connection, table)
 
     def _tell_orphans(self, table: Table) -> None:
         if self.settings.archive_dir is not None:
@@ -193,6 +213,11 @@ class _Planner:
     def _leaves(self, table: Table, rule: RetentionRule, partition: RangePartition) -> Iterator[Step]:
         why = f"{rule.action} after {rule.after} months"
         assert rule.action is not None
+        if _ODD.search(child_of(table, partition)):
+            self.notes.append(
+                f"{table.name}: {partition.name} is left alone: rename its table, whose name has one of % : \\"
+            )
+            return
         if partition.start is None:
             self.notes.append(
                 f"{table.name}: {partition.name} has no lower bound; it is left alone, split it by months"
@@ -240,7 +265,7 @@ class _Planner:
             self.notes.append(f"{table.name}: 'compress' is left out: this server has no append-optimized storage")
             return
         wanted = cold_storage(table, self.settings)
-        names = {child_of(table, p): p for p in cold if p.name != ANCHOR}
+        names = {child_of(table, p): p for p in cold if p.name != ANCHOR and not _ODD.search(child_of(table, p))}
         stored = storages_of(self.connection, dialect, self._schema(table), list(names))
         for name, partition in names.items():
             found = stored.get(name)

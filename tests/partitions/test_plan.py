@@ -15,11 +15,11 @@ from sqlalchemy import event, inspect, text
 
 from gpwarehouse import Warehouse
 from gpwarehouse.dialect import AddPartition, AppendOptimized, Brand, RangePartition, ServerInfo
-from gpwarehouse.errors import InvalidInputError, PartitionError, SettingsError
+from gpwarehouse.errors import InvalidInputError, LoadError, PartitionError, SettingsError
 from gpwarehouse.models import FACTS
 from gpwarehouse.partitions import Plan, Step
 from gpwarehouse.policy import RetentionRule, parse_retention
-from tests.partitions.fab import MEASUREMENTS, NOW, TESTS, load_units, names, rows_of, with_policy
+from tests.partitions.fab import MEASUREMENTS, NOW, TESTS, execute, load_units, names, rows_of, with_policy
 
 AHEAD = ["m202611", "m202612", "m202701", "m202702"]
 
@@ -95,6 +95,37 @@ def test_a_partition_without_a_lower_bound_is_left_alone_and_told(wh: Warehouse)
         plan = fab.partitions.plan(tables=[TESTS], now=NOW)
         assert told(plan) == [("create", "m202611")]
         assert plan.notes == (f"{TESTS}: before has no lower bound; it is left alone, split it by months",)
+
+
+def test_a_default_partition_and_its_rows_are_told(wh: Warehouse, server_info: ServerInfo) -> None:
+    if server_info.brand is not Brand.POSTGRESQL:
+        pytest.skip("the DDL of the others differs")
+    execute(wh, f"CREATE TABLE dw.rest PARTITION OF dw.{TESTS} DEFAULT")
+    load_units(wh, "2025-06", 2)
+    with wh.engine.begin() as connection:
+        late = "CAST('2025-07-05 00:00+00' AS timestamptz)"
+        names = [column.name for column in FACTS[TESTS].__table__.columns]
+        values = ", ".join(late if name == "event_ts" else name for name in names)
+        connection.execute(text(f"INSERT INTO dw.{TESTS} ({', '.join(names)}) SELECT {values} FROM dw.{TESTS}"))
+    (note,) = wh.partitions.plan(tables=[TESTS], now=NOW).notes
+    assert note.startswith(f"{TESTS}: retention takes no rows of the default partition rest")
+    with pytest.raises(LoadError, match=r"default partition .* SplitDefaultPartition"):
+        load_units(wh, "2025-07", 1)
+    assert len(rows_of(wh)) == 4
+
+
+def test_a_month_whose_table_has_an_odd_name_is_left_alone_and_told(wh: Warehouse, server_info: ServerInfo) -> None:
+    if server_info.brand is not Brand.POSTGRESQL:
+        pytest.skip("Greenplum has a partition keep its name")
+    load_units(wh, "2025-05", 2)
+    load_units(wh, "2025-06", 2)
+    with wh.engine.begin() as connection:
+        connection.exec_driver_sql(f'ALTER TABLE dw.{TESTS}_1_prt_m202506 RENAME TO "june:x %%s"')
+    with with_policy(wh, retention=f"{TESTS}: drop after 12 months", partition_premake=0) as other:
+        report = other.partitions.apply(tables=[TESTS], now=NOW)
+    assert not report.failed
+    assert any("june:x %s is left alone: rename its table" in note for note in report.notes)
+    assert len(rows_of(wh)) == 2
 
 
 def test_without_a_policy_nothing_leaves(wh: Warehouse) -> None:
