@@ -81,6 +81,7 @@ def copy_block(copy: Copy, compiler: Any) -> str:
         overriding="OVERRIDING SYSTEM VALUE " if capabilities.identity else "",
         owner=sql.OWNER[kind],
         numbers=sql.NUMBERS if capabilities.identity else "",
+        comments=sql.COMMENTS[kind],
         granted="" if capabilities.distribution else sql.GRANTED,
     )
     return do_block(body, compiler)

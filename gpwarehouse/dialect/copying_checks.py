@@ -52,9 +52,9 @@ CHECKS = (
     """SELECT format('index %s, which is not valid', i.indexrelid::regclass) FROM pg_catalog.pg_index i
             WHERE i.indrelid = was AND NOT i.indisvalid""",
     # Partitions with something of their own.
-    """SELECT format('the own grants, owner or comment of %s', c.oid::regclass) FROM pg_catalog.pg_class c
+    """SELECT format('the own grants or owner of %s', c.oid::regclass) FROM pg_catalog.pg_class c
             JOIN pg_catalog.pg_class r ON r.oid = was
-            WHERE c.oid = ANY (kids) AND (c.relowner <> r.relowner OR obj_description(c.oid, 'pg_class') IS NOT NULL
+            WHERE c.oid = ANY (kids) AND (c.relowner <> r.relowner
                 OR NOT (c.relacl <@ COALESCE(r.relacl, '{}') AND c.relacl @> COALESCE(r.relacl, '{}')))""",
     """SELECT format('the own settings of column %I of %s', a.attname, a.attrelid::regclass)
             FROM pg_catalog.pg_attribute a

@@ -78,6 +78,7 @@ BEGIN
         EXECUTE statement;
     END LOOP;
     {numbers}
+    {comments}
     EXECUTE 'DROP TABLE ' || parked;
     FOREACH statement IN ARRAY COALESCE(again, ARRAY[]::text[]) LOOP
         EXECUTE statement;
@@ -86,8 +87,10 @@ BEGIN
 END"""
 
 KIDS = {
-    "classic": """SELECT array_agg(r.parchildrelid::oid ORDER BY p.parlevel, r.oid) INTO kids
+    "classic": """SELECT array_agg(c.oid ORDER BY p.parlevel, r.oid), array_agg(c.relname::text ORDER BY p.parlevel, r.oid)
+        INTO kids, kid_names
         FROM pg_catalog.pg_partition_rule r JOIN pg_catalog.pg_partition p ON p.oid = r.paroid
+        JOIN pg_catalog.pg_class c ON c.oid = r.parchildrelid
         WHERE p.parrelid = was AND NOT p.paristemplate;""",
     "declarative": """WITH RECURSIVE parts (oid, depth) AS (
             SELECT was, 0 UNION ALL SELECT i.inhrelid, p.depth + 1 FROM parts p
@@ -332,6 +335,41 @@ OWNER = {
         )
     }""",
 }
+
+# Comments of partitions go to those of the same bounds. Their places in the tree are compared, for names may change.
+
+_PLACES = {
+    "classic": """parts (root, oid, rule, bounds) AS (
+            SELECT p.parrelid, r.parchildrelid, r.oid, ARRAY[{bound}] FROM pg_catalog.pg_partition_rule r
+                JOIN pg_catalog.pg_partition p ON p.oid = r.paroid
+                WHERE p.parrelid IN (was, whole::regclass) AND p.parlevel = 0 AND NOT p.paristemplate
+            UNION ALL SELECT u.root, r.parchildrelid, r.oid, u.bounds || {bound}
+                FROM pg_catalog.pg_partition_rule r JOIN parts u ON r.parparentrule = u.rule)""".replace(
+        "{bound}",
+        """concat_ws(' ', r.parisdefault, pg_get_expr(r.parrangestart, r.parchildrelid), r.parrangestartincl, 'to',
+                pg_get_expr(r.parrangeend, r.parchildrelid), r.parrangeendincl, pg_get_expr(r.parlistvalues, r.parchildrelid))""",
+    ),
+    "declarative": """parts (root, oid, bounds) AS (
+            SELECT c.oid, c.oid, ARRAY[]::text[] FROM pg_catalog.pg_class c WHERE c.oid IN (was, whole::regclass)
+            UNION ALL SELECT p.root, c.oid, p.bounds || pg_get_expr(c.relpartbound, c.oid) COLLATE "default"
+                FROM parts p JOIN pg_catalog.pg_inherits i ON i.inhparent = p.oid
+                JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relispartition)""",
+}
+_COMMENTS = """FOR statement, lost IN
+        WITH RECURSIVE {places}
+        SELECT CASE WHEN n.oid IS NOT NULL
+                THEN format('COMMENT ON TABLE %s IS %L', n.oid::regclass, obj_description(o.oid, 'pg_class')) END,
+            (SELECT kid_names[k] FROM generate_subscripts(kids, 1) k WHERE kids[k] = o.oid)
+        FROM parts o LEFT JOIN parts n ON n.root <> was AND n.bounds = o.bounds
+        WHERE o.oid = ANY (kids) AND obj_description(o.oid, 'pg_class') IS NOT NULL
+    LOOP
+        IF statement IS NULL THEN
+            RAISE EXCEPTION 'table % is not rewritten, for a copy would lose: the comment of %, as no new partition has its '
+                'bounds', whole, lost USING HINT = 'Take it away before (COMMENT ON TABLE ... IS NULL), if it may go.';
+        END IF;
+        EXECUTE statement;
+    END LOOP;"""
+COMMENTS = {kind: _COMMENTS.format(places=places) for kind, places in _PLACES.items()}
 
 # On PostgreSQL GRANT leaves partitions out. Those of partitions are the table's here, or they were refused.
 GRANTED = """IF kid_grants THEN

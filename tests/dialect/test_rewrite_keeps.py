@@ -8,6 +8,8 @@ from sqlalchemy.exc import DBAPIError
 
 from gpwarehouse.dialect import (
     Heap,
+    RangePartition,
+    RangePartitions,
     RewriteTable,
     SetStorage,
 )
@@ -166,6 +168,51 @@ def test_an_identity_column_goes_on_and_its_sequence_keeps_its_name(engine: Engi
     assert keys[2] > 6
 
 
+def comments(engine: Engine) -> dict[str, str]:
+    query = (
+        "SELECT c.relname, obj_description(c.oid, 'pg_class') FROM pg_class c WHERE c.relname LIKE 't_1%' ORDER BY 1"
+    )
+    return {name: said for name, said in rows(engine, query) if said is not None}
+
+
+@pytest.mark.parametrize("repartition", [False, True])
+def test_partitions_keep_their_comments(engine: Engine, repartition: bool) -> None:
+    """Holds of months, and that they were restored, stand there."""
+    table = made(engine, greenplum_partition_by=ALL)
+    said = "gpwarehouse: held until 2026-12-15T08:00:00+00:00: 100% of tester 7's\nback\\slash"
+    run(
+        engine,
+        "COMMENT ON TABLE t IS 'root'",
+        f"COMMENT ON TABLE t_1_prt_low IS '{said.replace(chr(39), chr(39) * 2)}'",
+    )
+    more = RangePartitions("i", (*ALL.partitions, RangePartition("more", 1000, 2000)))
+    rewrite = RewriteTable(bare(greenplum_partition_by=more if repartition else ALL), repartition=repartition)
+    run(engine, rewrite, rewrite)
+    assert comments(engine) == {"t_1_prt_low": said}
+    assert rows(engine, "SELECT obj_description('t'::regclass, 'pg_class')") == [("root",)]
+    assert count(engine, table) == 20
+
+
+def test_a_comment_goes_with_the_bounds_and_not_with_the_name(engine: Engine) -> None:
+    made(engine, greenplum_partition_by=ALL)
+    run(engine, "COMMENT ON TABLE t_1_prt_low IS 'to 10'", "COMMENT ON TABLE t_1_prt_high IS 'from 10'")
+    other = RangePartitions("i", (RangePartition("high", 0, 10), RangePartition("low", 10, 1000)))
+    run(engine, RewriteTable(bare(greenplum_partition_by=other), repartition=True))
+    assert comments(engine) == {"t_1_prt_high": "to 10", "t_1_prt_low": "from 10"}
+
+
+def test_a_comment_of_bounds_that_are_no_more_is_not_lost_in_silence(engine: Engine) -> None:
+    table = made(engine, greenplum_partition_by=ALL)
+    run(engine, "COMMENT ON TABLE t_1_prt_high IS 'mine'")
+    other = RangePartitions("i", (RangePartition("low", 0, 10), RangePartition("high", 10, 2000)))
+    for scheme in (other, None):
+        with pytest.raises(
+            DBAPIError, match="would lose: the comment of t_1_prt_high, as no new partition has its bounds"
+        ):
+            run(engine, RewriteTable(bare(greenplum_partition_by=scheme), repartition=True))
+    assert (comments(engine), count(engine, table)) == ({"t_1_prt_high": "mine"}, 20)
+
+
 # What is refused.
 
 LOST = {
@@ -228,8 +275,7 @@ OWN = {
     "unique index": (["CREATE UNIQUE INDEX own ON t_1_prt_low (i)"], "index own, of t_1_prt_low only"),
     "default": (["ALTER TABLE t_1_prt_low ALTER c SET DEFAULT 'z'"], "the own settings of column c of t_1_prt_low"),
     "check": (["ALTER TABLE t_1_prt_low ADD CONSTRAINT own CHECK (i > -1)"], "constraint own, of t_1_prt_low only"),
-    "grant": (["GRANT SELECT ON t_1_prt_low TO PUBLIC"], "the own grants, owner or comment of t_1_prt_low"),
-    "comment": (["COMMENT ON TABLE t_1_prt_low IS 'mine'"], "the own grants, owner or comment of t_1_prt_low"),
+    "grant": (["GRANT SELECT ON t_1_prt_low TO PUBLIC"], "the own grants or owner of t_1_prt_low"),
     "fillfactor": (["ALTER TABLE t_1_prt_low SET (fillfactor=50)"], "how t_1_prt_(low|high) is stored"),
 }
 
