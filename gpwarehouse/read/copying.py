@@ -93,6 +93,8 @@ class CopyOut(io.RawIOBase):
                 while True:
                     self._blocks.get_nowait()
             self._thread.join(0.02)
+        with contextlib.suppress(queue.Full):  # there is something to take, then
+            self._blocks.put_nowait(None)  # or a thread that waits for blocks, as Arrow's writers do, waits for ever
 
 
 class CopyRows(CopyOut):

@@ -17,7 +17,7 @@ from sqlalchemy import Executable
 from sqlalchemy.engine import Engine
 
 from gpwarehouse.errors import ReadError
-from gpwarehouse.read.stream import Progress, Stream
+from gpwarehouse.read.stream import Progress, Stream, Transport
 from gpwarehouse.transport.chunks import rechunked
 
 __all__ = ["ExportResult", "export"]
@@ -50,13 +50,15 @@ def export(
     compression: str = "zstd",
     exact_numeric: bool = False,
     progress: Progress | None = None,
+    transport: Transport = "auto",
+    parallel: int = 1,
 ) -> ExportResult:
     """Write a query's rows to Parquet, in constant memory; a failed export leaves nothing behind.
 
     :param target: a file that ends in ``.parquet``; with ``partition_by`` a folder.
     :param partition_by: columns that become folders (``lot_id=L1/part-0.parquet``).
     :param overwrite: replace what is there; else that is an error.
-    :param compression: a codec of Parquet; ``exact_numeric`` and ``progress`` as for reading.
+    :param compression: a codec of Parquet; ``exact_numeric``, ``progress``, ``transport`` and ``parallel`` as for reading.
     :raises ReadError: the query cannot be run, or the target will not do.
     """
     started = perf_counter()
@@ -66,9 +68,10 @@ def export(
         raise ReadError(f"{path} is there already; name another, or give overwrite=True")
     if not path.parent.is_dir():
         raise ReadError(f"{path.parent} is no folder; make it first")
-    with Stream(engine, statement, params, exact_numeric=exact_numeric, progress=progress) as stream:
+    how: dict[str, Any] = {"progress": progress, "transport": transport, "parallel": parallel}
+    with Stream(engine, statement, params, exact_numeric=exact_numeric, **how) as stream:
         _check(path, by, stream.schema)
-        with _put_in_place(path) as draft:
+        with _failures_told(path), _put_in_place(path) as draft:
             rows = _write_folder(stream, draft, by, compression) if by else _write_file(stream, draft, compression)
             files = [file for file in draft.rglob("*") if file.is_file()] if draft.is_dir() else [draft]
             size = sum(file.stat().st_size for file in files)
@@ -88,6 +91,14 @@ def _check(path: Path, by: Sequence[str], schema: pa.Schema) -> None:
     twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if twice:
         raise ReadError(f"column {twice[0]!r} comes twice; name one with AS")
+
+
+@contextmanager
+def _failures_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise ReadError(f"{path} cannot be written: {error}") from error
 
 
 @contextmanager

@@ -123,6 +123,7 @@ class CopySplit:
 
     def __init__(self, connections: list[Any], statements: list[bytes], parser: BinaryParser) -> None:
         self._tables: queue.Queue[Any] = queue.Queue(4 * len(connections))
+        self._stopped = False
         parts = deque(statements)
         self._workers = [_Worker(connection, parts, parser, self._tables) for connection in connections]
 
@@ -140,7 +141,7 @@ class CopySplit:
         while running:
             table = self._tables.get()
             if table is None:
-                running -= 1
+                running = 0 if self._stopped else running - 1
             else:
                 yield table
         for worker in self._workers:
@@ -148,5 +149,6 @@ class CopySplit:
 
     def stop(self) -> None:
         """Cancel what runs, and wait for the end."""
+        self._stopped = True
         for worker in self._workers:
             worker.stop()

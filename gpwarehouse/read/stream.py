@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import psycopg2
 import pyarrow as pa
 from sqlalchemy import Executable, exc
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.engine import dialect_of
-from gpwarehouse.errors import ReadError
+from gpwarehouse.engine import dialect_of, pool_state
+from gpwarehouse.errors import PoolTimeoutError, ReadError
 from gpwarehouse.read.binary import BinaryParser, has_binary
 from gpwarehouse.read.copying import CopyOut, CopyRows
 from gpwarehouse.read.failures import refused
@@ -64,10 +64,10 @@ class Stream:
     Made, it has been accepted by the server and its first rows are here. Close it (or use it as a context manager).
 
     :param parallel: connections that read a whole table of PostgreSQL at once, in one snapshot; its rows then come in no
-        set order, as those of a table may. Other statements are read by one.
+        set order, as those of a table may. Fewer where the pool has no more. Other statements are read by one.
     :ivar schema: the Arrow schema; ``columns``: the server's types; ``path``: ``"binary"``, ``"split"`` (binary, by several
         connections), ``"table"`` and ``"select"`` (CSV), or ``"cursor"``.
-    :raises ReadError: the query cannot be run.
+    :raises ReadError: the query cannot be run, or not like that.
     """
 
     def __init__(
@@ -82,9 +82,10 @@ class Stream:
         parallel: int = 1,
     ) -> None:
         self._copy: CopyOut | CopySplit | None = None
+        self._connection: Connection | None = None  # for close(), if there is no connecting
+        _check(transport, parallel)
         self._engine, self._transport, self._parallel = engine, transport, parallel
         self._others: list[Connection] = []
-        self._connection: Connection | None = None  # for close(), if there is no connecting
         self._progress = progress
         options: dict[str, Any] = {"isolation_level": SHARED} if parallel > 1 else {}
         self._connection = engine.connect().execution_options(postgresql_readonly=True, **options)
@@ -249,9 +250,12 @@ class Stream:
             return None
         try:
             snapshot = self._connection.exec_driver_sql("SELECT pg_catalog.pg_export_snapshot()").scalar_one()
-            for _ in range(min(self._parallel, len(conditions)) - 1):
+            pool = pool_state(self._engine.pool)
+            for _ in range(min(self._parallel, len(conditions), self._parallel if pool is None else pool.limit) - 1):
                 self._others.append(follow(self._engine, snapshot))
                 self._begin(self._others[-1])
+        except PoolTimeoutError:  # as many as there are will do
+            pass
         except exc.DBAPIError as error:
             raise refused(error.orig) from None
         query = b"SELECT * FROM " + found["table"].encode() if sent.sql.lstrip()[:5].upper() == b"TABLE" else sent.sql
@@ -283,6 +287,13 @@ class Stream:
         if found["names"] and len({column.name for column in sent.columns}) < len(sent.columns):
             return None
         return f"{found['table']} ({names})".encode()
+
+
+def _check(transport: str, parallel: int) -> None:
+    if transport not in get_args(Transport):
+        raise ReadError(f"transport={transport!r}: allowed are {', '.join(get_args(Transport))}")
+    if isinstance(parallel, bool) or not isinstance(parallel, int) or not 1 <= parallel <= 16:
+        raise ReadError(f"parallel={parallel!r}: give a number of connections from 1 to 16")
 
 
 def _give_back(connection: Connection) -> None:

@@ -90,7 +90,8 @@ class Reading(Connected):
     def export(self, statement: Query, target: str | Path, params: Values = None, **options: Any) -> ExportResult:
         """Write a query's result to a Parquet file, or to a folder of them with ``partition_by=``, in constant memory.
 
-        :param options: ``partition_by``, ``overwrite``, ``compression``, ``exact_numeric``, ``progress``; see :func:`read.export`
+        :param options: ``partition_by``, ``overwrite``, ``compression``, ``exact_numeric``, ``progress``, ``transport``,
+            ``parallel``: see :func:`read.export`.
         :raises ReadError: as for :meth:`read`, or the target will not do; nothing is left behind.
         """
         from gpwarehouse.read import export

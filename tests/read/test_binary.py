@@ -171,6 +171,15 @@ def test_a_whole_table_by_several_connections_is_the_same(large: Warehouse, sql:
     assert large.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
+def test_a_small_pool_reads_with_what_it_has(large: Warehouse) -> None:
+    url = large.settings.sqlalchemy_url()
+    with Warehouse(url, pool_size=1, pool_max=2, pool_timeout_s=1) as small:
+        assert len(small.read("TABLE heap", parallel=5)) == 40_000
+        with small.engine.connect():  # waited for, and gone without
+            assert len(small.read("TABLE heap", parallel=2)) == 40_000
+        assert small.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
 def test_what_cannot_be_parted_is_read_by_one_connection(large: Warehouse) -> None:
     for sql in (
         "SELECT * FROM heap WHERE n > 0", "SELECT n FROM heap ORDER BY n", "SELECT * FROM dw.v_wafer_yield",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,27 @@ def test_a_folder_is_partitioned_by_columns(shared_wh: Warehouse, tmp_path: Path
     assert [p.name for p in tmp_path.iterdir()] == ["lots"]
 
 
+def test_an_export_may_name_its_transport_and_read_by_several_connections(shared_wh: Warehouse, tmp_path: Path) -> None:
+    with shared_wh.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TABLE wide AS SELECT g AS n, mod(g, 2) AS half, repeat('x', 500) AS x FROM generate_series(1, 40000) g"
+        )
+    given: list[dict[str, Any]] = [{"transport": "csv"}, {"parallel": 2}, {"parallel": 3, "partition_by": "half"}]
+    for number, options in enumerate(given):
+        target = tmp_path / (f"{number}" if "partition_by" in options else f"{number}.parquet")
+        result = shared_wh.export("TABLE wide", target, **options)
+        assert result.rows == 40_000
+        assert sorted(ds.dataset(target).to_table(columns=["n"])["n"].to_pylist()) == list(range(1, 40_001))
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"transport": "fast"}, "transport='fast'"),
+        ({"parallel": 17}, "from 1 to 16"),
+    ]
+    for options, words in wrong:
+        with pytest.raises(ReadError, match=words):
+            shared_wh.export("TABLE wide", tmp_path / "no.parquet", **options)
+    assert not (tmp_path / "no.parquet").exists()
+
+
 def test_no_rows_make_a_file_with_the_columns(shared_wh: Warehouse, tmp_path: Path) -> None:
     result = shared_wh.export("SELECT 1 AS n WHERE false", tmp_path / "none.parquet")
     assert result.rows == 0
@@ -58,6 +81,30 @@ def test_a_failed_export_leaves_nothing_and_what_was_there(shared_wh: Warehouse,
         shared_wh.export(failing, target, overwrite=True, **options)
     assert [p.name for p in tmp_path.iterdir()] == [target.name]
     assert ds.dataset(target, partitioning="hive").to_table()["n"].to_pylist() == [7]
+
+
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_an_export_that_cannot_write_says_so_and_leaves_no_thread_waiting(
+    shared_wh: Warehouse, tmp_path: Path, parallel: int
+) -> None:
+    with shared_wh.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE IF EXISTS long_names")
+        connection.exec_driver_sql(
+            "CREATE TABLE long_names AS SELECT g AS n, repeat('x', 500) AS x FROM generate_series(1, 40000) g"
+        )
+    export = (
+        "import sys; from gpwarehouse import Warehouse\n"
+        f"with Warehouse(sys.argv[1]) as wh: wh.export('TABLE long_names', sys.argv[2], partition_by='x', parallel={parallel})"
+    )
+    url = shared_wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
+    done = subprocess.run(
+        [sys.executable, "-c", export, url, str(tmp_path / "out")], capture_output=True, text=True, timeout=60
+    )
+    assert "ReadError" in done.stderr
+    assert "cannot be written" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ReadError, match="cannot be written"):
+        shared_wh.export("SELECT 1 AS n", tmp_path / "x.parquet", compression="none such")
 
 
 @pytest.mark.parametrize("by", ["", "n"])
