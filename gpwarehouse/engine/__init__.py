@@ -10,7 +10,7 @@ from gpwarehouse.engine.factory import (
 from gpwarehouse.engine.health import Segment, ServerFacts, ask_server
 from gpwarehouse.engine.locks import LOCK_MONTHS, LockHolder, advisory_key, lock_advisory, lock_holders
 from gpwarehouse.engine.names import dialect_of, qualified_name
-from gpwarehouse.engine.observe import tell_if_slow
+from gpwarehouse.engine.observe import first_words, tell_if_slow
 from gpwarehouse.engine.partitioning import (
     LOCK_NOT_AVAILABLE,
     Patience,
@@ -54,6 +54,7 @@ __all__ = [
     "default_there",
     "dialect_of",
     "explain_operational_error",
+    "first_words",
     "lock_advisory",
     "lock_holders",
     "make_partitions",

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Engine
 from gpwarehouse.engine import metrics
 from gpwarehouse.settings import WarehouseSettings
 
-__all__ = ["kind_of", "observe", "tell_if_slow", "without_literals"]
+__all__ = ["first_words", "kind_of", "observe", "tell_if_slow", "without_literals"]
 
 _logger = logging.getLogger("gpwarehouse.slow_query")
 _KINDS = {
@@ -55,6 +55,23 @@ def kind_of(statement: str) -> str:
     """``select``, ``insert``, ``update``, ``delete``, ``copy``, ``merge``, ``lock``, ``ddl`` or ``other``."""
     found = _WORD.match(statement)
     return _KINDS.get(found[1].upper(), "other") if found else "other"
+
+
+def first_words(statement: str) -> list[str]:
+    """The first word of each of the statements that a text holds, in upper case; none where it is empty.
+
+    Read as :func:`without_literals` reads it.
+    """
+    words: list[str] = []
+    at, begun = 0, False
+    while at < len(statement):
+        found = _TOKEN.match(statement, at)
+        assert found is not None
+        at = found.end() if found.lastgroup != "block" else _end_of_comment(statement, at)
+        if found.lastgroup == "word" and not begun:
+            words.append(found[0].upper())
+        begun = found[0] != ";" and (begun or found.lastgroup == "word")
+    return words
 
 
 def without_literals(statement: str) -> str:

@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection, CursorResult, Engine
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement, TextClause
 
+from gpwarehouse.engine import first_words
 from gpwarehouse.errors import ReadError
 from gpwarehouse.read.columns import Column, columns_of
 from gpwarehouse.read.failures import refused, state_of
@@ -28,8 +29,10 @@ __all__ = ["Sent", "send"]
 
 # What COPY (…) takes; an opening bracket begins a SELECT, too.
 _QUERY = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*(?:SELECT|WITH|VALUES|TABLE)\b", re.IGNORECASE | re.DOTALL)
+_WORD = re.compile(r"\s*\(*\s*[A-Za-z]")
 # Syntax errors and "not supported": the statement stands on its own, but not in brackets (several, a writing CTE).
 _NOT_IN_BRACKETS = ("42601", "0A000")
+_ENDS_TRANSACTION = frozenset({"COMMIT", "END", "ROLLBACK", "ABORT", "PREPARE"})
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ def send(
 
     :param run: run it in any case.
     :return: None if it has to be run: COPY would not take it. The transaction is then over.
-    :raises ReadError: a parameter has no value or no name, a value cannot be sent, or the server refused the statement.
+    :raises ReadError: a parameter has no value or no name, a value cannot be sent, the statement is empty or ends the
+        read-only transaction, or the server refused it.
     """
     query = text(statement.rstrip().rstrip(";")) if isinstance(statement, str) else statement
     hook = _Hook(run)
@@ -108,12 +112,25 @@ class _Hook:
     def __call__(
         self, connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
     ) -> tuple[str, Any]:
+        _check(statement)
         self.sql = cursor.mogrify(statement, parameters)
         if not self.run and _QUERY.match(statement):
             self.described = True
             return f"SELECT * FROM (\n{statement}\n) AS described WHERE false", parameters  # noqa: S608
         _leave_texts(cursor)
         return statement, parameters
+
+
+def _check(statement: str) -> None:
+    word = _WORD.match(statement)
+    if word is not None and ";" not in statement:
+        return
+    words = first_words(statement)
+    if not words:
+        raise ReadError("the statement is empty; give SQL text or an SQLAlchemy select")
+    ends = [word for word in words if word in _ENDS_TRANSACTION]
+    if ends:
+        raise ReadError(f"{ends[0]} would end the read-only transaction; leave it out, or use wh.session() to write")
 
 
 _HOOK = "gpwarehouse_read_hook"

@@ -54,7 +54,27 @@ def test_what_copy_does_not_take_is_read_by_cursor(shared_wh: Warehouse) -> None
     assert path_of(shared_wh, "SHOW server_version") == "cursor"
     assert path_of(shared_wh, "SELECT 1; SELECT 2") == "cursor"
     assert path_of(shared_wh, "SELECT 1") in ("binary", "select")
-    assert "cost" in shared_wh.read("EXPLAIN SELECT 1").iloc[0, 0]
+    assert "cost" in str(shared_wh.read("EXPLAIN SELECT 1").iloc[0, 0])
+
+
+def test_a_read_cannot_end_its_transaction_and_write(wh: Warehouse) -> None:
+    for sql in (
+        "COMMIT; CREATE TABLE public.mine (n int)", "SELECT 1; /* ; */ End; DROP TABLE dw.dim_lot", "(SELECT 1); abort",
+        "SELECT 1; PREPARE TRANSACTION 'x'", " -- COMMIT\nROLLBACK; SELECT 1",
+    ):  # fmt: skip
+        with pytest.raises(ReadError, match=r"would end the read-only transaction.*wh\.session"):
+            wh.read(sql)
+    with pytest.raises(ReadError, match="read-only transaction"):
+        wh.read("CREATE TABLE public.mine (n int); SELECT 1")
+    assert wh.read("SELECT ';COMMIT' AS a; SELECT 'x' AS \"; END\"").iloc[0, 0] == "x"
+    assert wh.read("SELECT to_regclass('public.mine') IS NULL AND to_regclass('dw.dim_lot') IS NOT NULL AS n").n[0]
+    assert checked_out(wh) == 0
+
+
+@pytest.mark.parametrize("sql", ["", " \n", "-- nothing", "/* nothing */ ;"])
+def test_an_empty_statement_is_called_so(shared_wh: Warehouse, sql: str) -> None:
+    with pytest.raises(ReadError, match="the statement is empty"):
+        shared_wh.read(sql)
 
 
 def test_a_query_runs_once(wh: Warehouse) -> None:

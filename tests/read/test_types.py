@@ -151,6 +151,12 @@ def test_json_is_the_servers_text_and_on_request_objects(shared_wh: Warehouse) -
         shared_wh.read(sql, parse_json=True, arrow=True)
 
 
+def test_json_that_is_text_stays_text_beside_null(shared_wh: Warehouse) -> None:
+    frame = shared_wh.read("""SELECT * FROM (VALUES ('"a"'::json), (NULL), ('"\\ud800"')) t (j)""", parse_json=True)
+    assert list(frame.j) == ["a", None, "\ud800"]
+    assert frame.j.dtype == object
+
+
 def test_other_types_are_the_servers_text(shared_wh: Warehouse) -> None:
     with shared_wh.engine.begin() as connection:
         connection.execute(text("CREATE TYPE mood AS ENUM ('so so')"))
