@@ -25,7 +25,7 @@ from tests.faults.server import FaultServer
 from tests.faults.wire import Verdict, Wire
 from tests.migrate.site import HEAD, write_site
 
-__all__ = ["FAULTS", "OPERATIONS", "Bench", "Fault"]
+__all__ = ["FAULTS", "OPERATIONS", "READ", "READ_ROWS", "TARGET", "Bench", "Fault", "rows_of_lot"]
 
 TARGET = "fact_test_results"
 ROWS = 300
@@ -140,7 +140,7 @@ class Bench:
         self.server = self._stack.enter_context(FaultServer())
         with Warehouse(self.server.url("fab")) as near:
             near.upgrade()
-            near.load(TARGET, _frame(0), batch_id="first")
+            near.load(TARGET, rows_of_lot(0), batch_id="first")
         self.server.ask("CREATE DATABASE site TEMPLATE fab")
         self.line = Wire(self.server.url("fab"))
         self._stack.callback(self.line.close)
@@ -218,7 +218,7 @@ class Bench:
     def _load(self, fault: Fault, phase: str | None) -> str:
         self._number += 1
         batch = f"batch-{self._number}"
-        frame = _frame(self._number)
+        frame = rows_of_lot(self._number)
 
         def progress(name: str, rows: int) -> None:
             if name == phase and (rows or name == "prepare"):
@@ -304,6 +304,6 @@ class Bench:
         return type(error).__name__
 
 
-def _frame(number: int) -> list[dict[str, Any]]:
+def rows_of_lot(number: int) -> list[dict[str, Any]]:
     row = {"event_ts": "2026-01-05T10:00:00+00:00", "wafer_id": "1", "test_type": "CP", "test_stage": "CP1", "die_y": 1}
     return [row | {"lot_id": f"LOT{number}", "die_x": x} for x in range(ROWS)]

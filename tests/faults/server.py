@@ -32,13 +32,13 @@ class FaultServer:
         self._folder.chmod(0o755)
         self._server = EmbeddedServer.start(self._folder / "pg")
         self._killed = 0
-        self._address: dict[str, Any] = dict(self._server.url("postgres").query)
+        self.address: dict[str, Any] = dict(self._server.url("postgres").query)
         data = self._server.path / "data"
         rules = (data / "pg_hba.conf").read_text()
         (data / "pg_hba.conf").write_text(f"local all {ROLE} scram-sha-256\n{rules}")
         self.ask("SELECT pg_reload_conf()")
         self.ask(f"CREATE ROLE {ROLE} SUPERUSER LOGIN PASSWORD '{PASSWORD}'")
-        self._pid = int((data / "postmaster.pid").read_text().split()[0])
+        self.pid = int((data / "postmaster.pid").read_text().split()[0])
 
     def __enter__(self) -> Self:
         return self
@@ -58,7 +58,7 @@ class FaultServer:
         deadline = time.monotonic() + patience_s
         while True:
             try:
-                with closing(psycopg2.connect(user="postgres", dbname=database, **self._address)) as connection:
+                with closing(psycopg2.connect(user="postgres", dbname=database, **self.address)) as connection:
                     connection.autocommit = True
                     with connection.cursor() as cursor:
                         cursor.execute(statement, values or None)
@@ -70,7 +70,7 @@ class FaultServer:
 
     def _processes(self) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):
-            postmaster = psutil.Process(self._pid)
+            postmaster = psutil.Process(self.pid)
             return [postmaster, *postmaster.children(recursive=True)]
         return []
 
@@ -92,7 +92,7 @@ class FaultServer:
             except EmbeddedServerError:
                 if time.monotonic() > deadline:
                     raise
-        self._pid = int((self._server.path / "data" / "postmaster.pid").read_text().split()[0])
+        self.pid = int((self._server.path / "data" / "postmaster.pid").read_text().split()[0])
 
     def freeze(self) -> None:
         """Stop every process of it (SIGSTOP): it answers nothing, and closes nothing."""
