@@ -66,7 +66,6 @@ def one_migrator(engine: Engine, settings: WarehouseSettings) -> Iterator[Migrat
     :raises MigrationError: another had it for longer; the message says who.
     """
     with engine.connect() as connection:
-        connection.begin()
         _acquire(connection, settings, RUN)
         try:
             yield MigratorLock(connection)
@@ -92,6 +91,8 @@ def _acquire(connection: Connection, settings: WarehouseSettings, name: str) -> 
             raise MigrationError(_told(connection, settings, key))
         if pause == _FIRST_PAUSE_S:
             log.info("another migration of schema %s runs; waiting for it", settings.schema_name)
+        if name == RUN:  # behind a pooler whoever waits would keep a connection that the other needs
+            connection.rollback()
         time.sleep(min(pause, max(0.0, give_up - time.monotonic())))
         pause = min(pause * 2, _LONGEST_PAUSE_S)
 

@@ -62,8 +62,10 @@ def begin_upgrade(wh: Warehouse) -> tuple[threading.Thread, list[Exception]]:
 
 
 BLOCKED = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'dw.dim_lot'::regclass"
-TRYING = """SELECT count(*) = 2 FROM pg_stat_activity WHERE datname = current_database()
-    AND state = 'idle in transaction' AND query LIKE 'SELECT pg_try_advisory_xact_lock%'"""
+# Whoever waits lies outside a transaction between two looks, or behind a pooler would keep a connection from the other.
+TRYING = """SELECT count(*) FILTER (WHERE state = 'idle in transaction' AND query LIKE 'SELECT pg_try_advisory_xact_lock%') = 1
+    AND count(*) FILTER (WHERE state = 'idle' AND query = 'ROLLBACK' AND application_name LIKE 'gpwarehouse%') = 1
+    FROM pg_stat_activity WHERE datname = current_database()"""
 
 
 def test_two_migrators_at_once_both_end_well_one_having_waited(swh: Warehouse, folder: Path) -> None:
