@@ -1,7 +1,7 @@
 """By hand, on a Greenplum of one's own: kill a segment's postmaster during a load and during a read, and start it again.
 
 ``python -m tests.faults.segment_loss --url postgresql://gpadmin@host:5432/postgres \
-    --pid-file /data/seg0/postmaster.pid --restart "pg_ctl -D /data/seg0 … start" [--part load|read|both]``
+    --pid-file /data/seg0/postmaster.pid --restart "pg_ctl -D /data/seg0 … start" [--whole] [--part load|read|both]``
 
 It makes a database of its own and drops it. Expected: load and read come right by themselves, or raise an error that says
 it is safe to repeat, and come right when repeated; no row lost, none doubled.
@@ -18,9 +18,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 from sqlalchemy import URL, NullPool, create_engine, make_url, text
 
@@ -44,7 +46,11 @@ class Segment:
         if self._thread is not None:
             return
         pid = self._given.pid or int(Path(self._given.pid_file).read_text().split()[0])
+        backends = psutil.Process(pid).children(recursive=True) if self._given.whole else []
         os.kill(pid, signal.SIGKILL)
+        for backend in backends:
+            with suppress(psutil.NoSuchProcess):
+                backend.kill()
         self._thread = threading.Thread(target=self._restart)
         self._thread.start()
 
@@ -66,8 +72,10 @@ def main() -> None:
     parser.add_argument("--url", required=True)
     parser.add_argument("--pid", type=int, help="the segment's postmaster; for one part only")
     parser.add_argument("--pid-file", help="its postmaster.pid, read anew for each part")
+    parser.add_argument("--whole", action="store_true", help="kill its backends too, as when its host is gone")
     parser.add_argument("--restart", required=True, help="shell command that starts the segment")
     parser.add_argument("--down-s", type=float, default=3.0)
+    parser.add_argument("--transport", choices=("copy", "gpfdist"), default="copy", help="of the load")
     parser.add_argument("--rows", type=int, default=300_000)
     parser.add_argument("--part", choices=("load", "read", "both"), default="both")
     given = parser.parse_args()
@@ -91,7 +99,7 @@ def _run(admin: Any, statement: str) -> None:
 
 def _parts(url: URL, segment: Segment, given: argparse.Namespace) -> dict[str, Any]:
     told: dict[str, Any] = {}
-    with Warehouse(url, retry_deadline_s=300, transport="copy") as wh:
+    with Warehouse(url, retry_deadline_s=300, transport=given.transport) as wh:
         wh.upgrade()
         wh.load(TARGET, _frame("L0", 1000), batch_id="first")
         if given.part in ("load", "both"):
@@ -118,7 +126,8 @@ def _load(wh: Warehouse, segment: Segment, rows: int) -> dict[str, Any]:
 
 def _read(wh: Warehouse, segment: Segment, rows: int) -> dict[str, Any]:
     wh.load(TARGET, _frame("L2", rows), batch_id="reading")
-    query = f"SELECT die_x, die_y FROM dw.{TARGET} WHERE batch_id = 'reading'"
+    # Wide rows, or all of them are under way before the first are here.
+    query = f"SELECT die_x, die_y, repeat(batch_id, 20) AS ballast FROM dw.{TARGET} WHERE batch_id = 'reading'"
 
     def progress(_phase: str, _done: int) -> None:
         segment.lose()
@@ -140,11 +149,12 @@ def _try(work: Callable[[], Any], segment: Segment) -> dict[str, Any]:
 
 
 def _frame(lot: str, rows: int) -> pa.Table:
-    same = {"lot_id": lot, "wafer_id": "1", "test_type": "CP", "test_stage": "CP1"}
+    wafers = pa.array(str(n % 25 + 1) for n in range(rows))  # so that every segment has some
+    same = {"lot_id": lot, "test_type": "CP", "test_stage": "CP1"}
     stamp = pa.scalar(1_767_607_200_000_000, pa.timestamp("us", tz="UTC"))  # 2026-01-05 10:00
     columns = {name: pa.repeat(pa.scalar(value), rows) for name, value in same.items()}
     numbers = {"die_x": pa.array(n % 1000 for n in range(rows)), "die_y": pa.array(n // 1000 for n in range(rows))}
-    return pa.table({"event_ts": pa.repeat(stamp, rows), **columns, **numbers})
+    return pa.table({"event_ts": pa.repeat(stamp, rows), "wafer_id": wafers, **columns, **numbers})
 
 
 if __name__ == "__main__":
