@@ -239,6 +239,7 @@ def _applied(ctx: MigrationContext, step: MigrationInfo, **_: Any) -> None:
         ctx.impl._exec(history.row(schema, step.up_revision_id, direction, _checksum(step), note))
     if run is not None:
         run.lock.verify()
+        run.ending = True
 
 
 def _checksum(step: MigrationInfo) -> str:

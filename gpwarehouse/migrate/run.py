@@ -14,7 +14,7 @@ from gpwarehouse.errors import GpwarehouseError, MigrationError, WarehouseConnec
 from gpwarehouse.migrate import history
 from gpwarehouse.migrate.lock import MigratorLock
 from gpwarehouse.migrate.losses import refuse_hidden, refuse_losses
-from gpwarehouse.migrate.sqltext import drops
+from gpwarehouse.migrate.sqltext import drops, transaction_control
 from gpwarehouse.settings import WarehouseSettings
 
 __all__ = ["Progress", "Run", "explained"]
@@ -53,7 +53,11 @@ class Run:
         self.drop_data = drop_data
         self._ours = False  # a statement of our own, which is neither counted nor looked at
         self._text = ""
+        self.ending = False
+        """Whether the step is done, so that the next COMMIT is its own."""
+        self._committed = False
         event.listen(connection, "before_cursor_execute", self._before)
+        event.listen(connection, "commit", self._commit)
 
     def steps(self, steps: Iterable[Any]) -> Iterator[Any]:
         """Alembic's steps, each noted before it is run."""
@@ -62,7 +66,7 @@ class Run:
             self.direction = "upgrade" if step.is_upgrade else "downgrade"
             self.statements = self.batches = self.batch_rows = 0
             self.batch_operations, self.batch_names = set(), []
-            self._text = ""
+            self._text, self.ending, self._committed = "", False, False
             self._began = time.monotonic()
             self.tell(f"{self.direction} {self.revision}: {step.doc or 'without a description'}")
             yield step
@@ -76,6 +80,11 @@ class Run:
             return
         self.statements += 1
         self._text = statement
+        if (word := transaction_control(statement)) is not None:
+            raise MigrationError(
+                f"statement {self.statements} of the {self.direction} of revision {self.revision}: {word} is not for a "
+                f"revision, which is one transaction; leave it out. {self._what_remains} Statement: {_short(statement)}"
+            )
         if self.direction == "downgrade" and not self.drop_data:
             self._ours = True
             try:
@@ -83,6 +92,18 @@ class Run:
                 refuse_losses(connection, self.settings, drops(statement), f"downgrade of revision {self.revision}")
             finally:
                 self._ours = False
+
+    def _commit(self, _connection: Connection) -> None:
+        self._committed = self._committed or (self.revision is not None and not self.ending)
+
+    @property
+    def _what_remains(self) -> str:
+        if self._committed:
+            return (
+                "The script has committed by itself (autocommit_block, get_bind().commit()): what it did until then stays, and "
+                "the revision does not count as done. Take that back by hand before it runs again."
+            )
+        return "Nothing of this revision remains; those before it stay."
 
     def finish_batches(self, impl: Any) -> str | None:
         """In the migration's own transaction, once its data is changed: what its batches left to resume by goes."""
@@ -110,13 +131,9 @@ class Run:
                     f"the connection to {self.settings.redacted()} was lost at {at}: {_reason(error)}. What was not "
                     f"committed is rolled back by the server; run the command again. Statement: {_short(text)}"
                 )
-            return MigrationError(
-                f"{at} failed: {_reason(error)} — statement: {_short(text)}. Nothing of this revision remains; those "
-                "before it stay"
-            )
+            return MigrationError(f"{at} failed: {_reason(error)} — statement: {_short(text)}. {self._what_remains}")
         return MigrationError(
-            f"the {step} failed after statement {self.statements}: {type(error).__name__}: {error}. Nothing of this "
-            "revision remains; those before it stay"
+            f"the {step} failed after statement {self.statements}: {type(error).__name__}: {error}. {self._what_remains}"
         )
 
 

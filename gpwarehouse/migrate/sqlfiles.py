@@ -20,13 +20,10 @@ from sqlalchemy.schema import ExecutableDDLElement
 
 from gpwarehouse.dialect import Brand, ServerInfo
 from gpwarehouse.errors import MigrationError
-from gpwarehouse.migrate.sqltext import Statement, split
+from gpwarehouse.migrate.sqltext import TRANSACTION, Statement, split
 
 __all__ = ["Verbatim", "server_name", "statements_of"]
 
-_TRANSACTION = re.compile(
-    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(BEGIN|START\s+TRANSACTION|COMMIT|END|ROLLBACK(?!\s+TO\b)|ABORT)\b", re.I | re.S
-)
 _STDIN = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*COPY\b.*\bFROM\s+STDIN\b", re.I | re.S)
 _SESSION = re.compile(
     r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(SET\b(?!\s+(?:LOCAL|CONSTRAINTS|TRANSACTION)\b)(?:\s+\w+)?|RESET\b|DISCARD\b|"
@@ -93,7 +90,7 @@ def _text(path: Path) -> str:
 
 def _check(path: Path, statement: Statement) -> None:
     where = f"{path}, line {statement.line}"
-    if transaction := _TRANSACTION.match(statement.text):
+    if transaction := TRANSACTION.match(statement.text):
         raise MigrationError(
             f"{where}: {transaction[1].upper()} is not for a revision's file, which runs in the revision's own transaction; "
             "leave it out"

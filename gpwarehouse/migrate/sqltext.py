@@ -14,7 +14,14 @@ from dataclasses import dataclass
 
 from gpwarehouse.errors import MigrationError
 
-__all__ = ["Drop", "Statement", "assigned", "drops", "rewrites", "split"]
+__all__ = ["TRANSACTION", "Drop", "Statement", "assigned", "drops", "rewrites", "split", "transaction_control"]
+
+TRANSACTION = re.compile(
+    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
+    r"(BEGIN|START\s+TRANSACTION|COMMIT|END|ROLLBACK(?!\s+(?:(?:WORK|TRANSACTION)\s+)?TO\b)|ABORT|PREPARE\s+TRANSACTION)\b",
+    re.I | re.S,
+)
+"""What begins or ends a transaction; savepoints do not."""
 
 _TOKEN = re.compile(
     r"""
@@ -69,6 +76,17 @@ def split(sql: str, where: str = "the SQL") -> list[Statement]:
             part.append(token)
     _close(found, part, sql)
     return found
+
+
+def transaction_control(sql: str) -> str | None:
+    """The first of the statements of a text that begins or ends a transaction: COMMIT, ROLLBACK, … in capitals."""
+    if not re.search(r"\b(?:BEGIN|START|COMMIT|END|ROLLBACK|ABORT|PREPARE)\b", sql, re.I):
+        return None
+    try:
+        found = (TRANSACTION.match(statement.text) for statement in split(sql))
+        return next((" ".join(match[1].upper().split()) for match in found if match is not None), None)
+    except MigrationError:  # what is not closed, the server tells
+        return None
 
 
 def _close(found: list[Statement], part: list[_Token], sql: str) -> None:

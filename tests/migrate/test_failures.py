@@ -43,6 +43,51 @@ def test_a_failure_in_python_names_the_revision_too(swh: Warehouse, folder: Path
     assert not inspect(swh.engine).has_table("made", "dw")
 
 
+@pytest.mark.parametrize(
+    ("statement", "word"),
+    [
+        ("COMMIT", "COMMIT"),
+        ("/* so */ end", "END"),
+        ("ROLLBACK", "ROLLBACK"),
+        ("SELECT 1; commit; SELECT 2", "COMMIT"),
+        ("PREPARE TRANSACTION 'x'", "PREPARE TRANSACTION"),
+    ],
+)
+def test_a_revision_ends_its_transaction_by_no_statement(
+    swh: Warehouse, folder: Path, statement: str, word: str
+) -> None:
+    """COMMIT would let a part of it stay, ROLLBACK would lose a part of it and call it done."""
+    write_revision(folder, "a1", None, f'{TABLE}\n    op.execute("{statement}")\n    op.execute("SELECT 1")')
+    with pytest.raises(
+        MigrationError, match=f"statement 2 of the upgrade of revision a1: {word} is not for a revision"
+    ):
+        swh.upgrade()
+    assert not inspect(swh.engine).has_table("made", "dw")
+    assert swh.status().revision == "0001"
+    write_revision(
+        folder, "a1", None, f'{TABLE}; op.execute("SAVEPOINT a"); op.execute("ROLLBACK TO a; SELECT \'COMMIT;\'")'
+    )
+    swh.upgrade()
+    assert swh.status().revision == "a1"
+
+
+@pytest.mark.parametrize(
+    "how", ["op.get_bind().commit()", "with op.get_context().autocommit_block():\n        op.execute('SELECT 1')"]
+)
+def test_what_a_script_committed_by_itself_is_not_said_to_be_gone(swh: Warehouse, folder: Path, how: str) -> None:
+    write_revision(folder, "a1", None, f'{TABLE}\n    {how}\n    op.execute("SELECT 1 / 0")')
+    write_revision(folder, "a2", "a1", 'op.execute("SELECT 1 / 0")')
+    with pytest.raises(
+        MigrationError, match=r"revision a1 failed: division by zero.*has committed by itself"
+    ) as caught:
+        swh.upgrade()
+    assert "Nothing of this revision remains" not in str(caught.value)
+    assert inspect(swh.engine).has_table("made", "dw")
+    write_revision(folder, "a1", None, "pass")
+    with pytest.raises(MigrationError, match=r"revision a2 failed: .*Nothing of this revision remains"):
+        swh.upgrade()
+
+
 def test_a_lock_that_is_not_had_in_time_fails_the_revision(swh: Warehouse, folder: Path) -> None:
     write_revision(folder, "a1", None, 'op.add_column("dim_lot", sa.Column("x", sa.Text()), schema="dw")')
     settings = swh.settings.model_copy(update={"lock_timeout_s": 1})

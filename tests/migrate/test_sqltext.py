@@ -220,6 +220,7 @@ def test_a_file_for_the_server_comes_before_the_one_for_all(script: Path) -> Non
         ("COMMIT", "COMMIT is not for a revision's file"),
         ("-- so\nBEGIN", "BEGIN is not for"),
         ("start transaction", "START TRANSACTION is not for"),
+        ("PREPARE TRANSACTION 'x'", "PREPARE TRANSACTION is not for"),
         ("COPY dw.a FROM STDIN", "COPY FROM STDIN works in psql alone"),
         ("\\i other.sql", "begin with a backslash are psql's own"),
         ("SET ROLE bob", "SET ROLE would hold for the revisions after"),
