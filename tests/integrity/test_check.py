@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from gpwarehouse import Warehouse
+from gpwarehouse.dialect import Brand, ServerInfo
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.models.keys import durable_key
 from gpwarehouse.sources.synthetic import write_demo_lot
@@ -31,7 +32,7 @@ def visit(wafer: int, when: datetime, **values: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def sound(shared_wh: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+def sound(shared_wh: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
     """All four facts, two months, retests, a clean inspection, a chamber's shifts, a sublot."""
     wh = shared_wh
     visits = [visit(w, when, visit_no=n) for w in range(1, 6) for n, when in enumerate((MARCH, APRIL), 1)]
@@ -45,17 +46,19 @@ def sound(shared_wh: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> War
     states = {"productive_s": 43200.0, "total_s": 43200.0, "equipment_id": "CVD-07", "chamber_id": "B"}
     wh.load(SHIFTS, [states | {"event_ts": MARCH}, states | {"event_ts": APRIL}], batch_id="shifts")
     assert found(wh) == []
-    return wh
+    yield wh
+    assert found(wh) == []
 
 
 @pytest.fixture
-def wh(sound: Warehouse) -> Iterator[Warehouse]:
+def wh(sound: Warehouse, server_info: ServerInfo) -> Iterator[Warehouse]:
     """The sound warehouse; what a test changed by :func:`spoil` is undone."""
     yield sound
     for undo in reversed(_UNDO):
         _run(sound, *undo)
     _UNDO.clear()
-    assert found(sound) == []
+    if server_info.brand is Brand.POSTGRESQL:  # elsewhere a check of all takes 8 s: the next test finds what is left
+        assert found(sound) == []
 
 
 _UNDO: list[tuple[str, ...]] = []
