@@ -288,16 +288,27 @@ class Archiver:
                     )
                 for part, file in files:
                     _load(connection, table, child, part, file)
-                said: list[str] = []
+                said = self._of_other_revisions(table, manifest)
                 if can_be_rekeyed(columns_of(connection, child)):
                     keys = rekey(connection, table, child, self.lot_root_pattern)
-                    said = list(keys.lines(f"{table.name} {partition.name}"))
+                    said += keys.lines(f"{table.name} {partition.name}")
                 connection.execute(Analyze(child))
                 now = datetime.now(UTC)
                 if hold_days:
                     extend_hold(connection, table, found, Hold(now + timedelta(days=hold_days), RESTORED))
                 mark_restored(connection, table, found, now)
         return manifest.rows, said
+
+    def _of_other_revisions(self, table: Table, manifest: Manifest) -> list[str]:
+        """Files that were written at another revision of the schema than now: what changed data since passed them by."""
+        others = sorted(
+            {part.revision for part in manifest.current if part.revision not in (None, self.revision)}, key=str
+        )
+        return [
+            f"{table.name} {manifest.partition}: rows archived at revision {revision}, the schema is at {self.revision}: where a "
+            "revision between them changed data, these rows were not there; do it to them now"
+            for revision in others
+        ]
 
     @contextmanager
     def _alone(self, table: Table, partition: str) -> Iterator[bool]:

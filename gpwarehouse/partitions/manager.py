@@ -220,8 +220,8 @@ class Partitions:
         has is that of a root which its lot once had. Rows of which that cannot be told are named.
 
         :param hold_days: for so long retention leaves it alone; then the next apply archives it again.
-        :param progress: takes a line on rows with other keys than in the files, or with keys that nobody has; else they are
-            logged.
+        :param progress: takes a line on rows with other keys than in the files, or with keys that nobody has, and on files of
+            another revision; else they are logged.
         :raises PartitionError: nothing is archived of it, it holds rows, or the files are not what was archived.
         """
         fact, partition = fact_named(table), f"m{month_named(month):%Y%m}"
@@ -375,7 +375,7 @@ class Partitions:
         archive = self._archive()
         version = text(f"SELECT version_num FROM {self._quoted('alembic_version')}")
         with self._connected() as connection:
-            revision = connection.execute(version).scalars().first()
+            revision = ", ".join(sorted(connection.execute(version).scalars())) or None
             ownership = owned(archive, self._identity(connection))
         return Archiver(self.engine, archive, revision, ownership, lot_root_pattern=self.settings.lot_root_pattern)
 
