@@ -132,8 +132,8 @@ def refuse_half_changed(connection: Connection, target: str) -> None:
     half = select(history.c.revision).where(history.c.direction.like("% batch")).limit(1)
     if (revision := connection.execute(half).scalar()) is not None:
         raise LoadError(
-            f"{target}: nothing was loaded, as revision {revision} began to change data in batches meanwhile, and these rows "
-            "could miss the change; load again when gpwarehouse upgrade has ended"
+            f"{target}: the batch does not count as loaded, as revision {revision} began to change data in batches meanwhile, "
+            "and its rows could miss the change; load it again when gpwarehouse upgrade has ended"
         )
 
 

@@ -258,7 +258,7 @@ def test_a_load_that_a_change_in_batches_overtakes_is_taken_back(swh: Warehouse,
                 interrupted(swh, folder)
 
         with pytest.raises(
-            LoadError, match="nothing was loaded, as revision a1 began to change data in batches meanwhile"
+            LoadError, match="does not count as loaded, as revision a1 began to change data in batches meanwhile"
         ):
             wh.load("fact_test_results", [_test_row()], progress=overtaken)
         assert wh.read("SELECT 1 FROM dw.fact_test_results").empty
