@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import AbstractContextManager
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from gpwarehouse.engine import RetryPolicy
+from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.warehouse.base import Connected
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Units(Connected):
         :param deadline_s: seconds after which no attempt begins any more; else ``retry_deadline_s`` of the settings.
         :param options: of the session, as for :meth:`session`.
         :return: what ``work`` returned.
+        :raises InvalidInputError: ``work`` is a coroutine or a generator, which does nothing when it is called.
         :raises AmbiguousCommitError: the COMMIT may have gone through, and there is no ``settled`` to look.
         """
         results: list[Result] = []
@@ -50,7 +52,7 @@ class Units(Connected):
         policy = RetryPolicy.of(self.settings, deadline_s)
         for attempt in policy.units(self.engine, name, settled=settled, options=options):
             with attempt as session:
-                results.append(work(session))
+                results.append(_done(work(session), name))
         return results[-1]
 
     def retrying(
@@ -82,3 +84,14 @@ class Units(Connected):
         """The same for a block: ``for attempt in wh.attempts(): with attempt as session: …``."""
         policy = RetryPolicy.of(self.settings, deadline_s)
         return policy.units(self.engine, settled=settled, options=options)
+
+
+def _done(result: Result, name: str) -> Result:
+    if isinstance(result, Awaitable | Generator):
+        if isinstance(result, Coroutine | Generator):
+            result.close()
+        raise InvalidInputError(
+            f"{name} is a coroutine or a generator, which would run after its transaction; give a plain function (from "
+            "asyncio: await asyncio.to_thread(wh.run, work))"
+        )
+    return result

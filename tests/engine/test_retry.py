@@ -122,6 +122,22 @@ def test_a_unit_whose_backend_is_killed_is_done_once(units: Warehouse) -> None:
     assert (len(calls), rows(units)) == (3, 1)
 
 
+def test_work_that_would_run_after_its_transaction_is_refused(units: Warehouse) -> None:
+    async def coroutine(session: Session) -> None:
+        insert(session)
+
+    def generator(session: Session) -> Iterator[None]:
+        insert(session)
+        yield
+
+    for work in (coroutine, generator):
+        with pytest.raises(InvalidInputError, match=r"a plain function"):
+            units.run(work)
+        with pytest.raises(InvalidInputError):
+            units.retrying()(work)()
+    assert rows(units) == 0
+
+
 def test_a_block_is_repeated_in_a_loop(units: Warehouse) -> None:
     calls = 0
     for attempt in units.attempts(statement_timeout_s=20):

@@ -96,7 +96,8 @@ def test_loads_units_and_reads_go_on_on_the_promoted_standby(pair: Pair) -> None
         return reads
 
     with ThreadPoolExecutor(3) as pool:
-        work = [pool.submit(each) for each in (load, write, read)]
+        works: tuple[Callable[[], Any], ...] = (load, write, read)
+        work = [pool.submit(each) for each in works]
         loaded, _, _ = [each.result(180) for each in work]
     assert [(done.rows_loaded, done.already_loaded) for done in loaded] == [(300, False)] * BATCHES
     assert pair.standby.ask("SELECT pg_is_in_recovery()") == [(False,)]
