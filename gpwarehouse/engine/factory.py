@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection, Engine
 from gpwarehouse.dialect import GreenplumDialect, ServerInfo
 from gpwarehouse.engine.names import dialect_of
 from gpwarehouse.engine.observe import observe
-from gpwarehouse.engine.pool import WarehousePool
+from gpwarehouse.engine.pool import WarehousePool, hand_on_unchanged
 from gpwarehouse.engine.retry import reason_to_repeat
 from gpwarehouse.engine.sessions import connection_values, only_known, session_values, statement_for
 from gpwarehouse.errors import WarehouseConnectionError
@@ -62,6 +62,7 @@ def create_warehouse_engine(settings: WarehouseSettings) -> Engine:
     _set_up_sessions(engine, fixed, options)
     if settings.transaction_pooler:
         _set_up_transactions(engine, fixed, options)
+    hand_on_unchanged(engine)
     observe(engine, settings)
     if settings.schema_name != MODEL_SCHEMA:
         engine = engine.execution_options(schema_translate_map={MODEL_SCHEMA: settings.schema_name})

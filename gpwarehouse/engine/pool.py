@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import threading
 import time
@@ -14,12 +15,13 @@ from types import FrameType
 from typing import Any
 
 import psycopg2
-from sqlalchemy import exc
+from sqlalchemy import event, exc
+from sqlalchemy.engine import Engine
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from gpwarehouse.errors import PoolTimeoutError
 
-__all__ = ["Holder", "PoolState", "WarehousePool", "all_pools", "pool_state"]
+__all__ = ["Holder", "PoolState", "WarehousePool", "all_pools", "hand_on_unchanged", "pool_state"]
 
 _LONGEST_LIST = 10
 """Holders told of in a message: with fifty of them the oldest are what matters."""
@@ -92,6 +94,8 @@ class WarehousePool(QueuePool):
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         self._held.pop(record, None)
+        if record.info.get(_CHANGED) and not isinstance(record.dbapi_connection, _Foreign):
+            record.invalidate()  # and the next who is given it connects anew
         if os.getpid() == self._pid:
             super()._do_return_conn(record)
 
@@ -136,6 +140,25 @@ class WarehousePool(QueuePool):
         kept = self._pool
         self._pool = type(kept)(kept.maxsize, use_lifo=kept.use_lifo)
         self._overflow = -kept.maxsize
+
+
+_CHANGED = "gpwarehouse_changed"
+_CHANGES = re.compile(
+    r"(?:\A|;)(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:SET\s+(?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b)|RESET\s)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def hand_on_unchanged(engine: Engine) -> None:
+    """Have a session that SET something (a role, a search_path) for longer than its transaction closed, not pooled.
+
+    The options of :meth:`Warehouse.session` are of the transaction, and cost no connection.
+    """
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def look(connection: Any, _cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool) -> None:
+        if _CHANGES.search(statement):
+            connection.info[_CHANGED] = True
 
 
 class _Foreign:

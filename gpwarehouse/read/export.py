@@ -52,13 +52,15 @@ def export(
     progress: Progress | None = None,
     transport: Transport = "auto",
     parallel: int = 1,
+    session: Mapping[str, Any] | None = None,
 ) -> ExportResult:
     """Write a query's rows to Parquet, in constant memory; a failed export leaves nothing behind.
 
     :param target: a file that ends in ``.parquet``; with ``partition_by`` a folder.
     :param partition_by: columns that become folders (``lot_id=L1/part-0.parquet``).
     :param overwrite: replace what is there; else that is an error.
-    :param compression: a codec of Parquet; ``exact_numeric``, ``progress``, ``transport`` and ``parallel`` as for reading.
+    :param compression: a codec of Parquet; ``exact_numeric``, ``progress``, ``transport``,
+        ``parallel`` and ``session`` as for reading.
     :raises ReadError: the query cannot be run, or the target will not do.
     """
     started = perf_counter()
@@ -68,7 +70,7 @@ def export(
         raise ReadError(f"{path} is there already; name another, or give overwrite=True")
     if not path.parent.is_dir():
         raise ReadError(f"{path.parent} is no folder; make it first")
-    how: dict[str, Any] = {"progress": progress, "transport": transport, "parallel": parallel}
+    how: dict[str, Any] = {"progress": progress, "transport": transport, "parallel": parallel, "session": session}
     with Stream(engine, statement, params, exact_numeric=exact_numeric, **how) as stream:
         _check(path, by, stream.schema)
         with _failures_told(path), _put_in_place(path) as draft:

@@ -14,7 +14,8 @@ __all__ = ["refused", "state_of", "words_of"]
 _WAYS_OUT = {
     "42P01": "name the schema (dw.…), or see what there is: SELECT table_schema, table_name FROM information_schema.tables",
     "42703": 'see what there is: SELECT * FROM … LIMIT 0 (names are lower case unless quoted: "…")',
-    "57014": "raise GPWAREHOUSE_STATEMENT_TIMEOUT_S if the query may take longer; time spent between two chunks counts",
+    "57014": 'raise GPWAREHOUSE_STATEMENT_TIMEOUT_S, or give session={"statement_timeout_s": …}, if the query may take longer; '
+    "time spent between two chunks counts",
     "42501": "ask its owner for GRANT SELECT",
 }
 

@@ -39,6 +39,7 @@ def read(
     progress: Progress | None = None,
     transport: Transport = "auto",
     parallel: int = 1,
+    session: Mapping[str, Any] | None = None,
     **named: Any,
 ) -> Any:
     """Run a query in a read-only transaction.
@@ -55,11 +56,13 @@ def read(
         that fits. The result is the same.
     :param parallel: connections, up to 16, that read at once where the statement reads a whole table of PostgreSQL
         (``SELECT * FROM t``), in one snapshot; rows then come in no set order. Others are read by one connection.
+    :param session: options of the transaction, such as ``{"statement_mem": "2GB", "optimizer": "off"}``; see
+        :data:`~gpwarehouse.engine.SESSION_OPTIONS`.
     :raises ReadError: the server refused it, a parameter is missing or not used, or a value has no Arrow type.
     """
     _check(arrow and parse_json, chunks)
     values = {**(params or {}), **named}
-    how: dict[str, Any] = {"progress": progress, "transport": transport, "parallel": parallel}
+    how: dict[str, Any] = {"progress": progress, "transport": transport, "parallel": parallel, "session": session}
     stream = Stream(engine, statement, values, exact_numeric=exact_numeric, **how)
 
     def finish(table: pa.Table) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import pyarrow as pa
 from sqlalchemy import Executable, exc
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.engine import dialect_of, pool_state
+from gpwarehouse.engine import dialect_of, pool_state, session_values, set_for_transaction
 from gpwarehouse.errors import PoolTimeoutError, ReadError
 from gpwarehouse.read.binary import BinaryParser, has_binary
 from gpwarehouse.read.copying import CopyOut, CopyRows
@@ -65,9 +66,11 @@ class Stream:
 
     :param parallel: connections that read a whole table of PostgreSQL at once, in one snapshot; its rows then come in no
         set order, as those of a table may. Fewer where the pool has no more. Other statements are read by one.
+    :param session: options of the transactions, see :data:`~gpwarehouse.engine.SESSION_OPTIONS`.
     :ivar schema: the Arrow schema; ``columns``: the server's types; ``path``: ``"binary"``, ``"split"`` (binary, by several
         connections), ``"table"`` and ``"select"`` (CSV), or ``"cursor"``.
     :raises ReadError: the query cannot be run, or not like that.
+    :raises InvalidInputError: an unknown option of a session, or a value that is not allowed.
     """
 
     def __init__(
@@ -80,10 +83,13 @@ class Stream:
         progress: Progress | None = None,
         transport: Transport = "auto",
         parallel: int = 1,
+        session: Mapping[str, Any] | None = None,
     ) -> None:
         self._copy: CopyOut | CopySplit | None = None
         self._connection: Connection | None = None  # for close(), if there is no connecting
+        self._pid = os.getpid()
         _check(transport, parallel)
+        self._session = session_values(session or {})
         self._engine, self._transport, self._parallel = engine, transport, parallel
         self._others: list[Connection] = []
         self._progress = progress
@@ -111,7 +117,7 @@ class Stream:
     def close(self) -> None:
         """Stop the query if it runs, and give the connection back."""
         connection, self._connection = self._connection, None
-        if connection is None:
+        if connection is None or os.getpid() != self._pid:  # in a forked child it is the parent's
             return
         if self._copy is not None:
             self._copy.stop()
@@ -139,6 +145,8 @@ class Stream:
             self.close()
 
     def _next(self) -> Any:
+        if os.getpid() != self._pid:
+            raise ReadError(f"this read belongs to process {self._pid}, which was forked; read again in this one")
         try:
             return next(self._blocks, None)
         except psycopg2.Error as error:
@@ -150,6 +158,7 @@ class Stream:
         assert connection is not None
         changed = ", ".join("pg_catalog.set_config(%s, %s, true)" for _ in _SETTINGS)
         connection.exec_driver_sql(f"SELECT {changed}", tuple(part for item in _SETTINGS.items() for part in item))
+        set_for_transaction(connection, self._session)
         return connection
 
     def _send(self, statement: str | Executable, params: Mapping[str, Any], exact: bool) -> Sent:

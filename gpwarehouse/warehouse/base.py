@@ -61,6 +61,10 @@ class Connected:
         warehouse._server = server
         return warehouse
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: the same settings, password included, and an engine of its own."""
+        return _again, (type(self), self.settings)
+
     def __repr__(self) -> str:
         return f"Warehouse({self.settings.redacted()!r})"
 
@@ -131,3 +135,7 @@ class Connected:
             yield
         except exc.OperationalError as error:
             raise explain_operational_error(error, self.settings) from error
+
+
+def _again(kind: type[Connected], settings: WarehouseSettings) -> Connected:
+    return kind(settings=settings)

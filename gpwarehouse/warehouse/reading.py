@@ -52,7 +52,7 @@ class Reading(Connected):
 
         :param statement: SQL with ``:name`` parameters, or a select. :param options: their values (in a dict before, where
             names clash), ``arrow``, ``chunks``, ``parse_json``, ``exact_numeric``, ``progress``,
-            ``transport``, ``parallel``: see :func:`read.read`.
+            ``transport``, ``parallel``, ``session``: see :func:`read.read`.
         :raises ReadError: the server refused it, or a parameter is missing or not used.
         """
         from gpwarehouse.read import read
@@ -91,7 +91,7 @@ class Reading(Connected):
         """Write a query's result to a Parquet file, or to a folder of them with ``partition_by=``, in constant memory.
 
         :param options: ``partition_by``, ``overwrite``, ``compression``, ``exact_numeric``, ``progress``, ``transport``,
-            ``parallel``: see :func:`read.export`.
+            ``parallel``, ``session``: see :func:`read.export`.
         :raises ReadError: as for :meth:`read`, or the target will not do; nothing is left behind.
         """
         from gpwarehouse.read import export

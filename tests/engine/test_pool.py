@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -141,6 +142,58 @@ def test_a_forked_child_can_neither_use_nor_end_its_parents_transaction(small: W
         assert in_child(lambda: str(small.engine.dispose())) == "None"
         session.execute(text("INSERT INTO kept VALUES (1)"))
         assert session.execute(text("SELECT count(*) FROM kept")).scalar_one() == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "SET work_mem = '13MB'",
+        "SELECT 1; /* ; */ set search_path = pg_catalog",
+        "-- mine\nSET ROLE gpw_stranger",
+        "RESET work_mem",
+    ],
+)
+def test_a_session_that_was_changed_is_not_handed_on(small: Warehouse, change: str) -> None:
+    shown = text("SELECT pg_backend_pid(), current_user, current_setting('work_mem'), current_setting('search_path')")
+    with small.session() as session:
+        session.execute(text("DROP ROLE IF EXISTS gpw_stranger"))
+        session.execute(text("CREATE ROLE gpw_stranger"))
+    with small.session() as session:
+        before = session.execute(shown).one()
+    with small.session() as session:
+        session.execute(text(change))
+    with small.session() as session:
+        after = session.execute(shown).one()
+        session.execute(text("DROP ROLE gpw_stranger"))
+    assert after[0] != before[0]
+    assert after[1:] == before[1:]
+    with small.session(work_mem="7MB") as session:
+        session.execute(text("SET LOCAL enable_nestloop = off"))
+        session.execute(text("UPDATE pg_class SET relname = relname WHERE false"))
+    with small.session() as session:
+        assert session.execute(shown).one() == after
+    assert state_of(small).in_use == 0
+
+
+def test_a_forked_child_cannot_go_on_with_its_parents_read(small: Warehouse) -> None:
+    with small.read("SELECT g AS n FROM generate_series(1, 500000) g", chunks=1000) as chunks:
+        first = len(next(chunks))
+
+        def go_on() -> str:
+            for _ in chunks:
+                pass
+            return "it went on"
+
+        assert f"belongs to process {os.getpid()}" in in_child(go_on)
+        assert in_child(lambda: str(chunks.close())) == "None"
+        assert first + sum(len(chunk) for chunk in chunks) == 500_000
+
+
+def test_a_warehouse_goes_to_another_process_as_its_settings(small: Warehouse) -> None:
+    with pickle.loads(pickle.dumps(small)) as copy:
+        assert copy.settings == small.settings
+        assert state_of(copy).opened == 0
+        assert int(copy.read("SELECT 1 AS n").n[0]) == 1
 
 
 def test_many_threads_share_a_few_connections_without_a_leak(server_url: URL) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import select, text
 from gpwarehouse import Warehouse
 from gpwarehouse.dialect import ServerInfo
 from gpwarehouse.dialect.server import Brand
-from gpwarehouse.errors import ReadError
+from gpwarehouse.errors import InvalidInputError, ReadError
 from gpwarehouse.models import DimLot, FactTestResults
 from gpwarehouse.read.copying import CopyOut
 from gpwarehouse.read.stream import Stream
@@ -222,6 +222,21 @@ def test_a_statement_that_takes_too_long_names_the_setting(wh: Warehouse) -> Non
     settings = wh.settings.model_copy(update={"statement_timeout_s": 1})
     with Warehouse(settings=settings) as hasty, pytest.raises(ReadError, match="GPWAREHOUSE_STATEMENT_TIMEOUT_S"):
         hasty.read("SELECT pg_sleep(30)")
+
+
+def test_a_read_has_the_options_it_is_given_and_no_other_read_has_them(shared_wh: Warehouse, tmp_path: Path) -> None:
+    shown = "SELECT current_setting('work_mem') AS m, current_setting('statement_timeout') AS t"
+    usual = shared_wh.read(shown).values.tolist()
+    options = {"work_mem": "7MB", "statement_timeout_s": 9, "statement_mem": "64MB", "optimizer": "off"}
+    for form in (shown, f"SELECT 1; {shown}"):
+        assert shared_wh.read(form, session=options).values.tolist() == [["7MB", "9s"]]
+        assert shared_wh.read(form).values.tolist() == usual
+    shared_wh.export(shown, tmp_path / "shown.parquet", session=options)
+    assert pd.read_parquet(tmp_path / "shown.parquet").values.tolist() == [["7MB", "9s"]]
+    with pytest.raises(InvalidInputError, match="no option of a session"):
+        shared_wh.read(shown, session={"workmem": "7MB"})
+    with pytest.raises(ReadError, match=r"statement_timeout_s"):
+        shared_wh.read("SELECT pg_sleep(20)", session={"statement_timeout_s": 0.1})
 
 
 @pytest.mark.parametrize("transport", ["csv", "auto"])
