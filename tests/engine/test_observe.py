@@ -199,7 +199,7 @@ def test_without_the_client_nothing_is_counted_and_nothing_fails() -> None:
         "from sqlalchemy import event\n"
         "with Warehouse('postgresql://nobody@127.0.0.1:1/x', slow_query_s=0) as wh:\n"
         "    assert not metrics.available()\n"
-        "    assert not wh.engine.dispatch.before_cursor_execute\n"
+        "    assert not wh.engine.dispatch.after_cursor_execute\n"
         "    metrics.queried('select', 1.0, 1); metrics.retried('x')\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

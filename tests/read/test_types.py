@@ -217,6 +217,7 @@ SCALARS = st.one_of(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(SCALARS, SCALARS), min_size=1, max_size=20), st.integers(1, 9))
 def test_a_stream_cut_anywhere_gives_the_same_rows(rows: list[tuple[str | None, str | None]], size: int) -> None:
     stream = csv_of(rows)
