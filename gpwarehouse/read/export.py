@@ -23,6 +23,8 @@ from gpwarehouse.transport.chunks import rechunked
 __all__ = ["ExportResult", "export"]
 
 _GROUP_ROWS = 131_072
+_FOLDER_ROWS = 4 * _GROUP_ROWS
+"""Rows in memory at a time where columns become folders; each value has a file of each such portion at most."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def export(
     """Write a query's rows to Parquet, in constant memory; a failed export leaves nothing behind.
 
     :param target: a file that ends in ``.parquet``; with ``partition_by`` a folder.
-    :param partition_by: columns that become folders (``lot_id=L1/part-0.parquet``).
+    :param partition_by: columns that become folders (``lot_id=L1/part-0-0.parquet``).
     :param overwrite: replace what is there; else that is an error.
     :param compression: a codec of Parquet; ``exact_numeric``, ``progress``, ``transport``,
         ``parallel`` and ``session`` as for reading.
@@ -134,26 +136,26 @@ def _write_file(stream: Stream, draft: Path, compression: str) -> int:
 
 
 def _write_folder(stream: Stream, draft: Path, by: Sequence[str], compression: str) -> int:
-    """A file or more for each value, ``column=value/part-0.parquet``, as Hive and its heirs read them."""
+    """A file or more for each value, ``column=value/part-0-0.parquet``, as Hive and its heirs read them.
+
+    Arrow is handed tables, not an iterator: a thread of its own calls that, goes on after a failure, and keeps the
+    interpreter from ending.
+    """
     import pyarrow.dataset as ds
 
-    rows = 0
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        nonlocal rows
-        for table in stream.tables():
-            rows += table.num_rows
-            yield from table.to_batches()
-
-    draft.mkdir()
     form = ds.ParquetFileFormat()
-    ds.write_dataset(
-        pa.RecordBatchReader.from_batches(stream.schema, batches()),
-        draft,
-        format=form,
-        file_options=form.make_write_options(compression=compression),
-        partitioning=ds.partitioning(pa.schema([stream.schema.field(name) for name in by]), flavor="hive"),
-        basename_template="part-{i}.parquet",
-        max_rows_per_group=_GROUP_ROWS,
-    )
+    rows = 0
+    draft.mkdir()
+    for number, table in enumerate(rechunked(stream.tables(), _FOLDER_ROWS)):
+        rows += table.num_rows
+        ds.write_dataset(
+            table,
+            draft,
+            format=form,
+            file_options=form.make_write_options(compression=compression),
+            partitioning=ds.partitioning(pa.schema([stream.schema.field(name) for name in by]), flavor="hive"),
+            basename_template=f"part-{number}-{{i}}.parquet",
+            max_rows_per_group=_GROUP_ROWS,
+            existing_data_behavior="overwrite_or_ignore",
+        )
     return rows

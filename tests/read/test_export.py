@@ -98,7 +98,7 @@ def test_an_export_that_cannot_write_says_so_and_leaves_no_thread_waiting(
     )
     url = shared_wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
     done = subprocess.run(
-        [sys.executable, "-c", export, url, str(tmp_path / "out")], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", export, url, str(tmp_path / "out")], capture_output=True, text=True, timeout=120
     )
     assert "ReadError" in done.stderr
     assert "cannot be written" in done.stderr
