@@ -169,7 +169,8 @@ def test_a_session_that_was_changed_is_not_handed_on(small: Warehouse, change: s
     assert after[1:] == before[1:]
     with small.session(work_mem="7MB") as session:
         session.execute(text("SET LOCAL enable_nestloop = off"))
-        session.execute(text("UPDATE pg_class SET relname = relname WHERE false"))
+        session.execute(text("CREATE TEMP TABLE numbers (n int) ON COMMIT DROP"))
+        session.execute(text("UPDATE numbers\nSET n = 1"))
     with small.session() as session:
         assert session.execute(shown).one() == after
     assert state_of(small).in_use == 0
