@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -179,7 +179,7 @@ class Loader:
                 return run.result(verdict.loaded)
         with run.phase("read"):
             found, batches = begin_reading(run.source, run.target, self.engine, self.settings, run.wishes)
-            with found.given_up():
+            with found.given_up(), closing(batches):
                 sent = send_early(self, run, found, batches)
                 for _ in batches:
                     pass

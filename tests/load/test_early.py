@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import threading
 from collections.abc import Callable
@@ -227,3 +228,16 @@ def test_many_loads_at_once_do_not_wait_for_each_others_connections(wh: Warehous
             thread.join()
         assert [result.rows_loaded for result in results] == [9] * 12
         assert small.health().pool.timeouts == 0
+
+
+def test_an_interrupt_ends_the_load_and_leaves_neither_rows_nor_threads(wh: Warehouse) -> None:
+    def interrupt(phase: str, rows: int) -> None:
+        if phase == "read" and rows == 30:
+            _thread.interrupt_main()
+
+    frame = pa.concat_tables([chunk(f"LOT{n}") for n in range(12)])
+    with pytest.raises(KeyboardInterrupt) as kept:
+        wh.load(MEASUREMENTS, frame, batch_id="b", progress=interrupt)
+    assert [t.name for t in threading.enumerate() if t.name.startswith("gpwarehouse-")] == []
+    assert (scalar(wh, f"SELECT count(*) FROM dw.{MEASUREMENTS}"), wh.health().pool.in_use) == (0, 0)
+    del kept
