@@ -27,6 +27,7 @@ __all__ = [
     "announce",
     "has_left",
     "insert_rejects",
+    "is_recorded",
     "left_behind",
     "loaded_batches",
     "lock_batch",

@@ -3,7 +3,8 @@
 A large frame or file whose batch id the caller gave (or whose checksum is known) need not be read to its end before the
 first row goes: the server stores while the next rows are checked. What must be known before a commit is known by then,
 under the same locks and in the same transaction as ever. Nothing is settled here that is not plain: where a month is
-missing, a row is rejected by the server, the batch turns out to be loaded, the connection breaks or too many rows are bad,
+missing, a row is rejected by the server, the batch turns out to be loaded, the connection breaks, a lock or the next rows
+are long in coming, or too many rows are bad,
 the transaction is rolled back, the rest is read, and the load begins anew from what was kept, as if this had not been.
 """
 
@@ -19,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import pyarrow as pa
-from sqlalchemy import Engine, exc
+from sqlalchemy import Engine, event, exc
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.dialect.options import month_partition
-from gpwarehouse.engine import partitions_there, pool_state
+from gpwarehouse.engine import RetryPolicy, partitions_there, pool_state, session_values, set_for_transaction
 from gpwarehouse.errors import GpwarehouseError
 from gpwarehouse.load import batches as ledger
 from gpwarehouse.load.fingerprint import batch_id_for
@@ -42,6 +43,9 @@ EARLY_ROWS = 200_000
 """Rows from which it is worth it; of files that do not tell, :data:`EARLY_BYTES`."""
 EARLY_BYTES = 32 << 20
 
+PATIENCE_S = 20
+"""How long the open transaction, which keeps the fact locked, waits for the next rows, or another connection of the load for
+a lock. Whoever has that lock may be waiting for the fact: a deadlock that no server can see, as half of it is here."""
 _log = logging.getLogger(__name__)
 _permits: WeakKeyDictionary[Any, threading.Semaphore] = WeakKeyDictionary()
 """Of each pool: half its connections. A load that has one open for long needs another now and then, and must get it."""
@@ -73,7 +77,7 @@ def send_early(loader: Loader, run: Run, found: FirstPass, batches: Generator[Ke
             run.months += tuple(ensure_months(loader.engine, run.target, months))
             with loader.engine.begin() as connection:
                 return run.result(_transaction(connection, loader, run, found, sending))
-        except (exc.SQLAlchemyError, loader.engine.dialect.loaded_dbapi.Error, GpwarehouseError) as error:
+        except (exc.SQLAlchemyError, loader.engine.dialect.loaded_dbapi.Error, GpwarehouseError, TimeoutError) as error:
             if sending.failure is not None:
                 raise sending.failure from None
             told = str(error) if isinstance(error, GpwarehouseError) else type(error).__name__  # others quote the row
@@ -90,8 +94,13 @@ def _known_id(loader: Loader, run: Run) -> str | None:
     rows, _ = run.source.extent()  # type: ignore[attr-defined]
     if not loader.router.route(rows or EARLY_ROWS).counts_lines:
         return None
-    with loader.engine.connect() as connection:
-        return None if ledger.is_recorded(connection, batch_id) else batch_id
+
+    def is_recorded() -> bool:
+        with loader.engine.connect() as connection:
+            return ledger.is_recorded(connection, batch_id)
+
+    policy = RetryPolicy.once_met(loader.settings, loader.engine)
+    return None if policy.call("look whether a batch is recorded", is_recorded) else batch_id
 
 
 def _is_large(source: Any) -> bool:
@@ -107,21 +116,29 @@ def _transaction(connection: Connection, loader: Loader, run: Run, found: FirstP
     leave_statistics_alone(connection)
     table = run.target.table
     sending.months = {month.name for month in partitions_there(connection, table)}
-    with ahead(sending.rows()) as rows:
+    with ahead(sending.rows(), PATIENCE_S) as rows:
         run.stored = copy_rows(connection, table, rows, sending.columns)
     batch = loader.batch_of(run, found)
-    loader.prepare_members(run, found, batch)
+    loader.check_rejects(run, found, batch.batch_id)
+    loader.prepare_members(run, found, batch, _impatient(loader))
     ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
     if ledger.left_behind(connection, batch.target, batch.batch_id, batch.checksum):
         raise _NotNow("a load of the same left rows behind")
     verdict = loader.judged(connection, run, batch.batch_id, batch.checksum)
     if (verdict.batch_id, verdict.loaded, verdict.replaced) != (batch.batch_id, None, None):
         raise _NotNow("its content, or its id, was loaded before")
-    loader.check_rejects(run, found, batch.batch_id)
     loader.finish(connection, run, found, batch)
     ledger.record_loaded(connection, batch, found.all_rejects())
     run.wishes.report("copy", batch.rows_loaded)
     return batch
+
+
+def _impatient(loader: Loader) -> Engine:
+    """The loader's engine, waiting for no lock longer than :data:`PATIENCE_S`."""
+    engine = loader.engine.execution_options()
+    timeout = session_values({"lock_timeout_s": min(PATIENCE_S, loader.settings.lock_timeout_s or PATIENCE_S)})
+    event.listen(engine, "begin", lambda connection: set_for_transaction(connection, timeout))
+    return engine
 
 
 class _Sending:

@@ -293,12 +293,15 @@ class Loader:
         run.months += tuple(ensure_months(self.engine, run.target, found.months))  # it may be tried again
         self.prepare_members(run, found, batch)
 
-    def prepare_members(self, run: Run, found: FirstPass, batch: ledger.Batch) -> None:
-        """Make the hours and members that the rows need and that are not there; in transactions of their own."""
+    def prepare_members(self, run: Run, found: FirstPass, batch: ledger.Batch, engine: Engine | None = None) -> None:
+        """Make the hours and members that the rows need and that are not there; in transactions of their own.
+
+        :param engine: the loader's own in another guise.
+        """
         if found.first is None:
             return
-        ensure_hours(self.engine, found.months, self.calendar)
-        run.members += insert_missing(self.engine, found.resolver.members, teller_of(batch, found.first))
+        ensure_hours(engine or self.engine, found.months, self.calendar)
+        run.members += insert_missing(engine or self.engine, found.resolver.members, teller_of(batch, found.first))
 
     def _copy(
         self, connection: Connection, run: Run, found: FirstPass, batch: ledger.Batch, route: Route

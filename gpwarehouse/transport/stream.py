@@ -18,13 +18,16 @@ T = TypeVar("T")
 
 
 @contextmanager
-def ahead(items: Iterator[T]) -> Iterator[Iterator[T]]:
-    """The same items, the next one being made in a thread while one is used; the thread ends with the block."""
+def ahead(items: Iterator[T], patience_s: float | None = None) -> Iterator[Iterator[T]]:
+    """The same items, the next one being made in a thread while one is used; the thread ends with the block.
+
+    The items raise TimeoutError if one is longer in the making than ``patience_s`` from when it is wanted.
+    """
     end = object()
 
     def handed_over() -> Iterator[T]:
         coming: Future[Any] = thread.submit(next, items, end)
-        while (item := coming.result()) is not end:
+        while (item := coming.result(patience_s)) is not end:
             coming = thread.submit(next, items, end)
             yield item
             del item

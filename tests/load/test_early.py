@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import URL, text
+from sqlalchemy import URL, NullPool, create_engine, text
 
 from gpwarehouse import LoadResult, Warehouse
 from gpwarehouse.errors import BatchConflictError, GpwarehouseError, TooManyRejectsError
@@ -241,3 +241,57 @@ def test_an_interrupt_ends_the_load_and_leaves_neither_rows_nor_threads(wh: Ware
     assert [t.name for t in threading.enumerate() if t.name.startswith("gpwarehouse-")] == []
     assert (scalar(wh, f"SELECT count(*) FROM dw.{MEASUREMENTS}"), wh.health().pool.in_use) == (0, 0)
     del kept
+
+
+@pytest.mark.parametrize(("table", "mode"), [("dim_equipment", "EXCLUSIVE"), ("dim_lot", "ACCESS EXCLUSIVE")])
+def test_whoever_has_a_dimension_and_waits_for_the_fact_gets_it(
+    wh: Warehouse, monkeypatch: pytest.MonkeyPatch, table: str, mode: str
+) -> None:
+    monkeypatch.setattr(early, "PATIENCE_S", 1)
+    others = create_engine(wh.engine.url, poolclass=NullPool)
+    has_dimension, outcome = threading.Event(), []
+
+    def change() -> None:  # as a migration does
+        try:
+            with others.begin() as connection:
+                connection.exec_driver_sql("SET LOCAL lock_timeout = '25s'")
+                connection.exec_driver_sql(f"LOCK TABLE dw.{table} IN {mode} MODE")
+                has_dimension.set()
+                connection.exec_driver_sql(f"LOCK TABLE dw.{MEASUREMENTS} IN ACCESS EXCLUSIVE MODE")
+                outcome.append("both")
+        except Exception as error:
+            outcome.append(str(error))
+
+    thread = threading.Thread(target=change)
+
+    def begin(phase: str, rows: int) -> None:
+        if phase == "read" and rows == 18:
+            thread.start()
+            assert has_dimension.wait(60)
+
+    frame = pa.concat_tables([chunk(f"LOT{n}", *[{"equipment_id": f"E{n}"}] * 3) for n in range(12)])
+    result = wh.load(MEASUREMENTS, frame, batch_id="b", progress=begin)
+    thread.join()
+    assert outcome == ["both"]
+    assert (result.rows_loaded, rows_of(wh, "b")) == (36, 36)
+
+
+def test_a_load_with_too_many_bad_rows_makes_no_member(wh: Warehouse) -> None:
+    with pytest.raises(TooManyRejectsError):
+        wh.load(MEASUREMENTS, chunks("L", chunk("L3", {"lot_id": None})), batch_id="b", max_rejects=0)
+    assert scalar(wh, "SELECT count(*) FROM dw.dim_lot WHERE lot_id LIKE 'L%'") == 0
+
+
+def test_a_connection_lost_before_the_first_row_is_made_anew(wh: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = early.ledger.is_recorded
+    killed: list[bool] = []
+
+    def lose(connection: Any, batch_id: str) -> bool:
+        if not killed:
+            pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+            killed.append(scalar(wh, f"SELECT pg_terminate_backend({pid})"))
+        return asked(connection, batch_id)
+
+    monkeypatch.setattr(early.ledger, "is_recorded", lose)
+    assert wh.load(MEASUREMENTS, chunks("L"), batch_id="b").rows_loaded == 9
+    assert (killed, rows_of(wh, "b")) == ([True], 9)
