@@ -31,8 +31,9 @@ _AT_ONCE_BYTES = 1 << 20
 _MARK = secrets.token_hex(16)
 _PLAIN = frozenset({str, int, float, bool})
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-_LONG_NUMBER = re.compile(r"\d[eE][+-]?\d{3}|[\d.]{300}")
-_CLOSER_LOOK = r"[0-9][eE][+-]?[0-9]{3}|[0-9.]{300}|\\u(0000|[dD][89a-fA-F])"
+_LONG_NUMBER = re.compile(r"\d[eE][+-]?\d{3}|[\d.]{200}")
+"""Without it, 199 digits and two of an exponent, a number lies in the range of a double."""
+_CLOSER_LOOK = r"[0-9][eE][+-]?[0-9]{3}|[0-9.]{200}|\\u(0000|[dD][89a-fA-F])"
 """Texts without it are good if they can be parsed: what the two before and U+0000 are searched for, in one go."""
 
 

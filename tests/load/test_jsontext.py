@@ -198,3 +198,10 @@ def test_texts_that_are_values_only_together_are_each_refused() -> None:
     assert set(bad_json(pa.array(["1,2", "[3", "4]"]))) == {0, 1, 2}
     assert set(bad_json(pa.array(['{"a":1}', '"b', 'c"', "[]"]))) == {1, 2}
     assert bad_json(pa.array(['{"a":1}'] * 2500 + ["{"])).keys() == {2500}
+
+
+@pytest.mark.parametrize("text", ["9" * 250 + "e99", "[0." + "0" * 250 + "1e-99]", "9" * 210 + "E+99"])
+def test_many_digits_and_a_short_exponent_leave_the_range_of_a_double(text: str) -> None:
+    with pytest.raises(ValueError, match="beyond the range of a double"):
+        check_json(text)
+    assert bad_json(pa.array(["1", text, "9" * 199 + "e99"])).keys() == {1}
