@@ -11,6 +11,7 @@ the transaction is rolled back, the rest is read, and the load begins anew from 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -49,6 +50,8 @@ a lock. Whoever has that lock may be waiting for the fact: a deadlock that no se
 _log = logging.getLogger(__name__)
 _permits: WeakKeyDictionary[Any, threading.Semaphore] = WeakKeyDictionary()
 """Of each pool: half its connections. A load that has one open for long needs another now and then, and must get it."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_permits.clear)  # what the parent's threads hold nobody there gives back
 
 
 class _NotNow(GpwarehouseError):
@@ -89,10 +92,11 @@ def _known_id(loader: Loader, run: Run) -> str | None:
     """The batch's id, if the load is of the plain kind, large, at hand, and the id is nobody's so far."""
     checksum = run.source.checksum
     batch_id = run.wishes.batch_id or (batch_id_for(run.target.name, checksum) if checksum is not None else None)
-    if batch_id is None or not loader.begins_early or run.wishes.parallel > 1 or not _is_large(run.source):
+    if batch_id is None or not loader.begins_early or run.wishes.parallel > 1 or not _is_at_hand(run.source):
         return None
-    rows, _ = run.source.extent()  # type: ignore[attr-defined]
-    if not loader.router.route(rows or EARLY_ROWS).counts_lines:
+    rows, size = run.source.extent()  # type: ignore[attr-defined]
+    is_large = rows >= EARLY_ROWS if rows is not None else (size or 0) >= EARLY_BYTES
+    if not is_large or not loader.router.route(rows or EARLY_ROWS).counts_lines:
         return None
 
     def is_recorded() -> bool:
@@ -103,13 +107,10 @@ def _known_id(loader: Loader, run: Run) -> str | None:
     return None if policy.call("look whether a batch is recorded", is_recorded) else batch_id
 
 
-def _is_large(source: Any) -> bool:
-    """Whether it is a frame in memory or a file, which never waits for others, and of some size."""
+def _is_at_hand(source: Any) -> bool:
+    """Whether it is a frame in memory or a file, which never waits for others."""
     frame = getattr(source, "frame", None)
-    if not (isinstance(frame, str | PathLike) or (hasattr(frame, "columns") and hasattr(frame, "__len__"))):
-        return False
-    rows, size = source.extent()
-    return bool(rows >= EARLY_ROWS if rows is not None else (size or 0) >= EARLY_BYTES)
+    return isinstance(frame, str | PathLike) or (hasattr(frame, "columns") and hasattr(frame, "__len__"))
 
 
 def _transaction(connection: Connection, loader: Loader, run: Run, found: FirstPass, sending: _Sending) -> ledger.Batch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import logging
+import os
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -295,3 +296,17 @@ def test_a_connection_lost_before_the_first_row_is_made_anew(wh: Warehouse, monk
     monkeypatch.setattr(early.ledger, "is_recorded", lose)
     assert wh.load(MEASUREMENTS, chunks("L"), batch_id="b").rows_loaded == 9
     assert (killed, rows_of(wh, "b")) == ([True], 9)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_permits_of_its_own(wh: Warehouse) -> None:
+    def one_more() -> bool:
+        with early._permit(small.engine) as permitted:
+            return permitted
+
+    with Warehouse(wh.engine.url, pool_size=2, pool_max=2) as small, early._permit(small.engine) as first:
+        assert (first, one_more()) == (True, False)
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if one_more() else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
