@@ -323,7 +323,10 @@ def when_under_way(engine: Engine, table: Table, act: Any) -> list[BaseException
     return raised
 
 
-ACTIVE = "SELECT {} FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE 'INSERT INTO all_types%'"
+ACTIVE = (
+    "SELECT {} FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database() "
+    "AND query LIKE 'INSERT INTO all_types%'"
+)
 
 
 @pytest.mark.segments
