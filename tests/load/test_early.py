@@ -5,8 +5,9 @@ from __future__ import annotations
 import _thread
 import logging
 import os
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,15 @@ def test_many_loads_at_once_do_not_wait_for_each_others_connections(wh: Warehous
         assert small.health().pool.timeouts == 0
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """As in a foreground process: a shell has its background jobs ignore SIGINT, and so what they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_an_interrupt_ends_the_load_and_leaves_neither_rows_nor_threads(wh: Warehouse) -> None:
     def interrupt(phase: str, rows: int) -> None:
         if phase == "read" and rows == 30:
