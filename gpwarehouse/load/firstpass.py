@@ -18,6 +18,7 @@ from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.load.batches import reject_rows
 from gpwarehouse.load.checked import Checked
 from gpwarehouse.load.fingerprint import Fingerprint
+from gpwarehouse.load.frames import bytes_of
 from gpwarehouse.load.keys import KeyResolver, RootLots
 from gpwarehouse.load.members import roots_of_lots
 from gpwarehouse.load.options import Wishes
@@ -175,7 +176,7 @@ def _unknown() -> tuple[None, None]:
 def _portions(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """The same rows in batches of bounded size: several are in memory at a time."""
     for batch in batches:
-        step = max(1, -(-batch.num_rows // max(1, -(-batch.nbytes // _BATCH_BYTES))))
+        step = max(1, -(-batch.num_rows // max(1, -(-(bytes_of(batch) or 0) // _BATCH_BYTES))))
         for start in range(0, max(1, batch.num_rows), step):
             yield batch.slice(start, step)
         del batch

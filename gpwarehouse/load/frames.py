@@ -17,7 +17,7 @@ from gpwarehouse.load.convert import text_of
 from gpwarehouse.load.files import file_readers
 from gpwarehouse.load.jsontext import json_of
 
-__all__ = ["BATCH_ROWS", "record_batches"]
+__all__ = ["BATCH_ROWS", "bytes_of", "record_batches"]
 
 BATCH_ROWS = 65_536
 """Rows at a time: enough for Arrow's kernels to be at full speed, little enough to keep memory small."""
@@ -56,6 +56,15 @@ def record_batches(frame: Any, json_columns: frozenset[str]) -> Iterator[pa.Reco
             "an iterable of dicts, or the path of a file"
         )
     yield from _from_dicts(iter(frame), json_columns)
+
+
+def bytes_of(data: Any) -> int | None:
+    """Bytes of Arrow data; None of other data, or where Arrow cannot tell (of views, before pyarrow 22)."""
+    try:
+        size = getattr(data, "nbytes", None)
+    except pa.ArrowException:
+        return None
+    return size if isinstance(size, int) else None
 
 
 def _is_pandas(frame: Any) -> bool:

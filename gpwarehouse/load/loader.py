@@ -27,7 +27,7 @@ from gpwarehouse.load.early import send_early
 from gpwarehouse.load.files import extent, files_of
 from gpwarehouse.load.fingerprint import batch_id_for
 from gpwarehouse.load.firstpass import FirstPass, Source, begin_reading
-from gpwarehouse.load.frames import record_batches
+from gpwarehouse.load.frames import bytes_of, record_batches
 from gpwarehouse.load.members import Teller, insert_missing, learn
 from gpwarehouse.load.months import ensure_hours, ensure_months
 from gpwarehouse.load.narrow import store_all_but_refused
@@ -72,8 +72,7 @@ class FrameSource:
         if isinstance(self.frame, str | PathLike):
             return extent(self.frame)
         rows = len(self.frame) if hasattr(self.frame, "__len__") else None
-        size = getattr(self.frame, "nbytes", None)  # of Arrow
-        return rows, size if isinstance(size, int) else None
+        return rows, bytes_of(self.frame)
 
 
 @dataclass

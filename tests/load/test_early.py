@@ -113,6 +113,14 @@ def test_frames_and_files_are_sent_early(
     assert rows_of(wh, "b") == 9
 
 
+def test_texts_in_views_are_sent_early(wh: Warehouse) -> None:
+    frame = chunks("L")
+    views = frame.cast(
+        pa.schema([(f.name, pa.string_view() if f.type == pa.string() else f.type) for f in frame.schema])
+    )
+    assert wh.load(MEASUREMENTS, views.slice(1), batch_id="b").rows_loaded == 8
+
+
 def test_a_month_that_comes_to_light_late_is_made_and_every_row_is_there_once(
     wh: Warehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
