@@ -2,6 +2,7 @@
 
 The source is read once. The first pass validates and resolves and keeps the rows in a spool, because months and members
 must exist before the transaction that writes rows begins; the second copies the spool. Memory is bounded by the batch.
+Where the batch's id is known beforehand the two passes overlap: :mod:`gpwarehouse.load.early`.
 """
 
 from __future__ import annotations
@@ -140,7 +141,8 @@ class Loader:
     def load(self, source: Source, **options: Unpack[LoadOptions]) -> LoadResult:
         """Load a source once.
 
-        :param batch_id: the caller's own id; otherwise one is derived from target and content.
+        :param batch_id: the caller's own id; otherwise one is derived from target and content, which has to be read to its
+            end first.
         :param on_conflict: where this content, or this id, was loaded before: ``"skip"`` does nothing, and refuses an id
             that stands for other content; ``"error"`` raises; ``"append"`` loads the content again as a batch of its own
             (without an id it gets one with a number behind it); ``"replace"`` deletes what the batch had loaded and loads

@@ -20,6 +20,7 @@ __all__ = ["Format", "Stored", "Unread", "copy_rows", "leave_statistics_alone", 
 
 Format = Literal["binary", "text"]
 READ_BYTES = 4 << 20
+"""Handed to the driver at a time: for each piece it waits for Python, which the threads beside it keep busy."""
 
 
 @dataclass(frozen=True)
