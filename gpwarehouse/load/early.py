@@ -1,11 +1,10 @@
 """Rows sent while the rest of the source is still being read, where the batch's id is known beforehand.
 
-A large frame or file whose batch id the caller gave (or whose checksum is known) need not be read to its end before the
-first row goes: the server stores while the next rows are checked. What must be known before a commit is known by then,
-under the same locks and in the same transaction as ever. Nothing is settled here that is not plain: where a month is
-missing, a row is rejected by the server, the batch turns out to be loaded, the connection breaks, a lock or the next rows
-are long in coming, or too many rows are bad,
-the transaction is rolled back, the rest is read, and the load begins anew from what was kept, as if this had not been.
+A large frame or file whose batch id the caller gave need not be read to its end before the first row goes: the server stores
+while the next rows are checked. What must be known before a commit is known by then, under the same locks and in the same
+transaction as ever. Nothing is settled here that is not plain: where a month is missing, a row is rejected by the server, the
+batch turns out to be loaded, the connection breaks, a lock or the next rows are long in coming, or too many rows are bad, the
+transaction is rolled back, the rest is read, and the load begins anew from what was kept, as if this had not been.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import RetryPolicy, partitions_there, pool_state, session_values, set_for_transaction
 from gpwarehouse.errors import GpwarehouseError
 from gpwarehouse.load import batches as ledger
-from gpwarehouse.load.fingerprint import batch_id_for
 from gpwarehouse.load.firstpass import FirstPass, Kept
 from gpwarehouse.load.months import ensure_months
 from gpwarehouse.load.target import Target
@@ -90,8 +88,7 @@ def send_early(loader: Loader, run: Run, found: FirstPass, batches: Generator[Ke
 
 def _known_id(loader: Loader, run: Run) -> str | None:
     """The batch's id, if the load is of the plain kind, large, at hand, and the id is nobody's so far."""
-    checksum = run.source.checksum
-    batch_id = run.wishes.batch_id or (batch_id_for(run.target.name, checksum) if checksum is not None else None)
+    batch_id = run.wishes.batch_id
     if batch_id is None or not loader.begins_early or run.wishes.parallel > 1 or not _is_at_hand(run.source):
         return None
     rows, size = run.source.extent()  # type: ignore[attr-defined]
