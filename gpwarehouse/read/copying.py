@@ -15,7 +15,7 @@ __all__ = ["CopyOut", "CopyRows"]
 
 _BLOCK_BYTES = 1 << 20
 _BLOCKS_WAITING = 8
-_ROWS_BYTES = 3 << 20
+_ROWS_BYTES = 4 << 20
 """A block of rows: as much as a core's cache holds beside what is made of it."""
 _ROW_BLOCKS_WAITING = 3
 

@@ -26,7 +26,7 @@ __all__ = ["SHARED", "CopySplit", "conditions_of", "follow"]
 SHARED = "REPEATABLE READ"
 """The isolation that keeps one snapshot for all statements of a transaction."""
 
-_PARTS_EACH = 4
+_PARTS_EACH = 8
 """Ranges of pages a connection: who is done early takes another."""
 _LEAST_PAGES = 2_000
 _TABLE = """
