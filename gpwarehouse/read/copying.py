@@ -18,6 +18,8 @@ _BLOCKS_WAITING = 8
 _ROWS_BYTES = 4 << 20
 """A block of rows: as much as a core's cache holds beside what is made of it."""
 _ROW_BLOCKS_WAITING = 3
+_LANES_BYTES = 8 << 20
+"""A block of messages that hold many rows: as many messages as are parsed side by side."""
 
 
 class CopyOut(io.RawIOBase):
@@ -98,9 +100,10 @@ class CopyOut(io.RawIOBase):
 
 
 class CopyRows(CopyOut):
-    """The output of one COPY BINARY of PostgreSQL, which sends a message a row, in lists of whole rows.
+    """The output of one COPY BINARY, in lists of messages of whole rows.
 
     :param finish: what to make of a list, in this thread; by default nothing.
+    :param many: whether a message holds many rows, not one.
     """
 
     def __init__(
@@ -109,10 +112,13 @@ class CopyRows(CopyOut):
         statement: bytes,
         finish: Callable[[list[bytes]], Any] | None = None,
         blocks: queue.Queue[Any] | None = None,
+        many: bool = False,
     ) -> None:
+        self._bytes = _LANES_BYTES if many else _ROWS_BYTES
+        waiting = 1 if many else _ROW_BLOCKS_WAITING
         self._finish = finish or (lambda rows: rows)
         self._failure: BaseException | None = None
-        super().__init__(connection, statement, queue.Queue(_ROW_BLOCKS_WAITING) if blocks is None else blocks)
+        super().__init__(connection, statement, queue.Queue(waiting) if blocks is None else blocks)
 
     def _take(self, cursor: Any) -> None:
         self._copy_rows(cursor, self._statement)
@@ -132,7 +138,7 @@ class CopyRows(CopyOut):
         while True:
             rows: list[bytes] = []
             size = 0
-            while size < _ROWS_BYTES:
+            while size < self._bytes:
                 row = yield
                 if not row:
                     break

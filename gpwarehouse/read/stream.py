@@ -25,7 +25,7 @@ from gpwarehouse.read.statement import Sent, send
 __all__ = ["Progress", "Stream", "Transport"]
 
 Transport = Literal["auto", "binary", "csv"]
-"""The form in which the server sends rows; ``auto`` takes the binary one on PostgreSQL where every column has one."""
+"""The form in which the server sends rows; ``auto`` takes the binary one where every column has one."""
 
 Progress = Callable[[str, int], None]
 """Called with ``"read"`` and the rows read so far, once a block."""
@@ -68,7 +68,7 @@ class Stream:
         set order, as those of a table may. Fewer where the pool has no more. Other statements are read by one.
     :param session: options of the transactions, see :data:`~gpwarehouse.engine.SESSION_OPTIONS`.
     :ivar schema: the Arrow schema; ``columns``: the server's types; ``path``: ``"binary"``, ``"split"`` (binary, by several
-        connections), ``"table"`` and ``"select"`` (CSV), or ``"cursor"``.
+        connections), ``"table"`` (formatted by Greenplum's segments, in either form), ``"select"`` (CSV), or ``"cursor"``.
     :raises ReadError: the query cannot be run, or not like that.
     :raises InvalidInputError: an unknown option of a session, or a value that is not allowed.
     """
@@ -196,27 +196,37 @@ class Stream:
             self.path = "cursor"
             blocks = _blocks_of(sent.result)
             return next(blocks, None), blocks
+        binary = self._is_binary(sent)
         table = self._whole_table(sent)
         if table is not None:
             try:
                 self.path = "table"
-                return self._copy_out(table)
+                return self._copy_out(table, sent, binary)
             except psycopg2.Error:  # what COPY does not read although it is a table: SELECT tells better what is wrong
                 self._rollback()
                 self._begin()
         try:
-            if self._is_binary(sent):
-                return self._split(sent) or self._binary(sent)
-            self.path = "select"
-            return self._copy_out(b"(\n" + sent.sql + b"\n)")
+            split = self._split(sent) if binary else None
+            if split is not None:
+                return split
+            self.path = "binary" if binary else "select"
+            return self._copy_out(b"(\n" + sent.sql + b"\n)", sent, binary)
         except psycopg2.Error as error:
             failure = refused(error)
         raise failure
 
-    def _copy_out(self, source: bytes) -> tuple[Any, Iterator[Any]]:
+    def _copy_out(self, source: bytes, sent: Sent, binary: bool) -> tuple[Any, Iterator[Any]]:
         assert self._connection is not None
-        self._copy = CopyOut(self._connection.connection.driver_connection, b"COPY " + source + _CSV)
-        blocks = whole_rows(self._copy.pieces())
+        driver: Any = self._connection.connection.driver_connection
+        if binary:
+            many = self.path == "table"
+            self._parse = BinaryParser(sent.columns, many).parse
+            self._copy = CopyRows(driver, b"COPY " + source + _BINARY, many=many)
+            blocks = self._copy.pieces()
+        else:
+            self._parse = BlockParser(sent.columns).parse
+            self._copy = CopyOut(driver, b"COPY " + source + _CSV)
+            blocks = whole_rows(self._copy.pieces())
         return next(blocks, None), blocks
 
     def _is_binary(self, sent: Sent) -> bool:
@@ -225,12 +235,8 @@ class Stream:
         :raises ReadError: they were to, and cannot.
         """
         assert self._connection is not None
-        capabilities = dialect_of(self._connection).capabilities
-        driver: Any = self._connection.connection.driver_connection
-        utf8 = {driver.get_parameter_status(f"{side}_encoding") for side in ("server", "client")} == {"UTF8"}
         why_not = (
-            "Greenplum sends no message a row" if capabilities is None or capabilities.distribution
-            else "server and client must both use UTF8" if not utf8
+            "server and client must both use UTF8" if not self._is_utf8("server", "client")
             else "a column's type has none here" if not has_binary(sent.columns)
             else ""
         )  # fmt: skip
@@ -238,20 +244,20 @@ class Stream:
             raise ReadError(f'transport="binary": {why_not}; "auto" takes CSV then')
         return self._transport != "csv" and not why_not
 
-    def _binary(self, sent: Sent) -> tuple[Any, Iterator[Any]]:
+    def _is_utf8(self, *sides: str) -> bool:
         assert self._connection is not None
-        self.path, self._parse = "binary", BinaryParser(sent.columns).parse
-        statement = b"COPY (\n" + sent.sql + b"\n)" + _BINARY
-        self._copy = CopyRows(self._connection.connection.driver_connection, statement)
-        blocks = self._copy.pieces()
-        return next(blocks, None), blocks
+        driver: Any = self._connection.connection.driver_connection
+        return all(driver.get_parameter_status(f"{side}_encoding") == "UTF8" for side in sides)
 
     def _split(self, sent: Sent) -> tuple[Any, Iterator[Any]] | None:
         """By several connections, if it is a whole table that can be parted."""
-        found = _WHOLE_TABLE.fullmatch(sent.sql.decode()) if self._parallel > 1 else None
+        assert self._connection is not None
+        capabilities = dialect_of(self._connection).capabilities
+        if self._parallel == 1 or capabilities is None or capabilities.distribution:
+            return None
+        found = _WHOLE_TABLE.fullmatch(sent.sql.decode())
         if found is None:
             return None
-        assert self._connection is not None
         conditions = conditions_of(self._connection, found["table"], self._parallel)
         if not conditions:
             if not self._connection.in_transaction():
@@ -280,7 +286,9 @@ class Stream:
         assert self._connection is not None
         dialect = dialect_of(self._connection)
         assert dialect.capabilities is not None
-        found = _WHOLE_TABLE.fullmatch(sent.sql.decode()) if dialect.capabilities.distribution else None
+        if not dialect.capabilities.distribution or not self._is_utf8("client"):
+            return None
+        found = _WHOLE_TABLE.fullmatch(sent.sql.decode())
         if not found:
             return None
         query = _ON_SEGMENTS.format(partitioned=_PARTITIONED[dialect.capabilities.partition_catalog])

@@ -19,7 +19,7 @@ from gpwarehouse import Warehouse
 from gpwarehouse.dialect import ServerInfo
 from gpwarehouse.dialect.server import Brand
 from gpwarehouse.errors import ReadError
-from gpwarehouse.read import copying, split, stream
+from gpwarehouse.read import binary, copying, split, stream
 from gpwarehouse.read.binary import BinaryParser
 from gpwarehouse.read.columns import Column
 from gpwarehouse.read.stream import Stream
@@ -49,12 +49,6 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _on_postgresql(server_info: ServerInfo) -> None:
-    if server_info.brand is not Brand.POSTGRESQL:
-        pytest.skip(f"the binary form is read from PostgreSQL only; this is {server_info}")
-
-
 def rows_of(table: pa.Table) -> list[tuple[Any, ...]]:
     """Rows with floats by their bits, sorted."""
     rows = [
@@ -69,11 +63,11 @@ def test_any_row_is_the_same_by_both_forms(shared_wh: Warehouse, rows: list[tupl
     one = ", ".join(f"CAST(:v{{n}}_{c} AS {kind}) AS c{c}" for c, kind in enumerate(VALUES))
     sql = " UNION ALL ".join(f"SELECT {n} AS n, {one.format(n=n)}" for n in range(len(rows))) + " ORDER BY n"
     given_values = {f"v{n}_{c}": value for n, row in enumerate(rows) for c, value in enumerate(row)}
-    binary = shared_wh.read(f"SELECT * FROM ({sql}) q", given_values, arrow=True, transport="binary")
+    found = shared_wh.read(f"SELECT * FROM ({sql}) q", given_values, arrow=True, transport="binary")
     csv = shared_wh.read(f"SELECT * FROM ({sql}) q", given_values, arrow=True, transport="csv")
-    assert binary.schema == csv.schema
-    binary.validate(full=True)
-    assert rows_of(binary) == rows_of(csv)
+    assert found.schema == csv.schema
+    found.validate(full=True)
+    assert rows_of(found) == rows_of(csv)
 
 
 def test_nasty_values_are_the_same_by_both_forms(shared_wh: Warehouse) -> None:
@@ -85,9 +79,9 @@ def test_nasty_values_are_the_same_by_both_forms(shared_wh: Warehouse) -> None:
             + ", ".join(f"({n}, CAST(:v{n} AS {kind}))" for n in range(len(given_values)))
             + ") AS t (n, v)"
         )
-        binary, csv = (shared_wh.read(sql, given_values, arrow=True, transport=form) for form in ("binary", "csv"))
-        assert binary.schema == csv.schema
-        assert rows_of(binary) == rows_of(csv)
+        found, csv = (shared_wh.read(sql, given_values, arrow=True, transport=form) for form in ("binary", "csv"))
+        assert found.schema == csv.schema
+        assert rows_of(found) == rows_of(csv)
 
 
 def test_the_binary_form_is_taken_where_every_column_has_one(shared_wh: Warehouse) -> None:
@@ -123,6 +117,64 @@ def test_rows_larger_than_a_block_and_no_rows_are_read(shared_wh: Warehouse, mon
     assert [len(chunk) for chunk in chunks] == [300, 300, 300, 100]
 
 
+def copied(wh: Warehouse, sql: str) -> list[bytes]:
+    """The messages of a COPY BINARY, a row each."""
+    driver: Any = wh.engine.raw_connection()
+    messages: list[bytes] = []
+
+    class Sink:
+        write = staticmethod(messages.append)
+
+    with driver.cursor() as cursor:
+        cursor.copy_expert(f"COPY ({sql}) TO STDOUT (FORMAT binary)", Sink)
+    driver.close()
+    return messages
+
+
+NULLS = st.lists(st.tuples(*(st.booleans() for _ in range(6))), min_size=1, max_size=30)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(NULLS, min_size=1, max_size=4), st.integers(1, 12), st.integers(1, 9))
+def test_rows_are_found_in_messages_that_hold_many(
+    shared_wh: Warehouse, blocks: list[list[tuple[bool, ...]]], most: int, at_once: int
+) -> None:
+    """NULLs come and go from block to block, in any column, in messages of any number of rows."""
+    kinds = (
+        "1835008",
+        "28::bigint",
+        "'x' || n",
+        "n::float8",
+        "true",
+        "'[1]'::jsonb",
+    )  # 28 looks like a row's beginning
+    columns = [Column(f"c{n}", oid) for n, oid in enumerate((23, 20, 25, 701, 16, 3802))]
+    one_by_one, together = BinaryParser(columns), BinaryParser(columns, many=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(binary, "_ROWS_AT_ONCE", at_once)
+        for block in blocks:
+            cases = (
+                f"CASE n {' '.join(f'WHEN {n} THEN {value}' for n, row in enumerate(block) if row[c])} ELSE NULL END"
+                if any(row[c] for row in block)
+                else f"CASE WHEN n < 0 THEN {value} END"
+                for c, value in enumerate(kinds)
+            )
+            series = f"FROM generate_series(0, {len(block) - 1}) AS n"
+            *rows, end = copied(shared_wh, f"SELECT {', '.join(cases)} {series}")  # the header is before the first row
+            messages = [b"".join(rows[n : n + most]) for n in range(0, len(rows), most)]
+            assert together.parse([*messages, end]).equals(one_by_one.parse([*rows, end]))
+    assert together.parse([HEADER, b"\xff\xff"]).num_rows == 0
+
+
+def test_messages_that_do_not_end_with_a_row_are_refused() -> None:
+    row = struct.pack(">hii", 1, 4, 7)
+    parser = BinaryParser([Column("n", 23)], many=True)
+    assert parser.parse([row * 3, row])["n"].to_pylist() == [7] * 4
+    for broken in ([row * 3 + row[:-1]], [row + b"\0"], [row[:5]], [row, row[1:]]):
+        with pytest.raises(ReadError, match='transport="csv"'):
+            parser.parse(broken)
+
+
 @pytest.mark.parametrize(
     "rows",
     [
@@ -142,8 +194,10 @@ def test_what_is_no_row_is_refused(rows: list[bytes]) -> None:
 
 
 @pytest.fixture(scope="module")
-def large(shared_wh: Warehouse) -> Iterator[Warehouse]:
+def large(shared_wh: Warehouse, server_info: ServerInfo) -> Iterator[Warehouse]:
     """A table of many pages, and one with partitions, one of them open to below."""
+    if server_info.brand is not Brand.POSTGRESQL:
+        pytest.skip(f"several connections read a table of PostgreSQL only; this is {server_info}")
     made = (
         "CREATE TABLE heap AS SELECT g AS n, repeat('x', 500) AS x FROM generate_series(1, 40000) AS g",
         'CREATE TABLE parts (n int, "At %" timestamptz NOT NULL) PARTITION BY RANGE ("At %")',
