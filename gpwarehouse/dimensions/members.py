@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpwarehouse.dimensions.reading import Columns, FirstPass, durable_keys, trimmed
-from gpwarehouse.load.keys import KeyResolver, combinations
+from gpwarehouse.load.keys import Codes, KeyResolver
 from gpwarehouse.models.keys import PLACEHOLDER_WAFER_ID, UNKNOWN_KEY, natural_key_part, normalise_wafer_id, root_lot
 
 __all__ = ["AT", "DELETED", "IMPLIED", "stager"]
@@ -85,7 +85,7 @@ def _equipment(
 ) -> tuple[Columns, Columns]:
     """A chamber brings its tool, which is its parent until something better is known."""
     natural = {part: trimmed(columns[part]) for part in model.natural_key}
-    inverse, distinct = combinations(list(natural.values()))
+    inverse, distinct = Codes(natural).combinations(list(natural))
     levels, parents = [], []
     for values in distinct:
         parts = dict(zip(natural, values, strict=True))
@@ -104,7 +104,7 @@ def _equipment(
 
 def _wafers(columns: Columns, resolver: KeyResolver, pattern: str | None, model: type[Any]) -> tuple[Columns, Columns]:
     """The root lot is the frame's where it names one; else that of the lot."""
-    inverse, distinct = combinations([columns["lot_id"], columns["root_lot_id"], columns["wafer_id"]])
+    inverse, distinct = Codes(columns).combinations(["lot_id", "root_lot_id", "wafer_id"])
     resolver.roots.learn({natural_key_part(lot, "lot_id") for lot, root, _ in distinct if not (root or "").strip()})
     roots, wafers, numbers = [], [], []
     for lot, root, raw in distinct:

@@ -4,7 +4,7 @@ A large frame or file whose batch id the caller gave need not be read to its end
 while the next rows are checked. What must be known before a commit is known by then, under the same locks and in the same
 transaction as ever. Nothing is settled here that is not plain: where a month is missing, a row is rejected by the server, the
 batch turns out to be loaded, the connection breaks, a lock or the next rows are long in coming, or too many rows are bad, the
-transaction is rolled back, the rest is read, and the load begins anew from what was kept, as if this had not been.
+transaction is rolled back and the source is read anew, from its beginning, as if this had not been. So no row need be kept.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import logging
 import os
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import RetryPolicy, partitions_there, pool_state, session_values, set_for_transaction
 from gpwarehouse.errors import GpwarehouseError
 from gpwarehouse.load import batches as ledger
-from gpwarehouse.load.firstpass import FirstPass, Kept
+from gpwarehouse.load.firstpass import FirstPass, Kept, begin_reading
 from gpwarehouse.load.months import ensure_months
 from gpwarehouse.load.target import Target
 from gpwarehouse.transport import ahead, copy_rows, leave_statistics_alone
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from gpwarehouse.load.loader import Loader, Run
     from gpwarehouse.load.result import LoadResult
 
-__all__ = ["EARLY_ROWS", "send_early"]
+__all__ = ["EARLY_ROWS", "Early", "send_early"]
 
 EARLY_ROWS = 200_000
 """Rows from which it is worth it; of files that do not tell, :data:`EARLY_BYTES`."""
@@ -56,34 +57,53 @@ class _NotNow(GpwarehouseError):
     """The load has to be done in the plain way; the message says why."""
 
 
-def send_early(loader: Loader, run: Run, found: FirstPass, batches: Generator[Kept, None, None]) -> LoadResult | None:
-    """Load while reading; the result, or None where nothing was changed and the load is still to be done.
+@dataclass(frozen=True)
+class Early:
+    """What was loaded so, and what reading it found."""
 
-    :param batches: of the first pass; what is left of it is for the caller to read.
+    result: LoadResult
+    found: FirstPass
+
+
+def send_early(loader: Loader, run: Run) -> Early | None:
+    """Load while reading; None where nothing was changed and the load is still to be done.
+
     :raises GpwarehouseError: what the source raises.
     """
     batch_id = _known_id(loader, run)
     if batch_id is None:
         return None
+    with _permit(loader.engine) as permitted:
+        if not permitted:
+            return None
+        found, batches = begin_reading(run.source, run.target, loader.engine, loader.settings, run.wishes, keep=False)
+        with found.given_up(), closing(batches):
+            result = _sent(loader, run, found, batches, batch_id)
+        if result is not None:
+            return Early(result, found)
+        found.__exit__(None, None, None)
+    return None
+
+
+def _sent(
+    loader: Loader, run: Run, found: FirstPass, batches: Generator[Kept, None, None], batch_id: str
+) -> LoadResult | None:
     first = next(batches, None)
     if first is None or not first.rows.num_rows:
         return None
     months = first.months
     sending = _Sending(run.target, batch_id, first, batches, found)
     del first  # a batch may be large, and nobody needs it once it is sent
-    with _permit(loader.engine) as permitted:
-        if not permitted:
-            return None
-        try:
-            run.months += tuple(ensure_months(loader.engine, run.target, months))
-            with loader.engine.begin() as connection:
-                return run.result(_transaction(connection, loader, run, found, sending))
-        except (exc.SQLAlchemyError, loader.engine.dialect.loaded_dbapi.Error, GpwarehouseError, TimeoutError) as error:
-            if sending.failure is not None:
-                raise sending.failure from None
-            told = str(error) if isinstance(error, GpwarehouseError) else type(error).__name__  # others quote the row
-            _log.info("batch %s of %s is loaded after it is read to its end: %s", batch_id, run.target.name, told)
-    return None
+    try:
+        run.months += tuple(ensure_months(loader.engine, run.target, months))
+        with loader.engine.begin() as connection:
+            return run.result(_transaction(connection, loader, run, found, sending))
+    except (exc.SQLAlchemyError, loader.engine.dialect.loaded_dbapi.Error, GpwarehouseError, TimeoutError) as error:
+        if sending.failure is not None:
+            raise sending.failure from None
+        told = str(error) if isinstance(error, GpwarehouseError) else type(error).__name__  # others quote the row
+        _log.info("batch %s of %s is loaded after it is read to its end: %s", batch_id, run.target.name, told)
+        return None
 
 
 def _known_id(loader: Loader, run: Run) -> str | None:

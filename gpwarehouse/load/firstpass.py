@@ -22,6 +22,7 @@ from gpwarehouse.load.frames import bytes_of
 from gpwarehouse.load.keys import KeyResolver, RootLots
 from gpwarehouse.load.members import roots_of_lots
 from gpwarehouse.load.options import Wishes
+from gpwarehouse.load.spool import Spool
 from gpwarehouse.load.target import TIMESTAMP, Target
 from gpwarehouse.load.validate import Reject, Validator
 from gpwarehouse.settings import WarehouseSettings
@@ -124,11 +125,11 @@ def read_source(
 
 
 def begin_reading(
-    source: Source, target: Target, engine: Engine, settings: WarehouseSettings, wishes: Wishes
+    source: Source, target: Target, engine: Engine, settings: WarehouseSettings, wishes: Wishes, *, keep: bool = True
 ) -> tuple[FirstPass, Generator[Kept, None, None]]:
     """What a first pass is to find, and its good rows, as they are found; it is over when they are.
 
-    The iterator is not to be closed by whoever sends the rows: the rest has to be read in any case.
+    :param keep: whether the rows are kept for a second pass, or only counted.
     """
     earliest = datetime.combine(settings.event_min, datetime.min.time(), UTC)
     latest = datetime.now(UTC) + timedelta(days=settings.event_max_ahead_days)
@@ -140,7 +141,7 @@ def begin_reading(
     policy = RetryPolicy.once_met(settings, engine)
     roots = RootLots(lambda lots: policy.call("look up lots", roots_of_lots, engine, lots), settings.lot_root_pattern)
     resolver = KeyResolver(target, roots, facility=settings.facility, wafer_id_pattern=settings.wafer_id_pattern)
-    found = FirstPass(resolver)
+    found = FirstPass(resolver, rows=Spool(keep))
     wishes.begin("read", getattr(source, "extent", _unknown))
     return found, _passing(found, source, target, validator, wishes)
 

@@ -19,16 +19,23 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.json as pa_json
 
 __all__ = ["REFUSED", "bad_json", "check_json", "json_of"]
 
 REFUSED = "!"
 """Begins the text of a value that is no JSON; what follows is the reason. No JSON text begins with it."""
 
+_LINES_AT_ONCE = 10_000
 _AT_ONCE = 1000
 _AT_ONCE_BYTES = 1 << 20
 """Texts that are parsed together, and how long they may be: what comes of them is in memory for a moment."""
 _MARK = secrets.token_hex(16)
+_NOTHING = pa.schema([(_MARK, pa.bool_())])
+"""What Arrow is to make of the objects: a column that none of them has."""
+_NO_LINE = r"[\r\n]|NaN|Inf|^[^{]|[^}]$|^$"
+"""Texts with it are none of Arrow's: more than a line, no object, or with numbers that only Arrow knows."""
+_MOST_BRACKETS = 500
 _PLAIN = frozenset({str, int, float, bool})
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _LONG_NUMBER = re.compile(r"\d[eE][+-]?\d{3}|[\d.]{200}")
@@ -72,20 +79,64 @@ def check_json(text: str) -> None:
 
 
 def bad_json(texts: pa.Array) -> dict[int, str]:
-    """Which of an array of texts :func:`check_json` refuses, and why.
+    """Which of an array of texts without NULLs :func:`check_json` refuses, and why.
 
-    Most are parsed many at a time, as one list, five times as fast as each alone. Between any two stands a mark that no text
-    can hold: if the marks are every second entry of what comes back, each text was one value, and none took a bracket of its
-    neighbour's. What may need more than parsing is found by Arrow and looked at alone.
+    Objects are read by Arrow, as lines. What Arrow does not take, or is not to be asked about, is parsed by Python: many at a
+    time, as one list, five times as fast as each alone. Between any two stands a mark that no text can hold: if the marks are
+    every second entry of what comes back, each text was one value, and none took a bracket of its neighbour's. What may need
+    more than parsing is looked at alone.
     """
+    doubtful = np.asarray(pc.match_substring_regex(texts, f"{_CLOSER_LOOK}|{_NO_LINE}"))
+    sizes = np.asarray(pc.binary_length(texts))
+    doubtful |= _may_be_deep(texts, sizes)
+    left = np.flatnonzero(doubtful).tolist()
+    lines = np.flatnonzero(~doubtful)
+    for start in range(0, len(lines), _LINES_AT_ONCE):
+        some = lines[start : start + _LINES_AT_ONCE]
+        if not _are_objects(texts if len(some) == len(texts) else texts.take(pa.array(some))):
+            left += some.tolist()
+    return _bad_among(texts.take(pa.array(sorted(left), pa.int64())), sorted(left)) if left else {}
+
+
+def _bad_among(texts: pa.Array, numbers: list[int]) -> dict[int, str]:
+    """Those that Python refuses, by the numbers they have elsewhere."""
     closer = np.asarray(pc.match_substring_regex(texts, _CLOSER_LOOK))
     plain = texts.to_pylist()
     alone, together = np.flatnonzero(closer).tolist(), np.flatnonzero(~closer).tolist()
     for start, end in _portions(np.asarray(pc.binary_length(texts))[~closer]):
-        numbers = together[start:end]
-        if not _are_values([plain[number] for number in numbers]):
-            alone += numbers
-    return {number: reason for number in sorted(alone) if (reason := _refusal(plain[number])) is not None}
+        places = together[start:end]
+        if not _are_values([plain[place] for place in places]):
+            alone += places
+    return {numbers[place]: reason for place in sorted(alone) if (reason := _refusal(plain[place])) is not None}
+
+
+def _may_be_deep(texts: pa.Array, sizes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Which may be nested deeper than servers take: Arrow knows no limit."""
+    deep = sizes > _MOST_BRACKETS
+    if deep.any():
+        long = texts.filter(pa.array(deep))
+        brackets = pc.add(pc.count_substring(long, "["), pc.count_substring(long, "{"))
+        deep[deep] = np.asarray(brackets) > _MOST_BRACKETS
+    return deep
+
+
+def _are_objects(texts: pa.Array) -> bool:
+    """Whether each is one object, for certain, if each begins and ends with a brace and holds no line feed.
+
+    No object goes on into the next line: where one is not complete after a brace, no brace can follow. So there is at least one
+    on every line, and as many as there are lines only if there is one on each.
+    """
+    joined = pc.binary_join_element_wise(texts, "", "\n")
+    _, offsets, data = joined.buffers()
+    ends = np.frombuffer(offsets, np.int32)
+    lines = data.slice(int(ends[joined.offset]), int(ends[joined.offset + len(joined)] - ends[joined.offset]))
+    reading = pa_json.ReadOptions(use_threads=False, block_size=len(lines) + 1)
+    nothing = pa_json.ParseOptions(explicit_schema=_NOTHING, unexpected_field_behavior="ignore")
+    try:
+        found = pa_json.read_json(pa.BufferReader(lines), reading, nothing)
+    except pa.ArrowInvalid:
+        return False
+    return bool(found.num_rows == len(texts))
 
 
 def _portions(sizes: np.ndarray[Any, Any]) -> Iterator[tuple[int, int]]:

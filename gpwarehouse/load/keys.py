@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -26,10 +25,15 @@ from gpwarehouse.models.keys import (
     root_lot,
 )
 
-__all__ = ["KeyResolver", "Member", "RootLots", "combinations"]
+__all__ = ["Codes", "KeyResolver", "Member", "RootLots"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER = int(np.iinfo(np.int64).max)
+_TABLE = 1 << 16
+"""So many codes are numbered by a table, however few rows there are."""
+Array = np.ndarray[Any, Any]
+Numbered = tuple[Array, Array]
+"""Each row's number among the members of a role, and their keys."""
 Known = dict[tuple[Any, ...], int]
 """Natural key columns of a role → durable key, of all batches so far: their members are remembered already."""
 
@@ -117,17 +121,18 @@ class KeyResolver:
         if "facility" in columns:
             filled = pc.fill_null(columns["facility"], self.facility)
             columns["facility"] = pc.if_else(pc.equal(pc.utf8_trim(filled, BLANKS), ""), self.facility, filled)
-        keys = {}
+        coded = Codes(columns)
+        found = {}
         for name, role in self.target.roles.items():
             resolve = self._wafers if role.dimension == "dim_wafer" else self._plain
-            keys[name] = resolve(role, columns, self._known.setdefault(name, {}))
-        self._link(keys, columns[self.target.partition_column])
-        return keys
+            found[name] = resolve(role, coded, self._known.setdefault(name, {}))
+        self._link(found, columns[self.target.partition_column])
+        return {name: pa.array(keys[inverse]) for name, (inverse, keys) in found.items()}
 
-    def _plain(self, role: KeyRole, columns: dict[str, pa.Array], known: Known) -> pa.Array:
-        inverse, distinct = combinations([columns[name] for name in role.inputs.values()])
+    def _plain(self, role: KeyRole, coded: Codes, known: Known) -> Numbered:
+        inverse, distinct = coded.combinations(list(role.inputs.values()))
         known |= {values: self._key(role, values) for values in distinct if values not in known}
-        return pa.array(np.asarray([known[values] for values in distinct], np.int64)[inverse])
+        return inverse, np.asarray([known[values] for values in distinct], np.int64)
 
     def _key(self, role: KeyRole, values: tuple[Any, ...]) -> int:
         given = dict(zip(role.inputs.values(), values, strict=True))
@@ -139,12 +144,12 @@ class KeyResolver:
         natural = {part: given[source] or "" for part, source in role.inputs.items()}
         return self.member(role.dimension, natural | dict(role.constants)).key
 
-    def _wafers(self, role: KeyRole, columns: dict[str, pa.Array], known: Known) -> pa.Array:
-        inverse, distinct = combinations([columns["lot_id"], columns["wafer_id"]])
+    def _wafers(self, role: KeyRole, coded: Codes, known: Known) -> Numbered:
+        inverse, distinct = coded.combinations(["lot_id", "wafer_id"])
         new = [values for values in distinct if values not in known]
         self.roots.learn({natural_key_part(lot, "lot_id") for lot, _ in new if _present(lot)})
         known |= {(lot, wafer): self.wafer(lot, wafer).key for lot, wafer in new}
-        return pa.array(np.asarray([known[values] for values in distinct], np.int64)[inverse])
+        return inverse, np.asarray([known[values] for values in distinct], np.int64)
 
     def wafer(self, lot: str, wafer: str | None) -> Member:
         """The wafer of a lot, by its root lot and normalised id; a placeholder where there is no id."""
@@ -214,7 +219,7 @@ class KeyResolver:
         implied: dict[str, Any] = DIMENSIONS[dimension].inferred_attributes(natural)
         return implied
 
-    def _link(self, keys: dict[str, pa.Array], times: pa.Array) -> None:
+    def _link(self, found: dict[str, Numbered], times: pa.Array) -> None:
         """Remember which lots and products the rows show members in, and since when."""
         moments = np.asarray(times.cast(pa.int64()))
         for child, parent, name in (
@@ -222,17 +227,20 @@ class KeyResolver:
             ("wafer_key", "product_key", "products"),
             ("lot_key", "product_key", "products"),
         ):
-            if child not in keys or parent not in keys:
+            if child not in found or parent not in found:
                 continue
             members = self.members["dim_" + child.removesuffix("_key")]
             since = self._linked.setdefault((child, parent), {})
-            inverse, distinct = combinations([keys[child], keys[parent]])
-            first = np.full(len(distinct), _NEVER)
+            (children, child_keys), (parents, parent_keys) = found[child], found[parent]
+            inverse, places = _distinct(children * len(parent_keys) + parents, len(child_keys) * len(parent_keys))
+            first = np.full(len(places), _NEVER)
             np.minimum.at(first, inverse, moments)
-            known = np.fromiter(map(since.get, distinct, repeat(_NEVER)), np.int64, len(distinct))
-            for number in np.flatnonzero(first < known).tolist():
-                since[distinct[number]] = moment = int(first[number])
-                child_key, parent_key = distinct[number]
+            pairs = zip(child_keys[children[places]].tolist(), parent_keys[parents[places]].tolist(), strict=True)
+            for pair, moment in zip(pairs, first.tolist(), strict=True):
+                if moment >= since.get(pair, _NEVER):
+                    continue
+                since[pair] = moment
+                child_key, parent_key = pair
                 if parent_key != UNKNOWN_KEY and child_key in members:
                     seen = getattr(members[child_key], name)
                     seen[parent_key] = min(moment, seen.get(parent_key, moment))
@@ -242,22 +250,50 @@ def _present(value: str | None) -> bool:
     return value is not None and bool(value.strip(BLANKS))
 
 
-def combinations(arrays: list[pa.Array]) -> tuple[np.ndarray[Any, Any], list[tuple[Any, ...]]]:
-    """Each row's number among the distinct combinations of these columns, and the combinations."""
-    codes = np.zeros(len(arrays[0]), np.int64)
-    count = 1
-    for array in arrays:
-        encoded = array.dictionary_encode()
-        part = np.asarray(pc.fill_null(encoded.indices, -1)).astype(np.int64) + 1
-        size = len(encoded.dictionary) + 1
-        if count * size >= 2**62:  # the product of the counts must not overflow
-            distinct, codes = np.unique(codes, return_inverse=True)
-            count = len(distinct)
-        codes = codes * size + part
-        count *= size
+class Codes:
+    """The columns of a batch, each encoded once: several roles use the same ones."""
+
+    def __init__(self, columns: Mapping[str, pa.Array]) -> None:
+        self._columns = columns
+        self._coded: dict[str, tuple[Array, int]] = {}
+
+    def _code(self, name: str) -> tuple[Array, int]:
+        """A number for each row, the same for the same values, 0 for NULL; and how many there are."""
+        if name not in self._coded:
+            encoded = self._columns[name].dictionary_encode()
+            numbers = np.asarray(pc.fill_null(encoded.indices, -1)).astype(np.int64) + 1
+            self._coded[name] = numbers, len(encoded.dictionary) + 1
+        return self._coded[name]
+
+    def combinations(self, names: Sequence[str]) -> tuple[Array, list[tuple[Any, ...]]]:
+        """Each row's number among the distinct combinations of these columns, and the combinations."""
+        codes, count = self._code(names[0])
+        for name in names[1:]:
+            part, size = self._code(name)
+            if count * size >= 2**62:  # the product of the counts must not overflow
+                codes, places = _distinct(codes, count)
+                count = len(places)
+            codes = codes * size + part
+            count *= size
+        inverse, places = _distinct(codes, count)
+        picked = pa.array(places)
+        return inverse, list(zip(*(self._columns[name].take(picked).to_pylist() for name in names), strict=True))
+
+
+def _distinct(codes: Array, count: int) -> tuple[Array, Array]:
+    """Each row's number among the distinct codes in the order of their first rows, and these rows.
+
+    :param count: what the codes are less than.
+    """
+    backwards = np.arange(len(codes) - 1, -1, -1)  # the last to be written is the first row of each
+    if count <= max(_TABLE, 2 * len(codes)):
+        number = np.full(count, -1)
+        number[codes[::-1]] = backwards
+        places = np.sort(number[number >= 0])
+        number[codes[places]] = np.arange(len(places))
+        return number[codes], places
     encoded = pa.array(codes).dictionary_encode()  # by hashing, where np.unique would sort
     inverse = np.asarray(encoded.indices)
-    first = np.empty(len(encoded.dictionary), np.int64)
-    first[inverse[::-1]] = np.arange(len(codes) - 1, -1, -1)  # the last to be written is the first row of each
-    picked = pa.array(first)
-    return inverse, list(zip(*(array.take(picked).to_pylist() for array in arrays), strict=True))
+    places = np.empty(len(encoded.dictionary), np.int64)
+    places[inverse[::-1]] = backwards
+    return inverse, places

@@ -1,15 +1,15 @@
 """A load from end to end: validate, resolve keys, make months and members, COPY, commit with the batch's row.
 
-The source is read once. The first pass validates and resolves and keeps the rows in a spool, because months and members
-must exist before the transaction that writes rows begins; the second copies the spool. Memory is bounded by the batch.
-Where the batch's id is known beforehand the two passes overlap: :mod:`gpwarehouse.load.early`.
+The first pass validates and resolves and keeps the rows in a spool, because months and members must exist before the
+transaction that writes rows begins; the second copies the spool. Memory is bounded by the batch. Where the batch's id is
+known beforehand there is one pass: :mod:`gpwarehouse.load.early`.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -27,7 +27,7 @@ from gpwarehouse.load.conflict import Verdict, delete_leftovers, delete_rows, ju
 from gpwarehouse.load.early import send_early
 from gpwarehouse.load.files import extent, files_of
 from gpwarehouse.load.fingerprint import batch_id_for
-from gpwarehouse.load.firstpass import FirstPass, Source, begin_reading
+from gpwarehouse.load.firstpass import FirstPass, Source, read_source
 from gpwarehouse.load.frames import bytes_of, record_batches
 from gpwarehouse.load.members import Teller, insert_missing, learn
 from gpwarehouse.load.months import ensure_hours, ensure_months
@@ -179,14 +179,13 @@ class Loader:
             if verdict.loaded is not None:
                 return run.result(verdict.loaded)
         with run.phase("read"):
-            found, batches = begin_reading(run.source, run.target, self.engine, self.settings, run.wishes)
-            with found.given_up(), closing(batches):
-                sent = send_early(self, run, found, batches)
-                for _ in batches:
-                    pass
+            early = send_early(self, run)
+            if early is None:
+                found = read_source(run.source, run.target, self.engine, self.settings, run.wishes)
+        if early is not None:
+            with early.found:
+                return self._after(run, early.found, early.result)
         with found:
-            if sent is not None:
-                return self._after(run, found, sent)
             batch = self.batch_of(run, found)
             verdict = self._judged_alone(run, batch.batch_id, batch.checksum)
             if verdict.loaded is not None:

@@ -19,10 +19,12 @@ class Spool:
 
     A column of a batch that is NULL throughout is not kept: facts are wide, frames are narrow.
 
+    :param keeps: else it only counts.
     :ivar rows: rows kept; ``bytes``: of them in Arrow's form; ``filled``: columns with a value in any of them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keeps: bool = True) -> None:
+        self._keeps = keeps
         self._file = cast(IO[bytes], tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES))  # noqa: SIM115
         self._writer: pa.RecordBatchStreamWriter | None = None
         self._schema: pa.Schema | None = None
@@ -32,17 +34,20 @@ class Spool:
     def append(self, batch: pa.RecordBatch) -> None:
         """Keep a batch."""
         batch = batch.select([name for name in batch.schema.names if batch.column(name).null_count < batch.num_rows])
+        self.rows += batch.num_rows
+        self.bytes += batch.nbytes
+        self.filled |= set(batch.schema.names)
+        if not self._keeps:
+            return
         if self._writer is None or batch.schema != self._schema:
             self._end_stream()
             options = pa.ipc.IpcWriteOptions(compression="lz4")
             self._writer, self._schema = pa.ipc.new_stream(self._file, batch.schema, options=options), batch.schema
         self._writer.write_batch(batch)
-        self.rows += batch.num_rows
-        self.bytes += batch.nbytes
-        self.filled |= set(batch.schema.names)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The batches, in order, each with the columns it has values of; nothing can be appended any more."""
+        assert self._keeps
         self._end_stream()
         end = self._file.seek(0, 2)
         position = self._file.seek(0)

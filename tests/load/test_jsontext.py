@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpwarehouse.load.convert import convert
@@ -176,12 +176,23 @@ BITS = st.sampled_from(
         "2E-999",
         "9" * 400,
         "NaN",
+        "Infinity",
         "!",
+        "\n",
+        "{}",
+        '{"a":',
+        '{"b":{}}',
+        "\x01",
     ]
 )
 
 
-@given(texts=st.lists(st.text('[]{},:"\\ 1aeE.') | st.lists(BITS, max_size=6).map("".join), max_size=12))
+IN_BRACES = st.lists(BITS, max_size=4).map(lambda bits: f"{{{''.join(bits)}}}")
+"""As Arrow is asked about them."""
+
+
+@given(texts=st.lists(st.text('[]{},:"\\ 1aeE.') | st.lists(BITS, max_size=6).map("".join) | IN_BRACES, max_size=12))
+@example(texts=[])
 def test_many_texts_at_once_are_judged_as_each_alone(texts: list[str]) -> None:
     def reason(text: str) -> str | None:
         try:
@@ -192,6 +203,23 @@ def test_many_texts_at_once_are_judged_as_each_alone(texts: list[str]) -> None:
 
     alone = {number: found for number, text in enumerate(texts) if (found := reason(text)) is not None}
     assert bad_json(pa.array(texts, pa.string())) == alone
+
+
+def test_objects_that_are_as_many_as_lines_only_together_are_each_refused() -> None:
+    assert set(bad_json(pa.array(['{} {"a":1}', "{}", '{"a":"}', "{}"]))) == {0, 2}
+    assert set(bad_json(pa.array(['{"a":{}', '{"b":1}}', '{"a":[{}', "{}]}"]))) == {0, 1, 2, 3}
+    assert set(bad_json(pa.array(['{"a":NaN}', '{"a":-Infinity}', '{"a":1}', '{"a":1.}', '\ufeff{"a":1}']))) == {
+        0,
+        1,
+        3,
+        4,
+    }
+    assert bad_json(pa.array(['{"a":\n1}', '{"a":"NaN"}', '{"a":"[[[{{{"}', '{"a":1} '])) == {}
+
+
+def test_objects_nested_deeper_than_python_follows_are_refused() -> None:
+    deep, many = '{"a":' + "[" * 50_000 + "]" * 50_000 + "}", '{"a":[' + ",".join(["[]"] * 5_000) + "]}"
+    assert set(bad_json(pa.array([many, deep]))) == {1}
 
 
 def test_texts_that_are_values_only_together_are_each_refused() -> None:
