@@ -12,7 +12,7 @@ meets the same rule whatever stands beside it. Rules where kinds differ:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -265,11 +265,20 @@ def _json(array: pa.Array) -> tuple[pa.Array, Faults]:
     array = array.cast(pa.string())
     if _mostly_differ(array) and not bad_json(array.drop_null()):
         return array, {}
-    encoded = array.dictionary_encode()
-    reasons = bad_json(encoded.dictionary)
-    if not reasons:
+    bad = faults_of_distinct(array, bad_json)
+    if not bad:
         return array, {}
-    places = pc.is_in(encoded.indices, pa.array(reasons, encoded.indices.type))
-    rows = pc.indices_nonzero(places).to_pylist()
-    bad = {row: f"bad JSON: {reasons[encoded.indices[row].as_py()]}" for row in rows}
-    return pc.if_else(places, pa.scalar(None, pa.string()), array), bad
+    places = pc.is_in(pa.array(range(len(array))), pa.array(bad))
+    return pc.if_else(places, pa.scalar(None, pa.string()), array), {
+        row: f"bad JSON: {reason}" for row, reason in bad.items()
+    }
+
+
+def faults_of_distinct(array: pa.Array, find: Callable[[pa.Array], Mapping[int, str]]) -> Faults:
+    """The faults that ``find`` sees, which is shown each distinct value once and says of which place in what it was shown."""
+    encoded = array.dictionary_encode()
+    reasons = find(encoded.dictionary)
+    if not reasons:
+        return {}
+    rows = pc.indices_nonzero(pc.is_in(encoded.indices, pa.array(reasons, encoded.indices.type))).to_pylist()
+    return {row: reasons[encoded.indices[row].as_py()] for row in rows}

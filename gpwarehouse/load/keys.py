@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from sqlalchemy import Column
 
-from gpwarehouse.errors import KeyCollisionError
+from gpwarehouse.errors import KeyCollisionError, LoadError
 from gpwarehouse.load.target import Target
 from gpwarehouse.models import DIMENSIONS
 from gpwarehouse.models.base import KeyRole
@@ -208,7 +209,7 @@ class KeyResolver:
             if column in model.type1:
                 member.overwritten[column] = value
             elif column in model.tracked_columns():
-                member.told[column] = value
+                member.told[column] = _in_order(model.__table__.c[column], value, member)
 
     def _implied(self, dimension: str, natural: dict[str, str]) -> dict[str, Any]:
         """What a natural key tells of its member; a chamber brings its tool, a lot knows its root."""
@@ -244,6 +245,21 @@ class KeyResolver:
                 if parent_key != UNKNOWN_KEY and child_key in members:
                     seen = getattr(members[child_key], name)
                     seen[parent_key] = min(moment, seen.get(parent_key, moment))
+
+
+def _in_order(column: Column[Any], value: Any, member: Member) -> Any:
+    """What a source tells of a member.
+
+    :raises LoadError: the column's domain does not have it.
+    """
+    domain = column.info.get("domain")
+    reason = domain.disorder(value) if domain is not None and isinstance(value, Mapping) else None
+    if reason is not None:
+        raise LoadError(
+            f"{column.table.name}: what the source tells of {dict(member.natural)} cannot be, column {column.name!r}: {reason}; "
+            "nothing was loaded, correct the source"
+        )
+    return value
 
 
 def _present(value: str | None) -> bool:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gpwarehouse.load.convert import Faults, as_python, convert, shown
+from gpwarehouse.load.convert import Faults, as_python, convert, faults_of_distinct, shown
 from gpwarehouse.load.target import TIMESTAMP, InputColumn, Target
+from gpwarehouse.models.base import Domain
 from gpwarehouse.models.keys import BLANKS, KEY_SEPARATOR
 
 __all__ = ["Checked", "Reject", "Validator"]
@@ -191,12 +194,13 @@ def _domain_faults(array: pa.Array, column: InputColumn) -> Faults:
     if domain is None:
         return {}
     if domain.json is not None:
-        return _json_kind_faults(array, domain.json)
+        bad = _json_kind_faults(array, domain.json)
+        return faults_of_distinct(array, partial(_disorders, domain)) | bad if domain.ordered else bad
     if domain.values is not None:
         allowed = ", ".join(domain.values)
         outside = pc.and_(pc.invert(pc.is_in(array, pa.array(domain.values, pa.string()))), array.is_valid())
         return _faults(outside, array, lambda value: f"{shown(value)} is none of {allowed}")
-    bad: Faults = {}
+    bad = {}
     for compare, limit, word in (
         (pc.less, domain.ge, "at least"),
         (pc.less_equal, domain.gt, "more than"),
@@ -205,6 +209,13 @@ def _domain_faults(array: pa.Array, column: InputColumn) -> Faults:
         if limit is not None:
             bad |= _faults(compare(array, limit), array, lambda v, w=word, n=limit: f"{v} must be {w} {n:g}")  # type: ignore[misc]
     return bad
+
+
+def _disorders(domain: Domain, texts: pa.Array) -> Faults:
+    """Which JSON objects have numbers out of their order, and which; what is none has another fault."""
+    documents = enumerate(map(json.loads, texts.to_pylist()))
+    found = {place: domain.disorder(document) for place, document in documents if isinstance(document, dict)}
+    return {place: reason for place, reason in found.items() if reason is not None}
 
 
 def _json_kind_faults(array: pa.Array, kind: str) -> Faults:

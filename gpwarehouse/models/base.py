@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sqlalchemy import (
@@ -74,6 +75,8 @@ class Domain:
     :param ge: least value allowed; ``gt``: bound that must be exceeded; ``le``: greatest value allowed.
     :param json: what a JSONB value must be. A view unfolds the objects, and one that is a bare number would
         break every query of it.
+    :param ordered: of a JSON object of objects, names of numbers that must not fall in this order where they are there
+        (limits may be one-sided). The loader alone sees to it: no server before 12 could in a CHECK.
     """
 
     values: tuple[str, ...] | None = None
@@ -81,6 +84,7 @@ class Domain:
     gt: float | None = None
     le: float | None = None
     json: Literal["object", "array"] | None = None
+    ordered: tuple[str, ...] = ()
 
     def sql(self, column: str) -> str:
         """The CHECK expression; NULL passes, as in SQL."""
@@ -94,6 +98,22 @@ class Domain:
             if limit is not None
         ]
         return " AND ".join(terms)
+
+    def disorder(self, document: Mapping[str, Any]) -> str | None:
+        """What breaks :attr:`ordered` in a JSON object, or None; null stands for what is not there."""
+        for name, entry in document.items() if self.ordered else ():
+            if entry is None:
+                continue
+            if not isinstance(entry, Mapping):
+                return f"{name[:80]!r} must be an object, with {', '.join(self.ordered)}"
+            given = [(part, entry[part]) for part in self.ordered if entry.get(part) is not None]
+            for part, value in given:
+                if isinstance(value, bool) or not isinstance(value, int | float):
+                    return f"{part} of {name[:80]!r} must be a number"  # the views would take it for no limit
+            for (low, least), (high, most) in pairwise(given):
+                if least > most:
+                    return f"{low} of {name[:80]!r} must be at most its {high}: {least!r} > {most!r}"
+        return None
 
 
 @dataclass(frozen=True)

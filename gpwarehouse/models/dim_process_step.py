@@ -53,7 +53,7 @@ class DimProcessStep(Dimension, Base):
         "each optional, lsl <= lcl <= target <= ucl <= usl; in the unit given "
         "(STDF V4 PTR.LO_LIMIT, HI_LIMIT, UNITS, TEST_TXT)",
         JSONB(none_as_null=True),
-        domain=Domain(json="object"),
+        domain=Domain(json="object", ordered=("lsl", "lcl", "target", "ucl", "usl")),
     )
 
     @classmethod

@@ -336,6 +336,44 @@ def test_json_is_compared_by_value(shared_wh: Warehouse) -> None:
     assert shared_wh.merge("dim_process_step", [step | {"control_limits": {}}], effective=day(4)).versions_begun == 1
 
 
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        ({"lsl": 5, "usl": 1}, "lsl of 'cd' must be at most its usl: 5 > 1"),
+        ({"lsl": 1, "lcl": 0.5, "usl": 9}, "lsl of 'cd' must be at most its lcl: 1 > 0.5"),
+        ({"lcl": 1, "target": 4.0, "ucl": 3}, "target of 'cd' must be at most its ucl: 4.0 > 3"),
+        ({"lsl": "5", "usl": 9}, "lsl of 'cd' must be a number"),
+        ({"lsl": True, "usl": 9}, "lsl of 'cd' must be a number"),
+        (7, "'cd' must be an object, with lsl, lcl, target, ucl, usl"),
+    ],
+)
+@pytest.mark.parametrize("as_text", [False, True])
+def test_limits_out_of_order_are_rejects_and_the_other_rows_are_merged(
+    shared_wh: Warehouse, limits: Any, reason: str, as_text: bool
+) -> None:
+    flow = f"LO{limits}{as_text}"
+    good = {"process_flow_id": flow, "step_number": "10", "control_limits": {"cd": {"lsl": 1, "usl": 1}}}
+    wrong: Any = {"ox": {"usl": 3}, "cd": limits}
+    bad = good | {"step_number": "20", "control_limits": json.dumps(wrong) if as_text else wrong}
+    with pytest.raises(TooManyRejectsError, match="row 2, column control_limits"):
+        shared_wh.merge("dim_process_step", [good, bad], effective=day(2), max_rejects=0)
+    merged = shared_wh.merge("dim_process_step", [good, bad], effective=day(2), max_rejects=1)
+    assert (merged.members_new, merged.rows_rejected) == (1, 1)
+    (reject,) = shared_wh.rejects(merged.batch_id).itertuples()
+    assert (reject.row_number, reject.column_name, reject.reason) == (2, "control_limits", reason)
+    query = "SELECT step_number FROM dw.dim_process_step WHERE process_flow_id = :flow"
+    assert rows_of(shared_wh, query, flow=flow) == [("10",)]
+
+
+def test_limits_may_be_one_sided_equal_or_not_there(shared_wh: Warehouse) -> None:
+    sets: list[Any] = [
+        {"cd": {"lsl": 1}}, {"cd": {"usl": 1}}, {"cd": {"lsl": 2, "lcl": 2, "usl": 2}}, {"cd": {"lsl": None, "usl": -1}},
+        {"cd": {}}, {"cd": None}, {"cd": {"unit": "nm", "lsl": -1e-9, "target": 0, "usl": 10**20}}, None,
+    ]  # fmt: skip
+    rows = [{"process_flow_id": "LF", "step_number": str(n), "control_limits": each} for n, each in enumerate(sets)]
+    assert shared_wh.merge("dim_process_step", rows, effective=day(2)).rows_rejected == 0
+
+
 def test_loads_and_merges_of_one_dimension_at_once_all_go_through(shared_wh: Warehouse) -> None:
     def merge(number: int) -> int:
         rows = [lot(f"P{n}", owner=str(number)) for n in range(40)]

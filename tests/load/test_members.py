@@ -270,6 +270,14 @@ def test_a_limit_of_a_test_that_is_new_is_added_to_the_version_in_force(shared_w
     assert row == (limits(0.1, **more), False)
 
 
+def test_limits_out_of_order_stop_the_load_of_the_source_that_tells_them(shared_wh: Warehouse) -> None:
+    with pytest.raises(
+        LoadError, match=r"dim_process_step.*'ORD'.*control_limits.*lsl of '1010' must be at most its usl"
+    ):
+        load_file(shared_wh, step("ORD", 9.75), process_flow_id="ORD")
+    assert versions(shared_wh, "dim_process_step", "process_flow_id = 'ORD'", "control_limits") == []
+
+
 def test_what_a_source_tells_of_an_inferred_member_is_filled_in(shared_wh: Warehouse) -> None:
     shared_wh.load(MEASUREMENTS, [measurement(equipment_id="T9")])
     tool = {"facility": "FAB", "equipment_id": "T9", "chamber_id": "", "equipment_type": "TESTER", "mtbf_h": 7.5}
