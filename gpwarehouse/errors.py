@@ -98,4 +98,4 @@ class KeyCollisionError(LoadError):
 
 
 class BatchConflictError(LoadError):
-    """The caller's batch id was loaded before with other content."""
+    """The caller's batch id was loaded before with other content, or records of the batch stand in other batches since."""

@@ -25,6 +25,8 @@ from gpwarehouse.transport import copy_rows
 __all__ = [
     "Batch",
     "announce",
+    "are_scattered",
+    "deleted",
     "has_left",
     "insert_rejects",
     "is_recorded",
@@ -44,6 +46,7 @@ LOADED = "LOADED"
 FAILED = "FAILED"
 _REPLACES = "in the place of "
 _LEFT = "rows may be there: "
+_SCATTERED = "records may be in other batches: "
 REJECTS_KEPT = 10_000
 """Rejects recorded for a batch that failed: enough to see what is wrong, not a copy of a wrong file."""
 
@@ -150,9 +153,11 @@ def record_failure(engine: Engine, batch: Batch, rejects: Iterable[pa.RecordBatc
         row = connection.execute(select(table).where(mine, _is_loaded())).first()
         if row is not None:
             return row
-        if connection.execute(select(table.c.batch_id).where(mine, _has_left())).first() is not None:
-            # It tells where the rows are that are left, which may be of other content than this attempt's.
-            connection.execute(update(table).where(mine).values(error=f"{_LEFT}{error}"[:4000]))
+        left = connection.execute(select(table).where(mine, _tells_of_rows())).first()
+        if left is not None:
+            # It tells where rows are, which may be of other content than this attempt's.
+            said = f"{_LEFT}{error}" if has_left(left) else f"{left.error[:2000]}; {error}"
+            connection.execute(update(table).where(mine).values(error=said[:4000]))
             connection.execute(delete(EtlReject.__table__).where(EtlReject.__table__.c.batch_id == batch.batch_id))
         else:
             _forget(connection, batch.batch_id)
@@ -169,10 +174,12 @@ def announce(engine: Engine, batch: Batch) -> None:
 
 
 def left_behind(connection: Connection, target: str, batch_id: str, checksum: str) -> Sequence[Any]:
-    """Rows of batches with this content, or this id, that failed and may have left rows in their facts."""
+    """Rows of batches with this content, or this id, that are not loaded and say where rows of theirs may be: left by a
+    load that failed (:func:`has_left`), or in other batches.
+    """
     table = EtlLoadBatch.__table__
     same = or_(table.c.batch_id == batch_id, and_(table.c.target == target, table.c.checksum == checksum))
-    return connection.execute(select(table).where(same, _has_left())).all()
+    return connection.execute(select(table).where(same, _tells_of_rows())).all()
 
 
 def has_left(row: Any) -> bool:
@@ -180,9 +187,20 @@ def has_left(row: Any) -> bool:
     return row.status == FAILED and (row.error or "").startswith(_LEFT)
 
 
-def _has_left() -> ColumnElement[bool]:
+def _tells_of_rows() -> ColumnElement[bool]:
     table = EtlLoadBatch.__table__
-    return and_(table.c.status == FAILED, table.c.error.startswith(_LEFT, autoescape=True))
+    told = (table.c.error.startswith(mark, autoescape=True) for mark in (_LEFT, _SCATTERED))
+    return and_(table.c.status == FAILED, or_(*told))
+
+
+def are_scattered(row: Any) -> bool:
+    """Whether records of a loaded batch may be in others: rows of it went, and it did not."""
+    return bool(row.rows_loaded < row.rows_read - row.rows_rejected)
+
+
+def deleted(row: Any, why: str) -> str:
+    """What the row of a loaded batch says when its rows are deleted; that its records are elsewhere, as long as it may be."""
+    return f"{_SCATTERED}{why}; before: {row.error}"[:4000] if are_scattered(row) else why
 
 
 def _at_most(rows: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -22,7 +22,7 @@ from gpwarehouse.load.months import months_between
 from gpwarehouse.load.options import OnConflict
 from gpwarehouse.models import FACTS, EtlLoadBatch
 
-__all__ = ["Verdict", "delete_leftovers", "delete_rows", "delete_where", "judge"]
+__all__ = ["Verdict", "delete_leftovers", "delete_rows", "delete_where", "hold", "judge"]
 
 
 @dataclass(frozen=True)
@@ -143,10 +143,27 @@ def delete_where(connection: Connection, table: Table, which: ColumnElement[bool
     Greenplum deletes under a lock on the whole table. It is taken first, in the mode it takes: one that is raised later
     is what deadlocks are made of.
     """
-    capabilities = dialect_of(connection).capabilities
-    if capabilities is not None and capabilities.distribution:
+    if _deletes_alone(connection):
         connection.execute(text(f"LOCK TABLE {qualified_name(connection, table)} IN EXCLUSIVE MODE"))
     return connection.execute(delete(table).where(which)).rowcount
+
+
+def _deletes_alone(connection: Connection) -> bool:
+    capabilities = dialect_of(connection).capabilities
+    return capabilities is not None and capabilities.distribution
+
+
+def hold(connection: Connection, table: Table, row: Any) -> Any:
+    """The row of a loaded batch as it is now that nobody can put its records into another one (``upsert_rows``).
+
+    To the end of the transaction, which holds the batch's locks: so it is there still.
+    """
+    name = qualified_name(connection, table)
+    alone = _deletes_alone(connection)
+    held = f"{name} IN EXCLUSIVE" if alone else f"ONLY {name} IN ROW EXCLUSIVE"  # not the partitions of others
+    connection.execute(text(f"LOCK TABLE {held} MODE"))
+    batch = EtlLoadBatch.__table__
+    return connection.execute(select(batch).where(batch.c.batch_id == row.batch_id)).one()
 
 
 def _lacking(connection: Connection, table: Table, batch: Any, rows: int, made: Collection[str]) -> str:

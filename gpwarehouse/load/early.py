@@ -141,7 +141,7 @@ def _transaction(connection: Connection, loader: Loader, run: Run, found: FirstP
     loader.prepare_members(run, found, batch, _impatient(loader))
     ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
     if ledger.left_behind(connection, batch.target, batch.batch_id, batch.checksum):
-        raise _NotNow("a load of the same left rows behind")
+        raise _NotNow("rows of the same are there, left by a load that failed or in other batches")
     verdict = loader.judged(connection, run, batch.batch_id, batch.checksum)
     if (verdict.batch_id, verdict.loaded, verdict.replaced) != (batch.batch_id, None, None):
         raise _NotNow("its content, or its id, was loaded before")

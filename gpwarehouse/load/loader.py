@@ -23,7 +23,8 @@ from sqlalchemy.engine import Connection, Engine
 from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.errors import GpwarehouseError, LoadError, TooManyRejectsError
 from gpwarehouse.load import batches as ledger
-from gpwarehouse.load.conflict import Verdict, delete_leftovers, delete_rows, judge
+from gpwarehouse.load.conflict import Verdict, delete_leftovers, delete_rows, hold, judge
+from gpwarehouse.load.doubling import refuse_doubles
 from gpwarehouse.load.early import send_early
 from gpwarehouse.load.files import extent, files_of
 from gpwarehouse.load.fingerprint import batch_id_for
@@ -90,6 +91,7 @@ class Run:
     learned: int = 0
     batch_id: str | None = None
     replaced: Any = None
+    scattered: list[Any] = field(default_factory=list)
     rows_replaced: int = 0
     stored: Stored | None = None
     phases: dict[str, float] = field(default_factory=dict)
@@ -156,7 +158,8 @@ class Loader:
         :param analyze: ``"auto"``, ``"always"`` or ``"never"``: statistics after the commit; else as in settings.
         :raises InvalidInputError: target or columns are unknown, or an option is.
         :raises TooManyRejectsError: more rows were rejected than allowed; they are in ``etl_reject``.
-        :raises BatchConflictError: ``batch_id`` was loaded before with other content.
+        :raises BatchConflictError: ``batch_id`` was loaded before with other content; or records of the batch were put into
+            others since (``upsert_rows``, ``replace_month``) and would be there twice.
         :raises KeyCollisionError: two natural keys have one durable key.
         :raises WarehouseConnectionError: the server cannot be reached.
         :raises LoadError: the server refused; nothing of the batch was loaded.
@@ -269,13 +272,25 @@ class Loader:
             leave_statistics_alone(connection)
             table, partition_column = run.target.table, run.target.partition_column
             if run.replaced is not None:
+                run.replaced = hold(connection, table, run.replaced)
                 run.rows_replaced = delete_rows(connection, table, partition_column, run.replaced, run.months)
             self._clear(connection, run, batch)
-            return self._copy(connection, run, found, batch, route)
+            batch = self._copy(connection, run, found, batch, route)
+            refuse_doubles(connection, table, partition_column, batch, found.months, run.scattered)
+            return batch
 
     def _clear(self, connection: Connection, run: Run, batch: ledger.Batch) -> None:
         """Delete what loads left that failed of the same, and say so before connections of this one may leave rows."""
-        left = ledger.left_behind(connection, batch.target, batch.batch_id, batch.checksum)
+        told = ledger.left_behind(connection, batch.target, batch.batch_id, batch.checksum)
+        left = [row for row in told if ledger.has_left(row)]
+        run.scattered = [row for row in told if not ledger.has_left(row)]
+        if run.replaced is not None and ledger.are_scattered(run.replaced):
+            run.scattered.append(run.replaced)
+        if run.scattered and run.wishes.commits_apart:
+            raise LoadError(
+                f"{batch.target}: records of batch {run.scattered[0].batch_id!r} may be in other batches since, and "
+                "rows that connections commit on their own cannot be compared with those before; load it with atomic=True"
+            )
         by = f"batch {batch.batch_id}"
         if not run.wishes.commits_apart:
             for row in left:

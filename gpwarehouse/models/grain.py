@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, case
+from sqlalchemy import ColumnElement, Text, and_, case, cast, func
 
-__all__ = ["grain_of"]
+__all__ = ["columns_of_grain", "grain_of", "plain", "same_record"]
 
 
 def grain_of(fact: str, columns: Any) -> tuple[list[ColumnElement[Any]], ColumnElement[bool] | None]:
@@ -30,3 +31,25 @@ def grain_of(fact: str, columns: Any) -> tuple[list[ColumnElement[Any]], ColumnE
     if fact == "fact_defect_inspection":
         return [c.wafer_key, c.inspection_id, c.test_no, c.defect_id], c.defect_id.is_not(None) | ~c.is_defect
     return [c.equipment_key, c.event_ts], None
+
+
+def columns_of_grain(key: Iterable[ColumnElement[Any]]) -> list[str]:
+    """Names of the columns that a business key is made of."""
+    names = {column.name for expression in key for column in expression.base_columns if hasattr(column, "name")}
+    return sorted(names)
+
+
+def plain(expression: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A part of a business key without the name it has in a select list."""
+    return getattr(expression, "element", expression)
+
+
+def same_record(fact: str, one: Any, other: Any) -> ColumnElement[bool]:
+    """Whether two rows have one business key. NULL is a value, compared so that rows can be joined by hashing."""
+    terms = []
+    for a, b in zip(grain_of(fact, one)[0], grain_of(fact, other)[0], strict=True):
+        a, b = plain(a), plain(b)
+        if getattr(a, "nullable", True) or getattr(b, "nullable", True):
+            a, b = (func.coalesce(cast(side, Text), func.chr(31)) for side in (a, b))
+        terms.append(a == b)
+    return and_(*terms)

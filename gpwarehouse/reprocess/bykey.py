@@ -15,14 +15,15 @@ from functools import cache, partial
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import ColumnElement, MetaData, Table, Text, and_, case, cast, func, insert, or_, select, text
+from sqlalchemy import Table, and_, case, func, insert, or_, select, text
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect.options import month_partition
-from gpwarehouse.engine import dialect_of, qualified_name
+from gpwarehouse.engine import qualified_name
 from gpwarehouse.errors import InvalidInputError, LoadError
 from gpwarehouse.load import batches as ledger
 from gpwarehouse.load.conflict import delete_where
+from gpwarehouse.load.doubling import moved_to, temporary
 from gpwarehouse.load.fingerprint import batch_id_for
 from gpwarehouse.load.firstpass import FirstPass, Source
 from gpwarehouse.load.loader import FrameSource, Loader, Run, columns_to_copy, teller_of, with_batch
@@ -30,7 +31,7 @@ from gpwarehouse.load.members import learn
 from gpwarehouse.load.narrow import store_all_but_refused
 from gpwarehouse.load.result import LoadResult
 from gpwarehouse.load.target import Target, role_inputs, target_named
-from gpwarehouse.models.grain import grain_of
+from gpwarehouse.models.grain import columns_of_grain, grain_of, plain, same_record
 from gpwarehouse.partitions.manager import fact_named, month_named
 from gpwarehouse.reprocess.record import loaded_rows, note
 from gpwarehouse.settings import WarehouseSettings
@@ -113,7 +114,8 @@ class KeyLoader(Loader):
             leave_statistics_alone(connection)
             said = None
             if found.rows_to_load:
-                work = _Work(connection, run.target, self._window(run.source, found))
+                window = self._window(run.source, found)
+                work = _Work(connection, run.target, window, deletes=run.source.deletes)
                 self._stage(work, run, found, batch, route)
                 run.rows_replaced, run.replaced, said = work.take_out(batch)
                 rows = 0 if run.source.deletes else work.put_in(_given(run.source, run.target))
@@ -129,7 +131,7 @@ class KeyLoader(Loader):
 
     def _stage(self, work: _Work, run: Run, found: FirstPass, batch: ledger.Batch, route: Route) -> None:
         assert isinstance(run.source, KeySource)
-        work.make_stage(checked=not run.source.deletes)
+        work.make_stage()
         staged = replace(run.target, table=work.stage)
         rows = partial(with_batch, found, batch.batch_id, run.wishes)
         columns = columns_to_copy(run.target, found.rows.filled)
@@ -154,7 +156,7 @@ def _for_deletion(name: str) -> Target:
     """A fact of whose rows the business key is enough."""
     target = target_named(name)
     key, _ = grain_of(name, target.table.c)
-    names = {column.name for expression in key for column in expression.base_columns if hasattr(column, "name")}
+    names = set(columns_of_grain(key))
     names |= {part for column in names & set(target.roles) for part in role_inputs(target.roles[column])}
     needed = names | {target.partition_column}
     inputs = {n: c if n in needed else replace(c, required=False) for n, c in target.inputs.items()}
@@ -173,39 +175,26 @@ def _given(source: KeySource, target: Target) -> set[str]:
 class _Work:
     """Staged rows of a fact, and those that are there under their keys, in the transaction of ``connection``.
 
-    :param window: the half-open spans of time that are looked into.
+    :param window: the half-open spans of time that are looked into. :param deletes: nothing is put in their place.
     """
 
-    def __init__(self, connection: Connection, target: Target, window: list[tuple[Any, Any]]) -> None:
+    stage: Table
+    old: Table
+
+    def __init__(self, connection: Connection, target: Target, window: list[tuple[Any, Any]], *, deletes: bool) -> None:
         self.connection = connection
+        self.deletes = deletes
+        self.may_move = len(window) > 1 and not deletes
         self.fact = target.table
-        self.stage, self.old = (
-            target.table.to_metadata(MetaData(), name=name, schema=None)  # type: ignore[arg-type]
-            for name in (_STAGE, _OLD)
-        )
         times = self.fact.c[target.partition_column]
         self.inside = or_(*(and_(times >= start, times < end) for start, end in window))
-        capabilities = dialect_of(connection).capabilities
-        assert capabilities is not None
-        self.spread = ""
-        if capabilities.distribution:
-            key, *_ = target.columns
-            self.spread = f" DISTRIBUTED BY ({connection.dialect.identifier_preparer.quote(key)})"
 
     def execute(self, statement: str) -> None:
         self.connection.execute(text(statement))
 
-    def make_stage(self, *, checked: bool) -> None:
-        """A temporary table like the fact, ``checked`` with what it checks of a row."""
-        if not checked:
-            self._make(_STAGE)
-            return
-        like = f"(LIKE {qualified_name(self.connection, self.fact)} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
-        self.execute(f"CREATE TEMPORARY TABLE {_STAGE} {like} ON COMMIT DROP{self.spread}")
-
-    def _make(self, name: str) -> None:
-        fact = qualified_name(self.connection, self.fact)
-        self.execute(f"CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS TABLE {fact} WITH NO DATA{self.spread}")
+    def make_stage(self) -> None:
+        """A temporary table like the fact; for rows that are to be put in, with what it checks of a row."""
+        self.stage = temporary(self.connection, self.fact, _STAGE, checked=not self.deletes)
 
     def staged(self) -> None:
         """See that every row has a key; then keep all others from writing to the fact.
@@ -230,8 +219,8 @@ class _Work:
         :return: how many, their span, and what is said of it.
         """
         stage = _last_of_each(self.stage, self.fact.name)
-        there = select(self.fact).join(stage, _same(self.fact.name, self.fact.c, stage.c)).where(self.inside)
-        self._make(_OLD)
+        there = select(self.fact).join(stage, same_record(self.fact.name, self.fact.c, stage.c)).where(self.inside)
+        self.old = temporary(self.connection, self.fact, _OLD)
         self.connection.execute(insert(self.old).from_select([column.name for column in self.fact.columns], there))
         self.execute(f"ANALYZE {_OLD}")
         c = self.old.c
@@ -240,7 +229,7 @@ class _Work:
         ).one()
         said = f"0 rows had these keys; batch {batch.batch_id}"
         if rows:
-            same = _same(self.fact.name, self.fact.c, self.stage.c)
+            same = same_record(self.fact.name, self.fact.c, self.stage.c)
             times = self.fact.c.event_ts
             deleted = delete_where(self.connection, self.fact, and_(same, self.inside, times >= first, times <= last))
             if deleted != rows:
@@ -251,7 +240,7 @@ class _Work:
     def _note(self, batch: ledger.Batch) -> str:
         """Tell the batches that had the rows; what is said of all of them."""
         c = self.old.c
-        month = func.to_char(func.timezone("UTC", c.event_ts), "YYYY-MM")
+        month, moved = _month(self.old), self._moved()
         gone: dict[str, dict[str, int]] = {}
         for name, when, rows in self.connection.execute(
             select(c.batch_id, month, func.count()).group_by(c.batch_id, month).order_by(c.batch_id, month)
@@ -260,9 +249,22 @@ class _Work:
         for row in loaded_rows(self.connection, {name: sum(months.values()) for name, months in gone.items()}):
             rows = sum(gone[row.batch_id].values())
             words = f"{', '.join(gone[row.batch_id])}: {rows} rows by key, batch {batch.batch_id}"
+            words += moved_to(moved.get(row.batch_id, ()))
             note(self.connection, row, words, rows_gone=rows)
         months = sorted({when for found in gone.values() for when in found})
         return f"{', '.join(months)}: {sum(sum(found.values()) for found in gone.values())} rows deleted by key"
+
+    def _moved(self) -> dict[str, set[str]]:
+        """Of batches whose records come to stand in other months than they did: those months."""
+        moved: dict[str, set[str]] = {}
+        if self.may_move:
+            stage = _last_of_each(self.stage, self.fact.name)
+            now, then = _month(stage), _month(self.old)
+            pairs = self.old.join(stage, same_record(self.fact.name, self.old.c, stage.c))
+            query = select(self.old.c.batch_id, now).select_from(pairs).where(now != then).distinct()
+            for name, month in self.connection.execute(query):
+                moved.setdefault(name, set()).add(month)
+        return moved
 
     def put_in(self, given: set[str]) -> int:
         """Insert the staged rows, the last of each key; what they do not say is as it was. How many."""
@@ -272,31 +274,20 @@ class _Work:
         values = [
             stage.c[name] if name in given else case((is_there, old.c[name]), else_=stage.c[name]) for name in names
         ]
-        joined = stage.outerjoin(old, _same(self.fact.name, stage.c, old.c))
+        joined = stage.outerjoin(old, same_record(self.fact.name, stage.c, old.c))
         return self.connection.execute(
             insert(self.fact).from_select(names, select(*values).select_from(joined))
         ).rowcount
 
 
+def _month(rows: Any) -> Any:
+    return func.to_char(func.timezone("UTC", rows.c.event_ts), "YYYY-MM")
+
+
 def _last_of_each(table: Table, fact: str, *order: str) -> Any:
     """Of rows with one key the one that came last."""
-    key = [_plain(expression) for expression in grain_of(fact, table.c)[0]]
+    key = [plain(expression) for expression in grain_of(fact, table.c)[0]]
     last = [table.c[name].desc() for name in (*order, "source_record_no")]
     n = func.row_number().over(partition_by=key, order_by=last).label("gpw_n")
     numbered = select(table, n).subquery()
     return select(*(numbered.c[column.name] for column in table.columns)).where(numbered.c.gpw_n == 1).subquery()
-
-
-def _plain(expression: ColumnElement[Any]) -> ColumnElement[Any]:
-    return getattr(expression, "element", expression)
-
-
-def _same(fact: str, one: Any, other: Any) -> ColumnElement[bool]:
-    """Whether two rows have one business key. NULL is a value, compared so that rows can be joined by hashing."""
-    terms = []
-    for a, b in zip(grain_of(fact, one)[0], grain_of(fact, other)[0], strict=True):
-        a, b = _plain(a), _plain(b)
-        if getattr(a, "nullable", True) or getattr(b, "nullable", True):
-            a, b = (func.coalesce(cast(side, Text), func.chr(31)) for side in (a, b))
-        terms.append(a == b)
-    return and_(*terms)

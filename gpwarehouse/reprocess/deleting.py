@@ -132,7 +132,7 @@ class _OfBatch:
                 rows = delete_leftovers(connection, "event_ts", now, "delete_batch")
             elif now.status == ledger.LOADED:
                 rows = delete_rows(connection, FACTS[now.target].__table__, "event_ts", now)
-                mark_deleted(connection, now.batch_id, f"deleted: {rows} rows; it can be loaded again")
+                mark_deleted(connection, now, f"deleted: {rows} rows; it can be loaded again")
             else:
                 return 0
             self.reached = (_state(now), rows)
@@ -191,7 +191,7 @@ class _OfMonth:
         connection.execute(TruncatePartition(self.table, found))
         month = f"{self.month.start:%Y-%m}"
         for row in wholly:
-            mark_deleted(connection, row.batch_id, f"deleted with {month}: {counts[row.batch_id]} rows")
+            mark_deleted(connection, row, f"deleted with {month}: {counts[row.batch_id]} rows")
         for row in partly:
             gone = counts[row.batch_id]
             note(connection, row, f"deleted with {month}: {gone} of its rows", rows_gone=gone)

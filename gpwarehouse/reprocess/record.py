@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Table, func, select, update
 from sqlalchemy.engine import Connection
 
-from gpwarehouse.load.batches import FAILED, LOADED
+from gpwarehouse.load.batches import FAILED, LOADED, deleted
 from gpwarehouse.models import EtlLoadBatch
 
 __all__ = ["batches_in", "loaded_rows", "mark_deleted", "note"]
@@ -31,12 +31,11 @@ def loaded_rows(connection: Connection, batches: Mapping[str, int]) -> list[Any]
     return found
 
 
-def mark_deleted(connection: Connection, batch_id: str, why: str) -> None:
-    """Record that a batch has no rows any more, so that it can be loaded again."""
+def mark_deleted(connection: Connection, row: Any, why: str) -> None:
+    """Record that a loaded batch has no rows any more, so that it can be loaded again."""
     table = EtlLoadBatch.__table__
-    connection.execute(
-        update(table).where(table.c.batch_id == batch_id).values(status=FAILED, rows_loaded=0, error=why)
-    )
+    gone = {"status": FAILED, "rows_loaded": 0, "error": deleted(row, why)}
+    connection.execute(update(table).where(table.c.batch_id == row.batch_id).values(**gone))
 
 
 def note(connection: Connection, row: Any, words: str, *, rows_gone: int) -> None:

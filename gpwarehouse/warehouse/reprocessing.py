@@ -25,6 +25,10 @@ class Reprocessing(Connected):
         Members it made or told of stay. A batch that has no rows any more is no error. Of one that failed what connections
         left that committed apart (``atomic=False``) is deleted.
 
+        Records of it that :meth:`upsert_rows` or :meth:`replace_month` put into other batches since are those batches' and
+        stay. As long as they do, the batch is not loaded again beside them: that raises
+        :class:`~gpwarehouse.errors.BatchConflictError`.
+
         :raises InvalidInputError: there is no such batch, or it went into a dimension or bridge.
         :raises LoadError: the server refused; nothing was deleted.
         :raises AmbiguousCommitError: the connection was lost at COMMIT, and the server could not be asked any more.
@@ -65,7 +69,8 @@ class Reprocessing(Connected):
         The key: of measurements wafer, process step, visit, chamber and site; of tests wafer, lot, type, stage, die (or part
         and site), insertion, retest and time; of defects wafer, inspection, test and defect; of equipment it and the shift's
         time. Columns that the frame does not bring stay as they are. Of rows with one key the last counts
-        (``source_record_no``). Batches that had the records stay loaded, with a note of how many went.
+        (``source_record_no``). Batches that had the records stay loaded, with a note of how many went; they are not replaced
+        (``on_conflict="replace"``) by rows with the same keys as long as these are here, or the records would be there twice.
 
         Others wait to write to the fact meanwhile. Records in archived months are not found: restore those first.
 

@@ -1,0 +1,130 @@
+"""Records of a batch that is loaded anew, and that the fact has in other batches since: they must not be there twice.
+
+What a batch had may have been put into another one: by its key (``upsert_rows``), or with its month (``replace_month``). Its
+row in ``etl_load_batch`` then counts fewer rows than it loaded, and only then are its new rows compared with the fact, over
+the months that it had and has. They are refused, not put in the place of the others: those are corrections, and newer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import MetaData, Table, and_, func, insert, or_, select, text
+from sqlalchemy.engine import Connection
+
+from gpwarehouse.dialect.options import month_partition
+from gpwarehouse.engine import dialect_of, qualified_name
+from gpwarehouse.errors import BatchConflictError
+from gpwarehouse.load.batches import Batch
+from gpwarehouse.load.months import months_between
+from gpwarehouse.models.grain import columns_of_grain, grain_of, same_record
+
+__all__ = ["moved_to", "refuse_doubles", "temporary"]
+
+_NEW = "gpw_new_keys"
+_MOVED = re.compile(r", now in ((?:\d{4}-\d\d(?:, )?)+)")
+_SHOWN = 3
+
+
+def moved_to(months: Iterable[str]) -> str:
+    """What the note of a batch says of the months (``YYYY-MM``) to which an upsert moved rows of it."""
+    named = ", ".join(sorted(months))
+    return f", now in {named}" if named else ""
+
+
+def _spread(connection: Connection, table: Table) -> str:
+    """The clause that spreads a temporary table as ``table`` is spread; empty where nothing is."""
+    capabilities = dialect_of(connection).capabilities
+    assert capabilities is not None
+    if not capabilities.distribution:
+        return ""
+    names = table.dialect_options["greenplum"]["distributed_by"].columns
+    return f" DISTRIBUTED BY ({', '.join(map(connection.dialect.identifier_preparer.quote, names))})"
+
+
+def temporary(connection: Connection, table: Table, name: str, *, checked: bool = False) -> Table:
+    """An empty temporary table like ``table``, spread as it is, to the end of the transaction.
+
+    :param checked: with what the table checks of a row, and with its defaults.
+    """
+    own = qualified_name(connection, table)
+    if checked:
+        made = f"(LIKE {own} INCLUDING DEFAULTS INCLUDING CONSTRAINTS) ON COMMIT DROP{_spread(connection, table)}"
+    else:
+        made = f"ON COMMIT DROP AS TABLE {own} WITH NO DATA{_spread(connection, table)}"
+    connection.execute(text(f"CREATE TEMPORARY TABLE {name} {made}"))
+    return table.to_metadata(MetaData(), name=name, schema=None)  # type: ignore[arg-type]
+
+
+def refuse_doubles(
+    connection: Connection, fact: Table, time: str, batch: Batch, months: Iterable[datetime], before: Sequence[Any]
+) -> None:
+    """Refuse rows that are written and not committed, where the fact has their records in other batches.
+
+    What they are compared with cannot change: whoever puts in rows by key keeps others from writing, so waits for this one.
+
+    :param time: the partition column. :param months: an instant in each month of the new rows.
+    :param before: rows of ``etl_load_batch``: of the same batch or content, as it was loaded before.
+    :raises BatchConflictError: naming the batches.
+    """
+    if batch.min_event_ts is None or not before:
+        return
+    key, known = grain_of(fact.name, fact.c)
+    mine = [fact.c.batch_id == batch.batch_id, fact.c[time].between(batch.min_event_ts, batch.max_event_ts)]
+    names = columns_of_grain(key)
+    new = temporary(connection, fact, _NEW)  # with statistics, or a plan for a handful of rows would run for ever
+    rows = select(*(fact.c[name] for name in names)).where(*mine, *([] if known is None else [known]))
+    connection.execute(insert(new).from_select(names, rows))
+    connection.execute(text(f"ANALYZE {_NEW}"))
+    spans = _spans([*months, *(month for row in before for month in _months_of(row))])
+    there = or_(*(and_(fact.c[time] >= start, fact.c[time] < end) for start, end in spans))
+    query = (
+        select(fact.c.batch_id, func.count(), func.min(fact.c[time]), func.max(fact.c[time]))
+        .join_from(fact, new, same_record(fact.name, fact.c, new.c))
+        .where(there, fact.c.batch_id != batch.batch_id)
+        .group_by(fact.c.batch_id)
+        .order_by(func.count().desc(), fact.c.batch_id)
+    )
+    others = connection.execute(query).all()
+    if others:
+        raise BatchConflictError(_refusal(fact.name, batch.batch_id, others))
+
+
+def _months_of(row: Any) -> list[datetime]:
+    """An instant in each month in which records of a batch may be by now, as far as its row tells."""
+    named = [month for said in _MOVED.findall(row.error or "") for month in said.split(", ") if month]
+    moved = [datetime.fromisoformat(f"{month}-01").replace(tzinfo=UTC) for month in named]
+    return moved if row.min_event_ts is None else [*months_between(row.min_event_ts, row.max_event_ts), *moved]
+
+
+def _spans(months: Iterable[datetime]) -> list[tuple[Any, Any]]:
+    """The half-open spans of time that the months make, oldest first."""
+    spans: list[tuple[Any, Any]] = []
+    partitions = {partition.name: partition for partition in map(month_partition, months)}
+    for _, partition in sorted(partitions.items()):
+        if spans and spans[-1][1] == partition.start:
+            spans[-1] = (spans[-1][0], partition.end)
+        else:
+            spans.append((partition.start, partition.end))
+    return spans
+
+
+def _refusal(fact: str, batch_id: str, others: Sequence[Any]) -> str:
+    said = [
+        f"{name!r} ({rows} rows, {' to '.join(_named(first, last))})" for name, rows, first, last in others[:_SHOWN]
+    ]
+    more = f" and {len(others) - _SHOWN} more batches" if len(others) > _SHOWN else ""
+    return (
+        f"{fact}: records of batch {batch_id!r} stand in other batches since it was loaded: {', '.join(said)}{more}. They were "
+        "put in by their key (upsert_rows), or with their month (replace_month); loaded anew beside those they would be there "
+        f"twice. Nothing was changed. To put these rows over all of them: wh.upsert_rows({fact!r}, frame). To load the batch "
+        "anew after all, first take the records out by their key (wh.delete_rows with the same frame), or those batches with "
+        "all that is in them (wh.delete_batch)"
+    )
+
+
+def _named(first: datetime, last: datetime) -> dict[str, None]:
+    return dict.fromkeys(f"{moment.astimezone(UTC):%Y-%m}" for moment in (first, last))
