@@ -77,7 +77,7 @@ def refuse_doubles(
     names = columns_of_grain(key)
     new = temporary(connection, fact, _NEW)  # with statistics, or a plan for a handful of rows would run for ever
     rows = select(*(fact.c[name] for name in names)).where(*mine, *([] if known is None else [known]))
-    connection.execute(insert(new).from_select(names, rows))
+    connection.execute(insert(new).from_select(names, rows.distinct()))
     connection.execute(text(f"ANALYZE {_NEW}"))
     spans = _spans([*months, *(month for row in before for month in _months_of(row))])
     there = or_(*(and_(fact.c[time] >= start, fact.c[time] < end) for start, end in spans))
