@@ -38,7 +38,8 @@ class OfDimensions(Connected):
         that time. Rows may come late and in any order, and several to a member. Of rows at one moment the last counts; one
         that says what is in force leaves nothing. Columns of type 1 take the last row's value in all versions. New
         members start in 1900, inferred ones are completed in place. Members of other dimensions are named by natural
-        keys (``product_id``, ``lot_id``, ``parent_equipment_id`` …) and made where missing.
+        keys (``product_id``, ``lot_id``, ``parent_equipment_id`` …) and made where missing. A row with a value that its column
+        may not hold, or with control limits out of order (LSL > USL), is a reject.
 
         :param dimension: table name, e.g. ``"dim_lot"``.
         :param frame: natural keys and attributes; all that :meth:`load` takes.
