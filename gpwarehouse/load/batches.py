@@ -40,6 +40,8 @@ __all__ = [
     "refuse_half_changed",
     "reject_rows",
     "replaces",
+    "still_scattered",
+    "tells_no_months",
 ]
 
 LOADED = "LOADED"
@@ -47,6 +49,9 @@ FAILED = "FAILED"
 _REPLACES = "in the place of "
 _LEFT = "rows may be there: "
 _SCATTERED = "records may be in other batches: "
+_ANYWHERE = "in any month; "
+_NOTE = 4000
+"""Characters of a note: what goes beyond is cut, and with it where rows went."""
 REJECTS_KEPT = 10_000
 """Rejects recorded for a batch that failed: enough to see what is wrong, not a copy of a wrong file."""
 
@@ -156,8 +161,8 @@ def record_failure(engine: Engine, batch: Batch, rejects: Iterable[pa.RecordBatc
         left = connection.execute(select(table).where(mine, _tells_of_rows())).first()
         if left is not None:
             # It tells where rows are, which may be of other content than this attempt's.
-            said = f"{_LEFT}{error}" if has_left(left) else f"{left.error[:2000]}; {error}"
-            connection.execute(update(table).where(mine).values(error=said[:4000]))
+            said = f"{_LEFT}{error}" if has_left(left) else f"{left.error}; {error}"
+            connection.execute(update(table).where(mine).values(error=said[:_NOTE]))
             connection.execute(delete(EtlReject.__table__).where(EtlReject.__table__.c.batch_id == batch.batch_id))
         else:
             _forget(connection, batch.batch_id)
@@ -194,13 +199,27 @@ def _tells_of_rows() -> ColumnElement[bool]:
 
 
 def are_scattered(row: Any) -> bool:
-    """Whether records of a loaded batch may be in others: rows of it went, and it did not."""
-    return bool(row.rows_loaded < row.rows_read - row.rows_rejected)
+    """Whether records of a loaded batch may be in others: rows of it went, and it did not, or of what it was before."""
+    return bool(row.rows_loaded < row.rows_read - row.rows_rejected or (row.error or "").startswith(_SCATTERED))
 
 
 def deleted(row: Any, why: str) -> str:
     """What the row of a loaded batch says when its rows are deleted; that its records are elsewhere, as long as it may be."""
-    return f"{_SCATTERED}{why}; before: {row.error}"[:4000] if are_scattered(row) else why
+    return f"{_SCATTERED}{why}; before: {row.error}"[:_NOTE] if are_scattered(row) else why
+
+
+def still_scattered(before: Sequence[Any]) -> str | None:
+    """What the row of a batch says that was loaded anew in the place of these, of which records may be in others still."""
+    if not before:
+        return None
+    said = "; ".join(str(row.error) for row in before)
+    return f"{_SCATTERED}{_ANYWHERE}{said}"[:_NOTE]
+
+
+def tells_no_months(row: Any) -> bool:
+    """Whether the row of a batch does not say any more in which months its records may be."""
+    said = row.error or ""
+    return _ANYWHERE in said or len(said) >= _NOTE
 
 
 def _at_most(rows: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

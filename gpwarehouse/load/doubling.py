@@ -7,32 +7,31 @@ the months that it had and has. They are refused, not put in the place of the ot
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import MetaData, Table, and_, func, insert, or_, select, text
+from sqlalchemy import ColumnElement, MetaData, Table, and_, func, insert, or_, select, text, true
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.errors import BatchConflictError
-from gpwarehouse.load.batches import Batch
+from gpwarehouse.load.batches import Batch, tells_no_months
 from gpwarehouse.load.months import months_between
 from gpwarehouse.models.grain import columns_of_grain, grain_of, same_record
 
 __all__ = ["moved_to", "refuse_doubles", "temporary"]
 
 _NEW = "gpw_new_keys"
-_MOVED = re.compile(r", now in ((?:\d{4}-\d\d(?:, )?)+)")
+_MOVED = ", now in "
 _SHOWN = 3
 
 
 def moved_to(months: Iterable[str]) -> str:
     """What the note of a batch says of the months (``YYYY-MM``) to which an upsert moved rows of it."""
     named = ", ".join(sorted(months))
-    return f", now in {named}" if named else ""
+    return f"{_MOVED}{named}" if named else ""
 
 
 def _spread(connection: Connection, table: Table) -> str:
@@ -79,8 +78,7 @@ def refuse_doubles(
     rows = select(*(fact.c[name] for name in names)).where(*mine, *([] if known is None else [known]))
     connection.execute(insert(new).from_select(names, rows.distinct()))
     connection.execute(text(f"ANALYZE {_NEW}"))
-    spans = _spans([*months, *(month for row in before for month in _months_of(row))])
-    there = or_(*(and_(fact.c[time] >= start, fact.c[time] < end) for start, end in spans))
+    there = _where_they_may_be(fact.c[time], months, before)
     query = (
         select(fact.c.batch_id, func.count(), func.min(fact.c[time]), func.max(fact.c[time]))
         .join_from(fact, new, same_record(fact.name, fact.c, new.c))
@@ -93,11 +91,16 @@ def refuse_doubles(
         raise BatchConflictError(_refusal(fact.name, batch.batch_id, others))
 
 
-def _months_of(row: Any) -> list[datetime]:
-    """An instant in each month in which records of a batch may be by now, as far as its row tells."""
-    named = [month for said in _MOVED.findall(row.error or "") for month in said.split(", ") if month]
-    moved = [datetime.fromisoformat(f"{month}-01").replace(tzinfo=UTC) for month in named]
-    return moved if row.min_event_ts is None else [*months_between(row.min_event_ts, row.max_event_ts), *moved]
+def _where_they_may_be(times: ColumnElement[Any], months: Iterable[datetime], before: Sequence[Any]) -> Any:
+    """The condition on the partition column: the months of the new rows and those that the batches had.
+
+    Anywhere, where records were moved to another month, as they may have been moved on from there, and where the batch's row
+    does not tell any more.
+    """
+    if any(tells_no_months(row) or _MOVED in (row.error or "") for row in before):
+        return true()
+    had = (month for row in before if row.min_event_ts for month in months_between(row.min_event_ts, row.max_event_ts))
+    return or_(*(and_(times >= start, times < end) for start, end in _spans([*months, *had])))
 
 
 def _spans(months: Iterable[datetime]) -> list[tuple[Any, Any]]:

@@ -325,7 +325,7 @@ class Loader:
         allowed = self._allowed(run, found) - found.rows_rejected
         check = partial(self.check_rejects, run, found, batch.batch_id)
         batch = self._store(connection, run, found, batch, route, allowed, check)
-        ledger.record_loaded(connection, batch, found.all_rejects())
+        ledger.record_loaded(connection, batch, found.all_rejects(), ledger.still_scattered(run.scattered))
         return batch
 
     def _store(

@@ -45,8 +45,10 @@ def plain(expression: ColumnElement[Any]) -> ColumnElement[Any]:
 
 
 def same_record(fact: str, one: Any, other: Any) -> ColumnElement[bool]:
-    """Whether two rows have one business key. NULL is a value, compared so that rows can be joined by hashing."""
-    terms = []
+    """Whether two rows have one business key, and have one at all. NULL is a value, compared so that rows can be joined by
+    hashing.
+    """
+    terms = [known for side in (one, other) if (known := grain_of(fact, side)[1]) is not None]
     for a, b in zip(grain_of(fact, one)[0], grain_of(fact, other)[0], strict=True):
         a, b = plain(a), plain(b)
         if getattr(a, "nullable", True) or getattr(b, "nullable", True):

@@ -100,7 +100,12 @@ class BinaryParser:
 
     def _rows(self, data: bytes, begins: Array, ends: Array) -> pa.Table:
         """The rows that stand between these places."""
-        at = begins.copy()
+        try:
+            return self._columns(data, begins.copy(), ends)
+        except IndexError:  # a length leads out of the data
+            raise _broken() from None
+
+    def _columns(self, data: bytes, at: Array, ends: Array) -> pa.Table:
         if not (_gathered(data, ">i2", at) == len(self.columns)).all():
             raise _broken()
         at += 2
@@ -248,6 +253,8 @@ def _texts(data: bytes, at: Array, column: Column) -> pa.Array:
     lengths = _gathered(data, ">i4", at).astype(np.int32)
     null = lengths < 0
     lens = np.where(null, 0, lengths)
+    if (at + 4 + lens > len(data)).any():  # Arrow would read on behind the data
+        raise _broken()
     version = 1 if column.oid == _JSONB else 0  # jsonb_send: a byte 1 before the text
     begin = at + 4
     if version:

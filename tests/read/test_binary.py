@@ -166,6 +166,21 @@ def test_rows_are_found_in_messages_that_hold_many(
     assert together.parse([HEADER, b"\xff\xff"]).num_rows == 0
 
 
+@pytest.mark.parametrize("length", [0x10000000, 0x7FFFFFFF, 0x00000100])
+def test_bytes_that_look_like_rows_lead_nowhere(length: int) -> None:
+    """A column's first NULL shifts what is taken for rows; what is there then is not to be followed out of the data."""
+
+    def row(number: int | None, value: bytes) -> bytes:
+        first = struct.pack(">hi", 2, -1) if number is None else struct.pack(">hii", 2, 4, number)
+        return first + struct.pack(">i", len(value)) + value
+
+    looks_like_one = bytes(4) + struct.pack(">hii", 2, -1, length) + bytes(4)
+    parser = BinaryParser([Column("a", 23), Column("t", 17)], many=True)
+    assert parser.parse([row(1, b"x")]).num_rows == 1
+    table = parser.parse([row(None, looks_like_one), row(2, b"good")])
+    assert table.to_pydict() == {"a": [None, 2], "t": [looks_like_one, b"good"]}
+
+
 def test_messages_that_do_not_end_with_a_row_are_refused() -> None:
     row = struct.pack(">hii", 1, 4, 7)
     parser = BinaryParser([Column("n", 23)], many=True)

@@ -196,3 +196,43 @@ def test_upserts_and_replacements_at_once_leave_every_record_once(wh: Warehouse)
     assert [number for (number,) in found(wh, "site_no")] == [0, 1, 2]
     assert rows_of(wh, "SELECT count(*) FROM dw.etl_load_batch WHERE status = 'LOADED'")[0][0] >= 5
     assert is_whole(wh)
+
+
+def test_what_stays_elsewhere_is_not_forgotten_when_the_batch_is_replaced_or_loaded_again(wh: Warehouse) -> None:
+    scattered(wh)
+    assert replace(wh, sites(0, 3)) == 2
+    with pytest.raises(BatchConflictError, match="'U'"):
+        replace(wh, sites(0, 1, 2))
+    wh.delete_batch("A")
+    assert wh.load(MEASUREMENTS, sites(5), batch_id="A").rows_loaded == 1
+    wh.delete_batch("A")
+    with pytest.raises(BatchConflictError, match="'U'"):
+        wh.load(MEASUREMENTS, sites(0, 1, 2), batch_id="A")
+    assert is_whole(wh)
+
+
+def test_records_that_were_moved_twice_are_found(wh: Warehouse) -> None:
+    wh.load(MEASUREMENTS, sites(0, 1), batch_id="A")
+    wh.upsert_rows(MEASUREMENTS, sites(1, event_ts=day(4, 2)), months=["2025-03"], batch_id="U, now in 2025-13")
+    wh.upsert_rows(MEASUREMENTS, sites(1, event_ts=day(5, 2)), months=["2025-04"], batch_id="V")
+    with pytest.raises(BatchConflictError, match=r"'V' \(1 rows, 2025-05\)"):
+        replace(wh, sites(0, 1))
+
+
+def test_records_are_found_though_the_note_of_their_batch_is_cut(wh: Warehouse) -> None:
+    wh.load(MEASUREMENTS, sites(0, 1), batch_id="A")
+    with wh.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE dw.etl_load_batch SET error = repeat('x', 3990) WHERE batch_id = 'A'")
+    wh.upsert_rows(MEASUREMENTS, sites(1, event_ts=day(4, 2)), months=["2025-03"], batch_id="U")
+    with pytest.raises(BatchConflictError, match=r"'U' \(1 rows, 2025-04\)"):
+        replace(wh, sites(0, 1))
+
+
+def test_defects_that_cannot_be_told_apart_are_nobodys_records(wh: Warehouse) -> None:
+    clean = {**defect(event_ts=day(3), defect_id=None), "is_defect": False}
+    wh.load(DEFECTS, [defect(event_ts=day(3), defect_id=None)] * 2, batch_id="N")
+    assert wh.upsert_rows(DEFECTS, [clean], batch_id="U").rows_replaced == 0
+    assert found(wh, "batch_id", fact=DEFECTS, order="1") == [("N",), ("N",), ("U",)]
+    wh.load(DEFECTS, [{**clean, "inspection_id": "other"}, defect(event_ts=day(3), defect_id=7)], batch_id="A")
+    wh.delete_rows(DEFECTS, [defect(event_ts=day(3), defect_id=7)])
+    assert replace(wh, [{**clean, "inspection_id": "other"}], "A", DEFECTS) == 1
