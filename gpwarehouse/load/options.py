@@ -14,7 +14,7 @@ Progress = Callable[[str, int], object]
 """Called with the phase (``"read"``, ``"prepare"``, ``"copy"``, ``"analyze"``) and the rows done in it.
 
 One that has a method ``begin(phase, rows, bytes)`` is told before ``"read"`` and ``"copy"`` how many rows and bytes of Arrow
-data there are to come, None where nobody knows."""
+data there are to come, None where nobody knows. A load under a ``batch_id`` that has to begin anew reads, and counts, from 0."""
 
 OnConflict = Literal["skip", "error", "append", "replace"]
 Analyze = Literal["auto", "always", "never"]
