@@ -85,7 +85,7 @@ def read_frame(
                 keys.append(_keep(found, clean, keep))
             report("read", found.rows_read)
     except BaseException:
-        found.__exit__(None, None, None)
+        found.close()
         raise
     # What was not given and what was given as NULL are two things here.
     fingerprint.update_unreadable(",".join(sorted(found.given)))

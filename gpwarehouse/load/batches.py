@@ -50,7 +50,7 @@ _REPLACES = "in the place of "
 _LEFT = "rows may be there: "
 _SCATTERED = "records may be in other batches: "
 _ANYWHERE = "in any month; "
-_NOTE = 4000
+NOTE = 4000
 """Characters of a note: what goes beyond is cut, and with it where rows went."""
 REJECTS_KEPT = 10_000
 """Rejects recorded for a batch that failed: enough to see what is wrong, not a copy of a wrong file."""
@@ -162,11 +162,11 @@ def record_failure(engine: Engine, batch: Batch, rejects: Iterable[pa.RecordBatc
         if left is not None:
             # It tells where rows are, which may be of other content than this attempt's.
             said = f"{_LEFT}{error}" if has_left(left) else f"{left.error}; {error}"
-            connection.execute(update(table).where(mine).values(error=said[:_NOTE]))
+            connection.execute(update(table).where(mine).values(error=said[:NOTE]))
             connection.execute(delete(EtlReject.__table__).where(EtlReject.__table__.c.batch_id == batch.batch_id))
         else:
             _forget(connection, batch.batch_id)
-            _insert(connection, batch, FAILED, error[:4000])
+            _insert(connection, batch, FAILED, error[:NOTE])
         insert_rejects(connection, batch.batch_id, batch.target, _at_most(REJECTS_KEPT, rejects))
         return None
 
@@ -205,21 +205,22 @@ def are_scattered(row: Any) -> bool:
 
 def deleted(row: Any, why: str) -> str:
     """What the row of a loaded batch says when its rows are deleted; that its records are elsewhere, as long as it may be."""
-    return f"{_SCATTERED}{why}; before: {row.error}"[:_NOTE] if are_scattered(row) else why
+    before = f"; before: {row.error}" if row.error else ""
+    return f"{_SCATTERED}{why}{before}"[:NOTE] if are_scattered(row) else why
 
 
 def still_scattered(before: Sequence[Any]) -> str | None:
     """What the row of a batch says that was loaded anew in the place of these, of which records may be in others still."""
     if not before:
         return None
-    said = "; ".join(str(row.error) for row in before)
-    return f"{_SCATTERED}{_ANYWHERE}{said}"[:_NOTE]
+    said = "; ".join(row.error for row in before if row.error)
+    return f"{_SCATTERED}{_ANYWHERE}{said}"[:NOTE]
 
 
 def tells_no_months(row: Any) -> bool:
     """Whether the row of a batch does not say any more in which months its records may be."""
     said = row.error or ""
-    return _ANYWHERE in said or len(said) >= _NOTE
+    return _ANYWHERE in said or len(said) >= NOTE
 
 
 def _at_most(rows: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

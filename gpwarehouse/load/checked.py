@@ -44,6 +44,10 @@ class Checked:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up what was kept."""
         self.rows.close()
         self.rejects.close()
 
@@ -53,7 +57,7 @@ class Checked:
         try:
             yield
         except BaseException:
-            self.__exit__(None, None, None)
+            self.close()
             raise
 
     def check(self, validator: Validator, batch: pa.RecordBatch, fingerprint: Fingerprint | None) -> pa.RecordBatch:

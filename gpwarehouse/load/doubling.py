@@ -1,8 +1,9 @@
 """Records of a batch that is loaded anew, and that the fact has in other batches since: they must not be there twice.
 
 What a batch had may have been put into another one: by its key (``upsert_rows``), or with its month (``replace_month``). Its
-row in ``etl_load_batch`` then counts fewer rows than it loaded, and only then are its new rows compared with the fact, over
-the months that it had and has. They are refused, not put in the place of the others: those are corrections, and newer.
+row in ``etl_load_batch`` then counts fewer rows than it loaded, or says so, and only then are its new rows compared with the
+fact: over the months that it had and has, and over all where records were moved to others. They are refused, not put in the
+place of the others: those are corrections, and newer.
 """
 
 from __future__ import annotations
@@ -71,11 +72,10 @@ def refuse_doubles(
     """
     if batch.min_event_ts is None or not before:
         return
-    key, known = grain_of(fact.name, fact.c)
     mine = [fact.c.batch_id == batch.batch_id, fact.c[time].between(batch.min_event_ts, batch.max_event_ts)]
-    names = columns_of_grain(key)
+    names = columns_of_grain(grain_of(fact.name, fact.c)[0])
     new = temporary(connection, fact, _NEW)  # with statistics, or a plan for a handful of rows would run for ever
-    rows = select(*(fact.c[name] for name in names)).where(*mine, *([] if known is None else [known]))
+    rows = select(*(fact.c[name] for name in names)).where(*mine)
     connection.execute(insert(new).from_select(names, rows.distinct()))
     connection.execute(text(f"ANALYZE {_NEW}"))
     there = _where_they_may_be(fact.c[time], months, before)

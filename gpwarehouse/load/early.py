@@ -81,7 +81,7 @@ def send_early(loader: Loader, run: Run) -> Early | None:
             result = _sent(loader, run, found, batches, batch_id)
         if result is not None:
             return Early(result, found)
-        found.__exit__(None, None, None)
+        found.close()
     return None
 
 
@@ -102,7 +102,7 @@ def _sent(
         if sending.failure is not None:
             raise sending.failure from None
         told = str(error) if isinstance(error, GpwarehouseError) else type(error).__name__  # others quote the row
-        _log.info("batch %s of %s is loaded after it is read to its end: %s", batch_id, run.target.name, told)
+        _log.info("batch %s of %s is read anew and loaded after that: %s", batch_id, run.target.name, told)
         return None
 
 

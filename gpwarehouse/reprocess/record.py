@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Table, func, select, update
 from sqlalchemy.engine import Connection
 
-from gpwarehouse.load.batches import FAILED, LOADED, deleted
+from gpwarehouse.load.batches import FAILED, LOADED, NOTE, deleted
 from gpwarehouse.models import EtlLoadBatch
 
 __all__ = ["batches_in", "loaded_rows", "mark_deleted", "note"]
@@ -45,5 +45,5 @@ def note(connection: Connection, row: Any, words: str, *, rows_gone: int) -> Non
     connection.execute(
         update(table)
         .where(table.c.batch_id == row.batch_id)
-        .values(error=said[:4000], rows_loaded=max(row.rows_loaded - rows_gone, 0))
+        .values(error=said[:NOTE], rows_loaded=max(row.rows_loaded - rows_gone, 0))
     )
