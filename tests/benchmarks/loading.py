@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
@@ -140,9 +140,10 @@ class Coordinator:
         self._pid = int(pidfile.read_text().split()[0]) if with_segments and pidfile.exists() else None
 
     def seconds(self) -> float:
-        """So far."""
+        """So far, when those that have just ended are waited for: in between they are in nobody's count."""
         if self._pid is None:
             return float("nan")
+        sleep(0.5)
         ticks = sum(self._times(self._pid))
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
