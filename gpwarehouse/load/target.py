@@ -29,6 +29,7 @@ from gpwarehouse.dialect import DistributedBy
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.models import FACTS
 from gpwarehouse.models.base import Domain, KeyRole
+from gpwarehouse.transport import numbers_first
 
 __all__ = ["TIMESTAMP", "InputColumn", "Target", "arrow_type", "default_of", "role_inputs", "target_named"]
 
@@ -62,7 +63,7 @@ class Target:
     :ivar inputs: what a frame may bring: natural key columns and the fact's own columns, never durable keys.
     :ivar roles: durable key column → how it is made.
     :ivar columns: all columns the loader writes, distribution key and partition key first: the coordinator then parses
-        no further than these to find a row's segment and partition (a third faster on Greenplum).
+        no further than these to find a row's segment and partition (a third faster on Greenplum). Then numbers.
     """
 
     name: str
@@ -164,5 +165,5 @@ def target_named(name: str) -> Target:
             ),
         )
     written = [c.name for c in table.columns if c.name != "loaded_at"]
-    columns = (*first, *(c for c in written if c not in first))
+    columns = (*first, *numbers_first(table, (c for c in written if c not in first)))
     return Target(name, table, inputs, roles, columns, partitions.column)

@@ -5,6 +5,7 @@ from gpwarehouse.transport.external import Address, Leave, insert_rows
 from gpwarehouse.transport.parallel import copy_parallel
 from gpwarehouse.transport.route import Route, Router
 from gpwarehouse.transport.stream import ahead
+from gpwarehouse.transport.text import numbers_first
 from gpwarehouse.transport.texts import copy_in, copy_out
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "copy_rows",
     "insert_rows",
     "leave_statistics_alone",
+    "numbers_first",
 ]

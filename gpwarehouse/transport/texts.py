@@ -19,7 +19,7 @@ from sqlalchemy import Table
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.engine import dialect_of, qualified_name
-from gpwarehouse.transport.floats import exact_text
+from gpwarehouse.transport.cells import exact_text
 
 __all__ = ["copy_in", "copy_out"]
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from fractions import Fraction
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +19,6 @@ from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.transport import copy_rows
 from gpwarehouse.transport.binary import HEADER, TRAILER, encode_binary
 from gpwarehouse.transport.copy import leave_statistics_alone, wires_of
-from gpwarehouse.transport.floats import exact_text
 from gpwarehouse.transport.stream import EncodedStream
 from gpwarehouse.transport.text import encode_text
 from gpwarehouse.transport.wire import CHUNK_BYTES, CHUNK_ROWS, slices
@@ -197,32 +194,6 @@ def test_a_stream_given_up_ends_its_thread() -> None:
     assert stream.read(1) == b"a"
     stream.close()
     assert stream._thread._shutdown
-
-
-def ulps(text: str, value: float) -> float:
-    return float(abs(Fraction(text) - Fraction(value)) / Fraction(float(np.spacing(abs(value)))))
-
-
-@settings(max_examples=50, deadline=None)
-@given(values=st.lists(st.none() | st.floats(-1e308, 1e308), min_size=1))
-def test_eighteen_digits_are_close_to_the_double_and_far_from_the_next(values: list[float | None]) -> None:
-    found = exact_text(pa.array(values, pa.float64())).to_pylist()
-    for text, value in zip(found, values, strict=True):
-        if value is None:
-            assert text is None
-            continue
-        assert bits(float(text)) == bits(value)
-        assert ulps(text, value) < 0.46
-
-
-def test_eighteen_digits_over_all_magnitudes() -> None:
-    random = np.random.default_rng(18)
-    patterns = random.integers(0, 2**64, 20_000, dtype=np.uint64).view(np.float64)
-    values = np.concatenate([patterns[np.isfinite(patterns)], random.normal(50, 3, 5000), 10.0 ** np.arange(-308, 309)])
-    texts = exact_text(pa.array(values)).to_pylist()
-    assert np.array(list(map(float, texts))).tobytes() == values.tobytes()
-    common = [(t, v) for t, v in zip(texts, values.tolist(), strict=True) if 1e-250 < abs(v) < 1e250]
-    assert max(ulps(t, v) for t, v in common) < 0.05
 
 
 def test_a_binary_copy_is_what_the_server_writes_itself(engine: Engine) -> None:

@@ -1,0 +1,189 @@
+"""Numbers and times of many columns as the text of their rows, at once.
+
+No library writes text in less time than the segments of a Greenplum read it. So each column is written into cells
+(see ``digits``) by arithmetic on all its values, and the cells are moved together into rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gpwarehouse.transport.digits import CELL_BYTES, CELL_WORDS, eight_digits, seven_digits, signs, texts_of, word
+from gpwarehouse.transport.floats import fill_floats
+
+__all__ = ["exact_text", "has_cells", "joined_text"]
+
+_DAY_US = 86_400_000_000
+
+
+def has_cells(kind: pa.DataType) -> bool:
+    """Whether values of an Arrow type are written here: numbers, dates and ``timestamp[us]``."""
+    return bool(
+        pa.types.is_signed_integer(kind)
+        or kind in (pa.float32(), pa.float64(), pa.date32())
+        or (pa.types.is_timestamp(kind) and kind.unit == "us")
+    )
+
+
+def exact_text(array: pa.Array) -> pa.Array:
+    """float64 → text ``<sign><18 digits>e<exponent>``, which any server reads back to the same double; NULL stays."""
+    texts = joined_text([array], "", "", is_exact=False)
+    return pc.if_else(pc.is_valid(array), texts, pa.scalar(None, pa.string())) if array.null_count else texts
+
+
+def joined_text(columns: Sequence[pa.Array], separator: str, null: str, *, is_exact: bool) -> pa.Array:
+    """The values of each row as one text.
+
+    Numbers have a sign and leading zeros, times are ``YYYYMMDDTHHMMSS.ffffff`` (ISO 8601, basic format), with a Z where
+    the type has a zone: PostgreSQL and Greenplum read them so whatever DateStyle says.
+
+    :param columns: of types that have cells, of the same length; times are of the years 1 to 9999.
+    :param separator: between two; one ASCII character or nothing.
+    :param null: what stands for NULL; ASCII, at most 8 characters with the separator.
+    :param is_exact: the server reads any decimal to the nearest double.
+    :return: string, without NULLs, as long as a column.
+    """
+    rows, count = len(columns[0]), len(columns)
+    if not rows:
+        return pa.array([], pa.string())
+    # Both buffers are from Arrow's pool, which keeps its pages: new ones would cost as much as what is done in them.
+    cells = np.frombuffer(pa.allocate_buffer(count * rows * CELL_BYTES), "<i8").reshape(count, rows, CELL_WORDS)
+    ends = [separator] * (count - 1) + [""]
+    lengths = [_fill(*each, null, is_exact) for each in zip(cells, columns, ends, strict=True)]
+    offsets = np.zeros(rows + 1, np.int64)
+    np.cumsum(sum(lengths, np.zeros(rows, np.int64)), out=offsets[1:])
+    text = pa.allocate_buffer(int(offsets[-1]) + CELL_BYTES)
+    start = offsets[:-1].copy()
+    for column, length in zip(cells, lengths, strict=True):
+        _move(column, start, text, CELL_BYTES)  # whole, over the place of the next column, which is written after it
+        start += length
+    _mend(text, cells, lengths, offsets[:-1])
+    return pa.StringArray.from_buffers(rows, pa.py_buffer(offsets.astype(np.int32)), text)
+
+
+def _mend(text: pa.Buffer, cells: Any, lengths: Sequence[Any], rows: Any) -> None:
+    """Write once more, now with nothing behind them, the cells at the rows' beginning, where others were written over."""
+    start = rows.copy()
+    for column, length in zip(cells, lengths, strict=True):
+        if (start - rows).min() >= CELL_BYTES:
+            return
+        for size in np.flatnonzero(np.bincount(np.atleast_1d(length))).tolist():
+            some = slice(None) if np.ndim(length) == 0 else length == size
+            _move(column[some], start[some], text, size)
+        start += length
+
+
+def _move(cells: Any, starts: Any, text: pa.Buffer, size: int) -> None:
+    """Write the first ``size`` bytes of each cell to its place in the text."""
+    if size:
+        places = np.ndarray((text.size - size + 1,), f"V{size}", text, strides=(1,))
+        places[starts] = np.ndarray((len(cells),), f"V{size}", cells, strides=(CELL_BYTES,))
+
+
+def _fill(cells: Any, array: pa.Array, end: str, null: str, is_exact: bool) -> Any:
+    """Write a column's cells; returns their lengths in bytes, or the one length of all."""
+    kind = array.type
+    if array.null_count == len(array):
+        cells[:, 0] = word(null + end)
+        return len(null + end)
+    values, missing = _values(array)
+    if pa.types.is_floating(kind):
+        lengths = fill_floats(cells, values.astype(np.float64, copy=False), end, is_exact=is_exact)
+    elif pa.types.is_timestamp(kind):
+        lengths = _fill_moments(cells, values, f"Z{end}" if kind.tz else end)
+    elif pa.types.is_date(kind):
+        cells[:, 0] = _dates(values.astype(np.int64))
+        cells[:, 1] = word(end)
+        lengths = 8 + len(end)
+    else:
+        lengths = _fill_integers(cells, values.astype(np.int64, copy=False), end)
+    if missing is not None:
+        cells[missing, 0] = word(null + end)
+        lengths = np.where(missing, len(null + end), lengths)
+    return lengths
+
+
+def _values(array: pa.Array) -> tuple[Any, Any]:
+    """A column's values, and where they are NULL: there one of the others stands, so that it stands out in nothing."""
+    kind = {"date32[day]": np.dtype(np.int32)}.get(str(array.type)) or np.dtype(
+        np.int64 if pa.types.is_timestamp(array.type) else array.type.to_pandas_dtype()
+    )
+    values = np.frombuffer(array.buffers()[1], kind, len(array), array.offset * kind.itemsize)
+    if not array.null_count:
+        return values, None
+    missing = np.asarray(pc.is_null(array))
+    return np.where(missing, values[int(np.argmin(missing))], values), missing
+
+
+def _fill_integers(cells: Any, values: Any, end: str) -> int:
+    """A sign and as many of 3, 7, 15 or 19 digits as the largest needs."""
+    size = np.abs(values).view(np.uint64)  # that of the least is a number there
+    most = int(size.max())
+    sign = signs(values < 0)
+    if most < 10**3:
+        cells[:, 0] = sign | (texts_of(3)[size.view(np.int64)] << 8) | (word(end) << 32)
+        return 4 + len(end)
+    if most < 10**7:
+        cells[:, 0] = sign | seven_digits(size.view(np.int64))
+        cells[:, 1] = word(end)
+        return 8 + len(end)
+    if most < 10**15:
+        low, digits = 10**8, 15
+        cells[:, 2] = word(end)
+    else:
+        low, digits = 10**12, 19
+    top = size // np.uint64(low)
+    rest = (size - top * np.uint64(low)).view(np.int64)
+    cells[:, 0] = sign | seven_digits(top.view(np.int64))
+    if digits == 15:
+        cells[:, 1] = eight_digits(rest)
+    else:
+        middle = rest // 10**4
+        cells[:, 1] = eight_digits(middle)
+        cells[:, 2] = texts_of(4)[rest - middle * 10**4] | (word(end) << 32)
+    return 1 + digits + len(end)
+
+
+def _fill_moments(cells: Any, clock: Any, end: str) -> int:
+    """``YYYYMMDDTHHMMSS.ffffff`` of microseconds since 1970."""
+    days = clock // _DAY_US
+    within = clock - days * _DAY_US
+    seconds = within // 10**6
+    fraction = within - seconds * 10**6
+    upper = fraction // 10**3
+    cells[:, 0] = _dates(days)
+    cells[:, 1] = _clock()[seconds]
+    cells[:, 2] = texts_of(3)[upper] | (texts_of(3)[fraction - upper * 10**3] << 24) | (word(end) << 48)
+    return 22 + len(end)
+
+
+def _dates(days: Any) -> Any:
+    """``YYYYMMDD`` as words, of days since 1970."""
+    first, last = int(days.min()), int(days.max())
+    if last - first < len(days):  # each day once
+        return _dates_each(np.arange(first, last + 1))[days - first]
+    return _dates_each(days)
+
+
+def _dates_each(days: Any) -> Any:
+    dates = days.astype("M8[D]")
+    months = dates.astype("M8[M]")
+    years = months.astype("M8[Y]")
+    month = (months - years).astype(np.int64) + 1
+    day = (dates - months).astype(np.int64) + 1
+    return eight_digits((years.astype(np.int64) + 1970) * 10_000 + month * 100 + day)
+
+
+@cache
+def _clock() -> Any:
+    """``T000000.`` to ``T235959.``, a word for each second of a day."""
+    seconds = np.arange(86_400)
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    digits = (texts_of(2)[part] << shift for part, shift in ((hours, 8), (minutes, 24), (seconds % 60, 40)))
+    return np.int64(ord("T")) | sum(digits) | (np.int64(ord(".")) << 56)
