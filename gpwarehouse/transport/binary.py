@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpwarehouse.errors import InvalidInputError
-from gpwarehouse.transport.wire import Wire
+from gpwarehouse.transport.wire import Wire, raw_values
 
 __all__ = ["HEADER", "TRAILER", "encode_binary"]
 
@@ -114,11 +114,10 @@ def _values(array: pa.Array, wire: Wire) -> Any:
     kind = wire.type
     if pa.types.is_boolean(kind):
         return np.asarray(pc.fill_null(array, False).cast(pa.uint8()))
+    values = raw_values(array)
     if pa.types.is_timestamp(kind):
-        clock = np.asarray(pc.fill_null(array.cast(pa.int64()), _EPOCH_US))
-        if clock.min() < np.iinfo(np.int64).min + _EPOCH_US + 1:
+        least = np.iinfo(np.int64).min + _EPOCH_US
+        if values.min() <= least and pc.min(array.cast(pa.int64())).as_py() <= least:
             raise InvalidInputError(f"{wire.table}: column {wire.name!r} has a time that is out of the server's range")
-        return clock - _EPOCH_US
-    if pa.types.is_date(kind):
-        return np.asarray(pc.fill_null(array.cast(pa.int32()), _EPOCH_DAYS)) - np.int32(_EPOCH_DAYS)
-    return np.asarray(pc.fill_null(array, 0))
+        return values - _EPOCH_US
+    return values - np.int32(_EPOCH_DAYS) if pa.types.is_date(kind) else values

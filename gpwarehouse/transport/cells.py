@@ -1,7 +1,7 @@
 """Numbers and times of many columns as the text of their rows, at once.
 
 No library writes text in less time than the segments of a Greenplum read it. So each column is written into cells
-(see ``digits``) by arithmetic on all its values, and the cells are moved together into rows.
+(see ``digits``) by arithmetic on all its values, and the cells are moved together into rows (see ``moving``).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 
 from gpwarehouse.transport.digits import CELL_BYTES, CELL_WORDS, eight_digits, seven_digits, signs, texts_of, word
 from gpwarehouse.transport.floats import fill_floats
+from gpwarehouse.transport.moving import moved_together
+from gpwarehouse.transport.wire import raw_values
 
 __all__ = ["exact_text", "has_cells", "joined_text"]
 
@@ -52,38 +54,12 @@ def joined_text(columns: Sequence[pa.Array], separator: str, null: str, *, is_ex
     rows, count = len(columns[0]), len(columns)
     if not rows:
         return pa.array([], pa.string())
-    # Both buffers are from Arrow's pool, which keeps its pages: new ones would cost as much as what is done in them.
+    # From Arrow's pool, which keeps its pages: new ones would cost as much as what is done in them.
     cells = np.frombuffer(pa.allocate_buffer(count * rows * CELL_BYTES), "<i8").reshape(count, rows, CELL_WORDS)
     ends = [separator] * (count - 1) + [""]
     lengths = [_fill(*each, null, is_exact) for each in zip(cells, columns, ends, strict=True)]
-    offsets = np.zeros(rows + 1, np.int64)
-    np.cumsum(sum(lengths, np.zeros(rows, np.int64)), out=offsets[1:])
-    text = pa.allocate_buffer(int(offsets[-1]) + CELL_BYTES)
-    start = offsets[:-1].copy()
-    for column, length in zip(cells, lengths, strict=True):
-        _move(column, start, text, CELL_BYTES)  # whole, over the place of the next column, which is written after it
-        start += length
-    _mend(text, cells, lengths, offsets[:-1])
-    return pa.StringArray.from_buffers(rows, pa.py_buffer(offsets.astype(np.int32)), text)
-
-
-def _mend(text: pa.Buffer, cells: Any, lengths: Sequence[Any], rows: Any) -> None:
-    """Write once more, now with nothing behind them, the cells at the rows' beginning, where others were written over."""
-    start = rows.copy()
-    for column, length in zip(cells, lengths, strict=True):
-        if (start - rows).min() >= CELL_BYTES:
-            return
-        for size in np.flatnonzero(np.bincount(np.atleast_1d(length))).tolist():
-            some = slice(None) if np.ndim(length) == 0 else length == size
-            _move(column[some], start[some], text, size)
-        start += length
-
-
-def _move(cells: Any, starts: Any, text: pa.Buffer, size: int) -> None:
-    """Write the first ``size`` bytes of each cell to its place in the text."""
-    if size:
-        places = np.ndarray((text.size - size + 1,), f"V{size}", text, strides=(1,))
-        places[starts] = np.ndarray((len(cells),), f"V{size}", cells, strides=(CELL_BYTES,))
+    offsets, text = moved_together([column.view(f"V{CELL_BYTES}").reshape(-1) for column in cells], lengths)
+    return pa.StringArray.from_buffers(rows, offsets, text)
 
 
 def _fill(cells: Any, array: pa.Array, end: str, null: str, is_exact: bool) -> Any:
@@ -111,10 +87,7 @@ def _fill(cells: Any, array: pa.Array, end: str, null: str, is_exact: bool) -> A
 
 def _values(array: pa.Array) -> tuple[Any, Any]:
     """A column's values, and where they are NULL: there one of the others stands, so that it stands out in nothing."""
-    kind = {"date32[day]": np.dtype(np.int32)}.get(str(array.type)) or np.dtype(
-        np.int64 if pa.types.is_timestamp(array.type) else array.type.to_pandas_dtype()
-    )
-    values = np.frombuffer(array.buffers()[1], kind, len(array), array.offset * kind.itemsize)
+    values = raw_values(array)
     if not array.null_count:
         return values, None
     missing = np.asarray(pc.is_null(array))

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from sqlalchemy import (
     REAL,
@@ -29,7 +30,7 @@ from sqlalchemy.dialects.postgresql import BYTEA, JSON, JSONB
 
 from gpwarehouse.errors import InvalidInputError
 
-__all__ = ["Wire", "slices"]
+__all__ = ["Wire", "raw_values", "slices"]
 
 CHUNK_ROWS = 16_384
 CHUNK_BYTES = 4 * 1024 * 1024
@@ -107,6 +108,18 @@ class Wire:
 def _without_value(error: Exception) -> str:
     """Arrow's words up to the value it stumbled over, which does not belong in a log."""
     return str(error).partition(":")[0].partition(" value ")[0].strip() or type(error).__name__
+
+
+def raw_values(array: pa.Array) -> Any:
+    """The memory of an array of numbers, or of dates or times as numbers, as numpy has it.
+
+    What stands where the array is NULL is of no account.
+    """
+    kind = array.type
+    if pa.types.is_temporal(kind):
+        kind = pa.int32() if pa.types.is_date32(kind) else pa.int64()
+    number = np.dtype(kind.to_pandas_dtype())
+    return np.frombuffer(array.buffers()[1], number, len(array), array.offset * number.itemsize)
 
 
 def slices(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
