@@ -282,6 +282,23 @@ def table_of(all_measured: list[Measured]) -> Iterator[str]:
         )
 
 
+def against_program(all_measured: list[Measured]) -> Iterator[str]:
+    """Greenplum: our gpfdist server beside the program, and what both paths take of the coordinator."""
+    measured = {each.path.name: each for each in all_measured if not each.failure}
+    program = next((each for name, each in measured.items() if name.startswith("gpfdist, the program")), None)
+    if program is None:
+        return
+    yield ""
+    for name, each in measured.items():
+        if name.startswith("gpwarehouse, gpfdist"):
+            ratios = [mine / theirs for mine, theirs in zip(each.per_million, program.per_million, strict=True)]
+            yield f"{name.removeprefix('gpwarehouse, ')}: {spread(ratios)} × the program, run by run."
+    copied = measured["gpwarehouse, COPY TEXT, keys first"]
+    fetched = measured["gpwarehouse, gpfdist, encoding on the fly"]
+    if (cpu := statistics.median(copied.coordinator)) > 0:
+        yield f"Coordinator CPU of gpfdist: {statistics.median(fetched.coordinator) / cpu:.0%} of COPY's."
+
+
 def spread(values: list[float]) -> str:
     """Median, least and most."""
     return f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
@@ -319,7 +336,9 @@ def main(url: str | None, rows: int | None, runs: int) -> None:
         capabilities = dialect_of(engine).capabilities
         rows = rows or (500_000 if capabilities and capabilities.distribution else 1_000_000)
         all_measured, server_name = measure(own, rows, runs)
-    write(f"## Loading, {server_name}", [*about(url, rows, runs), *table_of(all_measured)])
+    write(
+        f"## Loading, {server_name}", [*about(url, rows, runs), *table_of(all_measured), *against_program(all_measured)]
+    )
 
 
 if __name__ == "__main__":
