@@ -26,6 +26,7 @@ class Checked:
     """Rows that were read and checked. A context manager: its temporary files go with it.
 
     :ivar rows: the good rows; ``rejects``: rows of ``etl_reject``. ``checksum``: of the content.
+    :ivar are_read: whether every value could be had in its column's type.
     :ivar first: earliest and ``last`` latest time of the good rows.
     """
 
@@ -35,6 +36,7 @@ class Checked:
     first_reject: Reject | None = None
     rows_read: int = 0
     checksum: str = ""
+    are_read: bool = True
     first: datetime | None = None
     last: datetime | None = None
 
@@ -73,6 +75,7 @@ class Checked:
                 if reject.unreadable:
                     fingerprint.update_unreadable(raw_json(reject.raw))
         if checked.rejects:
+            self.are_read &= not any(reject.unreadable for reject in checked.rejects)
             self.first_reject = self.first_reject or checked.rejects[0]
             self.rejects.append(reject_rows(checked.rejects))
         return checked.clean

@@ -23,7 +23,7 @@ from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.load.jsontext import bad_json, json_of
 from gpwarehouse.load.target import TIMESTAMP, InputColumn
 
-__all__ = ["Faults", "as_python", "convert", "shown", "text_of"]
+__all__ = ["Faults", "as_python", "convert", "shown", "text_of", "unchecked_json"]
 
 Faults = dict[int, str]
 """Row of the batch → what is wrong with its value."""
@@ -252,6 +252,12 @@ def _mostly_differ(texts: pa.Array) -> bool:
     """Whether telling the same texts apart costs more than it spares, by a sample."""
     sample = texts.slice(0, 1000)
     return bool(2 * pc.count_distinct(sample).as_py() > len(sample))
+
+
+def unchecked_json(array: pa.Array) -> pa.Array | None:
+    """JSON texts as :func:`convert` gives them if there is no fault; None where they would have to be made."""
+    array = _unwrapped(array)
+    return array.cast(pa.string()) if _is_text(array.type) or pa.types.is_null(array.type) else None
 
 
 def _json(array: pa.Array) -> tuple[pa.Array, Faults]:

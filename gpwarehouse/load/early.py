@@ -1,10 +1,11 @@
 """Rows sent while the rest of the source is still being read, where the batch's id is known beforehand.
 
-A large frame or file whose batch id the caller gave need not be read to its end before the first row goes: the server stores
-while the next rows are checked. What must be known before a commit is known by then, under the same locks and in the same
-transaction as ever. Nothing is settled here that is not plain: where a month is missing, a row is rejected by the server, the
-batch turns out to be loaded, the connection breaks, a lock or the next rows are long in coming, or too many rows are bad, the
-transaction is rolled back and the source is read anew, from its beginning, as if this had not been. So no row need be kept.
+A large frame or file whose batch id the caller gave need not be read to its end before the first row goes: the server
+stores while the next rows are checked. So need a frame in memory whose id is its content's: that is hashed first. What must
+be known before a commit is known by then, under the same locks and in the same transaction as ever. Nothing is settled here
+that is not plain: where a month is missing, a row is rejected by the server, the batch turns out to be loaded, the
+connection breaks, a lock or the next rows are long in coming, or too many rows are bad, the transaction is rolled back and
+the source is read anew, from its beginning, as if this had not been. So no row need be kept.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import RetryPolicy, partitions_there, pool_state, session_values, set_for_transaction
 from gpwarehouse.errors import GpwarehouseError
 from gpwarehouse.load import batches as ledger
+from gpwarehouse.load.beforehand import checksum_of
+from gpwarehouse.load.fingerprint import batch_id_for
 from gpwarehouse.load.firstpass import FirstPass, Kept, begin_reading
 from gpwarehouse.load.months import ensure_months
 from gpwarehouse.load.target import Target
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from gpwarehouse.load.loader import Loader, Run
     from gpwarehouse.load.result import LoadResult
 
-__all__ = ["EARLY_ROWS", "Early", "send_early"]
+__all__ = ["EARLY_ROWS", "Early", "checksum_beforehand", "send_early"]
 
 EARLY_ROWS = 200_000
 """Rows from which it is worth it; of files that do not tell, :data:`EARLY_BYTES`."""
@@ -106,14 +109,32 @@ def _sent(
         return None
 
 
-def _known_id(loader: Loader, run: Run) -> str | None:
-    """The batch's id, if the load is of the plain kind, large, at hand, and the id is nobody's so far."""
-    batch_id = run.wishes.batch_id
-    if batch_id is None or not loader.begins_early or run.wishes.parallel > 1 or not _is_at_hand(run.source):
-        return None
+def may_begin_early(loader: Loader, run: Run) -> bool:
+    """Whether the load is of the plain kind, large, and at hand."""
+    if not loader.begins_early or run.wishes.parallel > 1 or not _is_at_hand(run.source):
+        return False
     rows, size = run.source.extent()  # type: ignore[attr-defined]
     is_large = rows >= EARLY_ROWS if rows is not None else (size or 0) >= EARLY_BYTES
-    if not is_large or not loader.router.route(rows or EARLY_ROWS).counts_lines:
+    return is_large and loader.router.route(rows or EARLY_ROWS).counts_lines
+
+
+def checksum_beforehand(loader: Loader, run: Run) -> str | None:
+    """The checksum of what may be sent early, if it makes the batch's id and is quickly had: of a frame in memory.
+
+    :raises InvalidInputError: the frame does not fit the target.
+    """
+    frame = getattr(run.source, "frame", None)
+    if run.wishes.batch_id is not None or not _is_in_memory(frame) or not may_begin_early(loader, run):
+        return None
+    return checksum_of(run.source.batches(), run.target)
+
+
+def _known_id(loader: Loader, run: Run) -> str | None:
+    """The batch's id, if it is known, the load may begin early, and the id is nobody's so far."""
+    batch_id = run.wishes.batch_id
+    if batch_id is None and run.has_own_id:
+        batch_id = batch_id_for(run.target.name, str(run.source.checksum))
+    if batch_id is None or not may_begin_early(loader, run):
         return None
 
     def is_recorded() -> bool:
@@ -130,12 +151,24 @@ def _is_at_hand(source: Any) -> bool:
     return isinstance(frame, str | PathLike) or (hasattr(frame, "columns") and hasattr(frame, "__len__"))
 
 
+def _is_in_memory(frame: Any) -> bool:
+    """Whether it holds its rows, which are the same whenever they are read, as Arrow or nearly so.
+
+    To make Arrow of Python's objects takes as long as to check them.
+    """
+    if type(frame).__module__.partition(".")[0] in ("pandas", "polars"):
+        return "object" not in map(str, getattr(frame, "dtypes", ("object",)))
+    return isinstance(frame, pa.Table | pa.RecordBatch)
+
+
 def _transaction(connection: Connection, loader: Loader, run: Run, found: FirstPass, sending: _Sending) -> ledger.Batch:
     leave_statistics_alone(connection)
     table = run.target.table
     sending.months = {month.name for month in partitions_there(connection, table)}
     with ahead(sending.rows(), PATIENCE_S) as rows:
         run.stored = copy_rows(connection, table, rows, sending.columns)
+    if run.has_own_id and not found.are_read:
+        raise _NotNow("a value cannot be read, and the content's checksum is another")
     batch = loader.batch_of(run, found)
     loader.check_rejects(run, found, batch.batch_id)
     loader.prepare_members(run, found, batch, _impatient(loader))

@@ -54,7 +54,11 @@ class Fingerprint:
     def update(self, batch: pa.RecordBatch) -> None:
         """Add a batch; a column of nothing but NULLs counts as one that is not there."""
         for name, array in zip(batch.schema.names, batch.columns, strict=True):
-            self._columns.setdefault(name, _Column()).update(array)
+            self.update_column(name, array)
+
+    def update_column(self, name: str, array: pa.Array) -> None:
+        """Add the next values of one column; other columns may have theirs added at the same time."""
+        self._columns.setdefault(name, _Column()).update(array)
 
     def update_unreadable(self, raw: str) -> None:
         """Add a row with a value that could not be read, as text: other content has other bad rows."""

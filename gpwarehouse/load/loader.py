@@ -2,7 +2,7 @@
 
 The first pass validates and resolves and keeps the rows in a spool, because months and members must exist before the
 transaction that writes rows begins; the second copies the spool. Memory is bounded by the batch. Where the batch's id is
-known beforehand there is one pass: :mod:`gpwarehouse.load.early`.
+known beforehand there is one pass that checks and stores: :mod:`gpwarehouse.load.early`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gpwarehouse.errors import GpwarehouseError, LoadError, TooManyRejectsError
 from gpwarehouse.load import batches as ledger
 from gpwarehouse.load.conflict import Verdict, delete_leftovers, delete_rows, hold, judge
 from gpwarehouse.load.doubling import refuse_doubles
-from gpwarehouse.load.early import send_early
+from gpwarehouse.load.early import checksum_beforehand, send_early
 from gpwarehouse.load.files import extent, files_of
 from gpwarehouse.load.fingerprint import batch_id_for
 from gpwarehouse.load.firstpass import FirstPass, Source, read_source
@@ -79,11 +79,15 @@ class FrameSource:
 
 @dataclass
 class Run:
-    """One call of :meth:`Loader.load`."""
+    """One call of :meth:`Loader.load`.
+
+    :ivar has_own_id: the source's checksum was taken before its rows were checked, and its id is made of it.
+    """
 
     source: Source
     target: Target
     wishes: Wishes
+    has_own_id: bool = False
     started: float = field(default_factory=time.monotonic)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     months: tuple[str, ...] = ()
@@ -144,7 +148,7 @@ class Loader:
         """Load a source once.
 
         :param batch_id: the caller's own id; otherwise one is derived from target and content, which has to be read to its
-            end first.
+            end first: frames in memory are hashed before their rows are checked, others are checked to their end.
         :param on_conflict: where this content, or this id, was loaded before: ``"skip"`` does nothing, and refuses an id
             that stands for other content; ``"error"`` raises; ``"append"`` loads the content again as a batch of its own
             (without an id it gets one with a number behind it); ``"replace"`` deletes what the batch had loaded and loads
@@ -176,14 +180,19 @@ class Loader:
         return target_named(source.target)
 
     def _load(self, run: Run) -> LoadResult:
-        checksum, given = run.source.checksum, run.wishes.batch_id
-        if checksum is not None:  # known before a row is read: a file loaded before is not read again
-            verdict = self._judged_alone(run, given or batch_id_for(run.target.name, checksum), checksum)
-            if verdict.loaded is not None:
-                return run.result(verdict.loaded)
+        source = run.source
         with run.phase("read"):
+            if source.checksum is None and (own := checksum_beforehand(self, run)) is not None:
+                run.source, run.has_own_id = replace(source, checksum=own), True  # type: ignore[type-var]
+            checksum = run.source.checksum
+            if checksum is not None:  # known before a row is checked: what was loaded before is not read again
+                batch_id = run.wishes.batch_id or batch_id_for(run.target.name, checksum)
+                verdict = self._judged_alone(run, batch_id, checksum)
+                if verdict.loaded is not None:
+                    return run.result(verdict.loaded)
             early = send_early(self, run)
             if early is None:
+                run.source, run.has_own_id = source, False
                 found = read_source(run.source, run.target, self.engine, self.settings, run.wishes)
         if early is not None:
             with early.found:

@@ -18,7 +18,7 @@ from gpwarehouse.load.target import TIMESTAMP, InputColumn, Target
 from gpwarehouse.models.base import Domain
 from gpwarehouse.models.keys import BLANKS, KEY_SEPARATOR
 
-__all__ = ["Checked", "Reject", "Validator"]
+__all__ = ["Checked", "Inputs", "Reject", "Validator"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Validator:
         self.target = target
         self.earliest = earliest
         self.latest = latest
-        self._nothing: dict[pa.DataType, pa.Array] = {}
+        self._inputs = Inputs(target)
         self._numbers = _RecordNumbers()
 
     def check(self, batch: pa.RecordBatch, first_row: int) -> Checked:
@@ -73,8 +73,8 @@ class Validator:
         faults: dict[int, tuple[str, str]] = {}
         unreadable: set[int] = set()
         arrays = []
-        for column in self.target.inputs.values():
-            array, unread = self._converted(batch, column, first_row)
+        for column in self._inputs.columns:
+            array, unread = self._inputs.read(batch, column, first_row)
             unreadable |= unread.keys()
             for row, reason in (self._faults(array, column) | unread).items():
                 faults.setdefault(row, (column.name, reason))
@@ -89,21 +89,6 @@ class Validator:
         ]
         keep = pa.array([row not in faults for row in range(batch.num_rows)])
         return Checked(rows, rows.filter(keep), rejects)
-
-    def _converted(self, batch: pa.RecordBatch, column: InputColumn, first_row: int) -> tuple[pa.Array, Faults]:
-        if column.name in batch.schema.names:
-            return convert(batch.column(column.name), column)
-        if column.name == "source_record_no":
-            return pa.array(range(first_row, first_row + batch.num_rows), pa.int64()), {}
-        if column.default is not None:
-            return pa.repeat(column.default, batch.num_rows), {}
-        return self._nulls(batch.num_rows, column.type), {}
-
-    def _nulls(self, rows: int, kind: pa.DataType) -> pa.Array:
-        """NULLs, shared by all the columns that a frame does not bring."""
-        if kind not in self._nothing or len(self._nothing[kind]) < rows:
-            self._nothing[kind] = pa.nulls(rows, kind)
-        return self._nothing[kind].slice(0, rows)
 
     def _faults(self, array: pa.Array, column: InputColumn) -> Faults:
         """What is wrong with values that could be read."""
@@ -127,6 +112,34 @@ class Validator:
             array,
             lambda value: f"{value.isoformat()} is outside {self.earliest:%Y-%m-%d} to {self.latest:%Y-%m-%d}",
         )
+
+
+class Inputs:
+    """The columns of a batch in the types of its target, those that it does not bring among them."""
+
+    def __init__(self, target: Target) -> None:
+        self.columns = tuple(target.inputs.values())
+        self._nothing: dict[pa.DataType, pa.Array] = {}
+
+    def read(self, batch: pa.RecordBatch, column: InputColumn, first_row: int) -> tuple[pa.Array, Faults]:
+        """A column, NULL where a value cannot be read; and why it cannot.
+
+        :param first_row: number of the batch's first row.
+        :raises InvalidInputError: times come without a zone.
+        """
+        if column.name in batch.schema.names:
+            return convert(batch.column(column.name), column)
+        if column.name == "source_record_no":
+            return pa.array(range(first_row, first_row + batch.num_rows), pa.int64()), {}
+        if column.default is not None:
+            return pa.repeat(column.default, batch.num_rows), {}
+        return self._nulls(batch.num_rows, column.type), {}
+
+    def _nulls(self, rows: int, kind: pa.DataType) -> pa.Array:
+        """NULLs, shared by all the columns that a frame does not bring."""
+        if kind not in self._nothing or len(self._nothing[kind]) < rows:
+            self._nothing[kind] = pa.nulls(rows, kind)
+        return self._nothing[kind].slice(0, rows)
 
 
 class _RecordNumbers:

@@ -21,6 +21,11 @@ from sqlalchemy import URL, NullPool, create_engine, text
 from gpwarehouse import LoadResult, Warehouse
 from gpwarehouse.errors import BatchConflictError, GpwarehouseError, TooManyRejectsError
 from gpwarehouse.load import early
+from gpwarehouse.load.beforehand import checksum_of
+from gpwarehouse.load.firstpass import read_source
+from gpwarehouse.load.loader import FrameSource
+from gpwarehouse.load.options import Wishes
+from gpwarehouse.load.target import target_named
 from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar, stored
 
 COPIES = (
@@ -119,6 +124,73 @@ def test_texts_in_views_are_sent_early(wh: Warehouse) -> None:
         pa.schema([(f.name, pa.string_view() if f.type == pa.string() else f.type) for f in frame.schema])
     )
     assert wh.load(MEASUREMENTS, views.slice(1), batch_id="b").rows_loaded == 8
+
+
+def test_a_frame_without_an_id_is_hashed_and_sent_early_under_the_id_of_its_content(
+    wh: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = pa.concat_tables([chunk(f"LOT{n}", {"lot_id": None} if n == 5 else {}) for n in range(12)])
+    result, copying = copying_at(wh, lambda report: wh.load(MEASUREMENTS, frame, max_rejects=1, progress=report))
+    assert (copying[0], copying[-1], result.rows_loaded, result.rows_rejected) == (0, 1, 35, 1)
+    early_one = stored_batch(wh, result.batch_id, "batch_id", "checksum", "rows_read")
+    wh.delete_batch(result.batch_id)
+    monkeypatch.undo()
+    plain = wh.load(MEASUREMENTS, frame, max_rejects=1)
+    assert stored_batch(wh, plain.batch_id, "batch_id", "checksum", "rows_read") == early_one
+
+
+def test_a_frame_that_was_loaded_is_known_before_its_rows_are_checked(wh: Warehouse) -> None:
+    first = wh.load(MEASUREMENTS, chunks("L"))
+    again, seen = copying_at(wh, lambda progress: wh.load(MEASUREMENTS, chunks("L"), progress=progress))
+    assert (again.already_loaded, again.batch_id, seen) == (True, first.batch_id, [])
+    with pytest.raises(BatchConflictError):
+        wh.load(MEASUREMENTS, chunks("L"), on_conflict="error")
+    appended = wh.load(MEASUREMENTS, chunks("L"), on_conflict="append")
+    assert appended.batch_id != first.batch_id
+    assert rows_of(wh, appended.batch_id) == rows_of(wh, first.batch_id) == 9
+
+
+def test_json_that_cannot_be_read_makes_other_content_of_a_frame(
+    wh: Warehouse, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = chunks("L", chunk("L3", {"parameters": "{bad"}))
+    with caplog.at_level(logging.INFO, early.__name__):
+        result = wh.load(MEASUREMENTS, frame, max_rejects=1)
+    assert "a value cannot be read" in in_plain_way(caplog)[0]
+    assert (result.rows_loaded, result.rows_rejected) == (8, 1)
+    monkeypatch.undo()
+    assert wh.load(MEASUREMENTS, frame, max_rejects=1).already_loaded
+    other = chunks("L", chunk("L3", {"parameters": "{worse"}))
+    assert wh.load(MEASUREMENTS, other, max_rejects=1).rows_loaded == 8
+
+
+def as_frame(kind: str, table: pa.Table) -> Any:
+    if kind == "polars":
+        return pytest.importorskip("polars").from_arrow(table)
+    if kind == "pandas":
+        return table.to_pandas(types_mapper={pa.string(): pd.StringDtype("pyarrow")}.get)
+    if kind == "dictionary":
+        return table.set_column(table.schema.get_field_index("lot_id"), "lot_id", table["lot_id"].dictionary_encode())
+    return table
+
+
+@pytest.mark.parametrize("kind", ["arrow", "dictionary", "pandas", "polars"])
+def test_the_checksum_beforehand_is_that_of_the_first_pass(wh: Warehouse, kind: str) -> None:
+    """NaN and what is missing are NULL, whole floats are integers, times are cut to the microsecond."""
+    changes = {"cd_nm": float("nan"), "parameters": None, "event_ts": NOON + timedelta(microseconds=1)}
+    frame = as_frame(kind, chunks("L", chunk("L3", changes, {"site_no": 3.0})))
+    target = target_named(MEASUREMENTS)
+    with read_source(FrameSource(frame, MEASUREMENTS), target, wh.engine, wh.settings, Wishes()) as found:
+        assert found.rows_read == 9
+        assert checksum_of(FrameSource(frame, MEASUREMENTS).batches(), target) == found.checksum
+
+
+def test_what_would_take_long_to_hash_is_read_in_the_plain_way(wh: Warehouse) -> None:
+    documents = [row | {"parameters": {"n": 1}} for row in chunks("L").to_pylist()]
+    frame = pa.Table.from_pylist(documents)
+    assert checksum_of(FrameSource(frame, MEASUREMENTS).batches(), target_named(MEASUREMENTS)) is None
+    assert wh.load(MEASUREMENTS, frame).rows_loaded == 9
+    assert wh.load(MEASUREMENTS, pd.DataFrame(documents)).already_loaded
 
 
 def test_a_month_that_comes_to_light_late_is_made_and_every_row_is_there_once(
