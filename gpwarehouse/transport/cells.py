@@ -34,7 +34,7 @@ def has_cells(kind: pa.DataType) -> bool:
 
 
 def exact_text(array: pa.Array) -> pa.Array:
-    """float64 → text ``<sign><18 digits>e<exponent>``, which any server reads back to the same double; NULL stays."""
+    """float64 → text with as many digits as it takes for any server to read it back to the same double; NULL stays."""
     texts = joined_text([array], "", "", is_exact=False)
     return pc.if_else(pc.is_valid(array), texts, pa.scalar(None, pa.string())) if array.null_count else texts
 
@@ -68,30 +68,41 @@ def _fill(cells: Any, array: pa.Array, end: str, null: str, is_exact: bool) -> A
     if array.null_count == len(array):
         cells[:, 0] = word(null + end)
         return len(null + end)
-    values, missing = _values(array)
-    if pa.types.is_floating(kind):
-        lengths = fill_floats(cells, values.astype(np.float64, copy=False), end, is_exact=is_exact)
-    elif pa.types.is_timestamp(kind):
-        lengths = _fill_moments(cells, values, f"Z{end}" if kind.tz else end)
-    elif pa.types.is_date(kind):
-        cells[:, 0] = _dates(values.astype(np.int64))
-        cells[:, 1] = word(end)
-        lengths = 8 + len(end)
-    else:
-        lengths = _fill_integers(cells, values.astype(np.int64, copy=False), end)
+    values, missing = raw_values(array), None
+    if array.null_count:
+        missing = np.asarray(pc.is_null(array))
+        if array.null_count > len(array) // 2:
+            return _fill_few(cells, kind, values, ~missing, end, null, is_exact)
+        # In the place of NULLs another value, so that they stand out in nothing.
+        values = np.where(missing, values[int(np.argmin(missing))], values)
+    lengths = _fill_values(cells, kind, values, end, is_exact)
     if missing is not None:
         cells[missing, 0] = word(null + end)
         lengths = np.where(missing, len(null + end), lengths)
     return lengths
 
 
-def _values(array: pa.Array) -> tuple[Any, Any]:
-    """A column's values, and where they are NULL: there one of the others stands, so that it stands out in nothing."""
-    values = raw_values(array)
-    if not array.null_count:
-        return values, None
-    missing = np.asarray(pc.is_null(array))
-    return np.where(missing, values[int(np.argmin(missing))], values), missing
+def _fill_few(cells: Any, kind: pa.DataType, values: Any, there: Any, end: str, null: str, is_exact: bool) -> Any:
+    """A column that is mostly NULL."""
+    some = np.empty((int(there.sum()), CELL_WORDS), np.int64)
+    lengths = np.full(len(values), len(null + end))
+    lengths[there] = _fill_values(some, kind, values[there], end, is_exact)
+    cells[:, 0] = word(null + end)
+    cells[there] = some
+    return lengths
+
+
+def _fill_values(cells: Any, kind: pa.DataType, values: Any, end: str, is_exact: bool) -> Any:
+    if pa.types.is_floating(kind):
+        return fill_floats(cells, values, end, is_exact=is_exact)
+    values = values.astype(np.int64, copy=False)
+    if pa.types.is_timestamp(kind):
+        return _fill_moments(cells, values, f"Z{end}" if kind.tz else end)
+    if pa.types.is_date(kind):
+        cells[:, 0] = _dates(values)
+        cells[:, 1] = word(end)
+        return 8 + len(end)
+    return _fill_integers(cells, values, end)
 
 
 def _fill_integers(cells: Any, values: Any, end: str) -> int:

@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from gpwarehouse.errors import LoadError
 
-__all__ = ["GpfdistServer"]
+__all__ = ["CannotServeError", "GpfdistServer"]
 
 Encode = Callable[[pa.RecordBatch], Any]
 _HEADER = b"HTTP/1.0 200 ok\r\nContent-type: text/plain\r\nX-GP-PROTO: 1\r\nConnection: close\r\n\r\n"
@@ -37,6 +37,10 @@ _REQUEST_WITHIN_S = 30.0
 _LAST_BATCH_WITHIN_S = 5.0
 """How long the end of a load waits for a batch that is being made; one that never comes must not hold it up."""
 _ERROR = "the loading process could not go on; it has the reason"
+
+
+class CannotServeError(LoadError):
+    """There is no address or port to serve rows on; no row has been taken."""
 
 
 class GpfdistServer:
@@ -221,7 +225,7 @@ def _listen(host: str, ports: Sequence[int], load: GpfdistServer) -> _Server:
             return _Server(address, family, load)
         except OSError as error:
             reason = error
-    raise LoadError(
+    raise CannotServeError(
         f"cannot serve rows on {host}: {reason}; set GPWAREHOUSE_GPFDIST_HOST to an address of this machine that the "
         "segments reach, and GPWAREHOUSE_GPFDIST_PORTS to ports that are free"
     ) from None

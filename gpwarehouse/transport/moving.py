@@ -17,10 +17,13 @@ def moved_together(columns: Sequence[Any], lengths: Sequence[Any]) -> tuple[pa.B
     :param columns: contiguous arrays of one length, each of items of one size in bytes.
     :param lengths: of each column, how many bytes of its cells count: an array of int64, or one number for all.
     :return: offsets of the rows (int32) and their bytes, as Arrow has them; behind these are bytes of no account.
+    :raises OverflowError: they are more than such offsets count, which no batch of the loads is.
     """
     rows = len(columns[0])
     offsets = np.zeros(rows + 1, np.int64)
     np.cumsum(sum(lengths, np.zeros(rows, np.int64)), out=offsets[1:])
+    if offsets[-1] > np.iinfo(np.int32).max:
+        raise OverflowError(f"{offsets[-1]} bytes of text in one batch; give smaller ones")
     text = pa.allocate_buffer(int(offsets[-1]) + max(column.itemsize for column in columns))
     start = offsets[:-1].copy()
     for column, length in zip(columns, lengths, strict=True):

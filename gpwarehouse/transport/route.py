@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Literal
@@ -14,6 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.transport.copy import Stored, copy_rows
 from gpwarehouse.transport.external import Address, Leave, insert_rows, why_not
+from gpwarehouse.transport.gpfdist import CannotServeError
 from gpwarehouse.transport.parallel import copy_parallel
 
 __all__ = ["Route", "Router", "Transport"]
@@ -23,8 +25,10 @@ AUTO_ROWS = 1_000_000
 """From here on ``auto`` relieves the coordinator; before, COPY is done before the segments have been set up."""
 
 _log = logging.getLogger(__name__)
-_obstacles: WeakKeyDictionary[Engine, dict[Address, str]] = WeakKeyDictionary()
-"""Why gpfdist does not work, or nothing: what was found the first time, for as long as the engine lives."""
+TRIED_ANEW_AFTER_S = 600
+"""What kept the segments from reaching us may have passed by then."""
+_obstacles: WeakKeyDictionary[Engine, dict[Address, tuple[str, float]]] = WeakKeyDictionary()
+"""Why gpfdist does not work, or nothing, and when that was found."""
 
 
 class Route:
@@ -52,7 +56,11 @@ class Route:
         :param leave: rows that gpfdist may leave out; a COPY takes all or fails.
         """
         if self._address is not None:
-            return insert_rows(connection, table, batches, columns, self._address, leave)
+            try:
+                return insert_rows(connection, table, batches, columns, self._address, leave)
+            except CannotServeError as error:  # other loads may have the ports; no row has been taken yet
+                self.reason = str(error)
+                _log.warning("loading by COPY, not gpfdist: %s", error)
         if self._connections > 1:
             done = copy_parallel(connection, table, batches, columns, self._connections, atomic=self._atomic)
         else:
@@ -75,7 +83,8 @@ class Route:
 
 
 class Router:
-    """Finds the way: whether the segments reach us is tried once an engine, at the first load that could use it.
+    """Finds the way: whether the segments reach us is tried once an engine, at the first load that could use it, and again
+    after :data:`TRIED_ANEW_AFTER_S` if they do not.
 
     :param transport: ``"copy"``; ``"gpfdist"``, and COPY where that does not work; ``"auto"``: gpfdist for a load of
         :data:`AUTO_ROWS` rows into a Greenplum whose segments reach this process.
@@ -94,12 +103,17 @@ class Router:
         copy = Route(None, connections=connections, atomic=atomic)
         if self._transport == "copy" or (self._transport == "auto" and (rows < AUTO_ROWS or connections > 1)):
             return copy
+        copy.reason = self._obstacle()
+        return copy if copy.reason else Route(self._address)
+
+    def _obstacle(self) -> str:
+        """Why the segments do not reach us; empty if they do."""
         tried = _obstacles.setdefault(self._engine, {})
-        if self._address not in tried:
-            tried[self._address] = why_not(self._engine, self._address)
-            if tried[self._address]:
+        obstacle, found_at = tried.get(self._address, ("", None))
+        if found_at is None or (obstacle and time.monotonic() - found_at > TRIED_ANEW_AFTER_S):
+            obstacle = why_not(self._engine, self._address)
+            tried[self._address] = obstacle, time.monotonic()
+            if obstacle:
                 level = logging.WARNING if self._transport == "gpfdist" else logging.INFO
-                _log.log(level, "loading by COPY, not gpfdist: %s", tried[self._address])
-        obstacle = tried[self._address]
-        copy.reason = obstacle
-        return copy if obstacle else Route(self._address)
+                _log.log(level, "loading by COPY, not gpfdist: %s", obstacle)
+        return obstacle

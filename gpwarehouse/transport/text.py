@@ -23,8 +23,9 @@ __all__ = ["encode_text", "numbers_first"]
 _NULL = "\\N"
 _ESCAPES = (("\\", "\\\\"), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"))
 """The backslash first, or those of the others would be doubled."""
-_YEARS = (-62_135_596_800_000_000, 253_402_300_800_000_000)
-"""The years 1 to 9999 in microseconds: Arrow writes others as the server does not read them."""
+_DAY_US = 86_400_000_000
+_DAYS = (-719_162, 2_932_896)
+"""The years 1 to 9999 in days since 1970: others have not the four digits that they are written with."""
 
 
 def numbers_first(table: Table, columns: Iterable[str]) -> list[str]:
@@ -86,14 +87,14 @@ def _escaped(array: pa.Array, wire: Wire) -> pa.Array:
 def _number(array: pa.Array, wire: Wire) -> pa.Array:
     """A number, date or time as its text takes it.
 
-    :raises InvalidInputError: Arrow's calendar and the server's have other years.
+    :raises InvalidInputError: a date or time is not of the years 1 to 9999.
     """
     is_date = pa.types.is_date(wire.type)
     if not (is_date or pa.types.is_timestamp(wire.type)) or array.null_count == len(array):
         return array
-    clock = array.cast(pa.timestamp("us")) if is_date else array
-    span = pc.min_max(clock.cast(pa.int64())).as_py()
-    if not _YEARS[0] <= span["min"] <= span["max"] < _YEARS[1]:
+    span = pc.min_max(array.cast(pa.int32() if is_date else pa.int64())).as_py()
+    unit = 1 if is_date else _DAY_US
+    if not _DAYS[0] <= span["min"] // unit <= span["max"] // unit <= _DAYS[1]:
         raise InvalidInputError(
             f"{wire.table}: column {wire.name!r} has a {'date' if is_date else 'time'} that is not of the years 1 to 9999"
         )

@@ -10,14 +10,21 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import BigInteger, Column, Double, MetaData, Table, select
+from sqlalchemy import BigInteger, Column, Date, DateTime, Double, MetaData, Table, select
+from sqlalchemy import text as sql
 
 from gpwarehouse import Warehouse
+from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.load.target import target_named
+from gpwarehouse.models import FACTS
 from gpwarehouse.transport import copy_rows
-from gpwarehouse.transport.cells import exact_text, joined_text
+from gpwarehouse.transport.cells import exact_text, has_cells, joined_text
+from gpwarehouse.transport.copy import wires_of
+from gpwarehouse.transport.text import encode_text
 from tests.transport.rows import bits
 
 KINDS: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
@@ -82,12 +89,78 @@ def test_slices_and_nulls_of_every_kind_are_read_back(name: str) -> None:
     kind = KINDS[name][0]
     example = {pa.date32(): date(1, 1, 1), pa.timestamp("us"): datetime(9999, 12, 31, 23, 59, 59, 999999)}.get(kind)
     example = datetime(1969, 12, 31, 23, 59, 59, 999999, UTC) if pa.types.is_timestamp(kind) and kind.tz else example
-    given = [None, example if example is not None else 7, None, None]
-    array = pa.array(given * 5, kind)
+    array = pa.array([None, example if example is not None else 7, None, None] * 5, kind)
     for start, length in ((0, 20), (1, 1), (2, 2), (3, 9), (5, 0)):
         part = array.slice(start, length)
         texts = joined_text([part, part], "|", "\\N", is_exact=True).to_pylist()
         assert [read(text.split("|")[1], kind) for text in texts] == part.to_pylist()
+
+
+@pytest.mark.parametrize("is_exact", [True, False])
+@pytest.mark.parametrize("null_share", [0, 0.1, 0.9, 1])
+def test_many_rows_of_all_kinds_are_what_formatting_each_value_gives(null_share: float, is_exact: bool) -> None:
+    """Short rows beside long ones: no cell may leave anything in the place of another."""
+    random, rows = np.random.default_rng(int(null_share * 10)), 3000
+    values = {
+        "k": pa.array(random.integers(-(2**63), 2**63 - 1, rows)),
+        "few": pa.array(random.integers(-9, 9, rows).astype(np.int16)),
+        "limit": pa.array(random.choice([np.inf, -np.inf, np.nan, 1.5, -2.25], rows)),
+        "tiny": pa.array(random.normal(size=rows) * 10.0 ** random.integers(-320, -60, rows)),
+        "real": pa.array(random.normal(size=rows).astype(np.float32)),
+        "rounded": pa.array(np.round(random.normal(50, 3, rows), 3)),
+    }
+    columns = [
+        pc.if_else(pa.array(random.random(rows) < null_share), pa.scalar(None, array.type), array)
+        for array in values.values()
+    ]
+    for some in (columns, columns[::-1], columns[2:3], columns[1:3]):
+        texts = joined_text(some, "\t", "\\N", is_exact=is_exact).to_pylist()
+        found = [[read(text, c.type) for text, c in zip(row.split("\t"), some, strict=True)] for row in texts]
+        given = list(zip(*(column.to_pylist() for column in some), strict=True))
+        assert all(same(a, b) for row, other in zip(found, given, strict=True) for a, b in zip(row, other, strict=True))
+
+
+def test_signalling_nans_of_reals_are_nans(recwarn: pytest.WarningsRecorder) -> None:
+    array = pa.Array.from_buffers(pa.float32(), 1, [None, pa.py_buffer(np.array([0x7F800001], np.uint32))])
+    assert joined_text([array], "", "", is_exact=True).to_pylist() == ["nan"]
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("days", [-719_163, 2_932_897, 2**31 - 1])
+def test_dates_that_have_no_four_digit_year_are_refused_and_not_shown(days: int) -> None:
+    table = Table("with_date", MetaData(), Column("day", Date))
+    batch = pa.record_batch({"day": pa.array([days], pa.int32()).cast(pa.date32())})
+    with pytest.raises(InvalidInputError, match="'day' has a date that is not of the years 1 to 9999") as caught:
+        encode_text(batch, wires_of(table, ("day",)), exact_floats=True)
+    assert str(days) not in str(caught.value)
+
+
+def test_numbers_stand_together_in_facts_behind_the_keys_of_segment_and_month() -> None:
+    for name in FACTS:
+        target = target_named(name)
+        assert set(target.columns) == {c.name for c in target.table.columns} - {"loaded_at"}
+        assert len(set(target.columns)) == len(target.columns)
+        first = target.table.dialect_options["greenplum"]["distributed_by"].columns
+        assert target.columns[: len(first) + 1] == (*first, target.partition_column)
+        groups = [has_cells(wire.type) for wire in wires_of(target.table, target.columns)]
+        assert groups == sorted(groups, reverse=True)
+
+
+@pytest.mark.parametrize("style", ["ISO, DMY", "German, MDY", "SQL, YMD"])
+def test_times_are_read_alike_whatever_the_datestyle(shared_wh: Warehouse, style: str) -> None:
+    table = Table("moments", MetaData(), Column("day", Date), Column("moment", DateTime(timezone=True)))
+    moment = datetime(2024, 2, 3, 4, 5, 6, 123456, UTC)
+    batch = pa.record_batch({"day": [moment.date()], "moment": pa.array([moment], pa.timestamp("us", "UTC"))})
+    table.create(shared_wh.engine)
+    try:
+        with shared_wh.engine.begin() as connection:
+            connection.execute(sql("SELECT set_config('datestyle', :style, true)"), {"style": style})
+            connection.execute(sql("SELECT set_config('timezone', 'Asia/Taipei', true)"))
+            copy_rows(connection, table, [batch], ("day", "moment"), "text")
+        with shared_wh.engine.connect() as connection:
+            assert tuple(connection.execute(select(table)).one()) == (moment.date(), moment)
+    finally:
+        table.drop(shared_wh.engine)
 
 
 def test_rounded_doubles_are_as_short_as_they_are_and_keep_their_sign() -> None:
@@ -112,17 +185,17 @@ def test_eighteen_digits_are_close_to_the_double_and_far_from_the_next(values: l
         assert ulps(text, value) < 0.46
 
 
-def test_eighteen_digits_over_all_magnitudes() -> None:
+def test_all_magnitudes_are_read_back_and_common_ones_are_closer() -> None:
     random = np.random.default_rng(18)
     patterns = random.integers(0, 2**64, 20_000, dtype=np.uint64).view(np.float64)
     decades = 10.0 ** np.arange(-308, 309)
     beside = [np.nextafter(decades, end) for end in (0, np.inf)]
-    values = np.concatenate([patterns[np.isfinite(patterns)], random.normal(50, 3, 5000), decades, *beside])
-    for some in (values, random.uniform(1, 10, 5000), random.uniform(1e-79, 9.9e-79, 5000)):
-        texts = exact_text(pa.array(some)).to_pylist()
-        assert np.array(list(map(float, texts))).tobytes() == some.tobytes()
-        common = [(t, v) for t, v in zip(texts, some.tolist(), strict=True) if 1e-80 < abs(v) < 1e80]
-        assert max(ulps(t, v) for t, v in common) < 0.05
+    wide = np.concatenate([patterns[np.isfinite(patterns)], random.normal(50, 3, 5000), decades, *beside])
+    common = wide[(np.abs(wide) > 1e-80) & (np.abs(wide) < 1e80)]
+    for some, most in ((wide, 0.46), (common, 0.05), (random.uniform(1, 10, 5000), 0.05)):
+        found = exact_text(pa.array(some)).to_pylist()
+        assert np.array(list(map(float, found))).tobytes() == some.tobytes()
+        assert max(ulps(*each) for each in zip(found, some.tolist(), strict=True) if abs(each[1]) > 1e-300) < most
 
 
 def test_a_hundred_thousand_doubles_are_stored_to_the_bit(shared_wh: Warehouse) -> None:

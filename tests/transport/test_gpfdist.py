@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from gpwarehouse import Warehouse
 from gpwarehouse.dialect import Brand, ServerInfo
 from gpwarehouse.errors import LoadError
-from gpwarehouse.transport import Address, copy_rows, insert_rows
+from gpwarehouse.transport import Address, copy_rows, insert_rows, route
 from gpwarehouse.transport.copy import leave_statistics_alone
 from gpwarehouse.transport.external import why_not
 from gpwarehouse.transport.gpfdist import GpfdistServer
@@ -148,6 +148,31 @@ def test_a_port_that_is_taken_is_passed_over_and_none_is_an_error() -> None:
             assert urlsplit(second.url).port not in (taken, None)
         with pytest.raises(LoadError, match="GPWAREHOUSE_GPFDIST_HOST"):
             GpfdistServer("127.0.0.1", (taken,), iter([]), lambda _: b"")
+
+
+def test_an_obstacle_that_has_passed_is_looked_for_again(wh: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = ["the segments do not reach us", ""]
+    monkeypatch.setattr(route, "why_not", lambda *_: answers.pop(0))
+    router = route.Router(wh.engine, "gpfdist", Address("127.0.0.9"))
+    assert [router.route(1).reason, router.route(1).reason] == ["the segments do not reach us"] * 2
+    monkeypatch.setattr(route, "TRIED_ANEW_AFTER_S", -1)
+    assert router.route(1).reason == ""
+    assert router.route(1).reason == ""  # what works is not tried again
+    assert answers == []
+
+
+def test_a_load_whose_ports_are_taken_meanwhile_goes_by_copy_and_says_so(
+    wh: Warehouse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(route, "why_not", lambda *_: "")  # when it was tried, a port was free
+    url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
+    with serve(iter([])) as other:
+        taken = str(urlsplit(other.url).port)
+        with Warehouse(url=url, transport="gpfdist", gpfdist_host="127.0.0.1", gpfdist_ports=taken) as wanting:
+            result = wanting.load(DEFECTS, [defect()])
+    assert (result.rows_loaded, result.transport) == (1, "copy binary")
+    assert "cannot serve rows on 127.0.0.1" in result.transport_reason
+    assert "cannot serve rows" in caplog.text
 
 
 def test_a_server_without_segments_is_no_use(wh: Warehouse, server_info: ServerInfo) -> None:
