@@ -75,7 +75,7 @@ def test_a_source_of_many_batches_takes_no_more_memory_than_one_of_few(
     url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
     process = PROCESS.Process(target=_peak_of_load, args=(url, kind, BATCHES, str(tmp_path), theirs))
     process.start()
-    assert ours.poll(300)
+    assert ours.poll(1800)  # of a machine that does much else
     growth = ours.recv()
     process.join(60)
     assert scalar(wh, "SELECT rows_loaded FROM dw.etl_load_batch WHERE batch_id = 'big'") == BATCHES * BATCH_ROWS
