@@ -90,7 +90,7 @@ class InvalidInputError(LoadError, ValueError):
 
 
 class TooManyRejectsError(LoadError):
-    """More rows were rejected than allowed; nothing was loaded, the rejects are in ``etl_reject``."""
+    """More rows were rejected than allowed, or all that were read; nothing was loaded, the rejects are in ``etl_reject``."""
 
 
 class KeyCollisionError(LoadError):

@@ -11,11 +11,11 @@ commas (``07:00,19:00``), in TOML as arrays.
 
 from __future__ import annotations
 
-import math
 import os
 import tomllib
 from collections.abc import Mapping
 from datetime import date, time
+from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple, Self, get_args
@@ -333,8 +333,9 @@ class WarehouseSettings(BaseSettings):
         return tuple(range(int(first), int(last or first) + 1))
 
     def rejects_allowed(self, rows_read: int) -> int:
-        """How many rows of so many read may be rejected; a share is rounded up, so a small file may have one."""
-        return self.max_rejects if isinstance(self.max_rejects, int) else math.ceil(self.max_rejects * rows_read)
+        """How many rows of so many read may be rejected; of a share, as written, no part of a row counts: 0.01 of 10 is none."""
+        limit = self.max_rejects
+        return limit if isinstance(limit, int) else int(Decimal(repr(limit)) * rows_read)
 
 
 def settings_table() -> str:

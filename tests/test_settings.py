@@ -377,9 +377,14 @@ def test_the_calendar_is_built_from_the_settings() -> None:
 
 @pytest.mark.parametrize(
     ("limit", "rows", "allowed"),
-    [("0", 1000, 0), ("100", 5, 100), ("0.01", 1000, 10), ("1%", 3, 1), (0.5, 3, 2), ("0.01", 0, 0), (1, 1, 1)],
-)
-def test_reject_limits_are_counts_or_shares_rounded_up(limit: Any, rows: int, allowed: int) -> None:
+    [
+        ("0", 1000, 0), ("100", 5, 100), ("0.01", 1000, 10), ("1%", 99, 0), ("1%", 100, 1), ("1%", 199, 1), (0.5, 3, 1),
+        ("0.29", 100, 29), (0.57, 100, 57), ("0.01", 10, 0), ("0.01", 0, 0), (1, 1, 1),
+    ],
+)  # fmt: skip
+def test_reject_limits_are_counts_or_shares_of_which_no_part_of_a_row_counts(
+    limit: Any, rows: int, allowed: int
+) -> None:
     assert WarehouseSettings(max_rejects=limit).rejects_allowed(rows) == allowed
 
 

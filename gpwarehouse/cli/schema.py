@@ -121,7 +121,8 @@ def status() -> None:
         accepted = f" (edit accepted: {one.note})" if one.note else ""
         half = f", its {one.interrupted} was interrupted" if one.interrupted else ""
         _tell(f"revision  {one.revision:<14} {one.state}{half}{when}{accepted}  {one.description}".rstrip())
-    _tell(f"batches   {now.batches_loaded} loaded ({now.rows_loaded} rows), {now.batches_failed} failed")
+    deleted = f", {now.batches_deleted} deleted" if now.batches_deleted else ""
+    _tell(f"batches   {now.batches_loaded} loaded ({now.rows_loaded} rows), {now.batches_failed} failed{deleted}")
     if told := migrate.advice(warehouse.settings, found):
         errors.print(told, markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1)

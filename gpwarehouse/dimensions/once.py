@@ -15,13 +15,14 @@ from sqlalchemy.engine import Connection, Engine
 from gpwarehouse.dimensions.narrow import Write, write_all_but_refused
 from gpwarehouse.dimensions.reading import FirstPass
 from gpwarehouse.engine import RetryPolicy
-from gpwarehouse.errors import GpwarehouseError, LoadError, TooManyRejectsError
+from gpwarehouse.errors import GpwarehouseError, LoadError
 from gpwarehouse.load import batches as ledger
 from gpwarehouse.load.conflict import judge
 from gpwarehouse.load.fingerprint import batch_id_for
 from gpwarehouse.load.members import Teller, insert_missing
 from gpwarehouse.load.options import check_name
 from gpwarehouse.load.refusal import explained
+from gpwarehouse.load.rejecting import refuse_rejects
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import leave_statistics_alone
 
@@ -141,16 +142,8 @@ class Once:
         return error
 
     def _check_rejects(self) -> None:
-        batch, found = self._counted(), self.found
-        allowed = self.settings.rejects_allowed(batch.rows_read)
-        if batch.rows_rejected > allowed:
-            first = found.first_reject or next(iter(found.refused.values()))
-            where = f", column {first.column_name}" if first.column_name else ""
-            raise TooManyRejectsError(
-                f"{batch.target}: {batch.rows_rejected} of {batch.rows_read} rows were rejected, {allowed} are allowed; "
-                f"nothing was changed. First: row {first.row_number}{where}: {first.reason}. "
-                f"All: wh.rejects({batch.batch_id!r})"
-            )
+        allowed = self.settings.rejects_allowed(self.batch.rows_read)
+        refuse_rejects(self.found, allowed, self.batch.batch_id, "nothing was changed")
 
     def _counted(self) -> ledger.Batch:
         """The batch with what is known of its rows by now."""

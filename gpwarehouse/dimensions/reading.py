@@ -75,6 +75,7 @@ def read_frame(
     resolver = KeyResolver(target, roots, facility=settings.facility, wafer_id_pattern=settings.wafer_id_pattern)
     fingerprint, keys = Fingerprint(), []
     found = FirstPass(resolver, target=target)
+    found.given.always = frozenset(constants or ())
     try:
         for batch in record_batches(frame, target.json_columns):
             for name, moment in (constants or {}).items():

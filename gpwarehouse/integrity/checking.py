@@ -5,7 +5,7 @@ Short, because a transaction keeps every month it has read from being changed: l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 
@@ -19,9 +19,13 @@ from gpwarehouse.integrity import members
 from gpwarehouse.integrity.batches import BatchCount, loaded_batches
 from gpwarehouse.integrity.finding import CHECKS, Problem
 from gpwarehouse.integrity.months import Month, doubled_grain, orphan_keys, skewed_keys
+from gpwarehouse.integrity.values import not_finite
 from gpwarehouse.models import BRIDGES, DIMENSIONS, FACTS
 
 __all__ = ["Progress", "check", "months_named"]
+
+_OF_MONTHS = ("orphan key", "doubled grain", "not finite", "batch", "skew")
+"""Checks that look at the facts month by month."""
 
 Progress = Callable[[str], None]
 """Called with the table, and month if any, that is looked at next."""
@@ -44,7 +48,8 @@ def check(
     :param tables: facts, dimensions and bridges to look at; else all. :param checks: names of :data:`CHECKS`; else all.
     :param skew_share: share of a month's rows, and ``skew_rows``: number of them, from which on a single distribution key
         is a finding.
-    :raises InvalidInputError: no such month, table or check. :raises ReadError: the server refused a query.
+    :raises InvalidInputError: no such month, table or check; a month that none of the facts has.
+    :raises ReadError: the server refused a query.
     """
     chosen = _named("check", checks, CHECKS)
     wanted = _named("table", tables, {**FACTS, **DIMENSIONS, **BRIDGES})
@@ -53,7 +58,13 @@ def check(
             f"skew_share={skew_share!r}, skew_rows={skew_rows!r}: give a share from 0 to 1 and a number of rows from 1"
         )
     run = _Run(engine, chosen, months_named(months, since), skew_share, skew_rows, progress or (lambda what: None))
-    return [*_facts(run, wanted), *_members(run, wanted)]
+    facts = [
+        FACTS[name].__table__ for name in FACTS if name in wanted and any(name in run.checks for name in _OF_MONTHS)
+    ]
+    found = {table.name: run.months(table) for table in facts}
+    if months is not None and facts:
+        _refuse_absent(months_of(months), found)
+    return [*_facts(run, found), *_members(run, wanted)]
 
 
 def months_named(months: Iterable[str | date] | None, since: str | date | None) -> Callable[[datetime], bool]:
@@ -61,18 +72,34 @@ def months_named(months: Iterable[str | date] | None, since: str | date | None) 
 
     :raises InvalidInputError: a text that names no month.
     """
-    given = (
-        None
-        if months is None
-        else {_first_instant(month) for month in ([months] if isinstance(months, str) else months)}
-    )
+    given = None if months is None else months_of(months)
     begin = None if since is None else _first_instant(since)
     return lambda start: (given is None or start in given) and (begin is None or start >= begin)
 
 
+def months_of(months: str | date | Iterable[str | date]) -> set[datetime]:
+    """The first instants of these months.
+
+    :raises InvalidInputError: a text that names no month.
+    """
+    return {_first_instant(month) for month in ([months] if isinstance(months, str | date) else months)}
+
+
+def _refuse_absent(asked: Iterable[datetime], found: Mapping[str, list[Month]]) -> None:
+    """Refuse a month that no fact has: nothing would be looked at, which is not the same as nothing being wrong."""
+    there = {month.start for months in found.values() for month in months}
+    for start in sorted(asked):
+        if start not in there:
+            raise InvalidInputError(
+                f"there is no month {start:%Y-%m} in {', '.join(found)}, so nothing was checked; gpwarehouse partitions list "
+                "shows the months there are, and those that are archived"
+            )
+
+
 def _first_instant(month: str | date) -> datetime:
     try:
-        moment = datetime.strptime(month[:7], "%Y-%m") if isinstance(month, str) else month
+        text = month if isinstance(month, str) else month.isoformat()[:7]
+        moment = date.fromisoformat(f"{text}-01" if len(text) == len("YYYY-MM") else text)
     except ValueError:
         raise InvalidInputError(f"{month!r} is no month; write it as 2026-03") from None
     start = month_partition(datetime(moment.year, moment.month, 1, tzinfo=UTC)).start
@@ -129,13 +156,10 @@ class _Run:
         ]
 
 
-def _facts(run: _Run, wanted: Collection[str]) -> Iterator[Problem]:
-    of_months = [name for name in ("orphan key", "doubled grain", "batch", "skew") if name in run.checks]
-    for name in FACTS:
-        if name in wanted and of_months:
-            months = run.months(FACTS[name].__table__)
-            if months:
-                yield from _fact(run, months)
+def _facts(run: _Run, found: Mapping[str, list[Month]]) -> Iterator[Problem]:
+    for months in found.values():
+        if months:
+            yield from _fact(run, months)
 
 
 def _fact(run: _Run, months: list[Month]) -> Iterator[Problem]:
@@ -150,6 +174,8 @@ def _fact(run: _Run, months: list[Month]) -> Iterator[Problem]:
                 yield from orphan_keys(connection, month)
             if holds_rows and "doubled grain" in run.checks:
                 yield from doubled_grain(connection, month)
+            if holds_rows and "not finite" in run.checks:
+                yield from not_finite(connection, month.table, month.rows, month.name)
             if holds_rows and "skew" in run.checks:
                 yield from skewed_keys(connection, month, share=run.share, rows=run.rows)
             if "batch" in run.checks:
@@ -170,6 +196,8 @@ def _members(run: _Run, wanted: Collection[str]) -> Iterator[Problem]:
                 yield from members.versions(connection, name)
             if "orphan key" in run.checks:
                 yield from members.lost_links(connection, name)
+            if "not finite" in run.checks:
+                yield from not_finite(connection, {**DIMENSIONS, **BRIDGES}[name].__table__, None, None)
             if "root lot" in run.checks and name == "dim_wafer":
                 yield from members.unrooted_wafers(connection)
             if "stay" in run.checks and name == "bridge_wafer_lot":

@@ -9,13 +9,15 @@ __all__ = ["CHECKS", "COLUMNS", "Problem"]
 CHECKS = {
     "orphan key": "keys with no row in their dimension",
     "doubled grain": "records that are there more than once",
+    "not finite": "numbers that are infinite or NaN, which no load takes",
     "batch": "batches whose rows are not those they counted, and rows of no batch",
     "skew": "keys that hold so many of a month's rows that one segment has them all",
     "versions": "members without a first version, with gaps, overlaps, or not one current version",
     "root lot": "wafers whose root lot nobody knows, or is none",
     "stay": "wafers that are in two lots at a time",
 }
-"""Check → what it finds; the first four look at the facts month by month, the others at whole small tables."""
+"""Check → what it finds; the first five look at the facts month by month, the others at whole small tables, and so do the
+first and the third."""
 
 COLUMNS = ("check", "table", "month", "sample", "count", "remedy")
 """Columns of the frame of findings."""

@@ -1,6 +1,6 @@
 """Frames and files → rows: validate, resolve keys, make months and members, COPY, once."""
 
-from gpwarehouse.load.again import Corrected, RejectLoader, rejects_as_given
+from gpwarehouse.load.again import Corrected, RejectLoader, rejects_as_given, require_batch
 from gpwarehouse.load.files import files_named
 from gpwarehouse.load.loader import FrameSource, Loader, Source
 from gpwarehouse.load.options import LoadOptions, OnConflict, Progress
@@ -25,5 +25,6 @@ __all__ = [
     "Target",
     "files_named",
     "rejects_as_given",
+    "require_batch",
     "target_named",
 ]

@@ -18,14 +18,16 @@ from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import RetryPolicy
-from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError
+from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError, TooManyRejectsError
 from gpwarehouse.load import batches as ledger
+from gpwarehouse.load.doubling import in_other_batches, named
 from gpwarehouse.load.firstpass import FirstPass, read_source
 from gpwarehouse.load.frames import record_batches
 from gpwarehouse.load.loader import Loader, Run
 from gpwarehouse.load.members import is_one_of
 from gpwarehouse.load.options import Analyze, Progress, Wishes, check_name
 from gpwarehouse.load.refusal import explained
+from gpwarehouse.load.rejecting import first_reasons
 from gpwarehouse.load.result import LoadResult
 from gpwarehouse.load.target import target_named
 from gpwarehouse.models import EtlLoadBatch, EtlReject
@@ -34,7 +36,7 @@ from gpwarehouse.settings import WarehouseSettings
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Corrected", "RejectLoader", "rejects_as_given"]
+__all__ = ["Corrected", "RejectLoader", "rejects_as_given", "require_batch"]
 
 NUMBER = "row_number"
 Corrected = Any | Callable[["pd.DataFrame"], Any]
@@ -55,6 +57,16 @@ def _looked(engine: Engine, settings: WarehouseSettings, target: str, look: Call
     raise raised
 
 
+def require_batch(engine: Engine, settings: WarehouseSettings, batch_id: str) -> None:
+    """Refuse the id of no batch: that it has no rejects would be no news of any batch.
+
+    :raises InvalidInputError: there is none, loaded, failed or deleted.
+    """
+    check_name("batch_id", batch_id)
+    if not _looked(engine, settings, "etl_load_batch", ledger.is_recorded, batch_id):
+        raise ledger.no_such_batch(batch_id)
+
+
 def rejects_as_given(engine: Engine, settings: WarehouseSettings, batch_id: str) -> pd.DataFrame:
     """The rejects of a batch as a frame of the rows themselves: ``row_number`` and the columns as they were given.
 
@@ -62,7 +74,7 @@ def rejects_as_given(engine: Engine, settings: WarehouseSettings, batch_id: str)
     """
     import pandas as pd
 
-    check_name("batch_id", batch_id)
+    require_batch(engine, settings, batch_id)
     table = EtlReject.__table__
     query = select(table.c.row_number, table.c.raw).where(table.c.batch_id == batch_id).order_by(table.c.row_number)
     found = _looked(engine, settings, "etl_reject", lambda connection: connection.execute(query).all())
@@ -154,7 +166,8 @@ class RejectLoader(Loader):
             stay rejects, and so do those that are rejected again, with the new reason.
         :return: of the rows given that were rejects still; ``already_loaded`` if none was.
         :raises InvalidInputError: no batch of that id is loaded, or the frame does not fit.
-        :raises BatchConflictError: the batch was replaced meanwhile.
+        :raises BatchConflictError: the batch was replaced meanwhile, or records of the rows stand in other batches by now.
+        :raises TooManyRejectsError: all rows were rejected again; their reasons are the new ones.
         :raises LoadError: the server refused; nothing was changed.
         """
         wishes = Wishes(batch_id=batch_id, progress=progress, analyze=analyze)
@@ -192,6 +205,11 @@ class RejectLoader(Loader):
                 done = replace(counts, rows_loaded=found.rows_to_load, rows_rejected=found.rows_rejected)
         if done is None:
             raise raised
+        if not found.rows_to_load:
+            raise TooManyRejectsError(
+                f"{run.target.name}: none of the {found.rows_read} corrected rows could be loaded, they are rejects as before. "
+                f"First: {first_reasons(_renumbered(found, source.numbers))}. All: wh.rejects({counts.batch_id!r})"
+            )
         return self._after(run, found, run.result(done))
 
     def _transaction_again(self, run: Run, source: _Rows, found: FirstPass) -> ledger.Batch:
@@ -201,7 +219,8 @@ class RejectLoader(Loader):
             row = self._same_batch(connection, source.batch)
             if not _pending(connection, batch.batch_id) >= set(source.numbers):
                 raise _Loaded
-            _refuse_doubles(connection, run, row, found)
+            _refuse_numbers(connection, run, row, found)
+            _refuse_records(connection, run, row, found)
             route = self.router.route(batch.rows_loaded)
             batch = self._store(connection, run, found, batch, route, found.rows_to_load, lambda: None)
             ledger.refuse_half_changed(connection, batch.target)
@@ -235,9 +254,12 @@ class RejectLoader(Loader):
 
     def _batch_row(self, connection: Connection, batch_id: str) -> Any:
         table = EtlLoadBatch.__table__
-        row = connection.execute(select(table).where(table.c.batch_id == batch_id)).first()
+        query = select(table, ledger.state().label("state")).where(table.c.batch_id == batch_id)
+        row = connection.execute(query).first()
         if row is None:
-            raise InvalidInputError(f"there is no batch {batch_id!r}")
+            raise ledger.no_such_batch(batch_id)
+        if row.state == ledger.DELETED:
+            raise InvalidInputError(f"batch {batch_id!r} is not loaded any more ({row.error}): load the whole again")
         if row.status != ledger.LOADED:
             raise InvalidInputError(
                 f"batch {batch_id!r} failed, and nothing of it is loaded: correct the whole and load it again"
@@ -291,7 +313,18 @@ def _pending(connection: Connection, batch_id: str) -> set[int]:
     return set(connection.execute(select(rejects.c.row_number).where(rejects.c.batch_id == batch_id)).scalars())
 
 
-def _refuse_doubles(connection: Connection, run: Run, row: Any, found: FirstPass) -> None:
+def _refuse_records(connection: Connection, run: Run, row: Any, found: FirstPass) -> None:
+    """A record that another batch has by now (``upsert_rows``, or the same from elsewhere) would be there twice."""
+    others = in_other_batches(connection, run.target, row.batch_id, found) if found.rows_to_load else []
+    if others:
+        raise BatchConflictError(
+            f"{run.target.name}: records of the corrected rows stand in other batches: {named(others)}; loaded into batch "
+            f"{row.batch_id!r} they would be there twice. Nothing was changed. Leave these rows out, or put them over those "
+            f"records: wh.upsert_rows({run.target.name!r}, rows)"
+        )
+
+
+def _refuse_numbers(connection: Connection, run: Run, row: Any, found: FirstPass) -> None:
     """With the batch a record number is a row's identity: one that the batch has already cannot come in again."""
     if row.min_event_ts is None:
         return

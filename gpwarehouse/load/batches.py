@@ -13,16 +13,19 @@ from datetime import date, datetime
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.engine import lock_advisory
-from gpwarehouse.errors import LoadError
+from gpwarehouse.errors import InvalidInputError, LoadError
 from gpwarehouse.load.validate import Reject
 from gpwarehouse.models import EtlLoadBatch, EtlReject, migration_history_table
 from gpwarehouse.transport import copy_rows
 
 __all__ = [
+    "DELETED",
+    "FAILED",
+    "LOADED",
     "Batch",
     "announce",
     "are_scattered",
@@ -34,18 +37,23 @@ __all__ = [
     "loaded_batches",
     "lock_batch",
     "month_replaced",
+    "no_such_batch",
     "raw_json",
     "record_failure",
     "record_loaded",
     "refuse_half_changed",
     "reject_rows",
     "replaces",
+    "state",
     "still_scattered",
     "tells_no_months",
 ]
 
 LOADED = "LOADED"
 FAILED = "FAILED"
+DELETED = "DELETED"
+"""In counts: loaded once, its rows deleted since. It is stored as a batch that failed, so that it can be loaded again."""
+_GONE = "deleted"
 _REPLACES = "in the place of "
 _LEFT = "rows may be there: "
 _SCATTERED = "records may be in other batches: "
@@ -203,8 +211,23 @@ def are_scattered(row: Any) -> bool:
     return bool(row.rows_loaded < row.rows_read - row.rows_rejected or (row.error or "").startswith(_SCATTERED))
 
 
-def deleted(row: Any, why: str) -> str:
+def state() -> ColumnElement[str]:
+    """The state of a batch: :data:`LOADED`, :data:`FAILED` or :data:`DELETED`."""
+    table = EtlLoadBatch.__table__
+    gone = or_(*(table.c.error.startswith(mark, autoescape=True) for mark in (_GONE, f"{_SCATTERED}{_GONE}")))
+    return case((and_(table.c.status == FAILED, gone), DELETED), else_=table.c.status)
+
+
+def no_such_batch(batch_id: str) -> InvalidInputError:
+    """The error to raise where no batch has an id."""
+    return InvalidInputError(
+        f"there is no batch {batch_id!r}; the table etl_load_batch lists them all, with target, source, status and finished_at"
+    )
+
+
+def deleted(row: Any, how: str) -> str:
     """What the row of a loaded batch says when its rows are deleted; that its records are elsewhere, as long as it may be."""
+    why = f"{_GONE}{how}"
     before = f"; before: {row.error}" if row.error else ""
     return f"{_SCATTERED}{why}{before}"[:NOTE] if are_scattered(row) else why
 

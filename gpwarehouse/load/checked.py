@@ -36,7 +36,6 @@ class Checked:
     resolver: KeyResolver
     rows: Spool = field(default_factory=Spool)
     rejects: Spool = field(default_factory=Spool)
-    first_reject: Reject | None = None
     rows_read: int = 0
     checksum: str = ""
     are_read: bool = True
@@ -87,7 +86,6 @@ class Checked:
             self.are_read &= not any(reject.unreadable for reject in checked.rejects)
             places = [reject.row_number - first for reject in checked.rejects]
             rejects = [self._as_named(*each) for each in zip(checked.rejects, given[places].tolist(), strict=True)]
-            self.first_reject = self.first_reject or rejects[0]
             self.rejects.append(reject_rows(rejects))
             given = np.delete(given, places)
         return checked.clean.append_column(GIVEN, pa.array(given, pa.int32()))

@@ -3,7 +3,7 @@
 A column is cast whole by Arrow. Where Arrow refuses, it is halved until the bad values stand alone, so that every value
 meets the same rule whatever stands beside it. Rules where kinds differ:
 
-- NaN is no value: it becomes NULL. Infinities are values, and are stored.
+- NaN is no value: it becomes NULL. Infinities are values, which the checks refuse.
 - A time needs a zone; digits beyond the microsecond are cut off. It lies in the years 1 to 9999.
 - Whole floats are integers (pandas keeps nullable integers as floats); an integer too large for a double is rounded.
 - Numbers and times may come as text. ``true``/``t``/``1`` and ``false``/``f``/``0`` are booleans; a boolean is no number.

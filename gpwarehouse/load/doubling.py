@@ -2,27 +2,31 @@
 
 What a batch had may have been put into another one: by its key (``upsert_rows``), or with its month (``replace_month``). Its
 row in ``etl_load_batch`` then counts fewer rows than it loaded, or says so, and only then are its new rows compared with the
-fact: over the months that it had and has, and over all where records were moved to others. They are refused, not put in the
-place of the others: those are corrections, and newer.
+fact: over the months that it had and has, and over all where records were moved to others. They are refused before they are
+sent, and not put in the place of the others: those are corrections, and newer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, MetaData, Table, and_, func, insert, or_, select, text, true
+from sqlalchemy import ColumnElement, MetaData, Table, and_, func, or_, select, text, true
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.errors import BatchConflictError
-from gpwarehouse.load.batches import Batch, tells_no_months
+from gpwarehouse.load.batches import tells_no_months
+from gpwarehouse.load.firstpass import FirstPass
 from gpwarehouse.load.months import months_between
+from gpwarehouse.load.target import Target
 from gpwarehouse.models.grain import columns_of_grain, grain_of, same_record
+from gpwarehouse.transport import copy_rows
 
-__all__ = ["moved_to", "refuse_doubles", "temporary"]
+__all__ = ["Others", "in_other_batches", "moved_to", "named", "refuse_doubles", "temporary"]
 
 _NEW = "gpw_new_keys"
 _MOVED = ", now in "
@@ -59,36 +63,61 @@ def temporary(connection: Connection, table: Table, name: str, *, checked: bool 
     return table.to_metadata(MetaData(), name=name, schema=None)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class Others:
+    """Records of rows to come that the fact has in another batch: how many, and the first and last of their times."""
+
+    batch_id: str
+    rows: int
+    first: datetime
+    last: datetime
+
+
 def refuse_doubles(
-    connection: Connection, fact: Table, time: str, batch: Batch, months: Iterable[datetime], before: Sequence[Any]
+    connection: Connection, target: Target, batch_id: str, found: FirstPass, before: Sequence[Any]
 ) -> None:
-    """Refuse rows that are written and not committed, where the fact has their records in other batches.
+    """Refuse rows to come, of a batch that is loaded anew, where the fact has their records in other batches.
 
-    What they are compared with cannot change: whoever puts in rows by key keeps others from writing, so waits for this one.
-
-    :param time: the partition column. :param months: an instant in each month of the new rows.
     :param before: rows of ``etl_load_batch``: of the same batch or content, as it was loaded before.
     :raises BatchConflictError: naming the batches.
     """
-    if batch.min_event_ts is None or not before:
-        return
-    mine = [fact.c.batch_id == batch.batch_id, fact.c[time].between(batch.min_event_ts, batch.max_event_ts)]
-    names = columns_of_grain(grain_of(fact.name, fact.c)[0])
+    if before and found.rows_to_load:
+        there = _where_they_may_be(target.table.c[target.partition_column], found.months, before)
+        others = in_other_batches(connection, target, batch_id, found, there)
+        if others:
+            raise BatchConflictError(_refusal(target.name, batch_id, others))
+
+
+def in_other_batches(
+    connection: Connection, target: Target, batch_id: str, found: FirstPass, there: ColumnElement[bool] | None = None
+) -> list[Others]:
+    """The batches other than this one in which the fact has records of rows to come.
+
+    That cannot change to the end of the transaction: whoever puts in rows by key, or with their month, keeps others from
+    writing to the fact, and so waits for this one.
+
+    :param there: where to look; else in the months of the rows.
+    """
+    fact, time = target.table, target.table.c[target.partition_column]
+    capabilities = dialect_of(connection).capabilities
+    only = "" if capabilities is not None and capabilities.distribution else "ONLY "  # not the partitions of others
+    connection.execute(text(f"LOCK TABLE {only}{qualified_name(connection, fact)} IN ROW EXCLUSIVE MODE"))
+    key, known = grain_of(fact.name, fact.c)
+    names = columns_of_grain(key if known is None else [*key, known])
     new = temporary(connection, fact, _NEW)  # with statistics, or a plan for a handful of rows would run for ever
-    rows = select(*(fact.c[name] for name in names)).where(*mine)
-    connection.execute(insert(new).from_select(names, rows.distinct()))
+    copy_rows(connection, new, found.sendable(), tuple(names))
     connection.execute(text(f"ANALYZE {_NEW}"))
-    there = _where_they_may_be(fact.c[time], months, before)
+    keys = select(*(new.c[name] for name in names)).distinct().subquery()
+    if there is None:
+        there = _inside(time, found.months)
     query = (
-        select(fact.c.batch_id, func.count(), func.min(fact.c[time]), func.max(fact.c[time]))
-        .join_from(fact, new, same_record(fact.name, fact.c, new.c))
-        .where(there, fact.c.batch_id != batch.batch_id)
+        select(fact.c.batch_id, func.count(), func.min(time), func.max(time))
+        .join_from(fact, keys, same_record(fact.name, fact.c, keys.c))
+        .where(there, fact.c.batch_id != batch_id)
         .group_by(fact.c.batch_id)
         .order_by(func.count().desc(), fact.c.batch_id)
     )
-    others = connection.execute(query).all()
-    if others:
-        raise BatchConflictError(_refusal(fact.name, batch.batch_id, others))
+    return [Others(*row) for row in connection.execute(query)]
 
 
 def _where_they_may_be(times: ColumnElement[Any], months: Iterable[datetime], before: Sequence[Any]) -> Any:
@@ -100,7 +129,11 @@ def _where_they_may_be(times: ColumnElement[Any], months: Iterable[datetime], be
     if any(tells_no_months(row) or _MOVED in (row.error or "") for row in before):
         return true()
     had = (month for row in before if row.min_event_ts for month in months_between(row.min_event_ts, row.max_event_ts))
-    return or_(*(and_(times >= start, times < end) for start, end in _spans([*months, *had])))
+    return _inside(times, [*months, *had])
+
+
+def _inside(times: ColumnElement[Any], months: Iterable[datetime]) -> ColumnElement[bool]:
+    return or_(*(and_(times >= start, times < end) for start, end in _spans(months)))
 
 
 def _spans(months: Iterable[datetime]) -> list[tuple[Any, Any]]:
@@ -115,13 +148,15 @@ def _spans(months: Iterable[datetime]) -> list[tuple[Any, Any]]:
     return spans
 
 
-def _refusal(fact: str, batch_id: str, others: Sequence[Any]) -> str:
-    said = [
-        f"{name!r} ({rows} rows, {' to '.join(_named(first, last))})" for name, rows, first, last in others[:_SHOWN]
-    ]
-    more = f" and {len(others) - _SHOWN} more batches" if len(others) > _SHOWN else ""
+def named(others: Sequence[Others]) -> str:
+    """The batches in words."""
+    said = [f"{o.batch_id!r} ({o.rows} rows, {' to '.join(_named(o.first, o.last))})" for o in others[:_SHOWN]]
+    return ", ".join(said) + (f" and {len(others) - _SHOWN} more batches" if len(others) > _SHOWN else "")
+
+
+def _refusal(fact: str, batch_id: str, others: Sequence[Others]) -> str:
     return (
-        f"{fact}: records of batch {batch_id!r} stand in other batches since it was loaded: {', '.join(said)}{more}. They were "
+        f"{fact}: records of batch {batch_id!r} stand in other batches since it was loaded: {named(others)}. They were "
         "put in by their key (upsert_rows), or with their month (replace_month); loaded anew beside those they would be there "
         f"twice. Nothing was changed. To put these rows over all of them: wh.upsert_rows({fact!r}, frame). To load the batch "
         "anew after all, first take the records out by their key (wh.delete_rows with the same frame), or those batches with "

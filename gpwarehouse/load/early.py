@@ -139,7 +139,10 @@ def _known_id(loader: Loader, run: Run) -> str | None:
 
     def is_recorded() -> bool:
         with loader.engine.connect() as connection:
-            return ledger.is_recorded(connection, batch_id)
+            if ledger.is_recorded(connection, batch_id):
+                return True
+            told = (run.target.name, batch_id, str(run.source.checksum))
+            return run.has_own_id and bool(ledger.left_behind(connection, *told))
 
     policy = RetryPolicy.once_met(loader.settings, loader.engine)
     return None if policy.call("look whether a batch is recorded", is_recorded) else batch_id

@@ -19,6 +19,7 @@ from gpwarehouse.load.batches import reject_rows
 from gpwarehouse.load.checked import Checked
 from gpwarehouse.load.fingerprint import Fingerprint
 from gpwarehouse.load.frames import bytes_of
+from gpwarehouse.load.given import GIVEN
 from gpwarehouse.load.keys import KeyResolver, RootLots
 from gpwarehouse.load.members import roots_of_lots
 from gpwarehouse.load.options import Wishes
@@ -190,11 +191,9 @@ def _keep(found: FirstPass, target: Target, clean: pa.RecordBatch, source: Sourc
     columns["time_key"] = _time_keys(times)
     for name, value in (("source_system", source.source_system), ("source_file", source.source_file or None)):
         columns[name] = pc.coalesce(columns[name], pa.scalar(value, pa.string()))
-    names = [
-        name for name in target.columns if name != "batch_id"
-    ]  # without what rows give, which appending need not know
+    names = [name for name in target.columns if name != "batch_id"]
     rows = pa.RecordBatch.from_arrays([columns[name] for name in names], names)
-    found.rows.append(rows)
+    found.rows.append(rows.append_column(GIVEN, columns[GIVEN]))
     found.see(times)
     months = pc.value_counts(pc.floor_temporal(times.cast(_CLOCK), unit="month"))
     firsts = months.field("values").cast(TIMESTAMP).to_pylist()

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.load.convert import text_of
+from gpwarehouse.load.datasets import dataset_batches
 from gpwarehouse.load.files import file_readers
 from gpwarehouse.load.given import NAMED, names_of_rows
 from gpwarehouse.load.jsontext import json_of
@@ -39,10 +40,11 @@ def record_batches(frame: Any, json_columns: frozenset[str]) -> Iterator[pa.Reco
         return
     if isinstance(frame, str | PathLike):
         for reader in file_readers(frame, BATCH_ROWS):
-            yield from _from_reader(reader)
+            yield from _from_reader(reader.schema, reader)
         return
     if hasattr(frame, "scanner"):  # a pyarrow Dataset; the module that defines it takes long to import
-        frame = frame.scanner(batch_size=BATCH_ROWS, batch_readahead=1, fragment_readahead=1).to_reader()
+        yield from _from_reader(frame.schema, dataset_batches(frame, BATCH_ROWS))
+        return
     if isinstance(frame, pa.RecordBatch):
         frame = pa.Table.from_batches([frame])
     if isinstance(frame, pa.Table):
@@ -50,7 +52,7 @@ def record_batches(frame: Any, json_columns: frozenset[str]) -> Iterator[pa.Reco
     elif not isinstance(frame, pa.RecordBatchReader) and hasattr(frame, "__arrow_c_stream__"):
         frame = pa.RecordBatchReader.from_stream(frame)
     if isinstance(frame, pa.RecordBatchReader):
-        yield from _from_reader(frame)
+        yield from _from_reader(frame.schema, frame)
         return
     if isinstance(frame, Mapping | bytes) or not isinstance(frame, Iterable):
         raise InvalidInputError(
@@ -73,14 +75,14 @@ def _is_pandas(frame: Any) -> bool:
     return type(frame).__module__.partition(".")[0] == "pandas" and hasattr(frame, "iloc")
 
 
-def _from_reader(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+def _from_reader(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     rows = 0
-    for batch in reader:
+    for batch in batches:
         rows += batch.num_rows
         for start in range(0, batch.num_rows, BATCH_ROWS):
             yield batch.slice(start, BATCH_ROWS)
     if not rows:
-        yield pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in reader.schema], schema=reader.schema)
+        yield pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
 
 
 def _from_pandas(frame: Any, json_columns: frozenset[str]) -> pa.RecordBatch:

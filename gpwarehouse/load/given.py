@@ -50,13 +50,14 @@ class Given:
     """Which columns the rows of a source name.
 
     :param target: what they are for.
-    :ivar some: columns that are there in any batch.
+    :ivar some: columns that are there in any batch. ``always``: that every row has, whatever it names.
     :ivar every: columns of the target's table that all rows told so far; ``any``: that any row did.
     """
 
     def __init__(self, target: Target) -> None:
         self.target = target
         self.some: set[str] = set()
+        self.always: frozenset[str] = frozenset()
         self.any: frozenset[str] = frozenset()
         self.every: frozenset[str] = frozenset()
         self._numbers: dict[frozenset[str], int] = {}
@@ -82,7 +83,7 @@ class Given:
         return batch, numbers
 
     def _number(self, names: Collection[str]) -> int:
-        own = frozenset(names)
+        own = self.always | frozenset(names)
         if own not in self._numbers:
             self._numbers[own] = len(self._sets)
             told = self.target.told(own)
@@ -119,9 +120,11 @@ class Given:
         return self.any - self.every
 
     def labelled(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Rows with their numbers → with the text of what each tells, in the same column; when all are read."""
+        """Rows with their numbers → with the text of what each tells, if not all tell the same; when all are read."""
         texts = ["".join((",", *(f"{name}," for name in sorted(told & self.not_every)))) for _, told in self._sets]
         labels = pa.array(texts, pa.string())
         for batch in batches:
             at = batch.schema.get_field_index(GIVEN)
-            yield batch if at < 0 else batch.set_column(at, GIVEN, labels.take(batch.column(at)))
+            if at >= 0 and self.not_every:
+                batch = batch.set_column(at, GIVEN, labels.take(batch.column(at)))
+            yield batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -204,12 +205,12 @@ class KeyResolver:
             member, parts = self.member(dimension, natural), set(natural)
         model = DIMENSIONS[dimension]
         for column, value in row.items():
-            if value is None or column in parts:
+            if value is None or value != value or column in parts:  # NaN is no value
                 continue
             if column in model.type1:
-                member.overwritten[column] = value
+                member.overwritten[column] = _checked(model.__table__.c[column], value, member)
             elif column in model.tracked_columns():
-                member.told[column] = _in_order(model.__table__.c[column], value, member)
+                member.told[column] = _checked(model.__table__.c[column], value, member)
 
     def _implied(self, dimension: str, natural: dict[str, str]) -> dict[str, Any]:
         """What a natural key tells of its member; a chamber brings its tool, a lot knows its root."""
@@ -247,13 +248,15 @@ class KeyResolver:
                     seen[parent_key] = min(moment, seen.get(parent_key, moment))
 
 
-def _in_order(column: Column[Any], value: Any, member: Member) -> Any:
+def _checked(column: Column[Any], value: Any, member: Member) -> Any:
     """What a source tells of a member.
 
-    :raises LoadError: the column's domain does not have it.
+    :raises LoadError: the column's domain does not have it, or it is infinite.
     """
     domain = column.info.get("domain")
     reason = domain.disorder(value) if domain is not None and isinstance(value, Mapping) else None
+    if isinstance(value, float) and math.isinf(value):
+        reason = f"{value} is no finite number"
     if reason is not None:
         raise LoadError(
             f"{column.table.name}: what the source tells of {dict(member.natural)} cannot be, column {column.name!r}: {reason}; "

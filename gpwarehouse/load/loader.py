@@ -21,7 +21,7 @@ from sqlalchemy import exc
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.engine import RetryPolicy
-from gpwarehouse.errors import GpwarehouseError, LoadError, TooManyRejectsError
+from gpwarehouse.errors import GpwarehouseError, LoadError
 from gpwarehouse.load import batches as ledger
 from gpwarehouse.load.conflict import Verdict, delete_leftovers, delete_rows, hold, judge
 from gpwarehouse.load.doubling import refuse_doubles
@@ -35,6 +35,7 @@ from gpwarehouse.load.months import ensure_hours, ensure_months
 from gpwarehouse.load.narrow import store_all_but_refused
 from gpwarehouse.load.options import LoadOptions, Wishes, check_name
 from gpwarehouse.load.refusal import explained
+from gpwarehouse.load.rejecting import refuse_rejects
 from gpwarehouse.load.result import LoadResult
 from gpwarehouse.load.target import Target, target_named
 from gpwarehouse.load.upkeep import Upkeep
@@ -153,7 +154,8 @@ class Loader:
             that stands for other content; ``"error"`` raises; ``"append"`` loads the content again as a batch of its own
             (without an id it gets one with a number behind it); ``"replace"`` deletes what the batch had loaded and loads
             this in its place, in one transaction.
-        :param max_rejects: count, or share of the rows read, above which nothing is loaded; else as in settings.
+        :param max_rejects: count, or share of the rows read, above which nothing is loaded; else as in settings. Where all
+            rows read are rejected nothing is loaded whatever it says.
         :param progress: called with phase and rows, from other threads too: :data:`gpwarehouse.load.options.Progress`.
         :param parallel: connections that COPY at once, up to 16; all but one through a staging table.
         :param atomic: False lets them write into the fact and commit on their own, before the batch's row says that it is
@@ -161,7 +163,7 @@ class Loader:
             until :meth:`gpwarehouse.Warehouse.delete_batch` deletes them.
         :param analyze: ``"auto"``, ``"always"`` or ``"never"``: statistics after the commit; else as in settings.
         :raises InvalidInputError: target or columns are unknown, or an option is.
-        :raises TooManyRejectsError: more rows were rejected than allowed; they are in ``etl_reject``.
+        :raises TooManyRejectsError: more rows were rejected than allowed, or all; they are in ``etl_reject``.
         :raises BatchConflictError: ``batch_id`` was loaded before with other content; or records of the batch were put into
             others since (``upsert_rows``, ``replace_month``) and would be there twice.
         :raises KeyCollisionError: two natural keys have one durable key.
@@ -282,16 +284,16 @@ class Loader:
             table, partition_column = run.target.table, run.target.partition_column
             if run.replaced is not None:
                 run.replaced = hold(connection, table, run.replaced)
+            left = self._left_behind(connection, run, batch)
+            refuse_doubles(connection, run.target, batch.batch_id, found, run.scattered)
+            if run.replaced is not None:
                 run.rows_replaced = delete_rows(connection, table, partition_column, run.replaced, run.months)
-            self._clear(connection, run, batch)
-            batch = self._copy(connection, run, found, batch, route)
-            refuse_doubles(connection, table, partition_column, batch, found.months, run.scattered)
-            return batch
+            self._clear(connection, run, batch, left)
+            return self._copy(connection, run, found, batch, route)
 
-    def _clear(self, connection: Connection, run: Run, batch: ledger.Batch) -> None:
-        """Delete what loads left that failed of the same, and say so before connections of this one may leave rows."""
+    def _left_behind(self, connection: Connection, run: Run, batch: ledger.Batch) -> list[Any]:
+        """The batches that failed of the same and left rows; those whose records may be elsewhere go to ``run.scattered``."""
         told = ledger.left_behind(connection, batch.target, batch.batch_id, batch.checksum)
-        left = [row for row in told if ledger.has_left(row)]
         run.scattered = [row for row in told if not ledger.has_left(row)]
         if run.replaced is not None and ledger.are_scattered(run.replaced):
             run.scattered.append(run.replaced)
@@ -300,6 +302,10 @@ class Loader:
                 f"{batch.target}: records of batch {run.scattered[0].batch_id!r} may be in other batches since, and "
                 "rows that connections commit on their own cannot be compared with those before; load it with atomic=True"
             )
+        return [row for row in told if ledger.has_left(row)]
+
+    def _clear(self, connection: Connection, run: Run, batch: ledger.Batch, left: list[Any]) -> None:
+        """Delete what loads left that failed of the same, and say so before connections of this one may leave rows."""
         by = f"batch {batch.batch_id}"
         if not run.wishes.commits_apart:
             for row in left:
@@ -393,19 +399,11 @@ class Loader:
         return settings.rejects_allowed(found.rows_read)
 
     def check_rejects(self, run: Run, found: FirstPass, batch_id: str) -> None:
-        """Refuse a load with more bad rows than allowed.
+        """Refuse a load with more bad rows than allowed, or with none but bad ones.
 
         :raises TooManyRejectsError: naming the first of them.
         """
-        allowed = self._allowed(run, found)
-        if found.rows_rejected > allowed:
-            first = found.first_reject or next(iter(found.refused.values()))
-            where = f", column {first.column_name}" if first.column_name else ""
-            raise TooManyRejectsError(
-                f"{run.target.name}: {found.rows_rejected} of {found.rows_read} rows were rejected, {allowed} are "
-                f"allowed; nothing was loaded. First: row {first.row_number}{where}: "
-                f"{first.reason}. All: wh.rejects({batch_id!r})"
-            )
+        refuse_rejects(found, self._allowed(run, found), batch_id, "nothing was loaded")
 
     def _driver_error(self) -> type[Exception]:
         error: type[Exception] = self.engine.dialect.loaded_dbapi.Error

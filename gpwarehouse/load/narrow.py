@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 
 from gpwarehouse.errors import LoadError
 from gpwarehouse.load.firstpass import FirstPass
+from gpwarehouse.load.given import GIVEN
 from gpwarehouse.load.refusal import Refusal, refusal_of
 from gpwarehouse.load.target import Target
 from gpwarehouse.load.validate import Reject
@@ -100,7 +101,9 @@ def rejected(
     :param place: of the row in the spool. :param names: columns there → as the source has them, where that differs.
     """
     row = {(names or {}).get(name, name): value for name, value in _row(found, place).items()}
-    return Reject(_row_number(found, place), refusal.column, refusal.reason, _as_it_came(found, target, row))
+    given = _as_it_came(found, target, row)
+    raw = {name: given.get(name) for name in target.inputs if name in found.given.names_of(row[GIVEN])}
+    return Reject(_row_number(found, place), refusal.column, refusal.reason, raw)
 
 
 def _row(found: FirstPass, place: int) -> dict[str, Any]:
@@ -123,7 +126,7 @@ def _row_number(found: FirstPass, place: int) -> int:
 
 
 def _as_it_came(found: FirstPass, target: Target, row: dict[str, Any]) -> dict[str, Any]:
-    """The row with natural keys, from those members that its durable keys stand for."""
+    """What is known of the row, with natural keys from those members that its durable keys stand for."""
     given = {name: row[name] for name in target.inputs if row.get(name) is not None}
     roles = sorted(target.roles.items(), key=lambda role: role[1].dimension != "dim_wafer")  # the lot has the last word
     for column, role in roles:

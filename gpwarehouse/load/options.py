@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypedDict, get_args
 
 from gpwarehouse.errors import InvalidInputError
@@ -14,7 +15,8 @@ Progress = Callable[[str, int], object]
 """Called with the phase (``"read"``, ``"prepare"``, ``"copy"``, ``"analyze"``) and the rows done in it.
 
 One that has a method ``begin(phase, rows, bytes)`` is told before ``"read"`` and ``"copy"`` how many rows and bytes of Arrow
-data there are to come, None where nobody knows. A load under a ``batch_id`` that has to begin anew reads, and counts, from 0."""
+data there are to come, None where nobody knows. Where a load has to begin anew, nothing is told until
+it is further than before."""
 
 OnConflict = Literal["skip", "error", "append", "replace"]
 Analyze = Literal["auto", "always", "never"]
@@ -33,6 +35,33 @@ class LoadOptions(TypedDict, total=False):
     analyze: Analyze | None
 
 
+class _Furthest:
+    """How far a load has told that it is: the phases so far, and the rows of the last one."""
+
+    def __init__(self) -> None:
+        self._phases: list[str] = []
+        self._begun: set[str] = set()
+        self._rows = -1
+        self._lock = threading.Lock()
+
+    def begins(self, phase: str) -> bool:
+        """Whether a phase is begun for the first time."""
+        with self._lock:
+            begins = phase not in self._begun and phase not in self._phases
+            self._begun.add(phase)
+            return begins
+
+    def is_passed(self, phase: str, rows: int) -> bool:
+        """Whether the load is further than ever with so many rows done in a phase."""
+        with self._lock:
+            if phase not in self._phases:
+                self._phases.append(phase)
+            elif phase != self._phases[-1] or rows <= self._rows:
+                return False
+            self._rows = rows
+            return True
+
+
 @dataclass(frozen=True)
 class Wishes:
     """The same, with their defaults.
@@ -47,6 +76,7 @@ class Wishes:
     parallel: int = 1
     atomic: bool = True
     analyze: Analyze | None = None
+    _furthest: _Furthest = field(default_factory=_Furthest, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.batch_id is not None:
@@ -71,14 +101,14 @@ class Wishes:
         return self.parallel > 1 and not self.atomic
 
     def report(self, phase: str, rows: int) -> None:
-        """Tell the caller how far it is."""
-        if self.progress is not None:
+        """Tell the caller how far it is; never less than before, though part of the work may be done anew."""
+        if self.progress is not None and self._furthest.is_passed(phase, rows):
             self.progress(phase, rows)
 
     def begin(self, phase: str, extent: Callable[[], tuple[int | None, int | None]]) -> None:
         """Tell a caller who wants to know what is to come: rows and bytes."""
         begin = getattr(self.progress, "begin", None)
-        if begin is not None:
+        if begin is not None and self._furthest.begins(phase):
             begin(phase, *extent())
 
 

@@ -94,7 +94,7 @@ class Validator:
         """What is wrong with values that could be read."""
         if array.null_count == len(array):
             return _required(array, column)
-        checks = [_required, _text_faults, _domain_faults]
+        checks = [_required, _text_faults, _finite_faults, _domain_faults]
         if column.name == self.target.partition_column:
             checks.append(self._window_faults)
         if column.name == "source_record_no":
@@ -200,6 +200,13 @@ def _text_faults(array: pa.Array, column: InputColumn) -> Faults:
         held = pc.match_substring(array, KEY_SEPARATOR)
         bad |= _faults(held, array, lambda _: "holds U+001F, which separates the parts of a key")
     return bad
+
+
+def _finite_faults(array: pa.Array, column: InputColumn) -> Faults:
+    """Infinities, which no instrument measures: an average over one is infinite, or none."""
+    if not pa.types.is_floating(array.type):
+        return {}
+    return _faults(pc.is_inf(array), array, lambda value: f"{value} is no finite number")
 
 
 def _domain_faults(array: pa.Array, column: InputColumn) -> Faults:

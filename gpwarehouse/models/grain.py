@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, and_, case, cast, func
+from sqlalchemy import Column, ColumnElement, Text, and_, case, cast, func
+from sqlalchemy.sql.visitors import iterate
 
 __all__ = ["columns_of_grain", "grain_of", "plain", "same_record"]
 
@@ -34,9 +35,8 @@ def grain_of(fact: str, columns: Any) -> tuple[list[ColumnElement[Any]], ColumnE
 
 
 def columns_of_grain(key: Iterable[ColumnElement[Any]]) -> list[str]:
-    """Names of the columns that a business key is made of."""
-    names = {column.name for expression in key for column in expression.base_columns if hasattr(column, "name")}
-    return sorted(names)
+    """Names of the columns that a business key is made of, or a condition on it."""
+    return sorted({part.name for expression in key for part in iterate(expression) if isinstance(part, Column)})
 
 
 def plain(expression: ColumnElement[Any]) -> ColumnElement[Any]:

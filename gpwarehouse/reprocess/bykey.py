@@ -77,10 +77,7 @@ class KeyLoader(Loader):
 
     def _target(self, source: Source) -> Target:
         assert isinstance(source, KeySource)
-        if source.deletes:
-            return _for_deletion(source.target)
-        target = super()._target(source)
-        return replace(target, columns=(*target.columns, GIVEN))
+        return _for_deletion(source.target) if source.deletes else super()._target(source)
 
     def batch_of(self, run: Run, found: FirstPass) -> ledger.Batch:
         """Repeated is only the same content under the same id of the caller's: in between something else may have come."""
@@ -128,8 +125,7 @@ class KeyLoader(Loader):
         work.make_stage(found.given)
         staged = replace(run.target, table=work.stage)
         rows = partial(with_batch, found, batch.batch_id, run.wishes)
-        filled = found.rows.filled if found.given.not_every else found.rows.filled - {GIVEN}
-        columns = columns_to_copy(run.target, filled)
+        columns = columns_to_copy(run.target, found.rows.filled) + ((GIVEN,) if GIVEN in work.stage.c else ())
         allowed = self._allowed(run, found) - found.rows_rejected
         check = partial(self.check_rejects, run, found, batch.batch_id)
         run.stored = store_all_but_refused(work.connection, route, staged, columns, found, rows, allowed, check)

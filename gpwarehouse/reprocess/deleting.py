@@ -82,7 +82,7 @@ class Deleter:
         table = EtlLoadBatch.__table__
         row = connection.execute(select(table).where(table.c.batch_id == batch_id)).first()
         if row is None:
-            raise InvalidInputError(f"there is no batch {batch_id!r}; etl_load_batch has them all")
+            raise ledger.no_such_batch(batch_id)
         if row.target not in FACTS:
             raise InvalidInputError(
                 f"batch {batch_id!r} went into {row.target}, whose history it is part of: only batches of facts can be "
@@ -132,7 +132,7 @@ class _OfBatch:
                 rows = delete_leftovers(connection, "event_ts", now, "delete_batch")
             elif now.status == ledger.LOADED:
                 rows = delete_rows(connection, FACTS[now.target].__table__, "event_ts", now)
-                mark_deleted(connection, now, f"deleted: {rows} rows; it can be loaded again")
+                mark_deleted(connection, now, f": {rows} rows; it can be loaded again")
             else:
                 return 0
             self.reached = (_state(now), rows)
@@ -191,7 +191,7 @@ class _OfMonth:
         connection.execute(TruncatePartition(self.table, found))
         month = f"{self.month.start:%Y-%m}"
         for row in wholly:
-            mark_deleted(connection, row, f"deleted with {month}: {counts[row.batch_id]} rows")
+            mark_deleted(connection, row, f" with {month}: {counts[row.batch_id]} rows")
         for row in partly:
             gone = counts[row.batch_id]
             note(connection, row, f"deleted with {month}: {gone} of its rows", rows_gone=gone)

@@ -31,10 +31,13 @@ def loaded_rows(connection: Connection, batches: Mapping[str, int]) -> list[Any]
     return found
 
 
-def mark_deleted(connection: Connection, row: Any, why: str) -> None:
-    """Record that a loaded batch has no rows any more, so that it can be loaded again."""
+def mark_deleted(connection: Connection, row: Any, how: str) -> None:
+    """Record that the rows of a loaded batch were deleted, so that it can be loaded again.
+
+    :param how: what follows on the word "deleted".
+    """
     table = EtlLoadBatch.__table__
-    gone = {"status": FAILED, "rows_loaded": 0, "error": deleted(row, why)}
+    gone = {"status": FAILED, "rows_loaded": 0, "error": deleted(row, how)}
     connection.execute(update(table).where(table.c.batch_id == row.batch_id).values(**gone))
 
 

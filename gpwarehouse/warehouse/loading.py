@@ -61,12 +61,16 @@ class Loading(Reading):
     def rejects(self, batch_id: str, *, as_given: bool = False) -> pd.DataFrame:
         """The rejected rows of a batch: row number, column, reason, and the row as it was given, in JSON.
 
-        :param as_given: row number and the columns of the rows themselves, to be corrected for :meth:`reload_rejects`.
+        :param as_given: row number and the columns of the rows themselves, to be corrected for :meth:`reload_rejects`. A frame
+            has all columns for all rows: of rows that name different ones (dicts for :meth:`upsert_rows` or :meth:`merge`) only
+            ``raw`` tells which they named.
+        :raises InvalidInputError: there is no such batch.
         """
-        if as_given:
-            from gpwarehouse.load import rejects_as_given
+        from gpwarehouse.load import rejects_as_given, require_batch
 
+        if as_given:
             return rejects_as_given(self.engine, self.settings, batch_id)
+        require_batch(self.engine, self.settings, batch_id)
         query = select(EtlReject.row_number, EtlReject.column_name, EtlReject.reason, EtlReject.raw)
         return self.read(query.where(EtlReject.batch_id == batch_id).order_by(EtlReject.row_number))
 

@@ -27,6 +27,7 @@ class Status:
 
     :ivar server: brand and version; ``revision``: the database's, None before the first; ``head``: this package's.
     :ivar rows_loaded: rows of all loaded batches, as the batches counted them.
+    :ivar batches_deleted: batches that were loaded, and whose rows were deleted since; they are not among those that failed.
     """
 
     server: str
@@ -36,6 +37,7 @@ class Status:
     batches_loaded: int
     batches_failed: int
     rows_loaded: int
+    batches_deleted: int
 
     @property
     def is_current(self) -> bool:
@@ -103,17 +105,18 @@ class OfSchema(Connected):
         :raises WarehouseConnectionError: the server cannot be reached.
         """
         from gpwarehouse import migrate
+        from gpwarehouse.load.batches import DELETED, FAILED, LOADED, state
 
         revision = migrate.current(self.settings)
         counts: dict[str, tuple[int, int]] = {}
         if revision is not None:
             query = select(
-                EtlLoadBatch.status, func.count().label("batches"), func.sum(EtlLoadBatch.rows_loaded).label("rows")
+                state().label("state"), func.count().label("batches"), func.sum(EtlLoadBatch.rows_loaded).label("rows")
             )
             with self.engine.connect() as connection:
-                for row in connection.execute(query.group_by(EtlLoadBatch.status)):
-                    counts[row.status] = (row.batches, int(row.rows or 0))
-        loaded, failed = counts.get("LOADED", (0, 0)), counts.get("FAILED", (0, 0))
+                for row in connection.execute(query.group_by("state")):
+                    counts[row.state] = (row.batches, int(row.rows or 0))
+        loaded, failed, deleted = (counts.get(name, (0, 0)) for name in (LOADED, FAILED, DELETED))
         server = dialect_of(self.engine).server_info
         return Status(
             str(server),
@@ -123,6 +126,7 @@ class OfSchema(Connected):
             loaded[0],
             failed[0],
             loaded[1],
+            deleted[0],
         )
 
     @property

@@ -82,3 +82,19 @@ def test_what_does_not_fit_is_said_and_nothing_is_changed(shared_wh: Warehouse) 
     with pytest.raises(LoadError, match="own_parent"):
         shared_wh.upsert(GENEALOGY, [split("FA", "FB"), split("FA", "FA"), split("FC", "FC")])
     assert shared_wh.delete(GENEALOGY, [split("FA", "FB")]).rows_deleted == 0
+
+
+def test_a_column_that_one_row_does_not_name_stays_as_it_is(shared_wh: Warehouse) -> None:
+    shared_wh.upsert(STAYS, [stay("VA", day(n), slot=3, to_ts=day(n, 9)) for n in (2, 3)])
+    changes = [
+        stay("VA", day(2), slot=4),
+        stay("VA", day(3), to_ts=day(3, 5)),
+        stay("VA", day(3), slot=None),  # of the same stay, another column
+        stay("VA", day(4), slot=1),  # new, without an end
+    ]
+    done = shared_wh.upsert(STAYS, changes)
+    assert (done.rows_inserted, done.rows_updated) == (1, 2)
+    lot = durable_key("VA")
+    assert stays(shared_wh, "VA") == [
+        (day(2), day(2, 9), lot, 4), (day(3), day(3, 5), lot, None), (day(4), END_OF_TIME, lot, 1),
+    ]  # fmt: skip

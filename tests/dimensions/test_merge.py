@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -50,6 +51,32 @@ def test_what_says_nothing_new_leaves_nothing(shared_wh: Warehouse) -> None:
     again = shared_wh.merge("dim_lot", rows, effective=day(4))
     assert (again.already_merged, again.versions_begun, again.rows_overwritten) == (False, 0, 0)
     assert rows_of(shared_wh, "SELECT * FROM dw.dim_lot WHERE lot_id IN ('U1', 'U2') ORDER BY 1") == before
+
+
+def test_a_row_keeps_the_columns_that_it_does_not_name_whatever_others_name(
+    shared_wh: Warehouse, tmp_path: Path
+) -> None:
+    names = [f"G{n}" for n in range(4)]
+    shared_wh.merge("dim_lot", [lot(n, owner="A", priority=1, product_id="P") for n in names], effective=day(2))
+    changes = [lot("G0", owner="B"), lot("G1", priority=2), lot("G2", owner=None), lot("G3", product_id="Q")]
+    right = [("B", 1, "P"), ("A", 2, "P"), (None, 1, "P"), ("A", 1, "Q")]
+    query = (
+        "SELECT owner, priority, product_id FROM dw.dim_lot l LEFT JOIN dw.dim_product p ON p.product_key = l.product_key "
+        "AND p.is_current WHERE l.is_current AND lot_id IN ('G0', 'G1', 'G2', 'G3') ORDER BY lot_id"
+    )
+    assert shared_wh.merge("dim_lot", changes, effective=day(3)).versions_begun == 4
+    assert rows_of(shared_wh, query) == right
+    for n, row in enumerate(changes):
+        pd.DataFrame([row]).to_parquet(tmp_path / f"{n}.parquet")
+    again = shared_wh.merge("dim_lot", f"{tmp_path}/*.parquet", effective=day(4))
+    assert (again.versions_begun, rows_of(shared_wh, query)) == (0, right)
+
+
+def test_what_a_key_implies_holds_for_the_rows_that_say_nothing_of_it(shared_wh: Warehouse) -> None:
+    shared_wh.merge("dim_lot", [lot("I1.1", root_lot_id="X"), lot("I2.1", owner="A")], effective=day(2))
+    shared_wh.merge("dim_lot", [lot("I1.1", owner="B"), lot("I2.1", root_lot_id="Y")], effective=day(3))
+    query = "SELECT owner, root_lot_id FROM dw.dim_lot WHERE is_current AND lot_id IN ('I1.1', 'I2.1') ORDER BY lot_id"
+    assert rows_of(shared_wh, query) == [("B", "X"), ("A", "Y")]
 
 
 def test_a_late_row_splits_the_version_it_falls_into(shared_wh: Warehouse) -> None:

@@ -321,6 +321,32 @@ def test_nothing_is_written_and_each_query_reads_one_month(wh: Warehouse) -> Non
         assert "m202403" in plan or re.search(r"(selected|scan): 1 \(out of", plan)  # ORCA counts the partitions
 
 
+@pytest.mark.parametrize("value", ["Infinity", "-Infinity", "NaN"])
+def test_numbers_that_are_not_finite_are_found(wh: Warehouse, value: str) -> None:
+    one = "WHERE source_record_no = (SELECT min(source_record_no) FROM dw.{0} WHERE batch_id = 'both') AND batch_id = 'both'"
+    spoil(
+        wh, f"UPDATE dw.{MEASUREMENTS} SET sample_mean = '{value}' {one.format(MEASUREMENTS)}",
+        undo=f"UPDATE dw.{MEASUREMENTS} SET sample_mean = NULL {one.format(MEASUREMENTS)}",
+    )  # fmt: skip
+    spoil(
+        wh, f"UPDATE dw.dim_product SET die_area_mm2 = '{value}' WHERE product_id = 'P'",
+        undo="UPDATE dw.dim_product SET die_area_mm2 = NULL WHERE product_id = 'P'",
+    )  # fmt: skip
+    assert [row[:2] for row in found(wh)] == [("not finite", MEASUREMENTS), ("not finite", "dim_product")]
+    assert found(wh, months=["2024-03", "2024-04"], tables=[MEASUREMENTS], checks=["orphan key"]) == []
+
+
+def test_a_month_that_no_fact_has_is_an_error_and_not_a_month_without_faults(wh: Warehouse) -> None:
+    with pytest.raises(InvalidInputError, match="there is no month 2031-01 in fact_process_measurements, "):
+        wh.check(months=["2024-03", "2031-01"])
+    url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
+    done = command("--url", url, "check", "--month", "2031-01")
+    assert done.exit_code == 1
+    assert "so nothing was checked" in str(done.exception)
+    with pytest.raises(InvalidInputError, match="'2024-03-99' is no month"):
+        wh.check(months=["2024-03-99"])
+
+
 def test_the_command_tells_json_and_an_exit_code(wh: Warehouse) -> None:
     url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
     assert command("--url", url, "check").exit_code == 0

@@ -41,6 +41,8 @@ BAD_VALUES: list[tuple[str, Any, str]] = [
     ("temperature_c", "hot", "'hot' is no double"),
     ("temperature_c", -273.15, "-273.15 must be more than -273.15"),
     ("quality_score", 100.5, "100.5 must be at most 100"),
+    ("pressure_torr", math.inf, "inf is no finite number"),
+    ("sample_mean", "-Infinity", "-inf is no finite number"),
     ("measurement_type", "track", "'track' is none of TRACK, FDC, METROLOGY"),
     ("is_rework", "maybe", "'maybe' is no bool"),
     ("parameters", "{'a': 1}", "bad JSON: Expecting property name"),
@@ -163,6 +165,34 @@ def test_the_same_frame_may_be_tried_again_with_another_limit(wh: Warehouse) -> 
     result = wh.load(MEASUREMENTS, rows, max_rejects=3)
     assert (result.rows_loaded, result.rows_rejected) == (1, 3)
     assert wh.load(MEASUREMENTS, rows, max_rejects=0).already_loaded
+
+
+def test_a_share_of_a_few_rows_allows_no_reject(wh: Warehouse) -> None:
+    rows = [measurement(slot=-1 if n == 3 else n) for n in range(100)]
+    with pytest.raises(TooManyRejectsError, match="1 of 10 rows were rejected, 0 are allowed"):
+        wh.load(MEASUREMENTS, rows[:10])
+    assert wh.load(MEASUREMENTS, rows).rows_rejected == 1
+
+
+@pytest.mark.parametrize("limit", [1, 100])
+def test_nothing_loaded_of_rows_that_were_read_is_an_error_whatever_is_allowed(wh: Warehouse, limit: int) -> None:
+    message = r"the one row read was rejected; nothing was loaded\. First: row 1, column slot: -1 must be at least 0.*wh.rejects"
+    with pytest.raises(TooManyRejectsError, match=message):
+        wh.load(MEASUREMENTS, [measurement(slot=-1)], max_rejects=limit, batch_id="one")
+    assert batch_row(wh, "one") == ("FAILED", 1, 0, 1)
+    assert wh.rejects("one").row_number.tolist() == [1]
+    assert scalar(wh, "SELECT count(*) FROM dw.dim_lot WHERE lot_id = 'L1'") == 0
+    rows = [measurement(slot=-1), measurement(cp=1.0, cpk=2.0), measurement(cp=1.0, cpk=2.0)]  # two by the server
+    with pytest.raises(TooManyRejectsError, match=r"row 1, column slot: .*; row 2: refused by the server: .*cpk_cp"):
+        wh.load(MEASUREMENTS, rows, max_rejects=3 * limit, batch_id="three")
+    assert wh.rejects("three").row_number.tolist() == [1, 2, 3]
+    assert wh.load(MEASUREMENTS, [], batch_id="none").rows_read == 0
+
+
+def test_the_rejects_of_no_batch_are_an_error(shared_wh: Warehouse) -> None:
+    for as_given in (False, True):
+        with pytest.raises(InvalidInputError, match="there is no batch 'nobody'; the table etl_load_batch lists them"):
+            shared_wh.rejects("nobody", as_given=as_given)
 
 
 @pytest.mark.parametrize("limit", [-1, 1.0, 1.5, math.nan, True, "5%"])
