@@ -16,10 +16,12 @@ from gpwarehouse.errors import (
     ReadError,
     SettingsError,
     SourceFormatError,
+    TooManyRejectsError,
     WarehouseConnectionError,
 )
 from gpwarehouse.models import DimLot, FactTestResults
 from gpwarehouse.version import __version__
+from tests.load.rows import MEASUREMENTS, NOON, measurement
 
 
 def row(**values: Any) -> dict[str, Any]:
@@ -239,3 +241,20 @@ def test_genealogy_starts_at_a_lot_and_finds_both_ways(wh: Warehouse) -> None:
     found = wh.genealogy("B")
     assert len(found) == 2
     assert set(found.direction) == {"ANCESTOR", "DESCENDANT"}
+
+
+def test_deleted_batches_are_counted_as_such_and_not_as_failed(wh: Warehouse) -> None:
+    rows = [measurement(site_no=n) for n in range(3)]
+    for name in ("stays", "deleted", "month", "moved"):
+        when = {"event_ts": NOON.replace(month=5)} if name == "month" else {}
+        wh.load(MEASUREMENTS, [row | when | {"lot_id": name} for row in rows], batch_id=name)
+    with pytest.raises(TooManyRejectsError):
+        wh.load(MEASUREMENTS, [measurement(slot=-1)], batch_id="failed")
+    wh.upsert_rows(MEASUREMENTS, [rows[0] | {"lot_id": "moved", "slot": 1}], batch_id="upserted")
+    wh.delete_batch("deleted")
+    wh.delete_batch("moved")  # of which a record is in another batch
+    wh.delete_month(MEASUREMENTS, "2024-05")
+    now = wh.status()
+    assert (now.batches_loaded, now.batches_deleted, now.batches_failed) == (2, 3, 1)
+    assert wh.load(MEASUREMENTS, [row | {"lot_id": "deleted"} for row in rows], batch_id="deleted").rows_loaded == 3
+    assert wh.status().batches_deleted == 2

@@ -34,8 +34,8 @@ class OfDimensions(Connected):
     ) -> MergeResult:
         """Merge what a frame says of members into their history (SCD type 2).
 
-        A row says what the columns of the frame hold from its time on, NULL too; other columns stay as they were at
-        that time. Rows may come late and in any order, and several to a member. Of rows at one moment the last counts; one
+        A row says what the columns that it names hold from its time on, NULL too; other columns stay as they were at
+        that time. The files of a glob or dataset, and the dicts of an iterable, may each name others. Rows may come late and in any order, and several to a member. Of rows at one moment the last counts; one
         that says what is in force leaves nothing. Columns of type 1 take the last row's value in all versions. New
         members start in 1900, inferred ones are completed in place. Members of other dimensions are named by natural
         keys (``product_id``, ``lot_id``, ``parent_equipment_id`` …) and made where missing. A row with a value that its column
@@ -97,9 +97,10 @@ class OfDimensions(Connected):
         source_system: str = "FRAME",
         progress: Progress | None = None,
     ) -> BridgeResult:
-        """Put rows into a bridge; one whose key is there takes the values of the frame's columns.
+        """Put rows into a bridge; one whose key is there takes the values that its row names, and keeps the others.
 
-        Lots and wafers are named by natural keys and made where missing. Of rows with one key the last counts. A stay of a
+        Lots and wafers are named by natural keys and made where missing. Of rows with one key the last counts, of each column
+        the last that names it. A stay of a
         wafer in a lot ends where its next one begins, whatever either says.
 
         :param bridge: ``"bridge_lot_genealogy"``: ``parent_lot_id``, ``child_lot_id``, ``event_type``, ``event_ts`` are the

@@ -88,7 +88,9 @@ class Loading(Reading):
 
         :param corrected: a frame with the column ``row_number`` beside those of a load, or a function that makes one of
             ``wh.rejects(batch_id, as_given=True)``. What it leaves out, or what is rejected again, stays a reject.
-        :raises LoadError: and its kinds; nothing was changed.
+        :raises BatchConflictError: records of the rows stand in other batches by now, and would be there twice.
+        :raises TooManyRejectsError: all rows were rejected again; their rejects have the new reasons.
+        :raises LoadError: and its other kinds; nothing was changed.
         """
         from gpwarehouse.load import RejectLoader
 

@@ -252,3 +252,52 @@ def test_only_a_loaded_batch_takes_them(shared_wh: Warehouse) -> None:
         shared_wh.load(MEASUREMENTS, [measurement(slot=-1)], batch_id="bad", max_rejects=0)
     with pytest.raises(InvalidInputError, match="batch 'bad' failed, and nothing of it is loaded"):
         shared_wh.reload_rejects("bad", corrected_slots)
+
+
+def test_a_reject_whose_record_is_in_another_batch_by_now_is_refused(shared_wh: Warehouse) -> None:
+    rows = [measurement(lot_id="there", site_no=n, slot=-1 if n == 2 else n) for n in range(4)]
+    shared_wh.load(MEASUREMENTS, rows, batch_id="there", max_rejects=1)
+    shared_wh.upsert_rows(MEASUREMENTS, [rows[2] | {"slot": 7}], batch_id="upserted")
+    with pytest.raises(
+        BatchConflictError, match=r"in other batches: 'upserted' \(1 rows, 2024-03\).*twice.*wh.upsert_rows"
+    ):
+        shared_wh.reload_rejects("there", corrected)
+    assert (counts(shared_wh, "there"), len(shared_wh.rejects("there"))) == ((4, 3, 1), 1)
+    assert (
+        shared_wh.check(checks=["batch", "doubled grain"], tables=[MEASUREMENTS])
+        .query("sample.str.contains('there')")
+        .empty
+    )
+    done = shared_wh.upsert_rows(
+        MEASUREMENTS, corrected(shared_wh.rejects("there", as_given=True)).drop(columns="row_number")
+    )
+    assert (done.rows_loaded, done.rows_replaced) == (1, 1)
+
+
+def test_rejects_of_an_upsert_do_not_go_beside_the_records_that_were_there(shared_wh: Warehouse) -> None:
+    rows = [measurement(lot_id="over", site_no=n) for n in range(3)]
+    shared_wh.load(MEASUREMENTS, rows, batch_id="over")
+    shared_wh.upsert_rows(MEASUREMENTS, [rows[0] | {"slot": 1}, rows[1] | {"slot": -1}], batch_id="put", max_rejects=1)
+    with pytest.raises(BatchConflictError, match="in other batches: 'over'"):
+        shared_wh.reload_rejects("put", corrected)
+
+
+def test_rows_that_are_all_rejected_again_are_an_error_and_keep_their_new_reasons(shared_wh: Warehouse) -> None:
+    load_with_rejects(shared_wh, "none again")
+    with pytest.raises(
+        TooManyRejectsError, match=r"none of the 3 .*First: row 3, column slot: -5 must.*All: wh.rejects"
+    ):
+        shared_wh.reload_rejects("none again", lambda rows: rows.assign(slot=[-5, -6, -7]))
+    assert shared_wh.rejects("none again").reason.tolist() == [f"{n} must be at least 0" for n in (-5, -6, -7)]
+    assert counts(shared_wh, "none again") == (10, 7, 3)
+
+
+def test_a_deleted_batch_has_no_rejects_to_reload(wh: Warehouse) -> None:
+    load_with_rejects(wh, "gone")
+    wh.delete_batch("gone")
+    with pytest.raises(
+        InvalidInputError, match=r"'gone' is not loaded any more \(deleted: 7 rows.*load the whole again"
+    ):
+        wh.reload_rejects("gone", corrected)
+    with pytest.raises(InvalidInputError, match="there is no batch 'nobody'"):
+        wh.reload_rejects("nobody", corrected)

@@ -203,6 +203,36 @@ def test_a_month_that_comes_to_light_late_is_made_and_every_row_is_there_once(
     assert (result.rows_loaded, len(result.months_made), rows_of(wh, "b")) == (9, 2, 9)
 
 
+class Told:
+    """Keeps what a load tells of its progress."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.phases: list[str] = []
+        self.rows: dict[str, list[int]] = {}
+
+    def begin(self, phase: str, rows: int | None, size: int | None) -> None:
+        self.begun.append(phase)
+
+    def __call__(self, phase: str, rows: int) -> None:
+        if phase not in self.phases[-1:]:
+            self.phases.append(phase)
+        self.rows.setdefault(phase, []).append(rows)
+
+
+@pytest.mark.parametrize("late", [{"event_ts": NOON + timedelta(days=40)}, {"cp": 1.0, "cpk": 2.0}])
+def test_progress_neither_goes_back_nor_counts_twice_where_a_load_begins_anew(
+    wh: Warehouse, caplog: pytest.LogCaptureFixture, late: dict[str, Any]
+) -> None:
+    told = Told()
+    with caplog.at_level(logging.INFO, early.__name__):
+        wh.load(MEASUREMENTS, chunks("L", chunk("L3", late)), batch_id="b", max_rejects=1, progress=told)
+    assert len(in_plain_way(caplog)) == 1  # the rows were read twice
+    assert (told.phases, told.begun) == (["read", "prepare", "copy", "analyze"], ["read", "copy"])
+    assert told.rows["read"] == [3, 6, 9]
+    assert all(rows == sorted(set(rows)) for rows in told.rows.values())
+
+
 def test_a_column_whose_first_value_comes_late_is_stored(wh: Warehouse) -> None:
     frame = pd.concat([chunks("L").to_pandas().drop(columns="cd_nm"), chunk("L9", {"cd_nm": 5.0}, rows=1).to_pandas()])
     assert wh.load(MEASUREMENTS, frame, batch_id="b").rows_loaded == 10

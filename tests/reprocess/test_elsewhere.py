@@ -34,7 +34,7 @@ def scattered(wh: Warehouse) -> None:
 
 
 def is_whole(wh: Warehouse) -> bool:
-    return bool(wh.check(checks=["batch", "doubled grain"], months=["2025-02", "2025-03"]).empty)
+    return bool(wh.check(checks=["batch", "doubled grain"]).empty)
 
 
 @pytest.mark.parametrize("slot", [1, 2], ids=["the same content", "other content"])
@@ -45,6 +45,27 @@ def test_a_batch_whose_records_were_upserted_since_is_not_replaced_beside_them(w
         with pytest.raises(BatchConflictError, match=rf"{REFUSED}.*Nothing was changed.*upsert_rows.*delete_batch"):
             replace(wh, sites(0, 1, 2, slot=slot))
     assert (found(wh, "site_no", "slot", "batch_id"), record(wh, "A"), record(wh, "U")) == before
+    assert is_whole(wh)
+
+
+def test_a_replacement_is_refused_before_a_row_of_it_is_sent(wh: Warehouse) -> None:
+    scattered(wh)
+    phases: list[str] = []
+    with pytest.raises(BatchConflictError, match=REFUSED):
+        wh.load(
+            MEASUREMENTS, sites(0, 1, 2, slot=2), batch_id="A", on_conflict="replace",
+            progress=lambda phase, rows: phases.append(phase),
+        )  # fmt: skip
+    assert phases == ["read", "prepare"]
+
+
+def test_units_without_a_die_are_compared_by_part_and_site(wh: Warehouse) -> None:
+    unit = {"event_ts": day(3), "lot_id": "L", "wafer_id": "1", "test_type": "FT", "part_id": "P"}
+    wh.load(TESTS, [unit | {"site_no": 1}, unit | {"site_no": 2}], batch_id="A")
+    wh.upsert_rows(TESTS, [unit | {"site_no": 1, "hard_bin": 3}], batch_id="U")
+    with pytest.raises(BatchConflictError, match=REFUSED):
+        replace(wh, [unit | {"site_no": 1, "hard_bin": 2}], fact=TESTS)
+    assert replace(wh, [unit | {"site_no": 2, "hard_bin": 2}], fact=TESTS) == 1
     assert is_whole(wh)
 
 
