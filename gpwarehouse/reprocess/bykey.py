@@ -254,7 +254,7 @@ class _Work:
 
     def put_in(self, given: Given) -> int:
         """Insert the staged rows, the last of each key; what none of them says is as it was. How many."""
-        varying = sorted(given.not_every)
+        varying = sorted(given.not_every - _OWN)
         stage = _last_of_each(self.stage, self.fact.name, varying=varying)
         old = _last_of_each(self.old, self.fact.name, "loaded_at")
         names = [column.name for column in self.fact.columns]

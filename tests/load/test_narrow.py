@@ -79,7 +79,7 @@ def test_a_constraint_that_only_the_server_has_rejects_its_row(wh: Warehouse) ->
     wh.load(DEFECTS, [defect()])
     with check(wh, DEFECTS, "class_name <> 'none of ours'"):
         rows = [defect(defect_id=n, class_name="none of ours" if n == 3 else "ours") for n in range(9)]
-        result = wh.load(DEFECTS, rows)
+        result = wh.load(DEFECTS, rows, max_rejects=1)
     assert (result.rows_loaded, result.rows_rejected) == (8, 1)
     assert "of_the_fab" in wh.rejects(result.batch_id).reason[0]
 
@@ -95,14 +95,15 @@ def test_what_a_trigger_refuses_is_a_reject(wh: Warehouse, server_info: ServerIn
         connection.exec_driver_sql(
             f"CREATE TRIGGER judge BEFORE INSERT ON dw.{MEASUREMENTS} FOR EACH ROW EXECUTE FUNCTION dw.judge()"
         )
-    result = wh.load(MEASUREMENTS, rows_with((), 5))
+    result = wh.load(MEASUREMENTS, rows_with((), 5), max_rejects=1)
     assert result.rows_loaded == 4
     assert wh.rejects(result.batch_id).reason.tolist() == ["refused by the server: no slot 3 here"]
 
 
-def test_a_batch_of_refused_rows_only_is_a_batch_of_none(wh: Warehouse) -> None:
-    result = wh.load(MEASUREMENTS, rows_with((0,), 1), max_rejects=1)
-    assert (result.rows_loaded, result.rows_rejected) == (0, 1)
+def test_a_batch_of_refused_rows_only_is_not_loaded(wh: Warehouse) -> None:
+    with pytest.raises(TooManyRejectsError, match="the one row read was rejected; nothing was loaded"):
+        wh.load(MEASUREMENTS, rows_with((0,), 1), max_rejects=1, batch_id="none")
+    assert wh.rejects("none").row_number.tolist() == [1]
     assert scalar(wh, f"SELECT count(*) FROM dw.{MEASUREMENTS}") == 0
 
 
