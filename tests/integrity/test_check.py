@@ -329,8 +329,8 @@ def test_numbers_that_are_not_finite_are_found(wh: Warehouse, value: str) -> Non
         undo=f"UPDATE dw.{MEASUREMENTS} SET sample_mean = NULL {one.format(MEASUREMENTS)}",
     )  # fmt: skip
     spoil(
-        wh, f"UPDATE dw.dim_product SET die_area_mm2 = '{value}' WHERE product_id = 'P'",
-        undo="UPDATE dw.dim_product SET die_area_mm2 = NULL WHERE product_id = 'P'",
+        wh, f"UPDATE dw.dim_product SET die_origin_x = '{value}' WHERE product_id = 'P'",
+        undo="UPDATE dw.dim_product SET die_origin_x = NULL WHERE product_id = 'P'",
     )  # fmt: skip
     assert [row[:2] for row in found(wh)] == [("not finite", MEASUREMENTS), ("not finite", "dim_product")]
     assert found(wh, months=["2024-03", "2024-04"], tables=[MEASUREMENTS], checks=["orphan key"]) == []
