@@ -71,7 +71,8 @@ class Reprocessing(Connected):
         time. Columns that a row does not name stay as they are, whatever other rows name: the files of a glob or dataset, and
         the dicts of an iterable, may each name others. Of rows with one key the last counts (``source_record_no``), of each
         column the last that names it. Batches that had the records stay loaded, with a note of how many went; they are not
-        replaced (``on_conflict="replace"``) by rows with the same keys as long as these are here, or the records would be there twice.
+        replaced (``on_conflict="replace"``) by rows with the same keys as long as these are here, or the records would be
+        there twice.
 
         Others wait to write to the fact meanwhile. Records in archived months are not found: restore those first.
 
