@@ -147,8 +147,9 @@ def test_nan_is_stored_as_null(shared_wh: Warehouse, name: str) -> None:
 def test_no_number_of_a_fact_may_be_infinite(fact: str) -> None:
     target = target_named(fact)
     validator = Validator(target, earliest=BEGINNING, latest=END_OF_TIME)
-    named = {"event_ts": NOON} | {name: "1" for name, column in target.inputs.items() if column.required}
     floats = [name for name, column in target.inputs.items() if pa.types.is_floating(column.type)]
+    needed = [name for name, column in target.inputs.items() if column.required]
+    named = {name: 1.0 if name in floats else "1" for name in needed}
     rows = [named | {"event_ts": NOON, name: sign * math.inf} for name in floats for sign in (1, -1)]
     (batch,) = record_batches(
         pa.Table.from_pylist([row | dict.fromkeys(set(floats) - set(row)) for row in rows]), frozenset()
