@@ -62,7 +62,8 @@ def test_append_under_an_id_of_the_callers_own_is_done_once(shared_wh: Warehouse
 def test_replace_puts_new_rows_in_the_place_of_the_batchs_old_ones(wh: Warehouse) -> None:
     wh.load(MEASUREMENTS, [measurement(lot_id="R", slot=99)], batch_id="other")
     bad = {"cp": 1.0, "cpk": 2.0, "slot": 77}
-    wh.load(MEASUREMENTS, [*rows_of("R"), measurement(lot_id="R", **bad)], batch_id="r", on_conflict="replace")
+    first = [*rows_of("R"), measurement(lot_id="R", **bad)]
+    wh.load(MEASUREMENTS, first, batch_id="r", on_conflict="replace", max_rejects=1)
     assert len(wh.rejects("r")) == 1
     new = rows_of("R", 3, event_ts=IN_MAY)
     result = wh.load(MEASUREMENTS, new, batch_id="r", on_conflict="replace")
