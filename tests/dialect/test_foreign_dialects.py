@@ -13,10 +13,10 @@ from alembic.operations import MigrateOperation, Operations, ops
 from sqlalchemy import Column, Integer, MetaData, Table, Text, create_engine, inspect, text
 from sqlalchemy.engine import Engine
 
-from gpwarehouse.dialect import migration
+from gpwarehouse.dialect import AppendOptimized, migration
 from gpwarehouse.dialect.migration import operations as our_operations
 from gpwarehouse.migrate.operations import register_operations
-from tests.dialect.alembic_project import COLUMNAR, Project, model
+from tests.dialect.alembic_project import Project, model
 
 migration.register()
 
@@ -135,7 +135,8 @@ def test_operations_that_nobody_else_has_keep_their_signatures() -> None:
 
 @pytest.mark.segments
 def test_a_column_added_in_a_batch_to_a_column_store_is_compressed_as_the_table_is(engine: Engine) -> None:
-    metadata = model(greenplum_storage=COLUMNAR)
+    storage = AppendOptimized(orientation="column", compresstype="zlib", compresslevel=2)
+    metadata = model(greenplum_storage=storage)
     metadata.create_all(engine)
     with engine.begin() as connection:
         op = Operations(MigrationContext.configure(connection))

@@ -26,11 +26,11 @@ from gpwarehouse.dialect.reflection.tables import (
 if TYPE_CHECKING:
     from gpwarehouse.dialect.base import GreenplumDialect
 
-__all__ = ["GreenplumInspector", "base_table_options", "with_encodings", "with_greenplum_options"]
+__all__ = ["STORAGE_SETTINGS", "GreenplumInspector", "base_table_options", "with_encodings", "with_greenplum_options"]
 
 Options = dict[tuple[str | None, str], dict[str, Any]]
 
-_STORAGE_SETTINGS = frozenset(
+STORAGE_SETTINGS = frozenset(
     {"appendonly", "appendoptimized", "orientation", "compresstype", "compresslevel", "blocksize", "checksum"}
 )
 
@@ -67,7 +67,7 @@ def with_greenplum_options(
             options["greenplum_distributed_by"] = distributions[name]
             options["greenplum_storage"] = storages.get(name, Heap())
             options.pop("postgresql_using", None)
-            rest = {k: v for k, v in options.pop("postgresql_with", {}).items() if k not in _STORAGE_SETTINGS}
+            rest = {k: v for k, v in options.pop("postgresql_with", {}).items() if k not in STORAGE_SETTINGS}
             if rest:
                 options["postgresql_with"] = rest
         if name in partitions:
