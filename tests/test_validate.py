@@ -217,6 +217,21 @@ def test_a_trigger_of_a_fact_is_told_once_and_not_for_each_month(wh: Warehouse, 
     assert told(wh) == [("trigger", f"{TESTS}.t")]
 
 
+def test_a_key_whose_triggers_are_disabled_is_told_to_be_kept_by_nobody(
+    shared_wh: Warehouse, server_info: ServerInfo
+) -> None:
+    if server_info.brand is not Brand.POSTGRESQL:
+        pytest.skip("foreign keys are never enforced here")
+    with shared_wh.engine.connect() as connection, connection.begin() as transaction:
+        connection.exec_driver_sql(
+            "ALTER TABLE dw.etl_reject ADD CONSTRAINT fk FOREIGN KEY (batch_id) REFERENCES dw.etl_load_batch"
+        )
+        connection.exec_driver_sql("ALTER TABLE dw.etl_reject DISABLE TRIGGER ALL")
+        found = {(f.kind, f.object) for f in findings_in(connection, shared_wh)}
+        transaction.rollback()
+    assert found == {("foreign key", "etl_reject.fk"), ("disabled trigger", "etl_reject")}
+
+
 def test_hours_of_months_that_were_loaded_are_missed(wh: Warehouse) -> None:
     load_units(wh, "2026-03", 3)
     execute(wh, "TRUNCATE dw.dim_time")
