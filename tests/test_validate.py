@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from gpwarehouse import Warehouse
-from gpwarehouse.dialect import AddPartition, Brand, RangePartition, ServerInfo
+from gpwarehouse.dialect import AddPartition, Brand, DropPartition, RangePartition, ServerInfo
 from gpwarehouse.errors import ReadError
 from gpwarehouse.models import FACTS
 from gpwarehouse.settings import WarehouseSettings
@@ -128,8 +128,32 @@ HANGING = [
     ([f"CREATE TABLE dw.{TESTS}_detached_m202001 (event_ts timestamptz)"], "detached month",
      f"{TESTS}_detached_m202001", "a table of its own"),
     (["ALTER TABLE dw.etl_reject ALTER reason TYPE text COLLATE \"C\""], "collation", "etl_reject.reason", "C"),
+    (
+        [FUNCTION, "CREATE TRIGGER mine BEFORE UPDATE ON dw.etl_reject FOR EACH ROW EXECUTE PROCEDURE public.f()",
+         "ALTER TABLE dw.etl_reject DISABLE TRIGGER mine"],
+        "disabled trigger", "etl_reject.mine", "a trigger, disabled",
+    ),
+    (["ALTER TABLE dw.dim_lot REPLICA IDENTITY FULL"], "replica identity", "dim_lot", "FULL"),
+    (["ALTER TABLE dw.dim_lot REPLICA IDENTITY NOTHING"], "replica identity", "dim_lot", "NOTHING"),
+    (["ALTER TABLE dw.dim_lot REPLICA IDENTITY USING INDEX pk_dim_lot"], "replica identity", "dim_lot", "an index"),
+    (["CREATE PUBLICATION mine FOR TABLE dw.dim_lot"], "publication", "dim_lot.mine", "a publication, which sends it"),
+    (["CREATE PUBLICATION mine FOR ALL TABLES"], "publication", "mine", "a publication, which sends all tables to others"),
+    (["ALTER TABLE dw.dim_lot ALTER owner SET STATISTICS 500"], "statistics target", "dim_lot.owner", "500"),
+    ([f"ALTER TABLE dw.{TESTS} ALTER die_x SET STATISTICS 0"], "statistics target", f"{TESTS}.die_x", "0"),
+    (["ALTER TABLE dw.dim_lot ALTER owner SET (n_distinct = -0.5)"], "column options", "dim_lot.owner", "n_distinct=-0.5"),
+    (["ALTER TABLE dw.dim_lot SET (autovacuum_enabled = false)"], "options", "dim_lot", "autovacuum_enabled=false"),
+    (["ALTER TABLE dw.dim_lot SET (toast.autovacuum_enabled = false)"], "options", "dim_lot",
+     "toast.autovacuum_enabled=false"),
+    ([f"ALTER TABLE dw.{MONTH} SET (autovacuum_vacuum_threshold = 7)"], "options", MONTH, "autovacuum_vacuum_threshold=7"),
+    (["ALTER VIEW dw.v_lot_status SET (security_barrier = true)"], "options", "v_lot_status", "security_barrier=true"),
 ]  # fmt: skip
 POSTGRESQL_ONLY = [
+    (
+        ["CREATE PUBLICATION mine FOR TABLES IN SCHEMA dw"],
+        "publication",
+        "mine",
+        "a publication, which sends all tables of the schema",
+    ),
     (["ALTER TABLE dw.dim_lot ENABLE ROW LEVEL SECURITY"], "row security", "dim_lot", "on: some see some rows only"),
     (["CREATE POLICY mine ON dw.dim_lot USING (true)"], "policy", "dim_lot.mine", "a policy of row security"),
 ]
@@ -193,10 +217,25 @@ def test_a_trigger_of_a_fact_is_told_once_and_not_for_each_month(wh: Warehouse, 
     assert told(wh) == [("trigger", f"{TESTS}.t")]
 
 
+def test_a_key_whose_triggers_are_disabled_is_told_to_be_kept_by_nobody(
+    shared_wh: Warehouse, server_info: ServerInfo
+) -> None:
+    if server_info.brand is not Brand.POSTGRESQL:
+        pytest.skip("foreign keys are never enforced here")
+    with shared_wh.engine.connect() as connection, connection.begin() as transaction:
+        connection.exec_driver_sql(
+            "ALTER TABLE dw.etl_reject ADD CONSTRAINT fk FOREIGN KEY (batch_id) REFERENCES dw.etl_load_batch"
+        )
+        connection.exec_driver_sql("ALTER TABLE dw.etl_reject DISABLE TRIGGER ALL")
+        found = {(f.kind, f.object) for f in findings_in(connection, shared_wh)}
+        transaction.rollback()
+    assert found == {("foreign key", "etl_reject.fk"), ("disabled trigger", "etl_reject")}
+
+
 def test_hours_of_months_that_were_loaded_are_missed(wh: Warehouse) -> None:
     load_units(wh, "2026-03", 3)
     execute(wh, "TRUNCATE dw.dim_time")
-    hours = [(f.kind, f.object, f.expected) for f in wh.validate() if f.kind != "gap"]
+    hours = [(f.kind, f.object, f.expected) for f in wh.validate()]
     assert hours == [("hours", "dim_time", "the hours of 2026-03, of which facts were loaded")]
     load_units(wh, "2026-03", 1, batch_id="more")
     assert "hours" not in {f.kind for f in wh.validate()}
@@ -265,7 +304,7 @@ def test_another_partition_scheme_is_told(wh: Warehouse) -> None:
     assert ("partition scheme", TESTS) in told(wh)
 
 
-def test_gaps_overlaps_and_odd_bounds_are_told_with_the_way_out(wh: Warehouse) -> None:
+def test_overlaps_and_odd_bounds_are_told_with_the_way_out(wh: Warehouse) -> None:
     with with_policy(wh, partition_window=12, retention=f"{TESTS}: detach after 36 months") as gapped:
         gapped.partitions.apply(tables=[TESTS], months=["2022-01", "2026-08", "2026-10"], hold_days=0, now=NOW)
         with gapped.engine.begin() as connection:
@@ -275,19 +314,25 @@ def test_gaps_overlaps_and_odd_bounds_are_told_with_the_way_out(wh: Warehouse) -
         gapped.partitions.apply(tables=[TESTS], months=["2022-01"], now=NOW)
         found = validate(gapped.engine, gapped.settings, now=NOW)
     by_kind = {finding.kind: finding for finding in found}
-    assert by_kind["gap"].object == f"{TESTS}.m202603"
-    assert by_kind["gap"].remedy == "gpwarehouse partitions apply"
     assert by_kind["bounds"].object == f"{TESTS}.odd"
     assert (by_kind["overlap"].object, by_kind["overlap"].found) == (
         f"{TESTS}_detached_m202201", "partition m202201 too",
     )  # fmt: skip
 
 
-def test_a_plan_carried_out_leaves_no_gap(wh: Warehouse) -> None:
-    wh.partitions.apply(tables=[TESTS], months=["2026-05"], now=NOW)
-    assert [f.kind for f in validate(wh.engine, wh.settings, now=NOW)] == ["gap"] * 5
-    wh.partitions.apply(tables=[TESTS], now=NOW)
-    assert validate(wh.engine, wh.settings, now=NOW) == []
+def test_months_in_which_nothing_was_loaded_are_no_finding_and_one_that_lost_its_rows_is(wh: Warehouse) -> None:
+    with with_policy(wh, partition_window=36) as kept:
+        for month in ("2024-02", "2025-07", "2026-03"):
+            load_units(kept, month, 3)
+        assert validate(kept.engine, kept.settings, now=NOW) == []
+        kept.delete_month(TESTS, "2024-02")
+        assert validate(kept.engine, kept.settings, now=NOW) == []
+        with kept.engine.begin() as connection:
+            connection.execute(DropPartition(FACT, "m202507"))
+        (gap,) = validate(kept.engine, kept.settings, now=NOW)
+    assert (gap.kind, gap.object) == ("gap", f"{TESTS}.m202507")
+    assert gap.expected == "a partition, as rows of it were loaded"
+    assert "gpwarehouse check" in gap.remedy
 
 
 def test_rights_are_told_once_roles_have_any(fab: Warehouse) -> None:  # noqa: F811

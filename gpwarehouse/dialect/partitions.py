@@ -65,13 +65,15 @@ def check_aware(what: str, value: object) -> None:
 def _normal(where: str, value: Any) -> Any:
     """A value as it is kept: moments in UTC, subclasses of str (enumerations) as the text they are.
 
-    :raises OptionError: a naive datetime, or a value of a type that bounds cannot have.
+    :raises OptionError: a naive datetime, no finite number, or a value of a type that bounds cannot have.
     """
     check_aware(where, value)
     if isinstance(value, datetime):
         return value.astimezone(UTC)
     if isinstance(value, Enum):
         value = value.value
+    if isinstance(value, Decimal) and not value.is_finite():
+        raise OptionError(f"{where} {value!r}: give a finite number, or None for an open end")
     if value is None or type(value) in (str, int, bool, Decimal, date):
         return value
     if isinstance(value, str):

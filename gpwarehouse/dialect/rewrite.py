@@ -41,29 +41,23 @@ class SetEncoding(TableDDL):
     """Change how one column is stored; all of it is rewritten.
 
     On Greenplum 7 ``SET ENCODING``; on 6 a rewrite by copy. Storage, partitions and the other columns stay as they are
-    then; ``others``, their encodings as they were when the statement was written, is not looked at.
+    then.
     """
 
-    def __init__(
-        self, table: Table, column: str, encoding: Encoding, *, others: Mapping[str, Encoding] | None = None
-    ) -> None:
+    def __init__(self, table: Table, column: str, encoding: Encoding) -> None:
         super().__init__(table)
         self.column = column
         self.encoding = encoding
-        self.others = dict(others or {})
 
 
 class SetEncodings(TableDDL):
     """The same of several columns at once: one rewrite."""
 
-    def __init__(
-        self, table: Table, encodings: Mapping[str, Encoding], *, others: Mapping[str, Encoding] | None = None
-    ) -> None:
+    def __init__(self, table: Table, encodings: Mapping[str, Encoding]) -> None:
         super().__init__(table)
         if not encodings:
             raise OptionError(f"table {table.fullname!r}: SetEncodings encodings={encodings!r}; give one or more")
         self.encodings = dict(encodings)
-        self.others = dict(others or {})
 
 
 class RewriteTable(TableDDL):
@@ -140,8 +134,7 @@ def _pairs(encoding: Encoding) -> str:
 
 @compiles(SetEncoding, "postgresql")
 def _set_encoding(element: SetEncoding, compiler: Any, **kw: Any) -> str:
-    several = SetEncodings(element.table, {element.column: element.encoding}, others=element.others)
-    return _set_encodings(several, compiler, **kw)
+    return _set_encodings(SetEncodings(element.table, {element.column: element.encoding}), compiler, **kw)
 
 
 @compiles(SetEncodings, "postgresql")

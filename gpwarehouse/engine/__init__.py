@@ -28,12 +28,14 @@ from gpwarehouse.engine.partitioning import (
 from gpwarehouse.engine.pool import Holder, PoolState, pool_state
 from gpwarehouse.engine.retry import RetryPolicy, Settled, reason_to_repeat, unit_of_work
 from gpwarehouse.engine.sessions import SESSION_OPTIONS, session_values, set_for_transaction
+from gpwarehouse.engine.statement_hook import STATEMENT_HOOK
 
 __all__ = [
     "HOUSEKEEPING",
     "LOCK_MONTHS",
     "LOCK_NOT_AVAILABLE",
     "SESSION_OPTIONS",
+    "STATEMENT_HOOK",
     "Holder",
     "LockHolder",
     "Patience",

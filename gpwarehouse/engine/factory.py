@@ -19,6 +19,7 @@ from gpwarehouse.engine.observe import observe
 from gpwarehouse.engine.pool import WarehousePool, hand_on_unchanged
 from gpwarehouse.engine.retry import reason_to_repeat
 from gpwarehouse.engine.sessions import connection_values, only_known, session_values, statement_for
+from gpwarehouse.engine.statement_hook import hook_statements
 from gpwarehouse.errors import WarehouseConnectionError
 from gpwarehouse.settings import WarehouseSettings
 
@@ -62,6 +63,7 @@ def create_warehouse_engine(settings: WarehouseSettings) -> Engine:
     _set_up_sessions(engine, fixed, options)
     if settings.transaction_pooler:
         _set_up_transactions(engine, fixed, options)
+    hook_statements(engine)
     hand_on_unchanged(engine)
     observe(engine, settings)
     if settings.schema_name != MODEL_SCHEMA:

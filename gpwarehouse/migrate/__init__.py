@@ -4,7 +4,6 @@ The version table and ``etl_migration_history`` live in the warehouse's schema, 
 base leaves both, and the schema.
 """
 
-from gpwarehouse.migrate import operations as _operations  # noqa: F401  (op.* are there once it is imported)
 from gpwarehouse.migrate.commands import (
     accept_edit,
     advice,

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from gpwarehouse.engine import create_migration_engine
 from gpwarehouse.errors import MigrationError
 from gpwarehouse.migrate import history
-from gpwarehouse.migrate.lock import lock_every_transaction, one_migrator
+from gpwarehouse.migrate.lock import lock_every_transaction, one_migrator, one_thread_in_alembic
 from gpwarehouse.migrate.plan import PlannedStep
 from gpwarehouse.migrate.run import Progress, explained
 from gpwarehouse.migrate.scripts import Chain, alembic_config
@@ -227,7 +227,8 @@ def _command(
     config.attributes["command"] = run.__name__
     config.attributes.update(attributes)
     try:
-        run(config, *args, **({"sql": True} if sql else {}))
+        with one_thread_in_alembic(settings):
+            run(config, *args, **({"sql": True} if sql else {}))
     except CommandError as error:
         raise MigrationError(_hint(str(error))) from error
 

@@ -23,6 +23,7 @@ from gpwarehouse.errors import GpwarehouseError, SettingsError
 from gpwarehouse.migrate import history
 from gpwarehouse.migrate.batches import refuse_lost_operations
 from gpwarehouse.migrate.lock import lock_every_transaction, one_migrator
+from gpwarehouse.migrate.operations import register_operations
 from gpwarehouse.migrate.plan import planned, refuse_to_lose
 from gpwarehouse.migrate.run import Run, explained
 from gpwarehouse.migrate.scripts import Chain, revision_checksum, site_folder
@@ -42,6 +43,7 @@ def run_environment(context: Any) -> None:
         prints without a traceback.
     """
     settings: WarehouseSettings | None = None
+    register_operations()
     try:
         settings = _settings_for(context)
         if context.is_offline_mode():

@@ -11,11 +11,16 @@ Should that connection die, so that another migrator may start, two things hold:
 * the run notices before its next COMMIT (:meth:`MigratorLock.verify`) and rolls back;
 * every transaction of a migration holds a second lock, taken as its first statement, so the other waits for its end.
   It also makes a new run wait for what a killed one left running on the server.
+
+Within a process there is one lock more: Alembic's ``context`` and ``op`` are the process's, whatever the database, so one
+thread at a time may be in them.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,7 +32,7 @@ from gpwarehouse.engine import HOUSEKEEPING, advisory_key, lock_holders
 from gpwarehouse.errors import MigrationError
 from gpwarehouse.settings import WarehouseSettings
 
-__all__ = ["MigratorLock", "lock_every_transaction", "one_migrator"]
+__all__ = ["MigratorLock", "lock_every_transaction", "one_migrator", "one_thread_in_alembic"]
 
 RUN = "migration"
 TRANSACTION = "migration transaction"
@@ -57,6 +62,40 @@ class MigratorLock:
                 "the connection that holds the migrators' lock was lost, so another migration may have started; the "
                 "revision that ran was rolled back. Run the command again"
             ) from error
+
+
+_in_alembic = threading.Lock()
+
+
+def _renew_in_child() -> None:
+    global _in_alembic
+    _in_alembic = threading.Lock()  # what a thread of the parent holds, nobody there gives back
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_in_child)
+
+
+@contextmanager
+def one_thread_in_alembic(settings: WarehouseSettings) -> Iterator[None]:
+    """Keep other threads' commands of ours out of Alembic's context; they wait, up to ``migration_wait_s``.
+
+    Commands of Alembic that others run in this process at the same time are not kept out: they do not come here.
+
+    :raises MigrationError: another thread was in it for longer.
+    """
+    lock = _in_alembic
+    if not lock.acquire(blocking=False):
+        log.info("another thread of this process runs a command of Alembic; waiting for it")
+        if not lock.acquire(timeout=settings.migration_wait_s):
+            raise MigrationError(
+                f"another thread of this process still runs a command of Alembic after {settings.migration_wait_s} s of "
+                "waiting (GPWAREHOUSE_MIGRATION_WAIT_S), and one at a time can; wait for it and try again"
+            )
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

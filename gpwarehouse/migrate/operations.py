@@ -11,17 +11,17 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
 from gpwarehouse.dialect import CreateView, DropView
-from gpwarehouse.dialect.migration.operation import GreenplumOp
+from gpwarehouse.dialect.migration import operations as dialect_operations
+from gpwarehouse.dialect.migration.operation import GreenplumOp, register_operation
 from gpwarehouse.errors import MigrationError
 from gpwarehouse.migrate.batches import Batch, batches_of, refuse_moves, run_batches
 from gpwarehouse.migrate.sqlfiles import Verbatim, server_name, statements_of
 
-__all__ = ["ReplaceView", "ReplaceViewOp", "RunBatchedOp", "RunSqlFileOp"]
+__all__ = ["ReplaceView", "ReplaceViewOp", "RunBatchedOp", "RunSqlFileOp", "register_operations"]
 
 _NAME = re.compile(r"[\w.-]{1,60}")
 
 
-@Operations.register_operation("run_sql_file")
 class RunSqlFileOp(MigrateOperation):
     """Run the SQL file of a revision."""
 
@@ -48,7 +48,6 @@ def _run_sql_file(operations: Any, operation: RunSqlFileOp) -> None:
         operations.execute(Verbatim(statement))
 
 
-@Operations.register_operation("run_batched")
 class RunBatchedOp(MigrateOperation):
     """Change data in batches."""
 
@@ -122,7 +121,6 @@ def _replace_view(element: ReplaceView, compiler: Any, **kw: Any) -> str:
     return str(made).replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1)
 
 
-@Operations.register_operation("replace_view")
 class ReplaceViewOp(GreenplumOp):
     """Give a view another query."""
 
@@ -163,3 +161,11 @@ class ReplaceViewOp(GreenplumOp):
 def _run_replace_view(operations: Any, operation: ReplaceViewOp) -> None:
     for element in operation.elements():
         operations.execute(element)
+
+
+def register_operations() -> None:
+    """Make ``op.…`` of our revisions ours, those of the dialect too, whoever registered such names meanwhile."""
+    dialect_operations.setup()
+    register_operation("run_sql_file", RunSqlFileOp)
+    register_operation("run_batched", RunBatchedOp)
+    register_operation("replace_view", ReplaceViewOp)

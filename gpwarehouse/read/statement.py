@@ -15,12 +15,12 @@ from typing import Any, cast
 
 import psycopg2
 import psycopg2.extensions
-from sqlalchemy import Executable, event, exc, text
-from sqlalchemy.engine import Connection, CursorResult, Engine
+from sqlalchemy import Executable, exc, text
+from sqlalchemy.engine import Connection, CursorResult
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement, TextClause
 
-from gpwarehouse.engine import first_words
+from gpwarehouse.engine import STATEMENT_HOOK, first_words
 from gpwarehouse.errors import ReadError
 from gpwarehouse.read.columns import Column, columns_of
 from gpwarehouse.read.failures import refused, state_of
@@ -61,7 +61,7 @@ def send(
     query = text(statement.rstrip().rstrip(";")) if isinstance(statement, str) else statement
     hook = _Hook(run)
     try:
-        result = connection.execute(_with_values(connection, query, params), execution_options={_HOOK: hook})
+        result = connection.execute(_with_values(connection, query, params), execution_options={STATEMENT_HOOK: hook})
     except (exc.SQLAlchemyError, psycopg2.Error, ValueError) as error:
         # SQLAlchemy 2.0 does not wrap what a hook raises, so the driver's own errors come here too.
         cause = getattr(error, "orig", None) or error
@@ -70,6 +70,8 @@ def send(
             return None
         failure = _failure(cause)
     else:
+        if not hook.sql:
+            raise ReadError("this engine is not a warehouse's; read with that of create_warehouse_engine()")
         return _sent(result, hook, exact)
     raise failure  # out here, so that the driver's error, which quotes the parameters, is not chained to it
 
@@ -109,16 +111,14 @@ class _Hook:
         self.described = False
         self.sql = b""
 
-    def __call__(
-        self, connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
-    ) -> tuple[str, Any]:
+    def __call__(self, cursor: Any, statement: str, parameters: Any) -> str:
         _check(statement)
         self.sql = cursor.mogrify(statement, parameters)
         if not self.run and _QUERY.match(statement):
             self.described = True
-            return f"SELECT * FROM (\n{statement}\n) AS described WHERE false", parameters  # noqa: S608
+            return f"SELECT * FROM (\n{statement}\n) AS described WHERE false"  # noqa: S608
         _leave_texts(cursor)
-        return statement, parameters
+        return statement
 
 
 def _check(statement: str) -> None:
@@ -131,18 +131,6 @@ def _check(statement: str) -> None:
     ends = [word for word in words if word in _ENDS_TRANSACTION]
     if ends:
         raise ReadError(f"{ends[0]} would end the read-only transaction; leave it out, or use wh.session() to write")
-
-
-_HOOK = "gpwarehouse_read_hook"
-
-
-@event.listens_for(Engine, "before_cursor_execute", retval=True)
-def _ask_hook(
-    connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
-) -> tuple[str, Any]:
-    """For all engines: SQLAlchemy 2.0.36 takes no listener for a connection of an engine with options of its own."""
-    hook: _Hook | None = context.execution_options.get(_HOOK) if context is not None else None
-    return (statement, parameters) if hook is None else hook(connection, cursor, statement, parameters, context, many)
 
 
 def _leave_texts(cursor: Any) -> None:

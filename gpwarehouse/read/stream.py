@@ -47,15 +47,26 @@ _WHOLE_TABLE = re.compile(
     rf"\s+(?P<table>(?:{_NAME}\.)?{_NAME})\s*",
     re.IGNORECASE,
 )
-# Distributed, and what COPY reads is what SELECT reads: COPY leaves out the children of a table that is not partitioned.
+# Distributed, and what COPY reads is what SELECT reads, to the last row, which has to be known before the first is sent: COPY
+# leaves out the children of a table that is not partitioned, and stops at a partition that is an external or foreign table.
 _ON_SEGMENTS = """
 SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.gp_distribution_policy d ON d.localoid = c.oid
 WHERE c.oid = CAST(%s AS regclass) AND c.relkind IN ('r', 'p') AND d.policytype = 'p'
 AND ({partitioned} OR NOT EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid))
+AND NOT EXISTS ({external})
 """
 _PARTITIONED = {
     "classic": "EXISTS (SELECT 1 FROM pg_catalog.pg_partition p WHERE p.parrelid = c.oid AND NOT p.paristemplate)",
     "declarative": "c.relkind = 'p'",
+}
+_EXTERNAL = {
+    "classic": """
+        SELECT 1 FROM pg_catalog.pg_exttable x WHERE x.reloid = c.oid OR x.reloid IN (
+            SELECT r.parchildrelid FROM pg_catalog.pg_partition_rule r
+            JOIN pg_catalog.pg_partition p ON p.oid = r.paroid WHERE p.parrelid = c.oid)""",
+    "declarative": """
+        SELECT 1 FROM pg_catalog.pg_partition_tree(c.oid) t JOIN pg_catalog.pg_class k ON k.oid = t.relid
+        WHERE k.relkind = 'f'""",
 }
 
 
@@ -291,7 +302,8 @@ class Stream:
         found = _WHOLE_TABLE.fullmatch(sent.sql.decode())
         if not found:
             return None
-        query = _ON_SEGMENTS.format(partitioned=_PARTITIONED[dialect.capabilities.partition_catalog])
+        kind = dialect.capabilities.partition_catalog
+        query = _ON_SEGMENTS.format(partitioned=_PARTITIONED[kind], external=_EXTERNAL[kind])
         try:
             if self._connection.exec_driver_sql(query, (found["table"],)).first() is None:
                 return None

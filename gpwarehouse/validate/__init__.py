@@ -16,7 +16,7 @@ from gpwarehouse.models import VIEWS
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.validate.catalog import Snapshot, expected_snapshot, live_snapshot, model_tables
 from gpwarehouse.validate.compare import OURS, compare_options, compare_revisions, compare_snapshots
-from gpwarehouse.validate.content import compare_content
+from gpwarehouse.validate.content import compare_content, loaded_months
 from gpwarehouse.validate.finding import Finding
 from gpwarehouse.validate.months import compare_months, detached_months
 from gpwarehouse.validate.objects import compare_objects, compare_owners, parents_of
@@ -40,7 +40,7 @@ def validate(
 
     :param roles: whether to compare the rights of the roles; None: if one of them has any in the schema.
     :param revisions: each with its state, as ``gpwarehouse.migrate.migrations`` tells them.
-    :param now: the instant that says which missing months are gaps; else now.
+    :param now: the instant that says from where on a missing month is a gap; else now.
     :raises WarehouseConnectionError: the server cannot be reached.
     :raises ReadError: the server refused to tell.
     """
@@ -87,7 +87,7 @@ def _compared(
         *compare_objects(connection, snapshot.space, ours, parents),
         *compare_partitions(connection, snapshot.space, parents, classic=classic),
         *compare_content(connection, schema, snapshot),
-        *compare_months(connection, schema, settings, detached, now),
+        *compare_months(connection, schema, settings, detached, loaded_months(connection, schema, snapshot), now),
     ]
     if roles or (roles is None and roles_in_use(connection, settings)):
         findings += [

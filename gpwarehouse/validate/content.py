@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Integer, and_, cast, column, exists, func, literal, select, table, union, union_all
+from sqlalchemy import Integer, Subquery, and_, cast, column, exists, func, literal, select, table, union, union_all
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.models import DIMENSIONS, FACTS
@@ -13,7 +14,7 @@ from gpwarehouse.models.base import RESERVED_NAMES
 from gpwarehouse.validate.catalog import Snapshot
 from gpwarehouse.validate.finding import Finding
 
-__all__ = ["compare_content"]
+__all__ = ["compare_content", "loaded_months"]
 
 
 def compare_content(connection: Connection, schema: str, live: Snapshot) -> Iterator[Finding]:
@@ -48,17 +49,31 @@ def _members(connection: Connection, schema: str, live: Snapshot) -> Iterator[Fi
 _BATCH = ("status", "target", "min_event_ts", "max_event_ts")
 
 
+def _events(schema: str) -> Subquery:
+    """Moments, in UTC, of which facts were loaded: the first and the last of each batch, with its target."""
+    batch = table("etl_load_batch", schema=schema)
+    bounds = (
+        select(column("target"), func.timezone("UTC", column(bound)).label("at"))
+        .select_from(batch)
+        .where(and_(column("status") == "LOADED", column("target").in_([*FACTS]), column(bound).isnot(None)))
+        for bound in ("min_event_ts", "max_event_ts")
+    )
+    return union(*bounds).subquery("events")
+
+
+def loaded_months(connection: Connection, schema: str, live: Snapshot) -> set[tuple[str, datetime]]:
+    """Facts, each with the first instant of a month, UTC, of which rows were loaded. Those amid a batch are not known."""
+    if not {("etl_load_batch", name) for name in _BATCH} <= live.columns.keys():
+        return set()
+    events = _events(schema)
+    months = select(events.c.target, func.date_trunc("month", events.c["at"])).distinct()
+    return {(fact, month.replace(tzinfo=UTC)) for fact, month in connection.execute(months)}
+
+
 def _hours(connection: Connection, schema: str) -> Iterator[Finding]:
     """Months that were loaded and whose hours are not in ``dim_time``: joins with it lose their facts."""
-    batch, time = table("etl_load_batch", schema=schema), table("dim_time", schema=schema)
-    events = union(
-        *(
-            select(func.timezone("UTC", column(bound)).label("at"))
-            .select_from(batch)
-            .where(and_(column("status") == "LOADED", column("target").in_([*FACTS]), column(bound).isnot(None)))
-            for bound in ("min_event_ts", "max_event_ts")
-        )
-    ).subquery("events")
+    time = table("dim_time", schema=schema)
+    events = _events(schema)
     at = events.c["at"]
     known = exists(
         select(literal(1))

@@ -65,7 +65,7 @@ BY_HAND = """from gpwarehouse.dialect import (
     op.drop_partition('t', 'higher')
     op.set_distribution('u', DistributedBy('i'))
     op.set_storage('u', AppendOptimized(orientation='column'))
-    op.set_encoding('u', {'k': Encoding(compresstype='zlib')}, storage=AppendOptimized(orientation='column'))
+    op.set_encoding('u', {'k': Encoding(compresstype='zlib')})
     op.create_external_table('e', sa.Column('k', sa.Integer()), external=ExternalTable(command='echo 1'))
     op.drop_external_table('e')
     op.create_view('v', 'SELECT k FROM {schema}.t')
@@ -191,8 +191,8 @@ def test_the_reverse_of_the_reverse_is_the_operation() -> None:
         o.ExchangePartitionOp("t", part, "u"),
         o.AttachPartitionOp("t", "u", part),
         o.SetDistributionOp("t", BY_C, existing=BY_K),
-        o.SetStorageOp("t", COLUMNAR, existing=Heap(), encodings={"k": RLE}, partition_by=NUMBERS),
-        o.SetEncodingOp("t", {"k": RLE}, existing={"k": Encoding()}, storage=COLUMNAR),
+        o.SetStorageOp("t", COLUMNAR, existing=Heap(), encodings={"k": RLE}),
+        o.SetEncodingOp("t", {"k": RLE}, existing={"k": Encoding()}),
         o.RepartitionTableOp("t", NUMBERS, existing=DAYS, storage=Heap(), existing_options={"storage": COLUMNAR}),
         o.CreateExternalTableOp("e", Column("k", Integer), external=ExternalTable(command="ls")),
         o.CreateViewOp("v", "SELECT 1", schema="s"),

@@ -128,6 +128,35 @@ def test_the_rows_of_children_are_read_with_their_parents(wh: Warehouse) -> None
     assert path_of(wh, "SELECT * FROM parent") == "binary"
 
 
+EXTERNAL = """CREATE EXTERNAL WEB TABLE cold (n int, x text, d date)
+    EXECUTE 'for i in 1 2 3; do echo "$i|cold|2026-02-06"; done' ON SEGMENT 0 FORMAT 'text' (DELIMITER '|')"""
+PARTED = """CREATE TABLE parted (n int, x text, d date) DISTRIBUTED BY (n) PARTITION BY RANGE (d)
+    (PARTITION hot START ('2026-01-01') END ('2026-02-01'), PARTITION cold START ('2026-02-01') END ('2026-03-01'))"""
+EXCHANGED = {
+    True: ["ALTER TABLE parted EXCHANGE PARTITION cold WITH TABLE cold WITHOUT VALIDATION", "DROP TABLE cold"],
+    False: [
+        "ALTER TABLE parted DETACH PARTITION parted_1_prt_cold",
+        "ALTER TABLE parted ATTACH PARTITION cold FOR VALUES FROM ('2026-02-01') TO ('2026-03-01')",
+    ],
+}
+
+
+@pytest.mark.segments
+@pytest.mark.parametrize("rows", [10, 300_000])
+def test_a_table_with_an_external_partition_is_read_by_select_whatever_its_size(
+    wh: Warehouse, server_info: ServerInfo, rows: int
+) -> None:
+    """COPY of such a table fails where it comes to that partition: at once, or after the first blocks."""
+    make = f"INSERT INTO parted SELECT g, repeat('hot', 20), '2026-01-05' FROM generate_series(1, {rows}) g"
+    with wh.engine.begin() as connection:
+        for statement in (PARTED, EXTERNAL, make, *EXCHANGED[server_info.postgres_version < (12,)]):
+            connection.exec_driver_sql(statement)
+    for transport in ("auto", "csv"):
+        assert len(wh.read("SELECT * FROM parted", arrow=True, transport=transport)) == rows + 3
+    assert path_of(wh, "TABLE parted") in ("binary", "select")
+    assert path_of(wh, "SELECT * FROM parted_1_prt_hot") == "table"
+
+
 def test_chunks_have_their_number_of_rows(shared_wh: Warehouse) -> None:
     with shared_wh.read(BIG, chunks=70_000) as chunks:
         frames = list(chunks)

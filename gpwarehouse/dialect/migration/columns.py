@@ -6,7 +6,6 @@ into the revision; ``op.add_column`` written by hand asks the server for the tab
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from alembic.operations import Operations, ops
@@ -38,24 +37,18 @@ def encoded(column: Any, storage: Storage | None) -> Any:
     return with_encoding(column, storage.encoding)
 
 
-def _asking(original: Callable[..., Any]) -> Callable[..., Any]:
-    def add_column(operations: Any, operation: Any, **kw: Any) -> Any:
-        dialect = operations.impl.dialect
-        capabilities = dialect.capabilities if isinstance(dialect, GreenplumDialect) else None
-        connection = operations.impl.connection
-        online = connection is not None and not operations.migration_context.as_sql
-        if online and capabilities is not None and capabilities.append_optimized and not capabilities.access_methods:
-            inspector: Any = inspect(connection)
-            storage = inspector.get_storage(operation.table_name, operation.schema)
-            operation.column = encoded(operation.column, storage)
-        return original(operations, operation, **kw)
-
-    add_column.__wrapped__ = original  # type: ignore[attr-defined]
-    return add_column
+def _add_column(operations: Any, operation: Any, **kw: Any) -> Any:
+    """As Alembic does it, or whoever took its place; of our dialect's column store with the table's encoding."""
+    context = operations.migration_context
+    connection = None if context.as_sql else context.connection
+    capabilities = context.dialect.capabilities if isinstance(context.dialect, GreenplumDialect) else None
+    uncompressed = capabilities is not None and capabilities.append_optimized and not capabilities.access_methods
+    if uncompressed and connection is not None:
+        inspector: Any = inspect(connection)
+        operation.column = encoded(operation.column, inspector.get_storage(operation.table_name, operation.schema))
+    return Operations._to_impl.dispatch(ops.AddColumnOp)(operations, operation, **kw)
 
 
 def setup() -> None:
-    """Put ours around Alembic's own."""
-    original = Operations._to_impl.dispatch(ops.AddColumnOp)
-    if not hasattr(original, "__wrapped__"):
-        Operations.implementation_for(ops.AddColumnOp, replace=True)(_asking(original))
+    """Register ours for dialects named ``postgresql``, as ours is; those of other names never come to it."""
+    Operations._to_impl.dispatch_for(ops.AddColumnOp, qualifier="postgresql", replace=True)(_add_column)

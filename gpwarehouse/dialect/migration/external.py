@@ -14,6 +14,7 @@ from gpwarehouse.dialect.external import ExternalTable
 from gpwarehouse.dialect.migration.compare import capabilities_of
 from gpwarehouse.dialect.migration.operations import CreateExternalTableOp, DropExternalTableOp
 from gpwarehouse.dialect.options import DistributedRandomly
+from gpwarehouse.dialect.reflection import external_names, partition_children
 
 __all__ = ["setup"]
 
@@ -45,13 +46,12 @@ def compare_external_tables(context: Any, changes: Any, schemas: set[str | None]
 
 
 def _compare_schema(context: Any, changes: Any, schema: str | None, wanted: dict[str, Table]) -> None:
-    found = {
-        name: Table(name, MetaData(), schema=schema, autoload_with=context.connection)
-        for name in sorted(name for _, name in context.inspector.get_multi_external(schema))
-        if context.run_name_filters(name, "table", {"schema_name": schema})
-    }
+    found = _found(context, schema)
     for name in sorted({*found, *wanted}):
         before, after = found.get(name), wanted.get(name)
+        if before is not None and before.dialect_options["greenplum"]["external"] is None:
+            log.warning("External table %r is left as it is: what makes it external is none we know", name)
+            continue
         if before is not None and after is not None and _same(context, before, after):
             continue
         subject, reflected = (after, False) if after is not None else (before, True)
@@ -63,6 +63,17 @@ def _compare_schema(context: Any, changes: Any, schema: str | None, wanted: dict
             changes.ops.append(DropExternalTableOp(name, schema=schema, was=_create(schema, before)))
         if after is not None:
             changes.ops.append(_create(schema, after))
+
+
+def _found(context: Any, schema: str | None) -> dict[str, Table]:
+    """The external tables there are. Those that are partitions are their tables' business, and hold somebody's rows."""
+    there = (context.connection, context.dialect, schema)
+    names = external_names(*there) - partition_children(*there)
+    return {
+        name: Table(name, MetaData(), schema=schema, autoload_with=context.connection)
+        for name in sorted(names)
+        if context.run_name_filters(name, "table", {"schema_name": schema})
+    }
 
 
 def _create(schema: str | None, table: Table) -> CreateExternalTableOp:

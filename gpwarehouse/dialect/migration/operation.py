@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any, ClassVar
 
+from alembic.operations import Operations
 from alembic.operations.ops import MigrateOperation
 from sqlalchemy import MetaData, Table
 from sqlalchemy.schema import ExecutableDDLElement
 
+from gpwarehouse.dialect.base import GreenplumDialect
 from gpwarehouse.dialect.errors import OptionError
 
-__all__ = ["GreenplumOp"]
+__all__ = ["GreenplumOp", "register_operation"]
+
+_OURS = "gpwarehouse_operation"
+
+
+def register_operation(name: str, cls: type[MigrateOperation]) -> None:
+    """Make ``op.<name>`` ours on connections of our dialect; on others it stays what it was.
+
+    The names are the process's, and others have operations of such names, too: Alembic's cookbook has ``create_view`` and
+    ``replace_view``. Called again, this takes the name back from whoever registered it since.
+    """
+    before: Any = getattr(Operations, name, None)
+    if hasattr(before, _OURS):
+        return
+    Operations.register_operation(name)(cls)
+    ours: Any = getattr(Operations, name)
+    setattr(ours, _OURS, True)
+    if before is None:
+        return
+
+    @wraps(ours)
+    def by_dialect(self: Operations, *args: Any, **kw: Any) -> Any:
+        mine = isinstance(self.migration_context.dialect, GreenplumDialect)
+        return (ours if mine else before)(self, *args, **kw)
+
+    setattr(Operations, name, by_dialect)
 
 
 class GreenplumOp(MigrateOperation):

@@ -16,7 +16,7 @@ from sqlalchemy.schema import ExecutableDDLElement, SetColumnComment, SetTableCo
 from gpwarehouse.dialect import ddl, views
 from gpwarehouse.dialect.errors import UnsupportedByServerError
 from gpwarehouse.dialect.external import ExternalTable
-from gpwarehouse.dialect.migration.operation import GreenplumOp
+from gpwarehouse.dialect.migration.operation import GreenplumOp, register_operation
 from gpwarehouse.dialect.migration.partitions import (
     AddPartitionOp,
     AttachPartitionOp,
@@ -195,7 +195,7 @@ def _run(operations: Any, operation: GreenplumOp) -> None:
 
 
 def setup() -> None:
-    """Register the operations with Alembic."""
+    """Register the operations with Alembic, or take their names back."""
     for cls in OPERATIONS:
-        Operations.register_operation(cls.operation)(cls)
+        register_operation(cls.operation, cls)
         Operations.implementation_for(cls, replace=True)(_run)

@@ -79,15 +79,23 @@ def _by_hand(operation: GreenplumOp) -> list[str]:
 def _with_imports(original: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     def rendered(context: Any, operation: Any) -> Any:
         text = original(context, operation)
-        if "greenplum_" in str(text):
-            _add_imports(context, str(text))
-            _merge_imports(context)
+        if not _says_options(operation):
+            return text
+        _add_imports(context, str(text))
+        _merge_imports(context)
         if "=OtherPartitions(" in str(text):
             return [_UNMADE, *to_list(text)]
         return text
 
     rendered.__wrapped__ = original  # type: ignore[attr-defined]
     return rendered
+
+
+def _says_options(operation: ops.CreateTableOp | ops.AddColumnOp) -> bool:
+    """Whether the table or column has options of ours, whatever its text holds."""
+    columns = operation.columns if isinstance(operation, ops.CreateTableOp) else [operation.column]
+    said = [*operation.kw, *(name for column in columns for name in getattr(column, "dialect_kwargs", ()))]
+    return any(name.startswith("greenplum_") for name in said)
 
 
 def setup() -> None:

@@ -62,13 +62,12 @@ class SetStorageOp(GreenplumOp):
         existing: Storage | None = None,
         encodings: Encodings | None = None,
         existing_encodings: Encodings | None = None,
-        partition_by: Partitioning | None = None,
         schema: str | None = None,
     ) -> None:
-        """Store the table in another way; all of it is rewritten, on Greenplum 6 by a copy.
+        """Store the table in another way; all of it is rewritten, on Greenplum 6 by a copy, which keeps the partitions.
 
         :param encodings: of columns that shall differ from the table's.
-        :param partition_by: the partitioning there is; Greenplum 6 needs it for the copy.
+        :param existing: what was there, as ``existing_encodings``; for the reverse.
         """
         cls.invoked(
             operations,
@@ -77,14 +76,12 @@ class SetStorageOp(GreenplumOp):
             existing=existing,
             encodings=encodings,
             existing_encodings=existing_encodings,
-            partition_by=partition_by,
             schema=schema,
         )
 
     def element(self) -> ExecutableDDLElement:
         """SET ACCESS METHOD, or a copy."""
-        table = self.table(partition_by=self.options.get("partition_by"))
-        return rewrite.SetStorage(table, self.args[0], encodings=self.options.get("encodings"))
+        return rewrite.SetStorage(self.table(), self.args[0], encodings=self.options.get("encodings"))
 
     def reverse(self) -> GreenplumOp:
         """Back to what it was."""
@@ -92,7 +89,6 @@ class SetStorageOp(GreenplumOp):
             "existing": self.args[0],
             "encodings": self.options.get("existing_encodings"),
             "existing_encodings": self.options.get("encodings"),
-            "partition_by": self.options.get("partition_by"),
         }
         return SetStorageOp(self.name, self._existing(), schema=self.schema, **said)
 
@@ -111,36 +107,23 @@ class SetEncodingOp(GreenplumOp):
         encodings: Encodings,
         *,
         existing: Encodings | None = None,
-        storage: Storage | None = None,
-        others: Encodings | None = None,
-        partition_by: Partitioning | None = None,
         schema: str | None = None,
     ) -> None:
         """Store columns in another way; they are rewritten, on Greenplum 6 the table with them, by a copy.
 
-        :param storage: the table's, which Greenplum 6 needs for the copy; as ``others``, the encodings of the other
-            columns, and ``partition_by``, the partitioning there is.
+        What is not said, the table's storage, its partitions, its other columns' encodings, stays as it is then.
+
+        :param existing: the encodings that were there, for the reverse.
         """
-        cls.invoked(
-            operations,
-            table_name,
-            dict(encodings),
-            existing=existing,
-            storage=storage,
-            others=others,
-            partition_by=partition_by,
-            schema=schema,
-        )
+        cls.invoked(operations, table_name, dict(encodings), existing=existing, schema=schema)
 
     def element(self) -> ExecutableDDLElement:
         """SET ENCODING, or a copy."""
-        table = self.table(storage=self.options.get("storage"), partition_by=self.options.get("partition_by"))
-        return rewrite.SetEncodings(table, self.args[0], others=self.options.get("others"))
+        return rewrite.SetEncodings(self.table(), self.args[0])
 
     def reverse(self) -> GreenplumOp:
         """Back to what they were."""
-        options = {**self.options, "existing": self.args[0]}
-        return SetEncodingOp(self.name, self._existing(), schema=self.schema, **options)
+        return SetEncodingOp(self.name, self._existing(), existing=self.args[0], schema=self.schema)
 
 
 class RepartitionTableOp(GreenplumOp):

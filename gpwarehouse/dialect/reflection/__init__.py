@@ -5,7 +5,7 @@ of thousands of relations.
 """
 
 from gpwarehouse.dialect.reflection.bounds import parse_bound
-from gpwarehouse.dialect.reflection.external import externals_of
+from gpwarehouse.dialect.reflection.external import external_names, externals_of
 from gpwarehouse.dialect.reflection.inspector import GreenplumInspector, GreenplumReflection
 from gpwarehouse.dialect.reflection.tables import (
     distributions_of,
@@ -21,6 +21,7 @@ __all__ = [
     "GreenplumReflection",
     "distributions_of",
     "encodings_of",
+    "external_names",
     "externals_of",
     "parse_bound",
     "partition_children",

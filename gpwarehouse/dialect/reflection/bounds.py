@@ -6,12 +6,14 @@ import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
+from gpwarehouse.dialect.errors import OptionError
 from gpwarehouse.dialect.partitions import Bound, ListValue
 
 __all__ = ["parse_bound", "parse_range", "parse_values", "split"]
 
 _CAST = r"(?:::[\w \"\.]+(?:\([\d, ]*\))?[\w ]*)?"
 _TEXT = re.compile(rf"(E?)'((?:[^']|'')*)'{_CAST}")
+_OPEN = re.compile(rf"(?:MINVALUE|MAXVALUE|NULL){_CAST}", re.IGNORECASE)
 _NUMBER = re.compile(rf"\(?(-?\d+(?:\.\d+)?)\)?{_CAST}")
 _TOKEN = re.compile(rf"E?'(?:[^']|'')*'{_CAST}|\(?-?\d[\d.]*\)?{_CAST}|\w+{_CAST}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
@@ -28,6 +30,7 @@ def parse_bound(expression: str, kind: str | None = None) -> Bound | None:
 
     :param kind: ``format_type`` of the column; without it the text decides.
     :returns: None for MINVALUE, MAXVALUE and NULL.
+    :raises OptionError: it is none of these, nor a text or a number.
     """
     found = _TEXT.fullmatch(expression.strip())
     if found:
@@ -35,7 +38,9 @@ def parse_bound(expression: str, kind: str | None = None) -> Bound | None:
         return _text(value.replace("\\\\", "\\") if found[1] else value, kind)
     number = _NUMBER.fullmatch(expression.strip())
     if number is None:
-        return None
+        if _OPEN.fullmatch(expression.strip()):
+            return None
+        raise OptionError(f"bound {expression.strip()}: only texts and numbers are understood")
     return Decimal(number[1]) if "." in number[1] or kind == "numeric" else int(number[1])
 
 

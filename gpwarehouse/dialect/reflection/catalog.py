@@ -12,7 +12,17 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
-__all__ = ["CHILDREN", "DISTRIBUTION", "ENCODINGS", "EXTERNAL", "PARTITIONS", "STORAGE", "rows"]
+__all__ = [
+    "CHILDREN",
+    "DISTRIBUTION",
+    "ENCODINGS",
+    "EXTERNAL",
+    "EXTERNAL_NAMES",
+    "FOREIGN_KEY_CLONES",
+    "PARTITIONS",
+    "STORAGE",
+    "rows",
+]
 
 _IN = """(n.nspname = CAST(:schema AS text) OR (CAST(:schema AS text) IS NULL AND n.nspname <> 'pg_catalog'
             AND pg_catalog.pg_table_is_visible(c.oid)))"""
@@ -112,6 +122,14 @@ PARTITIONS = {
         ORDER BY t.relname, k.oid""",
 }
 
+EXTERNAL_NAMES = {
+    "classic": f"SELECT c.relname FROM {_RELATION} JOIN pg_catalog.pg_exttable x ON x.reloid = c.oid WHERE {_IN}",
+    "declarative": f"""
+        SELECT c.relname FROM {_RELATION} JOIN pg_catalog.pg_foreign_table f ON f.ftrelid = c.oid
+        JOIN pg_catalog.pg_foreign_server s ON s.oid = f.ftserver AND s.srvname = 'gp_exttable_server'
+        WHERE {_IN}""",
+}
+
 EXTERNAL = {
     "classic": f"""
         SELECT c.relname, x.urilocation AS location, x.execlocation[1] AS runs_on, x.command, x.fmttype::text AS fmttype,
@@ -128,6 +146,14 @@ EXTERNAL = {
         JOIN pg_catalog.pg_foreign_table f ON f.ftrelid = c.oid
         WHERE {_THESE}""",
 }
+
+
+# A foreign key to a partitioned table has a clone in the catalog for each partition that it refers to, from PostgreSQL 12 on.
+FOREIGN_KEY_CLONES = f"""
+    SELECT c.relname, k.conname FROM {_RELATION}
+    JOIN pg_catalog.pg_constraint k ON k.conrelid = c.oid AND k.contype = 'f'
+    JOIN pg_catalog.pg_constraint p ON p.oid = k.conparentid AND p.conrelid = k.conrelid
+    WHERE {_THESE}"""
 
 
 def rows(connection: Connection, sql: str, schema: str | None, names: list[str] | None = None) -> list[Any]:

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import Connection
 
+from gpwarehouse.dialect.errors import OptionError
 from gpwarehouse.dialect.external import CsvFormat, CustomFormat, ExternalTable, Format, RejectLimit, TextFormat
 from gpwarehouse.dialect.reflection import catalog
+from gpwarehouse.dialect.reflection.left_open import UNREADABLE, warn_left_open
 from gpwarehouse.dialect.reflection.tables import Names, _names
 
 if TYPE_CHECKING:
     from gpwarehouse.dialect.base import GreenplumDialect
 
-__all__ = ["externals_of", "parse_format_options"]
+__all__ = ["external_names", "externals_of", "externals_there", "parse_format_options"]
 
 # Keys of ftoptions that say something else than the format's or the protocol's options.
 _OWN_KEYS = frozenset(
@@ -26,14 +28,37 @@ _OWN_KEYS = frozenset(
 _WORDS = ("delimiter", "null", "escape", "quote", "newline")
 
 
+def external_names(connection: Connection, dialect: GreenplumDialect, schema: str | None) -> set[str]:
+    """Names of the external tables, partitions among them, whatever their options; none on servers without them."""
+    if dialect.capabilities is None or not dialect.capabilities.distribution:
+        return set()
+    sql = catalog.EXTERNAL_NAMES[dialect.capabilities.partition_catalog]
+    return {row.relname for row in catalog.rows(connection, sql, schema)}
+
+
 def externals_of(
     connection: Connection, dialect: GreenplumDialect, schema: str | None, table: Names = None
 ) -> dict[str, ExternalTable]:
-    """Table name → what makes it external; empty on servers without external tables."""
+    """Table name → what makes it external, of those we can say; empty on servers without external tables."""
+    there = externals_there(connection, dialect, schema, table)
+    return {name: external for name, external in there.items() if external is not None}
+
+
+def externals_there(
+    connection: Connection, dialect: GreenplumDialect, schema: str | None, table: Names = None
+) -> dict[str, ExternalTable | None]:
+    """The same of all external tables; None, with a warning, where its options are none that we know."""
     if dialect.capabilities is None or not dialect.capabilities.distribution:
         return {}
     sql = catalog.EXTERNAL[dialect.capabilities.partition_catalog]
-    return {row.relname: _external(row) for row in catalog.rows(connection, sql, schema, _names(table))}
+    found: dict[str, ExternalTable | None] = {}
+    for row in catalog.rows(connection, sql, schema, _names(table)):
+        try:
+            found[row.relname] = _external(row)
+        except UNREADABLE as error:
+            warn_left_open(row.relname, "what makes it external is none we know", error)
+            found[row.relname] = None
+    return found
 
 
 def _external(row: Any) -> ExternalTable:
@@ -59,9 +84,13 @@ def _external(row: Any) -> ExternalTable:
 
 
 def _where(stored: str | None) -> str:
-    word, _, number = (stored or "ALL_SEGMENTS").partition(":")
+    word, _, value = (stored or "ALL_SEGMENTS").partition(":")
     fixed = {"ALL_SEGMENTS": "all", "MASTER_ONLY": "coordinator", "COORDINATOR_ONLY": "coordinator", "PER_HOST": "host"}
-    return fixed.get(word) or (f"segment {number}" if word == "SEGMENT_ID" else number)
+    numbered = {"SEGMENT_ID": f"segment {value}", "TOTAL_SEGS": value}
+    found = fixed.get(word) or numbered.get(word)
+    if found is None:
+        raise OptionError(f"it runs on {stored!r}")
+    return found
 
 
 def _options(row: Any) -> dict[str, str]:
@@ -96,6 +125,8 @@ def parse_format_options(stored: str, *, custom: bool = False) -> dict[str, str]
 def _format(kind: str, said: Mapping[str, str], extra: Mapping[str, str]) -> Format:
     if kind == "b":
         return CustomFormat(said["formatter"], extra)
+    if kind not in ("t", "c"):
+        raise OptionError(f"its format is of kind {kind!r}")
     newline = said.get("newline")
     common: dict[str, Any] = {
         "header": said.get("header") == "true",

@@ -12,7 +12,8 @@ from sqlalchemy.engine.reflection import ObjectKind, ObjectScope
 from gpwarehouse.dialect.external import ExternalTable
 from gpwarehouse.dialect.options import Distribution, Encoding, Heap, Storage
 from gpwarehouse.dialect.partitions import Partitioning
-from gpwarehouse.dialect.reflection.external import externals_of
+from gpwarehouse.dialect.reflection import catalog
+from gpwarehouse.dialect.reflection.external import external_names, externals_of, externals_there
 from gpwarehouse.dialect.reflection.postgresql import postgresql_table_options, stock_reads_table_options
 from gpwarehouse.dialect.reflection.tables import (
     distributions_of,
@@ -25,18 +26,13 @@ from gpwarehouse.dialect.reflection.tables import (
 if TYPE_CHECKING:
     from gpwarehouse.dialect.base import GreenplumDialect
 
-__all__ = ["GreenplumInspector", "base_table_options", "hidden_names", "with_encodings", "with_greenplum_options"]
+__all__ = ["STORAGE_SETTINGS", "GreenplumInspector", "base_table_options", "with_encodings", "with_greenplum_options"]
 
 Options = dict[tuple[str | None, str], dict[str, Any]]
 
-_STORAGE_SETTINGS = frozenset(
+STORAGE_SETTINGS = frozenset(
     {"appendonly", "appendoptimized", "orientation", "compresstype", "compresslevel", "blocksize", "checksum"}
 )
-
-
-def hidden_names(connection: Connection, dialect: GreenplumDialect, schema: str | None) -> set[str]:
-    """Tables that are none to anybody who asks for tables: partitions, and external tables, which are foreign ones."""
-    return partition_children(connection, dialect, schema) | set(externals_of(connection, dialect, schema))
 
 
 def base_table_options(dialect: GreenplumDialect, parent: Any, connection: Connection, **kw: Any) -> Options:
@@ -55,14 +51,15 @@ def with_greenplum_options(
 ) -> Options:
     """Add distribution, storage, partitioning and external tables to the options of the tables found."""
     asked = list(names) if names else None
-    externals = externals_of(connection, dialect, schema, asked)
+    externals = externals_there(connection, dialect, schema, asked)
     distributions = distributions_of(connection, dialect, schema, asked)
     storages = storages_of(connection, dialect, schema, asked) if distributions else {}
     partitions = partitionings_of(connection, dialect, schema, asked)
     for (_, name), options in found.items():
         if name in externals:
             options.clear()
-            options["greenplum_external"] = externals[name]
+            if externals[name] is not None:
+                options["greenplum_external"] = externals[name]
             if name in distributions:
                 options["greenplum_distributed_by"] = distributions[name]
             continue
@@ -70,7 +67,7 @@ def with_greenplum_options(
             options["greenplum_distributed_by"] = distributions[name]
             options["greenplum_storage"] = storages.get(name, Heap())
             options.pop("postgresql_using", None)
-            rest = {k: v for k, v in options.pop("postgresql_with", {}).items() if k not in _STORAGE_SETTINGS}
+            rest = {k: v for k, v in options.pop("postgresql_with", {}).items() if k not in STORAGE_SETTINGS}
             if rest:
                 options["postgresql_with"] = rest
         if name in partitions:
@@ -178,6 +175,17 @@ def _worded(dialect: GreenplumReflection, connection: Any, schema: Any, names: A
     return tables.items()
 
 
+def _without_clones(dialect: GreenplumReflection, connection: Any, schema: Any, names: Any, found: Any) -> Any:
+    """The keys that somebody made: not those that the server added to each for the partitions of what it refers to."""
+    if dialect.server_version_info is None or dialect.server_version_info < (12,):
+        return found
+    asked = list(names) if names else None
+    clones = {tuple(row) for row in catalog.rows(connection, catalog.FOREIGN_KEY_CLONES, schema, asked)}
+    return {
+        (where, table): [key for key in keys if (table, key["name"]) not in clones] for (where, table), keys in found
+    }.items()
+
+
 def _of_tables(name: str, meaning: str, finish: Callable[..., Any] | None = None) -> Any:
     """SQLAlchemy's method of that name, asked for tables, not for their partitions; a fixed number of queries."""
 
@@ -194,19 +202,21 @@ def _of_tables(name: str, meaning: str, finish: Callable[..., Any] | None = None
 
 
 class GreenplumReflection(PGDialect):
-    """The dialect's half: children of partitioned tables are storage, not tables; options come back as our objects."""
+    """The dialect's half: children of partitioned tables, of whatever kind, are storage, and no tables, nor foreign ones;
+    external tables are foreign ones; options come back as our objects.
+    """
 
     capabilities: Any
 
     def _get_relnames_for_relkinds(self, connection: Any, schema: Any, relkinds: Any, scope: Any) -> Any:
         names = super()._get_relnames_for_relkinds(connection, schema, relkinds, scope)  # type: ignore[no-untyped-call]
         kinds = set(relkinds)
-        if kinds == {"f"} and self.capabilities is not None and self.capabilities.distribution:
-            return sorted({*names, *externals_of(connection, self, schema)})  # type: ignore[arg-type]
-        if not kinds & {"r", "p"} or scope is ObjectScope.TEMPORARY:
+        if scope is ObjectScope.TEMPORARY or not kinds & {"r", "p", "f"}:
             return names
-        hidden = hidden_names(connection, self, schema)  # type: ignore[arg-type]
-        return [name for name in names if name not in hidden] if hidden else names
+        children = partition_children(connection, self, schema)  # type: ignore[arg-type]
+        external = external_names(connection, self, schema)  # type: ignore[arg-type]
+        shown = ({*names, *external} if "f" in kinds else {*names} - external) - children
+        return [*(name for name in names if name in shown), *sorted(shown.difference(names))]
 
     def _narrowed(self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, kw: Any) -> Any:
         """Names to ask for where SQLAlchemy would ask for everything: without the partitions, which are the most."""
@@ -225,7 +235,9 @@ class GreenplumReflection(PGDialect):
 
     get_multi_columns = _of_tables("get_multi_columns", "Columns of tables, with their encodings.", _encoded)
     get_multi_pk_constraint = _of_tables("get_multi_pk_constraint", "Primary keys of tables, not of their partitions.")
-    get_multi_foreign_keys = _of_tables("get_multi_foreign_keys", "Foreign keys of tables, not of their partitions.")
+    get_multi_foreign_keys = _of_tables(
+        "get_multi_foreign_keys", "Foreign keys of tables, not of, nor to, their partitions.", _without_clones
+    )
     get_multi_check_constraints = _of_tables(
         "get_multi_check_constraints", "Checks of tables, not of their partitions."
     )

@@ -8,7 +8,6 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import Connection
-from sqlalchemy.util import warn
 
 from gpwarehouse.dialect.compiler import child_table_name
 from gpwarehouse.dialect.errors import OptionError
@@ -32,6 +31,7 @@ from gpwarehouse.dialect.partitions import (
 )
 from gpwarehouse.dialect.reflection import catalog
 from gpwarehouse.dialect.reflection.bounds import parse_bound, parse_range, parse_values
+from gpwarehouse.dialect.reflection.left_open import UNREADABLE, warn_left_open
 
 if TYPE_CHECKING:
     from gpwarehouse.dialect.base import GreenplumDialect
@@ -94,13 +94,13 @@ def storages_of(
             continue
         try:
             found[row.relname] = _storage(row.method, _settings(row.reloptions))
-        except (OptionError, ValueError) as error:
+        except UNREADABLE as error:
             _warn(row.relname, row.reloptions, error)
     return found
 
 
 def _warn(table: str, settings: Iterable[str], error: Exception) -> None:
-    warn(f"table {table!r}: its storage, {', '.join(settings)}, is none we know, and is left open: {error}")
+    warn_left_open(table, f"its storage, {', '.join(settings)}, is none we know", error)
 
 
 def _settings(options: Iterable[str]) -> dict[str, str]:
@@ -140,7 +140,7 @@ def encodings_of(
         try:
             encoding = Encoding(**_compression(_settings(row.attoptions)))
             table_encoding = Encoding(**_compression(_settings(row.reloptions)))
-        except (OptionError, ValueError) as error:
+        except UNREADABLE as error:
             _warn(row.relname, [*row.reloptions, f"column {row.attname}:", *row.attoptions], error)
             continue
         if encoding != table_encoding:
@@ -184,7 +184,8 @@ def _partitioning(name: str, rows: list[Any]) -> Partitioning:
             return ListPartitions(first.columns[0], listed, default)
         ranges = tuple(_range(name, row) for row in others)
         return RangePartitions(first.columns[0], ranges, default)
-    except OptionError:  # bounds of others' making that our values cannot say
+    except UNREADABLE as error:
+        warn_left_open(name, f"a bound of its partitions by {first.columns[0]!r} is none our values can say", error)
         return other
 
 
