@@ -41,7 +41,8 @@ class LoadingFiles(Loading):
         from gpwarehouse.sources import open_source
 
         self._require_current_schema()
-        source = open_source(path, **{"timezone": self.settings.stdf_timezone} | given)
+        told = {"timezone": self.settings.stdf_timezone, "defaults": dict(self.settings.stdf_given)}
+        source = open_source(path, **told | given)
         return counted(source.target, lambda: Loader(self.engine, self.settings).load(source, **options))
 
     def load_files(
