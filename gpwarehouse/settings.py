@@ -207,7 +207,9 @@ class WarehouseSettings(BaseSettings):
     migrations: Path | None = setting(None, "folder with revisions of your own", "a folder")
     stdf_timezone: Zone = setting("UTC", "zone in which testers wrote their STDF times", A_ZONE)
     stdf_given: Given = setting(
-        (), "what STDF files lack, where neither they nor the load say it", "name=value with commas between: product_id=CHIP"
+        (),
+        "what STDF files lack, where neither they nor the load say it",
+        "name=value with commas between: product_id=CHIP",
     )
     config_file: File | None = setting(None, "TOML file with settings", "a file")
 

@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Unpack, runtime_checkable
 
-from gpwarehouse.errors import SourceFormatError
+from gpwarehouse.errors import SourceFormatError, UnknownFormatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -82,7 +82,8 @@ def open_source(
             ``test_program``, ``equipment_id``, ``event_ts``.
 
     Raises:
-        SourceFormatError: the content is no format we read, or the compressed file is damaged.
+        UnknownFormatError: the content is no format we read.
+        SourceFormatError: the file is empty, or compressed and damaged.
         FileNotFoundError: no such file.
     """
     from gpwarehouse.sources.stdf_stream import first_bytes
@@ -104,12 +105,13 @@ def open_source(
             **given,
         )
     if head[:5] == b"FAR:A":
-        raise SourceFormatError(
+        raise UnknownFormatError(
             f"{file.name} is ATDF, the text form of STDF, which is not read here. Nothing of it was loaded. Load the STDF file "
             f"it was made of, or convert it to STDF V4. Supported: {SUPPORTED}."
         )
-    what = "is empty" if not head else f"starts with bytes {head.hex(' ')}"
-    raise SourceFormatError(
+    what = f"starts with bytes {head.hex(' ')}" if head else "is empty"
+    kind = UnknownFormatError if head else SourceFormatError
+    raise kind(
         f"{file.name} {what}, which is no format read here. Supported: {SUPPORTED}. "
         "For other data use Warehouse.load(table, frame)."
     )

@@ -163,7 +163,9 @@ class StdfSource:
             self._findings.tell(warning)
         outside = int(np.count_nonzero(self.survey.is_part & (self.survey.wir_of_part < 0)))
         if header.wafers and outside:
-            self._findings.tell(f"{outside} parts stand outside any wafer (before its WIR or behind its WRR), and have none")
+            self._findings.tell(
+                f"{outside} parts stand outside any wafer (before its WIR or behind its WRR), and have none"
+            )
         return replace(
             header,
             wafers=self._given.wafers(header.wafers, self.survey.checksum),
@@ -330,7 +332,9 @@ class StdfSource:
         ]
         rows = pa.RecordBatch.from_arrays(filled, schema=FACT_SCHEMA)
         rows = rows if is_part.all() else rows.filter(pa.array(is_part))
-        first, last = (rows.column(name).to_numpy(zero_copy_only=False) for name in ("is_first_pass", "is_final_result"))
+        first, last = (
+            rows.column(name).to_numpy(zero_copy_only=False) for name in ("is_first_pass", "is_final_result")
+        )
         tally.see_verdicts(rows.column("is_pass"), first, last)
         return rows
 

@@ -112,7 +112,7 @@ def _no_key(_: dict[str, Any]) -> None:
 
 def _add_up(counts: Iterable[tuple[int, int]]) -> bool:
     said, found = zip(*counts, strict=True)
-    return sum(said) == sum(found)
+    return bool(sum(said) == sum(found))
 
 
 def _parts_of_bins(

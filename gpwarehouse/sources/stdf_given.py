@@ -58,6 +58,11 @@ class Given:
     findings: Findings
 
     def __post_init__(self) -> None:
+        for name in {**self.defaults, **self.options}:
+            if name not in GIVEN:
+                raise InvalidInputError(
+                    f"{name}= is nothing that an STDF file may lack; it may lack {', '.join(GIVEN)}"
+                )
         self._time = self._moment(self._said("event_ts"))
 
     def _said(self, name: str) -> object:
@@ -74,7 +79,9 @@ class Given:
         return (moment if moment.tzinfo is not None else moment.replace(tzinfo=self.zone)).astimezone(UTC)
 
     def _warn(self, name: str, found: object) -> None:
-        self.findings.tell(f"{GIVEN[name]} is {found!r}, and not {self.options.get(name)!r}, as {name}= says: the file's stands")
+        self.findings.tell(
+            f"{GIVEN[name]} is {found!r}, and not {self.options.get(name)!r}, as {name}= says: the file's stands"
+        )
 
     def _used(self, name: str, value: object) -> None:
         """Tell of what the settings said in place of the file: nobody looked at this one."""

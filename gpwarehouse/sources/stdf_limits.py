@@ -111,7 +111,8 @@ class LimitBook:
     def warnings(self) -> list[str]:
         """What of the limits is not kept, a sentence each."""
         told = [
-            f"{column} of {len(tests)} tests changes within the file ({_some(tests)}); the first record's stands in control_limits"
+            f"{column} of {len(tests)} tests changes within the file ({_some(tests)}); "
+            "the first record's stands in control_limits"
             for column, tests in self.changed.items()
             if tests
         ]

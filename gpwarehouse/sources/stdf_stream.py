@@ -53,7 +53,7 @@ def _unzip(stream: IO[bytes], layers: ExitStack, path: Path) -> IO[bytes]:
 
 
 def _untar(stream: IO[bytes], layers: ExitStack, path: Path) -> IO[bytes]:
-    archive = layers.enter_context(tarfile.open(fileobj=stream, mode="r:"))
+    archive = layers.enter_context(tarfile.TarFile(fileobj=stream))
     files = {info.name: info for info in archive.getmembers() if info.isfile()}
     return layers.enter_context(cast("IO[bytes]", archive.extractfile(files[_only_file(list(files), path, "tar")])))
 

@@ -18,6 +18,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from struct import Struct
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,7 @@ from gpwarehouse.sources.stdf_wafers import OpenWafers
 __all__ = ["Chunk", "Survey", "survey"]
 
 BLOCK_BYTES = 1 << 20
+Kind = TypeVar("Kind", bound=np.generic)
 
 KEPT = frozenset({rec.MIR, rec.MRR, rec.SDR, rec.WIR, rec.WRR, rec.HBR, rec.SBR, rec.PCR, rec.WCR, rec.TSR})
 SMALL_TYPES = ["MIR", "MRR", "SDR", "WIR", "WRR", "WCR", "HBR", "SBR", "PCR", "TSR"]
@@ -153,10 +155,10 @@ class _Walk:
 
     def _other(self, kind: int, body: bytes, offset: int, record: int) -> bool:
         """Take in a record that is no test result; False where it was passed over."""
-        if len(body) < SHORTEST.get(kind, 65536) or (kind in TEXTS and not self._texts_fit(kind, body)):
-            if not is_user_record(kind >> 8):
-                self._skip(f"a record of type {type_name(kind)}, {_fault(kind, body)}", offset, 4 + len(body), record)
-                return False
+        odd = len(body) < SHORTEST.get(kind, 65536) or (kind in TEXTS and not self._texts_fit(kind, body))
+        if odd and not is_user_record(kind >> 8):
+            self._skip(f"a record of type {type_name(kind)}, {_fault(kind, body)}", offset, 4 + len(body), record)
+            return False
         if kind in NOT_BEFORE_MIR and not self.has_mir:
             raise SourceFormatError(
                 f"{self.path.name}: at byte {offset}, before any MIR, stands a record of type {type_name(kind)}: no lot, no "
@@ -214,7 +216,9 @@ class _Walk:
         if data[:4] in (b"\x02\x00\x00\x0a", b"\x00\x02\x00\x0a"):
             self._refuse_second("FAR", self.offset)
         if data.strip(b"\0"):
-            self.findings.refuse(f"behind the MRR, which closes every STDF file at byte {self.offset}, there are records")
+            self.findings.refuse(
+                f"behind the MRR, which closes every STDF file at byte {self.offset}, there are records"
+            )
         return len(data)
 
     def finish(self, rest: bytes, checksum: str, far: bytes) -> Survey:
@@ -287,10 +291,14 @@ def _fault(kind: int, body: bytes) -> str:
     """What is wrong with a record that is refused."""
     if kind not in SHORTEST:
         return "which neither STDF V4 nor V4-2007 knows"
-    return "which is too short for its fields" if len(body) < SHORTEST[kind] else "whose texts are none or do not fit into it"
+    return (
+        "which is too short for its fields"
+        if len(body) < SHORTEST[kind]
+        else "whose texts are none or do not fit into it"
+    )
 
 
-def _column(values: array[int], kind: type[np.generic]) -> npt.NDArray[np.generic]:
+def _column(values: array[int], kind: type[Kind]) -> npt.NDArray[Kind]:
     return np.array(values, dtype=kind)
 
 

@@ -100,5 +100,7 @@ class Tally:
             )
         if self._zeroed:
             numbers = ", ".join(map(str, sorted(self._zeroed)[:10]))
-            told.append(f"{ZEROS} values in a row and more are 0 in MPRs of tests {numbers}: a lost block looks like that")
+            told.append(
+                f"{ZEROS} values in a row and more are 0 in MPRs of tests {numbers}: a lost block looks like that"
+            )
         return told
