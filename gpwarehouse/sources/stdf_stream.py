@@ -76,7 +76,7 @@ def _opened(kind: Callable[[IO[bytes]], Any]) -> Callable[[IO[bytes], ExitStack,
 
 Unpack = Callable[[IO[bytes], ExitStack, Path], IO[bytes]]
 PACKINGS: list[tuple[Callable[[bytes], bool], Unpack]] = [
-    (lambda head: head[:2] == b"\x1f\x8b", _opened(lambda stream: gzip.GzipFile(fileobj=stream))),
+    (lambda head: head[:2] == b"\x1f\x8b", _opened(lambda stream: gzip.GzipFile(mode="rb", fileobj=stream))),
     (lambda head: head[:3] == b"BZh", _opened(bz2.BZ2File)),
     (lambda head: head[:6] == b"\xfd7zXZ\0", _opened(lzma.LZMAFile)),
     (lambda head: head[:4] == b"PK\x03\x04", _unzip),

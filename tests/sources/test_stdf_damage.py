@@ -47,6 +47,7 @@ def test_a_whole_file_is_never_refused_and_says_nothing(
 
 def test_blocks_as_long_as_whole_parts_are_missed_by_the_summaries(tmp_path: Path) -> None:
     """Where the records' lengths divide the block's, its loss breaks no record: only the counts tell."""
+
     def fill(out: StdfWriter) -> None:
         for part in range(20):
             out.pir()

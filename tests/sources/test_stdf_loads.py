@@ -87,7 +87,9 @@ def test_nameless_wafers_of_two_files_are_two(wh: Warehouse, tmp_path: Path) -> 
     wh.load_file(files[0], on_conflict="replace")  # the same wafer again
     seen = wh.read("SELECT tested, good FROM dw.v_wafer_yield WHERE basis = 'LAST' ORDER BY good")
     assert list(zip(seen.tested, seen.good, strict=True)) == [(5, 3), (5, 5)]
-    wafers = wh.read("SELECT wafer_id, is_placeholder, source_wafer_id FROM dw.dim_wafer WHERE wafer_id LIKE '(none %%'")
+    wafers = wh.read(
+        "SELECT wafer_id, is_placeholder, source_wafer_id FROM dw.dim_wafer WHERE wafer_id LIKE '(none %%'"
+    )
     assert len(wafers) == 2
     assert not wafers.is_placeholder.any()
     assert wafers.source_wafer_id.isna().all()
@@ -120,7 +122,9 @@ def test_the_command_line_loads_what_is_there_where_that_is_allowed(wh: Warehous
 def test_a_folder_stands_for_the_files_of_the_trade_in_it_and_below(wh: Warehouse, tmp_path: Path) -> None:
     folder = tmp_path / "day"
     (folder / "lot" / ".hidden").mkdir(parents=True)
-    for number, place in enumerate((folder / "b.stdf", folder / "lot" / "a.dat", folder / "lot" / ".hidden" / "c.stdf")):
+    for number, place in enumerate(
+        (folder / "b.stdf", folder / "lot" / "a.dat", folder / "lot" / ".hidden" / "c.stdf")
+    ):
         write(place, lambda out: parts(out, 2), lot_id=f"L{number}")
     (folder / "notes.txt").write_text("no file of the trade")
     report = wh.load_files([folder, folder / "b.stdf"])

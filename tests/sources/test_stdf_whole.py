@@ -99,7 +99,9 @@ def test_the_wafer_that_lacks_parts_is_named_among_several(tmp_path: Path) -> No
                 part(out, x=x, y=0)
             out.wrr(part_cnt=count, wafer_id=wafer)
 
-    with pytest.raises(SourceFormatError, match=r"whole: WRR counts 3 parts on wafer '02', the file holds 2: 1 are missing\. "):
+    with pytest.raises(
+        SourceFormatError, match=r"whole: WRR counts 3 parts on wafer '02', the file holds 2: 1 are missing\. "
+    ):
         read(write(tmp_path / "a.stdf", fill))
 
 
@@ -121,7 +123,10 @@ def test_good_parts_and_bins_that_differ_are_told(tmp_path: Path) -> None:
 
 def test_a_summary_of_nothing_is_told(tmp_path: Path) -> None:
     _, source = read(write(tmp_path / "a.stdf", three(wrr=0, end=lambda out: out.pcr(0))))
-    assert source.warnings() == ["PCR counts no part, the file holds 3", "WRR of wafer '01' counts no part, the file holds 3"]
+    assert source.warnings() == [
+        "PCR counts no part, the file holds 3",
+        "WRR of wafer '01' counts no part, the file holds 3",
+    ]
 
 
 def test_a_delimiter_is_no_part(tmp_path: Path) -> None:
@@ -219,7 +224,9 @@ def test_lost_wafers_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [(0, 0), (1, 61), (5, 30), (99, 1), (179, 10), (182, 10)])
 def test_records_that_no_stdf_has_are_refused(tmp_path: Path, kind: tuple[int, int]) -> None:
     file = write(tmp_path / "a.stdf", lambda out: (part(out), out.record(*kind, b"\1\2"), part(out))[0])
-    with pytest.raises(SourceFormatError, match=rf"at byte \d+ stands a record of type {kind[0]}/{kind[1]}, which neither"):
+    with pytest.raises(
+        SourceFormatError, match=rf"at byte \d+ stands a record of type {kind[0]}/{kind[1]}, which neither"
+    ):
         read(file)
     rows, source = read(file, allow_incomplete=True)
     assert len(rows) == 2
@@ -227,7 +234,9 @@ def test_records_that_no_stdf_has_are_refused(tmp_path: Path, kind: tuple[int, i
     assert source.warnings() == [f"passed over 1 times: a record of type {kind[0]}/{kind[1]}, {known}"]
 
 
-@pytest.mark.parametrize("kind", [(180, 0), (181, 77), (1, 90), (1, 94), (50, 10), (50, 30), (20, 10), (1, 62), (15, 30)])
+@pytest.mark.parametrize(
+    "kind", [(180, 0), (181, 77), (1, 90), (1, 94), (50, 10), (50, 30), (20, 10), (1, 62), (15, 30)]
+)
 def test_records_of_vendors_and_of_v4_2007_are_known(tmp_path: Path, kind: tuple[int, int]) -> None:
     def fill(out: StdfWriter) -> None:
         out.pir()
@@ -249,7 +258,9 @@ def test_records_too_short_for_their_fields_are_refused(tmp_path: Path, kind: tu
 
 
 def test_longer_records_than_their_fields_are_read(tmp_path: Path) -> None:
-    whole = stdf_bytes(lambda out: (out.record(5, 10, b"\1\0tail"), out.record(5, 20, b"\1\0\0\0\0\1\0tail" + b"\0" * 20))[0])
+    whole = stdf_bytes(
+        lambda out: (out.record(5, 10, b"\1\0tail"), out.record(5, 20, b"\1\0\0\0\0\1\0tail" + b"\0" * 20))[0]
+    )
     file = tmp_path / "a.stdf"
     file.write_bytes(whole)
     assert [row["hard_bin"] for row in read(file)[0]] == [1]
@@ -325,7 +336,7 @@ def test_a_file_whose_first_record_contradicts_itself_is_refused_so(tmp_path: Pa
     whole = stdf_bytes(three())
     file = tmp_path / "a.stdf"
     file.write_bytes(whole[:4] + b"\x01" + whole[5:])
-    with pytest.raises(SourceFormatError, match="CPU_TYPE 1.* big-endian, .* 02 00, is little-endian: they contradict"):
+    with pytest.raises(SourceFormatError, match=r"CPU_TYPE 1.* big-endian, .* 02 00, is little-endian: they contradict"):
         _ = open_source(file).checksum
 
 
