@@ -28,6 +28,7 @@ __all__ = [
     "SettingsError",
     "SourceFormatError",
     "TooManyRejectsError",
+    "UnknownFormatError",
     "UnsupportedByServerError",
     "WarehouseConnectionError",
 ]
@@ -79,6 +80,10 @@ class NaturalKeyError(GpwarehouseError, ValueError):
 
 class SourceFormatError(GpwarehouseError, ValueError):
     """A file is not what its name says, or ends early. Nothing of it was loaded."""
+
+
+class UnknownFormatError(SourceFormatError):
+    """A file's content is no format that is read here."""
 
 
 class LoadError(GpwarehouseError):

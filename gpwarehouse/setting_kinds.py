@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import date, time
 from difflib import get_close_matches
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = [
     "Date",
     "Dates",
     "File",
+    "Given",
     "Hosts",
     "Memory",
     "OnOff",
@@ -177,6 +179,22 @@ def _rejects(value: Any) -> Any:
     return value
 
 
+STDF_LACKS = ("facility", "lot_id", "wafer_id", "product_id", "test_program", "equipment_id", "event_ts")
+"""What an STDF file may lack, and a load may give."""
+
+
+def _given(value: Any) -> Any:
+    if isinstance(value, str):
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        value = {name.strip(): said.strip() for name, _, said in pairs}
+    if not isinstance(value, Mapping):
+        return value
+    for name, said in value.items():
+        if name not in STDF_LACKS or not str(said).strip():
+            raise ValueError(f"{name}={said} is nothing that an STDF file may lack: {', '.join(STDF_LACKS)}")
+    return tuple((name, str(said)) for name, said in value.items())
+
+
 def setting(default: Any, meaning: str, allowed: str = "", **limits: Any) -> Any:
     """A pydantic field: ``allowed`` says in words what the type alone does not tell, for messages and the README."""
     return Field(default, description=meaning, json_schema_extra={"allowed": allowed}, **limits)
@@ -216,6 +234,7 @@ Ports = Annotated[str, BeforeValidator(_ports)]
 Rejects = Annotated[int | float, BeforeValidator(_rejects)]
 Retention = Annotated[tuple[tuple[str, RetentionRule], ...], BeforeValidator(parse_retention)]
 ColdCompression = Annotated[Compression, BeforeValidator(parse_compression)]
+Given = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_given)]
 Role = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$"), AfterValidator(_schema)]
 A_ROLE = "a lower-case name up to 63 long, no reserved word"
 A_GROUP = "a regular expression with a group"

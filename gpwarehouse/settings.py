@@ -38,6 +38,7 @@ from gpwarehouse.setting_kinds import (
     Date,
     Dates,
     File,
+    Given,
     Hosts,
     Memory,
     OnOff,
@@ -205,6 +206,11 @@ class WarehouseSettings(BaseSettings):
     )
     migrations: Path | None = setting(None, "folder with revisions of your own", "a folder")
     stdf_timezone: Zone = setting("UTC", "zone in which testers wrote their STDF times", A_ZONE)
+    stdf_given: Given = setting(
+        (),
+        "what STDF files lack, where neither they nor the load say it",
+        "name=value with commas between: product_id=CHIP",
+    )
     config_file: File | None = setting(None, "TOML file with settings", "a file")
 
     def __init__(self, **values: Any) -> None:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 _MANY = 3
 """From so many files on the totals are told too."""
-_OF_TABLES = {".parquet", ".pq", ".csv", ".tsv", ".arrow", ".ipc", ".feather", ".arrows"}
-"""Suffixes that :data:`gpwarehouse.load.files.FILE_KINDS` names."""
 _UNSAID = {"on_conflict": "skip", "parallel": 1, "atomic": True}
 """Options as they are where the command line has none."""
 
@@ -55,7 +53,8 @@ def load(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="STDF V4 files, folders of gpwarehouse generate; with --target Parquet, CSV or Arrow, folders of them; globs."
+            help="STDF V4 files, folders with such files in or below them, folders of gpwarehouse generate; with --target "
+            "Parquet, CSV or Arrow, folders of them; globs."
         ),
     ],
     target: Annotated[str | None, typer.Option(help="The fact that rows of Parquet, CSV or Arrow go to.")] = None,
@@ -64,6 +63,17 @@ def load(
         str, typer.Option(help="Content or id loaded before: skip, error, append or replace.")
     ] = "skip",
     facility: Annotated[str | None, typer.Option(help="Facility, where an STDF file names none.")] = None,
+    lot_id: Annotated[str | None, typer.Option(help="Lot, where an STDF file names none.")] = None,
+    wafer_id: Annotated[str | None, typer.Option(help="Wafer, where an STDF file names none.")] = None,
+    event_ts: Annotated[
+        str | None, typer.Option(help="Start, where an STDF file has none: 2026-03-04T06:30+08:00.")
+    ] = None,
+    product_id: Annotated[str | None, typer.Option(help="Product, where an STDF file names none.")] = None,
+    test_program: Annotated[str | None, typer.Option(help="Test program, where an STDF file names none.")] = None,
+    equipment_id: Annotated[str | None, typer.Option(help="Tester, where an STDF file names none.")] = None,
+    allow_incomplete: Annotated[
+        bool, typer.Option(help="Load what there is of an STDF file that is not whole.")
+    ] = False,
     test_type: Annotated[str | None, typer.Option(help="WAT, CP or FT; else the STDF file tells.")] = None,
     max_rejects: Annotated[str | None, typer.Option(help="Rejects allowed in a file: 5, 0.01 or 1%.")] = None,
     parallel: Annotated[int, typer.Option(help="Connections that copy at once, 1 to 16.")] = 1,
@@ -71,13 +81,24 @@ def load(
     analyze: Annotated[str | None, typer.Option(help="Statistics afterwards: auto, always or never.")] = None,
 ) -> None:
     """Load files, each once: what was loaded before is recognised by its content, and passed over."""
-    from gpwarehouse.load import FileOutcome
+    from gpwarehouse.generate.folder import is_fab_folder
+    from gpwarehouse.load import FileOutcome, files_to_load
 
     options: dict[str, Any] = {"on_conflict": on_conflict, "parallel": parallel, "atomic": atomic, "analyze": analyze}
-    given = {"facility": facility, "test_type": test_type, "max_rejects": limit(max_rejects)}
+    given: dict[str, Any] = {
+        "facility": facility,
+        "lot_id": lot_id,
+        "wafer_id": wafer_id,
+        "event_ts": event_ts,
+        "product_id": product_id,
+    }
+    given |= {"test_program": test_program, "equipment_id": equipment_id, "allow_incomplete": allow_incomplete or None}
+    given |= {"test_type": test_type, "max_rejects": limit(max_rejects)}
     options |= {name: value for name, value in given.items() if value is not None}
-    files, folders = _apart(files, target)
-    if batch_id is not None and (folders or len(files) > 1):
+    folders = [name for name in files if target is None and is_fab_folder(Path(name))]
+    files = [name for name in files if name not in folders]
+    named = list(files_to_load(files, target)) if batch_id is not None else []
+    if batch_id is not None and (folders or len(named) != 1):
         raise InvalidInputError("--batch-id names one batch; load one file with it, and no folder of a fab")
     if folders:
         _refuse_options(folders, options)
@@ -85,29 +106,14 @@ def load(
         failed = [folder for folder in folders if not _loaded_fab(warehouse, folder)]
         if batch_id is not None:
             options |= {"batch_id": batch_id, "progress": bar}
-            result = warehouse.load_file(files[0], target=target, **options)
-            _tell(FileOutcome(Path(files[0]), result))
+            result = warehouse.load_file(named[0].path, target=target, **options)
+            _tell(FileOutcome(named[0].path, result))
             return
         report = warehouse.load_files(files, target=target, each=_tell, progress=bar, **options)
     if len(report) >= _MANY:
         _say(str(report))
     if report.failed or failed:
         raise typer.Exit(1)
-
-
-def _apart(names: list[str], target: str | None) -> tuple[list[str], list[str]]:
-    """Files, and folders of fabs. With a target a folder stands for the files in it that hold tables."""
-    files: list[str] = []
-    folders: list[str] = []
-    for name in names:
-        if not Path(name).is_dir():
-            files.append(name)
-        elif target is None:
-            folders.append(name)
-        else:
-            found = sorted(file for file in Path(name).iterdir() if file.is_file() and _OF_TABLES & set(file.suffixes))
-            files += [str(file) for file in found] or [name]  # which is then reported to hold none
-    return files, folders
 
 
 def _refuse_options(folders: list[str], options: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -51,6 +51,10 @@ class FabSource:
     def members(self) -> Mapping[str, list[dict[str, Any]]]:
         """Dimension → members with attributes."""
         return self.tell()
+
+    def warnings(self) -> Sequence[str]:
+        """None."""
+        return ()
 
 
 class Fab:

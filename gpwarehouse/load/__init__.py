@@ -2,6 +2,7 @@
 
 from gpwarehouse.load.again import Corrected, RejectLoader, rejects_as_given, require_batch
 from gpwarehouse.load.files import files_named
+from gpwarehouse.load.folders import files_to_load
 from gpwarehouse.load.loader import FrameSource, Loader, Source
 from gpwarehouse.load.options import LoadOptions, OnConflict, Progress
 from gpwarehouse.load.report import FileOutcome, FilesReport
@@ -24,6 +25,7 @@ __all__ = [
     "Source",
     "Target",
     "files_named",
+    "files_to_load",
     "rejects_as_given",
     "require_batch",
     "target_named",

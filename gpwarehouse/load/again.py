@@ -135,6 +135,9 @@ class _Rows:
     def members(self) -> Mapping[str, list[dict[str, Any]]]:
         return {}
 
+    def warnings(self) -> Sequence[str]:
+        return ()
+
 
 def _numbered(rows: pa.RecordBatch, numbers: pa.Array) -> pa.RecordBatch:
     at = rows.schema.get_field_index("source_record_no")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -59,6 +59,9 @@ class Source(Protocol):
 
     def members(self) -> Mapping[str, list[dict[str, Any]]]:
         """What the source says of dimension members, known when ``batches`` is at its end."""
+
+    def warnings(self) -> Sequence[str]:
+        """What the source drops, guesses or does not understand, a sentence each, known when ``batches`` is at its end."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from gpwarehouse.models.keys import (
     PLACEHOLDER_WAFER_ID,
     UNKNOWN_KEY,
     durable_key,
+    is_nameless_wafer_id,
     natural_key_part,
     normalise_wafer_id,
     root_lot,
@@ -163,7 +164,7 @@ class KeyResolver:
         member.implied.setdefault("lot_key", durable_key(lot))  # of a wafer that no row is of
         if wafer_id.isdigit() and wafer_id.isascii() and len(wafer_id) < 5:
             member.implied["wafer_number"] = int(wafer_id)
-        if wafer is not None and wafer_id != PLACEHOLDER_WAFER_ID:
+        if wafer is not None and not is_nameless_wafer_id(wafer_id):
             member.overwritten.setdefault("source_wafer_id", wafer)
         return member
 

@@ -8,7 +8,7 @@ known beforehand there is one pass that checks and stores: :mod:`gpwarehouse.loa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -70,6 +70,10 @@ class FrameSource:
         """Nothing."""
         return {}
 
+    def warnings(self) -> Sequence[str]:
+        """None."""
+        return ()
+
     def extent(self) -> tuple[int | None, int | None]:
         """Rows and bytes, as far as the frame tells without being read."""
         if isinstance(self.frame, str | PathLike):
@@ -115,14 +119,16 @@ class Run:
 
     def result(self, row: Any) -> LoadResult:
         """What the batch's row says of it; it is another run's unless it began when this one did."""
-        seconds = self.seconds
+        seconds, told = self.seconds, tuple(self.source.warnings())
         if row.started_at != self.started_at:
-            return LoadResult(row.batch_id, row.target, row.rows_read, 0, row.rows_rejected, True, seconds)
+            counts = (row.rows_read, 0, row.rows_rejected)
+            return LoadResult(row.batch_id, row.target, *counts, True, seconds, warnings=told)
         counts = (row.rows_read, row.rows_loaded, row.rows_rejected)
         sent = self.stored or Stored(0, 0, "")
         return LoadResult(
             *(row.batch_id, row.target, *counts, False, seconds, self.months, self.members + self.learned),
             *(sent.transport, sent.reason, sent.bytes, self.phases, self.rows_replaced),
+            warnings=told,
         )
 
 
@@ -389,7 +395,7 @@ class Loader:
             result,
             analyzed=tuple(upkeep.analyzed),
             vacuumed=tuple(upkeep.vacuumed),
-            warnings=tuple(upkeep.warnings),
+            warnings=(*result.warnings, *upkeep.warnings),
         )
 
     def _allowed(self, run: Run, found: FirstPass) -> int:

@@ -17,18 +17,23 @@ __all__ = ["FileOutcome", "FilesReport"]
 class FileOutcome:
     """What became of one file: a result, or the error that kept it out.
 
-    :ivar status: ``"loaded"``, ``"already loaded"``, ``"failed"``, or ``"not tried"`` where the server was lost before.
+    :ivar status: ``"loaded"``, ``"already loaded"``, ``"failed"``, ``"passed over"`` where it stands in a folder and is of no
+        kind that is read, or ``"not tried"`` where the server was lost before.
+    :ivar passed_over: whether it is; ``error`` says why.
     """
 
     path: Path
     result: LoadResult | None = None
     error: BaseException | None = field(default=None, compare=False)
+    passed_over: bool = False
 
     @property
     def status(self) -> str:
         """See above."""
         if self.result is not None:
             return "already loaded" if self.result.already_loaded else "loaded"
+        if self.passed_over:
+            return "passed over"
         return "failed" if self.error is not None else "not tried"
 
     def __str__(self) -> str:
@@ -49,8 +54,8 @@ class FilesReport:
 
     @property
     def failed(self) -> tuple[FileOutcome, ...]:
-        """Those that are not in the warehouse."""
-        return tuple(file for file in self.files if file.result is None)
+        """Those that are not in the warehouse, and should be."""
+        return tuple(file for file in self.files if file.result is None and not file.passed_over)
 
     @property
     def rows_loaded(self) -> int:

@@ -27,7 +27,8 @@ class LoadResult:
         is all to the commit.
     :ivar rows_replaced: rows of the batch that were deleted for it (``on_conflict="replace"``).
     :ivar analyzed: tables whose statistics were gathered; ``vacuumed``: those given back the space of deleted rows.
-    :ivar warnings: what went wrong after the commit, which changes nothing of the rows.
+    :ivar warnings: what the source dropped, guessed or did not understand, and what went wrong after the commit, which
+        changes nothing of the rows. Of a source loaded before those that are known without reading its rows again.
     """
 
     batch_id: str

@@ -32,6 +32,8 @@ __all__ = [
     "UNKNOWN_KEY",
     "durable_key",
     "durable_key_sql",
+    "is_nameless_wafer_id",
+    "nameless_wafer_id",
     "natural_key_part",
     "normalise_wafer_id",
     "root_lot",
@@ -56,6 +58,7 @@ BLANKS = " \t\n\v\f\r"
 _BLANKS_SQL = r"E' \t\n\013\f\r'"
 _RESERVED = frozenset({UNKNOWN_KEY, NOT_APPLICABLE_KEY})
 _WAFER_SEPARATORS = "-_.:/# "
+_NAMELESS_WAFER = re.compile(r"\(none(?: [^()]+)?\)")
 
 
 def natural_key_part(value: object, name: str = "part") -> str:
@@ -117,6 +120,20 @@ def durable_key_sql(*columns: SQLColumnExpression[Any]) -> ColumnElement[int]:
     return cast(cast(literal_column("'x'", Text).concat(digest), BIT(64)), BigInteger)
 
 
+def nameless_wafer_id(content: str) -> str:
+    """The id of a wafer that its source does not name, told from others by a mark of the source's content.
+
+    >>> nameless_wafer_id("5e884898da28-1")
+    '(none 5e884898da28-1)'
+    """
+    return f"{PLACEHOLDER_WAFER_ID[:-1]} {content})"
+
+
+def is_nameless_wafer_id(wafer_id: str) -> bool:
+    """Whether no wafer bears the id: it is :data:`PLACEHOLDER_WAFER_ID`, or of :func:`nameless_wafer_id`."""
+    return _NAMELESS_WAFER.fullmatch(wafer_id) is not None
+
+
 def normalise_wafer_id(
     raw: str | None, lot_id: str, pattern: str | re.Pattern[str] | None = None, *, root: str | None = None
 ) -> str:
@@ -135,6 +152,8 @@ def normalise_wafer_id(
     wafer = (raw or "").strip(BLANKS)
     if not wafer:
         return PLACEHOLDER_WAFER_ID
+    if is_nameless_wafer_id(wafer):  # a pattern would find digits in it
+        return wafer
     found = _find(pattern, wafer, "wafer")
     wafer = found if found is not None else _without_lot(wafer, lot_id.strip(BLANKS), root)
     return wafer.zfill(2) if wafer.isascii() and wafer.isdigit() else wafer

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Unpack, runtime_checkable
 
-from gpwarehouse.errors import SourceFormatError
+from gpwarehouse.errors import SourceFormatError, UnknownFormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
+    from gpwarehouse.sources.stdf_given import GivenOptions
+
 __all__ = ["SUPPORTED", "Source", "open_source"]
 
-SUPPORTED = "STDF V4 (.stdf, .std), plain or compressed (.gz, .bz2, .zip with one member)"
+SUPPORTED = "STDF V4 (.stdf, .std), plain or compressed (.gz, .bz2, .xz, or the only file in a .zip or .tar)"
 """The formats :func:`open_source` knows, as told in its errors."""
 
 
@@ -27,8 +29,8 @@ SUPPORTED = "STDF V4 (.stdf, .std), plain or compressed (.gz, .bz2, .zip with on
 class Source(Protocol):
     """What a reader offers to the loader.
 
-    ``batches`` may be iterated once or more, always giving the same rows; ``members`` is complete only after
-    ``batches`` was exhausted. An error raised by ``batches`` means that nothing of the file may be kept.
+    ``batches`` may be iterated once or more, always giving the same rows; ``members`` and ``warnings`` are complete only
+    after ``batches`` was exhausted. An error raised by ``batches`` means that nothing of the file may be kept.
     """
 
     @property
@@ -53,26 +55,35 @@ class Source(Protocol):
     def members(self) -> Mapping[str, list[dict[str, Any]]]:
         """Dimension table name → rows with natural key parts and known attributes."""
 
+    def warnings(self) -> Sequence[str]:
+        """What the source drops, guesses or does not understand, a sentence each; for :class:`gpwarehouse.load.LoadResult`."""
+
 
 def open_source(
     path: str | PathLike[str],
     *,
-    facility: str | None = None,
     timezone: str = "UTC",
     test_type: str | None = None,
     source_file: str | None = None,
+    allow_incomplete: bool = False,
+    defaults: Mapping[str, str] | None = None,
+    **given: Unpack[GivenOptions],
 ) -> Source:
     """The reader for a file, chosen by its content.
 
     Args:
         path: the file.
-        facility: used where the file names none.
         timezone: IANA zone of the file's epoch seconds, if the tester wrote local wall time.
         test_type: ``WAT``, ``CP`` or ``FT``; default: ``CP`` if the file has wafers, else ``FT``.
         source_file: name for the audit column; default: the file's own name.
+        allow_incomplete: read what there is of a file that is not whole; its ``warnings`` say what is missing.
+        defaults: what the settings say of all files, by the names of ``given``.
+        given: what holds where the file says nothing: ``facility``, ``lot_id``, ``wafer_id``, ``product_id``,
+            ``test_program``, ``equipment_id``, ``event_ts``.
 
     Raises:
-        SourceFormatError: the content is no format we read, or the compressed file is damaged.
+        UnknownFormatError: the content is no format we read.
+        SourceFormatError: the file is empty, or compressed and damaged.
         FileNotFoundError: no such file.
     """
     from gpwarehouse.sources.stdf_stream import first_bytes
@@ -84,9 +95,23 @@ def open_source(
     if head[:4] in (b"\x02\x00\x00\x0a", b"\x00\x02\x00\x0a"):
         from gpwarehouse.sources.stdf import StdfSource
 
-        return StdfSource(file, facility=facility, timezone=timezone, test_type=test_type, source_file=source_file)
-    what = "is empty" if not head else f"starts with bytes {head.hex(' ')}"
-    raise SourceFormatError(
+        return StdfSource(
+            file,
+            timezone=timezone,
+            test_type=test_type,
+            source_file=source_file,
+            allow_incomplete=allow_incomplete,
+            defaults=defaults,
+            **given,
+        )
+    if head[:5] == b"FAR:A":
+        raise UnknownFormatError(
+            f"{file.name} is ATDF, the text form of STDF, which is not read here. Nothing of it was loaded. Load the STDF file "
+            f"it was made of, or convert it to STDF V4. Supported: {SUPPORTED}."
+        )
+    what = f"starts with bytes {head.hex(' ')}" if head else "is empty"
+    kind = UnknownFormatError if head else SourceFormatError
+    raise kind(
         f"{file.name} {what}, which is no format read here. Supported: {SUPPORTED}. "
         "For other data use Warehouse.load(table, frame)."
     )

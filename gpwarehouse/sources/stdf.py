@@ -3,19 +3,19 @@
 Two passes. The first (:mod:`gpwarehouse.sources.stdf_survey`) walks the record headers: is the file whole, its
 checksum, which insertion of each die is the last. The second reads runs of whole records (8 MiB by default), parses
 each with stdf_convert and yields one Arrow batch. In memory at any time: one run with its results, the results of the
-insertions open at its end, and 9 bytes per insertion of the whole file; never the file.
+insertions open at its end, and 14 bytes per insertion of the whole file; never the file.
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -24,21 +24,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpwarehouse.errors import SettingsError, SourceFormatError
+from gpwarehouse.sources.stdf_completeness import compare_counts, compare_good
+from gpwarehouse.sources.stdf_framing import FAR_BYTES, Findings
+from gpwarehouse.sources.stdf_given import Given, GivenOptions
+from gpwarehouse.sources.stdf_insertions import NO_BIN, NO_COORDINATE
 from gpwarehouse.sources.stdf_limits import LimitBook, flag_bytes
 from gpwarehouse.sources.stdf_members import members_of
 from gpwarehouse.sources.stdf_parts import Attribution, Results, fail_kinds, parameters_json, results_of, site_keys
 from gpwarehouse.sources.stdf_records import Header, header_of, record_tables
 from gpwarehouse.sources.stdf_stream import WAY_OUT, open_stream, read_exactly
-from gpwarehouse.sources.stdf_survey import FAR_BYTES, NO_COORDINATE, Chunk, Survey, survey
+from gpwarehouse.sources.stdf_survey import Chunk, Survey, survey
+from gpwarehouse.sources.stdf_tally import Tally
 
 __all__ = ["FACT_SCHEMA", "StdfSource"]
-
-log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 8 << 20
 TEST_TYPES = ("WAT", "CP", "FT")
 PART_TYPES = ["PIR", "PRR", "PTR", "MPR", "FTR"]
-NO_BIN = 65535
 
 # PRR PART_FLG (STDF V4, "PRR"): bit 3 = the part failed; bit 4 = bit 3 means nothing.
 PART_FAILED, NO_VERDICT = 0x08, 0x10
@@ -87,15 +89,21 @@ class StdfSource:
     """An STDF V4 file: one row per insertion (PIR to PRR).
 
     Args:
-        path: plain, .gz, .bz2 or a .zip with one member; told by content.
-        facility: used where MIR.FACIL_ID is empty; where both are it is NULL, and the loader's setting holds.
+        path: plain or compressed (.gz, .bz2, .xz), or the only file in a .zip or .tar; told by content.
         timezone: IANA zone. ``UTC`` takes the file's times as epoch seconds; another zone as its wall time.
-        test_type: ``WAT``, ``CP`` or ``FT``; default ``CP`` if the file has a WIR, else ``FT``.
+        test_type: ``WAT``, ``CP`` or ``FT``; default ``CP`` if the file has a WIR, or a ``wafer_id`` is given, else ``FT``.
         source_file: name for the audit column; default the file's own.
         chunk_bytes: size of the runs read at a time.
+        allow_incomplete: read what there is of a file that is not whole; :meth:`warnings` says what is missing.
+        defaults: what files lack, by the names of ``given``, from the settings: a file may say otherwise.
+        given: ``facility``, ``lot_id``, ``wafer_id``, ``product_id``, ``test_program``, ``equipment_id`` and ``event_ts`` (a
+            datetime, or its text in ISO 8601; without an offset in ``timezone``), used where the file has none. Where it
+            has another one, the file's stands, and a warning says so. Without a facility it is NULL, and the loader's
+            setting holds.
 
     Raises:
         SettingsError: unknown zone or test type.
+        InvalidInputError: what is given is no such thing.
 
     What is not in STDF stays NULL: recipe, chamber, carrier, slot, job, and ``start_ts`` (a part has a
     duration, PRR.TEST_T, but no start). ``event_ts`` is the WIR's START_T, without a wafer the MIR's.
@@ -108,15 +116,16 @@ class StdfSource:
         self,
         path: str | PathLike[str],
         *,
-        facility: str | None = None,
         timezone: str = "UTC",
         test_type: str | None = None,
         source_file: str | None = None,
         chunk_bytes: int = CHUNK_BYTES,
+        allow_incomplete: bool = False,
+        defaults: Mapping[str, str] | None = None,
+        **given: Unpack[GivenOptions],
     ) -> None:
         self.path = Path(path)
         self.source_file = source_file or self.path.name
-        self._facility = facility
         self._chunk_bytes = chunk_bytes
         try:
             self._zone = ZoneInfo(timezone)
@@ -127,63 +136,98 @@ class StdfSource:
         if test_type is not None and test_type not in TEST_TYPES:
             raise SettingsError(f"test_type: {test_type!r} is none of {', '.join(TEST_TYPES)}")
         self._test_type = test_type
+        self._findings = Findings(self.path.name, allow_incomplete)
+        self._given = Given(given, defaults or {}, self._zone, self._findings)
         self._limits: LimitBook | None = None
+        self._told: list[str] = []
 
     @cached_property
     def survey(self) -> Survey:
         """The first pass, run once when something of it is needed.
 
         Raises:
-            SourceFormatError: no STDF V4, or it ends early.
+            SourceFormatError: no STDF V4, or it is damaged or ends early.
         """
-        return survey(self.path, self._chunk_bytes)
+        return survey(self.path, self._chunk_bytes, self._findings)
 
     @cached_property
     def header(self) -> Header:
-        """MIR, SDR, wafers, bins and test summaries."""
-        return header_of(self.survey, self._zone, self.path.name)
+        """MIR, SDR, wafers, bins and summaries, which are compared with the parts that are there.
+
+        Raises:
+            SourceFormatError: the file is not whole.
+        """
+        header = header_of(self.survey, self._zone, self.path.name)
+        compare_counts(self.survey, header, self._findings)
+        for warning in header.guesses(self._zone):
+            self._findings.tell(warning)
+        outside = int(np.count_nonzero(self.survey.is_part & (self.survey.wir_of_part < 0)))
+        if header.wafers and outside:
+            self._findings.tell(
+                f"{outside} parts stand outside any wafer (before its WIR or behind its WRR), and have none"
+            )
+        return replace(
+            header,
+            wafers=self._given.wafers(header.wafers, self.survey.checksum),
+            start=self._given.time(header.start),
+        )
 
     @property
     def checksum(self) -> str:
-        """SHA-256 (hex) of the decompressed bytes."""
+        """SHA-256 (hex) of the decompressed bytes.
+
+        Raises:
+            SourceFormatError: the file is not whole.
+        """
+        _ = self.header
         return self.survey.checksum
 
     @property
     def insertions(self) -> int:
         """Rows that :meth:`batches` will give, for progress bars."""
-        return len(self.survey.insertion_no)
+        return int(np.count_nonzero(self.survey.is_part))
 
     @cached_property
     def test_type(self) -> str:
         """``WAT``, ``CP`` or ``FT``."""
-        return self._test_type or ("CP" if self.header.wafers else "FT")
+        return self._test_type or ("CP" if self.header.wafers or self.wafer_of_all else "FT")
+
+    @cached_property
+    def wafer_of_all(self) -> str | None:
+        """The wafer of all parts, where no WIR names one and the caller does."""
+        return None if self.header.wafers else self._given.wafer_of_all()
 
     @cached_property
     def constants(self) -> dict[str, str | None]:
         """The text columns that are the same in every row."""
-        mir = self.header.mir
+        mir, given = self.header.mir, self._given
+        program, tester = given.text("test_program", mir["JOB_NAM"]), given.text("equipment_id", mir["NODE_NAM"])
         # TEST_COD is the "test phase or step code"; FLOW_ID the "test flow ID"; a step may not be NULL.
         stage = mir["TEST_COD"] or mir["FLOW_ID"] or self.test_type
         return {
-            "facility": mir["FACIL_ID"] or self._facility,
-            "lot_id": mir["LOT_ID"],
-            "product_id": mir["PART_TYP"],
+            "facility": given.text("facility", mir["FACIL_ID"]),
+            "lot_id": given.needed("lot_id", mir["LOT_ID"]),
+            "product_id": given.text("product_id", mir["PART_TYP"]),
             "product_revision": mir["DSGN_REV"] or "",
-            "process_flow_id": mir["JOB_NAM"],
+            "process_flow_id": program,
             "flow_version": mir["JOB_REV"] or "",
             "step_number": stage,
-            "equipment_id": mir["NODE_NAM"],
-            "tester_id": mir["NODE_NAM"],
+            "equipment_id": tester,
+            "tester_id": tester,
             "operator_id": mir["OPER_NAM"],
             "test_type": self.test_type,
             "test_stage": stage,
-            "test_program": mir["JOB_NAM"],
+            "test_program": program,
             "program_revision": mir["JOB_REV"],
         }
 
     def members(self) -> dict[str, list[dict[str, Any]]]:
         """Dimension rows; limits are complete once :meth:`batches` was exhausted."""
-        return members_of(self.header, self.constants, self._limits or LimitBook())
+        return members_of(self.header, self.constants, self._limits or LimitBook(), self.wafer_of_all)
+
+    def warnings(self) -> list[str]:
+        """What is dropped, guessed or not as it should be; complete once :meth:`batches` was exhausted."""
+        return [*self._findings.warnings, *self._told]
 
     def test_times(self) -> list[tuple[int, str, float]]:
         """Test number, name and mean seconds of an execution (TSR.TEST_TIM), slowest first.
@@ -203,35 +247,36 @@ class StdfSource:
             SourceFormatError: the file is damaged or changed meanwhile; nothing of it may be kept.
             MissingExtraError: stdf_convert is not installed.
         """
-        limits, attribution, row = LimitBook(), Attribution(), 0
-        self._limits = limits
+        limits, tally, row = LimitBook(), Tally(), 0
+        attribution = Attribution(np.array(sorted(self.survey.without_pir), np.int64))
+        self._limits, self._told = limits, []
         # The header first: a file without stdf_convert, or with a broken MIR, fails before any row.
-        _ = self.constants
+        _ = self.constants, self._times
         for chunk, tables in self._tables():
-            self._learn(limits, tables)
+            self._learn(limits, tally, tables)
             results = results_of(tables, chunk.first_record, self._where(chunk))
             starts = site_keys(tables["PIR"], chunk.first_record) if "PIR" in tables else np.empty(0, np.int64)
             ends = site_keys(tables["PRR"], chunk.first_record) if "PRR" in tables else np.empty(0, np.int64)
             mine, part = attribution.assign(starts, ends, results)
             if "PRR" in tables:
-                yield self._rows(tables["PRR"], mine, part, row)
+                yield self._rows(tables["PRR"], mine, part, row, tally)
                 row += tables["PRR"].num_rows
-        if row != self.insertions:
+        if row != len(self.survey.is_part):
             raise self._changed()
+        compare = Findings(self.path.name)
+        if tally.good is not None:
+            compare_good(self.header, tally.good, compare)
         lost = attribution.orphans + len(attribution.pending.key)
-        if lost or len(attribution.open_starts):
-            log.warning(
-                "%s: %d test results outside any finished part were left out; %d parts have a PIR but no PRR",
-                self.path.name,
-                lost,
-                len(attribution.open_starts),
-            )
+        self._told = [*compare.warnings, *tally.warnings(lost, self.survey.has_scans), *limits.warnings()]
 
     def _tables(self) -> Iterator[tuple[Chunk, dict[str, pa.Table]]]:
         digest = hashlib.sha256()
         with open_stream(self.path) as stream:
             digest.update(read_exactly(stream, FAR_BYTES))
+            at = FAR_BYTES
             for chunk in self.survey.chunks:
+                digest.update(read_exactly(stream, chunk.offset - at))  # what is passed over
+                at = chunk.offset + chunk.length
                 data = read_exactly(stream, chunk.length)
                 digest.update(data)
                 if len(data) < chunk.length:
@@ -249,25 +294,31 @@ class StdfSource:
         return SourceFormatError(f"{self.path.name} changed while it was read. {WAY_OUT}")
 
     @staticmethod
-    def _learn(limits: LimitBook, tables: dict[str, pa.Table]) -> None:
+    def _learn(limits: LimitBook, tally: Tally, tables: dict[str, pa.Table]) -> None:
         if "PTR" in tables:
             limits.see_parametric(tables["PTR"], pins=False)
         if "MPR" in tables:
             limits.see_parametric(tables["MPR"], pins=True)
+            tally.see_multiple(tables["MPR"])
         if "FTR" in tables:
             limits.see_functional(tables["FTR"])
 
-    def _rows(self, prr: pa.Table, results: Results, part: npt.NDArray[np.int64], row: int) -> pa.RecordBatch:
+    def _rows(
+        self, prr: pa.Table, results: Results, part: npt.NDArray[np.int64], row: int, tally: Tally
+    ) -> pa.RecordBatch:
         size = prr.num_rows
         seen = slice(row, row + size)
-        if row + size > self.insertions:
+        is_part = self.survey.is_part[seen]
+        if row + size > len(self.survey.is_part):
             raise self._changed()
+        tally.see_parts(prr["NUM_TEST"].to_numpy().astype(np.int64), results, part, is_part)
         columns: dict[str, Any] = {name: text_column(value, size) for name, value in self.constants.items()}
         columns |= self._wafer_columns(self.survey.wir_of_part[seen])
         columns |= self._site_columns(prr)
         columns |= self._part_columns(prr, results, part)
         insertion_no = self.survey.insertion_no[seen]
-        columns["source_record_no"] = pa.array(np.arange(row + 1, row + size + 1, dtype=np.int64))
+        before = int(np.count_nonzero(self.survey.is_part[:row]))
+        columns["source_record_no"] = pa.array(before + np.cumsum(is_part, dtype=np.int64))
         columns["insertion_no"] = pa.array(insertion_no)
         columns["retest_no"] = pa.array(insertion_no - 1)
         columns["is_first_pass"] = pa.array(insertion_no == 1)
@@ -279,17 +330,35 @@ class StdfSource:
             pa.nulls(size, item.type) if array is None else array
             for item, array in zip(FACT_SCHEMA, arrays, strict=True)
         ]
-        return pa.RecordBatch.from_arrays(filled, schema=FACT_SCHEMA)
+        rows = pa.RecordBatch.from_arrays(filled, schema=FACT_SCHEMA)
+        rows = rows if is_part.all() else rows.filter(pa.array(is_part))
+        first, last = (
+            rows.column(name).to_numpy(zero_copy_only=False) for name in ("is_first_pass", "is_final_result")
+        )
+        tally.see_verdicts(rows.column("is_pass"), first, last)
+        return rows
 
     def _wafer_columns(self, visits: npt.NDArray[np.int32]) -> dict[str, pa.Array]:
         wafers = self.header.wafers
-        ids: list[str | None] = [visit.wafer_id for visit in wafers] + [None]
-        times: list[datetime | None] = [visit.start or self.header.start for visit in wafers] + [self.header.start]
+        ids = [*(visit.wafer_id for visit in wafers), self.wafer_of_all]
         at = pa.array(np.where(visits < 0, len(wafers), visits))
         return {
             "wafer_id": pa.array(ids, pa.string()).take(at),
-            "event_ts": pa.array(times, _UTC).take(at),
+            "event_ts": pa.array(self._times, _UTC).take(at),
         }
+
+    @cached_property
+    def _times(self) -> list[datetime | None]:
+        """Of each wafer, and last of parts without one.
+
+        Raises:
+            SourceFormatError: parts are without a time.
+        """
+        start = self.header.start
+        times = [*(visit.start or start for visit in self.header.wafers), start]
+        for visit in np.unique(self.survey.wir_of_part[self.survey.is_part]).tolist():
+            self._given.needed_time(times[visit])
+        return times
 
     def _site_columns(self, prr: pa.Table) -> dict[str, pa.Array]:
         head, site = prr["HEAD_NUM"].to_numpy().astype(np.int32), prr["SITE_NUM"].to_numpy().astype(np.int32)

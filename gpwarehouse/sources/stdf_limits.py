@@ -10,8 +10,8 @@ to *print* them, so no value is scaled here.
 
 from __future__ import annotations
 
-import logging
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +22,6 @@ import pyarrow as pa
 from gpwarehouse.sources.stdf_records import Header, tidy
 
 __all__ = ["LimitBook", "flag_bytes", "shortest"]
-
-log = logging.getLogger(__name__)
 
 # PTR and MPR OPT_FLAG (STDF V4): a set bit takes the field away.
 NO_LO_SPEC, NO_HI_SPEC = 0x04, 0x08
@@ -58,7 +56,8 @@ class LimitBook:
     first: dict[int, dict[str, Any]] = field(default_factory=dict)
     pins: dict[int, int] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
-    changed: set[int] = field(default_factory=set)
+    changed: dict[str, set[int]] = field(default_factory=dict)
+    crossed: list[int] = field(default_factory=list)
 
     def see_parametric(self, table: pa.Table, pins: bool) -> None:
         """Take limits and names from PTR, or with ``pins`` from MPR records."""
@@ -71,7 +70,10 @@ class LimitBook:
         if fresh:
             columns = ["OPT_FLAG", "LO_LIMIT", "HI_LIMIT", "LO_SPEC", "HI_SPEC", "UNITS"]
             found = table.select(columns).take([row for _, row in fresh]).to_pylist()
-            self.first.update({number: _limits(row) for (number, _), row in zip(fresh, found, strict=True)})
+            for (number, _), row in zip(fresh, found, strict=True):
+                self.first[number] = _limits(row)
+                if _cross(self.first[number]):
+                    self.crossed.append(number)
         if len(numbers):
             self._see_changes(table, tests, carries, numbers)
         if pins:
@@ -104,14 +106,21 @@ class LimitBook:
             known = np.array([self.first[int(n)]["raw"].get(key, np.nan) for n in numbers], dtype=np.float32)
             value = table[column].to_numpy()[carries].astype(np.float32)
             differs = ((flags & gone) == 0) & ~np.isnan(value) & (value != known[at])
-            fresh = set(tests[carries][differs].tolist()) - self.changed
-            if fresh:
-                self.changed |= fresh
-                log.warning(
-                    "%s of tests %s changes within the file; the first record's stands in control_limits",
-                    column,
-                    ", ".join(map(str, sorted(fresh)[:10])),
-                )
+            self.changed.setdefault(column, set()).update(tests[carries][differs].tolist())
+
+    def warnings(self) -> list[str]:
+        """What of the limits is not kept, a sentence each."""
+        told = [
+            f"{column} of {len(tests)} tests changes within the file ({_some(tests)}); "
+            "the first record's stands in control_limits"
+            for column, tests in self.changed.items()
+            if tests
+        ]
+        if self.crossed:
+            told.append(
+                f"the low limit of {len(self.crossed)} tests is above the high one ({_some(self.crossed)}): both are left out"
+            )
+        return told
 
     def control_limits(self, header: Header) -> dict[str, dict[str, Any]]:
         """Parameter key (as in ``fact_test_results.parameters``) → name, unit, lsl, usl, lo_spec, hi_spec."""
@@ -141,6 +150,17 @@ def _limits(row: dict[str, Any]) -> dict[str, Any]:
     if unit := tidy(row["UNITS"]):
         found["unit"] = unit
     found |= {key: value for key in raw if (value := shortest(raw[key])) is not None}
-    if "lsl" in found and "usl" in found and found["lsl"] > found["usl"]:
-        log.warning("limits %s > %s are no interval and are left out", found.pop("lsl"), found.pop("usl"))
     return found
+
+
+def _cross(limits: dict[str, Any]) -> bool:
+    """Take limits that are no interval away."""
+    crossed = "lsl" in limits and "usl" in limits and bool(limits["lsl"] > limits["usl"])
+    if crossed:
+        del limits["lsl"], limits["usl"]
+    return crossed
+
+
+def _some(tests: Iterable[int]) -> str:
+    numbers = sorted(tests)
+    return ", ".join(map(str, numbers[:10])) + (" …" if len(numbers) > 10 else "")

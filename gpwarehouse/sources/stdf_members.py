@@ -22,12 +22,17 @@ FLATS = {"U": "UP", "D": "DOWN", "L": "LEFT", "R": "RIGHT"}
 Row = dict[str, Any]
 
 
-def members_of(header: Header, constants: dict[str, str | None], limits: LimitBook) -> dict[str, list[Row]]:
-    """Dimension table → rows, without attributes that are not known."""
+def members_of(
+    header: Header, constants: dict[str, str | None], limits: LimitBook, wafer_of_all: str | None
+) -> dict[str, list[Row]]:
+    """Dimension table → rows, without attributes that are not known.
+
+    :param wafer_of_all: the wafer of a file that names none.
+    """
     found = {
         "dim_product": [_product(header, constants)],
         "dim_lot": [_lot(header, constants)],
-        "dim_wafer": _wafers(header, constants),
+        "dim_wafer": _wafers(header, constants, wafer_of_all),
         "dim_equipment": _equipment(header, constants),
         "dim_process_step": [_step(header, constants, limits)],
     }
@@ -71,16 +76,19 @@ def _lot(header: Header, constants: dict[str, str | None]) -> Row:
     }
 
 
-def _wafers(header: Header, constants: dict[str, str | None]) -> list[Row]:
+def _wafers(header: Header, constants: dict[str, str | None], wafer_of_all: str | None) -> list[Row]:
+    diameter = _mm(header.wafer_map, "WAFR_SIZ")
     rows: dict[str | None, Row] = {}
+    if wafer_of_all is not None:
+        rows[wafer_of_all] = {"lot_id": constants["lot_id"], "wafer_id": wafer_of_all, "diameter_mm": diameter}
     for wafer in header.wafers:
         rows[wafer.wafer_id] = {
             "lot_id": constants["lot_id"],
             "wafer_id": wafer.wafer_id,
             "scribe_id": wafer.fab_id,
-            "diameter_mm": _mm(header.wafer_map, "WAFR_SIZ"),
+            "diameter_mm": diameter,
         }
-    return list(rows.values()) if constants["lot_id"] else []
+    return list(rows.values())
 
 
 def _equipment(header: Header, constants: dict[str, str | None]) -> list[Row]:

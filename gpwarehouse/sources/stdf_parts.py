@@ -26,6 +26,7 @@ Bools = npt.NDArray[np.bool_]
 # TEST_FLG (STDF V4, "PTR"): bits 1 to 5 = no valid result, unreliable, timeout, not executed, aborted.
 # Bit 0 (alarm) leaves the value: it was measured, e.g. a clamped current, and the checks on real data count it.
 NO_VALUE = 0b0011_1110
+NOT_EXECUTED = 0b0001_0000
 # TEST_FLG bit 6: pass/fail not valid; bit 7: failed.
 VERDICT, FAILED = 0b1100_0000, 0b1000_0000
 # PARM_FLG bits 0 to 2: scale error, drift error, oscillation: "the result should not be used".
@@ -44,6 +45,7 @@ class Results:
     has_value: Bools
     failed: Bools
     functional: Bools
+    executed: Bools
 
     def take(self, which: npt.NDArray[np.bool_]) -> Results:
         """The entries where ``which`` is true."""
@@ -58,7 +60,7 @@ class Results:
     def none(cls) -> Results:
         """No entry."""
         ints, bools = np.empty(0, np.int64), np.empty(0, np.bool_)
-        return cls(ints, ints, np.empty(0, np.float32), bools, bools, bools)
+        return cls(ints, ints, np.empty(0, np.float32), bools, bools, bools, bools)
 
 
 def site_keys(table: pa.Table, first_record: int) -> Ints:
@@ -100,18 +102,21 @@ def _single(table: pa.Table, first_record: int) -> Results:
         has_value=usable,
         failed=flags & VERDICT == FAILED,
         functional=np.zeros(len(flags), dtype=np.bool_),
+        executed=flags & NOT_EXECUTED == 0,
     )
 
 
 def _functional(table: pa.Table, first_record: int) -> Results:
     size = table.num_rows
+    flags = flag_bytes(table["TEST_FLG"])
     return Results(
         key=site_keys(table, first_record),
         test=table["TEST_NUM"].to_numpy().astype(np.int64) << 16,
         value=np.zeros(size, dtype=np.float32),
         has_value=np.zeros(size, dtype=np.bool_),
-        failed=flag_bytes(table["TEST_FLG"]) & VERDICT == FAILED,
+        failed=flags & VERDICT == FAILED,
         functional=np.ones(size, dtype=np.bool_),
+        executed=flags & NOT_EXECUTED == 0,
     )
 
 
@@ -141,17 +146,26 @@ def _per_pin(table: pa.Table, first_record: int, where: str) -> Results:
         has_value=usable[rows] & np.isfinite(value),
         failed=(flags & VERDICT == FAILED)[rows],
         functional=np.zeros(len(rows), dtype=np.bool_),
+        executed=(flags & NOT_EXECUTED == 0)[rows],
     )
 
 
 @dataclass
 class Attribution:
-    """Carries open insertions (PIR seen, PRR not yet) and their results from one run of records to the next."""
+    """Carries open insertions (PIR seen, PRR not yet) and their results from one run of records to the next.
 
-    open_starts: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    :ivar without_pir: head and site (HEAD_NUM << 8 | SITE_NUM) where a PRR may have no PIR: the results since the PRR before
+        it are its own then.
+    """
+
+    without_pir: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    open_starts: Ints = field(init=False)
     pending: Results = field(default_factory=Results.none)
     orphans: int = 0
     """Results outside any insertion, or of an insertion that never got its PRR."""
+
+    def __post_init__(self) -> None:
+        self.open_starts = np.sort(self.without_pir) << RECORD_BITS
 
     def assign(self, starts: Ints, ends: Ints, results: Results) -> tuple[Results, Ints]:
         """The results that belong to the given PRRs, and for each the index of its PRR.
@@ -161,9 +175,9 @@ class Attribution:
             ends: keys of the run's PRRs, in file order.
             results: of the run.
         """
-        starts = np.sort(np.concatenate([self.open_starts, starts]))
         order = np.argsort(ends)
         ends = ends[order]
+        starts = np.sort(np.concatenate([self.open_starts, starts, ends[np.isin(_site(ends), self.without_pir)]]))
         results = Results.join([self.pending, results])
         begin = _last_start(starts, ends)
         begin[1:][begin[1:] < ends[:-1]] = -1  # the PIR belongs to the PRR before: this one has none
@@ -176,10 +190,10 @@ class Attribution:
         return results.take(inside), order[part[inside]]
 
     def _carry(self, starts: Ints, ends: Ints, results: Results, inside: Bools) -> None:
-        # Per site the last PIR, unless a PRR came after it.
+        # Per site the last start, unless a PRR came after it.
         last = np.ones(len(starts), dtype=np.bool_)
         last[:-1] = _site(starts[1:]) != _site(starts[:-1])
-        after = np.searchsorted(ends, starts)
+        after = np.searchsorted(ends, starts, side="right")
         closed = after < len(ends)
         closed[closed] = _site(ends[after[closed]]) == _site(starts[closed])
         self.open_starts = starts[last & ~closed]

@@ -76,9 +76,15 @@ class WaferVisit:
     """One WIR with its WRR."""
 
     wafer_id: str | None
+    start_t: int
     start: datetime | None
     fab_id: str | None
     mask_id: str | None
+
+    @property
+    def told(self) -> str:
+        """The id, for messages."""
+        return repr(self.wafer_id) if self.wafer_id else "(no id)"
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,28 @@ class Header:
     test_names: dict[int, str]
     test_seconds: dict[int, float]
     start: datetime | None
+    summaries: dict[str, list[dict[str, Any]]]
+    """Record type (PCR, WRR, HBR, SBR) → its records."""
+
+    def guesses(self, zone: ZoneInfo) -> list[str]:
+        """What was guessed of times, or not understood, a sentence each."""
+        told = []
+        if not self.mir["START_T"] and self.mir["SETUP_T"]:
+            told.append("MIR.START_T is 0; SETUP_T stands for it")
+        late = [wafer.told for wafer in self.wafers if wafer.start is None]
+        if late and self.start is not None:
+            told.append(f"WIR.START_T of wafers {', '.join(late[:10])} is 0; the MIR's stands for it")
+        seconds = {self.mir["START_T"] or self.mir["SETUP_T"], *(wafer.start_t for wafer in self.wafers)}
+        for number in sorted(filter(None, seconds)):
+            wall = datetime.fromtimestamp(number, UTC).replace(tzinfo=None)
+            if wall.replace(tzinfo=zone, fold=0).utcoffset() != wall.replace(tzinfo=zone, fold=1).utcoffset():
+                told.append(
+                    f"the time {wall} is in {zone.key} twice or never, as its clocks change; "
+                    f"{moment(number, zone)} was taken for it"
+                )
+        if self.mir["TST_TEMP"] and self.temperature_c is None:
+            told.append(f"MIR.TST_TEMP {self.mir['TST_TEMP']!r} is no temperature in °C, and temperature_c is empty")
+        return told
 
     def site(self, head: int, site: int) -> dict[str, str | None]:
         """The SDR of a site: one that names it, else one that names no sites, else none."""
@@ -137,6 +165,7 @@ def header_of(survey: Survey, zone: ZoneInfo, name: str) -> Header:
         test_names=names,
         test_seconds=seconds,
         start=moment(mir["START_T"], zone) or moment(mir["SETUP_T"], zone),
+        summaries={kind: rows.get(kind, []) for kind in ("PCR", "WRR", "HBR", "SBR")},
     )
 
 
@@ -168,6 +197,7 @@ def _wafers(
         visits.append(
             WaferVisit(
                 wafer_id=end.get("WAFER_ID") or wir["WAFER_ID"],
+                start_t=wir["START_T"] or 0,
                 start=moment(wir["START_T"], zone),
                 fab_id=end.get("FABWF_ID"),
                 mask_id=end.get("MASK_ID"),

@@ -4,42 +4,84 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import lzma
+import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, cast
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, cast
 
 from gpwarehouse.errors import SourceFormatError
 
 __all__ = ["first_bytes", "open_stream", "read_exactly"]
 
 WAY_OUT = "Nothing of it was loaded. Fetch the complete file from the tester or its archive again."
+LAYERS = 4
+"""Packings within each other that are undone: a zip that holds a tar.gz has three."""
+HEAD = 262
+"""Bytes that tell the packing: a tar names itself at byte 257."""
 
 
 @contextmanager
 def open_stream(path: Path) -> Iterator[IO[bytes]]:
-    """Open for reading, decompressing gzip, bzip2 or a zip archive with exactly one file in it.
+    """Open for reading, decompressing gzip, bzip2, xz, or a zip or tar archive with exactly one file in it.
 
     Raises:
         SourceFormatError: while open, whenever the compressed data turns out damaged or cut.
     """
-    with path.open("rb") as raw:
-        magic = raw.read(4)
-        raw.seek(0)
-        with _damage_is_ours(path):
-            if magic[:2] == b"\x1f\x8b":
-                with gzip.GzipFile(fileobj=raw) as packed:
-                    yield cast("IO[bytes]", packed)
-            elif magic[:3] == b"BZh":
-                with bz2.BZ2File(raw) as bz:
-                    yield cast("IO[bytes]", bz)
-            elif magic == b"PK\x03\x04":
-                with zipfile.ZipFile(raw) as archive, archive.open(_only_member(archive, path)) as member:
-                    yield member
-            else:
-                yield raw
+    with path.open("rb") as raw, ExitStack() as layers, _damage_is_ours(path):
+        stream: IO[bytes] = raw
+        for _ in range(LAYERS):
+            head = read_exactly(stream, HEAD)
+            stream.seek(0)
+            unpack = next((unpack for is_it, unpack in PACKINGS if is_it(head)), None)
+            if unpack is None:
+                break
+            stream = unpack(stream, layers, path)
+        yield stream
+
+
+def _unzip(stream: IO[bytes], layers: ExitStack, path: Path) -> IO[bytes]:
+    archive = layers.enter_context(zipfile.ZipFile(stream))
+    files = {info.filename: info for info in archive.infolist() if not info.is_dir()}
+    only = files[_only_file(list(files), path, "zip")]
+    if only.flag_bits & 0x1:
+        raise SourceFormatError(f"{path.name}: the zip archive is encrypted. Unpack it and load the STDF file.")
+    return layers.enter_context(archive.open(only))
+
+
+def _untar(stream: IO[bytes], layers: ExitStack, path: Path) -> IO[bytes]:
+    archive = layers.enter_context(tarfile.TarFile(fileobj=stream))
+    files = {info.name: info for info in archive.getmembers() if info.isfile()}
+    return layers.enter_context(cast("IO[bytes]", archive.extractfile(files[_only_file(list(files), path, "tar")])))
+
+
+def _only_file(names: list[str], path: Path, kind: str) -> str:
+    """The one file of an archive, not counting what macOS adds to it."""
+    own = [name for name in names if "__MACOSX" not in (parts := PurePosixPath(name).parts) and parts[-1][:2] != "._"]
+    if len(own) != 1:
+        told = ", ".join(own[:5]) or "none"
+        raise SourceFormatError(
+            f"{path.name}: a {kind} archive must hold exactly one STDF file, this one holds {len(own)} ({told}). "
+            "Unpack it and load the files one by one."
+        )
+    return own[0]
+
+
+def _opened(kind: Callable[[IO[bytes]], Any]) -> Callable[[IO[bytes], ExitStack, Path], IO[bytes]]:
+    return lambda stream, layers, _: cast("IO[bytes]", layers.enter_context(kind(stream)))
+
+
+Unpack = Callable[[IO[bytes], ExitStack, Path], IO[bytes]]
+PACKINGS: list[tuple[Callable[[bytes], bool], Unpack]] = [
+    (lambda head: head[:2] == b"\x1f\x8b", _opened(lambda stream: gzip.GzipFile(mode="rb", fileobj=stream))),
+    (lambda head: head[:3] == b"BZh", _opened(bz2.BZ2File)),
+    (lambda head: head[:6] == b"\xfd7zXZ\0", _opened(lzma.LZMAFile)),
+    (lambda head: head[:4] == b"PK\x03\x04", _unzip),
+    (lambda head: head[257:262] == b"ustar", _untar),
+]
 
 
 @contextmanager
@@ -48,25 +90,12 @@ def _damage_is_ours(path: Path) -> Iterator[None]:
         yield
     except EOFError as error:
         raise SourceFormatError(f"{path.name}: the compressed data ends early ({error}). {WAY_OUT}") from error
-    except (zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, NotImplementedError) as error:
+    except (zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, NotImplementedError) as error:
         raise SourceFormatError(f"{path.name}: the compressed data is damaged ({error}). {WAY_OUT}") from error
     except OSError as error:
         if error.errno is not None:  # the operating system's own errors are no statement about the content
             raise
         raise SourceFormatError(f"{path.name}: the compressed data is damaged ({error}). {WAY_OUT}") from error
-
-
-def _only_member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
-    members = [info for info in archive.infolist() if not info.is_dir()]
-    if len(members) != 1:
-        names = ", ".join(info.filename for info in members[:5]) or "none"
-        raise SourceFormatError(
-            f"{path.name}: a zip archive must hold exactly one STDF file, this one holds {len(members)} ({names}). "
-            "Unpack it and load the files one by one."
-        )
-    if members[0].flag_bits & 0x1:
-        raise SourceFormatError(f"{path.name}: the zip archive is encrypted. Unpack it and load the STDF file.")
-    return members[0]
 
 
 def first_bytes(path: Path, count: int) -> bytes:

@@ -208,7 +208,7 @@ class StdfWriter:
         head: int = 1,
         site_grp: int = 255,
         finish_t: int = 0,
-        part_cnt: int = 0,
+        part_cnt: int = NO_COUNT,
         rtst_cnt: int = NO_COUNT,
         abrt_cnt: int = NO_COUNT,
         good_cnt: int = NO_COUNT,

@@ -105,7 +105,7 @@ def test_the_message_says_where_the_file_ends(tmp_path: Path) -> None:
     file.write_bytes(WHOLE[:-3])
     at = len(WHOLE) - 9  # the MRR: 4 bytes of header, 5 of body
     with pytest.raises(
-        SourceFormatError, match=rf"cut\.stdf ends early: .*type 1, sub-type 20.* at byte {at}, .*6 bytes"
+        SourceFormatError, match=rf"cut\.stdf: it ends early: .*type 1, sub-type 20.* at byte {at}, .*6 bytes"
     ):
         _ = StdfSource(file).checksum
     file.write_bytes(WHOLE[:at])
@@ -205,7 +205,7 @@ def test_a_missing_file_is_the_systems_own_error(tmp_path: Path) -> None:
         open_source(tmp_path / "none.stdf")
 
 
-def test_unfinished_parts_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unfinished_parts_are_told(tmp_path: Path) -> None:
     def aborted(out: StdfWriter) -> None:
         out.ptr(1, 1.0)
         out.pir()
@@ -213,6 +213,7 @@ def test_unfinished_parts_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
     file = tmp_path / "a.stdf"
     file.write_bytes(stdf_bytes(lambda out: (fill(out), aborted(out))[0]))
-    rows, _ = read(file)
+    rows, source = read(file)
     assert len(rows) == 3
-    assert "2 test results outside any finished part were left out; 1 parts have a PIR but no PRR" in caplog.text
+    assert "1 parts have a PIR but no PRR; they, and their results, are left out" in source.warnings()
+    assert "2 test results belong to no part and are left out" in source.warnings()

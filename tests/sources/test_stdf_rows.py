@@ -83,7 +83,7 @@ def test_a_part_becomes_a_row_in_either_byte_order(tmp_path: Path, order: str) -
 def test_no_value_marks_become_null(tmp_path: Path) -> None:
     def fill(out: StdfWriter) -> None:
         out.wir(wafer_id="1")
-        one_part(out, hard_bin=65535, x=-32768, y=5, test_t=0, part_id="")
+        one_part(out, hard_bin=65535, num_test=1, x=-32768, y=5, test_t=0, part_id="")
         one_part(out, hard_bin=2, soft_bin=65535, x=5, y=-32768, test_t=4294967295)
 
     rows, _ = read(write(tmp_path / "a.stdf", fill, order=LITTLE_ENDIAN))
@@ -358,7 +358,7 @@ def test_results_go_to_the_open_part_of_their_site_wherever_the_file_is_cut(
                 opened[head, site] = []
             elif kind == "ptr":
                 out.ptr(test, float(value), head=head, site=site)
-                opened.get((head, site), []).append((test, value))
+                opened.setdefault((head, site), []).append((test, value))  # without a PIR since the PRR before
             elif kind == "ftr":
                 out.ftr(test, head=head, site=site)
             else:

@@ -87,7 +87,7 @@ def many_wafers(path: Path, wafers: int) -> Path:
     body = block.getvalue()[start:]
     with path.open("wb") as raw:
         writer = StdfWriter(raw)
-        writer.mir(lot_id="BIG", part_typ="P", job_nam="J")
+        writer.mir(lot_id="BIG", part_typ="P", job_nam="J", start_t=1_700_000_000)
         for wafer in range(wafers):
             writer.wir(wafer_id=f"W{wafer}")
             raw.write(body)

@@ -1,0 +1,123 @@
+"""The parts of an STDF file as its records go by: which PRRs are parts, which insertion of each unit is the last."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from struct import Struct, pack
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpwarehouse.sources.stdf_wafers import OpenWafers, text_at
+
+__all__ = ["NO_BIN", "NO_COORDINATE", "PartLog", "count_insertions"]
+
+NO_COORDINATE = -32768  # PRR X_COORD, Y_COORD: "missing/invalid data flag" (STDF V4, "PRR")
+NO_BIN = 65535  # PRR HARD_BIN, SOFT_BIN: none
+NOTHING_EXECUTED = (0, 65535)  # PRR NUM_TEST of a record that is no part
+NO_SITE = 255
+
+
+@dataclass
+class PartLog:
+    """One entry per PRR, and the parts that are open.
+
+    :ivar unfinished: PIRs that no PRR followed on their site; complete after :meth:`finish`.
+    :ivar without_pir: (HEAD_NUM << 8 | SITE_NUM) of PRRs before which no PIR stood, and how many they are.
+    """
+
+    order: str
+    wafers: OpenWafers
+    wir_of_part: array[int] = field(default_factory=lambda: array("i"))
+    x: array[int] = field(default_factory=lambda: array("h"))
+    y: array[int] = field(default_factory=lambda: array("h"))
+    part_no: array[int] = field(default_factory=lambda: array("i"))
+    hard_bin: array[int] = field(default_factory=lambda: array("H"))
+    soft_bin: array[int] = field(default_factory=lambda: array("H"))
+    is_part: array[int] = field(default_factory=lambda: array("b"))
+    unfinished: int = 0
+    without_pir: dict[int, int] = field(default_factory=dict)
+    _part_ids: dict[bytes, int] = field(default_factory=dict)
+    _open: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._fields = Struct(self.order + "HHHhh").unpack_from  # NUM_TEST, HARD_BIN, SOFT_BIN, X_COORD, Y_COORD
+        self._missing = pack(self.order + "HHHhh", 0, NO_BIN, NO_BIN, NO_COORDINATE, NO_COORDINATE)
+
+    def begin(self, head: int, site: int, tests: int) -> None:
+        """Take in a PIR.
+
+        :param tests: how many test records the file had before it.
+        """
+        key = head << 8 | site
+        self.unfinished += key in self._open
+        self._open[key] = tests
+
+    def end(self, body: bytes, tests: int) -> None:
+        """Take in a PRR."""
+        head, site = body[0], body[1]
+        key = head << 8 | site
+        begun = self._open.pop(key, -1)
+        values = body if len(body) >= 13 else body + self._missing[len(body) - 3 :]
+        executed, hard, soft, x, y = self._fields(values, 3)
+        # What some testers write between test plans: no bins, nothing executed.
+        is_part = (
+            hard != NO_BIN
+            or soft != NO_BIN
+            or executed not in NOTHING_EXECUTED
+            or not (site == NO_SITE or begun == tests)
+        )
+        if begun < 0 and is_part:
+            self.without_pir[key] = self.without_pir.get(key, 0) + 1
+        part_no = -1
+        if x == NO_COORDINATE or y == NO_COORDINATE:
+            x = y = NO_COORDINATE
+            if name := text_at(body, 17):
+                part_no = self._part_ids.setdefault(name, len(self._part_ids))
+        self.x.append(x)
+        self.y.append(y)
+        self.part_no.append(part_no)
+        self.hard_bin.append(hard)
+        self.soft_bin.append(soft)
+        self.is_part.append(is_part)
+        self.wir_of_part.append(self.wafers.at(head, site) if is_part else -1)
+
+    def finish(self) -> None:
+        """Count the parts that are still open."""
+        self.unfinished += len(self._open)
+        self._open.clear()
+
+
+def count_insertions(log: PartLog) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
+    """Number the insertions of each unit in file order, and mark its last one.
+
+    A unit is a die (wafer, X, Y); without coordinates a part (wafer, PART_ID); without either every insertion
+    is a unit of its own. PART_FLG bits 0 and 1 ("supersedes") are not needed for this, and not trusted: many
+    testers never set them, the real lot among the checks included.
+    """
+    ids = log.wafers.ids
+    names: dict[bytes, int] = {}
+    # A wafer visited twice in a file (two WIRs, one id) is one wafer; one without any id stays on its own.
+    wafer_no = [names.setdefault(name or b"\0%d" % number, len(names)) for number, name in sorted(ids.items())]
+    wir = np.array(log.wir_of_part, dtype=np.int32)
+    wafer = np.array([*wafer_no, -1], dtype=np.int64)[wir] + 1  # index -1 reads the -1 at the end
+    x = np.array(log.x, dtype=np.int64)
+    y = np.array(log.y, dtype=np.int64)
+    part = np.array(log.part_no, dtype=np.int64)
+    die = (1 << 32) | ((x + 32768) << 16) | (y + 32768)
+    unit = (wafer << 33) | np.where(x != NO_COORDINATE, die, part)
+    nameless = ((x == NO_COORDINATE) & (part < 0)) | (np.array(log.is_part, dtype=np.int8) == 0)
+    unit[nameless] = -1 - np.flatnonzero(nameless)
+    order = np.argsort(unit, kind="stable")
+    ordered = unit[order]
+    first = np.ones(len(unit), dtype=bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    starts = np.flatnonzero(first)
+    rank = np.arange(len(unit)) - np.repeat(starts, np.diff(np.append(starts, len(unit))))
+    insertion_no = np.empty(len(unit), dtype=np.int32)
+    insertion_no[order] = rank + 1
+    is_final = np.empty(len(unit), dtype=bool)
+    is_final[order] = np.append(first[1:], True)[: len(unit)]
+    return insertion_no, is_final

@@ -1,0 +1,106 @@
+"""What an STDF file's parts hold, counted run by run: results against PRR.NUM_TEST, good parts, results of no part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from gpwarehouse.sources.stdf_parts import Ints, Results
+
+__all__ = ["Tally"]
+
+UNCOUNTED = 65535
+ZEROS = 32
+"""Values in a row of one MPR that are 0 to the last bit, from which it is told: a zeroed block looks like that."""
+
+
+@dataclass
+class Tally:
+    """Counts over the runs of one pass.
+
+    :ivar good: good parts of all insertions, of the first ones, of the last ones; None once a part has no verdict.
+    """
+
+    good: list[int] | None = field(default_factory=lambda: [0, 0, 0])
+    _differ: int = 0
+    _counted: int = 0
+    _seen: int = 0
+    _logged: int = 0
+    _unlogged: int = 0
+    _zero_counts: int = 0
+    _zeroed: set[int] = field(default_factory=set)
+    _delimiters: int = 0
+
+    def see_parts(self, executed: Ints, results: Results, part: Ints, is_part: npt.NDArray[np.bool_]) -> None:
+        """Compare PRR.NUM_TEST with the records that are there: all, or those whose test was executed.
+
+        A part without any result is one that the tester did not log (many log every second or tenth part).
+
+        :param executed: NUM_TEST of the run's PRRs. :param part: of each result, its PRR.
+        """
+        once = results.test & 0xFFFF <= 1  # an MPR counts once, whatever its pins
+        seen = np.bincount(part[once], minlength=len(executed))
+        run = np.bincount(part[once & results.executed], minlength=len(executed))
+        counted = is_part & (executed != 0) & (executed != UNCOUNTED)
+        differ = counted & (seen > 0) & (executed != seen) & (executed != run)
+        self._differ += int(np.count_nonzero(differ))
+        self._counted += int(executed[differ].sum())
+        self._seen += int(seen[differ].sum())
+        self._logged += int(np.count_nonzero(counted & (seen > 0)))
+        self._unlogged += int(np.count_nonzero(counted & (seen == 0)))
+        self._zero_counts += int(np.count_nonzero(is_part & (executed == 0) & (run > 0)))
+        self._delimiters += int(np.count_nonzero(results.executed & ~is_part[part]))
+
+    def see_multiple(self, table: pa.Table) -> None:
+        """Look for values in MPRs that a lost block may have zeroed."""
+        lists = table["RTN_RSLT"].combine_chunks()
+        values = lists.flatten().to_numpy(zero_copy_only=False).view(np.uint32)
+        if len(values) < ZEROS:
+            return
+        rows = np.repeat(np.arange(len(lists)), np.diff(lists.offsets.to_numpy()))
+        zero = values == 0
+        begins = np.append(True, (rows[1:] != rows[:-1]) | ~zero[1:] | ~zero[:-1])
+        run = np.cumsum(begins) - 1
+        long = np.flatnonzero(np.bincount(run[zero]) >= ZEROS)
+        if len(long):
+            tests = table["TEST_NUM"].to_numpy()
+            self._zeroed.update(tests[rows[np.searchsorted(run, long)]].tolist())
+
+    def see_verdicts(self, is_pass: pa.Array, first: npt.NDArray[np.bool_], last: npt.NDArray[np.bool_]) -> None:
+        """Count the good parts of a run."""
+        if self.good is None or is_pass.null_count:
+            self.good = None
+            return
+        passed = is_pass.to_numpy(zero_copy_only=False).astype(bool)
+        self.good = [
+            count + int(np.count_nonzero(passed & which))
+            for count, which in zip(self.good, (True, first, last), strict=True)
+        ]
+
+    def warnings(self, orphans: int, has_scans: bool) -> list[str]:
+        """What was found, a sentence each.
+
+        :param orphans: results of no part. :param has_scans: NUM_TEST then counts what is not read here.
+        """
+        told = []
+        lost = orphans + self._delimiters
+        if lost:
+            without = f"; {self._unlogged} parts have none, though NUM_TEST counts some" if self._unlogged else ""
+            told.append(f"{lost} test results belong to no part and are left out{without}")
+        elif self._unlogged * 2 < self._logged and self._unlogged:
+            told.append(f"{self._unlogged} parts have no results in the file, though their PRR.NUM_TEST counts some")
+        differ = self._differ + (self._zero_counts if self._logged else 0)
+        if differ and not has_scans:
+            told.append(
+                f"{differ} of {self._logged + self._zero_counts} parts have other results than their PRR.NUM_TEST counts: "
+                f"{self._seen} are in the file, {self._counted} are counted"
+            )
+        if self._zeroed:
+            numbers = ", ".join(map(str, sorted(self._zeroed)[:10]))
+            told.append(
+                f"{ZEROS} values in a row and more are 0 in MPRs of tests {numbers}: a lost block looks like that"
+            )
+        return told
