@@ -18,7 +18,7 @@ import pytest
 
 from gpwarehouse import Warehouse
 from gpwarehouse.embedded import EmbeddedServer, programs
-from gpwarehouse.errors import EmbeddedServerError
+from gpwarehouse.errors import EmbeddedServerError, GpwarehouseError
 from tests.test_embedded import is_up, query
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs users")
@@ -204,11 +204,21 @@ def test_a_disk_that_fills_is_told_by_what_needs_the_room(small_disk: Path, capf
     with Warehouse.embedded(small_disk / "home", retry_deadline_s=3600) as warehouse:
         warehouse.upgrade()
         (small_disk / "filler").write_bytes(b"x" * (shutil.disk_usage(small_disk).free - (9 << 20)))
-        row = {"event_ts": "2026-01-05T12:00:00Z", "lot_id": "L1", "wafer_id": "1", "inspection_id": "I"}
-        with pytest.raises(Exception, match="No space left on device"):
-            for number in range(100):
-                rows = [{**row, "is_defect": True, "defect_id": f"{number}.{n}"} for n in range(20_000)]
-                warehouse.load("fact_defect_inspection", rows)
+        row = {
+            "event_ts": "2026-01-05T12:00:00Z",
+            "lot_id": "L1",
+            "wafer_id": "1",
+            "inspection_id": "I",
+            "is_defect": True,
+        }
+        rows = [{**row, "defect_id": number} for number in range(20_000)]
+
+        def fill() -> None:
+            for name in "abcdefgh":
+                warehouse.load("fact_defect_inspection", rows, batch_id=name, on_conflict="append")
+
+        with pytest.raises(GpwarehouseError, match="No space left on device"):
+            fill()
     assert "SystemError" not in capfd.readouterr().err
 
 
