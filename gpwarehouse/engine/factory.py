@@ -19,7 +19,7 @@ from gpwarehouse.engine.observe import observe
 from gpwarehouse.engine.pool import WarehousePool, hand_on_unchanged
 from gpwarehouse.engine.retry import reason_to_repeat
 from gpwarehouse.engine.sessions import connection_values, only_known, session_values, statement_for
-from gpwarehouse.engine.unreachable import tell_full_disks, way_in
+from gpwarehouse.engine.unreachable import explain_failures_to_connect, way_in
 from gpwarehouse.errors import WarehouseConnectionError
 from gpwarehouse.settings import WarehouseSettings
 
@@ -125,7 +125,7 @@ def _fixed_values(engine: Engine, search_path: tuple[str, ...]) -> dict[str, str
 
 def _set_up_sessions(engine: Engine, fixed: Mapping[str, str], options: Mapping[str, str]) -> None:
     """Have every new connection made with these values, and those options that the server has."""
-    tell_full_disks(engine)
+    explain_failures_to_connect(engine)
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: Any) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL, Engine, ExceptionContext
 
 from gpwarehouse.embedded.disk import server_without_room
 
-__all__ = ["tell_full_disks", "way_in"]
+__all__ = ["explain_failures_to_connect", "way_in"]
 
 _NO_DATABASE = re.compile(r'database "(?P<name>.+)" does not exist')
 _NO_ROLE = re.compile(r'role "(?P<name>.+)" does not exist')
@@ -24,6 +24,10 @@ def way_in(reason: str, url: URL) -> str:
 
     :param reason: the server's or the system's words; ``url``: of the connection.
     """
+    return _what_is_missing(reason, url) or _GENERAL
+
+
+def _what_is_missing(reason: str, url: URL) -> str | None:
     if found := _NO_DATABASE.search(reason):
         name = found["name"]
         return (
@@ -36,7 +40,7 @@ def way_in(reason: str, url: URL) -> str:
             f"Make it, as one who may: CREATE ROLE {_quoted(found['name'])} LOGIN PASSWORD '…'; "
             "or name another in GPWAREHOUSE_URL (or USER)"
         )
-    return _GENERAL
+    return None
 
 
 def _quoted(name: str) -> str:
@@ -56,18 +60,22 @@ def _one(value: Any) -> str | None:
     return value if isinstance(value, str | None) else str(value[0])
 
 
-def tell_full_disks(engine: Engine) -> None:
-    """Have the engine say at once that an embedded server ended because its disk is full.
+def explain_failures_to_connect(engine: Engine) -> None:
+    """Have the engine's own errors say what to do where a database or role is missing.
 
-    It comes back as little as the room does, so a repetition is no use. Other servers that end are started again.
+    And have it say at once that an embedded server ended because its disk is full: it comes back as little as the room does,
+    so a repetition is no use. Other servers that end are started again.
     """
     host = engine.url.query.get("host")
-    if not isinstance(host, str) or not host.startswith("/"):
-        return
+    socket = Path(host) if isinstance(host, str) and host.startswith("/") else None
 
     @event.listens_for(engine, "handle_error")
-    def tell(context: ExceptionContext) -> None:
-        if context.is_disconnect or context.statement is None:
-            ended = server_without_room(Path(host))
-            if ended is not None:
-                raise ended from context.original_exception
+    def explain(context: ExceptionContext) -> None:
+        connecting = context.connection is None
+        ended = server_without_room(socket) if socket and (connecting or context.is_disconnect) else None
+        if ended is not None:
+            raise ended from context.original_exception
+        if connecting and context.sqlalchemy_exception is not None:
+            missing = _what_is_missing(str(context.original_exception), engine.url)
+            if missing is not None:
+                context.sqlalchemy_exception.add_detail(missing)

@@ -48,7 +48,11 @@ def placing(config: Config, settings: WarehouseSettings) -> Callable[..., None]:
     def place(_context: Any, _revision: Any, directives: list[Any]) -> None:
         config.attributes[_PLACED] = True
         for script in directives:
-            if config.attributes.get("settings") is None and script.version_path is None and script.head == "head":
+            if (
+                config.attributes.get("settings") is None
+                and script.version_path is None
+                and script.head in (None, "head")
+            ):
                 chain = Chain(config)
                 for name, value in place_in(chain, _own_folder(chain, settings)).items():
                     if getattr(script, name) in (None, False, "head"):
