@@ -63,9 +63,14 @@ def run_demo(console: Console, *, wafers: int = 5, keep: Path | None = None) -> 
 
 
 def _print_whole(console: Console, table: Table) -> None:
-    """As wide as it is: where a terminal cannot show it, it breaks the lines, and a file or a pipe takes them as they are."""
-    unlimited = console.options.update(max_width=10_000)
-    console.print(table, width=max(console.width, Measurement.get(console, unlimited, table).maximum), crop=False)
+    """As wide as it is, unless on a terminal: Rich takes a pipe and a file for 80 columns wide."""
+    shown = console.width
+    if not console.is_terminal:
+        console.width = max(shown, Measurement.get(console, console.options.update(max_width=10_000), table).maximum)
+    try:
+        console.print(table)
+    finally:
+        console.width = shown
 
 
 def frame_table(frame: Any, *, title: str | None = None, most: int | None = None) -> Table:

@@ -69,12 +69,8 @@ def test_every_other_piece_of_code_runs_as_it_stands(
     assert len(blocks) == 7
     for block in blocks:
         exec(block, {"wh": wh, "corrected": corrected})
-    assert (
-        wh.read(
-            "SELECT count(*) AS n FROM dw.fact_test_results WHERE lot_key IN (SELECT lot_key FROM dw.dim_lot WHERE lot_id = 'L1')"
-        ).n[0]
-        == 200
-    )
+    loaded = "SELECT count(*) AS n FROM dw.fact_test_results WHERE batch_id = 'lot 7'"
+    assert wh.read(loaded).n.tolist() == [200], "the reject was not loaded again"
     assert (tmp_path / "values.parquet").exists()
 
 

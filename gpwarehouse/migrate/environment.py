@@ -98,7 +98,7 @@ def configuration(context: EnvironmentContext, settings: WarehouseSettings) -> d
         "compare_server_default": True,
         "on_version_apply": _applied,
         "gpwarehouse_schema": settings.schema_name,
-        "process_revision_directives": placing(context.config, settings),
+        "process_revision_directives": placing(context.config, settings, _command_name(context)),
         **compared(settings, targets, _command_name(context)),
     }
 

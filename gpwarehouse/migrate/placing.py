@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from alembic.config import Config
-from alembic.util import CommandError
 
 from gpwarehouse.errors import MigrationError, SettingsError
 from gpwarehouse.migrate.scripts import SITE, Chain, is_ours, places_advice, script_location, site_folder
@@ -39,13 +39,15 @@ def place_in(chain: Chain, folder: Path) -> dict[str, Any]:
     return {**place, "head": newest, "branch_label": None, "depends_on": None if known else needed}
 
 
-def placing(config: Config, settings: WarehouseSettings) -> Callable[..., None]:
+def placing(config: Config, settings: WarehouseSettings, command: str | None) -> Callable[..., None]:
     """Alembic's hook on new revisions: puts those of plain ``alembic revision`` where :func:`place_in` says.
 
     What the command names itself (``--head``, ``--version-path`` and the like) is left.
     """
 
     def place(_context: Any, _revision: Any, directives: list[Any]) -> None:
+        if command != "revision":  # alembic check asks here too
+            return
         config.attributes[_PLACED] = True
         for script in directives:
             if (
@@ -84,12 +86,15 @@ def _own_folder(chain: Chain, settings: WarehouseSettings) -> Path:
 def refuse_unplaced(config: Config | None, down_revision: Any) -> None:
     """Called by the template of revisions: one that no environment has placed would be written into the package.
 
-    ``config`` is None where we write the revision. It ends the process, because Alembic hides what a template raises.
+    ``config`` is None where we write the revision. It prints why, because Alembic hides what a template raises.
+
+    :raises MigrationError: it would.
     """
     if config is None or config.attributes.get(_PLACED) or getattr(config.cmd_opts, "version_path", None):
         return
     scripts = Chain(config).scripts
     follows = {down_revision} if isinstance(down_revision, str) else set(down_revision or ())
     if not follows or any(name in scripts and is_ours(scripts[name]) for name in follows):
-        error = CommandError(f"the revision would be written into gpwarehouse itself. {places_advice(None)}")
-        raise SystemExit(f"FAILED: {error}")
+        told = f"the revision would be written into gpwarehouse itself. {places_advice(None)}"
+        sys.stderr.write(f"{told}\n")
+        raise MigrationError(told)

@@ -56,6 +56,7 @@ def places_advice(folder: Path | None) -> str:
     return (
         "Use the gpwarehouse command, or write in alembic.ini, under [alembic]:\n"
         "script_location = gpwarehouse:_alembic\n"
+        "prepend_sys_path = %(here)s\n"
         "path_separator = newline\n"
         "version_locations =\n"
         "    gpwarehouse:_alembic/versions\n"
