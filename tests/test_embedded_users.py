@@ -174,7 +174,7 @@ def test_a_folder_that_others_could_have_filled_is_not_run_from(tmp_path: Path, 
         place.mkdir()
         place.chmod(0o777)
     with pytest.raises(OSError, match="others"):
-        programs._make_folder(place)
+        programs.make_own_folder(place)
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ def server_without_room(directory: Path) -> EmbeddedServerError | None:
     with suppress(ImportError, OSError):
         from gpwarehouse.embedded.lifetime import LOCK, postmaster
 
+        directory = directory.resolve()  # a link, where its path is too long
         if (directory.parent / LOCK).exists() and postmaster(directory) is None:
             said = (directory / "log").read_bytes()[-_LAST_BYTES:].decode("utf-8", "replace")
             return no_room(directory.parent, "has ended", said)

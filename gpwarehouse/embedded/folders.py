@@ -20,8 +20,6 @@ from gpwarehouse.errors import EmbeddedServerError
 __all__ = ["kept_folder", "temporary_folder"]
 
 _PREFIX = "gpwarehouse-pg-"
-_SOCKET = ".s.PGSQL.5432"
-_LONGEST_SOCKET_PATH = 103  # of macOS; Linux has 107
 _ORPHAN_AGE_S = 60.0
 
 
@@ -29,16 +27,10 @@ def temporary_folder(ours: Collection[Path]) -> Path:
     """A new folder of a server that is deleted with it. Those of servers that are gone are deleted now.
 
     :param ours: folders of the servers of this process, which are left alone.
-    :raises EmbeddedServerError: its path would be too long.
     """
-    places = (Path(tempfile.gettempdir()).resolve(), Path("/tmp"))
-    place = next(
-        (place for place in places if place.is_dir() and _socket_fits(place / f"{_PREFIX}12345678")), places[0]
-    )
+    place = Path(tempfile.gettempdir()).resolve()
     _sweep(place, ours)
-    home = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
-    _refuse_long(home)
-    return home
+    return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
 
 
 def kept_folder(path: Path) -> Path:
@@ -50,20 +42,10 @@ def kept_folder(path: Path) -> Path:
         home = path.expanduser().resolve()
         if home.exists() and (not home.is_dir() or (any(home.iterdir()) and not (home / LOCK).exists())):
             raise EmbeddedServerError(f"{home} is neither an empty directory nor one of ours. {WAY_OUT}")
-        _refuse_long(home)
         home.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:
         raise EmbeddedServerError(f"{path} cannot hold an embedded PostgreSQL: {error}. {WAY_OUT}") from error
     return home
-
-
-def _socket_fits(home: Path) -> bool:
-    return os.name == "nt" or len(os.fsencode(home / DATA / _SOCKET)) <= _LONGEST_SOCKET_PATH
-
-
-def _refuse_long(home: Path) -> None:
-    if not _socket_fits(home):
-        raise EmbeddedServerError(f"{home} is too long a path for the socket of PostgreSQL; take a shorter one")
 
 
 def _sweep(place: Path, ours: Collection[Path]) -> None:

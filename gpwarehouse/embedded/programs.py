@@ -32,7 +32,7 @@ from typing import Any
 
 from gpwarehouse.errors import EmbeddedServerError, MissingExtraError
 
-__all__ = ["Programs", "find_programs", "hand_over", "is_root"]
+__all__ = ["Programs", "find_programs", "hand_over", "make_own_folder", "wheel_programs"]
 
 _LIKE_WHOM, _ANYBODY = b"\0getpwuid\0", b"\0getpwent\0"
 _SAFE = re.compile(r"[^\"$`\\\n]*")
@@ -42,7 +42,7 @@ _SYSTEM_CACHE = Path("/var/cache/gpwarehouse")
 _KEPT_VARIABLES = ("PATH", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
-def is_root() -> bool:
+def _is_root() -> bool:
     """Whether this process is root's."""
     return os.name != "nt" and os.geteuid() == 0
 
@@ -116,7 +116,7 @@ def find_programs(data: Path) -> Programs:
     :raises EmbeddedServerError: the programs cannot be run as the user, nor copied to where they can.
     """
     wheel = wheel_programs()
-    if is_root():
+    if _is_root():
         owner = data.stat()
         return Programs(_copy(wheel, owner.st_uid), owner.st_uid, owner.st_gid)
     usable = os.name == "nt" or (_has_account(os.geteuid()) and _SAFE.fullmatch(str(wheel)))
@@ -128,7 +128,7 @@ def hand_over(data: Path) -> None:
 
     :raises EmbeddedServerError: root may not do that here, as in a container without the capability.
     """
-    if not is_root():
+    if not _is_root():
         return
     if sys.platform != "linux":
         raise EmbeddedServerError(
@@ -157,7 +157,9 @@ def _copy(wheel: Path, uid: int | None) -> Path:
     failures: list[str] = []
     for place in _places():
         try:
-            _make_folder(place)
+            if not _SAFE.fullmatch(str(place)):
+                raise OSError(errno.EINVAL, "has characters with a meaning to the shell")
+            make_own_folder(place)
             if not (place / name).exists():
                 _make_copy(wheel, place, name)
             folder = place / name / wheel.relative_to(wheel.parents[2])
@@ -173,7 +175,7 @@ def _copy(wheel: Path, uid: int | None) -> Path:
 
 
 def _places() -> Iterator[Path]:
-    if is_root():
+    if _is_root():
         yield _SYSTEM_CACHE
     else:
         with suppress(Exception):  # a user without an account and without HOME has no cache
@@ -181,14 +183,15 @@ def _places() -> Iterator[Path]:
     yield Path(tempfile.gettempdir()) / f"gpwarehouse-{os.geteuid()}"
 
 
-def _make_folder(place: Path) -> None:
+def make_own_folder(place: Path) -> None:
+    """Make a folder that nobody else can write to.
+
+    :raises OSError: it cannot be made, or is there and others could have put something into it.
+    """
     place.mkdir(mode=0o755, parents=True, exist_ok=True)
     found = place.lstat()
     if found.st_uid != os.geteuid() or found.st_mode & 0o022 or place.is_symlink():
-        # What stands there somebody else could have put there.
         raise OSError(errno.EPERM, "belongs to, or is open to, others")
-    if not _SAFE.fullmatch(str(place)):
-        raise OSError(errno.EINVAL, "has characters with a meaning to the shell")
 
 
 def _make_copy(wheel: Path, place: Path, name: str) -> None:

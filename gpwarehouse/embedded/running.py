@@ -29,6 +29,7 @@ from gpwarehouse.embedded.lifetime import (
     stays_up,
 )
 from gpwarehouse.embedded.programs import Programs, find_programs, hand_over
+from gpwarehouse.embedded.short_path import path_of_socket
 from gpwarehouse.errors import EmbeddedServerError
 
 __all__ = ["WAY_OUT", "RunningServer"]
@@ -37,7 +38,8 @@ WAY_OUT = "Give another path, or a server of your own by GPWAREHOUSE_URL."
 
 _STARTING = "gpwarehouse.starting"
 _UNFINISHED = "data.unfinished"
-_START_SECONDS = 60.0
+_DYING_SECONDS = 60.0
+_RECOVERY_SECONDS = 600.0
 # Nothing is to survive a temporary server, so nothing need be safe on its disk.
 _CARELESS = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 _FAILURES = (subprocess.SubprocessError, OSError, RuntimeError, psycopg2.Error, psutil.Error)
@@ -56,10 +58,9 @@ class RunningServer:
         self.lock: Any = fasteners.InterProcessReaderWriterLock(home / LOCK)
         self.databases: set[str] = set()
 
-    def start(self, *options: str) -> None:
+    def start(self) -> None:
         """Start it, or join it where it runs.
 
-        :param options: of ``postgres``, beside those it always has; without effect on one that runs.
         :raises EmbeddedServerError: it does not start; the message ends with its log.
         """
         try:
@@ -67,7 +68,7 @@ class RunningServer:
             _keep(start_watcher(self.home, temporary=self.temporary))
             with self.changing():
                 if postmaster(self.data) is None:
-                    self._launch(options)
+                    self._launch()
                 else:
                     self._await()
         except _FAILURES as error:
@@ -90,15 +91,15 @@ class RunningServer:
             f"the embedded PostgreSQL in {self.home} {what}: {said}\n{WAY_OUT}"
         )
 
-    def _launch(self, options: tuple[str, ...]) -> None:
+    def _launch(self) -> None:
         if not (self.data / "PG_VERSION").exists():
             self._make_cluster()
         programs = find_programs(self.data)
-        give_up = time.monotonic() + _START_SECONDS
+        give_up = time.monotonic() + _DYING_SECONDS
         while True:
             drop_stale_pid_file(self.data)
             try:
-                self._run(programs, options)
+                self._run(programs)
                 return
             except RuntimeError as error:
                 # Of a server that was killed, the processes may be just about to die.
@@ -129,13 +130,13 @@ class RunningServer:
             raise RuntimeError(f"initdb failed:\n{_tail(ran.stdout, 20)}")
         unfinished.rename(self.data)
 
-    def _run(self, programs: Programs, options: tuple[str, ...]) -> None:
+    def _run(self, programs: Programs) -> None:
         if os.name == "nt":
             where = ["-c", "listen_addresses=127.0.0.1", "-c", f"port={_free_port()}"]
         else:  # "." is its data directory: no path in a setting, whatever characters it has
             where = ["-c", "listen_addresses=", "-c", "unix_socket_directories=.", "-c", "port=5432"]
         command = [programs.path("postgres"), "-D", programs.named(self.data), *where]
-        command += [*(_CARELESS if self.temporary else ()), *options]
+        command += _CARELESS if self.temporary else ()
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
         with os.fdopen(os.open(self.data / "log", flags, 0o600), "ab") as log:
             if programs.uid is not None and programs.gid is not None:
@@ -160,11 +161,11 @@ class RunningServer:
 
         :param process: it, where this process started it; ``before``: where its words begin in the log.
         """
-        give_up = time.monotonic() + _START_SECONDS
+        give_up = time.monotonic() + _RECOVERY_SECONDS
         while self._status() != "ready":
             ended = postmaster(self.data) is None if process is None else process.poll() is not None
             if ended or time.monotonic() > give_up:
-                what = "it has ended" if ended else f"it is not ready after {_START_SECONDS:.0f} s"
+                what = "it has ended" if ended else f"it is not ready after {_RECOVERY_SECONDS:.0f} s"
                 raise RuntimeError(f"{what}\n{self.log_tail(since=before)}")
             time.sleep(0.01)
 
@@ -200,7 +201,7 @@ class RunningServer:
         lines = self._pid_file()
         if len(lines) < 6:
             raise EmbeddedServerError(f"the embedded PostgreSQL in {self.home} has ended\n{self.log_tail()}")
-        return {"host": lines[5] if os.name == "nt" else str(self.data), "port": lines[3]}
+        return {"host": lines[5] if os.name == "nt" else str(path_of_socket(self.data)), "port": lines[3]}
 
     def url(self, database: str) -> URL:
         """The URL of a database."""
