@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import shlex
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psycopg2
 import pytest
+from sqlalchemy import make_url
 
 from gpwarehouse.embedded import EmbeddedServer
 from gpwarehouse.embedded.lifetime import postmaster
 from gpwarehouse.embedded.programs import wheel_programs
-from gpwarehouse.embedded.standing import start_standing, stop_standing, url_of_running
+from gpwarehouse.embedded.standing import running_server, start_standing, stop_standing
 from gpwarehouse.errors import EmbeddedServerError
 from tests.test_cli import run
 from tests.test_embedded import wait_for
@@ -66,7 +69,7 @@ def test_users_of_the_folder_come_and_go_beside_it(folder: Path) -> None:
         assert server.url("postgres").query["host"] == str(folder / "data")
     psycopg2.connect(up.url).close()
     start_standing(folder)
-    psycopg2.connect(url_of_running(folder)).close()
+    psycopg2.connect(running_server(folder).url).close()
     with EmbeddedServer.start(folder) as server:
         assert stop_standing(folder) == (folder, True)
     assert stop_standing(folder) == (folder, False)
@@ -86,7 +89,7 @@ def test_a_server_of_before_a_crash_stays_up_no_longer(folder: Path) -> None:
 
 def test_a_folder_where_none_was_is_told_and_stays_as_it_is(folder: Path) -> None:
     with pytest.raises(EmbeddedServerError, match="no server runs in"):
-        url_of_running(folder)
+        running_server(folder)
     assert stop_standing(folder) == (folder, False)
     assert not folder.exists()
 
@@ -99,3 +102,33 @@ def test_without_a_folder_it_is_the_users_own(tmp_path: Path) -> None:
             [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
         )
         assert done.stdout == f"{home}/gpwarehouse/server\nTrue\n", done.stderr
+
+
+def test_a_port_asks_for_the_password_and_is_for_this_machine(folder: Path, tmp_path: Path) -> None:
+    EmbeddedServer.start(folder).close()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    up = start_standing(folder, port)
+    assert up.tcp_url is not None
+    password = make_url(up.tcp_url).password
+    assert password is not None
+    assert password not in repr(up)
+    assert run("server", "url", str(folder), "--tcp", cwd=tmp_path).stdout == f"{up.tcp_url}\n"
+    with closing(psycopg2.connect(up.tcp_url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SHOW listen_addresses")
+        assert cursor.fetchone() == ("127.0.0.1",)
+    with pytest.raises(psycopg2.OperationalError, match="password"):
+        psycopg2.connect(up.tcp_url.replace(password, "wrong"))
+    psycopg2.connect(up.url).close()
+    assert start_standing(folder, port) == up
+    assert (folder / "gpwarehouse.password").stat().st_mode & 0o077 == 0
+    with pytest.raises(EmbeddedServerError, match="runs already, and not on port 1:"):
+        start_standing(folder, 1)
+    stop_standing(folder)
+    with (
+        EmbeddedServer.start(folder) as server,
+        psycopg2.connect(user="postgres", **server.url("postgres").query) as connection,
+    ):
+        assert connection.info.port == 5432
+    connection.close()

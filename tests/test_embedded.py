@@ -274,8 +274,8 @@ def test_a_pid_file_whose_number_is_another_process_now_is_no_server(home: Path)
 def test_a_crashed_server_recovers(home: Path) -> None:
     child = Child(str(home))
     query(child.url, "CREATE TABLE t AS SELECT 1 AS x")
-    child.kill()
     os.kill(int((home / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+    child.kill()
     with EmbeddedServer.start(home) as server:
         assert query(server.url(), "SELECT x FROM t") == 1
 

@@ -28,6 +28,7 @@ from gpwarehouse.embedded.lifetime import (
     start_watcher,
     stays_up,
 )
+from gpwarehouse.embedded.network import open_port
 from gpwarehouse.embedded.programs import Programs, find_programs, hand_over
 from gpwarehouse.embedded.short_path import path_of_socket
 from gpwarehouse.errors import EmbeddedServerError
@@ -58,9 +59,10 @@ class RunningServer:
         self.lock: Any = fasteners.InterProcessReaderWriterLock(home / LOCK)
         self.databases: set[str] = set()
 
-    def start(self) -> None:
+    def start(self, port: int | None = None) -> None:
         """Start it, or join it where it runs.
 
+        :param port: take connections on 127.0.0.1 too, with a password; see :mod:`gpwarehouse.embedded.network`.
         :raises EmbeddedServerError: it does not start; the message ends with its log.
         """
         try:
@@ -68,7 +70,7 @@ class RunningServer:
             _keep(start_watcher(self.home, temporary=self.temporary))
             with self.changing():
                 if postmaster(self.data) is None:
-                    self._launch()
+                    self._launch(port)
                 else:
                     self._await()
         except _FAILURES as error:
@@ -91,7 +93,7 @@ class RunningServer:
             f"the embedded PostgreSQL in {self.home} {what}: {said}\n{WAY_OUT}"
         )
 
-    def _launch(self) -> None:
+    def _launch(self, port: int | None) -> None:
         if not (self.data / "PG_VERSION").exists():
             self._make_cluster()
         programs = find_programs(self.data)
@@ -99,7 +101,7 @@ class RunningServer:
         while True:
             drop_stale_pid_file(self.data)
             try:
-                self._run(programs)
+                self._run(programs, port)
                 return
             except RuntimeError as error:
                 # Of a server that was killed, the processes may be just about to die.
@@ -130,11 +132,14 @@ class RunningServer:
             raise RuntimeError(f"initdb failed:\n{_tail(ran.stdout, 20)}")
         unfinished.rename(self.data)
 
-    def _run(self, programs: Programs) -> None:
+    def _run(self, programs: Programs, port: int | None) -> None:
         if os.name == "nt":
-            where = ["-c", "listen_addresses=127.0.0.1", "-c", f"port={_free_port()}"]
+            where = ["-c", "listen_addresses=127.0.0.1", "-c", f"port={port or _free_port()}"]
         else:  # "." is its data directory: no path in a setting, whatever characters it has
-            where = ["-c", "listen_addresses=", "-c", "unix_socket_directories=.", "-c", "port=5432"]
+            where = ["-c", "unix_socket_directories=."]
+            where += (
+                ["-c", "listen_addresses=", "-c", "port=5432"] if port is None else open_port(self.data, programs, port)
+            )
         command = [programs.path("postgres"), "-D", programs.named(self.data), *where]
         command += _CARELESS if self.temporary else ()
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
@@ -195,6 +200,11 @@ class RunningServer:
         finally:
             if last or os.name != "nt":
                 self.lock.release_write_lock()
+
+    def open_port(self) -> int | None:
+        """The port on 127.0.0.1 that it takes connections on, if it does."""
+        lines = self._pid_file()
+        return int(lines[3]) if len(lines) > 5 and lines[5] else None
 
     def address(self) -> dict[str, str]:
         """Host (or directory of the socket) and port. Both written out, because PGPORT would otherwise decide."""

@@ -44,11 +44,12 @@ class EmbeddedServer:
         """Whether the directory is deleted at the end."""
 
     @classmethod
-    def start(cls, path: Path | str | None = None) -> Self:
+    def start(cls, path: Path | str | None = None, *, port: int | None = None) -> Self:
         """Start a server, or join the one that runs on this path (started by this process or another).
 
         ``path`` is a directory of its own, made if missing, whose data is kept; None makes a temporary one that is
         deleted at the end, with durability switched off. What is still open when the interpreter exits is closed then.
+        ``port`` is one on 127.0.0.1 that it listens on too, with a password; where it runs already, without effect.
 
         Raises :class:`~gpwarehouse.errors.MissingExtraError` without the extra ``embedded``, and
         :class:`~gpwarehouse.errors.EmbeddedServerError`, with the end of the server's log, if it does not start.
@@ -64,7 +65,7 @@ class EmbeddedServer:
             if running is None:
                 running = RunningServer(home, temporary=path is None)
                 try:
-                    running.start()
+                    running.start(port)
                 except EmbeddedServerError:
                     if running.temporary:
                         shutil.rmtree(home, ignore_errors=True)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, make_url
 
 from gpwarehouse.embedded.programs import wheel_programs
 from gpwarehouse.embedded.server import EmbeddedServer
 from gpwarehouse.errors import EmbeddedServerError
 
-__all__ = ["StandingServer", "start_standing", "stop_standing", "url_of_running"]
+__all__ = ["StandingServer", "running_server", "start_standing", "stop_standing"]
 
 _DATABASE = "gpwarehouse"
 
@@ -27,32 +28,39 @@ class StandingServer:
     folder: Path
     url: str
     """As psql, SQLAlchemy and all that use libpq take it."""
-    psql: Path
-    """The psql that came with it."""
+    tcp_url: str | None = field(repr=False)
+    """The same by a port of this machine, with the password, where it has one."""
 
 
-def start_standing(folder: Path | None = None) -> StandingServer:
+def start_standing(folder: Path | None = None, port: int | None = None) -> StandingServer:
     """Start the server in ``folder``, or join the one that runs there, and have it stay up when this process ends.
 
     :param folder: made if missing; None: ``gpwarehouse/server`` in the user's directory of data.
+    :param port: one of 127.0.0.1 that it takes connections on too, with a password.
     :raises MissingExtraError: without the extra ``embedded``.
-    :raises EmbeddedServerError: it does not start.
+    :raises EmbeddedServerError: it does not start, or runs without that port.
     """
-    with EmbeddedServer.start(folder or _usual_folder()) as server:
+    with EmbeddedServer.start(folder or _usual_folder(), port=port) as server:
         from gpwarehouse.embedded.lifetime import DATA, STANDING, identity
 
-        url = server.url(_DATABASE)
+        server.url(_DATABASE)
+        up = running_server(server.path)
+        if port is not None and (up.tcp_url is None or make_url(up.tcp_url).port != port):
+            raise EmbeddedServerError(
+                f"the server in {server.path} runs already, and not on port {port}: stop it first (gpwarehouse server stop)"
+            )
         (server.path / STANDING).write_text(identity(server.path / DATA) or "")
-        return StandingServer(server.path, _for_all(url), wheel_programs() / "psql")
+        return up
 
 
-def url_of_running(folder: Path | None = None) -> str:
-    """The URL of the server that runs in ``folder``.
+def running_server(folder: Path | None = None) -> StandingServer:
+    """The server that runs in ``folder``.
 
     :raises EmbeddedServerError: none does.
     """
     wheel_programs()
     from gpwarehouse.embedded.lifetime import postmaster
+    from gpwarehouse.embedded.network import set_password
     from gpwarehouse.embedded.running import RunningServer
 
     home = (folder or _usual_folder()).expanduser().resolve()
@@ -60,7 +68,11 @@ def url_of_running(folder: Path | None = None) -> str:
     if postmaster(running.data) is None:
         named = "" if folder is None else f" {shlex.quote(str(folder))}"
         raise EmbeddedServerError(f"no server runs in {home}; start one: gpwarehouse server start{named}")
-    return _for_all(running.url(_DATABASE))
+    port, tcp_url = running.open_port(), None
+    if port is not None:
+        with closing(running.connect("postgres")) as connection:
+            tcp_url = f"postgresql://postgres:{set_password(home, connection)}@127.0.0.1:{port}/{_DATABASE}"
+    return StandingServer(home, _for_all(running.url(_DATABASE)), tcp_url)
 
 
 def stop_standing(folder: Path | None = None) -> tuple[Path, bool]:
