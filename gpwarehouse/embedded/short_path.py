@@ -1,4 +1,4 @@
-"""Directories of sockets by paths that are short enough to connect to."""
+"""Directories of sockets by paths that clients can connect to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _LONGEST = 103  # of macOS; Linux has 107
 def path_of_socket(data: Path) -> Path:
     """The directory that holds the socket of the server on ``data``, by its own path or that of a short link to it.
 
-    The link is for clients alone, whose system calls take no longer path; the server stands in its directory.
+    The link is for clients alone, whose system calls take no longer path, and whose libpq takes a comma for the end of a
+    host's name; the server stands in its directory.
 
     :raises EmbeddedServerError: there is no place for the link whose path is short and that is this user's alone.
     """
@@ -36,13 +37,14 @@ def path_of_socket(data: Path) -> Path:
                 continue
             return link
     raise EmbeddedServerError(
-        f"{data} is too long a path for a socket, and there is no directory for a short link to it; take a shorter path, or "
-        "set TMPDIR to one"
+        f"{data} is too long a path for a socket, or has a comma in it, and there is no directory for a short link to it; take "
+        "another path, or set TMPDIR to one"
     )
 
 
 def _fits(directory: Path) -> bool:
-    return len(os.fsencode(directory / _SOCKET)) <= _LONGEST
+    path = os.fsencode(directory / _SOCKET)
+    return len(path) <= _LONGEST and b"," not in path  # by which libpq parts hosts
 
 
 def _point(link: Path, data: Path) -> None:
