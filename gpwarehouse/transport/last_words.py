@@ -26,6 +26,7 @@ def last_words_kept() -> Iterator[None]:
     2.9 meets both. The first it prints, through ``sys.excepthook``, as the cause of a SystemError; the second it raises.
     """
     said: list[psycopg2.Error] = []
+    outer = getattr(_here, "said", None)
     _here.said = said
     _listen()
     try:
@@ -35,7 +36,7 @@ def last_words_kept() -> Iterator[None]:
             raise said[0] from error
         raise
     finally:
-        _here.said = None
+        _here.said = outer
         _listen_no_more()
 
 
