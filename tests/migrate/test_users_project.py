@@ -44,10 +44,13 @@ def wheel_site(folder: Path) -> Path:
     return folder / "site"
 
 
-@pytest.fixture(scope="module", params=["editable", "wheel"])
-def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def installed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The folder that gpwarehouse is imported from: the tree, or a wheel's."""
-    return TREE if request.param == "editable" else wheel_site(tmp_path_factory.mktemp("wheel"))
+    return TREE if getattr(request, "param", "editable") == "editable" else wheel_site(tmp_path)
+
+
+IN_BOTH = pytest.mark.parametrize("installed", ["editable", "wheel"], indirect=True)
 
 
 @pytest.fixture
@@ -84,6 +87,7 @@ def files(folder: Path) -> set[Path]:
     return {path for path in folder.rglob("*") if "__pycache__" not in path.parts}
 
 
+@IN_BOTH
 def test_a_users_tables_and_revisions_stand_beside_ours(
     alembic: Alembic, project: Path, installed: Path, empty_url: URL
 ) -> None:
