@@ -1,3 +1,8 @@
+<%
+from gpwarehouse.migrate import refuse_unplaced
+
+refuse_unplaced(context.get("config", None), down_revision)
+%>\
 """${message}
 
 Revision: ${up_revision}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -39,23 +40,37 @@ def run_demo(console: Console, *, wafers: int = 5, keep: Path | None = None) -> 
     with tempfile.TemporaryDirectory() as folder, Warehouse.embedded(keep) as warehouse:
         warehouse.upgrade()
         status = warehouse.status()
-        console.print(f"Warehouse: {status.server}, schema [bold]{status.schema}[/bold] at revision {status.revision}")
+        console.print(
+            f"Warehouse: {status.server}, schema [bold]{status.schema}[/bold] at revision {status.revision}",
+            soft_wrap=True,
+        )
         lot = write_demo_lot(Path(folder) / "demo-lot.stdf.gz", wafers=wafers)
         with load_bar(console, lot.path.name) as bar:
             result = warehouse.load_file(lot.path, progress=bar)
-        console.print(str(result))
+        console.print(str(result), soft_wrap=True)
         schema = warehouse.settings.schema_name
         yields = warehouse.read(_YIELDS.format(schema=schema), lot=lot.lot_id)
-        console.print(frame_table(yields, title=f"Yield of lot {lot.lot_id}"))
+        _print_whole(console, frame_table(yields, title=f"Yield of lot {lot.lot_id}"))
         number, name, seconds = StdfSource(lot.path).test_times()[0]
-        console.print(f"Slowest test: {number} {name}, {seconds * 1000:.0f} ms on average (STDF TSR)")
+        console.print(f"Slowest test: {number} {name}, {seconds * 1000:.0f} ms on average (STDF TSR)", soft_wrap=True)
         worst = yields[yields.basis == "LAST"].sort_values("die_yield_pct").iloc[0].wafer_id
         die = warehouse.read(_DIE.format(schema=schema), lot=lot.lot_id, wafer=worst)
         console.print(f"\nWafer {worst}, the one with the lowest yield:")
         console.print(wafer_map(die))
         if keep is not None:
-            console.print(f"The data stays in {keep}: gpwarehouse --embedded {keep} status")
+            console.print(f"The data stays in {keep}: gpwarehouse --embedded {keep} status", soft_wrap=True)
     return lot
+
+
+def _print_whole(console: Console, table: Table) -> None:
+    """As wide as it is, unless on a terminal: Rich takes a pipe and a file for 80 columns wide."""
+    shown = console.width
+    if not console.is_terminal:
+        console.width = max(shown, Measurement.get(console, console.options.update(max_width=10_000), table).maximum)
+    try:
+        console.print(table)
+    finally:
+        console.width = shown
 
 
 def frame_table(frame: Any, *, title: str | None = None, most: int | None = None) -> Table:

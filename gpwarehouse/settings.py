@@ -205,6 +205,11 @@ class WarehouseSettings(BaseSettings):
         None, "finds the wafer id; if empty, a leading lot id is left out", A_GROUP
     )
     migrations: Path | None = setting(None, "folder with revisions of your own", "a folder")
+    models: str | None = setting(
+        None,
+        "tables of your own that `revision --autogenerate` and `check` know",
+        "module:name of a MetaData or declarative base",
+    )
     stdf_timezone: Zone = setting("UTC", "zone in which testers wrote their STDF times", A_ZONE)
     stdf_given: Given = setting(
         (),

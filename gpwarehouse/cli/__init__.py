@@ -24,6 +24,7 @@ from gpwarehouse.cli import (  # noqa: F401  (they register their commands)
     reprocess,
     roles,
     schema,
+    server,
     validate,
 )
 from gpwarehouse.cli.app import app, errors

@@ -13,7 +13,7 @@ from rich.console import Console
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.warehouse import Warehouse
 
-__all__ = ["app", "console", "errors", "warehouse_named"]
+__all__ = ["app", "console", "embedded_folder", "errors", "warehouse_named"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A semiconductor fab's data warehouse on Greenplum.")
 console = Console()
@@ -34,6 +34,11 @@ def _options(
 ) -> None:
     """Without --url or --embedded, GPWAREHOUSE_URL or a .env file says where the warehouse is."""
     _Where.url, _Where.embedded = url, embedded
+
+
+def embedded_folder() -> Path | None:
+    """The folder that ``--embedded`` names."""
+    return _Where.embedded
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from gpwarehouse.engine.pool import WarehousePool, hand_on_unchanged
 from gpwarehouse.engine.retry import reason_to_repeat
 from gpwarehouse.engine.sessions import connection_values, only_known, session_values, statement_for
 from gpwarehouse.engine.statement_hook import hook_statements
+from gpwarehouse.engine.unreachable import explain_failures_to_connect, way_in
 from gpwarehouse.errors import WarehouseConnectionError
 from gpwarehouse.settings import WarehouseSettings
 
@@ -126,6 +127,7 @@ def _fixed_values(engine: Engine, search_path: tuple[str, ...]) -> dict[str, str
 
 def _set_up_sessions(engine: Engine, fixed: Mapping[str, str], options: Mapping[str, str]) -> None:
     """Have every new connection made with these values, and those options that the server has."""
+    explain_failures_to_connect(engine)
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: Any) -> None:
@@ -177,8 +179,7 @@ def explain_operational_error(error: exc.DBAPIError, settings: WarehouseSettings
     """What could not be reached, and what to look at; never the password."""
     reason = str(error.orig).strip().splitlines()[0] if error.orig is not None else "unknown reason"
     raised = WarehouseConnectionError(
-        f"could not connect to {settings.redacted()}: {reason}. "
-        "Check that the server runs and that GPWAREHOUSE_URL (or HOST, PORT, USER, PASSWORD, DATABASE) is right"
+        f"could not connect to {settings.redacted()}: {reason}. {way_in(reason, settings.sqlalchemy_url())}"
     )
     raised.safe_to_repeat = reason_to_repeat(error)
     return raised

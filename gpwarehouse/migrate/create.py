@@ -22,7 +22,8 @@ from alembic.util import CommandError
 
 from gpwarehouse.errors import MigrationError, SettingsError
 from gpwarehouse.migrate.lock import one_thread_in_alembic
-from gpwarehouse.migrate.scripts import SITE, Chain, alembic_config, site_folder
+from gpwarehouse.migrate.placing import place_in
+from gpwarehouse.migrate.scripts import Chain, alembic_config, site_folder
 from gpwarehouse.settings import WarehouseSettings
 
 __all__ = ["create_revision"]
@@ -58,7 +59,7 @@ def create_revision(
     config.attributes["command"] = "revision"
     chain = Chain(config)
     chain.target("head")  # refuses forks
-    where = _place(chain, folder)
+    where = place_in(chain, folder)
     revision = _new_id(chain)
     try:
         with one_thread_in_alembic(settings):
@@ -80,24 +81,6 @@ def _folder(settings: WarehouseSettings) -> Path:
     folder = site_folder(settings)
     assert folder is not None
     return folder
-
-
-def _place(chain: Chain, folder: Path) -> dict[str, Any]:
-    """After which revision, and in which folder, the new one comes."""
-    ours = [name for name, script in chain.scripts.items() if Path(script.path).parent == folder]
-    place: dict[str, Any] = {"version_path": str(folder), "splice": False}
-    needed = chain.package_head
-    if not ours:
-        return {**place, "head": "base", "branch_label": SITE, "depends_on": needed}
-    heads = [head for head in chain.directory.get_heads() if head in ours]
-    if len(heads) != 1:
-        raise MigrationError(
-            f"{folder} holds several lines of revisions, with the heads {', '.join(heads)}; which the new one follows must "
-            "be said: alembic revision --head …"
-        )
-    newest = heads[0]
-    known = needed in chain.applied([newest])
-    return {**place, "head": newest, "branch_label": None, "depends_on": None if known else needed}
 
 
 def _new_id(chain: Chain) -> str:

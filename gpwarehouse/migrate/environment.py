@@ -5,7 +5,6 @@ Migrations run on a connection of their own, each revision in a transaction of i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.util import CommandError
-from sqlalchemy import MetaData, exc, inspect
+from sqlalchemy import exc, inspect
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateSchema, CreateTable
 
@@ -23,11 +22,13 @@ from gpwarehouse.errors import GpwarehouseError, SettingsError
 from gpwarehouse.migrate import history
 from gpwarehouse.migrate.batches import refuse_lost_operations
 from gpwarehouse.migrate.lock import lock_every_transaction, one_migrator
+from gpwarehouse.migrate.metadata import compared, target_metadata
 from gpwarehouse.migrate.operations import register_operations
+from gpwarehouse.migrate.placing import placing
 from gpwarehouse.migrate.plan import planned, refuse_to_lose
 from gpwarehouse.migrate.run import Run, explained
-from gpwarehouse.migrate.scripts import Chain, revision_checksum, site_folder
-from gpwarehouse.models import Base, migration_history_table
+from gpwarehouse.migrate.scripts import Chain, places_advice, revision_checksum, script_location, site_folder
+from gpwarehouse.models import migration_history_table
 from gpwarehouse.settings import WarehouseSettings
 
 __all__ = ["run_environment"]
@@ -78,48 +79,30 @@ def _settings_for(context: Any) -> WarehouseSettings:
 def _check_locations(context: Any, settings: WarehouseSettings) -> None:
     """Plain ``alembic`` reads the places of scripts from its ini file before it comes here."""
     folder = site_folder(settings)
-    places = [str(place) for place in context.script._version_locations]
-    if folder is not None and str(folder) not in places:
+    places = [Path(place).resolve() for place in context.script._version_locations]
+    if script_location().resolve() / "versions" not in places:
+        raise SettingsError(f"alembic.ini does not name the revisions of gpwarehouse. {places_advice(folder)}")
+    if folder is not None and folder.resolve() not in places:
         raise SettingsError(
-            f"GPWAREHOUSE_MIGRATIONS = {str(folder)!r}, but alembic.ini does not name that folder. Use the gpwarehouse "
-            f"command, or add to alembic.ini: version_locations = {os.pathsep.join([*places, str(folder)])}"
+            f"GPWAREHOUSE_MIGRATIONS = {str(folder)!r}, but alembic.ini does not name that folder. {places_advice(folder)}"
         )
 
 
-def configuration(settings: WarehouseSettings) -> dict[str, Any]:
+def configuration(context: EnvironmentContext, settings: WarehouseSettings) -> dict[str, Any]:
     """The options of Alembic's context."""
-    schema = settings.schema_name
-
-    def include_name(name: str | None, kind: str, _parents: Any) -> bool:
-        if kind == "schema":
-            return name == schema
-        return not (kind == "table" and name == history.HISTORY_TABLE)
-
+    targets = target_metadata(settings)
     return {
-        "target_metadata": _metadata_in(schema),
-        "version_table_schema": schema,
+        "target_metadata": targets,
+        "version_table_schema": settings.schema_name,
         "include_schemas": True,
-        "include_name": include_name,
         "transaction_per_migration": True,
         "compare_type": True,
         "compare_server_default": True,
         "on_version_apply": _applied,
-        "gpwarehouse_schema": schema,
+        "gpwarehouse_schema": settings.schema_name,
+        "process_revision_directives": placing(context.config, settings, _command_name(context)),
+        **compared(settings, targets, _command_name(context)),
     }
-
-
-def _known_to_the_models(_thing: Any, _name: str | None, kind: str, reflected: bool, compare_to: Any) -> bool:
-    """A table that no model knows is somebody's own: autogenerate must not write its DROP."""
-    return not (kind == "table" and reflected and compare_to is None)
-
-
-def _metadata_in(schema: str) -> MetaData:
-    if schema == Base.metadata.schema:
-        return Base.metadata
-    moved = MetaData(schema=schema, naming_convention=Base.metadata.naming_convention)
-    for table in Base.metadata.sorted_tables:
-        table.to_metadata(moved, schema=schema)
-    return moved
 
 
 def _run_offline(context: EnvironmentContext, settings: WarehouseSettings) -> None:
@@ -133,7 +116,7 @@ def _run_offline(context: EnvironmentContext, settings: WarehouseSettings) -> No
         url="greenplum+psycopg2://",
         dialect_opts={"server": server, "paramstyle": "named"},
         literal_binds=True,
-        **configuration(settings),
+        **configuration(context, settings),
     )
     migration = context.get_context()
     with context.begin_transaction():
@@ -155,8 +138,7 @@ def _run_online(context: EnvironmentContext, settings: WarehouseSettings) -> Non
             if asked_for_plan:
                 _plan(context, connection, settings)
             else:
-                only_ours = {"include_object": _known_to_the_models} if name == "revision" else {}
-                _configured(context, connection, settings, **only_ours)
+                _configured(context, connection, settings)
                 with context.begin_transaction():
                     context.run_migrations()
         return
@@ -175,7 +157,7 @@ def _run_online(context: EnvironmentContext, settings: WarehouseSettings) -> Non
 def _configured(
     context: EnvironmentContext, connection: Connection, settings: WarehouseSettings, **more: Any
 ) -> MigrationContext:
-    context.configure(connection=connection, **configuration(settings), **more)
+    context.configure(connection=connection, **configuration(context, settings), **more)
     return context.get_context()
 
 

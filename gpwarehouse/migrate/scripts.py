@@ -1,6 +1,7 @@
 """The revisions there are: where their scripts stand, what they are made of, and how they follow each other.
 
-The package's scripts stand in ``alembic/`` of the source tree and travel in the wheel as ``gpwarehouse/_alembic``. A fab
+The package's scripts stand in ``alembic/`` of the source tree; ``gpwarehouse/_alembic`` is a link there, and travels as a
+folder in the wheel, so that Alembic finds both as ``gpwarehouse:_alembic``. A fab
 may add its own in the folder that the setting ``migrations`` names: a line of its own (branch label ``site``) which
 depends on the package's, so that both go on without merging.
 """
@@ -23,17 +24,45 @@ from alembic.util import CommandError
 from gpwarehouse.errors import MigrationError, SettingsError
 from gpwarehouse.settings import WarehouseSettings
 
-__all__ = ["SITE", "Chain", "alembic_config", "revision_checksum", "revision_part", "script_location"]
+__all__ = [
+    "SITE",
+    "Chain",
+    "alembic_config",
+    "is_ours",
+    "places_advice",
+    "revision_checksum",
+    "revision_part",
+    "script_location",
+]
 
 SITE = "site"
 """Branch label of the revisions in the folder of the setting ``migrations``."""
 
 
 def script_location() -> Path:
-    """Where the revisions are: inside the package when installed from a wheel, else beside it in the source tree."""
+    """Where the revisions are. In a source tree without links (some copies have none) they are beside the package."""
     package = Path(__file__).parents[1]
-    installed = package / "_alembic"
-    return installed if (installed / "env.py").exists() else package.parent / "alembic"
+    inside = package / "_alembic"
+    return inside if (inside / "env.py").exists() else package.parent / "alembic"
+
+
+def is_ours(script: Script) -> bool:
+    """Whether a revision is the package's own."""
+    return Path(script.path).parent.resolve() == script_location().resolve() / "versions"
+
+
+def places_advice(folder: Path | None) -> str:
+    """How plain ``alembic`` is told of the package's revisions and a folder of one's own."""
+    return (
+        "Use the gpwarehouse command, or write in alembic.ini, under [alembic]:\n"
+        "script_location = gpwarehouse:_alembic\n"
+        "prepend_sys_path = %(here)s\n"
+        "path_separator = newline\n"
+        "version_locations =\n"
+        "    gpwarehouse:_alembic/versions\n"
+        f"    {folder or '%(here)s/versions'}\n"
+        "revision_environment = true"
+    )
 
 
 def alembic_config(settings: WarehouseSettings | None = None, output: StringIO | None = None) -> Config:
@@ -127,8 +156,7 @@ class Chain:
     @property
     def package_head(self) -> str:
         """The newest of the package's own revisions."""
-        ours = script_location() / "versions"
-        return ", ".join(self.tops(name for name, script in self.scripts.items() if Path(script.path).parent == ours))
+        return ", ".join(self.tops(name for name, script in self.scripts.items() if is_ours(script)))
 
     def forks(self) -> list[tuple[str, ...]]:
         """Groups of revisions of one line that all claim to be its newest; there should be none."""

@@ -11,6 +11,8 @@ from typing import Any
 
 import psycopg2
 
+from gpwarehouse.transport.last_words import last_words_kept
+
 __all__ = ["CopyOut", "CopyRows"]
 
 _BLOCK_BYTES = 1 << 20
@@ -41,7 +43,7 @@ class CopyOut(io.RawIOBase):
 
     def _copy(self) -> None:
         try:
-            with self._connection.cursor() as cursor:
+            with self._connection.cursor() as cursor, last_words_kept():
                 self._take(cursor)
                 self.rows = cursor.rowcount
         except BaseException as error:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.transport.binary import HEADER, TRAILER, encode_binary
+from gpwarehouse.transport.last_words import last_words_kept
 from gpwarehouse.transport.stream import EncodedStream
 from gpwarehouse.transport.text import encode_text
 from gpwarehouse.transport.wire import Wire, slices
@@ -94,7 +95,8 @@ def copy_rows(
         driver.cursor() as cursor,
     ):
         try:
-            cursor.copy_expert(statement, stream, READ_BYTES)
+            with last_words_kept():
+                cursor.copy_expert(statement, stream, READ_BYTES)
         except Exception as error:
             if stream.error is not None:
                 raise stream.error from None

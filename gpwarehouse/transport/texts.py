@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection
 
 from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.transport.cells import exact_text
+from gpwarehouse.transport.last_words import last_words_kept
 
 __all__ = ["copy_in", "copy_out"]
 
@@ -35,7 +36,7 @@ def copy_in(connection: Connection, table: Table, batches: Iterable[pa.RecordBat
     target = qualified_name(connection, table)
     stream = _CsvStream(batches, columns, exact_floats=capabilities.exact_float_text)
     driver: Any = connection.connection
-    with driver.cursor() as cursor:
+    with driver.cursor() as cursor, last_words_kept():
         cursor.copy_expert(f"COPY {target} ({names}) FROM STDIN WITH (FORMAT csv, NULL '')", stream, 1 << 16)
         return int(cursor.rowcount)
 
@@ -100,7 +101,7 @@ def copy_out(connection: Connection, query: str, columns: tuple[str, ...]) -> Ge
 
     def copy() -> None:
         try:
-            with os.fdopen(sink, "wb") as stream, driver.cursor() as cursor:
+            with os.fdopen(sink, "wb") as stream, driver.cursor() as cursor, last_words_kept():
                 cursor.copy_expert(f"COPY {query} TO STDOUT WITH (FORMAT csv, NULL '')", stream, 1 << 16)
         except BaseException as error:  # told by the reader, in its own thread
             failures.append(error)

@@ -29,7 +29,7 @@ class FaultServer:
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="gpw-faults-", dir="/tmp"))
-        self._folder.chmod(0o755)
+        self._folder.chmod(0o755)  # a standby's process, as root's other user, connects to the socket in it
         self._server = EmbeddedServer.start(self._folder / "pg")
         self._killed = 0
         self.address: dict[str, Any] = dict(self._server.url("postgres").query)

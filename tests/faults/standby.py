@@ -21,7 +21,6 @@ class Standby(FaultServer):
 
     def __init__(self, primary: FaultServer) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="gpw-faults-", dir="/tmp"))
-        self._folder.chmod(0o755)
         home = self._folder / "pg"
         EmbeddedServer.start(home).close()  # so that the folder is one of the embedded server's
         data = home / "data"

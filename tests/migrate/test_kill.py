@@ -13,7 +13,6 @@ import multiprocessing
 import os
 import random
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -232,20 +231,12 @@ def test_a_migrator_killed_on_its_way_down_leaves_what_the_next_one_brings_back(
                 run(text_of(url), folder, "up")
 
 
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """One that the user may enter whom an embedded server of root's runs as."""
-    with tempfile.TemporaryDirectory(prefix="gpw-kill-") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
-
-
 @pytest.mark.parametrize("share", [0.4, 1.0])
 def test_a_server_that_goes_down_under_a_migrator_leaves_what_the_next_run_completes(
-    open_folder: Path, folder: str, share: float
+    tmp_path: Path, folder: str, share: float
 ) -> None:
     """An immediate shutdown, as in a crash, in the middle and at the last COMMIT."""
-    home = open_folder / "server"
+    home = tmp_path / "server"
     with EmbeddedServer.start(home) as server:
         with counted((said := list[str]()).append):
             run(text_of(server.url()), folder, "up")
