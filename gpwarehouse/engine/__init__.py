@@ -1,5 +1,6 @@
 """Pooled engine and sessions, made from settings; units of work and their retry; advisory locks; changes of partitions."""
 
+from gpwarehouse.engine.extra import extra_connections
 from gpwarehouse.engine.factory import (
     HOUSEKEEPING,
     could_not_connect,
@@ -8,6 +9,7 @@ from gpwarehouse.engine.factory import (
     explain_operational_error,
 )
 from gpwarehouse.engine.health import Segment, ServerFacts, ask_server
+from gpwarehouse.engine.interrupts import end_statement
 from gpwarehouse.engine.locks import LOCK_MONTHS, LockHolder, advisory_key, lock_advisory, lock_holders
 from gpwarehouse.engine.names import dialect_of, qualified_name
 from gpwarehouse.engine.observe import first_words, tell_if_slow
@@ -27,7 +29,7 @@ from gpwarehouse.engine.partitioning import (
 )
 from gpwarehouse.engine.pool import Holder, PoolState, pool_state
 from gpwarehouse.engine.retry import RetryPolicy, Settled, reason_to_repeat, unit_of_work
-from gpwarehouse.engine.sessions import SESSION_OPTIONS, session_values, set_for_transaction
+from gpwarehouse.engine.sessions import SESSION_OPTIONS, has_shared_session, session_values, set_for_transaction
 
 __all__ = [
     "HOUSEKEEPING",
@@ -53,8 +55,11 @@ __all__ = [
     "create_warehouse_engine",
     "default_there",
     "dialect_of",
+    "end_statement",
     "explain_operational_error",
+    "extra_connections",
     "first_words",
+    "has_shared_session",
     "lock_advisory",
     "lock_holders",
     "make_partitions",
