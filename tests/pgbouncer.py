@@ -45,7 +45,9 @@ class Pooler:
 
     def console(self, command: str) -> None:
         """Run a command of pgbouncer's own (PAUSE, KILL …)."""
-        with closing(psycopg2.connect(host="127.0.0.1", port=self.port, user="tester", dbname="pgbouncer")) as connection:
+        with closing(
+            psycopg2.connect(host="127.0.0.1", port=self.port, user="tester", dbname="pgbouncer")
+        ) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute(command)

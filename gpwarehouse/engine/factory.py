@@ -7,9 +7,9 @@ share a socket.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeGuard, cast
+from typing import Any, cast
 
-from sqlalchemy import NullPool, create_engine, event, exc
+from sqlalchemy import NullPool, create_engine, event
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import GreenplumDialect, ServerInfo, outside_transaction
@@ -17,7 +17,6 @@ from gpwarehouse.engine.interrupts import InterruptibleConnection
 from gpwarehouse.engine.names import dialect_of
 from gpwarehouse.engine.observe import observe
 from gpwarehouse.engine.pool import WarehousePool, hand_on_unchanged
-from gpwarehouse.engine.retry import reason_to_repeat
 from gpwarehouse.engine.sessions import (
     SHARED_SESSION,
     connection_values,
@@ -26,15 +25,12 @@ from gpwarehouse.engine.sessions import (
     session_values,
     statement_for,
 )
-from gpwarehouse.errors import WarehouseConnectionError
 from gpwarehouse.settings import WarehouseSettings
 
 __all__ = [
     "HOUSEKEEPING",
-    "could_not_connect",
     "create_migration_engine",
     "create_warehouse_engine",
-    "explain_operational_error",
 ]
 
 _ISOLATION = "READ COMMITTED"
@@ -134,9 +130,7 @@ def _fixed_values(engine: Engine, search_path: tuple[str, ...]) -> dict[str, str
     }
 
 
-def _set_up_sessions(
-    engine: Engine, fixed: Mapping[str, str], options: Mapping[str, str], pooler: bool | None
-) -> None:
+def _set_up_sessions(engine: Engine, fixed: Mapping[str, str], options: Mapping[str, str], pooler: bool | None) -> None:
     """Have every new connection made with these values, and those options that the server has.
 
     Not where a pooler gives the session to others: what is set in it would stay there for them.
@@ -159,9 +153,7 @@ def _set_up_sessions(
             record.info[SHARED_SESSION] = cursor.fetchone() is None
 
 
-def _set_up_transactions(
-    engine: Engine, fixed: Mapping[str, str], options: Mapping[str, str], *, always: bool
-) -> None:
+def _set_up_transactions(engine: Engine, fixed: Mapping[str, str], options: Mapping[str, str], *, always: bool) -> None:
     """The same for every transaction alone: ``always``, or where a pooler may give each another session."""
 
     @event.listens_for(engine, "begin")
@@ -182,24 +174,3 @@ def _server_of(engine: Engine, cursor: Any) -> ServerInfo:
         cursor.execute("SELECT pg_catalog.version()")
         info = ServerInfo.parse(cursor.fetchone()[0])
     return info
-
-
-def could_not_connect(error: BaseException) -> TypeGuard[exc.OperationalError]:
-    """Whether the error is that no connection could be made: no statement, and no SQLSTATE as errors at COMMIT have."""
-    return (
-        isinstance(error, exc.OperationalError)
-        and error.statement is None
-        and not error.connection_invalidated
-        and getattr(error.orig, "pgcode", None) is None
-    )
-
-
-def explain_operational_error(error: exc.DBAPIError, settings: WarehouseSettings) -> WarehouseConnectionError:
-    """What could not be reached, and what to look at; never the password."""
-    reason = str(error.orig).strip().splitlines()[0] if error.orig is not None else "unknown reason"
-    raised = WarehouseConnectionError(
-        f"could not connect to {settings.redacted()}: {reason}. "
-        "Check that the server runs and that GPWAREHOUSE_URL (or HOST, PORT, USER, PASSWORD, DATABASE) is right"
-    )
-    raised.safe_to_repeat = reason_to_repeat(error)
-    return raised

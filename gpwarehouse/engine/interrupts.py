@@ -12,8 +12,8 @@ from queue import SimpleQueue
 from typing import Any, TypeVar, cast
 
 import psycopg2
-from psycopg2.extensions import connection as DriverConnection  # noqa: N812
-from psycopg2.extensions import cursor as DriverCursor  # noqa: N812
+from psycopg2.extensions import connection as DriverConnection
+from psycopg2.extensions import cursor as DriverCursor
 from psycopg2.extensions import get_wait_callback
 
 __all__ = ["InterruptibleConnection", "end_statement", "hang_up"]
@@ -50,7 +50,9 @@ class InterruptibleCursor(DriverCursor):
     def fetchmany(self, size: int | None = None) -> Any:
         """As the driver's."""
         size = self.arraysize if size is None else size
-        return super().fetchmany(size) if self.name is None else _interruptible(self.connection, super().fetchmany, size)
+        return (
+            super().fetchmany(size) if self.name is None else _interruptible(self.connection, super().fetchmany, size)
+        )
 
     def fetchall(self) -> Any:
         """As the driver's."""

@@ -27,7 +27,7 @@ from gpwarehouse.engine.sessions import session_values, set_for_transaction
 from gpwarehouse.errors import AmbiguousCommitError, GpwarehouseError
 from gpwarehouse.settings import WarehouseSettings
 
-__all__ = ["RetryPolicy", "Settled", "reason_to_repeat", "unit_of_work"]
+__all__ = ["LOST_STATES", "RetryPolicy", "Settled", "reason_to_repeat", "unit_of_work", "was_at_login"]
 
 _logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -53,6 +53,8 @@ _STATES = {
 
 Not the whole of class 40: Greenplum's 40M00 is a reject limit. Not 53400 or 53500: more memory will not be there either.
 """
+LOST_STATES = frozenset(state for state in _STATES if state[:2] in ("08", "57"))
+"""Those of a connection that is gone, or was refused."""
 _UNDONE = frozenset({"40001", "40P01", "53300", "57P03"})
 """Those that say for sure, even of a COMMIT, that it did not go through."""
 _SEGMENT_LOST = re.compile(
@@ -70,7 +72,7 @@ _NOT_THERE = re.compile(
     r"query_wait_timeout|no more connections allowed|server login (has been failing|failed)|pgbouncer cannot connect",
     re.IGNORECASE,
 )
-"""What libpq says, without an SQLSTATE, of a server, or a pooler, that may come back. Not of a password, a certificate, a database."""
+"""What libpq says, without an SQLSTATE, of a server or pooler that may come back. Not of a password or a database."""
 
 
 def reason_to_repeat(error: BaseException) -> str | None:
@@ -93,7 +95,7 @@ def reason_to_repeat(error: BaseException) -> str | None:
     return _LOST if invalidated or _NOT_THERE.search(words) else None
 
 
-def _was_at_login(error: BaseException | None) -> bool:
+def was_at_login(error: BaseException | None) -> bool:
     """Whether no server let us in, which libpq says so."""
     while error is not None:
         driver = error.orig if isinstance(error, exc.DBAPIError) else error
@@ -137,7 +139,7 @@ class RetryPolicy:
         if reason_to_repeat(error) is None:
             return False
         met = self.unmet is None or getattr(self.unmet.dialect, "server_info", None) is not None
-        return met or not _was_at_login(error)
+        return met or not was_at_login(error)
 
     def attempts(self, what: str) -> Iterator[tenacity.AttemptManager]:
         """Attempts, each a context manager: ``for attempt in policy.attempts("…"): with attempt: …``.

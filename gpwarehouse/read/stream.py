@@ -18,9 +18,10 @@ from gpwarehouse.errors import ReadError
 from gpwarehouse.read.binary import BinaryParser, has_binary
 from gpwarehouse.read.copying import CopyOut, CopyRows
 from gpwarehouse.read.failures import refused
-from gpwarehouse.read.parsing import BlockParser, csv_of, whole_rows
+from gpwarehouse.read.parsing import BlockParser, csv_of
 from gpwarehouse.read.split import SHARED, CopySplit, conditions_of, follow
 from gpwarehouse.read.statement import Sent, send
+from gpwarehouse.transport.texts import whole_rows
 
 __all__ = ["Progress", "Stream", "Transport"]
 
@@ -271,7 +272,7 @@ class Stream:
             for other in self._others:
                 self._begin(other)
         except exc.DBAPIError as error:
-            raise refused(error.orig) from None
+            raise refused(error) from None
         query = b"SELECT * FROM " + found["table"].encode() if sent.sql.lstrip()[:5].upper() == b"TABLE" else sent.sql
         statements = [b"COPY (\n" + query + b"\nWHERE " + part + b"\n)" + _BINARY for part in conditions]
         drivers = [each.connection.driver_connection for each in (self._connection, *self._others)]

@@ -12,6 +12,7 @@ from sqlalchemy import URL, exc
 
 from gpwarehouse.engine import (
     RetryPolicy,
+    could_not_look,
     create_warehouse_engine,
     explain_operational_error,
     reason_to_repeat,
@@ -140,8 +141,8 @@ class Connected:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except exc.OperationalError as error:
-            raise explain_operational_error(error, self.settings) from error
+        except exc.DBAPIError as error:
+            raise could_not_look(error, self.settings, "the data") from error
 
 
 def _again(kind: type[Connected], settings: WarehouseSettings) -> Connected:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
+from sqlalchemy.engine import Connection
 
-from gpwarehouse.engine import dialect_of
+from gpwarehouse.engine import RetryPolicy, dialect_of, look
 from gpwarehouse.models import EtlLoadBatch
 from gpwarehouse.warehouse.base import Connected
 
@@ -104,15 +105,17 @@ class OfSchema(Connected):
         """
         from gpwarehouse import migrate
 
-        revision = migrate.current(self.settings)
-        counts: dict[str, tuple[int, int]] = {}
-        if revision is not None:
-            query = select(
-                EtlLoadBatch.status, func.count().label("batches"), func.sum(EtlLoadBatch.rows_loaded).label("rows")
-            )
-            with self.engine.connect() as connection:
-                for row in connection.execute(query.group_by(EtlLoadBatch.status)):
-                    counts[row.status] = (row.batches, int(row.rows or 0))
+        policy = RetryPolicy.once_met(self.settings, self.engine)
+        revision = policy.call("look at the schema's revision", migrate.current, self.settings)
+        query = select(
+            EtlLoadBatch.status, func.count().label("batches"), func.sum(EtlLoadBatch.rows_loaded).label("rows")
+        ).group_by(EtlLoadBatch.status)
+
+        def count(connection: Connection) -> dict[str, tuple[int, int]]:
+            there = connection.execute(query) if revision is not None else ()
+            return {row.status: (row.batches, int(row.rows or 0)) for row in there}
+
+        counts = look(self.engine, self.settings, "the batches", count)
         loaded, failed = counts.get("LOADED", (0, 0)), counts.get("FAILED", (0, 0))
         server = dialect_of(self.engine).server_info
         return Status(

@@ -88,7 +88,14 @@ def shown(connection: Any, *names: str) -> list[str]:
 
 @pytest.mark.parametrize("setting", [None, True])
 def test_every_transaction_is_set_up_whichever_session_it_finds(pooled: Warehouse, setting: bool | None) -> None:
-    names = ("TimeZone", "search_path", "statement_timeout", "lock_timeout", "extra_float_digits", "transaction_isolation")
+    names = (
+        "TimeZone",
+        "search_path",
+        "statement_timeout",
+        "lock_timeout",
+        "extra_float_digits",
+        "transaction_isolation",
+    )
     url = pooled.settings.sqlalchemy_url()
     with Warehouse(url, transaction_pooler=setting, statement_timeout_s=77, lock_timeout_s=7) as wh:
         with ExitStack() as stack:
@@ -256,9 +263,7 @@ def test_migrations_go_up_and_down_through_it(pooler: Pooler, tmp_path: Path) ->
         find_as_made(pooler, url)
 
 
-def test_a_revision_cannot_leave_its_settings_to_others(
-    pooler: Pooler, upgraded_template: str, tmp_path: Path
-) -> None:
+def test_a_revision_cannot_leave_its_settings_to_others(pooler: Pooler, upgraded_template: str, tmp_path: Path) -> None:
     write_revision(tmp_path, "a1", None, "op.execute('SET statement_timeout = 1')")
     with database(pooler.server, upgraded_template) as url:
         with Warehouse(pooler.url(url.database), migrations=tmp_path) as wh:
