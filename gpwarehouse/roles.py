@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import exc, text
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.engine import could_not_connect, explain_operational_error, lock_advisory
+from gpwarehouse.engine import could_not_look, lock_advisory, look
 from gpwarehouse.engine.rights import RightsChange, rights_changes
 from gpwarehouse.errors import RoleError
 from gpwarehouse.settings import WarehouseSettings
@@ -35,19 +35,19 @@ class Roles:
 
         :raises RoleError: there is no schema.
         """
-        try:
-            with self.engine.connect() as connection:
-                return self._changes(connection)
-        except exc.OperationalError as error:
-            if could_not_connect(error):
-                raise explain_operational_error(error, self.settings) from error
-            raise
+        return look(self.engine, self.settings, "the rights", self._changes)
 
     def apply(self) -> list[RightsChange]:
         """Run the statements of :meth:`plan`, in one transaction; a second time there are none.
 
         :raises RoleError: the server refused one; nothing was changed.
         """
+        try:
+            return self._apply()
+        except exc.DBAPIError as error:
+            raise could_not_look(error, self.settings, "the rights") from error
+
+    def _apply(self) -> list[RightsChange]:
         with self.engine.connect() as connection, connection.begin():
             lock_advisory(connection, LOCK_ROLES)
             changes = self._changes(connection)

@@ -119,8 +119,10 @@ class WarehouseSettings(BaseSettings):
     pool_timeout_s: int = seconds(30, "wait for a free connection", 1)
     pool_recycle_s: int = seconds(1800, "age at which a connection is replaced; -1 is never", -1)
     pool_pre_ping: bool = setting(True, "test a connection before it is handed out", "true or false")
-    transaction_pooler: bool = setting(
-        False, "a pooler of transactions (pgbouncer) stands between: set sessions up in each one", "true or false"
+    transaction_pooler: bool | None = setting(
+        None,
+        "a pooler (pgbouncer) stands between, so sessions are set up in each transaction; if empty, it is found out",
+        "true or false",
     )
     # Sessions on Greenplum; PostgreSQL has none of these, and they are left out there
     optimizer: OnOff | None = setting(None, "whether ORCA plans the queries; if empty, as the server is set")

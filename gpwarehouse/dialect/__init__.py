@@ -5,6 +5,7 @@ Importing it is not needed to use it: the dialect is found by its entry point, `
 
 from gpwarehouse.dialect.base import GreenplumDialect
 from gpwarehouse.dialect.ddl import Analyze, CreateExternalTable, DropExternalTable, SetDistribution, Vacuum
+from gpwarehouse.dialect.driver import outside_transaction
 from gpwarehouse.dialect.errors import GpwarehouseError, OptionError, UnsupportedByServerError
 from gpwarehouse.dialect.external import CsvFormat, CustomFormat, ExternalTable, RejectLimit, TextFormat
 from gpwarehouse.dialect.options import (
@@ -84,4 +85,5 @@ __all__ = [
     "TruncatePartition",
     "UnsupportedByServerError",
     "Vacuum",
+    "outside_transaction",
 ]

@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.engine.interfaces import ConnectArgsType
 
 from gpwarehouse.dialect.compiler import GreenplumDDLCompiler
+from gpwarehouse.dialect.driver import outside_transaction
 from gpwarehouse.dialect.reflection import GreenplumInspector, GreenplumReflection
 from gpwarehouse.dialect.server import Capabilities, ServerInfo
 from gpwarehouse.dialect.sql import GreenplumCompiler, implicit_sentinels
@@ -99,6 +100,11 @@ class GreenplumDialect(GreenplumReflection, PGDialect_psycopg2):
         levels: tuple[str, ...] = super().get_isolation_level_values(dbapi_connection)  # type: ignore[no-untyped-call]
         capabilities = self.capabilities or self._ask_early(dbapi_connection)
         return levels if capabilities.serializable else tuple(level for level in levels if level != "SERIALIZABLE")
+
+    def do_ping(self, dbapi_connection: Any) -> bool:
+        """Whether the connection answers, in one round trip."""
+        with outside_transaction(dbapi_connection):
+            return bool(super().do_ping(dbapi_connection))  # type: ignore[no-untyped-call]
 
     def _ask_early(self, dbapi_connection: Any) -> Capabilities:
         # create_engine(isolation_level=…) is checked on the first connection before the server has been asked.

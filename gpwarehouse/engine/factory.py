@@ -7,31 +7,37 @@ share a socket.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeGuard, cast
+from typing import Any, cast
 
-from psycopg2.extensions import ISOLATION_LEVEL_READ_COMMITTED
-from sqlalchemy import NullPool, create_engine, event, exc
+from sqlalchemy import NullPool, create_engine, event
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.dialect import GreenplumDialect, ServerInfo
+from gpwarehouse.dialect import GreenplumDialect, ServerInfo, outside_transaction
+from gpwarehouse.engine.interrupts import InterruptibleConnection
 from gpwarehouse.engine.names import dialect_of
 from gpwarehouse.engine.observe import observe
 from gpwarehouse.engine.pool import WarehousePool, hand_on_unchanged
-from gpwarehouse.engine.retry import reason_to_repeat
-from gpwarehouse.engine.sessions import connection_values, only_known, session_values, statement_for
+from gpwarehouse.engine.sessions import (
+    SHARED_SESSION,
+    connection_values,
+    has_shared_session,
+    only_known,
+    session_values,
+    statement_for,
+)
 from gpwarehouse.engine.statement_hook import hook_statements
-from gpwarehouse.engine.unreachable import explain_failures_to_connect, way_in
-from gpwarehouse.errors import WarehouseConnectionError
+from gpwarehouse.engine.unreachable import explain_failures_to_connect
 from gpwarehouse.settings import WarehouseSettings
 
 __all__ = [
     "HOUSEKEEPING",
-    "could_not_connect",
     "create_migration_engine",
     "create_warehouse_engine",
-    "explain_operational_error",
 ]
 
+_ISOLATION = "READ COMMITTED"
+"""Said with each BEGIN, for a database may have another default: under REPEATABLE READ a load that waited for another's lock
+would not see what the other committed, and would load the same batch again."""
 MODEL_SCHEMA = "dw"
 """The schema the models are written in; another comes by ``schema_translate_map``."""
 
@@ -45,10 +51,11 @@ def create_warehouse_engine(settings: WarehouseSettings) -> Engine:
     Pool: ``pool_size`` connections kept, up to ``pool_max`` open, last in first out, tested before use, renewed after
     ``pool_recycle_s`` seconds. Session: UTC, ``extra_float_digits=3`` (servers before PostgreSQL 12 lose digits
     otherwise), timeouts of statements, locks and idle transactions, search_path on the warehouse's schema, Greenplum's
-    ``optimizer`` and ``statement_mem`` where set.
+    ``optimizer`` and ``statement_mem`` where set. Behind a pooler all this is set in every transaction, for it alone.
     """
     engine = create_engine(
         settings.sqlalchemy_url(),
+        isolation_level=_ISOLATION,
         poolclass=WarehousePool,
         pool_size=settings.pool_size,
         max_overflow=settings.pool_max - settings.pool_size,
@@ -57,13 +64,12 @@ def create_warehouse_engine(settings: WarehouseSettings) -> Engine:
         pool_pre_ping=settings.pool_pre_ping,
         pool_use_lifo=True,
         hide_parameters=True,  # values of a fab's rows do not belong in logs and tracebacks
-        connect_args=settings.connect_args(),
+        connect_args={**settings.connect_args(), "connection_factory": InterruptibleConnection},
     )
     fixed = _fixed_values(engine, (settings.schema_name, "public"))
     options = connection_values(settings)
-    _set_up_sessions(engine, fixed, options)
-    if settings.transaction_pooler:
-        _set_up_transactions(engine, fixed, options)
+    _set_up_sessions(engine, fixed, options, settings.transaction_pooler)
+    _set_up_transactions(engine, fixed, options, always=False)
     hook_statements(engine)
     hand_on_unchanged(engine)
     observe(engine, settings)
@@ -81,7 +87,11 @@ def create_migration_engine(settings: WarehouseSettings) -> Engine:
     and there the server's timeouts of idle and of long transactions are off: a migration's may be both.
     """
     engine = create_engine(
-        settings.sqlalchemy_url(), poolclass=NullPool, hide_parameters=True, connect_args=settings.connect_args()
+        settings.sqlalchemy_url(),
+        isolation_level=_ISOLATION,
+        poolclass=NullPool,
+        hide_parameters=True,
+        connect_args={**settings.connect_args(), "connection_factory": InterruptibleConnection},
     )
     fixed = _fixed_values(engine, ("public",))
     options = session_values(
@@ -90,8 +100,9 @@ def create_migration_engine(settings: WarehouseSettings) -> Engine:
             "lock_timeout_s": settings.lock_timeout_s,
         }
     )
-    _set_up_sessions(engine, fixed, options)
-    _set_up_transactions(engine, fixed, options)
+    _set_up_sessions(engine, fixed, options, settings.transaction_pooler)
+    _set_up_transactions(engine, fixed, options, always=True)
+    hand_on_unchanged(engine)
     patience = (
         "SELECT pg_catalog.set_config(name, '0', true) FROM pg_catalog.pg_settings "
         "WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')"
@@ -117,39 +128,43 @@ def _fixed_values(engine: Engine, search_path: tuple[str, ...]) -> dict[str, str
     quote = engine.dialect.identifier_preparer.quote_identifier
     return {
         "TimeZone": "UTC",
-        # Not the database's default: under REPEATABLE READ a load that waited for another's lock would not see what
-        # the other committed, and would load the same batch again.
-        "default_transaction_isolation": "read committed",
         "extra_float_digits": "3",
         "search_path": ", ".join(map(quote, search_path)),
     }
 
 
-def _set_up_sessions(engine: Engine, fixed: Mapping[str, str], options: Mapping[str, str]) -> None:
-    """Have every new connection made with these values, and those options that the server has."""
+def _set_up_sessions(engine: Engine, fixed: Mapping[str, str], options: Mapping[str, str], pooler: bool | None) -> None:
+    """Have every new connection made with these values, and those options that the server has.
+
+    Not where a pooler gives the session to others: what is set in it would stay there for them.
+    """
     explain_failures_to_connect(engine)
 
     @event.listens_for(engine, "connect")
-    def set_up(connection: Any, _record: Any) -> None:
+    def set_up(connection: Any, record: Any) -> None:
+        record.info[SHARED_SESSION] = bool(pooler)
+        if pooler:
+            return
         # Outside a transaction, or the pool's first rollback would take the settings back.
-        connection.autocommit = True
-        try:
-            with connection.cursor() as cursor:
-                values = {**fixed, **only_known(options, _server_of(engine, cursor))}
-                cursor.execute(*statement_for(values, local=False))
-        finally:
-            connection.autocommit = False
+        with outside_transaction(connection), connection.cursor() as cursor:
+            values = {**fixed, **only_known(options, _server_of(engine, cursor))}
+            statement, parameters = statement_for(values, local=False)
+            if pooler is None:
+                # A pooler answers the login itself, in the place of a process of the server.
+                statement += " WHERE pg_catalog.pg_backend_pid() = %s"
+                parameters = (*parameters, str(connection.info.backend_pid))
+            cursor.execute(statement, parameters)
+            record.info[SHARED_SESSION] = cursor.fetchone() is None
 
 
-def _set_up_transactions(engine: Engine, fixed: Mapping[str, str], options: Mapping[str, str]) -> None:
-    """The same in every transaction: behind a pooler of transactions each may run in another session."""
-
-    @event.listens_for(engine, "connect")
-    def say_the_isolation(connection: Any, _record: Any) -> None:
-        connection.isolation_level = ISOLATION_LEVEL_READ_COMMITTED  # with each BEGIN, as no set_config could
+def _set_up_transactions(engine: Engine, fixed: Mapping[str, str], options: Mapping[str, str], *, always: bool) -> None:
+    """The same for every transaction alone: ``always``, or where a pooler may give each another session."""
 
     @event.listens_for(engine, "begin")
     def set_up(connection: Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        if driver.autocommit or not (always or has_shared_session(connection)):
+            return
         server = dialect_of(connection).server_info
         assert server is not None
         statement, parameters = statement_for({**fixed, **only_known(options, server)}, local=True)
@@ -163,23 +178,3 @@ def _server_of(engine: Engine, cursor: Any) -> ServerInfo:
         cursor.execute("SELECT pg_catalog.version()")
         info = ServerInfo.parse(cursor.fetchone()[0])
     return info
-
-
-def could_not_connect(error: BaseException) -> TypeGuard[exc.OperationalError]:
-    """Whether the error is that no connection could be made: no statement, and no SQLSTATE as errors at COMMIT have."""
-    return (
-        isinstance(error, exc.OperationalError)
-        and error.statement is None
-        and not error.connection_invalidated
-        and getattr(error.orig, "pgcode", None) is None
-    )
-
-
-def explain_operational_error(error: exc.DBAPIError, settings: WarehouseSettings) -> WarehouseConnectionError:
-    """What could not be reached, and what to look at; never the password."""
-    reason = str(error.orig).strip().splitlines()[0] if error.orig is not None else "unknown reason"
-    raised = WarehouseConnectionError(
-        f"could not connect to {settings.redacted()}: {reason}. {way_in(reason, settings.sqlalchemy_url())}"
-    )
-    raised.safe_to_repeat = reason_to_repeat(error)
-    return raised

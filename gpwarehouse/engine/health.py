@@ -8,8 +8,6 @@ its socket is shut down when the time is up.
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -20,9 +18,17 @@ import psycopg2
 from psycopg2 import sql
 
 from gpwarehouse.dialect import Brand, GreenplumDialect, ServerInfo
+from gpwarehouse.engine.interrupts import hang_up
 from gpwarehouse.settings import WarehouseSettings
 
 __all__ = ["Segment", "ServerFacts", "ask_server"]
+
+# Only a client has a port (-1 by a socket), and a client of a database takes one of max_connections; those that send the
+# WAL do not. Not by backend_type, which Greenplum 6 does not have. Of what we may not see we only know the database.
+_CLIENTS = """
+SELECT count(*) FROM pg_catalog.pg_stat_activity a
+WHERE a.datid IS NOT NULL AND (a.client_port IS NOT NULL OR a.query = '<insufficient privilege>')
+    AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_stat_replication r WHERE r.pid = a.pid)"""
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,7 @@ class _Question:
         limits = {"connect_timeout": max(2, min(settings.connect_timeout_s or 10, round(timeout_s)))}
         self._where = (given[0], {**settings.connect_args(), **given[1], **limits})
         self._connection: Any = None
+        self._took_ms = 0.0  # the last statement
 
     def run(self) -> None:
         facts = self.facts
@@ -105,22 +112,17 @@ class _Question:
 
     def give_up(self) -> None:
         """End a wait for a server that neither answers nor closes."""
-        with contextlib.suppress(OSError, psycopg2.Error, AttributeError):
-            with socket.socket(fileno=os.dup(self._connection.fileno())) as end:
-                end.shutdown(socket.SHUT_RDWR)
+        if self._connection is not None:
+            hang_up(self._connection)
 
     def _connect(self) -> Any:
-        connection = psycopg2.connect(*self._where[0], **self._where[1])
-        connection.autocommit = True
-        return connection
+        return psycopg2.connect(*self._where[0], **self._where[1])
 
     def _ask(self) -> None:
         facts = self.facts
-        self._rows(f"SET statement_timeout = {max(1, round(self._timeout_s * 1000))}")
         facts.server = ServerInfo.parse(self._rows("SELECT pg_catalog.version()")[0][0])
-        started = time.monotonic()
         self._rows("SELECT 1")
-        facts.latency_ms = _ms_since(started)
+        facts.latency_ms = self._took_ms
         facts.in_recovery, facts.max_connections = self._rows(
             "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('max_connections')::int"
         )[0]
@@ -133,12 +135,21 @@ class _Question:
                 ask()  # what the role may not see, or this version does not have, stays empty
 
     def _rows(self, statement: Any) -> list[tuple[Any, ...]]:
-        with self._connection.cursor() as cursor:
-            cursor.execute(statement)
-            return list(cursor.fetchall()) if cursor.description else []
+        """In a transaction of its own, whose end takes back the timeout: a pooler may give the session to others."""
+        try:
+            with self._connection.cursor() as cursor:
+                limit = str(max(1, round(self._timeout_s * 1000)))
+                cursor.execute("SELECT pg_catalog.set_config('statement_timeout', %s, true)", (limit,))
+                started = time.monotonic()
+                cursor.execute(statement)
+                self._took_ms = _ms_since(started)
+                return list(cursor.fetchall())
+        finally:
+            if not self._connection.closed:
+                self._connection.rollback()
 
     def _ask_connections(self) -> None:
-        self.facts.connections = self._rows("SELECT count(*) FROM pg_catalog.pg_stat_activity")[0][0]
+        self.facts.connections = self._rows(_CLIENTS)[0][0]
         self.facts.standbys = self._rows("SELECT count(*) FROM pg_catalog.pg_stat_replication")[0][0]
 
     def _ask_revisions(self) -> None:

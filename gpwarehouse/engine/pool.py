@@ -19,7 +19,8 @@ from sqlalchemy import event, exc
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
-from gpwarehouse.errors import PoolTimeoutError
+from gpwarehouse.engine.sessions import has_shared_session
+from gpwarehouse.errors import InvalidInputError, PoolTimeoutError
 
 __all__ = ["Holder", "PoolState", "WarehousePool", "all_pools", "hand_on_unchanged", "pool_state"]
 
@@ -143,22 +144,39 @@ class WarehousePool(QueuePool):
 
 
 _CHANGED = "gpwarehouse_changed"
+_BEGINS = r"(?:\A|;)(?:\s|--[^\n]*\n|/\*.*?\*/)*"
 _CHANGES = re.compile(
-    r"(?:\A|;)(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:SET\s+(?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b)|RESET\s)",
+    rf"{_BEGINS}(?P<set>SET)\s+(?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b)|{_BEGINS}(?P<word>RESET|DISCARD)\s"
+    r"|\b(?P<function>set_config)\s*\([^;]*?,\s*(?:false|'f\w*'|'off'|'no?')\s*\)",
     re.IGNORECASE | re.DOTALL,
 )
+"""Statements that change the session's settings for longer than the transaction."""
+_OUTLASTS = re.compile(
+    rf"{_CHANGES.pattern}|{_BEGINS}(?P<kept>PREPARE(?!\s+TRANSACTION\b)|LISTEN)\s"
+    r"|\b(?P<lock>pg_(?:try_)?advisory_lock(?:_shared)?)\s*\(",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Those, and others that leave something in the session."""
 
 
 def hand_on_unchanged(engine: Engine) -> None:
     """Have a session that SET something (a role, a search_path) for longer than its transaction closed, not pooled.
 
-    The options of :meth:`Warehouse.session` are of the transaction, and cost no connection.
+    The options of :meth:`Warehouse.session` are of the transaction, and cost no connection. Behind a pooler nothing can be
+    closed but our way to it, and somebody else is given the session: there what outlasts the transaction is refused.
     """
 
     @event.listens_for(engine, "before_cursor_execute")
     def look(connection: Any, _cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool) -> None:
-        if _CHANGES.search(statement):
-            connection.info[_CHANGED] = True
+        if not has_shared_session(connection):
+            if _CHANGES.search(statement):
+                connection.info[_CHANGED] = True
+        elif found := _OUTLASTS.search(statement):
+            raise InvalidInputError(
+                f"{found[found.lastgroup or 0]} would outlast the transaction, in a session that the pooler then gives to "
+                "others. Write SET LOCAL or pg_advisory_xact_lock, or give wh.session(…) the option; "
+                "GPWAREHOUSE_TRANSACTION_POOLER=false says that the pooler keeps a session for each client and resets it"
+            )
 
 
 class _Foreign:

@@ -27,7 +27,7 @@ from gpwarehouse.engine.sessions import session_values, set_for_transaction
 from gpwarehouse.errors import AmbiguousCommitError, GpwarehouseError
 from gpwarehouse.settings import WarehouseSettings
 
-__all__ = ["RetryPolicy", "Settled", "reason_to_repeat", "unit_of_work"]
+__all__ = ["LOST_STATES", "RetryPolicy", "Settled", "reason_to_repeat", "unit_of_work", "was_at_login"]
 
 _logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -53,6 +53,8 @@ _STATES = {
 
 Not the whole of class 40: Greenplum's 40M00 is a reject limit. Not 53400 or 53500: more memory will not be there either.
 """
+LOST_STATES = frozenset(state for state in _STATES if state[:2] in ("08", "57"))
+"""Those of a connection that is gone, or was refused."""
 _UNDONE = frozenset({"40001", "40P01", "53300", "57P03"})
 """Those that say for sure, even of a COMMIT, that it did not go through."""
 _SEGMENT_LOST = re.compile(
@@ -66,10 +68,11 @@ _NOT_THERE = re.compile(
     r"server closed the connection|could not receive data|could not send data|no such file or directory|unreachable|"
     r"no route to host|too many (clients|connections)|connection slots|session is read-only|hot standby|"
     r"connection to server was lost|eof detected|name resolution|broken pipe|already closed|closed unexpectedly|"
-    r"no message from the libpq|lost synchronization",
+    r"no message from the libpq|lost synchronization|"
+    r"query_wait_timeout|no more connections allowed|server login (has been failing|failed)|pgbouncer cannot connect",
     re.IGNORECASE,
 )
-"""What libpq says, without an SQLSTATE, of a server that may come back. Not of a password, a certificate, a database."""
+"""What libpq says, without an SQLSTATE, of a server or pooler that may come back. Not of a password or a database."""
 
 
 def reason_to_repeat(error: BaseException) -> str | None:
@@ -92,6 +95,16 @@ def reason_to_repeat(error: BaseException) -> str | None:
     return _LOST if invalidated or _NOT_THERE.search(words) else None
 
 
+def was_at_login(error: BaseException | None) -> bool:
+    """Whether no server let us in, which libpq says so."""
+    while error is not None:
+        driver = error.orig if isinstance(error, exc.DBAPIError) else error
+        if isinstance(driver, psycopg2.Error):
+            return str(driver).startswith(("connection to server", "could not translate host name"))
+        error = error.__cause__
+    return False
+
+
 def _may_have_committed(error: BaseException) -> bool:
     driver = error.orig if isinstance(error, exc.DBAPIError) else error
     return reason_to_repeat(error) is not None and (getattr(driver, "pgcode", None) or "") not in _UNDONE
@@ -104,11 +117,13 @@ class RetryPolicy:
     :ivar deadline_s: no attempt begins later than this after the first; 0 never repeats.
     :ivar first_wait_s: up to this before the second attempt, then up to twice as long each time, at random, so that jobs
         do not come back all at once; ``longest_wait_s`` at most.
+    :ivar unmet: an engine to which no patience is shown as long as no server has let it in.
     """
 
     deadline_s: float = 120.0
     first_wait_s: float = 0.1
     longest_wait_s: float = 5.0
+    unmet: Engine | None = None
 
     @classmethod
     def of(cls, settings: WarehouseSettings, deadline_s: float | None = None) -> RetryPolicy:
@@ -118,8 +133,13 @@ class RetryPolicy:
     @classmethod
     def once_met(cls, settings: WarehouseSettings, engine: Engine) -> RetryPolicy:
         """The same, but no patience with a server that never answered: more likely it is named wrongly than failing over."""
-        met = getattr(engine.dialect, "server_info", None) is not None
-        return cls.of(settings, None if met else 0)
+        return cls(settings.retry_deadline_s, unmet=engine)
+
+    def _repeats(self, error: BaseException) -> bool:
+        if reason_to_repeat(error) is None:
+            return False
+        met = self.unmet is None or getattr(self.unmet.dialect, "server_info", None) is not None
+        return met or not was_at_login(error)
 
     def attempts(self, what: str) -> Iterator[tenacity.AttemptManager]:
         """Attempts, each a context manager: ``for attempt in policy.attempts("…"): with attempt: …``.
@@ -140,7 +160,7 @@ class RetryPolicy:
             metrics.retried(reason)
 
         yield from tenacity.Retrying(
-            retry=tenacity.retry_if_exception(lambda error: reason_to_repeat(error) is not None),
+            retry=tenacity.retry_if_exception(self._repeats),
             wait=tenacity.wait_random_exponential(multiplier=self.first_wait_s, max=self.longest_wait_s),
             stop=tenacity.stop_before_delay(self.deadline_s),
             before_sleep=tell,

@@ -1,5 +1,7 @@
 """What is set in a session: by the engine on every new connection, and by a block for its own transaction.
 
+Behind a pooler the engine's is set for each transaction alone, too: a session there is everybody's.
+
 Names are looked up here and values are bound, so nothing of a caller's becomes SQL. Options that only Greenplum has are
 checked and then left out on PostgreSQL: one job runs on both. A block's options are set for its transaction alone
 (``set_config(…, true)``), so they are gone at its end and do not leak to the next user of a pooled session.
@@ -22,7 +24,9 @@ from gpwarehouse.settings import WarehouseSettings
 
 __all__ = [
     "SESSION_OPTIONS",
+    "SHARED_SESSION",
     "connection_values",
+    "has_shared_session",
     "only_known",
     "session_values",
     "set_for_transaction",
@@ -30,6 +34,14 @@ __all__ = [
 ]
 
 _logger = logging.getLogger(__name__)
+
+SHARED_SESSION = "gpwarehouse_shared_session"
+"""In a connection's ``info``: whether a pooler stands between, which gives the server's session to others too."""
+
+
+def has_shared_session(connection: Connection) -> bool:
+    """Whether others are given the connection's session between two transactions, so that nothing may be left in it."""
+    return bool(connection.info.get(SHARED_SESSION))
 
 
 @dataclass(frozen=True)

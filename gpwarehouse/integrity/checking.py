@@ -13,8 +13,8 @@ from sqlalchemy import Table, exc
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect.options import month_partition
-from gpwarehouse.engine import partitions_there
-from gpwarehouse.errors import InvalidInputError, ReadError
+from gpwarehouse.engine import partitions_there, refused_look
+from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.integrity import members
 from gpwarehouse.integrity.batches import BatchCount, loaded_batches
 from gpwarehouse.integrity.finding import CHECKS, Problem
@@ -140,10 +140,12 @@ class _Run:
             with connection, connection.begin():
                 yield connection
         except exc.DBAPIError as error:
-            reason = str(error.orig).strip().splitlines()[0]
+            failure = refused_look(
+                error, "the data could not be checked", "the role needs SELECT on the schema's tables"
+            )
         else:
             return
-        raise ReadError(f"the data could not be checked: {reason}; the role needs SELECT on the schema's tables")
+        raise failure
 
     def months(self, table: Table) -> list[Month]:
         """The table's months that are asked for."""

@@ -10,7 +10,15 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from gpwarehouse.engine import could_not_connect, explain_operational_error, reason_to_repeat
+from gpwarehouse.engine import (
+    Cause,
+    cause_of,
+    could_not_connect,
+    explain_operational_error,
+    reason_to_repeat,
+    state_of,
+    unexpected,
+)
 from gpwarehouse.errors import GpwarehouseError, LoadError
 from gpwarehouse.settings import WarehouseSettings
 
@@ -32,15 +40,14 @@ _WAY_OUT = {
     "42501": "the role needs INSERT on the fact, and INSERT and DELETE on dimensions and control tables",
 }
 """By SQLSTATE."""
-_WITHOUT_CONNECTION = frozenset({"OperationalError", "InterfaceError"})
-"""What the driver raises, without an SQLSTATE, when there is nobody to ask any more."""
 
 
 def explain(table: str, error: BaseException, undone: str = "nothing was loaded") -> str:
     """Why a batch was refused."""
-    state = _sqlstate(error)
-    lost = state.startswith(("08", "57P")) or (not state and type(_original(error)).__name__ in _WITHOUT_CONNECTION)
-    hint = "the connection was lost; load again" if lost else _WAY_OUT.get(state)
+    cause = cause_of(error)
+    if cause is Cause.UNKNOWN:
+        return f"{table}: the batch failed: {unexpected(error)}; {undone}"
+    hint = _WAY_OUT.get(state_of(error)) if cause is Cause.REFUSED else "the connection was lost; load again"
     if "for default partition" in reason_of(error):
         hint = "the months of its rows have to be made by SplitDefaultPartition, and it be dropped"
     return f"{table}: the server refused the batch: {reason_of(error)}{f' ({hint})' if hint else ''}; {undone}"
@@ -75,7 +82,7 @@ class Refusal:
 def refusal_of(error: BaseException) -> Refusal | None:
     """The refusal of a row; None if the error is of another kind."""
     diagnosis = getattr(_original(error), "diag", None)
-    state = _sqlstate(error)
+    state = state_of(error)
     if not (state[:2] in _OF_VALUES or state in _OF_ROWS) or diagnosis is None:
         return None
     if reason_of(error).startswith("no partition"):
@@ -87,11 +94,6 @@ def refusal_of(error: BaseException) -> Refusal | None:
 
 def _original(error: BaseException) -> Any:
     return getattr(error, "orig", None) or error
-
-
-def _sqlstate(error: BaseException) -> str:
-    """The server's code of an error, the driver's own or SQLAlchemy's; empty if it has none."""
-    return getattr(_original(error), "pgcode", None) or ""
 
 
 def reason_of(error: BaseException) -> str:

@@ -20,6 +20,7 @@ from gpwarehouse.engine import (
     become_owner,
     child_of,
     dialect_of,
+    has_shared_session,
     overlapping,
     partitions_there,
     qualified_name,
@@ -107,12 +108,22 @@ class Upkeep:
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             table = Table(name, MetaData(), schema=schema_of(connection, self.table))
             try:
-                connection.execute(text(f"SET lock_timeout = {WAIT_MS}"))
-                become_owner(connection, table, local=False)
+                if has_shared_session(connection):  # it is to be left as it is
+                    self._wait_for(table)
+                else:
+                    connection.execute(text(f"SET lock_timeout = {WAIT_MS}"))
+                    become_owner(connection, table, local=False)
                 if self._done(connection, Vacuum(table)):
                     self.vacuumed.append(name)
             finally:
                 connection.invalidate()  # with the settings of this session
+
+    def _wait_for(self, table: Table) -> None:
+        """Until nobody is in VACUUM's way, or for as long as a table is waited for."""
+        with self.engine.begin() as connection:
+            connection.execute(text(f"SET LOCAL lock_timeout = {WAIT_MS}"))
+            become_owner(connection, table)
+            connection.execute(text(f"LOCK TABLE {qualified_name(connection, table)} IN SHARE UPDATE EXCLUSIVE MODE"))
 
     def _done(self, connection: Connection, statement: Analyze | Vacuum) -> bool:
         """Run it, and tell whether it was done: the server only warns where the role may not.

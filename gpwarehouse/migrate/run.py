@@ -9,7 +9,15 @@ from typing import Any
 from sqlalchemy import event, exc
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.engine import HOUSEKEEPING, could_not_connect, explain_operational_error, reason_to_repeat
+from gpwarehouse.engine import (
+    HOUSEKEEPING,
+    Cause,
+    cause_of,
+    explain_operational_error,
+    reason_to_repeat,
+    unexpected,
+    words_of,
+)
 from gpwarehouse.errors import GpwarehouseError, MigrationError, WarehouseConnectionError
 from gpwarehouse.migrate import history
 from gpwarehouse.migrate.lock import MigratorLock
@@ -139,17 +147,17 @@ class Run:
 
 def explained(error: exc.DBAPIError, settings: WarehouseSettings) -> GpwarehouseError:
     """An error outside every step, in a sentence."""
-    if could_not_connect(error) or error.connection_invalidated:
+    cause = cause_of(error)
+    if cause in (Cause.UNREACHABLE, Cause.LOST):
         return explain_operational_error(error, settings)
-    refused = MigrationError(
-        f"the server refused a statement of the migration: {_reason(error)} — statement: {_short(error.statement or '')}"
-    )
+    said = "the server refused a statement of the migration" if cause is Cause.REFUSED else "the migration failed"
+    refused = MigrationError(f"{said}: {_reason(error)} — statement: {_short(error.statement or '')}")
     refused.safe_to_repeat = reason_to_repeat(error)
     return refused
 
 
 def _reason(error: exc.DBAPIError) -> str:
-    return str(error.orig).strip()
+    return unexpected(error) if cause_of(error) is Cause.UNKNOWN else words_of(error)
 
 
 def _short(statement: str, longest: int = 300) -> str:

@@ -196,7 +196,9 @@ class Archive:
         try:
             said: dict[str, Any] = json.loads(path.read_text("utf-8"))
             if said["format"] != FORMAT:
-                raise ValueError(f"format {said['format']}; this package reads {FORMAT}")
+                raise PartitionError(
+                    f"{path} has format {said['format']!r}, and this package reads {FORMAT}: use the package that wrote it"
+                )
             parts = tuple(Part(**part) for part in said.pop("parts"))
             manifest = Manifest(**said, parts=parts, path=path)
             manifest.check_place(table, partition)

@@ -167,8 +167,8 @@ class Archiver:
             if read_back != content:
                 raise PartitionError(
                     f"{table.name} {partition.name}: the file read back holds {read_back.rows} rows ({read_back.text}), the "
-                    f"table {content.rows} ({content.text}); nothing was dropped. A value does not survive the file: "
-                    "look for times outside the years 1 to 9999"
+                    f"table {content.rows} ({content.text}); nothing was dropped. "
+                    f"{_what_differs(connection, child, scratch, columns)}"
                 )
         server = str(dialect_of(connection).server_info)
         part = part_of(path, content, columns, revision=self.revision, server=server)
@@ -364,3 +364,17 @@ def _still(
             f"{table.name} {partition.name}: rows came or went while it was archived; it was not dropped. Run it again"
         )
     return found
+
+
+def _what_differs(connection: Connection, table: Table, copied: Table, columns: Mapping[str, str]) -> str:
+    """A sentence on the columns whose values did not come back as they were."""
+    differing = [
+        name
+        for name, kind in columns.items()
+        if content_of(connection, table, {name: kind}) != content_of(connection, copied, {name: kind})
+    ]
+    if not differing:
+        return "Each column by itself is the same; report this, it should not happen"
+    times = [name for name in differing if columns[name].startswith(("timestamp", "date"))]
+    hint = "; of times only those of the years 1 to 9999 do" if times else ""
+    return f"Values of column {', '.join(map(repr, differing))} do not survive the file{hint}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Table, exc, text
 from sqlalchemy.engine import Connection, Engine
@@ -17,13 +17,18 @@ from gpwarehouse.dialect import Analyze
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import (
     LOCK_NOT_AVAILABLE,
+    Cause,
     Patience,
+    cause_of,
     change_partitions,
     change_partitions_after,
     could_not_connect,
     explain_operational_error,
+    look,
     partitions_there,
+    unexpected,
     used_by,
+    words_of,
 )
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, PartitionError
 from gpwarehouse.models import FACTS
@@ -46,6 +51,7 @@ __all__ = ["Outcome", "Partitions", "Report"]
 HOLD_DAYS = 30
 LATE = "made for late data"
 
+Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
 
@@ -126,8 +132,7 @@ class Partitions:
         wanted = [month_named(month) for month in months]
         moment = _moment(now)
         hold = Hold(moment + timedelta(days=hold_days), reason) if hold_days else None
-        with self._connected() as connection:
-            return make_plan(connection, self.settings, moment, tables=names, months=wanted, hold=hold)
+        return self._looked(lambda c: make_plan(c, self.settings, moment, tables=names, months=wanted, hold=hold))
 
     def apply(
         self,
@@ -154,8 +159,7 @@ class Partitions:
         if plan is None:
             plan = self.plan(tables=tables, months=months, hold_days=hold_days, reason=reason, now=now)
         else:
-            with self._connected():
-                pass
+            self._looked(lambda _: None)
         moment = _moment(now)
         self._check(plan, moment)
         if self.settings.archive_dir is not None:
@@ -188,16 +192,14 @@ class Partitions:
                 )
             put_hold(connection, fact, found, hold)
 
-        with self._connected():
-            pass
+        self._looked(lambda _: None)
         change_partitions(self.engine, fact, put)
         return hold.until if hold is not None else None
 
     def list(self, *, tables: Iterable[str] | None = None) -> pd.DataFrame:
         """A row for each month of each fact: bounds, state, storage, size, and what the archive holds of it."""
         names = list(FACTS) if tables is None else [fact_named(name).name for name in tables]
-        with self._connected() as connection:
-            return list_frame(connection, self.settings, [FACTS[name].__table__ for name in names])
+        return self._looked(lambda c: list_frame(c, self.settings, [FACTS[name].__table__ for name in names]))
 
     def skew(self, *, tables: Iterable[str] | None = None, months: Iterable[str] = ()) -> pd.DataFrame:
         """A row for each month and segment: rows, bytes, and how far the month's fullest segment is above the mean.
@@ -208,8 +210,7 @@ class Partitions:
         """
         names = list(FACTS) if tables is None else [fact_named(name).name for name in tables]
         wanted = [month_named(month) for month in months]
-        with self._connected() as connection:
-            return skew_frame(connection, [FACTS[name].__table__ for name in names], wanted)
+        return self._looked(lambda c: skew_frame(c, [FACTS[name].__table__ for name in names], wanted))
 
     def restore(
         self, table: str, month: str, *, hold_days: int = HOLD_DAYS, progress: Callable[[str], None] | None = None
@@ -254,9 +255,10 @@ class Partitions:
         :raises PartitionError: no reason, no archive, or it is this warehouse's already.
         """
         archive = self._archive()
-        with self._connected() as connection:
-            user = connection.execute(text("SELECT session_user")).scalar_one()
-            return tuple(adopt(archive, self._identity(connection), by=str(user), reason=reason))
+        user, identity = self._looked(
+            lambda c: (c.execute(text("SELECT session_user")).scalar_one(), self._identity(c))
+        )
+        return tuple(adopt(archive, identity, by=str(user), reason=reason))
 
     def _sweep(self) -> None:
         """Remove what killed archivers left; an archive that cannot be used is told by the steps that need it."""
@@ -265,29 +267,26 @@ class Partitions:
             if any(folder.unfinished(name) for name in FACTS):
                 self._archiver().sweep(FACTS[name].__table__ for name in FACTS)
 
-    @contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        """A connection to a server that can be reached, and holds the facts.
+    def _looked(self, question: Callable[[Connection], Result]) -> Result:
+        """The answer of a server that can be reached, and holds the facts.
 
         :raises PartitionError: they are not there.
         """
-        try:
-            with self.engine.connect() as connection:
-                there = text(
-                    "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-                    "WHERE n.nspname = :schema AND c.relname = ANY (:names)"
+
+        def asked(connection: Connection) -> Result:
+            there = text(
+                "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+                "WHERE n.nspname = :schema AND c.relname = ANY (:names)"
+            )
+            wanted = {*FACTS, "alembic_version", "etl_migration_history"}
+            names = {"schema": self.settings.schema_name, "names": sorted(wanted)}
+            if missing := sorted(wanted - set(connection.execute(there, names).scalars())):
+                raise PartitionError(
+                    f"schema {self.settings.schema_name!r} has no table {missing[0]!r}: run gpwarehouse upgrade first"
                 )
-                wanted = {*FACTS, "alembic_version", "etl_migration_history"}
-                asked = {"schema": self.settings.schema_name, "names": sorted(wanted)}
-                if missing := sorted(wanted - set(connection.execute(there, asked).scalars())):
-                    raise PartitionError(
-                        f"schema {self.settings.schema_name!r} has no table {missing[0]!r}: run gpwarehouse upgrade first"
-                    )
-                yield connection
-        except exc.OperationalError as error:
-            if could_not_connect(error):
-                raise explain_operational_error(error, self.settings) from error
-            raise
+            return question(connection)
+
+        return look(self.engine, self.settings, "the partitions", asked)
 
     def _check(self, plan: Plan, now: datetime) -> None:
         """Refuse what the policy does not ask for, whoever made the plan, and however long ago."""
@@ -316,7 +315,7 @@ class Partitions:
             if could_not_connect(failure):
                 raise explain_operational_error(failure, self.settings) from failure
             if step.action in ("create", "hold") or not self._gone(step):  # else somebody was faster
-                error = str(failure.orig).strip().splitlines()[0]
+                error = unexpected(failure) if cause_of(failure) is Cause.UNKNOWN else words_of(failure)
         except OSError as failure:
             error = str(failure)
         return Outcome(step, done, time.monotonic() - started, rows, error)
@@ -374,9 +373,12 @@ class Partitions:
 
         archive = self._archive()
         version = text(f"SELECT version_num FROM {self._quoted('alembic_version')}")
-        with self._connected() as connection:
-            revision = ", ".join(sorted(connection.execute(version).scalars())) or None
-            ownership = owned(archive, self._identity(connection))
+        revision, ownership = self._looked(
+            lambda c: (
+                ", ".join(sorted(c.execute(version).scalars())) or None,
+                owned(archive, self._identity(c)),
+            )
+        )
         return Archiver(self.engine, archive, revision, ownership, lot_root_pattern=self.settings.lot_root_pattern)
 
     def _archive(self) -> Archive:

@@ -151,7 +151,8 @@ def _typed(array: pa.Array, field: pa.Field) -> pa.Array:
         return array.cast(field.type)
     except pa.ArrowInvalid as error:
         raise PartitionError(
-            f"column {field.name!r} holds a value that a Parquet file cannot: {error}; correct or delete the row"
+            f"column {field.name!r}: a value of the server does not become Parquet's {field.type} ({error}); if no file can "
+            "hold it, correct or delete its row"
         ) from error
 
 

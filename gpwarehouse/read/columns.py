@@ -92,9 +92,11 @@ class Column:
 
     def unreadable(self, words: str) -> ReadError:
         """The error for a value that the Arrow type does not hold."""
+        times = pa.types.is_temporal(self.arrow_type)
+        hint = ", or leave it out (NULLIF(x, 'infinity')): times end with the years 0001 and 9999" if times else ""
         return ReadError(
-            f"column {self.name!r}: no Arrow type holds a value: {words}; CAST it to text in the query, or leave it out "
-            "(NULLIF(x, 'infinity')): times end with the years 0001 and 9999"
+            f"column {self.name!r}: a value does not become Arrow's {self.arrow_type}: {words}; CAST it to text in the "
+            f"query{hint}"
         )
 
 

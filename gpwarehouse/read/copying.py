@@ -9,8 +9,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
-import psycopg2
-
+from gpwarehouse.engine import end_statement
 from gpwarehouse.transport.last_words import last_words_kept
 
 __all__ = ["CopyOut", "CopyRows"]
@@ -90,8 +89,7 @@ class CopyOut(io.RawIOBase):
         """Cancel the COPY if it runs, and wait for its end; the connection may be used again after it."""
         self._stopped = True
         if self._thread.is_alive():
-            with contextlib.suppress(psycopg2.Error):
-                self._connection.cancel()
+            end_statement(self._connection)
         while self._thread.is_alive():
             with contextlib.suppress(queue.Empty):
                 while True:
@@ -154,8 +152,7 @@ class CopyRows(CopyOut):
             self._put(self._finish(rows))
         except BaseException as error:  # raised once the COPY is over, or the connection would be left inside it
             self._failure = error
-            with contextlib.suppress(psycopg2.Error):
-                self._connection.cancel()
+            end_statement(self._connection)
 
 
 class _Sink:

@@ -6,7 +6,7 @@ COPY leaves NULL empty and quotes the empty string, so the two stay apart; the t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import psycopg2
 import psycopg2.extensions
@@ -17,33 +17,10 @@ import pyarrow.csv as pa_csv
 from gpwarehouse.errors import ReadError
 from gpwarehouse.read.columns import Column
 
-__all__ = ["BlockParser", "csv_of", "whole_rows"]
+__all__ = ["BlockParser", "csv_of"]
 
 _TEXT_ARRAY = psycopg2.extensions.new_array_type((), "gpwarehouse_texts", psycopg2.STRING)
 _PARSING = pa_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
-
-
-def whole_rows(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Cut a stream of CSV so that each block ends with a row.
-
-    A line feed ends a row if the quotes before it are even in number: quotes inside values are doubled.
-
-    :raises ReadError: the stream ended inside a row.
-    """
-    rest = b""
-    for piece in pieces:
-        block = rest + piece if rest else piece
-        end = block.rfind(b"\n") + 1
-        odd = block.count(b'"', 0, end) % 2
-        while end and odd:
-            before = block.rfind(b"\n", 0, end - 1) + 1
-            odd = (odd + block.count(b'"', before, end)) % 2
-            end = before
-        if end:
-            yield block[:end]
-        rest = block[end:]
-    if rest:
-        raise ReadError("the server's answer ended inside a row; the connection was lost, read again")
 
 
 def csv_of(rows: Iterable[Sequence[str | None]]) -> bytes:
@@ -84,9 +61,11 @@ class BlockParser:
 
     def _unreadable(self, words: str) -> ReadError:
         found = re.search(r"column #(\d+)", words)
-        said = words.rpartition("CSV conversion error to ")[2]
-        return (
-            self.columns[int(found[1])].unreadable(said) if found else ReadError(f"the answer cannot be parsed: {said}")
+        if found and "conversion error to " in words:
+            return self.columns[int(found[1])].unreadable(words.rpartition("CSV conversion error to ")[2])
+        # A row that is not parsed is quoted after a colon.
+        return ReadError(
+            f"the answer cannot be parsed, for a reason that is not known ({': '.join(words.split(': ')[:2])})"
         )
 
     def _finish(self, values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:

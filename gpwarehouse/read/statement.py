@@ -20,10 +20,10 @@ from sqlalchemy.engine import Connection, CursorResult
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement, TextClause
 
-from gpwarehouse.engine import STATEMENT_HOOK, first_words
+from gpwarehouse.engine import STATEMENT_HOOK, first_words, state_of, words_of
 from gpwarehouse.errors import ReadError
 from gpwarehouse.read.columns import Column, columns_of
-from gpwarehouse.read.failures import refused, state_of
+from gpwarehouse.read.failures import refused
 
 __all__ = ["Sent", "send"]
 
@@ -77,11 +77,11 @@ def send(
 
 
 def _failure(cause: BaseException) -> ReadError:
-    if isinstance(cause, psycopg2.ProgrammingError) and not state_of(cause):
+    if "can't adapt type" in str(cause):
         return ReadError(f"a parameter cannot be sent: {cause}; give json.dumps(…) for JSON, else CAST a text")
     if isinstance(cause, psycopg2.Error):
         return refused(cause)
-    return ReadError(f"the query could not be sent: {str(cause).partition(chr(10))[0]}")
+    return ReadError(f"the query could not be sent: {words_of(cause)}")
 
 
 def _sent(result: CursorResult[Any], hook: _Hook, exact: bool) -> Sent:

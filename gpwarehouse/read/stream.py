@@ -13,14 +13,15 @@ import pyarrow as pa
 from sqlalchemy import Executable, exc
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.engine import dialect_of, pool_state, session_values, set_for_transaction
-from gpwarehouse.errors import PoolTimeoutError, ReadError
+from gpwarehouse.engine import dialect_of, extra_connections, pool_state, session_values, set_for_transaction
+from gpwarehouse.errors import ReadError
 from gpwarehouse.read.binary import BinaryParser, has_binary
 from gpwarehouse.read.copying import CopyOut, CopyRows
 from gpwarehouse.read.failures import refused
-from gpwarehouse.read.parsing import BlockParser, csv_of, whole_rows
+from gpwarehouse.read.parsing import BlockParser, csv_of
 from gpwarehouse.read.split import SHARED, CopySplit, conditions_of, follow
 from gpwarehouse.read.statement import Sent, send
+from gpwarehouse.transport.texts import whole_rows
 
 __all__ = ["Progress", "Stream", "Transport"]
 
@@ -277,13 +278,12 @@ class Stream:
         try:
             snapshot = self._connection.exec_driver_sql("SELECT pg_catalog.pg_export_snapshot()").scalar_one()
             pool = pool_state(self._engine.pool)
-            for _ in range(min(self._parallel, len(conditions), self._parallel if pool is None else pool.limit) - 1):
-                self._others.append(follow(self._engine, snapshot))
-                self._begin(self._others[-1])
-        except PoolTimeoutError:  # as many as there are will do
-            pass
+            wanted = min(self._parallel, len(conditions), self._parallel if pool is None else pool.limit) - 1
+            self._others = extra_connections(lambda: follow(self._engine, snapshot), wanted)
+            for other in self._others:
+                self._begin(other)
         except exc.DBAPIError as error:
-            raise refused(error.orig) from None
+            raise refused(error) from None
         query = b"SELECT * FROM " + found["table"].encode() if sent.sql.lstrip()[:5].upper() == b"TABLE" else sent.sql
         statements = [b"COPY (\n" + query + b"\nWHERE " + part + b"\n)" + _BINARY for part in conditions]
         drivers = [each.connection.driver_connection for each in (self._connection, *self._others)]

@@ -97,11 +97,9 @@ def copy_rows(
         try:
             with last_words_kept():
                 cursor.copy_expert(statement, stream, READ_BYTES)
-        except Exception as error:
+        except Exception:
             if stream.error is not None:
                 raise stream.error from None
-            if ".read() call: KeyboardInterrupt" in str(error):  # it came before the stream could note it
-                raise KeyboardInterrupt from None
             raise
         return Stored(int(cursor.rowcount), stream.sent, f"copy {form}")
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateTable, DropTable
 
 from gpwarehouse.dialect import ExternalTable, RejectLimit, TextFormat
-from gpwarehouse.engine import dialect_of
+from gpwarehouse.engine import Cause, cause_of, dialect_of, state_of, unexpected, words_of
 from gpwarehouse.errors import LoadError
 from gpwarehouse.transport.copy import Stored, Unread, leave_statistics_alone, wires_of
 from gpwarehouse.transport.gpfdist import GpfdistServer
@@ -26,6 +26,8 @@ from gpwarehouse.transport.wire import slices
 
 __all__ = ["Address", "Leave", "insert_rows", "why_not"]
 
+_UNREACHED = re.compile(r"gpfdist|curl|http|resolve|connect|timed? ?out|timeout|unreachable", re.IGNORECASE)
+"""What segments say of a server that they do not reach, or that does not answer them."""
 _COLUMN = re.compile(r",? column (?P<column>\w+)\s*$")
 LONGEST_S = 24 * 3600
 """A statement's limit where the session has none: a segment waits for ever for a server that hangs."""
@@ -174,11 +176,9 @@ def why_not(engine: Engine, address: Address) -> str:
 
 
 def _reason(error: Exception, host: str) -> str:
-    original = getattr(error, "orig", None) or error
-    state = getattr(original, "pgcode", None)
-    words = str(original).strip().splitlines()[0]
-    if state == "42501":
+    words = words_of(error)
+    if state_of(error) == "42501":
         return f"the role may not create external tables ({words}): ALTER ROLE … CREATEEXTTABLE (type = 'readable')"
-    if isinstance(error, SQLAlchemyError):
-        return f"the segments do not reach {host}; set GPWAREHOUSE_GPFDIST_HOST to an address that they reach"
-    return words
+    if state_of(error) == "57014" or _UNREACHED.search(words):
+        return f"the segments do not reach {host}; set GPWAREHOUSE_GPFDIST_HOST to an address that they reach ({words})"
+    return f"a trial failed: {unexpected(error) if cause_of(error) is Cause.UNKNOWN else words}"

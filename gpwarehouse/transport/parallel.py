@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateTable, DropTable
 
-from gpwarehouse.engine import advisory_key, lock_advisory
+from gpwarehouse.engine import advisory_key, extra_connections, lock_advisory
 from gpwarehouse.errors import LoadError
 from gpwarehouse.transport.copy import Stored, copy_rows, leave_statistics_alone
 
@@ -59,7 +59,8 @@ def _copy_together(
 ) -> tuple[Stored, int]:
     """COPY into the first table, on the others' connections into the second; also the rows in that."""
     leave_statistics_alone(connection)
-    others = [_Other(connection.engine, tables[1], source, columns) for _ in range(connections - 1)]
+    extra = extra_connections(lambda: _begun(connection.engine), connections - 1)
+    others = [_Other(one, tables[1], source, columns) for one in extra]
     try:
         mine = copy_rows(connection, tables[0], source, columns)
         for other in others:
@@ -80,9 +81,20 @@ def _copy_together(
         if other.error is not None:  # at its COMMIT
             raise other.error
     parts = [mine, *(other.stored for other in others if other.stored is not None)]
-    how = f"{mine.transport} × {connections}"
+    how = f"{mine.transport} × {1 + len(others)}"
     rows = sum(part.rows for part in parts)
     return Stored(rows, sum(part.bytes for part in parts), how), rows - mine.rows
+
+
+def _begun(engine: Engine) -> Connection:
+    connection = engine.connect()
+    try:
+        connection.begin()
+        leave_statistics_alone(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 class _Shared:
@@ -110,10 +122,13 @@ class _Shared:
 
 
 class _Other:
-    """A COPY in a thread and a transaction of its own, which ends as the caller decides when all have copied."""
+    """A COPY in a thread and a transaction of its own, which ends as the caller decides when all have copied.
 
-    def __init__(self, engine: Engine, table: Table, source: _Shared, columns: tuple[str, ...]) -> None:
-        self._work = (engine, table, source, columns)
+    :param connection: with that transaction; closed at its end.
+    """
+
+    def __init__(self, connection: Connection, table: Table, source: _Shared, columns: tuple[str, ...]) -> None:
+        self._work = (connection, table, source, columns)
         self.copied, self.decided = threading.Event(), threading.Event()
         self.commit = False
         self.stored: Stored | None = None
@@ -122,15 +137,14 @@ class _Other:
         self.thread.start()
 
     def _run(self) -> None:
-        engine, table, source, columns = self._work
+        connection, table, source, columns = self._work
         try:
-            with engine.connect() as connection, connection.begin() as transaction:
-                leave_statistics_alone(connection)
+            with connection:
                 self.stored = copy_rows(connection, table, source, columns)
                 self.copied.set()
                 self.decided.wait()
-                if not self.commit:
-                    transaction.rollback()
+                if self.commit:
+                    connection.commit()
         except BaseException as error:
             self.error = error
             source.failed = True

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, InvalidStateError, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 __all__ = ["EncodedStream", "ahead"]
@@ -50,6 +50,7 @@ class EncodedStream(io.RawIOBase):
         self._chunks = chunks
         self._thread = ThreadPoolExecutor(1, "gpwarehouse-encode")
         self._ahead: Future[Any] = self._thread.submit(self._next)
+        self._broken_off: Future[Any] = Future()
         self._rest = memoryview(b"")
         self.sent = 0
         self.error: BaseException | None = None
@@ -68,6 +69,9 @@ class EncodedStream(io.RawIOBase):
         """Up to ``size`` bytes; empty only at the end."""
         if not self._rest:
             try:
+                wait((self._ahead, self._broken_off), return_when=FIRST_COMPLETED)
+                if self._broken_off.done():
+                    raise CancelledError("the load was interrupted")
                 ahead = self._ahead.result()
             except BaseException as error:
                 self.error = error
@@ -80,6 +84,11 @@ class EncodedStream(io.RawIOBase):
         piece, self._rest = bytes(self._rest[:size]), self._rest[size:]
         self.sent += len(piece)
         return piece
+
+    def break_off(self) -> None:
+        """From another thread: whoever reads waits no more for the next chunk."""
+        with suppress(InvalidStateError):
+            self._broken_off.set_result(None)
 
     def close(self) -> None:
         """End the thread, when the chunk in its hands is done."""

@@ -19,10 +19,11 @@ from sqlalchemy import Table
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.engine import dialect_of, qualified_name
+from gpwarehouse.errors import ReadError
 from gpwarehouse.transport.cells import exact_text
 from gpwarehouse.transport.last_words import last_words_kept
 
-__all__ = ["copy_in", "copy_out"]
+__all__ = ["copy_in", "copy_out", "whole_rows"]
 
 
 def copy_in(connection: Connection, table: Table, batches: Iterable[pa.RecordBatch], columns: tuple[str, ...]) -> int:
@@ -36,13 +37,24 @@ def copy_in(connection: Connection, table: Table, batches: Iterable[pa.RecordBat
     target = qualified_name(connection, table)
     stream = _CsvStream(batches, columns, exact_floats=capabilities.exact_float_text)
     driver: Any = connection.connection
-    with driver.cursor() as cursor, last_words_kept():
-        cursor.copy_expert(f"COPY {target} ({names}) FROM STDIN WITH (FORMAT csv, NULL '')", stream, 1 << 16)
+    with driver.cursor() as cursor:
+        try:
+            with last_words_kept():
+                cursor.copy_expert(f"COPY {target} ({names}) FROM STDIN WITH (FORMAT csv, NULL '')", stream, 1 << 16)
+        except Exception:
+            if stream.error is not None:  # the driver has the server cancel the COPY, and reports that
+                raise stream.error from None
+            raise
         return int(cursor.rowcount)
 
 
 class _CsvStream(io.RawIOBase):
-    """What psycopg2 reads: never an empty read before the end, because that means the end."""
+    """What psycopg2 reads: never an empty read before the end, because that means the end.
+
+    :ivar error: what the batches' maker raised; the driver reports it as a text only.
+    """
+
+    error: BaseException | None = None
 
     def __init__(self, batches: Iterable[pa.RecordBatch], columns: tuple[str, ...], *, exact_floats: bool) -> None:
         self._chunks = self._encode(batches, columns, exact_floats)
@@ -70,7 +82,11 @@ class _CsvStream(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         """Up to ``size`` bytes; empty only at the end."""
         if not self._rest:
-            self._rest = memoryview(next(self._chunks, b""))
+            try:
+                self._rest = memoryview(next(self._chunks, b""))
+            except BaseException as error:
+                self.error = error
+                raise
         size = len(self._rest) if size is None or size < 0 else size
         piece, self._rest = self._rest[:size], self._rest[size:]
         return bytes(piece)
@@ -84,7 +100,7 @@ def _with_exact_floats(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 BLOCK_BYTES = 16 << 20
-"""What is parsed at once: no row may be longer."""
+"""What is parsed at once, or a row, where that is longer."""
 
 
 def copy_out(connection: Connection, query: str, columns: tuple[str, ...]) -> Generator[pa.RecordBatch, None, None]:
@@ -111,6 +127,11 @@ def copy_out(connection: Connection, query: str, columns: tuple[str, ...]) -> Ge
     try:
         with os.fdopen(source, "rb") as stream:
             yield from _parsed(stream, columns)
+    except Exception:
+        worker.join()
+        if not failures:
+            raise
+        # What broke off the COPY is the reason, not the row that it left unended.
     finally:
         worker.join()
     if failures:
@@ -124,12 +145,32 @@ def _parsed(stream: Any, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
         strings_can_be_null=True,
         quoted_strings_can_be_null=False,
     )
-    parse = pa_csv.ParseOptions(newlines_in_values=True)
-    read = pa_csv.ReadOptions(column_names=list(columns), block_size=BLOCK_BYTES, use_threads=False)
-    try:
-        reader = pa_csv.open_csv(stream, read, parse, convert)
-    except pa.ArrowInvalid as error:
-        if "Empty CSV" in str(error):
-            return
-        raise
-    yield from reader
+    parse = pa_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
+    for block in whole_rows(iter(lambda: stream.read(BLOCK_BYTES), b"")):
+        read = pa_csv.ReadOptions(column_names=list(columns), block_size=len(block) + 1, use_threads=False)
+        yield from pa_csv.read_csv(pa.BufferReader(block), read, parse, convert).to_batches()
+
+
+def whole_rows(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut a stream of CSV so that each block ends with a row.
+
+    A line feed ends a row if the quotes before it are even in number: quotes inside values are doubled.
+
+    Arrow's own blocks lose the end of a line in a value that stands at theirs (apache/arrow#51368).
+
+    :raises ReadError: the stream ended inside a row.
+    """
+    rest = b""
+    for piece in pieces:
+        block = rest + piece if rest else piece
+        end = block.rfind(b"\n") + 1
+        odd = block.count(b'"', 0, end) % 2
+        while end and odd:
+            before = block.rfind(b"\n", 0, end - 1) + 1
+            odd = (odd + block.count(b'"', before, end)) % 2
+            end = before
+        if end:
+            yield block[:end]
+        rest = block[end:]
+    if rest:
+        raise ReadError("the server's answer ended inside a row, and it gave no reason; read again")

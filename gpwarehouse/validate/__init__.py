@@ -9,9 +9,8 @@ from sqlalchemy import exc
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect.reflection import partition_children
-from gpwarehouse.engine import could_not_connect, dialect_of, explain_operational_error
+from gpwarehouse.engine import could_not_connect, dialect_of, explain_operational_error, refused_look
 from gpwarehouse.engine.rights import rights_changes, roles_in_use, surplus_attributes
-from gpwarehouse.errors import ReadError
 from gpwarehouse.models import VIEWS
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.validate.catalog import Snapshot, expected_snapshot, live_snapshot, model_tables
@@ -52,11 +51,8 @@ def validate(
     except exc.DBAPIError as error:
         if could_not_connect(error):
             raise explain_operational_error(error, settings) from error
-        reason = str(error.orig).strip().splitlines()[0]
-        raise ReadError(
-            f"the schema could not be compared: {reason}; the role needs TEMPORARY on the database, USAGE on schema "
-            f"{settings.schema_name!r} and SELECT on its tables"
-        ) from error
+        needs = f"TEMPORARY on the database, USAGE on schema {settings.schema_name!r} and SELECT on its tables"
+        raise refused_look(error, "the schema could not be compared", f"the role needs {needs}") from error
     snapshot, partitions, detached = live
     told = compare_revisions(revisions)
     return [*told, *compare_snapshots(expected, snapshot, partitions, detached), *findings]

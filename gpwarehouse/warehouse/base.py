@@ -12,8 +12,10 @@ from sqlalchemy import URL, exc
 
 from gpwarehouse.engine import (
     RetryPolicy,
+    could_not_look,
     create_warehouse_engine,
     explain_operational_error,
+    reason_to_repeat,
     session_values,
     unit_of_work,
 )
@@ -113,11 +115,15 @@ class Connected:
 
         there = self._position()
         if there is None or there != self._checked:
-            migrate.require_current(self.settings)
+            policy = RetryPolicy.once_met(self.settings, self.engine)
+            policy.call("compare the schema with the package", migrate.require_current, self.settings)
             self._checked = there
 
     def _position(self) -> frozenset[tuple[str, str]] | None:
-        """Where the schema's history stands; None where it cannot be told, and the whole check says why."""
+        """Where the schema's history stands; None where it cannot be told, and the whole check says why.
+
+        :raises WarehouseConnectionError: the server is not there, or was lost and did not come back.
+        """
         from gpwarehouse import migrate
 
         def look() -> frozenset[tuple[str, str]]:
@@ -126,15 +132,17 @@ class Connected:
 
         try:
             return RetryPolicy.once_met(self.settings, self.engine).call("look where the schema stands", look)
-        except (exc.SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error):
+        except exc.DBAPIError as error:
+            if reason_to_repeat(error) is not None:
+                raise explain_operational_error(error, self.settings) from error
             return None
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except exc.OperationalError as error:
-            raise explain_operational_error(error, self.settings) from error
+        except exc.DBAPIError as error:
+            raise could_not_look(error, self.settings, "the data") from error
 
 
 def _again(kind: type[Connected], settings: WarehouseSettings) -> Connected:

@@ -27,7 +27,7 @@ class Health:
     :ivar status: ``"healthy"``; ``"degraded"``: it works, and somebody should look; ``"down"``: it does not.
     :ivar reasons: why it is not healthy, the worst first.
     :ivar server: brand and version; ``url``: without secrets; ``latency_ms`` of a round trip, ``connect_ms`` to connect.
-    :ivar pool: the pool of this process; ``connections`` of ``max_connections``: of the whole server.
+    :ivar pool: the pool of this process; ``connections`` of ``max_connections``: clients of the whole server.
     :ivar segments: Greenplum's, with roles and modes; ``segments_answering``: that ran a query just now.
     :ivar revision: the database's; ``head``: this package's; None where they could not be read.
     :ivar disk_free: bytes by segment, where asked for and seen.

@@ -110,8 +110,9 @@ class Reading(Connected):
         """
         from gpwarehouse.read import view_table
 
+        policy = RetryPolicy.once_met(self.settings, self.engine)
         with self._explained():
-            return view_table(self.engine, name, self.settings.schema_name)
+            return policy.call("look at a view", view_table, self.engine, name, self.settings.schema_name)
 
     def genealogy(self, lot_id: str) -> pd.DataFrame:
         """All ancestors and descendants of a lot, any depth; starts at the lot, so it is quick in a large fab."""

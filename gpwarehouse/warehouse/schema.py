@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
+from sqlalchemy.engine import Connection
 
-from gpwarehouse.engine import dialect_of
+from gpwarehouse.engine import RetryPolicy, dialect_of, look
 from gpwarehouse.models import EtlLoadBatch
 from gpwarehouse.warehouse.base import Connected
 
@@ -107,15 +108,17 @@ class OfSchema(Connected):
         from gpwarehouse import migrate
         from gpwarehouse.load.batches import DELETED, FAILED, LOADED, state
 
-        revision = migrate.current(self.settings)
-        counts: dict[str, tuple[int, int]] = {}
-        if revision is not None:
-            query = select(
-                state().label("state"), func.count().label("batches"), func.sum(EtlLoadBatch.rows_loaded).label("rows")
-            )
-            with self.engine.connect() as connection:
-                for row in connection.execute(query.group_by("state")):
-                    counts[row.state] = (row.batches, int(row.rows or 0))
+        policy = RetryPolicy.once_met(self.settings, self.engine)
+        revision = policy.call("look at the schema's revision", migrate.current, self.settings)
+        query = select(
+            state().label("state"), func.count().label("batches"), func.sum(EtlLoadBatch.rows_loaded).label("rows")
+        ).group_by("state")
+
+        def count(connection: Connection) -> dict[str, tuple[int, int]]:
+            there = connection.execute(query) if revision is not None else ()
+            return {row.state: (row.batches, int(row.rows or 0)) for row in there}
+
+        counts = look(self.engine, self.settings, "the batches", count)
         loaded, failed, deleted = (counts.get(name, (0, 0)) for name in (LOADED, FAILED, DELETED))
         server = dialect_of(self.engine).server_info
         return Status(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from gpwarehouse import Warehouse
 from gpwarehouse.cli import app
 from gpwarehouse.dialect import Brand, ServerInfo
+from gpwarehouse.embedded import EmbeddedServer
 from gpwarehouse.engine import Segment, ServerFacts
 from gpwarehouse.warehouse.health import _degraded_segments, _down
 from tests.faults.wire import wire
@@ -162,3 +164,37 @@ def test_the_command_tells_probes_by_its_exit_code(shared_wh: Warehouse, state: 
     assert done.exit_code == code, done.output
     assert json.loads(done.stdout)["status"] == state
     assert SECRET not in done.output
+
+
+def test_only_clients_count_as_connections(server_url: URL, server_info: ServerInfo) -> None:
+    """Not the server's own processes (launchers, writers, Greenplum's probes): they take none of max_connections."""
+    with ExitStack() as stack:
+        url = server_url
+        if server_info.brand is Brand.POSTGRESQL:  # a server that nobody else uses
+            url = stack.enter_context(EmbeddedServer.start()).url()
+        wh = stack.enter_context(Warehouse(url))
+        others = "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+        with wh.engine.connect() as connection:
+            clients = wh.health().connections
+            assert clients is not None
+            if server_info.brand is Brand.POSTGRESQL:
+                assert clients == 2  # this one, and the question's own
+                assert connection.execute(text(others)).scalar_one() > 0
+                stack.enter_context(wh.engine.connect()).execute(text("SELECT 1"))
+                assert wh.health().connections == 3
+            else:
+                query = "SELECT count(*) FROM pg_stat_activity WHERE client_port IS NULL"
+                background = connection.execute(text(query)).scalar_one()
+                there = connection.execute(text("SELECT count(*) FROM pg_stat_activity")).scalar_one()
+                assert 0 < clients <= there - background + 5  # others may come just then
+
+
+def test_a_role_that_sees_less_counts_the_same_clients(server_url: URL, server_info: ServerInfo) -> None:
+    if server_info.brand is not Brand.POSTGRESQL:
+        pytest.skip("others may come and go there between two questions")
+    with EmbeddedServer.start() as server, Warehouse(server.url()) as wh, wh.engine.connect():
+        with wh.session() as session:
+            session.execute(text("CREATE ROLE blind LOGIN"))
+        wh.engine.dispose()
+        with Warehouse(server.url().set(username="blind")) as blind:
+            assert blind.health().connections == wh.health().connections

@@ -225,14 +225,3 @@ def test_a_binary_copy_is_what_the_server_writes_itself(engine: Engine) -> None:
         assert sink.getvalue() == HEADER + encode_binary(batch, wires_of(table, names)).to_pybytes() + TRAILER
     finally:
         table.drop(engine)
-
-
-def test_an_interrupt_that_the_driver_swallows_comes_out(
-    engine: Engine, table: Table, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(_stream: EncodedStream, _size: int = -1) -> bytes:
-        raise KeyboardInterrupt  # as at the first line of the function, where nothing can catch it
-
-    monkeypatch.setattr(EncodedStream, "read", interrupted)
-    with pytest.raises(KeyboardInterrupt), engine.begin() as connection:
-        copy_rows(connection, table, [batch_of([{}])], ("number",))
