@@ -2,7 +2,7 @@
 
 One rule for NaN, here as in columns: it is no value. An entry of an object that is NaN or None is left out, because an
 Arrow struct cannot tell an entry without a value from one that is not there, and the same row must be stored alike from
-every kind of frame; in a list such an element is ``null``. A text is stored as it was given.
+every kind of frame; in a list such an element is ``null``. A text is stored as it was given, a Decimal with all its digits.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime, time
 from decimal import Decimal
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pa_json
 
-__all__ = ["REFUSED", "bad_json", "check_json", "json_of"]
+__all__ = ["REFUSED", "bad_json", "check_json", "given_of_refused", "json_of", "readable", "refused"]
 
 REFUSED = "!"
 """Begins the text of a value that is no JSON; what follows is the reason. No JSON text begins with it."""
@@ -31,6 +33,7 @@ _AT_ONCE = 1000
 _AT_ONCE_BYTES = 1 << 20
 """Texts that are parsed together, and how long they may be: what comes of them is in memory for a moment."""
 _MARK = secrets.token_hex(16)
+_NUMBER_IN_QUOTES = re.compile(rf'"{_MARK}([^"]*)"')
 _NOTHING = pa.schema([(_MARK, pa.bool_())])
 """What Arrow is to make of the objects: a column that none of them has."""
 _NO_LINE = r"[\r\n]|NaN|Inf|^[^{]|[^}]$|^$"
@@ -47,19 +50,53 @@ _CLOSER_LOOK = r"[0-9][eE][+-]?[0-9]{3}|[0-9.]{200}|\\u(0000|[dD][89a-fA-F])"
 def json_of(value: Any) -> str | None:
     """The text of a Python value: texts and bytes are JSON already, anything else is encoded, objects sorted by name.
 
-    None and NaN are SQL's NULL, never JSON's. What cannot be encoded comes back as :data:`REFUSED` and the reason, so
-    that its row is rejected and not the frame.
+    None and NaN are SQL's NULL, never JSON's. What cannot be encoded comes back as :func:`refused`, so that its row is
+    rejected and not the frame.
     """
-    if value is None or (isinstance(value, float) and value != value) or type(value).__name__ == "NAType":
+    if value is None or (isinstance(value, float) and value != value) or type(value).__name__ in ("NAType", "NaTType"):
         return None
-    if isinstance(value, str):
+    if isinstance(value, str) and not isinstance(value, Enum):
         return value if _is_utf8(value) else value.encode("utf-8", "backslashreplace").decode()
     try:
         if isinstance(value, bytes | bytearray | memoryview):
             return bytes(value).decode()
-        return json.dumps(_clean(value), allow_nan=False, sort_keys=True, separators=(",", ":"))
+        text = json.dumps(_clean(value), allow_nan=False, sort_keys=True, separators=(",", ":"))
     except (ValueError, TypeError, RecursionError) as error:
-        return f"{REFUSED}{error}"
+        return refused(str(error), value)
+    return _NUMBER_IN_QUOTES.sub(r"\1", text) if _MARK in text else text
+
+
+def refused(reason: str, value: Any) -> str:
+    """The text of a value that is no JSON: why, and what it was, as JSON that people can read."""
+    try:
+        given = json.dumps(readable(value), allow_nan=False)
+    except RecursionError:
+        given = json.dumps(f"a {type(value).__name__}, nested too deep")
+    return f"{REFUSED}{reason}{_MARK}{given}"
+
+
+def given_of_refused(text: str) -> Any:
+    """What a value was that :func:`refused` made a text of; any other text as it is."""
+    before, _, given = text.partition(_MARK) if text.startswith(REFUSED) else ("", "", "")
+    return json.loads(given) if given else text
+
+
+def readable(value: Any) -> Any:
+    """A value in types that JSON has, for people: times as ISO text, NaN and the infinities as texts, bytes as they look."""
+    if isinstance(value, float):
+        return value if value - value == 0 else str(value)
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    if isinstance(value, Mapping):
+        several = len({str(name) for name in value}) < len(value)
+        return {repr(name) if several else str(name): readable(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [readable(element) for element in value]
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return str(value)
 
 
 def check_json(text: str) -> None:
@@ -70,7 +107,7 @@ def check_json(text: str) -> None:
     :raises ValueError: saying what is wrong.
     """
     if text.startswith(REFUSED):
-        raise ValueError(text.removeprefix(REFUSED))
+        raise ValueError(text.removeprefix(REFUSED).partition(_MARK)[0])
     value = (_STRICT if _LONG_NUMBER.search(text) else _DECODER).decode(text)
     if "\\u0000" in text and any("\x00" in part for part in _texts(value)):
         raise ValueError("it holds U+0000, which the server does not take")
@@ -168,37 +205,92 @@ def _are_values(texts: Sequence[str]) -> bool:
 
 
 def _clean(value: Any) -> Any:
-    """``value`` in types that JSON has, without the entries that are no values."""
+    """``value`` in types that JSON has, without the entries that are no values.
+
+    :raises TypeError: it holds what is none of the types that are understood. :raises ValueError: or names that become one.
+    """
     kind = type(value)
     if kind is dict and _PLAIN.issuperset(map(type, value)) and _PLAIN.issuperset(map(type, value.values())):
         if any(entry != entry for entry in value.values()):
             value = {name: entry for name, entry in value.items() if entry == entry}
-        return value if all(type(name) is str for name in value) else {_name(n): v for n, v in value.items()}
+        return value if all(type(name) is str for name in value) else _named(value.items())
     if kind in _PLAIN or value is None:
         return None if value != value else value
     if isinstance(value, Mapping):
-        entries = ((_name(name), _clean(entry)) for name, entry in value.items())
-        return {name: entry for name, entry in entries if entry is not None}
-    if isinstance(value, list | tuple):
+        entries = ((name, _clean(entry)) for name, entry in value.items())
+        return _named((name, entry) for name, entry in entries if entry is not None)
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         return [_clean(element) for element in value]
-    if isinstance(value, datetime | date):
-        return None if value != value else value.isoformat()  # pandas' NaT is a datetime
-    if isinstance(value, Decimal):
-        return _clean(float(value))
-    if hasattr(value, "tolist"):  # numpy's scalars and arrays
-        return _clean(value.tolist())
-    if type(value).__name__ == "NAType":
+    if kind.__name__ in ("NAType", "NaTType"):
         return None
-    if isinstance(value, str | int | float):  # subclasses: enumerations
+    if isinstance(value, Decimal):
+        return _digits(value)
+    if isinstance(value, datetime | date | time):
+        return _iso(value)
+    if isinstance(value, np.generic | np.ndarray):
+        return _of_numpy(value)
+    if isinstance(value, Enum):
+        return _clean(value.value)
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, str | int | float):  # subclasses
         return value
-    raise TypeError(f"it holds a {type(value).__name__}, which JSON does not have")
+    raise TypeError(f"it holds a {kind.__name__}, which JSON does not have")
+
+
+def _digits(value: Decimal) -> str | None:
+    """A number with all its digits, which Python's own encoder would take for a text: the quotes are taken off later."""
+    if value.is_nan():
+        return None
+    if value.is_infinite():
+        raise ValueError(f"Out of range float values are not JSON compliant: {value}")
+    return f"{_MARK}{value}"
+
+
+def _iso(value: Any) -> str:
+    """ISO 8601 with microseconds at most: what is finer is cut off, as in a column of times."""
+    return str((value.replace(nanosecond=0) if getattr(value, "nanosecond", 0) else value).isoformat())
+
+
+def _of_numpy(value: Any) -> Any:
+    kind = value.dtype.kind
+    if kind == "M":
+        if value.ndim:
+            return [_of_numpy(element) for element in value]
+        moment = value.astype("M8[us]").item()
+        if moment is None or isinstance(moment, datetime):
+            return None if moment is None else moment.isoformat()
+    elif kind == "O":
+        return [_clean(element) for element in value] if value.ndim else _clean(value.item())
+    elif kind in "biuU" or (kind == "f" and value.dtype.itemsize <= 8):
+        return _clean(value.tolist())
+    raise TypeError(f"it holds a {type(value).__name__} of {value.dtype}, which JSON does not have")
+
+
+def _named(entries: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
+    """An object; its names are texts, and numbers (test numbers) are written as such.
+
+    :raises ValueError: two of the names are one then.
+    """
+    found: dict[str, Any] = {}
+    for name, entry in entries:
+        text = _name(name)
+        if text in found:
+            raise ValueError(f"the name {text!r} is there twice, as a text and as a number")
+        found[text] = entry
+    return found
 
 
 def _name(name: Any) -> str:
-    """An object's names are texts; numbers (test numbers) are written as such."""
-    if hasattr(name, "tolist"):
-        name = name.tolist()
-    if isinstance(name, str | int | float):
+    if isinstance(name, Enum):
+        name = name.value
+    if isinstance(name, np.generic) and name.dtype.kind in "biufU" and not isinstance(name, np.longdouble):
+        name = name.item()
+    if isinstance(name, bool):
+        return "true" if name else "false"
+    if isinstance(name, str):
+        return "".join((name,))
+    if isinstance(name, int) or (isinstance(name, float) and math.isfinite(name)):
         return str(name)
     raise TypeError(f"a name in it is a {type(name).__name__}, which JSON does not have")
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gpwarehouse.load.convert import Faults, as_python, convert, faults_of_distinct, shown
+from gpwarehouse.load.convert import Faults, as_given, convert, faults_of_distinct, shown
 from gpwarehouse.load.target import TIMESTAMP, InputColumn, Target
 from gpwarehouse.models.base import Domain
 from gpwarehouse.models.keys import BLANKS, KEY_SEPARATOR
@@ -171,8 +171,8 @@ class _RecordNumbers:
 
 def _as_given(batch: pa.RecordBatch, rows: list[int]) -> list[dict[str, Any]]:
     """Rows of the batch as Python values."""
-    columns = [as_python(array.take(pa.array(rows))) for array in batch.columns]
-    return [dict(zip(batch.schema.names, values, strict=True)) for values in zip(*columns, strict=True)]
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    return [{name: as_given(array[row]) for name, array in columns.items()} for row in rows]
 
 
 def _faults(mask: pa.Array, array: pa.Array, reason: Callable[[Any], str]) -> Faults:
