@@ -159,11 +159,11 @@ def _is_in_memory(frame: Any) -> bool:
     """
     if isinstance(frame, pa.Table | pa.RecordBatch):
         return not any(map(is_nested, frame.schema.types))
-    library, dtypes = type(frame).__module__.partition(".")[0], getattr(frame, "dtypes", ("object",))
+    library, dtypes = type(frame).__module__.partition(".")[0], list(getattr(frame, "dtypes", ()))
     if library == "polars":
         return not any(dtype.is_nested() or dtype.is_object() for dtype in dtypes)
     return library == "pandas" and not any(
-        dtype == object or is_nested(getattr(dtype, "pyarrow_dtype", pa.null())) for dtype in dtypes
+        str(dtype) == "object" or is_nested(getattr(dtype, "pyarrow_dtype", pa.null())) for dtype in dtypes
     )
 
 

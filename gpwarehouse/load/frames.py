@@ -70,7 +70,9 @@ def bytes_of(data: Any) -> int | None:
 
 def _is_pandas(frame: Any) -> bool:
     """Whether it is pandas' DataFrame, or of a class made of it."""
-    return any(f"{each.__module__.partition('.')[0]}.{each.__name__}" == "pandas.DataFrame" for each in type(frame).__mro__)
+    return any(
+        f"{each.__module__.partition('.')[0]}.{each.__name__}" == "pandas.DataFrame" for each in type(frame).__mro__
+    )
 
 
 def _stream_of(frame: Any) -> pa.RecordBatchReader:
@@ -78,15 +80,20 @@ def _stream_of(frame: Any) -> pa.RecordBatchReader:
 
     :raises InvalidInputError: a column of a type that Arrow does not have, or the object is no table.
     """
+    is_polars = type(frame).__module__.partition(".")[0] == "polars"
+    dtypes = getattr(frame, "schema", {}) if is_polars else {}
+    for name, dtype in dtypes.items():
+        if str(dtype) == "Object":  # polars gives Arrow the addresses of the objects
+            raise not_understood(name, str(dtype))
     try:
         return pa.RecordBatchReader.from_stream(frame)
-    except Exception as error:  # polars ends so on its objects, pyarrow on types that are only polars' own
+    except (pa.ArrowException, TypeError, ValueError) as error:
         told = str(error).partition("\n")[0]
-    for name, kind in getattr(frame, "schema", {}).items() if type(frame).__module__.startswith("polars") else ():
+    for name, dtype in dtypes.items():
         try:
             pa.RecordBatchReader.from_stream(frame.select(name))
-        except Exception:
-            raise not_understood(name, str(kind)) from None
+        except (pa.ArrowException, TypeError, ValueError):  # a type that only polars has
+            raise not_understood(name, str(dtype)) from None
     raise InvalidInputError(f"cannot load a {type(frame).__name__}: {told}")
 
 

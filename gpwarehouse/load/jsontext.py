@@ -12,7 +12,7 @@ import math
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Any
@@ -22,6 +22,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pa_json
+
+from gpwarehouse.transport import NotPlainError, plain
 
 __all__ = ["REFUSED", "bad_json", "check_json", "given_of_refused", "json_of", "readable", "refused"]
 
@@ -77,7 +79,7 @@ def refused(reason: str, value: Any) -> str:
 
 def given_of_refused(text: str) -> Any:
     """What a value was that :func:`refused` made a text of; any other text as it is."""
-    before, _, given = text.partition(_MARK) if text.startswith(REFUSED) else ("", "", "")
+    given = text.partition(_MARK)[2] if text.startswith(REFUSED) else ""
     return json.loads(given) if given else text
 
 
@@ -221,50 +223,28 @@ def _clean(value: Any) -> Any:
         return _named((name, entry) for name, entry in entries if entry is not None)
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         return [_clean(element) for element in value]
-    if kind.__name__ in ("NAType", "NaTType"):
-        return None
-    if isinstance(value, Decimal):
-        return _digits(value)
-    if isinstance(value, datetime | date | time):
-        return _iso(value)
-    if isinstance(value, np.generic | np.ndarray):
-        return _of_numpy(value)
-    if isinstance(value, Enum):
-        return _clean(value.value)
-    if isinstance(value, UUID):
-        return str(value)
-    if isinstance(value, str | int | float):  # subclasses
-        return value
-    raise TypeError(f"it holds a {kind.__name__}, which JSON does not have")
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind in "biu" or value.dtype in (np.float32, np.float64):
+            return _clean(value.tolist())
+        return [_clean(element) for element in value] if value.ndim else _clean(value[()])
+    return _scalar(value)
 
 
-def _digits(value: Decimal) -> str | None:
-    """A number with all its digits, which Python's own encoder would take for a text: the quotes are taken off later."""
-    if value.is_nan():
-        return None
-    if value.is_infinite():
-        raise ValueError(f"Out of range float values are not JSON compliant: {value}")
-    return f"{_MARK}{value}"
-
-
-def _iso(value: Any) -> str:
-    """ISO 8601 with microseconds at most: what is finer is cut off, as in a column of times."""
-    return str((value.replace(nanosecond=0) if getattr(value, "nanosecond", 0) else value).isoformat())
-
-
-def _of_numpy(value: Any) -> Any:
-    kind = value.dtype.kind
-    if kind == "M":
-        if value.ndim:
-            return [_of_numpy(element) for element in value]
-        moment = value.astype("M8[us]").item()
-        if moment is None or isinstance(moment, datetime):
-            return None if moment is None else moment.isoformat()
-    elif kind == "O":
-        return [_clean(element) for element in value] if value.ndim else _clean(value.item())
-    elif kind in "biuU" or (kind == "f" and value.dtype.itemsize <= 8):
-        return _clean(value.tolist())
-    raise TypeError(f"it holds a {type(value).__name__} of {value.dtype}, which JSON does not have")
+def _scalar(value: Any) -> Any:
+    """A number keeps all its digits, which Python's own encoder would take for a text: the quotes are taken off later."""
+    try:
+        found = plain(value)
+    except NotPlainError as error:
+        raise TypeError(f"it holds {error}, which JSON does not have") from None
+    if isinstance(found, Decimal):
+        if found.is_infinite():
+            raise ValueError(f"Out of range float values are not JSON compliant: {found}")
+        return f"{_MARK}{found}"
+    if isinstance(found, datetime | date | time):
+        return found.isoformat()
+    if isinstance(found, bytes | timedelta):
+        raise TypeError(f"it holds a {type(value).__name__}, which JSON does not have")
+    return str(found) if isinstance(found, UUID) else found
 
 
 def _named(entries: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
@@ -282,16 +262,14 @@ def _named(entries: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
 
 
 def _name(name: Any) -> str:
-    if isinstance(name, Enum):
-        name = name.value
-    if isinstance(name, np.generic) and name.dtype.kind in "biufU" and not isinstance(name, np.longdouble):
-        name = name.item()
-    if isinstance(name, bool):
-        return "true" if name else "false"
-    if isinstance(name, str):
-        return "".join((name,))
-    if isinstance(name, int) or (isinstance(name, float) and math.isfinite(name)):
-        return str(name)
+    try:
+        found = plain(name)
+    except NotPlainError:
+        found = None
+    if isinstance(found, bool):
+        return "true" if found else "false"
+    if isinstance(found, str | int) or (isinstance(found, float) and math.isfinite(found)):
+        return str(found)
     raise TypeError(f"a name in it is a {type(name).__name__}, which JSON does not have")
 
 

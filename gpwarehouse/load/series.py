@@ -46,7 +46,7 @@ def array_of_series(series: Any, *, is_json: bool) -> pa.Array:
     dtype = series.dtype
     if isinstance(dtype, pd.SparseDtype):
         return array_of_series(series.sparse.to_dense(), is_json=is_json)
-    if dtype == object:
+    if str(dtype) == "object":
         texts = _texts(series) if is_json else None
         return array_of(list(series), is_json=is_json) if texts is None else texts
     try:

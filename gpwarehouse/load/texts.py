@@ -52,5 +52,3 @@ def _float_text(array: pa.Array) -> pa.Array:
     whole = pc.and_(whole, pc.not_equal(array, 0.0))  # the negative zero keeps its sign
     integers = pc.if_else(whole, array, pa.scalar(None, pa.float64())).cast(pa.int64())
     return pc.coalesce(integers.cast(pa.string()), array.cast(pa.string()))
-
-

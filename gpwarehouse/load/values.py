@@ -1,30 +1,27 @@
 """Python values of a column → an Arrow array, by a list of the types that are understood.
 
-Subclasses count as what they are: numpy's scalars, enumerations by their values, pandas' times, dates of other libraries. A
-UUID is its text. What is not on the list (a list, a duration, a period, a complex number, numpy's long double) stays in the
-array as :class:`Alien`, so that its row is rejected, with its type, and no other.
+What :func:`gpwarehouse.transport.plain` knows is understood; a UUID is its text. What is not on its list, and durations,
+which no column takes, stay in the array as :class:`Alien`, so that their rows are rejected, with the type, and no others.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, time
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
 from typing import Any, Self
 from uuid import UUID
 
-import numpy as np
 import pyarrow as pa
 
 from gpwarehouse.load.jsontext import json_of
 from gpwarehouse.load.texts import text_of
+from gpwarehouse.transport import NotPlainError, plain
 
 __all__ = ["Alien", "array_of"]
 
 _QUICK = frozenset({type(None), bool, int, float, str, bytes, date})
-_SIMPLE = _QUICK | {datetime, time, Decimal}
 _MARK = b"\xed\xb3\xbf" + secrets.token_bytes(16)
 """Begins the bytes of a value of another type: no UTF-8, so no column takes them."""
 _UNFIT = (pa.ArrowException, OverflowError, UnicodeEncodeError, TypeError, ValueError, NotImplementedError)
@@ -90,63 +87,21 @@ def array_of(values: Sequence[Any], *, is_json: bool) -> pa.Array:
                 pass
     try:
         return pa.array([_text(value) for value in values], pa.string())
-    except _UNFIT:  # aliens, and lone surrogates, which are no UTF-8: as bytes they reach the check that refuses their rows
+    except (
+        _UNFIT
+    ):  # aliens, and lone surrogates, which are no UTF-8: as bytes they reach the check that refuses their rows
         return pa.array([_bytes(value) for value in values], pa.binary())
 
 
 def _simple(value: Any) -> Any:
-    """The value in one of the simple types, None if it is none, or an alien."""
-    kind = type(value)
-    if kind is float:
-        return value if value == value else None
-    if isinstance(value, Decimal):
-        return None if value.is_nan() else value
-    if kind in _SIMPLE:
-        return Alien.of(value) if kind is time and value.tzinfo is not None else value
-    if kind.__name__ in ("NaTType", "NAType"):
-        return None
-    if isinstance(value, np.generic):
-        return _of_numpy(value)
-    if isinstance(value, Enum):
-        return _simple(value.value)
-    for simple, bare in _BARE.items():
-        if isinstance(value, simple):
-            return _simple(bare(value))
-    return str(value) if isinstance(value, UUID) else Alien.of(value)
-
-
-def _bare_datetime(value: datetime) -> Any:
-    """pandas' nanoseconds are cut off here."""
-    parts = (value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond, value.tzinfo)
+    """The value in one of the types that Arrow has too, None if it is none, or an alien."""
     try:
-        return datetime(*parts, fold=value.fold)
-    except ValueError:  # a year that Python does not have
+        found = plain(value)
+    except NotPlainError:
         return Alien.of(value)
-
-
-_BARE: dict[Any, Callable[[Any], Any]] = {
-    str: lambda value: "".join((value,)),
-    int: lambda value: int.__add__(value, 0),
-    float: float.__pos__,
-    datetime: _bare_datetime,
-    date: lambda value: date(value.year, value.month, value.day),
-    time: lambda value: time(value.hour, value.minute, value.second, value.microsecond, value.tzinfo),
-    bytes: bytes,
-    bytearray: bytes,
-    memoryview: bytes,
-}
-"""Of a subclass, or of what is as good, the value without what the subclass adds."""
-
-
-def _of_numpy(value: np.generic) -> Any:
-    if isinstance(value, np.datetime64):
-        moment = value.astype("M8[us]").item()
-        return moment if moment is None or isinstance(moment, datetime) else Alien.of(value)
-    if isinstance(value, np.timedelta64 | np.longdouble):  # an integer to numpy; what a double does not hold
-        return Alien.of(value)
-    if isinstance(value, np.bool_ | np.integer | np.floating | np.str_ | np.bytes_):
-        return _simple(value.item())
-    return Alien.of(value)
+    if isinstance(found, timedelta) or (isinstance(found, time) and found.tzinfo is not None):
+        return Alien.of(value)  # no column takes the one, and Arrow would take the zone from the other
+    return str(found) if isinstance(found, UUID) else found
 
 
 def _are_of_one_kind(values: Sequence[Any]) -> bool:
@@ -166,8 +121,8 @@ def _are_of_one_kind(values: Sequence[Any]) -> bool:
 
 
 def _text_of_decimal(value: Decimal) -> str:
-    """Its digits as Arrow writes them."""
-    return format(value, "f") if value.is_finite() and value.as_tuple().exponent > 0 else str(value)
+    scale = value.as_tuple().exponent
+    return format(value, "f") if isinstance(scale, int) and scale > 0 else str(value)
 
 
 def _text(value: Any) -> str | None:
@@ -176,7 +131,7 @@ def _text(value: Any) -> str | None:
     :raises TypeError: it has none.
     """
     if value is None or type(value) is str:
-        return value  # type: ignore[no-any-return]
+        return value
     if isinstance(value, Alien):
         raise TypeError(f"a {value.kind} has no text")
     if isinstance(value, bytes):
