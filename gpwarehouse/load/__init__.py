@@ -1,6 +1,6 @@
 """Frames and files → rows: validate, resolve keys, make months and members, COPY, once."""
 
-from gpwarehouse.load.again import Corrected, RejectLoader, rejects_as_given
+from gpwarehouse.load.again import Corrected, RejectLoader, csv_of_rejects, rejects_as_given
 from gpwarehouse.load.files import files_named
 from gpwarehouse.load.loader import FrameSource, Loader, Source
 from gpwarehouse.load.options import LoadOptions, OnConflict, Progress
@@ -23,6 +23,7 @@ __all__ = [
     "RejectLoader",
     "Source",
     "Target",
+    "csv_of_rejects",
     "files_named",
     "rejects_as_given",
     "target_named",

@@ -69,31 +69,38 @@ def json_of(value: Any) -> str | None:
 
 
 def refused(reason: str, value: Any) -> str:
-    """The text of a value that is no JSON: why, and what it was, as JSON that people can read."""
+    """The text of a value that is no JSON: why, and what it was, for people; as it stands that is no JSON either."""
     try:
-        given = json.dumps(readable(value), allow_nan=False)
+        given = json.dumps(readable(value, as_text=False))
+        check_json(given)
     except RecursionError:
-        given = json.dumps(f"a {type(value).__name__}, nested too deep")
+        given = f"a {type(value).__name__}, nested too deep"
+    except ValueError:
+        pass
+    else:
+        given = f"{given} ({reason})"
     return f"{REFUSED}{reason}{_MARK}{given}"
 
 
-def given_of_refused(text: str) -> Any:
+def given_of_refused(text: str) -> str:
     """What a value was that :func:`refused` made a text of; any other text as it is."""
-    given = text.partition(_MARK)[2] if text.startswith(REFUSED) else ""
-    return json.loads(given) if given else text
+    return text.partition(_MARK)[2] if text.startswith(REFUSED) and _MARK in text else text
 
 
-def readable(value: Any) -> Any:
-    """A value in types that JSON has, for people: times as ISO text, NaN and the infinities as texts, bytes as they look."""
-    if isinstance(value, float):
-        return value if value - value == 0 else str(value)
-    if value is None or isinstance(value, str | int | bool):
+def readable(value: Any, *, as_text: bool = True) -> Any:
+    """A value in types that JSON has, for people: times as ISO text, bytes as they look.
+
+    :param as_text: infinities and the negative zero, which the server's JSON does not have, become texts, and NaN NULL.
+    """
+    if isinstance(value, float) and as_text and (value - value != 0 or (value == 0 and math.copysign(1, value) < 0)):
+        return None if value != value else f"{value:g}"
+    if value is None or isinstance(value, str | int | float | bool):
         return value
     if isinstance(value, Mapping):
         several = len({str(name) for name in value}) < len(value)
-        return {repr(name) if several else str(name): readable(entry) for name, entry in value.items()}
+        return {repr(name) if several else str(name): readable(entry, as_text=as_text) for name, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [readable(element) for element in value]
+        return [readable(element, as_text=as_text) for element in value]
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, bytes):

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import threading
+from datetime import date, time, timedelta
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pandas as pd
 import pyarrow as pa
@@ -11,11 +15,15 @@ import pytest
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError, TooManyRejectsError
+from gpwarehouse.load import csv_of_rejects
 from gpwarehouse.load.again import RejectLoader
+from gpwarehouse.load.frames import record_batches
 from tests.faults.wire import AtLastCommit, proxy
 from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar, stored
 
 BIG = 2**53 + 1
+ID = UUID(int=5)
+DIGITS = Decimal("12345678901234567890.12")
 
 
 def load_with_rejects(wh: Warehouse, batch: str, **values: Any) -> list[dict[str, Any]]:
@@ -252,3 +260,52 @@ def test_only_a_loaded_batch_takes_them(shared_wh: Warehouse) -> None:
         shared_wh.load(MEASUREMENTS, [measurement(slot=-1)], batch_id="bad", max_rejects=0)
     with pytest.raises(InvalidInputError, match="batch 'bad' failed, and nothing of it is loaded"):
         shared_wh.reload_rejects("bad", corrected_slots)
+
+
+def test_rejects_as_given_survive_csv_as_they_were(shared_wh: Warehouse, tmp_path: Path) -> None:
+    """A text that is empty is not NULL, and every value is the one that it was when the row came in."""
+    texts = ["", None, " ", "a,b", 'a"b', "a\r\nb", "NULL", "é😀", "1e5", "2.0", "\ufeff", "\\N", "'"]
+    odd = [2.0, 1e10, -0.0, 0.1, 5e-324, float("inf"), float("nan"), True, 2**63, Decimal("2.50"), b"b", NOON, date(2024, 3, 5),
+           time(1, 2, 3), ID]  # fmt: skip
+    moment, document = NOON + timedelta(microseconds=1), {"a": [1, DIGITS, "é"], "b": ""}
+    rows = [
+        measurement(
+            slot=-1,
+            spc_rule=value,
+            cd_nm=0.1 + n,
+            start_ts=moment,
+            parameters={"a": [1, DIGITS, "é"], "b": ""},
+            sample_n=n,
+        )
+        for n, value in enumerate([*texts, *odd], 1)
+    ]
+    columns = ("spc_rule", "cd_nm", "start_ts", "parameters::text", "sample_n", "event_ts", "operator_id")
+    right = [row | {"slot": 1, "operator_id": "right"} for row in rows]
+    shared_wh.load(MEASUREMENTS, right, batch_id="csv right")
+    for kind, frame in (("dicts", rows), ("arrow", of_columns(rows))):
+        batch = f"csv {kind}"
+        shared_wh.load(MEASUREMENTS, frame, batch_id=batch, max_rejects=len(rows))
+        text = csv_of_rejects(shared_wh.rejects(batch, as_given=True).assign(slot=1, operator_id="right"))
+        (tmp_path / "mended.csv").write_bytes(text.encode())
+        assert shared_wh.reload_rejects(batch, tmp_path / "mended.csv").rows_loaded == len(rows)
+        assert stored(shared_wh, MEASUREMENTS, batch, *columns) == stored(
+            shared_wh, MEASUREMENTS, "csv right", *columns
+        )
+
+
+def of_columns(rows: list[dict[str, Any]]) -> pa.Table:
+    """As Arrow infers the rows; the texts among objects it cannot hold."""
+    (batch,) = record_batches(rows, frozenset())
+    return pa.table({name: [row[name] for row in rows] for name in rows[0] if name != "spc_rule"}).append_column(
+        "spc_rule", batch.column("spc_rule")
+    )
+
+
+def test_a_reject_of_json_that_is_not_corrected_stays_one(shared_wh: Warehouse, tmp_path: Path) -> None:
+    """What was no JSON does not become some on its way through a file."""
+    documents = [{"a": float("inf")}, {1: "a", "1": "b"}, {"a": timedelta(1)}, "{", {"a": Decimal("1e400")}]
+    rows = [measurement(parameters=document) for document in documents]
+    shared_wh.load(MEASUREMENTS, rows, batch_id="no json", max_rejects=5)
+    (tmp_path / "same.csv").write_text(csv_of_rejects(shared_wh.rejects("no json", as_given=True)))
+    result = shared_wh.reload_rejects("no json", tmp_path / "same.csv")
+    assert (result.rows_loaded, result.rows_rejected) == (0, 5)
