@@ -274,7 +274,7 @@ def test_rejects_as_given_survive_csv_as_they_were(shared_wh: Warehouse, tmp_pat
             spc_rule=value,
             cd_nm=0.1 + n,
             start_ts=moment,
-            parameters={"a": [1, DIGITS, "é"], "b": ""},
+            parameters=document,
             sample_n=n,
         )
         for n, value in enumerate([*texts, *odd], 1)
