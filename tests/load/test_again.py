@@ -17,7 +17,6 @@ from gpwarehouse import Warehouse
 from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError, TooManyRejectsError
 from gpwarehouse.load import csv_of_rejects
 from gpwarehouse.load.again import RejectLoader
-from gpwarehouse.load.frames import record_batches
 from tests.faults.wire import AtLastCommit, proxy
 from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar, stored
 
@@ -270,7 +269,6 @@ def test_rejects_as_given_survive_csv_as_they_were(shared_wh: Warehouse, tmp_pat
     moment, document = NOON + timedelta(microseconds=1), {"a": [1, DIGITS, "é"], "b": ""}
     rows = [
         measurement(
-            slot=-1,
             spc_rule=value,
             cd_nm=0.1 + n,
             start_ts=moment,
@@ -279,26 +277,30 @@ def test_rejects_as_given_survive_csv_as_they_were(shared_wh: Warehouse, tmp_pat
         )
         for n, value in enumerate([*texts, *odd], 1)
     ]
-    columns = ("spc_rule", "cd_nm", "start_ts", "parameters::text", "sample_n", "event_ts", "operator_id")
-    right = [row | {"slot": 1, "operator_id": "right"} for row in rows]
-    shared_wh.load(MEASUREMENTS, right, batch_id="csv right")
-    for kind, frame in (("dicts", rows), ("arrow", of_columns(rows))):
+    typed = {
+        "operator_id": pa.array([2.0, -0.0, float("nan"), 0.1]),
+        "process_job_id": pa.array([NOON, NOON, None, moment], pa.timestamp("ns", "Asia/Tokyo")),
+        "carrier_id": pa.array([time(1), time(2, 3, 4, 5), None, time(0)]),
+        "product_revision": pa.array([True, False, None, True]),
+        "spc_rule": pa.array([Decimal("2.50"), None, Decimal("0.10"), Decimal(0)]),
+    }
+    table = pa.Table.from_pylist([measurement(sample_n=n, product_id="P") for n in range(4)])
+    for name, array in typed.items():
+        table = table.append_column(name, array)
+    columns = (*typed, "cd_nm", "start_ts", "parameters::text", "sample_n", "event_ts", "product_key")
+    columns = tuple(name for name in columns if name != "product_revision")
+    for kind, frame in (
+        ("dicts", pd.DataFrame(rows, dtype=object)),
+        ("arrow", table.to_pandas(types_mapper=pd.ArrowDtype)),
+    ):
         batch = f"csv {kind}"
-        shared_wh.load(MEASUREMENTS, frame, batch_id=batch, max_rejects=len(rows))
-        text = csv_of_rejects(shared_wh.rejects(batch, as_given=True).assign(slot=1, operator_id="right"))
+        shared_wh.load(MEASUREMENTS, frame.assign(slot=1), batch_id=f"{batch} right")
+        shared_wh.load(MEASUREMENTS, frame.assign(slot=-1), batch_id=batch, max_rejects=len(frame))
+        text = csv_of_rejects(shared_wh.rejects(batch, as_given=True).assign(slot=1))
         (tmp_path / "mended.csv").write_bytes(text.encode())
-        assert shared_wh.reload_rejects(batch, tmp_path / "mended.csv").rows_loaded == len(rows)
-        assert stored(shared_wh, MEASUREMENTS, batch, *columns) == stored(
-            shared_wh, MEASUREMENTS, "csv right", *columns
-        )
-
-
-def of_columns(rows: list[dict[str, Any]]) -> pa.Table:
-    """As Arrow infers the rows; the texts among objects it cannot hold."""
-    (batch,) = record_batches(rows, frozenset())
-    return pa.table({name: [row[name] for row in rows] for name in rows[0] if name != "spc_rule"}).append_column(
-        "spc_rule", batch.column("spc_rule")
-    )
+        assert shared_wh.reload_rejects(batch, tmp_path / "mended.csv").rows_loaded == len(frame)
+        right = stored(shared_wh, MEASUREMENTS, f"{batch} right", *columns)
+        assert stored(shared_wh, MEASUREMENTS, batch, *columns) == right
 
 
 def test_a_reject_of_json_that_is_not_corrected_stays_one(shared_wh: Warehouse, tmp_path: Path) -> None:

@@ -145,16 +145,16 @@ def test_a_value_of_a_type_that_is_not_understood_is_refused_by_name(
 def test_values_within_a_select_are_understood_too(shared_wh: Warehouse) -> None:
     shared_wh.load("fact_process_measurements", pd.DataFrame([measurement(event_ts=NANOS, slot=3)]))
     fact = FactProcessMeasurements
-    asked = [
-        select(fact.slot).where(fact.event_ts == NANOS, fact.slot == np.int64(3)),
-        select(fact.slot).where(fact.event_ts.in_([NANOS]), fact.slot.in_(np.array([3]))),
-        select(fact.slot)
-        .where(fact.event_ts == bindparam("t"), fact.slot == bindparam("s"))
-        .params(t=NANOS, s=np.int8(3)),
-        "SELECT slot FROM dw.fact_process_measurements WHERE event_ts = :t",
+    asked: list[tuple[Any, dict[str, Any]]] = [
+        (select(fact.slot).where(fact.event_ts == NANOS, fact.slot == np.int64(3)), {}),
+        (select(fact.slot).where(fact.event_ts.in_([NANOS]), fact.slot.in_(np.array([3]))), {}),
+        (
+            select(fact.slot).where(fact.event_ts == bindparam("t"), fact.slot == bindparam("s")),
+            {"t": NANOS, "s": np.int8(3)},
+        ),
+        ("SELECT slot FROM dw.fact_process_measurements WHERE event_ts = :t", {"t": NANOS}),
     ]
-    for statement in asked:
-        named = {"t": NANOS} if isinstance(statement, str) else {}
+    for statement, named in asked:
         assert shared_wh.read(statement, named).slot.tolist() == [3]
 
 
