@@ -99,8 +99,8 @@ def test_the_demos_data_can_be_kept_and_looked_at(tmp_path: Path) -> None:
 
 
 def test_rejects_are_printed_corrected_and_loaded_again(url: str, tmp_path: Path) -> None:
-    header = "event_ts,lot_id,wafer_id,inspection_id,is_defect,defect_id"
-    rows = [f"2026-01-05T12:00:00Z,L1,{n},I1,true,{n if n % 3 else 'x'}" for n in range(1, 10)]
+    header = "event_ts,lot_id,wafer_id,inspection_id,is_defect,class_name,operator_id,defect_id"
+    rows = [f'2026-01-05T12:00:00Z,L1,{n},I1,true,"",,{n if n % 3 else "x"}' for n in range(1, 10)]
     (tmp_path / "one.csv").write_text("\n".join([header, *rows]))
     (tmp_path / "two.csv").write_text("\n".join([header, *rows[:2]]))
     run("--url", url, "upgrade", cwd=tmp_path)
@@ -111,6 +111,7 @@ def test_rejects_are_printed_corrected_and_loaded_again(url: str, tmp_path: Path
     given = run("--url", url, "rejects", "one", "--as-given", cwd=tmp_path).stdout
     assert given.splitlines()[0].startswith("row_number,")
     (tmp_path / "corrected.csv").write_text(given.replace(",x,", ",7,").replace(",x\n", ",7\n"))
+    assert given.splitlines()[1].count('""') == 1  # the empty class name, which is not NULL
     again = run("--url", url, "reload-rejects", "one", "corrected.csv", cwd=tmp_path)
     assert "3 of 3 rows loaded" in again.stdout, again.stderr
     assert "; 0 rejects left" in again.stdout

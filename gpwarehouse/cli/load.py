@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -144,10 +143,13 @@ def rejects(
     batch_id: Annotated[str, typer.Argument(help="The batch's id, as load tells it.")],
     as_given: Annotated[bool, typer.Option("--as-given", help="The rows themselves, to correct them.")] = False,
 ) -> None:
-    """Print what was rejected of a batch, as CSV."""
+    """Print what was rejected of a batch, as CSV. In the rows themselves an empty text is "", and NULL is nothing."""
+    from gpwarehouse.load import csv_of_rejects
+
     with warehouse_named() as warehouse:
         frame = warehouse.rejects(batch_id, as_given=as_given)
-    sys.stdout.write(frame.to_csv(index=False))
+    text = csv_of_rejects(frame) if as_given else frame.to_csv(index=False)
+    typer.echo(text.encode(), nl=False)
 
 
 @app.command()

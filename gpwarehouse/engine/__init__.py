@@ -22,7 +22,7 @@ from gpwarehouse.engine.health import Segment, ServerFacts, ask_server
 from gpwarehouse.engine.interrupts import end_statement
 from gpwarehouse.engine.locks import LOCK_MONTHS, LockHolder, advisory_key, lock_advisory, lock_holders
 from gpwarehouse.engine.names import dialect_of, qualified_name
-from gpwarehouse.engine.observe import first_words, tell_if_slow
+from gpwarehouse.engine.observe import first_words, sql_tokens, tell_if_slow
 from gpwarehouse.engine.partitioning import (
     LOCK_NOT_AVAILABLE,
     Patience,
@@ -88,6 +88,7 @@ __all__ = [
     "schema_of",
     "session_values",
     "set_for_transaction",
+    "sql_tokens",
     "state_of",
     "tell_if_slow",
     "unexpected",

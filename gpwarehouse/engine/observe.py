@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import event
@@ -18,7 +18,7 @@ from sqlalchemy.engine import Engine
 from gpwarehouse.engine import metrics
 from gpwarehouse.settings import WarehouseSettings
 
-__all__ = ["first_words", "kind_of", "observe", "tell_if_slow", "without_literals"]
+__all__ = ["first_words", "kind_of", "observe", "sql_tokens", "tell_if_slow", "without_literals"]
 
 _logger = logging.getLogger("gpwarehouse.slow_query")
 _KINDS = {
@@ -57,38 +57,44 @@ def kind_of(statement: str) -> str:
     return _KINDS.get(found[1].upper(), "other") if found else "other"
 
 
-def first_words(statement: str) -> list[str]:
-    """The first word of each of the statements that a text holds, in upper case; none where it is empty.
+def sql_tokens(statement: str) -> Iterator[tuple[str, str]]:
+    """The pieces of a text of SQL with their kinds: ``space`` (comments too), ``name`` (quoted), ``text`` (a literal, numbers
+    too), ``word`` or ``other``; joined they are the text.
 
-    Read as :func:`without_literals` reads it.
+    Read as servers with ``standard_conforming_strings`` on, their default, read it.
     """
-    words: list[str] = []
-    at, begun = 0, False
+    at = 0
     while at < len(statement):
         found = _TOKEN.match(statement, at)
         assert found is not None
-        at = found.end() if found.lastgroup != "block" else _end_of_comment(statement, at)
-        if found.lastgroup == "word" and not begun:
-            words.append(found[0].upper())
-        begun = found[0] != ";" and (begun or found.lastgroup == "word")
+        kind = str(found.lastgroup)
+        end = found.end() if kind != "block" else _end_of_comment(statement, at)
+        yield "space" if kind == "block" else kind, statement[at:end]
+        at = end
+
+
+def first_words(statement: str) -> list[str]:
+    """The first word of each of the statements that a text holds, in upper case; none where it is empty."""
+    words: list[str] = []
+    begun = False
+    for kind, text in sql_tokens(statement):
+        if kind == "word" and not begun:
+            words.append(text.upper())
+        begun = text != ";" and (begun or kind == "word")
     return words
 
 
 def without_literals(statement: str) -> str:
-    """The statement with ``?`` for every text and number written into it, without its comments, cut where it is very long.
-
-    Read as servers with ``standard_conforming_strings`` on, their default, read it.
-    """
+    """The statement with ``?`` for every text and number written into it, without its comments, cut where it is very long."""
     shown: list[str] = []
-    at = length = 0
-    while at < len(statement) and length <= _LONGEST:
-        found = _TOKEN.match(statement, at)
-        assert found is not None
-        at = found.end() if found.lastgroup != "block" else _end_of_comment(statement, at)
-        piece = {"text": "?", "space": " ", "block": " "}.get(str(found.lastgroup), found[0])
+    length = 0
+    for kind, text in sql_tokens(statement):
+        piece = {"text": "?", "space": " "}.get(kind, text)
         if piece != " " or shown[-1:] != [" "]:  # or spaces alone would fill what is shown
             shown.append(piece)
             length += len(piece)
+        if length > _LONGEST:
+            break
     said = " ".join("".join(shown).split())
     return said if len(said) <= _LONGEST else said[:_LONGEST] + " …"
 

@@ -1,4 +1,4 @@
-"""Whoever runs a statement may see, and change, the text that goes to the driver: by an execution option.
+"""Whoever runs a statement may see, and change, the text and the parameters that go to the driver: by an execution option.
 
 The listener sits on our own engines, from their making. SQLAlchemy 2.0.36 takes no listener for a connection of an engine
 with options of its own, and one on the class ``Engine`` would run for every engine of the process.
@@ -20,8 +20,8 @@ STATEMENT_HOOK = "gpwarehouse_statement_hook"
 class StatementHook(Protocol):
     """Called right before a statement is sent."""
 
-    def __call__(self, cursor: Any, statement: str, parameters: Any) -> str:
-        """The text to send, with the same parameters."""
+    def __call__(self, cursor: Any, statement: str, parameters: Any) -> tuple[str, Any]:
+        """The text to send, and its parameters."""
 
 
 def hook_statements(engine: Engine) -> None:
@@ -32,4 +32,4 @@ def hook_statements(engine: Engine) -> None:
         _connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, _many: bool
     ) -> tuple[str, Any]:
         hook: StatementHook | None = None if context is None else context.execution_options.get(STATEMENT_HOOK)
-        return (statement if hook is None else hook(cursor, statement, parameters)), parameters
+        return (statement, parameters) if hook is None else hook(cursor, statement, parameters)

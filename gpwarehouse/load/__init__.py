@@ -1,6 +1,6 @@
 """Frames and files → rows: validate, resolve keys, make months and members, COPY, once."""
 
-from gpwarehouse.load.again import Corrected, RejectLoader, rejects_as_given, require_batch
+from gpwarehouse.load.again import Corrected, RejectLoader, csv_of_rejects, rejects_as_given, require_batch
 from gpwarehouse.load.files import files_named
 from gpwarehouse.load.folders import files_to_load
 from gpwarehouse.load.loader import FrameSource, Loader, Source
@@ -24,6 +24,7 @@ __all__ = [
     "RejectLoader",
     "Source",
     "Target",
+    "csv_of_rejects",
     "files_named",
     "files_to_load",
     "rejects_as_given",

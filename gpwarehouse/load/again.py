@@ -6,6 +6,8 @@ in one transaction with the batch's new counts. So what is no reject any more ha
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -30,13 +32,15 @@ from gpwarehouse.load.refusal import explained
 from gpwarehouse.load.rejecting import first_reasons
 from gpwarehouse.load.result import LoadResult
 from gpwarehouse.load.target import target_named
+from gpwarehouse.load.texts import text_of
+from gpwarehouse.load.values import array_of
 from gpwarehouse.models import EtlLoadBatch, EtlReject
 from gpwarehouse.settings import WarehouseSettings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Corrected", "RejectLoader", "rejects_as_given", "require_batch"]
+__all__ = ["Corrected", "RejectLoader", "csv_of_rejects", "rejects_as_given", "require_batch"]
 
 NUMBER = "row_number"
 Corrected = Any | Callable[["pd.DataFrame"], Any]
@@ -81,6 +85,29 @@ def rejects_as_given(engine: Engine, settings: WarehouseSettings, batch_id: str)
     rows = [{NUMBER: number} | (raw or {}) for number, raw in found]
     frame = pd.DataFrame(rows, dtype=object)  # as floats, integers with gaps would lose digits
     return frame if rows else pd.DataFrame({NUMBER: pd.Series(dtype="int64")})
+
+
+def csv_of_rejects(rows: pd.DataFrame) -> str:
+    """The frame of :func:`rejects_as_given` as CSV that a load reads as the same rows.
+
+    NULL is nothing and an empty text is in quotes, so they stay apart; a number is the text that it would be in a column of
+    texts, and an object of JSON its text.
+    """
+    columns = [[_text_of(value) for value in rows[name]] for name in rows.columns]
+    lines = [map(str, rows.columns), *zip(*columns, strict=True)]
+    return "".join(",".join(map(_field, line)) + "\n" for line in lines)
+
+
+def _text_of(value: Any) -> str | None:
+    if isinstance(value, dict | list):
+        return json.dumps(value)
+    return text_of(array_of([value], is_json=False))[0].as_py()  # type: ignore[no-any-return]
+
+
+def _field(text: str | None) -> str:
+    if text is None:
+        return ""
+    return text if text and not re.search('[",\r\n]', text) else f'"{text.replace(chr(34), chr(34) * 2)}"'
 
 
 class _Loaded(Exception):

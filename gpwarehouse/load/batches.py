@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.engine import lock_advisory
 from gpwarehouse.errors import InvalidInputError, LoadError
+from gpwarehouse.load.jsontext import readable
 from gpwarehouse.load.validate import Reject
 from gpwarehouse.models import EtlLoadBatch, EtlReject, migration_history_table
 from gpwarehouse.transport import copy_rows
@@ -296,21 +297,5 @@ def reject_rows(rejects: Iterable[Reject]) -> pa.RecordBatch:
 
 def raw_json(raw: Mapping[str, Any]) -> str:
     """A row as JSON that the server takes: times as ISO text, no NaN, no U+0000."""
-    text = json.dumps(_plain(raw), sort_keys=True, allow_nan=False)
+    text = json.dumps(readable(raw), sort_keys=True, allow_nan=False)
     return text.replace("\\u0000", "\\ufffd")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if value - value == 0 else str(value)  # NaN and the infinities are no JSON
-    if value is None or isinstance(value, str | int | bool):
-        return value
-    if isinstance(value, Mapping):
-        return {str(name): _plain(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(element) for element in value]
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    return str(value)

@@ -8,6 +8,8 @@ meets the same rule whatever stands beside it. Rules where kinds differ:
 - Whole floats are integers (pandas keeps nullable integers as floats); an integer too large for a double is rounded.
 - Numbers and times may come as text. ``true``/``t``/``1`` and ``false``/``f``/``0`` are booleans; a boolean is no number.
 - Bytes are text if they are UTF-8.
+
+What other types there are, :mod:`gpwarehouse.load.layouts` and :mod:`gpwarehouse.load.values` have dealt with before.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpwarehouse.errors import InvalidInputError
-from gpwarehouse.load.jsontext import bad_json, json_of
+from gpwarehouse.load.jsontext import bad_json, given_of_refused
 from gpwarehouse.load.target import TIMESTAMP, InputColumn
+from gpwarehouse.load.texts import cut_to_microseconds, text_of, without_nan
+from gpwarehouse.load.values import Alien
 
-__all__ = ["Faults", "as_python", "convert", "shown", "text_of", "unchecked_json"]
+__all__ = ["Faults", "as_given", "convert", "shown"]
 
 Faults = dict[int, str]
 """Row of the batch → what is wrong with its value."""
@@ -31,7 +35,7 @@ Faults = dict[int, str]
 _REFUSALS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
 _TRUE = pa.array(["true", "t", "1"])
 _FALSE = pa.array(["false", "f", "0"])
-_DIGITS = r"^[+-]?[0-9]+$"
+_DIGITS = r"^[+-]?[0-9]+(\.0*)?$"
 _FIRST_MOMENT = pa.scalar(datetime.min.replace(tzinfo=UTC), TIMESTAMP)
 _LAST_MOMENT = pa.scalar(datetime.max.replace(tzinfo=UTC), TIMESTAMP)
 
@@ -41,9 +45,9 @@ def convert(array: pa.Array, column: InputColumn) -> tuple[pa.Array, Faults]:
 
     :raises InvalidInputError: a column of times without a zone.
     """
-    array = _unwrapped(array)
     if column.is_json:
         return _json(array)
+    array = without_nan(array)
     if pa.types.is_timestamp(column.type):
         _refuse_without_zone(array, column)
         if _is_text(array.type):
@@ -57,7 +61,7 @@ def convert(array: pa.Array, column: InputColumn) -> tuple[pa.Array, Faults]:
         present = pc.indices_nonzero(array.is_valid()).to_pylist()
         return pa.nulls(len(array), column.type), {row: _no(array, row, column.type) for row in present}
     converted, bad = _halving(array, rule, column.type)
-    converted = _without_nan(converted)  # which a text may be
+    converted = without_nan(converted)  # which a text may be
     if column.default is not None:
         converted = pc.fill_null(converted, column.default)
     return converted, {row: _no(array, row, column.type) for row in bad}
@@ -69,34 +73,22 @@ def shown(value: Any) -> str:
     return text if len(text) <= 120 else f"{text[:80]}… ({len(text)} characters)"
 
 
-def as_python(array: pa.Array) -> list[Any]:
-    """The values as Python's own; a time beyond the year 9999 as the number it is."""
+def as_given(value: pa.Scalar) -> Any:
+    """A value as Python's own; of one that had no place in an array its text, of one that is no JSON what it was."""
     try:
-        return list(array.to_pylist())
-    except (ValueError, OverflowError):
-        return [_or_number(value) for value in array]
-
-
-def _or_number(value: pa.Scalar) -> Any:
-    try:
-        return value.as_py()
-    except (ValueError, OverflowError):
+        plain = value.as_py()
+    except (ValueError, OverflowError):  # a time beyond the year 9999
         return f"{getattr(value, 'value', '?')} as {value.type}"
+    if isinstance(plain, bytes):
+        return Alien.in_bytes(plain) or plain
+    return given_of_refused(plain) if isinstance(plain, str) else plain
 
 
 def _no(array: pa.Array, row: int, kind: pa.DataType) -> str:
-    return f"{shown(as_python(array.slice(row, 1))[0])} is no {kind}"
-
-
-def _unwrapped(array: pa.Array) -> pa.Array:
-    """The values behind extension types, dictionaries and runs, NaN as NULL."""
-    if isinstance(array, pa.ExtensionArray):
-        array = array.storage
-    if pa.types.is_run_end_encoded(array.type):
-        array = pc.run_end_decode(array)
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    return _without_nan(array)
+    value = as_given(array[row])
+    if isinstance(value, Alien):
+        return f"{shown(value)} is a {value.kind}, and no {kind}"
+    return f"{shown(value)} is no {kind}"
 
 
 def _halving(array: pa.Array, rule: Callable[[pa.Array], pa.Array], kind: pa.DataType) -> tuple[pa.Array, list[int]]:
@@ -140,13 +132,7 @@ def _rule(given: pa.DataType, kind: pa.DataType) -> Callable[[pa.Array], pa.Arra
 
 
 def _caster(kind: pa.DataType) -> Callable[[pa.Array], pa.Array]:
-    return lambda array: _without_nan(array).cast(kind)
-
-
-def _without_nan(array: pa.Array) -> pa.Array:
-    if not pa.types.is_floating(array.type):
-        return array
-    return pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
+    return lambda array: without_nan(array).cast(kind)
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -155,24 +141,6 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _is_bytes(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
-
-
-def text_of(array: pa.Array) -> pa.Array:
-    """The values as text: whole floats as integers, moments in UTC, whatever their zone and the machine's list of them."""
-    if pa.types.is_floating(array.type):
-        return _float_text(array)
-    if pa.types.is_timestamp(array.type) and array.type.tz is not None:
-        return pc.binary_join_element_wise(array.cast(pa.timestamp(array.type.unit)).cast(pa.string()), "Z", "")
-    return array.cast(pa.string())
-
-
-def _float_text(array: pa.Array) -> pa.Array:
-    """Floats as text, whole ones as the integers they are: an id that came as 1e10 is ``10000000000``."""
-    array = _without_nan(array).cast(pa.float64())  # the text of a float32 is not always its value: 41970368 or …70
-    whole = pc.and_(pc.equal(pc.floor(array), array), pc.less_equal(pc.abs(array), 2.0**53))
-    whole = pc.and_(whole, pc.not_equal(array, 0.0))  # the negative zero keeps its sign
-    integers = pc.if_else(whole, array, pa.scalar(None, pa.float64())).cast(pa.int64())
-    return pc.coalesce(integers.cast(pa.string()), array.cast(pa.string()))
 
 
 def _trimmed(array: pa.Array) -> pa.Array:
@@ -188,11 +156,11 @@ def _to_boolean(array: pa.Array) -> pa.Array:
 
 
 def _text_to_integer(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Digits as they are; else a float that is whole. Arrow alone would take hexadecimal too."""
+    """Digits as they are, without zeros behind a point; else a float that is whole. Arrow alone would take hexadecimal too."""
     text = _trimmed(array)
     digits = pc.match_substring_regex(text, _DIGITS)
     none = pa.scalar(None, pa.string())
-    plain = pc.replace_substring_regex(pc.if_else(digits, text, none), r"^\+", "").cast(kind)
+    plain = pc.replace_substring_regex(pc.if_else(digits, text, none), r"^\+|\.0*$", "").cast(kind)
     others = pc.if_else(digits, none, text)
     return plain if others.null_count == len(others) else pc.coalesce(plain, _caster(kind)(_text_to_float(others)))
 
@@ -212,7 +180,7 @@ def _to_float(array: pa.Array) -> pa.Array:
 
 
 def _to_moment(array: pa.Array) -> pa.Array:
-    moments = array.cast(TIMESTAMP, safe=array.type.unit != "ns")
+    moments = cut_to_microseconds(array).cast(TIMESTAMP)
     outside = pc.or_(pc.less(moments, _FIRST_MOMENT), pc.greater(moments, _LAST_MOMENT))
     if pc.any(outside).as_py():
         raise pa.ArrowInvalid("no year from 1 to 9999")
@@ -254,20 +222,8 @@ def _mostly_differ(texts: pa.Array) -> bool:
     return bool(2 * pc.count_distinct(sample).as_py() > len(sample))
 
 
-def unchecked_json(array: pa.Array) -> pa.Array | None:
-    """JSON texts as :func:`convert` gives them if there is no fault; None where they would have to be made."""
-    array = _unwrapped(array)
-    return array.cast(pa.string()) if _is_text(array.type) or pa.types.is_null(array.type) else None
-
-
 def _json(array: pa.Array) -> tuple[pa.Array, Faults]:
     """JSON texts; where many are the same, each distinct one is parsed once."""
-    if not _is_text(array.type):
-        if pa.types.is_map(array.type):  # as pairs, which Python has no other way to tell from a list of lists
-            values = [None if pairs is None else dict(pairs) for pairs in array.to_pylist()]
-        else:
-            values = array.to_pylist()
-        array = pa.array([json_of(value) for value in values], pa.string())
     array = array.cast(pa.string())
     if _mostly_differ(array) and not bad_json(array.drop_null()):
         return array, {}

@@ -32,6 +32,7 @@ from gpwarehouse.load import batches as ledger
 from gpwarehouse.load.beforehand import checksum_of
 from gpwarehouse.load.fingerprint import batch_id_for
 from gpwarehouse.load.firstpass import FirstPass, Kept, begin_reading
+from gpwarehouse.load.layouts import is_nested
 from gpwarehouse.load.months import ensure_months
 from gpwarehouse.load.target import Target
 from gpwarehouse.transport import ahead, copy_rows, leave_statistics_alone
@@ -157,11 +158,16 @@ def _is_at_hand(source: Any) -> bool:
 def _is_in_memory(frame: Any) -> bool:
     """Whether it holds its rows, which are the same whenever they are read, as Arrow or nearly so.
 
-    To make Arrow of Python's objects takes as long as to check them.
+    To make Arrow of Python's objects, or JSON of structs and lists, takes as long as to check them.
     """
-    if type(frame).__module__.partition(".")[0] in ("pandas", "polars"):
-        return "object" not in map(str, getattr(frame, "dtypes", ("object",)))
-    return isinstance(frame, pa.Table | pa.RecordBatch)
+    if isinstance(frame, pa.Table | pa.RecordBatch):
+        return not any(map(is_nested, frame.schema.types))
+    library, dtypes = type(frame).__module__.partition(".")[0], list(getattr(frame, "dtypes", ()))
+    if library == "polars":
+        return not any(dtype.is_nested() or dtype.is_object() for dtype in dtypes)
+    return library == "pandas" and not any(
+        str(dtype) == "object" or is_nested(getattr(dtype, "pyarrow_dtype", pa.null())) for dtype in dtypes
+    )
 
 
 def _transaction(connection: Connection, loader: Loader, run: Run, found: FirstPass, sending: _Sending) -> ledger.Batch:

@@ -1,23 +1,24 @@
-"""Whatever people hold → Arrow record batches: pandas, polars, pyarrow, anything with an Arrow stream, dicts."""
+"""Whatever people hold → Arrow record batches: pandas, polars, pyarrow, anything with an Arrow stream, dicts.
+
+The columns are of flat types (:mod:`gpwarehouse.load.layouts`), those for JSON are texts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, datetime, time
-from decimal import Decimal
 from itertools import islice
-from numbers import Integral, Real
 from os import PathLike
 from typing import Any
 
 import pyarrow as pa
 
 from gpwarehouse.errors import InvalidInputError
-from gpwarehouse.load.convert import text_of
 from gpwarehouse.load.datasets import dataset_batches
 from gpwarehouse.load.files import file_readers
 from gpwarehouse.load.given import NAMED, names_of_rows
-from gpwarehouse.load.jsontext import json_of
+from gpwarehouse.load.layouts import check_types, flat, not_understood
+from gpwarehouse.load.series import array_of_series, check_dtype
+from gpwarehouse.load.values import array_of
 
 __all__ = ["BATCH_ROWS", "bytes_of", "record_batches"]
 
@@ -32,7 +33,7 @@ def record_batches(frame: Any, json_columns: frozenset[str]) -> Iterator[pa.Reco
         ``__arrow_c_stream__``, an iterable of dicts, or the path or glob of files (:mod:`gpwarehouse.load.files`).
     :param json_columns: columns whose values may be dicts or lists; they become JSON text here.
     :return: where not every dict names all columns, with the column :data:`gpwarehouse.load.given.NAMED`.
-    :raises InvalidInputError: none of these.
+    :raises InvalidInputError: none of these, or a column of a type that is not understood.
     """
     if _is_pandas(frame):
         for start in range(0, max(len(frame), 1), BATCH_ROWS):
@@ -40,19 +41,19 @@ def record_batches(frame: Any, json_columns: frozenset[str]) -> Iterator[pa.Reco
         return
     if isinstance(frame, str | PathLike):
         for reader in file_readers(frame, BATCH_ROWS):
-            yield from _from_reader(reader.schema, reader)
+            yield from _from_reader(reader.schema, reader, json_columns)
         return
     if hasattr(frame, "scanner"):  # a pyarrow Dataset; the module that defines it takes long to import
-        yield from _from_reader(frame.schema, dataset_batches(frame, BATCH_ROWS))
+        yield from _from_reader(frame.schema, dataset_batches(frame, BATCH_ROWS), json_columns)
         return
     if isinstance(frame, pa.RecordBatch):
         frame = pa.Table.from_batches([frame])
     if isinstance(frame, pa.Table):
         frame = frame.to_reader(max_chunksize=BATCH_ROWS)
     elif not isinstance(frame, pa.RecordBatchReader) and hasattr(frame, "__arrow_c_stream__"):
-        frame = pa.RecordBatchReader.from_stream(frame)
+        frame = _stream_of(frame)
     if isinstance(frame, pa.RecordBatchReader):
-        yield from _from_reader(frame.schema, frame)
+        yield from _from_reader(frame.schema, frame, json_columns)
         return
     if isinstance(frame, Mapping | bytes) or not isinstance(frame, Iterable):
         raise InvalidInputError(
@@ -72,48 +73,62 @@ def bytes_of(data: Any) -> int | None:
 
 
 def _is_pandas(frame: Any) -> bool:
-    return type(frame).__module__.partition(".")[0] == "pandas" and hasattr(frame, "iloc")
+    """Whether it is pandas' DataFrame, or of a class made of it."""
+    return any(
+        f"{each.__module__.partition('.')[0]}.{each.__name__}" == "pandas.DataFrame" for each in type(frame).__mro__
+    )
 
 
-def _from_reader(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _stream_of(frame: Any) -> pa.RecordBatchReader:
+    """What an object offers to Arrow.
+
+    :raises InvalidInputError: a column of a type that Arrow does not have, or the object is no table.
+    """
+    is_polars = type(frame).__module__.partition(".")[0] == "polars"
+    dtypes = getattr(frame, "schema", {}) if is_polars else {}
+    for name, dtype in dtypes.items():
+        if str(dtype) == "Object":  # polars gives Arrow the addresses of the objects
+            raise not_understood(name, str(dtype))
+    try:
+        return pa.RecordBatchReader.from_stream(frame)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        told = str(error).partition("\n")[0]
+    for name, dtype in dtypes.items():
+        try:
+            pa.RecordBatchReader.from_stream(frame.select(name))
+        except (pa.ArrowException, TypeError, ValueError):  # a type that only polars has
+            raise not_understood(name, str(dtype)) from None
+    raise InvalidInputError(f"cannot load a {type(frame).__name__}: {told}")
+
+
+def _from_reader(
+    schema: pa.Schema, batches: Iterable[pa.RecordBatch], json_columns: frozenset[str]
+) -> Iterator[pa.RecordBatch]:
+    check_types(schema, json_columns)
     rows = 0
     for batch in batches:
         rows += batch.num_rows
         for start in range(0, batch.num_rows, BATCH_ROWS):
-            yield batch.slice(start, BATCH_ROWS)
+            yield _flat(batch.slice(start, BATCH_ROWS), json_columns)
     if not rows:
-        yield pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
+        arrays = [pa.nulls(0, field.type) for field in schema]
+        yield _flat(pa.RecordBatch.from_arrays(arrays, schema.names), json_columns)
+
+
+def _flat(batch: pa.RecordBatch, json_columns: frozenset[str]) -> pa.RecordBatch:
+    names = batch.schema.names
+    arrays = [flat(array, is_json=name in json_columns) for name, array in zip(names, batch.columns, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, names)
 
 
 def _from_pandas(frame: Any, json_columns: frozenset[str]) -> pa.RecordBatch:
     names = [str(name) for name in frame.columns]
-    arrays = [_from_series(frame.iloc[:, at], is_json=name in json_columns) for at, name in enumerate(names)]
-    return pa.RecordBatch.from_arrays(arrays, names)
-
-
-def _from_series(series: Any, *, is_json: bool) -> pa.Array:
-    if is_json:
-        texts = _texts(series)
-        return texts if texts is not None else _array(list(series), is_json=True)
-    if series.dtype == object:
-        return _array(list(series), is_json=False)
-    try:
-        array = pa.Array.from_pandas(series)
-    except (pa.ArrowException, UnicodeEncodeError, TypeError):
-        return _array(list(series), is_json=False)
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-
-
-def _texts(series: Any) -> pa.Array | None:
-    """A column of texts as Arrow has them; None if there is anything else in it."""
-    if series.dtype.kind != "O":
-        return None
-    try:
-        array = pa.array(series, pa.string(), from_pandas=True)
-    except (pa.ArrowException, UnicodeEncodeError, TypeError):
-        return None
-    array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-    return array if array.type == pa.string() else None
+    for at, name in enumerate(names):
+        check_dtype(name, frame.dtypes.iloc[at])
+    arrays = [array_of_series(frame.iloc[:, at], is_json=name in json_columns) for at, name in enumerate(names)]
+    batch = pa.RecordBatch.from_arrays(arrays, names)
+    check_types(batch.schema, json_columns)
+    return _flat(batch, json_columns)
 
 
 def _from_dicts(rows: Iterator[Any], json_columns: frozenset[str]) -> Iterator[pa.RecordBatch]:
@@ -123,74 +138,8 @@ def _from_dicts(rows: Iterator[Any], json_columns: frozenset[str]) -> Iterator[p
             if not isinstance(row, Mapping):
                 raise InvalidInputError(f"cannot load a row that is a {type(row).__name__}; give dicts")
             names.update(dict.fromkeys(row))
-        arrays = [_array([row.get(name) for row in chunk], is_json=name in json_columns) for name in names]
+        arrays = [array_of([row.get(name) for row in chunk], is_json=name in json_columns) for name in names]
         batch = pa.RecordBatch.from_arrays(arrays, list(map(str, names)))
         if any(len(row) != len(names) for row in chunk):
             batch = batch.append_column(NAMED, names_of_rows(chunk))
         yield batch
-
-
-def _array(values: list[Any], *, is_json: bool) -> pa.Array:
-    """An Arrow array of Python values; where they are not of one kind, of their texts, to be judged one by one."""
-    if is_json:
-        return pa.array([json_of(v) for v in values], pa.string())
-    values = [None if _is_nan(v) else v for v in values]  # NaN in objects is a missing value
-    if _are_of_one_kind(values):
-        try:
-            return pa.array(values, from_pandas=True)
-        except (pa.ArrowException, OverflowError, UnicodeEncodeError):
-            pass
-    texts = [_text(v) for v in values]
-    try:
-        return pa.array(texts, pa.string())
-    except UnicodeEncodeError:  # lone surrogates are no UTF-8: as bytes they reach the check that refuses their rows
-        return pa.array([None if t is None else t.encode("utf-8", "surrogatepass") for t in texts], pa.binary())
-
-
-def _is_nan(value: Any) -> bool:
-    return (isinstance(value, float) and value != value) or (type(value) is Decimal and value.is_nan())
-
-
-def _are_of_one_kind(values: list[Any]) -> bool:
-    """Whether Arrow may look at them as a whole; of mixed values it would make what the first one is.
-
-    Times with and without a zone are two kinds: Arrow would take the latter for UTC.
-    """
-    kinds = {_kind(each) for each in set(map(type, values))} - {None}
-    if kinds != {datetime}:
-        return len(kinds) <= 1
-    zoned = {value.tzinfo is not None for value in values if isinstance(value, datetime) and value == value}
-    return len(zoned) <= 1
-
-
-def _kind(each: type) -> type | None:
-    if each.__name__ in ("NoneType", "NaTType", "NAType"):
-        return None
-    if issubclass(each, bool) or each.__name__ == "bool":  # numpy's
-        return bool
-    for kind in (str, bytes, datetime, date, Decimal):
-        if issubclass(each, kind):
-            return kind
-    return Real if issubclass(each, Real) else each
-
-
-def _text(value: Any) -> str | None:
-    """A value as the text that Arrow makes of it where it stands among its like."""
-    if value is None or type(value).__name__ in ("NaTType", "NAType"):
-        return None
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "surrogateescape")
-    if _kind(type(value)) is bool:
-        return "true" if value else "false"
-    if isinstance(value, Integral):
-        return str(value)
-    if isinstance(value, Real):
-        return text_of(pa.array([float(value)]))[0].as_py()  # type: ignore[no-any-return]
-    if not isinstance(value, date | time | Decimal):
-        return f"\udcff{value}"  # an object of another kind has no text: it goes the way of what is no UTF-8
-    try:
-        return str(text_of(pa.array([value]))[0].as_py())
-    except (pa.ArrowException, OverflowError, ValueError):
-        return str(value)

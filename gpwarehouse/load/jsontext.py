@@ -2,7 +2,7 @@
 
 One rule for NaN, here as in columns: it is no value. An entry of an object that is NaN or None is left out, because an
 Arrow struct cannot tell an entry without a value from one that is not there, and the same row must be stored alike from
-every kind of frame; in a list such an element is ``null``. A text is stored as it was given.
+every kind of frame; in a list such an element is ``null``. A text is stored as it was given, a Decimal with all its digits.
 """
 
 from __future__ import annotations
@@ -11,17 +11,21 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pa_json
 
-__all__ = ["REFUSED", "bad_json", "check_json", "json_of"]
+from gpwarehouse.transport import NotPlainError, plain
+
+__all__ = ["REFUSED", "bad_json", "check_json", "given_of_refused", "json_of", "readable", "refused"]
 
 REFUSED = "!"
 """Begins the text of a value that is no JSON; what follows is the reason. No JSON text begins with it."""
@@ -31,6 +35,7 @@ _AT_ONCE = 1000
 _AT_ONCE_BYTES = 1 << 20
 """Texts that are parsed together, and how long they may be: what comes of them is in memory for a moment."""
 _MARK = secrets.token_hex(16)
+_NUMBER_IN_QUOTES = re.compile(rf'"{_MARK}([^"]*)"')
 _NOTHING = pa.schema([(_MARK, pa.bool_())])
 """What Arrow is to make of the objects: a column that none of them has."""
 _NO_LINE = r"[\r\n]|NaN|Inf|^[^{]|[^}]$|^$"
@@ -47,19 +52,60 @@ _CLOSER_LOOK = r"[0-9][eE][+-]?[0-9]{3}|[0-9.]{200}|\\u(0000|[dD][89a-fA-F])"
 def json_of(value: Any) -> str | None:
     """The text of a Python value: texts and bytes are JSON already, anything else is encoded, objects sorted by name.
 
-    None and NaN are SQL's NULL, never JSON's. What cannot be encoded comes back as :data:`REFUSED` and the reason, so
-    that its row is rejected and not the frame.
+    None and NaN are SQL's NULL, never JSON's. What cannot be encoded comes back as :func:`refused`, so that its row is
+    rejected and not the frame.
     """
-    if value is None or (isinstance(value, float) and value != value) or type(value).__name__ == "NAType":
+    if value is None or (isinstance(value, float) and value != value) or type(value).__name__ in ("NAType", "NaTType"):
         return None
-    if isinstance(value, str):
+    if isinstance(value, str) and not isinstance(value, Enum):
         return value if _is_utf8(value) else value.encode("utf-8", "backslashreplace").decode()
     try:
         if isinstance(value, bytes | bytearray | memoryview):
             return bytes(value).decode()
-        return json.dumps(_clean(value), allow_nan=False, sort_keys=True, separators=(",", ":"))
+        text = json.dumps(_clean(value), allow_nan=False, sort_keys=True, separators=(",", ":"))
     except (ValueError, TypeError, RecursionError) as error:
-        return f"{REFUSED}{error}"
+        return refused(str(error), value)
+    return _NUMBER_IN_QUOTES.sub(r"\1", text) if _MARK in text else text
+
+
+def refused(reason: str, value: Any) -> str:
+    """The text of a value that is no JSON: why, and what it was, for people; as it stands that is no JSON either."""
+    try:
+        given = json.dumps(readable(value, as_text=False))
+        check_json(given)
+    except RecursionError:
+        given = f"a {type(value).__name__}, nested too deep"
+    except ValueError:
+        pass
+    else:
+        given = f"{given} ({reason})"
+    return f"{REFUSED}{reason}{_MARK}{given}"
+
+
+def given_of_refused(text: str) -> str:
+    """What a value was that :func:`refused` made a text of; any other text as it is."""
+    return text.partition(_MARK)[2] if text.startswith(REFUSED) and _MARK in text else text
+
+
+def readable(value: Any, *, as_text: bool = True) -> Any:
+    """A value in types that JSON has, for people: times as ISO text, bytes as they look.
+
+    :param as_text: infinities and the negative zero, which the server's JSON does not have, become texts, and NaN NULL.
+    """
+    if isinstance(value, float) and as_text and (value - value != 0 or (value == 0 and math.copysign(1, value) < 0)):
+        return None if value != value else f"{value:g}"
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, Mapping):
+        several = len({str(name) for name in value}) < len(value)
+        return {repr(name) if several else str(name): readable(entry, as_text=as_text) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [readable(element, as_text=as_text) for element in value]
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return str(value)
 
 
 def check_json(text: str) -> None:
@@ -70,7 +116,7 @@ def check_json(text: str) -> None:
     :raises ValueError: saying what is wrong.
     """
     if text.startswith(REFUSED):
-        raise ValueError(text.removeprefix(REFUSED))
+        raise ValueError(text.removeprefix(REFUSED).partition(_MARK)[0])
     value = (_STRICT if _LONG_NUMBER.search(text) else _DECODER).decode(text)
     if "\\u0000" in text and any("\x00" in part for part in _texts(value)):
         raise ValueError("it holds U+0000, which the server does not take")
@@ -168,38 +214,69 @@ def _are_values(texts: Sequence[str]) -> bool:
 
 
 def _clean(value: Any) -> Any:
-    """``value`` in types that JSON has, without the entries that are no values."""
+    """``value`` in types that JSON has, without the entries that are no values.
+
+    :raises TypeError: it holds what is none of the types that are understood. :raises ValueError: or names that become one.
+    """
     kind = type(value)
     if kind is dict and _PLAIN.issuperset(map(type, value)) and _PLAIN.issuperset(map(type, value.values())):
         if any(entry != entry for entry in value.values()):
             value = {name: entry for name, entry in value.items() if entry == entry}
-        return value if all(type(name) is str for name in value) else {_name(n): v for n, v in value.items()}
+        return value if all(type(name) is str for name in value) else _named(value.items())
     if kind in _PLAIN or value is None:
         return None if value != value else value
     if isinstance(value, Mapping):
-        entries = ((_name(name), _clean(entry)) for name, entry in value.items())
-        return {name: entry for name, entry in entries if entry is not None}
-    if isinstance(value, list | tuple):
+        entries = ((name, _clean(entry)) for name, entry in value.items())
+        return _named((name, entry) for name, entry in entries if entry is not None)
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         return [_clean(element) for element in value]
-    if isinstance(value, datetime | date):
-        return None if value != value else value.isoformat()  # pandas' NaT is a datetime
-    if isinstance(value, Decimal):
-        return _clean(float(value))
-    if hasattr(value, "tolist"):  # numpy's scalars and arrays
-        return _clean(value.tolist())
-    if type(value).__name__ == "NAType":
-        return None
-    if isinstance(value, str | int | float):  # subclasses: enumerations
-        return value
-    raise TypeError(f"it holds a {type(value).__name__}, which JSON does not have")
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind in "biu" or value.dtype in (np.float32, np.float64):
+            return _clean(value.tolist())
+        return [_clean(element) for element in value] if value.ndim else _clean(value[()])
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> Any:
+    """A number keeps all its digits, which Python's own encoder would take for a text: the quotes are taken off later."""
+    try:
+        found = plain(value)
+    except NotPlainError as error:
+        raise TypeError(f"it holds {error}, which JSON does not have") from None
+    if isinstance(found, Decimal):
+        if found.is_infinite():
+            raise ValueError(f"Out of range float values are not JSON compliant: {found}")
+        return f"{_MARK}{found}"
+    if isinstance(found, datetime | date | time):
+        return found.isoformat()
+    if isinstance(found, bytes | timedelta):
+        raise TypeError(f"it holds a {type(value).__name__}, which JSON does not have")
+    return str(found) if isinstance(found, UUID) else found
+
+
+def _named(entries: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
+    """An object; its names are texts, and numbers (test numbers) are written as such.
+
+    :raises ValueError: two of the names are one then.
+    """
+    found: dict[str, Any] = {}
+    for name, entry in entries:
+        text = _name(name)
+        if text in found:
+            raise ValueError(f"the name {text!r} is there twice, as a text and as a number")
+        found[text] = entry
+    return found
 
 
 def _name(name: Any) -> str:
-    """An object's names are texts; numbers (test numbers) are written as such."""
-    if hasattr(name, "tolist"):
-        name = name.tolist()
-    if isinstance(name, str | int | float):
-        return str(name)
+    try:
+        found = plain(name)
+    except NotPlainError:
+        found = None
+    if isinstance(found, bool):
+        return "true" if found else "false"
+    if isinstance(found, str | int) or (isinstance(found, float) and math.isfinite(found)):
+        return str(found)
     raise TypeError(f"a name in it is a {type(name).__name__}, which JSON does not have")
 
 

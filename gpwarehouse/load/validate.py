@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -13,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gpwarehouse.load.convert import Faults, as_python, convert, faults_of_distinct, shown
+from gpwarehouse.load.convert import Faults, as_given, convert, faults_of_distinct, shown
 from gpwarehouse.load.target import TIMESTAMP, InputColumn, Target
+from gpwarehouse.load.texts import text_of
 from gpwarehouse.models.base import Domain
 from gpwarehouse.models.keys import BLANKS, KEY_SEPARATOR
 
@@ -85,10 +87,19 @@ class Validator:
         bad = sorted(faults)
         rejects = [
             Reject(first_row + row, *faults[row], raw, row in unreadable)
-            for row, raw in zip(bad, _as_given(batch, bad), strict=True)
+            for row, raw in zip(bad, self._as_given(batch, bad), strict=True)
         ]
         keep = pa.array([row not in faults for row in range(batch.num_rows)])
         return Checked(rows, rows.filter(keep), rejects)
+
+    def _as_given(self, batch: pa.RecordBatch, rows: list[int]) -> list[dict[str, Any]]:
+        """Rows of the batch as Python values; times for a column of texts as the texts that they are there."""
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        for name, array in columns.items():
+            if pa.types.is_temporal(array.type) and pa.types.is_string(self.target.inputs[name].type):
+                with suppress(pa.ArrowInvalid):  # seconds too far for microseconds
+                    columns[name] = text_of(array)
+        return [{name: as_given(array[row]) for name, array in columns.items()} for row in rows]
 
     def _faults(self, array: pa.Array, column: InputColumn) -> Faults:
         """What is wrong with values that could be read."""
@@ -167,12 +178,6 @@ class _RecordNumbers:
         if valid.any():
             self._highest = max(int(numbers[valid].max()), self._highest if self._highest is not None else -(2**63))
         return _faults(pa.array(repeated & valid), array, lambda value: f"{value} was the number of a row before")
-
-
-def _as_given(batch: pa.RecordBatch, rows: list[int]) -> list[dict[str, Any]]:
-    """Rows of the batch as Python values."""
-    columns = [as_python(array.take(pa.array(rows))) for array in batch.columns]
-    return [dict(zip(batch.schema.names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def _faults(mask: pa.Array, array: pa.Array, reason: Callable[[Any], str]) -> Faults:

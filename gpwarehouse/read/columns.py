@@ -67,6 +67,11 @@ class Column:
         return self.exact and self.oid == _NUMERIC and self.digits is None
 
     @property
+    def is_rounded(self) -> bool:
+        """Whether it is NUMERIC that comes as the nearest double."""
+        return self.oid == _NUMERIC and not self.exact
+
+    @property
     def element(self) -> Column | None:
         """The elements of an array, as a column; None where it is none."""
         oid = _ELEMENT.get(self.oid)
@@ -75,7 +80,7 @@ class Column:
     @property
     def text_type(self) -> pa.DataType:
         """The type Arrow's CSV parser makes of the server's text; a string where more has to be done to it."""
-        if self.oid == _NUMERIC and not self.exact:
+        if self.is_rounded:
             return pa.float64()
         return _ARROW.get(self.oid, pa.string())
 

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sqlalchemy import Executable
 from sqlalchemy.engine import Engine
@@ -22,6 +23,7 @@ from gpwarehouse.transport.chunks import rechunked
 
 __all__ = ["ExportResult", "export"]
 
+_NULL = "__HIVE_DEFAULT_PARTITION__"
 _GROUP_ROWS = 131_072
 _FOLDER_ROWS = 4 * _GROUP_ROWS
 """Rows in memory at a time where columns become folders; each value has a file of each such portion at most."""
@@ -90,11 +92,25 @@ def _check(path: Path, by: Sequence[str], schema: pa.Schema) -> None:
                 f"partition_by={list(by)}: " + (f"no column {unknown[0]!r}" if unknown else "no column is left")
                 + f"; the query has {', '.join(schema.names)}"
             )  # fmt: skip
+        for name in by:
+            _refuse_nameless(name, schema.field(name).type)
     elif path.suffix != ".parquet":
         raise ReadError(f"{path}: name a file that ends in .parquet, or give partition_by= for a folder")
     twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if twice:
         raise ReadError(f"column {twice[0]!r} comes twice; name one with AS")
+
+
+def _refuse_nameless(column: str, kind: pa.DataType) -> None:
+    """Refuse a column of values that have no text for a folder's name, from which they could be read again."""
+    types = pa.types
+    named = (types.is_string, types.is_integer, types.is_floating, types.is_boolean, types.is_date, types.is_timestamp)
+    if not any(test(kind) for test in named):
+        instead = f"encode({column}, 'hex')" if types.is_binary(kind) else f"CAST({column} AS text)"
+        raise ReadError(
+            f"partition_by: column {column!r} is of type {kind}, whose values make no names of folders; give {instead} AS "
+            f"{column} in the query"
+        )
 
 
 @contextmanager
@@ -135,6 +151,14 @@ def _write_file(stream: Stream, draft: Path, compression: str) -> int:
     return rows
 
 
+def _refuse_name_of_null(table: pa.Table, by: Sequence[str]) -> None:
+    for name in by:
+        if pa.types.is_string(table.schema.field(name).type) and _NULL in pc.unique(table.column(name)).to_pylist():
+            raise ReadError(
+                f"partition_by: column {name!r} holds the text {_NULL}, which stands for NULL in names of folders"
+            )
+
+
 def _write_folder(stream: Stream, draft: Path, by: Sequence[str], compression: str) -> int:
     """A file or more for each value, ``column=value/part-0-0.parquet``, as Hive and its heirs read them.
 
@@ -148,6 +172,7 @@ def _write_folder(stream: Stream, draft: Path, by: Sequence[str], compression: s
     draft.mkdir()
     for number, table in enumerate(rechunked(stream.tables(), _FOLDER_ROWS)):
         rows += table.num_rows
+        _refuse_name_of_null(table, by)
         ds.write_dataset(
             table,
             draft,

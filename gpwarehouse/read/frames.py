@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
@@ -24,6 +27,8 @@ from gpwarehouse.transport.chunks import rechunked
 __all__ = ["Chunks", "read", "to_pandas"]
 
 Frame = TypeVar("Frame")
+_LARGE_NUMBER = re.compile(r"[eE]\+?\d{3}|\d{300}")
+"""Without it no number is beyond the range of a double."""
 
 
 def read(
@@ -111,6 +116,24 @@ class Chunks(Generic[Frame], Iterator[Frame]):
         self._stream.close()
 
 
+def _of_json(column: str, text: str) -> Any:
+    """A JSON text as Python's objects.
+
+    :raises ReadError: a number in it is beyond the range of a double, which Python would take for infinity.
+    """
+
+    def number(digits: str) -> float:
+        found = float(digits)
+        if math.isinf(found):
+            raise ReadError(
+                f"column {column!r}: a number in the JSON is beyond the range of a double; leave out parse_json=True, and "
+                "parse the text with parse_float=decimal.Decimal"
+            )
+        return found
+
+    return json.loads(text, parse_float=number) if _LARGE_NUMBER.search(text) else json.loads(text)
+
+
 def to_pandas(table: pa.Table, columns: Sequence[Column] = (), *, parse_json: bool = False) -> pd.DataFrame:
     """A pandas frame with nullable integers and booleans, so that NULL does not turn them into floats and objects.
 
@@ -133,7 +156,7 @@ def to_pandas(table: pa.Table, columns: Sequence[Column] = (), *, parse_json: bo
         if column.is_exact_text:
             make = Decimal
         elif parse_json and column.is_json:
-            make = json.loads
+            make = partial(_of_json, column.name)
         elif column.element is not None:
             make = list
         if make is not None:

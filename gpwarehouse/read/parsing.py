@@ -5,6 +5,7 @@ COPY leaves NULL empty and quotes the empty string, so the two stay apart; the t
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 
@@ -50,14 +51,36 @@ class BlockParser:
 
         :raises ReadError: a value that Arrow's type cannot hold.
         """
-        # A block at a time fits the cache, and the thread that copies is the other one.
-        reading = pa_csv.ReadOptions(column_names=self._numbers, block_size=len(block) + 1, use_threads=False)
         try:
-            table = pa_csv.read_csv(pa.BufferReader(block), reading, _PARSING, self._converting)
+            table = self._read(block, self._converting)
         except pa.ArrowInvalid as error:
             raise self._unreadable(str(error)) from None
+        for number, column in enumerate(self.columns):
+            if column.is_rounded and pc.any(pc.is_inf(table.column(number))).as_py():
+                self._refuse_beyond_double(block, number)
         arrays = [self._finish(table.column(n), column) for n, column in enumerate(self.columns)]
         return pa.Table.from_arrays(arrays, schema=self.schema)
+
+    def _read(self, block: bytes, converting: pa_csv.ConvertOptions) -> pa.Table:
+        # A block at a time fits the cache, and the thread that copies is the other one.
+        reading = pa_csv.ReadOptions(column_names=self._numbers, block_size=len(block) + 1, use_threads=False)
+        return pa_csv.read_csv(pa.BufferReader(block), reading, _PARSING, converting)
+
+    def _refuse_beyond_double(self, block: bytes, number: int) -> None:
+        """Refuse a NUMERIC that is no double; infinity itself is one (since PostgreSQL 14 there is such a NUMERIC).
+
+        :raises ReadError: there is one.
+        """
+        name = str(number)
+        only = pa_csv.ConvertOptions(
+            column_types={name: pa.string()}, include_columns=[name], null_values=[""], strings_can_be_null=True
+        )
+        texts = self._read(block, only).column(name)
+        if any(math.isinf(float(text)) for text in texts.to_pylist() if text and not text.endswith("Infinity")):
+            raise ReadError(
+                f"column {self.columns[number].name!r}: a NUMERIC is beyond the range of a double; give exact_numeric=True, "
+                "or CAST it to text in the query"
+            )
 
     def _unreadable(self, words: str) -> ReadError:
         found = re.search(r"column #(\d+)", words)

@@ -9,13 +9,13 @@ sends. SQLAlchemy compiles the statement as for any execution, so schema transla
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import psycopg2
 import psycopg2.extensions
-from sqlalchemy import Executable, exc, text
+from sqlalchemy import Executable, exc
 from sqlalchemy.engine import Connection, CursorResult
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement, TextClause
@@ -24,6 +24,7 @@ from gpwarehouse.engine import STATEMENT_HOOK, first_words, state_of, words_of
 from gpwarehouse.errors import ReadError
 from gpwarehouse.read.columns import Column, columns_of
 from gpwarehouse.read.failures import refused
+from gpwarehouse.read.parameters import SqlText, values_of
 
 __all__ = ["Sent", "send"]
 
@@ -55,13 +56,13 @@ def send(
 
     :param run: run it in any case.
     :return: None if it has to be run: COPY would not take it. The transaction is then over.
-    :raises ReadError: a parameter has no value or no name, a value cannot be sent, the statement is empty or ends the
-        read-only transaction, or the server refused it.
+    :raises ReadError: a parameter has no value or no name, a value cannot be sent, the statement is empty, is several or ends
+        the read-only transaction, or the server refused it.
     """
-    query = text(statement.rstrip().rstrip(";")) if isinstance(statement, str) else statement
     hook = _Hook(run)
     try:
-        result = connection.execute(_with_values(connection, query, params), execution_options={STATEMENT_HOOK: hook})
+        found = _with_values(connection, statement, params)
+        result = connection.execute(found, execution_options={STATEMENT_HOOK: hook})
     except (exc.SQLAlchemyError, psycopg2.Error, ValueError) as error:
         # SQLAlchemy 2.0 does not wrap what a hook raises, so the driver's own errors come here too.
         cause = getattr(error, "orig", None) or error
@@ -111,14 +112,15 @@ class _Hook:
         self.described = False
         self.sql = b""
 
-    def __call__(self, cursor: Any, statement: str, parameters: Any) -> str:
+    def __call__(self, cursor: Any, statement: str, parameters: Any) -> tuple[str, Any]:
         _check(statement)
+        parameters = values_of(parameters)
         self.sql = cursor.mogrify(statement, parameters)
         if not self.run and _QUERY.match(statement):
             self.described = True
-            return f"SELECT * FROM (\n{statement}\n) AS described WHERE false"  # noqa: S608
+            return f"SELECT * FROM (\n{statement}\n) AS described WHERE false", parameters  # noqa: S608
         _leave_texts(cursor)
-        return statement
+        return statement, parameters
 
 
 def _check(statement: str) -> None:
@@ -131,6 +133,11 @@ def _check(statement: str) -> None:
     ends = [word for word in words if word in _ENDS_TRANSACTION]
     if ends:
         raise ReadError(f"{ends[0]} would end the read-only transaction; leave it out, or use wh.session() to write")
+    if len(words) > 1:
+        raise ReadError(
+            f"a read runs one statement, and here are {len(words)} ({', '.join(words)}); read them one by one, or use "
+            "wh.session()"
+        )
 
 
 def _leave_texts(cursor: Any) -> None:
@@ -145,27 +152,31 @@ def _with_values(connection: Connection, query: Any, params: Mapping[str, Any]) 
 
     :raises ReadError: a parameter without a value, or a value without a parameter.
     """
+    if isinstance(query, str):
+        query = SqlText(query, params)
+        _check_names(query.names, query.names, params)
+        return query  # type: ignore[no-any-return]
     if not isinstance(query, ClauseElement):
         raise ReadError(f"{type(query).__name__} is no statement; give SQL text or an SQLAlchemy select")
     compiled = query.compile(dialect=connection.dialect)
     binds = {bind.key: bind for bind in compiled.bind_names} if isinstance(compiled, SQLCompiler) else {}
-    named = {name for name, bind in binds.items() if bind.required or not bind.unique}
-    missing = sorted(name for name, bind in binds.items() if bind.required and name not in params)
+    named = [name for name, bind in binds.items() if bind.required or not bind.unique]
+    _check_names(named, [name for name, bind in binds.items() if bind.required], params)
+    if isinstance(query, TextClause):
+        return query.bindparams(**params)  # typed by their values: a UUID, for one, is no type of the driver's
+    return cast(Executable, query.params(params))
+
+
+def _check_names(named: Collection[str], required: Collection[str], params: Mapping[str, Any]) -> None:
+    missing = sorted(set(required) - set(params))
     if missing:
         raise ReadError(
             f"parameter {missing[0]!r} has no value; give {', '.join(f'{name}=…' for name in missing)} to read(), "
             "or write \\: for a colon that begins none"
         )
-    unused = sorted(set(params) - named)
+    unused = sorted(set(params) - set(named))
     if unused:
         known = ", ".join(f":{name}" for name in sorted(named)) or "none"
-        raise ReadError(f"parameter {unused[0]!r} is not in the statement, which has {known}; leave it out or use it")
-    values = {name: _plain(value) for name, value in params.items()}
-    if isinstance(query, TextClause):
-        return query.bindparams(**values)  # typed by their values: a UUID, for one, is no type of the driver's
-    return cast(Executable, query.params(values))
-
-
-def _plain(value: Any) -> Any:
-    """A value without numpy's wrapping, which the driver does not know."""
-    return value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0 else value
+        raise ReadError(
+            f"parameter {unused[0]!r} is not in the statement, which has {known}; leave it out or use it (not in quotes)"
+        )

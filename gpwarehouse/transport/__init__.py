@@ -4,6 +4,7 @@ from gpwarehouse.transport.copy import Stored, Unread, copy_rows, leave_statisti
 from gpwarehouse.transport.external import Address, Leave, insert_rows
 from gpwarehouse.transport.parallel import copy_parallel
 from gpwarehouse.transport.route import Route, Router
+from gpwarehouse.transport.scalars import NotPlainError, plain
 from gpwarehouse.transport.stream import ahead
 from gpwarehouse.transport.text import numbers_first
 from gpwarehouse.transport.texts import copy_in, copy_out
@@ -11,6 +12,7 @@ from gpwarehouse.transport.texts import copy_in, copy_out
 __all__ = [
     "Address",
     "Leave",
+    "NotPlainError",
     "Route",
     "Router",
     "Stored",
@@ -23,4 +25,5 @@ __all__ = [
     "insert_rows",
     "leave_statistics_alone",
     "numbers_first",
+    "plain",
 ]

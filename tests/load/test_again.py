@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import threading
+from datetime import date, time, timedelta
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pandas as pd
 import pyarrow as pa
@@ -11,11 +15,14 @@ import pytest
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError, TooManyRejectsError
+from gpwarehouse.load import csv_of_rejects
 from gpwarehouse.load.again import RejectLoader
 from tests.faults.wire import AtLastCommit, proxy
 from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar, stored
 
 BIG = 2**53 + 1
+ID = UUID(int=5)
+DIGITS = Decimal("12345678901234567890.12")
 
 
 def load_with_rejects(wh: Warehouse, batch: str, **values: Any) -> list[dict[str, Any]]:
@@ -301,3 +308,57 @@ def test_a_deleted_batch_has_no_rejects_to_reload(wh: Warehouse) -> None:
         wh.reload_rejects("gone", corrected)
     with pytest.raises(InvalidInputError, match="there is no batch 'nobody'"):
         wh.reload_rejects("nobody", corrected)
+
+
+def test_rejects_as_given_survive_csv_as_they_were(shared_wh: Warehouse, tmp_path: Path) -> None:
+    """A text that is empty is not NULL, and every value is the one that it was when the row came in."""
+    texts = ["", None, " ", "a,b", 'a"b', "a\r\nb", "NULL", "é😀", "1e5", "2.0", "\ufeff", "\\N", "'"]
+    odd = [2.0, 1e10, -0.0, 0.1, 5e-324, float("inf"), float("nan"), True, 2**63, Decimal("2.50"), b"b", NOON, date(2024, 3, 5),
+           time(1, 2, 3), ID]  # fmt: skip
+    moment, document = NOON + timedelta(microseconds=1), {"a": [1, DIGITS, "é"], "b": ""}
+    rows = [
+        measurement(
+            spc_rule=value,
+            cd_nm=0.1 + n,
+            start_ts=moment,
+            parameters=document,
+            sample_n=n,
+        )
+        for n, value in enumerate([*texts, *odd], 1)
+    ]
+    typed = {
+        "operator_id": pa.array([2.0, -0.0, float("nan"), 0.1]),
+        "process_job_id": pa.array([NOON, NOON, None, moment], pa.timestamp("ns", "Asia/Tokyo")),
+        "carrier_id": pa.array([time(1), time(2, 3, 4, 5), None, time(0)]),
+        "product_revision": pa.array([True, False, None, True]),
+        "spc_rule": pa.array([Decimal("2.50"), None, Decimal("0.10"), Decimal(0)]),
+    }
+    table = pa.Table.from_pylist([measurement(sample_n=n, product_id="P") for n in range(4)])
+    for name, array in typed.items():
+        table = table.append_column(name, array)
+    columns = (*typed, "cd_nm", "start_ts", "parameters::text", "sample_n", "event_ts", "product_key")
+    columns = tuple(name for name in columns if name != "product_revision")
+    for kind, frame in (
+        ("dicts", pd.DataFrame(rows, dtype=object)),
+        ("arrow", table.to_pandas(types_mapper=pd.ArrowDtype)),
+    ):
+        batch = f"csv {kind}"
+        good = frame.iloc[:1].assign(slot=1, sample_n=99)  # a batch of which nothing is loaded has failed
+        shared_wh.load(MEASUREMENTS, pd.concat([frame.assign(slot=1), good]), batch_id=f"{batch} right")
+        shared_wh.load(MEASUREMENTS, pd.concat([frame.assign(slot=-1), good]), batch_id=batch, max_rejects=len(frame))
+        text = csv_of_rejects(shared_wh.rejects(batch, as_given=True).assign(slot=1))
+        (tmp_path / "mended.csv").write_bytes(text.encode())
+        assert shared_wh.reload_rejects(batch, tmp_path / "mended.csv").rows_loaded == len(frame)
+        right = stored(shared_wh, MEASUREMENTS, f"{batch} right", *columns)
+        assert stored(shared_wh, MEASUREMENTS, batch, *columns) == right
+
+
+def test_a_reject_of_json_that_is_not_corrected_stays_one(shared_wh: Warehouse, tmp_path: Path) -> None:
+    """What was no JSON does not become some on its way through a file."""
+    documents = [{"a": float("inf")}, {1: "a", "1": "b"}, {"a": timedelta(1)}, "{", {"a": Decimal("1e400")}]
+    rows = [measurement(parameters=document) for document in documents]
+    shared_wh.load(MEASUREMENTS, [*rows, measurement(sample_n=2)], batch_id="no json", max_rejects=5)
+    (tmp_path / "same.csv").write_text(csv_of_rejects(shared_wh.rejects("no json", as_given=True)))
+    with pytest.raises(TooManyRejectsError, match="none of the 5"):
+        shared_wh.reload_rejects("no json", tmp_path / "same.csv")
+    assert len(shared_wh.rejects("no json")) == 5

@@ -43,9 +43,15 @@ def taken(values: list[Any], kind: str) -> tuple[list[Any], set[int]]:
     return array.to_pylist(), set(bad)
 
 
+def read(array: pa.Array, kind: str) -> tuple[pa.Array, dict[int, str]]:
+    """What becomes of an array in a table."""
+    (batch,) = record_batches(pa.table({kind: array}), frozenset())
+    return convert(batch.column(0), column(kind))
+
+
 def one(array: pa.Array, kind: str) -> Any:
     """What becomes of a one-value array; the reason if it is refused."""
-    converted, bad = convert(array, column(kind))
+    converted, bad = read(array, kind)
     return bad[0] if bad else converted[0].as_py()
 
 
@@ -282,7 +288,7 @@ def test_times_of_any_unit_and_zone_are_the_same_instant(unit: str) -> None:
     ids=lambda array: str(array.type),
 )
 def test_text_in_any_of_arrows_layouts_is_the_same_text(array: pa.Array) -> None:
-    converted, bad = convert(array, column("text"))
+    converted, bad = read(array, "text")
     assert converted.to_pylist() == ["a", None]
     assert not bad
 

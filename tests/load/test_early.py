@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -188,7 +189,9 @@ def test_the_checksum_beforehand_is_that_of_the_first_pass(wh: Warehouse, kind: 
 def test_what_would_take_long_to_hash_is_read_in_the_plain_way(wh: Warehouse) -> None:
     documents = [row | {"parameters": {"n": 1}} for row in chunks("L").to_pylist()]
     frame = pa.Table.from_pylist(documents)
-    assert checksum_of(FrameSource(frame, MEASUREMENTS).batches(), target_named(MEASUREMENTS)) is None
+    assert early._is_in_memory(chunks("L"))
+    for same in (frame, pl.from_arrow(frame), frame.to_pandas(), frame.to_pandas(types_mapper=pd.ArrowDtype)):
+        assert not early._is_in_memory(same)
     assert wh.load(MEASUREMENTS, frame).rows_loaded == 9
     assert wh.load(MEASUREMENTS, pd.DataFrame(documents)).already_loaded
 

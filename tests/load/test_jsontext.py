@@ -17,6 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpwarehouse.load.convert import convert
+from gpwarehouse.load.frames import record_batches
 from gpwarehouse.load.jsontext import bad_json, check_json, json_of
 from gpwarehouse.load.target import InputColumn
 
@@ -145,7 +146,8 @@ def test_what_only_looks_wrong_is_taken(text: str) -> None:
     ids=lambda array: str(array.type),
 )
 def test_json_in_any_of_arrows_layouts_is_the_same_json(array: pa.Array) -> None:
-    converted, bad = convert(array, COLUMN)
+    (batch,) = record_batches(pa.table({"parameters": array}), frozenset({"parameters"}))
+    converted, bad = convert(batch.column(0), COLUMN)
     assert converted.to_pylist() == ['{"a":1.5}', None]
     assert not bad
 

@@ -119,6 +119,37 @@ def test_what_is_there_is_replaced_on_request_only(shared_wh: Warehouse, tmp_pat
     assert [p.name for p in tmp_path.iterdir()] == [target.name]
 
 
+@pytest.mark.parametrize(
+    ("value", "kind", "instead"),
+    [
+        ("CAST('a' AS bytea)", "binary", r"encode\(k, 'hex'\) AS k"),
+        ("array[1]", "list", r"CAST\(k AS text\) AS k"),
+        ("CAST(1.5 AS numeric(5, 2))", "decimal128", r"CAST\(k AS text\) AS k"),
+    ],
+)
+def test_a_column_whose_values_make_no_names_of_folders_is_refused(
+    shared_wh: Warehouse, tmp_path: Path, value: str, kind: str, instead: str
+) -> None:
+    sql = f"SELECT {value} AS k, 1 AS n"
+    with pytest.raises(ReadError, match=f"column 'k' is of type {kind}.*{instead}"):
+        shared_wh.export(sql, tmp_path / "out", partition_by="k", exact_numeric=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_values_in_names_of_folders_are_read_as_they_were(shared_wh: Warehouse, tmp_path: Path) -> None:
+    sql = "SELECT * FROM (VALUES ('a/b%=é', 1), ('', 2), (NULL, 3), ('..', 4)) AS given (k, n)"
+    shared_wh.export(sql, tmp_path / "out", partition_by="k")
+    hive = ds.partitioning(pa.schema([("k", pa.string())]), flavor="hive")
+    assert ds.dataset(tmp_path / "out", partitioning=hive).to_table().sort_by("n")["k"].to_pylist() == [
+        "a/b%=é",
+        "",
+        None,
+        "..",
+    ]
+    with pytest.raises(ReadError, match="column 'k' holds the text __HIVE_DEFAULT_PARTITION__, which stands for NULL"):
+        shared_wh.export("SELECT '__HIVE_DEFAULT_PARTITION__' AS k, 1 AS n", tmp_path / "other", partition_by="k")
+
+
 def test_targets_that_will_not_do_are_refused(shared_wh: Warehouse, tmp_path: Path) -> None:
     for target, options, words in (
         ("out.csv", {}, r"\.parquet"),

@@ -21,6 +21,7 @@ from gpwarehouse.errors import InvalidInputError, ReadError
 from gpwarehouse.models import DimLot, FactTestResults
 from gpwarehouse.read.copying import CopyOut
 from gpwarehouse.read.stream import Stream
+from tests.read.paths import WAYS
 from tests.test_warehouse import row
 
 BIG = "SELECT g AS n, repeat('x', 100) AS x FROM generate_series(1, 300000) AS g"
@@ -42,7 +43,7 @@ def checked_out(wh: Warehouse) -> int:
         ("WITH two AS (SELECT 2 AS n) SELECT n FROM two ", [2]),
         ("/* first */ -- second\n (SELECT 1 UNION SELECT 2) ORDER BY 1;", [1, 2]),
         ("SELECT 1 -- one", [1]),
-        ("SELECT 1; SELECT 2 AS n", [2]),
+        ("SELECT 1 ; -- and no more;\n ; ", [1]),
         ("SELECT ';' || '--' AS n", [";--"]),
     ],
 )
@@ -52,7 +53,6 @@ def test_any_form_of_query_is_read(shared_wh: Warehouse, sql: str, found: list[A
 
 def test_what_copy_does_not_take_is_read_by_cursor(shared_wh: Warehouse) -> None:
     assert path_of(shared_wh, "SHOW server_version") == "cursor"
-    assert path_of(shared_wh, "SELECT 1; SELECT 2") == "cursor"
     assert path_of(shared_wh, "SELECT 1") in ("binary", "select")
     assert "cost" in str(shared_wh.read("EXPLAIN SELECT 1").iloc[0, 0])
 
@@ -65,10 +65,25 @@ def test_a_read_cannot_end_its_transaction_and_write(wh: Warehouse) -> None:
         with pytest.raises(ReadError, match=r"would end the read-only transaction.*wh\.session"):
             wh.read(sql)
     with pytest.raises(ReadError, match="read-only"):
-        wh.read("CREATE TABLE public.mine (n int); SELECT 1")
-    assert wh.read("SELECT ';COMMIT' AS a; SELECT 'x' AS \"; END\"").iloc[0, 0] == "x"
+        wh.read("CREATE TABLE public.mine (n int)")
+    assert wh.read("SELECT ';COMMIT' || $$; END$$ /* ; END */ AS \"; END\"").iloc[0, 0] == ";COMMIT; END"
     assert wh.read("SELECT to_regclass('public.mine') IS NULL AND to_regclass('dw.dim_lot') IS NOT NULL AS n").n[0]
     assert checked_out(wh) == 0
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1; SELECT 2",
+        "SELECT 1;;SELECT 2;",
+        "SELECT ';'; (SELECT 2)",
+        "SHOW work_mem; SHOW work_mem",
+        "TABLE a;/**/TABLE b",
+    ],
+)
+def test_several_statements_are_refused_not_all_but_the_last_forgotten(shared_wh: Warehouse, sql: str) -> None:
+    with pytest.raises(ReadError, match=r"a read runs one statement, and here are 2 \("):
+        shared_wh.read(sql)
 
 
 @pytest.mark.parametrize("sql", ["", " \n", "-- nothing", "/* nothing */ ;"])
@@ -78,8 +93,9 @@ def test_an_empty_statement_is_called_so(shared_wh: Warehouse, sql: str) -> None
 
 
 def test_a_query_runs_once(wh: Warehouse) -> None:
-    for form in ("{}", "SELECT 1; {}"):
-        assert list(wh.read(form.format("SELECT 1 AS n FROM pg_advisory_lock(77)")).n) == [1]
+    for way in WAYS:
+        with way():
+            assert list(wh.read("SELECT 1 AS n FROM pg_advisory_lock(77)").n) == [1]
         driver: Any = (
             wh.engine.raw_connection()
         )  # the one that was just given back; its lock counts how often it was taken
@@ -257,9 +273,10 @@ def test_a_read_has_the_options_it_is_given_and_no_other_read_has_them(shared_wh
     shown = "SELECT current_setting('work_mem') AS m, current_setting('statement_timeout') AS t"
     usual = shared_wh.read(shown).values.tolist()
     options = {"work_mem": "7MB", "statement_timeout_s": 9, "statement_mem": "64MB", "optimizer": "off"}
-    for form in (shown, f"SELECT 1; {shown}"):
-        assert shared_wh.read(form, session=options).values.tolist() == [["7MB", "9s"]]
-        assert shared_wh.read(form).values.tolist() == usual
+    for way in WAYS:
+        with way():
+            assert shared_wh.read(shown, session=options).values.tolist() == [["7MB", "9s"]]
+            assert shared_wh.read(shown).values.tolist() == usual
     shared_wh.export(shown, tmp_path / "shown.parquet", session=options)
     assert pd.read_parquet(tmp_path / "shown.parquet").values.tolist() == [["7MB", "9s"]]
     with pytest.raises(InvalidInputError, match="no option of a session"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from gpwarehouse import Warehouse
 from gpwarehouse.dialect import Brand, ServerInfo
 from gpwarehouse.read import split
 from gpwarehouse.read.stream import Stream
+from tests.read.paths import by_cursor
 from tests.read.test_binary import VALUES
 
 TIMES = [
@@ -58,7 +60,7 @@ KINDS: dict[str, list[str]] = {
     "time": ["00:00:00", "23:59:59.999999", "24:00:00"],
     "timetz": ["12:00:00+05:30", "24:00:00-12"],
     "interval": ["1 mon -2 days +03:04:05.6", "-178000000 years", "00:00:00"],
-    "numeric": ["NaN", "0.00", "-1e-300", "123456789012345678901234567890.12", "9" * 1000],
+    "numeric": ["NaN", "0.00", "-1e-300", "123456789012345678901234567890.12", "9" * 300],
     "numeric(20,5)": ["-0.00001", "999999999999999.99999"],
     "numeric(60,40)": ["0." + "7" * 40],
     "bytea": ["", "\\x00ff5c22270a2c"],
@@ -119,8 +121,8 @@ def _bits(value: Any) -> Any:
     return struct.pack("d", value) if isinstance(value, float) else value
 
 
-def read_by(wh: Warehouse, sql: str, **options: Any) -> tuple[str, pa.Table]:
-    with Stream(wh.engine, sql, **options) as stream:
+def read_by(wh: Warehouse, sql: str, way: Any = nullcontext, **options: Any) -> tuple[str, pa.Table]:
+    with way(), Stream(wh.engine, sql, **options) as stream:
         return stream.path, pa.concat_tables([stream.schema.empty_table(), *stream.tables()])
 
 
@@ -132,7 +134,7 @@ def test_every_value_is_the_same_by_every_path(
     name = f"same.{table}"
     asked: list[tuple[str, dict[str, Any]]] = [
         (f"SELECT * FROM {name} WHERE n >= 0", {"transport": "csv"}),
-        (f"SELECT 1; SELECT * FROM {name}", {}),
+        (f"SELECT * FROM {name}", {"way": by_cursor}),
         (f"TABLE {name}", {}),
         (f"TABLE {name}", {"transport": "csv"}),
         (f"SELECT * FROM {name}", {"parallel": 3}),
@@ -196,7 +198,7 @@ def test_any_table_is_the_same_by_every_path(
             ("SELECT * FROM same.one WHERE n >= 0", {"transport": "csv"}),
             ("SELECT * FROM same.one WHERE n >= 0", {}),
             ("TABLE same.one", {"parallel": 3}),
-            ("SELECT 1; TABLE same.one", {}),
+            ("TABLE same.one", {"way": by_cursor}),
         )
     ]
     for table in tables[1:]:

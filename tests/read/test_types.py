@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -22,6 +23,7 @@ from gpwarehouse.read.columns import Column
 from gpwarehouse.read.parsing import BlockParser, csv_of
 from gpwarehouse.read.stream import Stream
 from gpwarehouse.transport.texts import whole_rows
+from tests.read.paths import WAYS, by_cursor
 
 # Type → values that have gone wrong somewhere, as a client's driver binds them, and the Arrow type that holds them.
 NASTY: dict[str, tuple[pa.DataType, list[Any]]] = {
@@ -88,7 +90,7 @@ def paths() -> list[Any]:
     return [
         pytest.param("SELECT * FROM nasty.rows ORDER BY n", "select", id="COPY of a query"),
         pytest.param("TABLE nasty.rows", "table", id="COPY of a table", marks=pytest.mark.segments),
-        pytest.param("SELECT 1 AS one; SELECT * FROM nasty.rows ORDER BY n", "cursor", id="cursor"),
+        pytest.param("SELECT * FROM nasty.rows ORDER BY n", "cursor", id="cursor"),
     ]
 
 
@@ -97,7 +99,7 @@ def test_every_value_comes_back_as_it_was_stored(
     nasty: tuple[Warehouse, list[dict[str, Any]]], sql: str, path: str
 ) -> None:
     wh, rows = nasty
-    with Stream(wh.engine, sql) as stream:
+    with by_cursor() if path == "cursor" else nullcontext(), Stream(wh.engine, sql) as stream:
         table = pa.concat_tables(stream.tables()).sort_by("n")
         assert stream.path == path
     assert table.schema.types[1:] == [kind for kind, _ in NASTY.values()]
@@ -182,12 +184,40 @@ def test_arrays_in_pandas_are_lists_whose_integers_and_zones_stay(shared_wh: War
     ["TIMESTAMPTZ 'infinity'", "TIMESTAMP '-infinity'", "DATE 'infinity'", "TIMESTAMPTZ '10000-01-01 00:00+00'",
      "DATE '0044-03-15 BC'", "array[DATE 'infinity']", "array[array[1, 2], array[3, 4]]"],
 )  # fmt: skip
-@pytest.mark.parametrize("form", ["SELECT {} AS x", "SELECT 1; SELECT {} AS x"])
-def test_what_no_arrow_type_holds_is_refused_with_the_way_out(shared_wh: Warehouse, value: str, form: str) -> None:
-    for transport in ("auto", "csv"):
-        with pytest.raises(ReadError, match=r"column 'x'.*CAST it to text"):
-            shared_wh.read(form.format(value), transport=transport)
-    assert len(shared_wh.read(form.format(f"CAST({value} AS text)"))) == 1
+@pytest.mark.parametrize("way", WAYS)
+def test_what_no_arrow_type_holds_is_refused_with_the_way_out(shared_wh: Warehouse, value: str, way: Any) -> None:
+    with way():
+        for transport in ("auto", "csv"):
+            with pytest.raises(ReadError, match=r"column 'x'.*CAST it to text"):
+                shared_wh.read(f"SELECT {value} AS x", transport=transport)
+        assert len(shared_wh.read(f"SELECT CAST({value} AS text) AS x")) == 1
+
+
+@pytest.mark.parametrize("value", ["'1e400'::numeric", "'-1e400'::numeric", "array['1e309'::numeric, NULL, 1]"])
+def test_a_number_beyond_a_double_is_refused_not_infinite(shared_wh: Warehouse, value: str) -> None:
+    sql = f"SELECT {value} AS x UNION ALL SELECT NULL"
+    for way in WAYS:
+        with (
+            way(),
+            pytest.raises(ReadError, match=r"column 'x': a NUMERIC is beyond .*exact_numeric=True"),
+        ):
+            shared_wh.read(sql)
+        with way():
+            assert shared_wh.read(sql, exact_numeric=True).x.notna().sum() == 1
+
+
+def test_a_number_beyond_a_double_in_json_is_refused_not_infinite(shared_wh: Warehouse) -> None:
+    sql = """SELECT CAST('{"a": [1e400]}' AS json) AS x"""
+    with pytest.raises(ReadError, match="column 'x': a number in the JSON is beyond the range of a double"):
+        shared_wh.read(sql, parse_json=True)
+    assert shared_wh.read(sql).x[0] == '{"a": [1e400]}'
+    assert shared_wh.read("""SELECT CAST('{"a": 1e308}' AS json) AS x""", parse_json=True).x[0] == {"a": 1e308}
+
+
+def test_infinity_is_a_numeric_where_the_server_has_it(shared_wh: Warehouse) -> None:
+    if int(shared_wh.read("SHOW server_version_num").iloc[0, 0]) < 140000:
+        pytest.skip("this server has no infinite NUMERIC")
+    assert shared_wh.read("SELECT CAST('-Infinity' AS numeric) AS x").x[0] == -math.inf
 
 
 def test_nan_is_no_exact_number(shared_wh: Warehouse) -> None:
@@ -197,8 +227,9 @@ def test_nan_is_no_exact_number(shared_wh: Warehouse) -> None:
 
 
 def test_a_column_of_nothing_but_nulls_and_empty_texts_keeps_them_apart(shared_wh: Warehouse) -> None:
-    for form in ("{}", "SELECT 1; {}"):
-        table = shared_wh.read(form.format("SELECT CAST(NULL AS text) AS x UNION ALL SELECT ''"), arrow=True)
+    for way in WAYS:
+        with way():
+            table = shared_wh.read("SELECT CAST(NULL AS text) AS x UNION ALL SELECT ''", arrow=True)
         assert sorted(table["x"].to_pylist(), key=str) == ["", None]
 
 
@@ -263,8 +294,9 @@ def test_any_values_come_back_by_copy_and_by_cursor(shared_wh: Warehouse, rows: 
     params = {
         name: repr(v) if isinstance(v, float) else v for name, v in params.items()
     }  # -0.0 as a number is 0 in SQL
-    for form in (sql, f"SELECT 1; {sql}"):
-        table = shared_wh.read(form, params, arrow=True, exact_numeric=True)
+    for way in WAYS:
+        with way():
+            table = shared_wh.read(sql, params, arrow=True, exact_numeric=True)
         for row, got in zip(rows, table.to_pylist(), strict=True):
             assert all(same(value, found) for value, found in zip(row, got.values(), strict=True)), (row, got)
 

@@ -336,7 +336,9 @@ def test_a_file_whose_first_record_contradicts_itself_is_refused_so(tmp_path: Pa
     whole = stdf_bytes(three())
     file = tmp_path / "a.stdf"
     file.write_bytes(whole[:4] + b"\x01" + whole[5:])
-    with pytest.raises(SourceFormatError, match=r"CPU_TYPE 1.* big-endian, .* 02 00, is little-endian: they contradict"):
+    with pytest.raises(
+        SourceFormatError, match=r"CPU_TYPE 1.* big-endian, .* 02 00, is little-endian: they contradict"
+    ):
         _ = open_source(file).checksum
 
 
