@@ -1,7 +1,8 @@
 """Frames and files → rows: validate, resolve keys, make months and members, COPY, once."""
 
 from gpwarehouse.load.again import Corrected, RejectLoader, rejects_as_given
-from gpwarehouse.load.files import files_named
+from gpwarehouse.load.csv import CsvOptions
+from gpwarehouse.load.files import files_named, table_files
 from gpwarehouse.load.loader import FrameSource, Loader, Source
 from gpwarehouse.load.options import LoadOptions, OnConflict, Progress
 from gpwarehouse.load.report import FileOutcome, FilesReport
@@ -11,6 +12,7 @@ from gpwarehouse.load.validate import Reject
 
 __all__ = [
     "Corrected",
+    "CsvOptions",
     "FileOutcome",
     "FilesReport",
     "FrameSource",
@@ -25,5 +27,6 @@ __all__ = [
     "Target",
     "files_named",
     "rejects_as_given",
+    "table_files",
     "target_named",
 ]

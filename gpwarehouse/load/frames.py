@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.load.convert import text_of
-from gpwarehouse.load.files import file_readers
+from gpwarehouse.load.expected import Expected
+from gpwarehouse.load.files import TableFiles, file_batches, reason_of, table_files
 from gpwarehouse.load.jsontext import json_of
 
 __all__ = ["BATCH_ROWS", "bytes_of", "record_batches"]
@@ -23,24 +24,29 @@ BATCH_ROWS = 65_536
 """Rows at a time: enough for Arrow's kernels to be at full speed, little enough to keep memory small."""
 
 
-def record_batches(frame: Any, json_columns: frozenset[str]) -> Iterator[pa.RecordBatch]:
+def record_batches(
+    frame: Any, json_columns: frozenset[str], expected: Expected | None = None
+) -> Iterator[pa.RecordBatch]:
     """Record batches of at most :data:`BATCH_ROWS` rows; of a frame without rows, one batch without rows.
 
     :param frame: pandas or polars DataFrame, pyarrow Table, RecordBatch, RecordBatchReader or Dataset, any object with
         ``__arrow_c_stream__``, an iterable of dicts, or the path or glob of files (:mod:`gpwarehouse.load.files`).
     :param json_columns: columns whose values may be dicts or lists; they become JSON text here.
-    :raises InvalidInputError: none of these.
+    :param expected: the columns that files may bring, by which their readers tell headings and numbers.
+    :raises InvalidInputError: none of these, or a file or stream cannot be read. What a generator of the caller's raises
+        is raised as it is.
     """
     if _is_pandas(frame):
         for start in range(0, max(len(frame), 1), BATCH_ROWS):
             yield _from_pandas(frame.iloc[start : start + BATCH_ROWS], json_columns)
         return
-    if isinstance(frame, str | PathLike):
-        for reader in file_readers(frame, BATCH_ROWS):
-            yield from _from_reader(reader)
+    if isinstance(frame, str | PathLike | TableFiles):
+        for batch in file_batches(table_files(frame), BATCH_ROWS, expected):
+            yield from _in_steps(batch)
         return
     if hasattr(frame, "scanner"):  # a pyarrow Dataset; the module that defines it takes long to import
-        frame = frame.scanner(batch_size=BATCH_ROWS, batch_readahead=1, fragment_readahead=1).to_reader()
+        yield from _from_dataset(frame)
+        return
     if isinstance(frame, pa.RecordBatch):
         frame = pa.Table.from_batches([frame])
     if isinstance(frame, pa.Table):
@@ -71,14 +77,56 @@ def _is_pandas(frame: Any) -> bool:
     return type(frame).__module__.partition(".")[0] == "pandas" and hasattr(frame, "iloc")
 
 
+def _in_steps(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    for start in range(0, max(batch.num_rows, 1), BATCH_ROWS):
+        yield batch.slice(start, BATCH_ROWS)
+
+
 def _from_reader(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
     rows = 0
-    for batch in reader:
-        rows += batch.num_rows
-        for start in range(0, batch.num_rows, BATCH_ROWS):
-            yield batch.slice(start, BATCH_ROWS)
+    try:
+        for batch in reader:
+            rows += batch.num_rows
+            if batch.num_rows:
+                yield from _in_steps(batch)
+    except (pa.ArrowException, OSError) as error:
+        raise InvalidInputError(f"the {type(reader).__name__} cannot be read on: {reason_of(error)}") from None
     if not rows:
         yield pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in reader.schema], schema=reader.schema)
+
+
+def _from_dataset(dataset: Any) -> Iterator[pa.RecordBatch]:
+    """The rows of a dataset, whose errors name the file that is read."""
+    scanner = dataset.scanner(batch_size=BATCH_ROWS, batch_readahead=1, fragment_readahead=1)
+    rows, last = 0, None
+    try:
+        for tagged in scanner.scan_batches():
+            last = tagged.fragment
+            rows += tagged.record_batch.num_rows
+            if tagged.record_batch.num_rows:
+                yield from _in_steps(tagged.record_batch)
+    except (pa.ArrowException, OSError) as error:
+        raise InvalidInputError(f"{_fragment_at_fault(dataset, last)}: it cannot be read: {reason_of(error)}") from None
+    if not rows:
+        schema = scanner.projected_schema
+        yield pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
+
+
+def _fragment_at_fault(dataset: Any, last: Any) -> str:
+    """The file of a dataset that cannot be read: that of the last rows, or one of the two behind it."""
+    try:
+        fragments = list(dataset.get_fragments())
+    except (ValueError, pa.ArrowException):  # a filtered dataset does not tell them
+        return "a file of the dataset"
+    paths = [getattr(fragment, "path", None) for fragment in fragments]
+    first = paths.index(last.path) if getattr(last, "path", None) in paths else 0
+    for fragment, path in list(zip(fragments, paths, strict=True))[first : first + 3]:
+        try:
+            for _ in fragment.to_batches():
+                pass
+        except (pa.ArrowException, OSError):
+            return str(path or "a part of the dataset")
+    return "a file of the dataset"
 
 
 def _from_pandas(frame: Any, json_columns: frozenset[str]) -> pa.RecordBatch:

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from os import PathLike
 from typing import Any, Unpack
 
 import pyarrow as pa
@@ -26,7 +25,8 @@ from gpwarehouse.load import batches as ledger
 from gpwarehouse.load.conflict import Verdict, delete_leftovers, delete_rows, hold, judge
 from gpwarehouse.load.doubling import refuse_doubles
 from gpwarehouse.load.early import checksum_beforehand, send_early
-from gpwarehouse.load.files import extent, files_of
+from gpwarehouse.load.expected import expected_of
+from gpwarehouse.load.files import TableFiles, table_files
 from gpwarehouse.load.fingerprint import batch_id_for
 from gpwarehouse.load.firstpass import FirstPass, Source, read_source
 from gpwarehouse.load.frames import bytes_of, record_batches
@@ -57,13 +57,18 @@ class FrameSource:
 
     def __post_init__(self) -> None:
         check_name("source_system", self.source_system)
-        if isinstance(self.frame, str | PathLike) and not self.source_file:
-            files = files_of(self.frame)
-            self.source_file = files[0].name if len(files) == 1 else ""
+        self.frame = table_files(self.frame)
+        if isinstance(self.frame, TableFiles) and not self.source_file:
+            self.source_file = self.frame.paths[0].name if len(self.frame.paths) == 1 else ""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The frame in record batches."""
-        return record_batches(self.frame, target_named(self.target).json_columns)
+        target = self.taker()
+        return record_batches(self.frame, target.json_columns, expected_of(target))
+
+    def taker(self) -> Target:
+        """What the rows are checked against."""
+        return target_named(self.target)
 
     def members(self) -> Mapping[str, list[dict[str, Any]]]:
         """Nothing."""
@@ -71,8 +76,8 @@ class FrameSource:
 
     def extent(self) -> tuple[int | None, int | None]:
         """Rows and bytes, as far as the frame tells without being read."""
-        if isinstance(self.frame, str | PathLike):
-            return extent(self.frame)
+        if isinstance(self.frame, TableFiles):
+            return self.frame.extent()
         rows = len(self.frame) if hasattr(self.frame, "__len__") else None
         return rows, bytes_of(self.frame)
 

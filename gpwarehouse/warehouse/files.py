@@ -25,14 +25,16 @@ class LoadingFiles(Loading):
 
         :param target: the fact that the rows of a Parquet, CSV or Arrow file go to; a file of the trade (STDF V4, plain or
             compressed) tells it itself.
-        :param options: those of :meth:`load`, and what a file of the trade does not tell: ``facility=``, ``timezone=``,
-            ``test_type=``.
+        :param options: those of :meth:`load`, ``csv=`` among them, and what a file of the trade does not tell:
+            ``facility=``, ``timezone=``, ``test_type=``.
         :raises SourceFormatError: it is no such file, or ends early; nothing was loaded.
         """
         from gpwarehouse.load import LoadOptions
 
         if target is not None:
             return self.load(target, path, **options)
+        if options.pop("csv", None) is not None:
+            raise InvalidInputError("csv= says how files of tables are written: name their target= too")
         given = {name: options.pop(name) for name in list(options) if name not in LoadOptions.__annotations__}
         return self._load_source(path, given, options)
 
