@@ -20,6 +20,7 @@ DELIMITERS = (",", ";", "\t", "|")
 _SHOWN = {"\t": "tab"}
 _HEADINGS_BYTES = 1 << 20
 _LINES_SEARCHED = 200
+_BYTES_SEARCHED = 64 << 10
 _SEP = re.compile(rb'"?sep=([^\r\n"\x80-\xff])"?\r?\n?', re.IGNORECASE)
 """The first line that Excel takes for the delimiter, and writes."""
 
@@ -103,12 +104,11 @@ class _Head:
     def record(self) -> str:
         """The headings, without their line end, taken off."""
         line = self.lines + 1
-        record = self.data[: self._record_end()]
+        end = self._record_end()  # reads on, into data
+        record = self.data[:end]
         if not record:
             raise InvalidInputError(f"it ends before line {line}: there are no headings")
-        if b"\x00" in record:
-            hint = hint_of_nul(self.data, self._options.encoding is not None)
-            raise InvalidInputError(f"line {line}: it holds NUL bytes; {hint}")
+        self._refuse_nul(end)
         plain = record.removesuffix(b"\n").removesuffix(b"\r")
         if b"\r" in plain and b"\n" not in plain:
             raise InvalidInputError(
@@ -119,6 +119,13 @@ class _Head:
         check_utf8(record, line)
         self._drop(len(record))
         return plain.decode()
+
+    def next_lines(self) -> list[str]:
+        """Some of the lines that follow."""
+        while len(self.data) < _BYTES_SEARCHED and (more := self._text.read(self._block_bytes)):
+            self.data += more
+        lines = self.data[:_BYTES_SEARCHED].decode("utf-8", "replace").split("\n")
+        return [line.removesuffix("\r") for line in lines[:_LINES_SEARCHED]]
 
     def _record_end(self) -> int:
         """Where the record ends that begins here: a line feed in quotes does not end it."""
@@ -142,7 +149,14 @@ class _Head:
             self.data += more
         return end + 1
 
+    def _refuse_nul(self, end: int) -> None:
+        if (nul := self.data.find(b"\x00", 0, end)) >= 0:
+            line = self.lines + self.data.count(b"\n", 0, nul) + 1
+            hint = hint_of_nul(self.data, self._options.encoding is not None)
+            raise InvalidInputError(f"line {line}: it holds NUL bytes; {hint}")
+
     def _drop(self, end: int) -> None:
+        self._refuse_nul(end)
         self.lines += self.data.count(b"\n", 0, end)
         self.data = self.data[end:]
         if not self.data:
@@ -183,9 +197,9 @@ def _not_found(
     assert expected is not None
     tried = " ".join(_SHOWN.get(each, each) for each in candidates)
     words = f"line {line}: no heading in it is a column of {expected.what}, with the delimiter {tried}"
-    for number, row in enumerate(head.data[:_HEADINGS_BYTES].split(b"\n")[:_LINES_SEARCHED], head.lines + 1):
+    for number, row in enumerate(head.next_lines(), head.lines + 1):
         for each in (*candidates, *DELIMITERS):
-            names = _names(row.decode("utf-8", "replace").removesuffix("\r"), each, options.quote)
+            names = _names(row, each, options.quote)
             if names is not None and len(names) > 1 and set(names) <= expected.names:
                 given = "" if each in candidates else f" and delimiter={each!r}"
                 return f"{words}. Line {number} looks like the headings: give header_line={number}{given}"

@@ -64,12 +64,12 @@ def _is_character(value: object) -> bool:
 
 def _check_encoding(name: object) -> None:
     try:
-        if not isinstance(name, str):
-            raise LookupError
-        b"".decode(name)  # raises where it is no encoding of texts
-        codecs.getincrementaldecoder(name)
+        is_known = isinstance(name, str) and codecs.lookup(name).incrementaldecoder is not None
+        is_known = is_known and "" == codecs.getincrementaldecoder(str(name))().decode(b"")  # others give bytes
     except (LookupError, ValueError):
-        raise InvalidInputError(f"encoding={name!r}: Python knows no such encoding of texts") from None
+        is_known = False
+    if not is_known:
+        raise InvalidInputError(f"encoding={name!r}: Python knows no such encoding of texts")
 
 
 def _texts(values: object) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ def csv_batches(
             )
         rows += batch.num_rows
         try:
-            yield decimals.pointed(batch) if portions.hold_commas(block, portion) else batch
+            yield decimals.pointed(batch) if options.decimal == "," or portions.hold_commas(block, portion) else batch
         except AmbiguousNumber as found:
             line = portions.line_of(block, int(portion.starts[found.row]))
             raise InvalidInputError(f"line {line}, column {found.column!r}: {found}") from None
@@ -150,6 +150,10 @@ class _Parser:
         )
 
     def batch(self, block: bytes) -> pa.RecordBatch:
+        if not block.endswith(
+            b"\n"
+        ):  # Arrow takes a field of nothing at the end for one in quotes, if any is before it
+            block += b"\n"
         read = self._csv.ReadOptions(column_names=self._names, block_size=len(block) + 1)
         source = pa.BufferReader(block)
         table = self._csv.read_csv(source, read_options=read, parse_options=self._parse, convert_options=self._convert)

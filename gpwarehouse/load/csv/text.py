@@ -49,8 +49,7 @@ class Utf8Text:
         :raises InvalidInputError: they are not in the encoding that was given.
         """
         while True:
-            data = self._head + _read(self._stream, size - len(self._head))
-            self._head = b""
+            data, self._head = self._head or _read(self._stream, size), b""
             if self._decoder is None:
                 return data  # judged a record at a time, when it is known where one ends
             try:
