@@ -22,6 +22,7 @@ from sqlalchemy.engine import Connection, Engine
 from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.errors import GpwarehouseError, LoadError, TooManyRejectsError
 from gpwarehouse.load import batches as ledger
+from gpwarehouse.load.beforehand import checksum_of
 from gpwarehouse.load.conflict import Verdict, delete_leftovers, delete_rows, hold, judge
 from gpwarehouse.load.doubling import refuse_doubles
 from gpwarehouse.load.early import checksum_beforehand, send_early
@@ -195,6 +196,9 @@ class Loader:
                 verdict = self._judged_alone(run, batch_id, checksum)
                 if verdict.loaded is not None:
                     return run.result(verdict.loaded)
+            recognised = self._recognised(run)
+            if recognised is not None:
+                return run.result(recognised)
             early = send_early(self, run)
             if early is None:
                 run.source, run.has_own_id = source, False
@@ -213,6 +217,30 @@ class Loader:
             policy = RetryPolicy.of(self.settings, 0 if run.wishes.commits_apart else None)
             what = f"load of batch {batch.batch_id} into {batch.target}"
             return self._after(run, found, policy.call(what, self._write, run, found, batch))
+
+    def _recognised(self, run: Run) -> Any | None:
+        """The row of the batch in which the files are loaded already, as far as that is told without checking their rows.
+
+        Their content is hashed where a batch of as many rows is there. It is not, or is not told: None.
+        """
+        source = run.source
+        if not self.begins_early or not isinstance(getattr(source, "frame", None), TableFiles):
+            return None
+        rows, _ = source.extent()  # type: ignore[attr-defined]
+        rows = sum(batch.num_rows for batch in source.batches()) if rows is None else rows
+
+        def is_likely() -> bool:
+            with self.engine.connect() as connection:
+                return ledger.has_loaded(connection, run.target.name, rows)
+
+        policy = RetryPolicy.once_met(self.settings, self.engine)
+        if not policy.call("look whether a batch is loaded", is_likely):
+            return None
+        checksum = checksum_of(source.batches(), run.target)
+        if checksum is None:
+            return None
+        batch_id = run.wishes.batch_id or batch_id_for(run.target.name, checksum)
+        return self._judged_alone(run, batch_id, checksum).loaded
 
     def batch_of(self, run: Run, found: FirstPass) -> ledger.Batch:
         """The batch, as far as the first pass tells of it."""

@@ -65,7 +65,7 @@ def _is_character(value: object) -> bool:
 def _check_encoding(name: object) -> None:
     try:
         is_known = isinstance(name, str) and codecs.lookup(name).incrementaldecoder is not None
-        is_known = is_known and "" == codecs.getincrementaldecoder(str(name))().decode(b"")  # others give bytes
+        is_known = is_known and codecs.getincrementaldecoder(str(name))().decode(b"") == ""  # others give bytes
     except (LookupError, ValueError):
         is_known = False
     if not is_known:
