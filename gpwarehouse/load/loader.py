@@ -223,24 +223,28 @@ class Loader:
 
         Their content is hashed where a batch of as many rows is there. It is not, or is not told: None.
         """
-        source = run.source
+        source, named = run.source, run.wishes.batch_id
         if not self.begins_early or not isinstance(getattr(source, "frame", None), TableFiles):
             return None
+        if named is not None and not self._looked(ledger.is_recorded, named):
+            return None  # most likely it is new, and is to be read once
         rows, _ = source.extent()  # type: ignore[attr-defined]
         rows = sum(batch.num_rows for batch in source.batches()) if rows is None else rows
-
-        def is_likely() -> bool:
-            with self.engine.connect() as connection:
-                return ledger.has_loaded(connection, run.target.name, rows)
-
-        policy = RetryPolicy.once_met(self.settings, self.engine)
-        if not policy.call("look whether a batch is loaded", is_likely):
+        if not self._looked(ledger.has_loaded, run.target.name, rows):
             return None
         checksum = checksum_of(source.batches(), run.target)
         if checksum is None:
             return None
-        batch_id = run.wishes.batch_id or batch_id_for(run.target.name, checksum)
-        return self._judged_alone(run, batch_id, checksum).loaded
+        return self._judged_alone(run, named or batch_id_for(run.target.name, checksum), checksum).loaded
+
+    def _looked(self, look: Callable[..., bool], *names: Any) -> bool:
+        """What a look-up finds on a connection of its own."""
+
+        def once() -> bool:
+            with self.engine.connect() as connection:
+                return look(connection, *names)
+
+        return RetryPolicy.once_met(self.settings, self.engine).call("look whether a batch is loaded", once)
 
     def batch_of(self, run: Run, found: FirstPass) -> ledger.Batch:
         """The batch, as far as the first pass tells of it."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
@@ -154,8 +152,3 @@ def damaged(draw: st.DrawFn, content: bytes) -> bytes:
     if kind == "zero":
         return content[:start] + bytes(end - start) + content[end:]
     return content[:start] + b"\r" + content[start:]
-
-
-def lines_of(path: Path, lines: Sequence[str], encoding: str = "utf-8") -> Path:
-    path.write_bytes("\n".join(lines).encode(encoding))
-    return path
