@@ -17,12 +17,14 @@ from gpwarehouse.errors import GpwarehouseError
 from gpwarehouse.version import __version__
 
 if TYPE_CHECKING:
+    from gpwarehouse.load import CsvOptions
     from gpwarehouse.settings import WarehouseSettings
     from gpwarehouse.warehouse import LoadResult, Warehouse
 
-__all__ = ["GpwarehouseError", "LoadResult", "Warehouse", "WarehouseSettings", "__version__"]
+__all__ = ["CsvOptions", "GpwarehouseError", "LoadResult", "Warehouse", "WarehouseSettings", "__version__"]
 
 _LAZY = {
+    "CsvOptions": "gpwarehouse.load",
     "Warehouse": "gpwarehouse.warehouse",
     "LoadResult": "gpwarehouse.warehouse",
     "WarehouseSettings": "gpwarehouse.settings",

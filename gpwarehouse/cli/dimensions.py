@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from gpwarehouse.cli.app import app, console, warehouse_named
+from gpwarehouse.cli.csv_files import with_csv
 
 __all__ = ["delete_batch", "merge", "rekey_wafers"]
 
 
 @app.command()
+@with_csv
 def merge(
     dimension: Annotated[str, typer.Argument(help="Table name, e.g. dim_lot.")],
     file: Annotated[Path, typer.Argument(help="Parquet, CSV or Arrow file: natural keys and attributes.")],
@@ -23,12 +25,14 @@ def merge(
     deletes: Annotated[str | None, typer.Option(help="Column that is true where a member is deleted.")] = None,
     batch_id: Annotated[str | None, typer.Option(help="The batch's id.")] = None,
     max_rejects: Annotated[int | None, typer.Option(min=0, help="Rejected rows allowed.")] = None,
+    csv: Any = None,
 ) -> None:
     """Merge a file into a dimension's history, once."""
     with warehouse_named() as warehouse:
         done = warehouse.merge(
             dimension,
             file,
+            csv=csv,
             effective=_column_or_moment(effective),
             deletes=deletes,
             batch_id=batch_id,
@@ -45,6 +49,7 @@ def merge(
 
 
 @app.command()
+@with_csv
 def rekey_wafers(
     mapping: Annotated[
         Path | None, typer.Argument(help="File of root_lot_id, true_root_lot_id and, if wanted, wafer_id.")
@@ -54,10 +59,11 @@ def rekey_wafers(
         typer.Option("--month", help="YYYY-MM that holds their facts; may be given again. All without."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    csv: Any = None,
 ) -> None:
     """Move wafers to their true root lot; without a file, to what dim_lot and the genealogy say."""
     with warehouse_named() as warehouse:
-        done = warehouse.rekey_wafers(mapping, months=month, dry_run=dry_run)
+        done = warehouse.rekey_wafers(mapping, csv=csv if mapping else None, months=month, dry_run=dry_run)
     word = "would move" if dry_run else "moved"
     _say(f"{done.wafers} wafers {word}, {done.merged} of them to where they were already")
     for table, rows in done.rows.items():

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from gpwarehouse.cli.app import app, console, errors, warehouse_named
+from gpwarehouse.cli.csv_files import with_csv
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, WarehouseConnectionError
 from gpwarehouse.load.bar import load_bar
 
@@ -48,6 +49,7 @@ def limit(text: str | None) -> int | float | None:
 
 
 @app.command()
+@with_csv
 def load(
     files: Annotated[
         list[str],
@@ -78,6 +80,7 @@ def load(
     parallel: Annotated[int, typer.Option(help="Connections that copy at once, 1 to 16.")] = 1,
     atomic: Annotated[bool, typer.Option(help="Whether parallel copies commit with the batch, or each alone.")] = True,
     analyze: Annotated[str | None, typer.Option(help="Statistics afterwards: auto, always or never.")] = None,
+    csv: Any = None,
 ) -> None:
     """Load files, each once: what was loaded before is recognised by its content, and passed over."""
     from gpwarehouse.generate.folder import is_fab_folder
@@ -92,7 +95,7 @@ def load(
         "product_id": product_id,
     }
     given |= {"test_program": test_program, "equipment_id": equipment_id, "allow_incomplete": allow_incomplete or None}
-    given |= {"test_type": test_type, "max_rejects": limit(max_rejects)}
+    given |= {"test_type": test_type, "max_rejects": limit(max_rejects), "csv": csv}
     options |= {name: value for name, value in given.items() if value is not None}
     folders = [name for name in files if target is None and is_fab_folder(Path(name))]
     files = [name for name in files if name not in folders]
@@ -153,12 +156,14 @@ def rejects(
 
 
 @app.command()
+@with_csv
 def reload_rejects(
     batch_id: Annotated[str, typer.Argument(help="The batch that rejected the rows.")],
     file: Annotated[Path, typer.Argument(help="CSV, Parquet or Arrow: the corrected rows, with their row_number.")],
+    csv: Any = None,
 ) -> None:
     """Load corrected rejects into their batch, each once."""
     with warehouse_named() as warehouse, load_bar(console, file.name) as bar:
-        result = warehouse.reload_rejects(batch_id, file, progress=bar)
+        result = warehouse.reload_rejects(batch_id, file, csv=csv, progress=bar)
         left = len(warehouse.rejects(batch_id))
     _say(f"{result}; {left} rejects left")

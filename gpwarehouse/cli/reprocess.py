@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gpwarehouse.cli.app import app, console, errors, warehouse_named
+from gpwarehouse.cli.csv_files import with_csv
 from gpwarehouse.cli.load import limit
 from gpwarehouse.errors import InvalidInputError, PartitionError
 from gpwarehouse.load.bar import load_bar
@@ -39,6 +40,7 @@ def delete_month(fact: _Fact, month: _Month, across: _Across = False, yes_drop_d
 
 
 @app.command()
+@with_csv
 def replace_month(
     fact: _Fact,
     month: _Month,
@@ -46,41 +48,46 @@ def replace_month(
     batch_id: Annotated[str | None, typer.Option(help="The batch's id.")] = None,
     max_rejects: Annotated[str | None, typer.Option(help="Rejects allowed: 5, 0.01 or 1%.")] = None,
     yes_drop_data: _Yes = False,
+    csv: Any = None,
 ) -> None:
     """Put a file in the place of all rows of a month; shows what that replaces, and refuses to unless told to."""
     allowed = limit(max_rejects)
     with warehouse_named() as warehouse, load_bar(console, file.name) as bar:
         _refuse(fact, month, *_rows(warehouse, fact, month), "replace them", yes_drop_data)
-        done = warehouse.replace_month(fact, month, file, batch_id=batch_id, max_rejects=allowed, progress=bar)
+        done = warehouse.replace_month(fact, month, file, csv=csv, batch_id=batch_id, max_rejects=allowed, progress=bar)
     _warn(done.warnings)
     _say(f"{done}; {done.rows_replaced} rows replaced")
 
 
 @app.command()
+@with_csv
 def upsert_rows(
     fact: _Fact,
     file: Annotated[Path, typer.Argument(help="Parquet, CSV or Arrow file, or a glob of them: the records.")],
     month: _Months = None,
     batch_id: Annotated[str | None, typer.Option(help="The batch's id.")] = None,
     max_rejects: Annotated[str | None, typer.Option(help="Rejects allowed: 5, 0.01 or 1%.")] = None,
+    csv: Any = None,
 ) -> None:
     """Put records into a fact; those whose business key is there take the file's columns."""
     allowed = limit(max_rejects)
     with warehouse_named() as warehouse, load_bar(console, file.name) as bar:
         done = warehouse.upsert_rows(
-            fact, file, months=month or (), batch_id=batch_id, max_rejects=allowed, progress=bar
+            fact, file, csv=csv, months=month or (), batch_id=batch_id, max_rejects=allowed, progress=bar
         )
     _warn(done.warnings)
     _say(str(done))
 
 
 @app.command()
+@with_csv
 def delete_rows(
     fact: _Fact,
     file: Annotated[Path, typer.Argument(help="Parquet, CSV or Arrow file: the columns of the key, and event_ts.")],
     month: _Months = None,
     batch_id: Annotated[str | None, typer.Option(help="The batch's id.")] = None,
     yes_drop_data: _Yes = False,
+    csv: Any = None,
 ) -> None:
     """Take records out of a fact by their business key, whoever loaded them; only when told to."""
     if not yes_drop_data:
@@ -88,7 +95,7 @@ def delete_rows(
             f"{fact}: to take out the records of {file.name}, say --yes-drop-data; nothing was changed"
         )
     with warehouse_named() as warehouse, load_bar(console, file.name) as bar:
-        done = warehouse.delete_rows(fact, file, months=month or (), batch_id=batch_id, progress=bar)
+        done = warehouse.delete_rows(fact, file, csv=csv, months=month or (), batch_id=batch_id, progress=bar)
     _warn(done.warnings)
     _say(
         f"{fact}: done before, as batch {done.batch_id}"

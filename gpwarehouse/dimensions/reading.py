@@ -15,6 +15,7 @@ from sqlalchemy.engine import Engine
 
 from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.errors import NaturalKeyError
+from gpwarehouse.load.expected import expected_of
 from gpwarehouse.load.fingerprint import Fingerprint
 from gpwarehouse.load.firstpass import FirstPass as OfLoad
 from gpwarehouse.load.frames import record_batches
@@ -77,7 +78,7 @@ def read_frame(
     found = FirstPass(resolver, target=target)
     found.given.always = frozenset(constants or ())
     try:
-        for batch in record_batches(frame, target.json_columns):
+        for batch in record_batches(frame, target.json_columns, expected_of(target, told=constants or ())):
             for name, moment in (constants or {}).items():
                 batch = batch.append_column(name, pa.repeat(pa.scalar(moment, TIMESTAMP), batch.num_rows))
             clean = found.check(validator, batch, fingerprint)

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import aliased
 
 from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.load.expected import Expected
 from gpwarehouse.load.frames import record_batches
 from gpwarehouse.load.given import named_apart
 from gpwarehouse.models import BridgeLotGenealogy, DimLot, DimWafer
@@ -31,7 +32,7 @@ def moves_told(mapping: Any, wafer_id_pattern: str | None) -> list[Move]:
     :raises InvalidInputError: a column is missing or unknown, or a value is no text.
     """
     moves: list[Move] = []
-    for batch in record_batches(mapping, frozenset()):
+    for batch in record_batches(mapping, frozenset(), Expected("the mapping", frozenset((*_NEEDED, "wafer_id")))):
         batch, _ = named_apart(batch)
         names = set(batch.schema.names)
         if not batch.num_rows:

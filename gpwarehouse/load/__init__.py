@@ -1,7 +1,8 @@
 """Frames and files → rows: validate, resolve keys, make months and members, COPY, once."""
 
 from gpwarehouse.load.again import Corrected, RejectLoader, csv_of_rejects, rejects_as_given, require_batch
-from gpwarehouse.load.files import files_named
+from gpwarehouse.load.csv import CsvOptions
+from gpwarehouse.load.files import files_named, table_files
 from gpwarehouse.load.folders import files_to_load
 from gpwarehouse.load.loader import FrameSource, Loader, Source
 from gpwarehouse.load.options import LoadOptions, OnConflict, Progress
@@ -12,6 +13,7 @@ from gpwarehouse.load.validate import Reject
 
 __all__ = [
     "Corrected",
+    "CsvOptions",
     "FileOutcome",
     "FilesReport",
     "FrameSource",
@@ -29,5 +31,6 @@ __all__ = [
     "files_to_load",
     "rejects_as_given",
     "require_batch",
+    "table_files",
     "target_named",
 ]

@@ -23,6 +23,7 @@ from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError, TooManyRejectsError
 from gpwarehouse.load import batches as ledger
 from gpwarehouse.load.doubling import in_other_batches, named
+from gpwarehouse.load.expected import expected_of
 from gpwarehouse.load.firstpass import FirstPass, read_source
 from gpwarehouse.load.frames import record_batches
 from gpwarehouse.load.loader import Loader, Run
@@ -31,7 +32,7 @@ from gpwarehouse.load.options import Analyze, Progress, Wishes, check_name
 from gpwarehouse.load.refusal import explained
 from gpwarehouse.load.rejecting import first_reasons
 from gpwarehouse.load.result import LoadResult
-from gpwarehouse.load.target import target_named
+from gpwarehouse.load.target import Target, target_named
 from gpwarehouse.load.texts import text_of
 from gpwarehouse.load.values import array_of
 from gpwarehouse.models import EtlLoadBatch, EtlReject
@@ -205,7 +206,7 @@ class RejectLoader(Loader):
         if callable(corrected):
             rejects = rejects_as_given(self.engine, self.settings, batch_id)
             corrected = corrected(rejects) if len(rejects) else []
-        given = _given(corrected, target_named(row.target).json_columns, row)
+        given = _given(corrected, target_named(row.target), row)
         while True:
             source = _Rows(row, given, self._look(row.target, self._rejected_still, row))
             run = Run(source, target_named(row.target), wishes, started_at=row.started_at)
@@ -313,14 +314,14 @@ class RejectLoader(Loader):
         return found.rows_to_load > 0 and not (set(source.numbers) - kept) & left
 
 
-def _given(frame: Any, json_columns: frozenset[str], row: Any) -> list[pa.RecordBatch]:
+def _given(frame: Any, target: Target, row: Any) -> list[pa.RecordBatch]:
     """The frame's batches, each with its row numbers as integers.
 
     :raises InvalidInputError: there are none, or they are not the batch's, or one comes twice.
     """
     batches = []
     seen: set[int] = set()
-    for batch in record_batches(frame, json_columns):
+    for batch in record_batches(frame, target.json_columns, expected_of(target, beside=(NUMBER,))):
         at = batch.schema.get_field_index(NUMBER)
         if at < 0:
             raise InvalidInputError(f"corrected rows need a column {NUMBER!r}: which reject each of them was")

@@ -32,6 +32,7 @@ __all__ = [
     "are_scattered",
     "deleted",
     "has_left",
+    "has_loaded",
     "insert_rejects",
     "is_recorded",
     "left_behind",
@@ -88,6 +89,13 @@ def loaded_batches(connection: Connection, target: str, batch_id: str, checksum:
     same = or_(table.c.batch_id == batch_id, and_(table.c.target == target, table.c.checksum == checksum))
     query = select(table).where(same, _is_loaded())
     return connection.execute(query.order_by(table.c.started_at, table.c.batch_id)).all()
+
+
+def has_loaded(connection: Connection, target: str, rows_read: int) -> bool:
+    """Whether a batch of a target is loaded of which so many rows were read."""
+    table = EtlLoadBatch.__table__
+    query = select(table.c.batch_id).where(table.c.target == target, table.c.rows_read == rows_read, _is_loaded())
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def is_recorded(connection: Connection, batch_id: str) -> bool:

@@ -36,6 +36,9 @@ _REFUSALS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
 _TRUE = pa.array(["true", "t", "1"])
 _FALSE = pa.array(["false", "f", "0"])
 _DIGITS = r"^[+-]?[0-9]+(\.0*)?$"
+_USUAL_TIME = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])$"
+)
 _FIRST_MOMENT = pa.scalar(datetime.min.replace(tzinfo=UTC), TIMESTAMP)
 _LAST_MOMENT = pa.scalar(datetime.max.replace(tzinfo=UTC), TIMESTAMP)
 
@@ -196,8 +199,23 @@ def _refuse_without_zone(array: pa.Array, column: InputColumn) -> None:
         )
 
 
+def _usual_times(array: pa.Array) -> pa.Array | None:
+    """Texts that are all of the form that Arrow and Python read alike, by Arrow; None if one is not."""
+    if not pc.all(pc.match_substring_regex(array, _USUAL_TIME)).as_py():
+        return None
+    try:
+        moments = array.cast(TIMESTAMP)
+    except _REFUSALS:
+        return None
+    outside = pc.or_(pc.less(moments, _FIRST_MOMENT), pc.greater(moments, _LAST_MOMENT))
+    return None if pc.any(outside).as_py() else moments
+
+
 def _times(array: pa.Array) -> tuple[pa.Array, Faults]:
-    """Texts in ISO 8601, read one by one: Arrow would take those without a zone as UTC."""
+    """Texts in ISO 8601; where not all are of the usual form, one by one: Arrow would take those without a zone as UTC."""
+    usual = _usual_times(array)
+    if usual is not None:
+        return usual, {}
     moments: list[datetime | None] = []
     bad: Faults = {}
     for row, text in enumerate(array.to_pylist()):

@@ -17,7 +17,6 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -30,6 +29,7 @@ from gpwarehouse.engine import RetryPolicy, partitions_there, pool_state, sessio
 from gpwarehouse.errors import GpwarehouseError
 from gpwarehouse.load import batches as ledger
 from gpwarehouse.load.beforehand import checksum_of
+from gpwarehouse.load.files import TableFiles
 from gpwarehouse.load.fingerprint import batch_id_for
 from gpwarehouse.load.firstpass import FirstPass, Kept, begin_reading
 from gpwarehouse.load.layouts import is_nested
@@ -152,7 +152,7 @@ def _known_id(loader: Loader, run: Run) -> str | None:
 def _is_at_hand(source: Any) -> bool:
     """Whether it is a frame in memory or a file, which never waits for others."""
     frame = getattr(source, "frame", None)
-    return isinstance(frame, str | PathLike) or (hasattr(frame, "columns") and hasattr(frame, "__len__"))
+    return isinstance(frame, TableFiles) or (hasattr(frame, "columns") and hasattr(frame, "__len__"))
 
 
 def _is_in_memory(frame: Any) -> bool:

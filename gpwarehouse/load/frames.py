@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.load.datasets import dataset_batches
-from gpwarehouse.load.files import file_readers
+from gpwarehouse.load.expected import Expected
+from gpwarehouse.load.files import TableFiles, file_batches, reason_of, table_files
 from gpwarehouse.load.given import NAMED, names_of_rows
 from gpwarehouse.load.layouts import check_types, flat, not_understood
 from gpwarehouse.load.series import array_of_series, check_dtype
@@ -26,25 +27,29 @@ BATCH_ROWS = 65_536
 """Rows at a time: enough for Arrow's kernels to be at full speed, little enough to keep memory small."""
 
 
-def record_batches(frame: Any, json_columns: frozenset[str]) -> Iterator[pa.RecordBatch]:
+def record_batches(
+    frame: Any, json_columns: frozenset[str], expected: Expected | None = None
+) -> Iterator[pa.RecordBatch]:
     """Record batches of at most :data:`BATCH_ROWS` rows; of a frame without rows, one batch without rows.
 
     :param frame: pandas or polars DataFrame, pyarrow Table, RecordBatch, RecordBatchReader or Dataset, any object with
         ``__arrow_c_stream__``, an iterable of dicts, or the path or glob of files (:mod:`gpwarehouse.load.files`).
     :param json_columns: columns whose values may be dicts or lists; they become JSON text here.
+    :param expected: the columns that files may bring, by which their readers tell headings and numbers.
     :return: where not every dict names all columns, with the column :data:`gpwarehouse.load.given.NAMED`.
-    :raises InvalidInputError: none of these, or a column of a type that is not understood.
+    :raises InvalidInputError: none of these, a column of a type that is not understood, or a file or stream that cannot be
+        read. What a generator of the caller's raises is raised as it is.
     """
     if _is_pandas(frame):
         for start in range(0, max(len(frame), 1), BATCH_ROWS):
             yield _from_pandas(frame.iloc[start : start + BATCH_ROWS], json_columns)
         return
-    if isinstance(frame, str | PathLike):
-        for reader in file_readers(frame, BATCH_ROWS):
-            yield from _from_reader(reader.schema, reader, json_columns)
+    if isinstance(frame, str | PathLike | TableFiles):
+        for batch in file_batches(table_files(frame), BATCH_ROWS, expected):
+            yield from _from_batches(batch.schema, [batch], json_columns, "the file")
         return
     if hasattr(frame, "scanner"):  # a pyarrow Dataset; the module that defines it takes long to import
-        yield from _from_reader(frame.schema, dataset_batches(frame, BATCH_ROWS), json_columns)
+        yield from _from_batches(frame.schema, dataset_batches(frame, BATCH_ROWS), json_columns, "the dataset")
         return
     if isinstance(frame, pa.RecordBatch):
         frame = pa.Table.from_batches([frame])
@@ -53,7 +58,7 @@ def record_batches(frame: Any, json_columns: frozenset[str]) -> Iterator[pa.Reco
     elif not isinstance(frame, pa.RecordBatchReader) and hasattr(frame, "__arrow_c_stream__"):
         frame = _stream_of(frame)
     if isinstance(frame, pa.RecordBatchReader):
-        yield from _from_reader(frame.schema, frame, json_columns)
+        yield from _from_batches(frame.schema, frame, json_columns, f"the {type(frame).__name__}")
         return
     if isinstance(frame, Mapping | bytes) or not isinstance(frame, Iterable):
         raise InvalidInputError(
@@ -101,15 +106,22 @@ def _stream_of(frame: Any) -> pa.RecordBatchReader:
     raise InvalidInputError(f"cannot load a {type(frame).__name__}: {told}")
 
 
-def _from_reader(
-    schema: pa.Schema, batches: Iterable[pa.RecordBatch], json_columns: frozenset[str]
+def _from_batches(
+    schema: pa.Schema, batches: Iterable[pa.RecordBatch], json_columns: frozenset[str], what: str
 ) -> Iterator[pa.RecordBatch]:
+    """Batches whose columns are understood, in steps; one without rows where there is none.
+
+    :raises InvalidInputError: a column's type is not understood, or ``what`` cannot be read on.
+    """
     check_types(schema, json_columns)
     rows = 0
-    for batch in batches:
-        rows += batch.num_rows
-        for start in range(0, batch.num_rows, BATCH_ROWS):
-            yield _flat(batch.slice(start, BATCH_ROWS), json_columns)
+    try:
+        for batch in batches:
+            rows += batch.num_rows
+            for start in range(0, batch.num_rows, BATCH_ROWS):
+                yield _flat(batch.slice(start, BATCH_ROWS), json_columns)
+    except (pa.ArrowException, OSError) as error:
+        raise InvalidInputError(f"{what} cannot be read on: {reason_of(error)}") from None
     if not rows:
         arrays = [pa.nulls(0, field.type) for field in schema]
         yield _flat(pa.RecordBatch.from_arrays(arrays, schema.names), json_columns)

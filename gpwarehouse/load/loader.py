@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from os import PathLike
 from typing import Any, Unpack
 
 import pyarrow as pa
@@ -23,10 +22,12 @@ from sqlalchemy.engine import Connection, Engine
 from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.errors import GpwarehouseError, LoadError
 from gpwarehouse.load import batches as ledger
+from gpwarehouse.load.beforehand import checksum_of
 from gpwarehouse.load.conflict import Verdict, delete_leftovers, delete_rows, hold, judge
 from gpwarehouse.load.doubling import refuse_doubles
 from gpwarehouse.load.early import checksum_beforehand, send_early
-from gpwarehouse.load.files import extent, files_of
+from gpwarehouse.load.expected import expected_of
+from gpwarehouse.load.files import TableFiles, table_files
 from gpwarehouse.load.fingerprint import batch_id_for
 from gpwarehouse.load.firstpass import FirstPass, Source, read_source
 from gpwarehouse.load.frames import bytes_of, record_batches
@@ -58,13 +59,18 @@ class FrameSource:
 
     def __post_init__(self) -> None:
         check_name("source_system", self.source_system)
-        if isinstance(self.frame, str | PathLike) and not self.source_file:
-            files = files_of(self.frame)
-            self.source_file = files[0].name if len(files) == 1 else ""
+        self.frame = table_files(self.frame)
+        if isinstance(self.frame, TableFiles) and not self.source_file:
+            self.source_file = self.frame.paths[0].name if len(self.frame.paths) == 1 else ""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The frame in record batches."""
-        return record_batches(self.frame, target_named(self.target).json_columns)
+        target = self.taker()
+        return record_batches(self.frame, target.json_columns, expected_of(target))
+
+    def taker(self) -> Target:
+        """What the rows are checked against."""
+        return target_named(self.target)
 
     def members(self) -> Mapping[str, list[dict[str, Any]]]:
         """Nothing."""
@@ -76,8 +82,8 @@ class FrameSource:
 
     def extent(self) -> tuple[int | None, int | None]:
         """Rows and bytes, as far as the frame tells without being read."""
-        if isinstance(self.frame, str | PathLike):
-            return extent(self.frame)
+        if isinstance(self.frame, TableFiles):
+            return self.frame.extent()
         rows = len(self.frame) if hasattr(self.frame, "__len__") else None
         return rows, bytes_of(self.frame)
 
@@ -198,6 +204,9 @@ class Loader:
                 verdict = self._judged_alone(run, batch_id, checksum)
                 if verdict.loaded is not None:
                     return run.result(verdict.loaded)
+            recognised = self._recognised(run)
+            if recognised is not None:
+                return run.result(recognised)
             early = send_early(self, run)
             if early is None:
                 run.source, run.has_own_id = source, False
@@ -216,6 +225,34 @@ class Loader:
             policy = RetryPolicy.of(self.settings, 0 if run.wishes.commits_apart else None)
             what = f"load of batch {batch.batch_id} into {batch.target}"
             return self._after(run, found, policy.call(what, self._write, run, found, batch))
+
+    def _recognised(self, run: Run) -> Any | None:
+        """The row of the batch in which the files are loaded already, as far as that is told without checking their rows.
+
+        Their content is hashed where a batch of as many rows is there. It is not, or is not told: None.
+        """
+        source, named = run.source, run.wishes.batch_id
+        if not self.begins_early or not isinstance(getattr(source, "frame", None), TableFiles):
+            return None
+        if named is not None and not self._looked(ledger.is_recorded, named):
+            return None  # most likely it is new, and is to be read once
+        rows, _ = source.extent()  # type: ignore[attr-defined]
+        rows = sum(batch.num_rows for batch in source.batches()) if rows is None else rows
+        if not self._looked(ledger.has_loaded, run.target.name, rows):
+            return None
+        checksum = checksum_of(source.batches(), run.target)
+        if checksum is None:
+            return None
+        return self._judged_alone(run, named or batch_id_for(run.target.name, checksum), checksum).loaded
+
+    def _looked(self, look: Callable[..., bool], *names: Any) -> bool:
+        """What a look-up finds on a connection of its own."""
+
+        def once() -> bool:
+            with self.engine.connect() as connection:
+                return look(connection, *names)
+
+        return RetryPolicy.once_met(self.settings, self.engine).call("look whether a batch is loaded", once)
 
     def batch_of(self, run: Run, found: FirstPass) -> ledger.Batch:
         """The batch, as far as the first pass tells of it."""

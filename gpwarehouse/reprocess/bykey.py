@@ -57,6 +57,10 @@ class KeySource(FrameSource):
         fact_named(self.target)
         self.starts = [month_named(month) for month in self.months]
 
+    def taker(self) -> Target:
+        """The fact; of rows that are to be taken out the key is enough."""
+        return _for_deletion(self.target) if self.deletes else super().taker()
+
 
 @dataclass(frozen=True)
 class _Span:
@@ -77,7 +81,7 @@ class KeyLoader(Loader):
 
     def _target(self, source: Source) -> Target:
         assert isinstance(source, KeySource)
-        return _for_deletion(source.target) if source.deletes else super()._target(source)
+        return source.taker()
 
     def batch_of(self, run: Run, found: FirstPass) -> ledger.Batch:
         """Repeated is only the same content under the same id of the caller's: in between something else may have come."""

@@ -11,6 +11,7 @@ from gpwarehouse.warehouse.counting import counted_merge
 
 if TYPE_CHECKING:
     from gpwarehouse.dimensions import BridgeResult, MergeResult, RekeyResult
+    from gpwarehouse.load import CsvOptions
     from gpwarehouse.load.options import Analyze, Progress
 
 __all__ = ["OfDimensions"]
@@ -24,6 +25,7 @@ class OfDimensions(Connected):
         dimension: str,
         frame: Any,
         *,
+        csv: CsvOptions | None = None,
         effective: str | datetime = "effective_date",
         deletes: str | None = None,
         batch_id: str | None = None,
@@ -43,7 +45,7 @@ class OfDimensions(Connected):
         limits out of order (LSL > USL), is a reject.
 
         :param dimension: table name, e.g. ``"dim_lot"``.
-        :param frame: natural keys and attributes; all that :meth:`load` takes.
+        :param frame: natural keys and attributes; all that :meth:`load` takes. :param csv: as there.
         :param effective: the column with the time from which a row holds, or one moment for all, both with a time zone.
         :param deletes: a column of booleans: true where the member is deleted from that time on. It keeps its attributes,
             in a version whose ``row_hash`` begins with ``gpwarehouse.dimensions.DELETED_HASH``.
@@ -58,16 +60,23 @@ class OfDimensions(Connected):
         :raises LoadError: and its kinds; nothing was merged.
         """
         from gpwarehouse.dimensions import Merger
+        from gpwarehouse.load import table_files
 
         self._require_current_schema()
         options: dict[str, Any] = {
             "effective": effective, "deletes": deletes, "batch_id": batch_id, "max_rejects": max_rejects,
             "source_system": source_system, "analyze": analyze, "progress": progress,
         }  # fmt: skip
+        frame = table_files(frame, csv)
         return counted_merge(dimension, lambda: Merger(self.engine, self.settings).merge(dimension, frame, **options))
 
     def rekey_wafers(
-        self, mapping: Any = None, *, months: Iterable[str] | None = None, dry_run: bool = False
+        self,
+        mapping: Any = None,
+        *,
+        csv: CsvOptions | None = None,
+        months: Iterable[str] | None = None,
+        dry_run: bool = False,
     ) -> RekeyResult:
         """Move wafers to their true root lot: facts, history and stays in lots, in one transaction.
 
@@ -79,21 +88,24 @@ class OfDimensions(Connected):
             ``wafer_id``; then correct ``dim_lot`` too (:meth:`merge`), or the next load goes by the old root. Without one:
             every wafer whose lot has another root in ``dim_lot``; of lots that no source told of, what the genealogy shows,
             which is then written to ``dim_lot``.
+        :param csv: how the mapping is written, where it is a CSV file, as for :meth:`load`.
         :param months: ``YYYY-MM``: the ones that hold facts of the wafers. Of others only keys are read, to be sure of it.
         :param dry_run: only count.
         :raises InvalidInputError: the mapping is none, or sends a wafer to two roots.
         :raises LoadError: other months hold facts of the wafers, or the server refused; nothing was moved.
         """
         from gpwarehouse.dimensions import Rekeyer
+        from gpwarehouse.load import table_files
 
         self._require_current_schema()
-        return Rekeyer(self.engine, self.settings).rekey(mapping, months=months, dry_run=dry_run)
+        return Rekeyer(self.engine, self.settings).rekey(table_files(mapping, csv), months=months, dry_run=dry_run)
 
     def upsert(
         self,
         bridge: str,
         frame: Any,
         *,
+        csv: CsvOptions | None = None,
         batch_id: str | None = None,
         source_system: str = "FRAME",
         progress: Progress | None = None,
@@ -106,22 +118,25 @@ class OfDimensions(Connected):
 
         :param bridge: ``"bridge_lot_genealogy"``: ``parent_lot_id``, ``child_lot_id``, ``event_type``, ``event_ts`` are the
             key; ``"bridge_wafer_lot"``: ``lot_id``, ``wafer_id``, ``from_ts``, of which the lot is not part of the key.
+        :param csv: as for :meth:`load`.
         :param batch_id: done once; without one nothing is held against the same rows again.
         :raises InvalidInputError: no such bridge, unknown or missing columns.
         :raises BatchConflictError: ``batch_id`` was done before with other rows.
         :raises LoadError: and its kinds; nothing was changed.
         """
         from gpwarehouse.dimensions import Bridges
+        from gpwarehouse.load import table_files
 
         self._require_current_schema()
         options: dict[str, Any] = {"batch_id": batch_id, "source_system": source_system, "progress": progress}
-        return Bridges(self.engine, self.settings).upsert(bridge, frame, **options)
+        return Bridges(self.engine, self.settings).upsert(bridge, table_files(frame, csv), **options)
 
     def delete(
         self,
         bridge: str,
         frame: Any,
         *,
+        csv: CsvOptions | None = None,
         batch_id: str | None = None,
         source_system: str = "FRAME",
         progress: Progress | None = None,
@@ -132,7 +147,8 @@ class OfDimensions(Connected):
         :raises LoadError: and its kinds; nothing was changed.
         """
         from gpwarehouse.dimensions import Bridges
+        from gpwarehouse.load import table_files
 
         self._require_current_schema()
         options: dict[str, Any] = {"batch_id": batch_id, "source_system": source_system, "progress": progress}
-        return Bridges(self.engine, self.settings).delete(bridge, frame, **options)
+        return Bridges(self.engine, self.settings).delete(bridge, table_files(frame, csv), **options)

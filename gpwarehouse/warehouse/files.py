@@ -29,10 +29,11 @@ class LoadingFiles(Loading):
 
         :param target: the fact that the rows of a Parquet, CSV or Arrow file go to; a file of the trade (STDF V4, plain or
             compressed) tells it itself.
-        :param options: those of :meth:`load`; what holds where a file of the trade says nothing (where it says another thing,
-            the file's stands, and the result's ``warnings`` tell): ``lot_id=``, ``wafer_id=``, ``event_ts=``, ``facility=``,
-            ``product_id=``, ``test_program=``, ``equipment_id=``; ``timezone=`` of its times; ``test_type=``, which goes
-            before the file's; ``allow_incomplete=True`` to load what there is of a file that is not whole.
+        :param options: those of :meth:`load`, ``csv=`` among them; what holds where a file of the trade says nothing (where it
+            says another thing, the file's stands, and the result's ``warnings`` tell): ``lot_id=``, ``wafer_id=``,
+            ``event_ts=``, ``facility=``, ``product_id=``, ``test_program=``, ``equipment_id=``; ``timezone=`` of its times;
+            ``test_type=``, which goes before the file's; ``allow_incomplete=True`` to load what there is of a file that is
+            not whole.
         :raises SourceFormatError: it is no such file, it is not whole, or it says not of which lot or time it is; nothing was
             loaded.
         """
@@ -44,6 +45,8 @@ class LoadingFiles(Loading):
                     f"{told[0]}= says what a file of the trade lacks; the rows of {path} have columns of their own: leave it out"
                 )
             return self.load(target, path, **options)
+        if options.pop("csv", None) is not None:
+            raise InvalidInputError("csv= says how files of tables are written: name their target= too")
         given = {name: options.pop(name) for name in list(options) if name not in LoadOptions.__annotations__}
         return self._load_source(path, given, options)
 

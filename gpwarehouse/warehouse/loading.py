@@ -13,7 +13,7 @@ from gpwarehouse.warehouse.reading import Reading
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gpwarehouse.load import Corrected, LoadOptions, LoadResult, Progress
+    from gpwarehouse.load import Corrected, CsvOptions, LoadOptions, LoadResult, Progress
 
 __all__ = ["Loading"]
 
@@ -22,7 +22,13 @@ class Loading(Reading):
     """Load frames; what a load rejected."""
 
     def load(
-        self, target: str, frame: Any, *, source_system: str = "FRAME", **options: Unpack[LoadOptions]
+        self,
+        target: str,
+        frame: Any,
+        *,
+        source_system: str = "FRAME",
+        csv: CsvOptions | None = None,
+        **options: Unpack[LoadOptions],
     ) -> LoadResult:
         """Load a frame into a fact, once.
 
@@ -31,14 +37,15 @@ class Loading(Reading):
 
         :param frame: pandas or polars DataFrame, pyarrow Table, reader or dataset, an iterable of dicts, or the path or glob
             of Parquet, CSV or Arrow files.
+        :param csv: how CSV files are written, where they do not say it: :class:`gpwarehouse.CsvOptions`.
         :param options: ``batch_id``, ``on_conflict`` (``"skip"``, ``"error"``, ``"append"``, ``"replace"``), ``max_rejects``,
             ``progress``, ``parallel``, ``atomic``, ``analyze``: see :meth:`gpwarehouse.load.Loader.load`.
         :raises LoadError: and its kinds; nothing of the batch was loaded.
         """
-        from gpwarehouse.load import FrameSource, Loader
+        from gpwarehouse.load import FrameSource, Loader, table_files
 
         self._require_current_schema()
-        source = FrameSource(frame, target, source_system=source_system)
+        source = FrameSource(table_files(frame, csv), target, source_system=source_system)
         return counted(target, lambda: Loader(self.engine, self.settings).load(source, **options))
 
     def columns(self, target: str) -> pd.DataFrame:
@@ -79,6 +86,7 @@ class Loading(Reading):
         batch_id: str,
         corrected: Corrected,
         *,
+        csv: CsvOptions | None = None,
         progress: Progress | None = None,
         analyze: Literal["auto", "always", "never"] | None = None,
     ) -> LoadResult:
@@ -88,13 +96,15 @@ class Loading(Reading):
 
         :param corrected: a frame with the column ``row_number`` beside those of a load, or a function that makes one of
             ``wh.rejects(batch_id, as_given=True)``. What it leaves out, or what is rejected again, stays a reject.
+        :param csv: as for :meth:`load`.
         :raises BatchConflictError: records of the rows stand in other batches by now, and would be there twice.
         :raises TooManyRejectsError: all rows were rejected again; their rejects have the new reasons.
         :raises LoadError: and its other kinds; nothing was changed.
         """
-        from gpwarehouse.load import RejectLoader
+        from gpwarehouse.load import RejectLoader, table_files
 
         self._require_current_schema()
+        corrected = table_files(corrected, csv)
         loader = RejectLoader(self.engine, self.settings)
         return counted(
             f"the batch {batch_id}, of its rejects,",

@@ -9,7 +9,7 @@ from gpwarehouse.warehouse.base import Connected
 from gpwarehouse.warehouse.counting import counted
 
 if TYPE_CHECKING:
-    from gpwarehouse.load import LoadResult
+    from gpwarehouse.load import CsvOptions, LoadResult
     from gpwarehouse.load.options import Analyze, Progress
     from gpwarehouse.reprocess import Deleted
 
@@ -57,6 +57,7 @@ class Reprocessing(Connected):
         fact: str,
         frame: Any,
         *,
+        csv: CsvOptions | None = None,
         months: Iterable[str] = (),
         batch_id: str | None = None,
         max_rejects: int | float | None = None,
@@ -76,7 +77,7 @@ class Reprocessing(Connected):
 
         Others wait to write to the fact meanwhile. Records in archived months are not found: restore those first.
 
-        :param frame: as for :meth:`load`.
+        :param frame: and ``csv``: as for :meth:`load`.
         :param months: ``YYYY-MM``, where records are looked for besides the months of the frame's times: what was wrong may
             have been the time.
         :param batch_id: done once; without one the same rows count again.
@@ -86,7 +87,7 @@ class Reprocessing(Connected):
         :raises LoadError: and its kinds; nothing was changed.
         """
         return self._by_key(
-            fact, frame, months, source_system, deletes=False,
+            fact, frame, csv, months, source_system, deletes=False,
             batch_id=batch_id, max_rejects=max_rejects, analyze=analyze, progress=progress,
         )  # fmt: skip
 
@@ -95,6 +96,7 @@ class Reprocessing(Connected):
         fact: str,
         frame: Any,
         *,
+        csv: CsvOptions | None = None,
         months: Iterable[str] = (),
         batch_id: str | None = None,
         max_rejects: int | float | None = None,
@@ -104,21 +106,32 @@ class Reprocessing(Connected):
         """Take records out of a fact by their business key, as :meth:`upsert_rows` has it, whoever loaded them.
 
         :param frame: the columns of the key and ``event_ts``, which tells the month; others are not looked at.
+        :param csv: as for :meth:`load`.
         :return: ``rows_replaced`` are those that went. Records that are not there are no error.
         :raises InvalidInputError: as :meth:`upsert_rows`.
         :raises LoadError: and its kinds; nothing was changed.
         """
         return self._by_key(
-            fact, frame, months, source_system, deletes=True,
+            fact, frame, csv, months, source_system, deletes=True,
             batch_id=batch_id, max_rejects=max_rejects, analyze="never", progress=progress,
         )  # fmt: skip
 
     def _by_key(
-        self, fact: str, frame: Any, months: Iterable[str], source_system: str, *, deletes: bool, **options: Any
+        self,
+        fact: str,
+        frame: Any,
+        csv: CsvOptions | None,
+        months: Iterable[str],
+        source_system: str,
+        *,
+        deletes: bool,
+        **options: Any,
     ) -> LoadResult:
+        from gpwarehouse.load import table_files
         from gpwarehouse.reprocess import KeyLoader, KeySource
 
         self._require_current_schema()
+        frame = table_files(frame, csv)
         source = KeySource(frame, fact, source_system=source_system, months=list(months), deletes=deletes)
         loader = KeyLoader(self.engine, self.settings)
         return counted(fact, lambda: loader.load(source, **options))
@@ -129,6 +142,7 @@ class Reprocessing(Connected):
         month: str,
         frame: Any,
         *,
+        csv: CsvOptions | None = None,
         batch_id: str | None = None,
         max_rejects: int | float | None = None,
         source_system: str = "FRAME",
@@ -140,14 +154,15 @@ class Reprocessing(Connected):
         Who reads sees the old month or the new one; who writes to the month waits. Rows of other months are rejected.
         Batches that had rows in it stay loaded, with a note, so that none comes back by being loaded again.
 
-        :param frame: as for :meth:`load`. :param month: ``YYYY-MM``.
+        :param frame: and ``csv``: as for :meth:`load`. :param month: ``YYYY-MM``.
         :return: its ``rows_replaced`` are those that were there.
         :raises LoadError: and its kinds; the month is as it was.
         """
+        from gpwarehouse.load import table_files
         from gpwarehouse.reprocess import MonthLoader, MonthSource
 
         self._require_current_schema()
-        source = MonthSource(frame, fact, source_system=source_system, month=month)
+        source = MonthSource(table_files(frame, csv), fact, source_system=source_system, month=month)
         loader = MonthLoader(self.engine, self.settings)
         return counted(
             fact,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 from pathlib import Path
 from typing import Any
@@ -100,9 +101,13 @@ def test_a_file_without_rows_has_its_columns(tmp_path: Path) -> None:
         ("x.xlsx", b"secret", "the name tells no kind of table; read are .parquet"),
         ("x.parquet", b"secret", "it cannot be read"),
         ("x.arrow", b"secret", "it cannot be read"),
-        ("x.csv", b"a,b\n1,2\nsecret\n", "it cannot be read: Expected 2 columns, got 1"),
-        ("x.csv", b"", "it cannot be read"),
-        ("x.csv.gz", gzip.compress(b"a,b\nsecret" * 999, mtime=0)[:50], "it cannot be read"),
+        ("x.csv", b"a,b\n1,2\nsecret\n", "line 3: the record has 1 fields, and there are 2 headings"),
+        ("x.csv", b"", "it is empty"),
+        ("x.csv.gz", gzip.compress(b"a,b\nsecret" * 999, mtime=0)[:50], "it is packed, and ends early"),
+        ("x.csv.gz", gzip.compress(b"a,b\n1,2\n" * 999, mtime=0) + b"secret", "it cannot be read"),
+        ("x.csv.bz2", bz2.compress(b"a,b\n1,2\n" * 999)[:-9], "it is packed, and ends early"),
+        ("x.csv.zst", pa.compress(b"a,b\n1,2\n" * 999, "zstd", asbytes=True)[:-5], "it cannot be read"),
+        ("x.csv", b"PK\x03\x04secret", "a zip archive or a workbook"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_and_not_quoted(
@@ -122,3 +127,117 @@ def test_no_file_is_an_error_and_leaves_nothing(wh: Warehouse, tmp_path: Path) -
     with pytest.raises(InvalidInputError, match="there is no file"):
         wh.load(DEFECTS, f"{tmp_path}/*.csv")
     assert scalar(wh, "SELECT count(*) FROM dw.etl_load_batch") == 0
+
+
+def test_a_fault_behind_the_first_block_names_the_file_and_quotes_no_row(tmp_path: Path) -> None:
+    table = pa.table({"defect_id": range(400_000)})
+    (tmp_path / "a.csv").write_text("lot_id,class_name\n" + "L1,a\n" * 400_000 + "secret\n")
+    with bz2.open(tmp_path / "b.csv.bz2", "wt") as packed:
+        packed.write("lot_id,class_name\n" + "".join(f"L{n},a\n" for n in range(400_000)))
+    whole = {"b.csv.bz2": (tmp_path / "b.csv.bz2").read_bytes()}
+    for name in ("c.parquet", "d.arrow", "e.arrows"):
+        whole[name] = write(tmp_path / name, table).read_bytes()
+    for name, content in whole.items():
+        middle = len(content) // 2
+        (tmp_path / name).write_bytes(content[:middle] + b"secret" * 999 + content[middle + 5994 :])
+    (tmp_path / "f.arrows").write_bytes(whole["e.arrows"][: len(whole["e.arrows"]) * 2 // 3])
+    for name in ["a.csv", *whole, "f.arrows"]:
+        if name in ("d.arrow", "e.arrows"):
+            continue  # of integers every byte may be one: what is read is what the file says
+        with pytest.raises(InvalidInputError) as caught:
+            rows_of(tmp_path / name)
+        assert name in str(caught.value)
+        assert "secret" not in str(caught.value)
+
+
+def test_a_damaged_arrow_file_ends_no_process(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.arrow", pa.table({"lot_id": [f"L{n}" for n in range(5000)]}))
+    content = path.read_bytes()
+    path.write_bytes(content[:2000] + b"\xff" * 4000 + content[6000:])  # offsets far beyond the end
+    with pytest.raises(InvalidInputError, match=r"x\.arrow: it cannot be read"):
+        rows_of(path)
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("lot_id,class_name\n" + "L1,a\n" * 500_000)
+    batches = record_batches(path, frozenset())
+    next(batches)
+    with path.open("a") as more:
+        more.write("L2,b\n")
+    with pytest.raises(InvalidInputError, match=r"x\.csv: it changed while it was read"):
+        list(batches)
+
+
+def test_a_file_that_is_gone_when_it_is_its_turn_is_named(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("lot_id,class_name\nL1,a\n")
+    batches = record_batches(str(tmp_path / "*.csv"), frozenset())
+    next(batches)
+    (tmp_path / "b.csv").unlink()
+    with pytest.raises(InvalidInputError, match=r"b\.csv: it cannot be read: No such file"):
+        list(batches)
+
+
+def test_a_dataset_names_the_file_at_fault(tmp_path: Path) -> None:
+    for name in ("a.parquet", "b.parquet", "c.parquet"):
+        write(tmp_path / name, pa.table({"defect_id": range(5)}))
+    dataset = pa_dataset.dataset(tmp_path)
+    (tmp_path / "b.parquet").write_bytes(b"secret")
+    with pytest.raises(InvalidInputError, match=r"b\.parquet: it cannot be read") as caught:
+        list(record_batches(dataset, frozenset()))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_reader_that_fails_on_its_way_is_refused_without_its_row(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("a,b\n" + "1,2\n" * 400_000 + "secret\n")
+    with pytest.raises(InvalidInputError, match="Reader cannot be read on") as caught:
+        list(record_batches(pa_csv.open_csv(tmp_path / "x.csv"), frozenset()))
+    assert "secret" not in str(caught.value)
+
+
+def test_the_exception_of_the_callers_own_iterator_is_raised_as_it_is_and_nothing_is_loaded(wh: Warehouse) -> None:
+    def rows() -> Any:
+        yield defect(defect_id=1)
+        raise RuntimeError("the caller's")
+
+    schema = TABLE.schema
+    reader = pa.RecordBatchReader.from_batches(schema, (b for b in _failing(TABLE)))
+    for frame in (rows(), reader):
+        with pytest.raises(RuntimeError, match="the caller's"):
+            wh.load(DEFECTS, frame)
+    assert scalar(wh, f"SELECT count(*) FROM dw.{DEFECTS}") == 0
+    assert wh.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+def _failing(table: pa.Table) -> Any:
+    yield from table.to_batches()
+    raise RuntimeError("the caller's")
+
+
+def test_a_loaded_file_is_recognised_by_its_content_before_its_rows_are_checked(wh: Warehouse, tmp_path: Path) -> None:
+    times = pa.array(["2026-03-01T08:15:00.5+01:00"] * len(ROWS))
+    table = TABLE.set_column(TABLE.schema.get_field_index("event_ts"), "event_ts", times)
+    first = wh.load(DEFECTS, write(tmp_path / "x.csv", table))
+    checked: list[str] = []
+    for name in ("x.csv", "y.csv.gz", "z.tsv"):
+        path = tmp_path / name if name == "x.csv" else write(tmp_path / name, table)
+        again = wh.load(DEFECTS, path, progress=lambda phase, rows: checked.append(phase))
+        assert (again.already_loaded, again.batch_id) == (True, first.batch_id)
+    assert checked == []
+    same = wh.load(DEFECTS, table)  # a frame is read and checked, and has the same checksum
+    assert (same.already_loaded, same.batch_id) == (True, first.batch_id)
+
+
+def test_another_file_of_as_many_rows_is_loaded(wh: Warehouse, tmp_path: Path) -> None:
+    wh.load(DEFECTS, write(tmp_path / "x.csv"))
+    rows = [row | {"defect_id": 1000 + row["defect_id"]} for row in ROWS]
+    assert wh.load(DEFECTS, write(tmp_path / "y.csv", pa.Table.from_pylist(rows))).rows_loaded == 50
+
+
+def test_a_loaded_file_with_a_value_that_cannot_be_read_is_recognised(wh: Warehouse, tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    write(path)
+    path.write_text(path.read_text().replace("0.125", "soon"))
+    first = wh.load(DEFECTS, path, max_rejects=1)
+    assert (first.rows_rejected, wh.load(DEFECTS, path, max_rejects=1).already_loaded) == (1, True)
