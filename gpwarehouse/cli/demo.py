@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from gpwarehouse.cli.app import app, console
+from gpwarehouse.cli.tables import print_frame
 from gpwarehouse.load.bar import load_bar
 from gpwarehouse.sources.stdf import StdfSource
 from gpwarehouse.sources.synthetic import DemoLot, write_demo_lot
 from gpwarehouse.warehouse import Warehouse
 
-__all__ = ["frame_table", "run_demo"]
+__all__ = ["demo", "run_demo", "wafer_map"]
 
 _YIELDS = """
     SELECT wafer_id, basis, tested, good, die_yield_pct, functional_yield_pct, parametric_yield_pct
@@ -28,6 +30,15 @@ _DIE = """
     JOIN {schema}.dim_wafer AS w ON w.wafer_key = f.wafer_key AND w.is_current
     WHERE w.root_lot_id = :lot AND w.wafer_id = :wafer
     GROUP BY f.die_x, f.die_y"""
+
+
+@app.command()
+def demo(
+    wafers: Annotated[int, typer.Option(min=1, max=25, help="Wafers of the made-up lot.")] = 5,
+    keep: Annotated[Path | None, typer.Option(help="Keep the server's data in this folder.")] = None,
+) -> None:
+    """Bring a made-up lot through a warehouse of its own: DDL, load, yields, wafer map."""
+    run_demo(console, wafers=wafers, keep=keep)
 
 
 def run_demo(console: Console, *, wafers: int = 5, keep: Path | None = None) -> DemoLot:
@@ -46,7 +57,7 @@ def run_demo(console: Console, *, wafers: int = 5, keep: Path | None = None) -> 
         console.print(str(result))
         schema = warehouse.settings.schema_name
         yields = warehouse.read(_YIELDS.format(schema=schema), lot=lot.lot_id)
-        console.print(frame_table(yields, title=f"Yield of lot {lot.lot_id}"))
+        print_frame(console, yields, title=f"Yield of lot {lot.lot_id}")
         number, name, seconds = StdfSource(lot.path).test_times()[0]
         console.print(f"Slowest test: {number} {name}, {seconds * 1000:.0f} ms on average (STDF TSR)")
         worst = yields[yields.basis == "LAST"].sort_values("die_yield_pct").iloc[0].wafer_id
@@ -56,23 +67,6 @@ def run_demo(console: Console, *, wafers: int = 5, keep: Path | None = None) -> 
         if keep is not None:
             console.print(f"The data stays in {keep}: gpwarehouse --embedded {keep} status")
     return lot
-
-
-def frame_table(frame: Any, *, title: str | None = None, most: int | None = None) -> Table:
-    """A pandas frame as a table for the terminal, its first ``most`` rows."""
-    table = Table(title=title)
-    for name in frame.columns:
-        numeric = getattr(frame[name].dtype, "kind", "O") in "iuf"
-        table.add_column(str(name), justify="right" if numeric else "left")
-    for row in frame.head(most if most is not None else len(frame)).itertuples(index=False):
-        table.add_row(*(_cell(value) for value in row))
-    return table
-
-
-def _cell(value: Any) -> Text:
-    if value is None or value != value or str(value) in ("<NA>", "NaT"):
-        return Text("")
-    return Text(f"{value:.2f}" if isinstance(value, float) else str(value))
 
 
 def wafer_map(die: Any) -> Text:
