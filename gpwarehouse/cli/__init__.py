@@ -16,6 +16,7 @@ except ImportError:  # installed without the extra: the command exists all the s
 from gpwarehouse.cli import (  # noqa: F401  (they register their commands)
     check,
     data,
+    demo,
     dimensions,
     generate,
     health,
@@ -27,7 +28,8 @@ from gpwarehouse.cli import (  # noqa: F401  (they register their commands)
     server,
     validate,
 )
-from gpwarehouse.cli.app import app, errors
+from gpwarehouse.cli.app import app, errors, say
+from gpwarehouse.cli.wording import in_commands
 from gpwarehouse.errors import GpwarehouseError
 
 __all__ = ["app", "main"]
@@ -38,5 +40,5 @@ def main() -> None:
     try:
         app()
     except (GpwarehouseError, OSError) as error:
-        errors.print(f"gpwarehouse: {error}", markup=False, highlight=False, soft_wrap=True)
+        say(f"gpwarehouse: {in_commands(str(error))}", to=errors)
         sys.exit(1)

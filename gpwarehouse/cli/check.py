@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gpwarehouse.cli.app import app, console, errors, warehouse_named
+from gpwarehouse.cli.tables import print_frame
 
 
 @app.command()
@@ -19,7 +20,6 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Check the data, changing nothing; exit code 1 where something is wrong. Without options, all of it."""
-    from gpwarehouse.demo import frame_table
 
     def tell(what: str) -> None:
         if errors.is_terminal:
@@ -30,7 +30,7 @@ def check(
     if as_json:
         sys.stdout.write(found.to_json(orient="records", indent=2) + "\n")
     elif len(found):
-        console.print(frame_table(found))
+        print_frame(console, found)
     else:
         console.print("nothing is wrong with the data")
     if len(found):

@@ -1,43 +1,153 @@
-"""Questions; the demo; the settings."""
+"""Questions and their answers: on the terminal, or in a file; and what a frame for a table may bring."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gpwarehouse.cli.app import app, console, warehouse_named
+from gpwarehouse.cli.app import app, console, say, warehouse_named
+from gpwarehouse.cli.tables import DIGITS, print_frame
+from gpwarehouse.errors import InvalidInputError
 
+if TYPE_CHECKING:
+    from gpwarehouse.warehouse import Warehouse
 
-@app.command()
-def demo(
-    wafers: Annotated[int, typer.Option(min=1, max=25, help="Wafers of the made-up lot.")] = 5,
-    keep: Annotated[Path | None, typer.Option(help="Keep the server's data in this folder.")] = None,
-) -> None:
-    """Bring a made-up lot through a warehouse of its own: DDL, load, yields, wafer map."""
-    from gpwarehouse.demo import run_demo
+_ROWS = 65_536
+"""Rows in memory at a time, where they go on as text."""
 
-    run_demo(console, wafers=wafers, keep=keep)
+_Sql = Annotated[str, typer.Argument(help="A SELECT; :name stands for a parameter.")]
+_Param = Annotated[list[str] | None, typer.Option("--param", "-p", help="name=value, bound as text.")]
+_Exact = Annotated[
+    bool, typer.Option("--exact-numeric", help="NUMERIC with all its digits, not as the nearest double.")
+]
+_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+_AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")]
+_AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 @app.command()
 def query(
-    sql: Annotated[str, typer.Argument(help="A SELECT; :name stands for a parameter.")],
-    param: Annotated[list[str] | None, typer.Option("--param", "-p", help="name=value, bound as text.")] = None,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
+    sql: _Sql,
+    param: _Param = None,
+    as_csv: _AsCsv = False,
+    as_json: _AsJson = False,
+    out: Annotated[Path | None, typer.Option(help="Write a file that ends in .csv, .json or .parquet.")] = None,
+    overwrite: _Overwrite = False,
+    vertical: Annotated[bool, typer.Option("--vertical", help="Print a line a value, a record a row.")] = False,
+    digits: Annotated[int, typer.Option(min=1, max=17, help="Significant digits of numbers in a table.")] = DIGITS,
+    exact_numeric: _Exact = False,
 ) -> None:
-    """Run a query and print its result."""
-    from gpwarehouse.demo import frame_table
+    """Run a query and print its result: a table, or a record a row where that is wider than the terminal.
 
-    params: dict[str, Any] = dict(item.partition("=")[::2] for item in param or [])
+    A table shows numbers with --digits significant digits; --csv, --json and --out round nothing.
+    """
+    if sum((as_csv, as_json, out is not None)) > 1:
+        raise InvalidInputError("give one of --csv, --json and --out: the result goes to one place")
+    if overwrite and out is None:
+        raise InvalidInputError("--overwrite is for --out, which names the file")
+    values = _bound(param)
     with warehouse_named() as warehouse:
-        frame = warehouse.read(sql, **params)
-    if csv:
-        sys.stdout.write(frame.to_csv(index=False))
-    else:
-        console.print(frame_table(frame))
+        if out is not None:
+            _export(warehouse, sql, out, values, exact_numeric=exact_numeric, overwrite=overwrite)
+        elif as_csv or as_json:
+            _stream(warehouse, sql, values, as_json=as_json, exact_numeric=exact_numeric)
+        else:
+            frame = warehouse.read(sql, values, exact_numeric=exact_numeric)
+            print_frame(console, frame, digits=digits, vertical=vertical)
+
+
+@app.command()
+def export(
+    sql: _Sql,
+    target: Annotated[Path, typer.Argument(help="A file .parquet, .csv or .json; with --partition-by a folder.")],
+    param: _Param = None,
+    partition_by: Annotated[
+        list[str] | None, typer.Option("--partition-by", help="A column that becomes folders; may be given again.")
+    ] = None,
+    overwrite: _Overwrite = False,
+    compression: Annotated[str, typer.Option(help="Codec of Parquet.")] = "zstd",
+    parallel: Annotated[int, typer.Option(min=1, max=16, help="Connections that read a whole table at once.")] = 1,
+    exact_numeric: _Exact = False,
+) -> None:
+    """Write the result of a query to a file, in constant memory; a failed export leaves nothing behind."""
+    options = {"partition_by": partition_by or (), "compression": compression, "parallel": parallel}
+    with warehouse_named() as warehouse:
+        _export(warehouse, sql, target, _bound(param), exact_numeric=exact_numeric, overwrite=overwrite, **options)
+
+
+def _export(warehouse: Warehouse, sql: str, target: Path, values: dict[str, str], **options: Any) -> None:
+    done = warehouse.export(sql, target, values, **options)
+    files = f" in {done.files} files" if done.files != 1 else ""
+    say(f"{done.path}: {done.rows} rows, {done.bytes / 1e6:.1f} MB{files}, {done.seconds:.1f} s")
+
+
+def _stream(warehouse: Warehouse, sql: str, values: dict[str, str], *, as_json: bool, exact_numeric: bool) -> None:
+    from gpwarehouse.read import write_csv, write_json
+
+    with warehouse.read(sql, values, arrow=True, chunks=_ROWS, exact_numeric=exact_numeric) as chunks:
+        if as_json:
+            write_json(chunks.schema, chunks, sys.stdout, json_columns=chunks.json_columns)
+        else:
+            write_csv(chunks.schema, chunks, sys.stdout)
+
+
+def _bound(params: list[str] | None) -> dict[str, str]:
+    """Values by name, of ``name=value``.
+
+    :raises InvalidInputError: one is written otherwise, or a name comes twice.
+    """
+    values: dict[str, str] = {}
+    for item in params or []:
+        name, equals, value = item.partition("=")
+        if not name or not equals:
+            raise InvalidInputError(f"--param {item}: write name=value, for :name in the query")
+        if name in values:
+            raise InvalidInputError(f"--param {item}: {name} is given twice; give one value")
+        values[name] = value
+    return values
+
+
+@app.command()
+def columns(
+    target: Annotated[str, typer.Argument(help="The fact, e.g. fact_test_results.")],
+    as_csv: _AsCsv = False,
+    as_json: _AsJson = False,
+) -> None:
+    """List what a file for a fact may bring: columns, types, which are needed, and what they mean."""
+    from gpwarehouse.warehouse.loading import columns_of
+
+    _print(columns_of(target), as_csv=as_csv, as_json=as_json)
+
+
+@app.command()
+def batches(
+    target: Annotated[str | None, typer.Option(help="Of this fact or dimension alone.")] = None,
+    status: Annotated[str | None, typer.Option(help="loaded, deleted or failed.")] = None,
+    most: Annotated[int, typer.Option("--most", min=1, help="Show the latest so many.")] = 20,
+    as_csv: _AsCsv = False,
+    as_json: _AsJson = False,
+) -> None:
+    """List batches, the latest first: what they loaded, from where, and why one failed."""
+    with warehouse_named() as warehouse:
+        frame = warehouse.batches(target=target, status=status, most=most)
+    _print(frame, as_csv=as_csv, as_json=as_json)
+
+
+def _print(frame: Any, *, as_csv: bool, as_json: bool) -> None:
+    import pyarrow as pa
+
+    from gpwarehouse.read import write_csv, write_json
+
+    if as_csv and as_json:
+        raise InvalidInputError("give --csv or --json, not both")
+    if not as_csv and not as_json:
+        print_frame(console, frame)
+        return
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    (write_csv if as_csv else write_json)(table.schema, [table], sys.stdout)
 
 
 @app.command()

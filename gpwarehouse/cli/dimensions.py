@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from gpwarehouse.cli.app import app, console, warehouse_named
+from gpwarehouse.cli.app import app, say, warehouse_named, warn
 from gpwarehouse.cli.csv_files import with_csv
+from gpwarehouse.cli.wording import in_commands
 
 __all__ = ["delete_batch", "merge", "rekey_wafers"]
 
@@ -38,14 +39,13 @@ def merge(
             batch_id=batch_id,
             max_rejects=max_rejects,
         )
-    _say(
+    say(
         f"{dimension}: merged before, as batch {done.batch_id}"
         if done.already_merged
         else f"{dimension}: {done.rows_read} rows, {done.rows_rejected} rejected; {done.members_new} new members, "
         f"{done.versions_begun} versions begun, {done.rows_overwritten} rows overwritten (batch {done.batch_id})"
     )
-    for warning in done.warnings:
-        _say(warning)
+    warn(map(in_commands, done.warnings))
 
 
 @app.command()
@@ -65,11 +65,10 @@ def rekey_wafers(
     with warehouse_named() as warehouse:
         done = warehouse.rekey_wafers(mapping, csv=csv if mapping else None, months=month, dry_run=dry_run)
     word = "would move" if dry_run else "moved"
-    _say(f"{done.wafers} wafers {word}, {done.merged} of them to where they were already")
+    say(f"{done.wafers} wafers {word}, {done.merged} of them to where they were already")
     for table, rows in done.rows.items():
-        _say(f"{table}: {rows} rows {word}")
-    for warning in done.warnings:
-        _say(warning)
+        say(f"{table}: {rows} rows {word}")
+    warn(map(in_commands, done.warnings))
 
 
 @app.command()
@@ -77,9 +76,8 @@ def delete_batch(batch_id: Annotated[str, typer.Argument(help="The batch, as etl
     """Delete a batch's rows from its fact; then it can be loaded again."""
     with warehouse_named() as warehouse:
         done = warehouse.delete_batch(batch_id)
-    _say(f"{done.target}: {done.rows} rows of batch {batch_id} deleted")
-    for warning in done.warnings:
-        _say(warning)
+    say(f"{done.target}: {done.rows} rows of batch {batch_id} deleted")
+    warn(map(in_commands, done.warnings))
 
 
 def _column_or_moment(said: str) -> str | datetime:
@@ -87,7 +85,3 @@ def _column_or_moment(said: str) -> str | datetime:
         return datetime.fromisoformat(said)
     except ValueError:
         return said
-
-
-def _say(line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gpwarehouse.cli.app import app, console, warehouse_named
+from gpwarehouse.cli.app import app, say, warehouse_named
 from gpwarehouse.warehouse import Warehouse
 
 
@@ -32,19 +32,18 @@ def generate(
     fab = generate_fab(seed, **size, **({} if start is None else {"start": start.replace(tzinfo=UTC)}))
     if folder is not None:
         path = write_fab(fab, folder)
-        console.print(f"{path}: the answers stand in fab.json", markup=False, highlight=False, soft_wrap=True)
+        say(f"{path}: the answers stand in fab.json")
         return
     with warehouse_named() as warehouse:
         load_fab(warehouse, fab)
     excursion = fab.excursion
-    console.print(
+    say(
         f"planted: {excursion.equipment_id} chamber {excursion.chamber_id}, {excursion.parameter} off by "
-        f"{excursion.shift:g} from {excursion.start:%Y-%m-%d %H:%M} to {excursion.end:%Y-%m-%d %H:%M} UTC",
-        markup=False, highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        f"{excursion.shift:g} from {excursion.start:%Y-%m-%d %H:%M} to {excursion.end:%Y-%m-%d %H:%M} UTC"
+    )
 
 
 def load_fab(warehouse: Warehouse, fab: object) -> None:
     """Load a fab or a folder of one, and say what came of it."""
     for result in warehouse.load_fab(fab):  # type: ignore[arg-type]
-        console.print(str(result), markup=False, highlight=False, soft_wrap=True)
+        say(str(result))

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from gpwarehouse.cli.app import app, console, warehouse_named
+from gpwarehouse.cli.app import app, say, warehouse_named
+from gpwarehouse.cli.wording import in_commands
 
 _EXIT = {"healthy": 0, "degraded": 1, "down": 2}
 
@@ -38,5 +39,5 @@ def health(
         lines.append(f"schema    revision {found.revision or 'none'} (this package: {found.head})")
     lines += [f"disk      {where}: {free / 1e9:.1f} GB free" for where, free in (found.disk_free or {}).items()]
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(in_commands(line))
     raise typer.Exit(_EXIT[found.status])

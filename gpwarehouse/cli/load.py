@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from gpwarehouse.cli.app import app, console, errors, warehouse_named
+from gpwarehouse.cli.app import app, console, errors, say, warehouse_named, warn
 from gpwarehouse.cli.csv_files import with_csv
+from gpwarehouse.cli.wording import in_commands
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, WarehouseConnectionError
 from gpwarehouse.load.bar import load_bar
 
@@ -23,14 +23,10 @@ _UNSAID = {"on_conflict": "skip", "parallel": 1, "atomic": True}
 """Options as they are where the command line has none."""
 
 
-def _say(words: str, *, to: Console = console) -> None:
-    to.print(words, markup=False, highlight=False, soft_wrap=True)
-
-
 def _tell(outcome: FileOutcome) -> None:
-    for warning in outcome.result.warnings if outcome.result is not None else ():
-        _say(f"{outcome.path.name}: {warning}", to=errors)
-    _say(str(outcome), to=console if outcome.result is not None else errors)
+    if outcome.result is not None:
+        warn(f"{outcome.path.name}: {in_commands(warning)}" for warning in outcome.result.warnings)
+    say(in_commands(str(outcome)), to=console if outcome.result is not None else errors)
 
 
 def limit(text: str | None) -> int | float | None:
@@ -113,7 +109,7 @@ def load(
             return
         report = warehouse.load_files(files, target=target, each=_tell, progress=bar, **options)
     if len(report) >= _MANY:
-        _say(str(report))
+        say(str(report))
     if report.failed or failed:
         raise typer.Exit(1)
 
@@ -166,4 +162,4 @@ def reload_rejects(
     with warehouse_named() as warehouse, load_bar(console, file.name) as bar:
         result = warehouse.reload_rejects(batch_id, file, csv=csv, progress=bar)
         left = len(warehouse.rejects(batch_id))
-    _say(f"{result}; {left} rejects left")
+    say(f"{result}; {left} rejects left")

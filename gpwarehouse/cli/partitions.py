@@ -7,9 +7,10 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from gpwarehouse.cli.app import app, console, errors, warehouse_named
+from gpwarehouse.cli.app import app, console, errors, say, warehouse_named
+from gpwarehouse.cli.tables import make_table, print_frame
+from gpwarehouse.cli.wording import in_commands
 
 if TYPE_CHECKING:
     from gpwarehouse.partitions import Report, Step
@@ -70,7 +71,7 @@ def apply(
 
 
 def _tell(line: str) -> None:
-    errors.print(line, markup=False, highlight=False, soft_wrap=True)
+    say(line, to=errors)
 
 
 @partitions.command()
@@ -84,7 +85,7 @@ def hold(
     with warehouse_named() as warehouse:
         until = warehouse.partitions.hold(table, month, days=days, reason=reason)
     said = f"is held until {until:%Y-%m-%d %H:%M} UTC" if until is not None else "is not held"
-    console.print(f"{table}: {month} {said}", markup=False, highlight=False)
+    say(f"{table}: {month} {said}")
 
 
 @partitions.command(name="list")
@@ -103,7 +104,7 @@ def restore(
     """Bring an archived month back from its files, verified."""
     with warehouse_named() as warehouse:
         rows = warehouse.partitions.restore(table, month, hold_days=hold_days, progress=_tell)
-    console.print(f"{table}: {rows} rows of {month} restored", markup=False, highlight=False)
+    say(f"{table}: {rows} rows of {month} restored")
 
 
 @partitions.command()
@@ -114,9 +115,7 @@ def adopt_archive(
     with warehouse_named() as warehouse:
         before = warehouse.partitions.adopt_archive(reason=reason)
     for name in before:
-        console.print(
-            f"adopted from {name}, which is refused from now on", markup=False, highlight=False, soft_wrap=True
-        )
+        say(f"adopted from {name}, which is refused from now on")
 
 
 @partitions.command()
@@ -147,24 +146,19 @@ def _print_report(report: Report) -> None:
 def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     if not rows:
         return
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table, markup=False, highlight=False)
+    console.print(make_table(columns, rows))
 
 
 def _print_notes(notes: tuple[str, ...], nothing: str | None) -> None:
     for note in (*notes, *([nothing] if nothing else [])):
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
+        say(in_commands(note))
 
 
 def _print_frame(frame: Any, as_json: bool) -> None:
-    from gpwarehouse.demo import frame_table
-
     if as_json:
         sys.stdout.write(frame.to_json(orient="records", date_format="iso") + "\n")
     else:
-        console.print(frame_table(frame))
+        print_frame(console, frame)
 
 
 def _print_json(said: dict[str, Any]) -> None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gpwarehouse.cli.app import app, console, errors, warehouse_named
+from gpwarehouse.cli.app import app, console, say, warehouse_named, warn
 from gpwarehouse.cli.csv_files import with_csv
 from gpwarehouse.cli.load import limit
+from gpwarehouse.cli.wording import in_commands
 from gpwarehouse.errors import InvalidInputError, PartitionError
 from gpwarehouse.load.bar import load_bar
 
@@ -35,8 +36,8 @@ def delete_month(fact: _Fact, month: _Month, across: _Across = False, yes_drop_d
         there = warehouse.delete_month(fact, month, across=across, dry_run=True)
         _refuse(fact, month, there.rows, len(there.batches), "empty it", yes_drop_data)
         done = warehouse.delete_month(fact, month, across=across)
-    _say(f"{fact}: {done.rows} rows of {month} deleted; {len(done.loadable)} batches can be loaded again")
-    _warn(done.warnings)
+    say(f"{fact}: {done.rows} rows of {month} deleted; {len(done.loadable)} batches can be loaded again")
+    warn(map(in_commands, done.warnings))
 
 
 @app.command()
@@ -55,8 +56,8 @@ def replace_month(
     with warehouse_named() as warehouse, load_bar(console, file.name) as bar:
         _refuse(fact, month, *_rows(warehouse, fact, month), "replace them", yes_drop_data)
         done = warehouse.replace_month(fact, month, file, csv=csv, batch_id=batch_id, max_rejects=allowed, progress=bar)
-    _warn(done.warnings)
-    _say(f"{done}; {done.rows_replaced} rows replaced")
+    warn(map(in_commands, done.warnings))
+    say(f"{done}; {done.rows_replaced} rows replaced")
 
 
 @app.command()
@@ -75,8 +76,8 @@ def upsert_rows(
         done = warehouse.upsert_rows(
             fact, file, csv=csv, months=month or (), batch_id=batch_id, max_rejects=allowed, progress=bar
         )
-    _warn(done.warnings)
-    _say(str(done))
+    warn(map(in_commands, done.warnings))
+    say(str(done))
 
 
 @app.command()
@@ -96,8 +97,8 @@ def delete_rows(
         )
     with warehouse_named() as warehouse, load_bar(console, file.name) as bar:
         done = warehouse.delete_rows(fact, file, csv=csv, months=month or (), batch_id=batch_id, progress=bar)
-    _warn(done.warnings)
-    _say(
+    warn(map(in_commands, done.warnings))
+    say(
         f"{fact}: done before, as batch {done.batch_id}"
         if done.already_loaded
         else f"{fact}: {done.rows_replaced} rows deleted, {done.rows_rejected} rejected (batch {done.batch_id})"
@@ -115,15 +116,6 @@ def _rows(warehouse: Warehouse, fact: str, month: str) -> tuple[int, int]:
 
 def _refuse(fact: str, month: str, rows: int, batches: int, what: str, told_to: bool) -> None:
     if rows:
-        _say(f"{fact}: {month} holds {rows} rows of {batches} batches")
+        say(f"{fact}: {month} holds {rows} rows of {batches} batches")
     if rows and not told_to:
         raise InvalidInputError(f"{fact}: to {what}, say --yes-drop-data; nothing was changed")
-
-
-def _say(line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _warn(lines: tuple[str, ...]) -> None:
-    for line in lines:
-        errors.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from gpwarehouse.cli.app import app, console, warehouse_named
+from gpwarehouse.cli.app import app, console, say, warehouse_named
+from gpwarehouse.cli.tables import make_table
 
 roles = typer.Typer(no_args_is_help=True, help="Reader, loader and admin of the schema.")
 app.add_typer(roles, name="roles")
@@ -31,10 +31,8 @@ def plan(
     elif not changes:
         console.print("nothing is to be done")
     else:
-        table = Table("object", "expected", "found")
-        for change in changes:
-            table.add_row(change.object, change.expected, change.found)
-        console.print(table, markup=False, highlight=False)
+        rows = [(change.object, change.expected, change.found) for change in changes]
+        console.print(make_table(("object", "expected", "found"), rows))
 
 
 @roles.command()
@@ -43,5 +41,5 @@ def apply() -> None:
     with warehouse_named() as warehouse:
         changes = warehouse.roles.apply()
     for change in changes:
-        console.print(change.statement, markup=False, highlight=False, soft_wrap=True)
+        say(change.statement)
     console.print(f"{len(changes)} statements run" if changes else "nothing was to be done")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpwarehouse.cli.app import app, console, errors, warehouse_named
+from gpwarehouse.cli.app import app, errors, say, warehouse_named
+from gpwarehouse.cli.wording import in_commands
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.warehouse import Warehouse
@@ -38,7 +39,7 @@ def upgrade(
         elif plan:
             _print_plan(warehouse.upgrade_plan(revision), statements=True)
         else:
-            warehouse.upgrade(revision, progress=_tell)
+            warehouse.upgrade(revision, progress=say)
             _print_where(warehouse)
 
 
@@ -58,7 +59,7 @@ def downgrade(
             return
         _print_plan(warehouse.downgrade_plan(revision), statements=plan)
         if not plan:
-            warehouse.downgrade(revision, drop_data=yes_drop_data, progress=_tell)
+            warehouse.downgrade(revision, drop_data=yes_drop_data, progress=say)
             _print_where(warehouse)
 
 
@@ -81,29 +82,25 @@ def _print_sql(warehouse: Warehouse, revision: str, direction: str, server: str 
 
 def _print_plan(steps: list[PlannedStep], *, statements: bool) -> None:
     if not steps:
-        _tell("nothing to do")
+        say("nothing to do")
     for step in steps:
         count = step.unknown or f"{len(step.statements)} statements"
-        _tell(f"{step.direction} {step.revision}: {step.description} ({count})")
+        say(f"{step.direction} {step.revision}: {step.description} ({count})")
         lost = {loss.drop: loss for loss in step.losses}
         for drop in step.drops:
-            _tell(f"  drops {lost.get(drop, drop)}")
+            say(f"  drops {lost.get(drop, drop)}")
         for loss in step.losses:
             if loss.drop not in step.drops:  # a table of a schema that goes
-                _tell(f"  drops {loss}")
+                say(f"  drops {loss}")
         for statement, what in step.rewrites:
-            _tell(f"  {what}: {' '.join(statement.split())[:100]}")
+            say(f"  {what}: {' '.join(statement.split())[:100]}")
         for statement in step.statements if statements else ():
-            _tell(f"\n{statement};")
-
-
-def _tell(line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+            say(f"\n{statement};")
 
 
 def _print_where(warehouse: Warehouse) -> None:
     now = warehouse.status()
-    _tell(f"schema {now.schema} on {now.server} is at revision {now.revision or 'none'}")
+    say(f"schema {now.schema} on {now.server} is at revision {now.revision or 'none'}")
 
 
 @app.command()
@@ -114,17 +111,17 @@ def status() -> None:
     with warehouse_named() as warehouse:
         now = warehouse.status()
         found = warehouse.migrations()
-    _tell(f"server    {now.server}")
-    _tell(f"schema    {now.schema}, revision {now.revision or 'none'} (this package: {now.head})")
+    say(f"server    {now.server}")
+    say(f"schema    {now.schema}, revision {now.revision or 'none'} (this package: {now.head})")
     for one in found:
         when = f", {one.applied_at:%Y-%m-%d %H:%M} UTC by {one.applied_by}" if one.applied_at else ""
         accepted = f" (edit accepted: {one.note})" if one.note else ""
         half = f", its {one.interrupted} was interrupted" if one.interrupted else ""
-        _tell(f"revision  {one.revision:<14} {one.state}{half}{when}{accepted}  {one.description}".rstrip())
+        say(f"revision  {one.revision:<14} {one.state}{half}{when}{accepted}  {one.description}".rstrip())
     deleted = f", {now.batches_deleted} deleted" if now.batches_deleted else ""
-    _tell(f"batches   {now.batches_loaded} loaded ({now.rows_loaded} rows), {now.batches_failed} failed{deleted}")
+    say(f"batches   {now.batches_loaded} loaded ({now.rows_loaded} rows), {now.batches_failed} failed{deleted}")
     if told := migrate.advice(warehouse.settings, found):
-        errors.print(told, markup=False, highlight=False, soft_wrap=True)
+        say(in_commands(told), to=errors)
         raise typer.Exit(1)
 
 
@@ -136,7 +133,7 @@ def accept_edit(
     """Accept that the script of an applied revision was edited."""
     with warehouse_named() as warehouse:
         warehouse.accept_edit(revision, reason=reason)
-    _tell(f"the edit of revision {revision} is accepted and recorded")
+    say(f"the edit of revision {revision} is accepted and recorded")
 
 
 @app.command()
@@ -152,7 +149,7 @@ def revision(
 
     with warehouse_named() as warehouse:
         for path in migrate.create_revision(warehouse.settings, message, autogenerate=autogenerate, sql=sql):
-            _tell(str(path))
+            say(str(path))
 
 
 @app.command()

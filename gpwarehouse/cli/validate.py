@@ -8,9 +8,10 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from gpwarehouse.cli.app import app, console, warehouse_named
+from gpwarehouse.cli.tables import make_table
+from gpwarehouse.cli.wording import in_commands
 
 schema = typer.Typer(no_args_is_help=True, help="The schema as it is.")
 app.add_typer(schema, name="schema")
@@ -34,10 +35,8 @@ def validate(
     if as_json:
         sys.stdout.write(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n")
     elif findings:
-        table = Table("kind", "object", "expected", "found", "way out")
-        for finding in findings:
-            table.add_row(finding.kind, finding.object, finding.expected, finding.found, finding.remedy)
-        console.print(table, markup=False, highlight=False)
+        rows = [(one.kind, one.object, one.expected, one.found, in_commands(one.remedy)) for one in findings]
+        console.print(make_table(("kind", "object", "expected", "found", "way out"), rows))
     else:
         console.print("the schema is as the models say")
     if findings:

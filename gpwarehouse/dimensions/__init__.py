@@ -3,6 +3,17 @@
 from gpwarehouse.dimensions.bridges import BridgeResult, Bridges
 from gpwarehouse.dimensions.merge import Merger, MergeResult
 from gpwarehouse.dimensions.rekey import Rekeyer, RekeyResult
+from gpwarehouse.dimensions.targets import bridge_named, dimension_target
 from gpwarehouse.load.versions import DELETED_HASH
 
-__all__ = ["DELETED_HASH", "BridgeResult", "Bridges", "MergeResult", "Merger", "RekeyResult", "Rekeyer"]
+__all__ = [
+    "DELETED_HASH",
+    "BridgeResult",
+    "Bridges",
+    "MergeResult",
+    "Merger",
+    "RekeyResult",
+    "Rekeyer",
+    "bridge_named",
+    "dimension_target",
+]

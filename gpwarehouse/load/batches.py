@@ -229,9 +229,7 @@ def state() -> ColumnElement[str]:
 
 def no_such_batch(batch_id: str) -> InvalidInputError:
     """The error to raise where no batch has an id."""
-    return InvalidInputError(
-        f"there is no batch {batch_id!r}; the table etl_load_batch lists them all, with target, source, status and finished_at"
-    )
+    return InvalidInputError(f"there is no batch {batch_id!r}; wh.batches() lists them")
 
 
 def deleted(row: Any, how: str) -> str:

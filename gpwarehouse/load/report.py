@@ -37,7 +37,9 @@ class FileOutcome:
         return "failed" if self.error is not None else "not tried"
 
     def __str__(self) -> str:
-        return f"{self.path.name}: {self.result or self.error or self.status}"
+        told = str(self.result or self.error or self.status)
+        named = told.startswith((f"{self.path}:", f"{self.path.name}:", f"{self.path.name} "))
+        return told if named else f"{self.path.name}: {told}"
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,21 @@
 """Statements → frames and files."""
 
+from gpwarehouse.read.csv_json import write_csv, write_json
 from gpwarehouse.read.export import ExportResult, export
 from gpwarehouse.read.frames import Chunks, read, to_pandas
 from gpwarehouse.read.stream import Progress
 from gpwarehouse.read.versions import as_of
 from gpwarehouse.read.views import view_table
 
-__all__ = ["Chunks", "ExportResult", "Progress", "as_of", "export", "read", "to_pandas", "view_table"]
+__all__ = [
+    "Chunks",
+    "ExportResult",
+    "Progress",
+    "as_of",
+    "export",
+    "read",
+    "to_pandas",
+    "view_table",
+    "write_csv",
+    "write_json",
+]

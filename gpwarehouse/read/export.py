@@ -1,4 +1,4 @@
-"""A query's rows as Parquet, in constant memory: whole under its name, or not there at all."""
+"""A query's rows as Parquet, CSV or JSON, in constant memory: whole under its name, or not there at all."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from sqlalchemy import Executable
 from sqlalchemy.engine import Engine
 
 from gpwarehouse.errors import ReadError
+from gpwarehouse.read.csv_json import refuse_doubled_names, write_csv, write_json
 from gpwarehouse.read.stream import Progress, Stream, Transport
 from gpwarehouse.transport.chunks import rechunked
 
 __all__ = ["ExportResult", "export"]
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
+_FORMS = (".parquet", ".csv", ".json")
 _GROUP_ROWS = 131_072
 _FOLDER_ROWS = 4 * _GROUP_ROWS
 """Rows in memory at a time where columns become folders; each value has a file of each such portion at most."""
@@ -58,12 +60,13 @@ def export(
     parallel: int = 1,
     session: Mapping[str, Any] | None = None,
 ) -> ExportResult:
-    """Write a query's rows to Parquet, in constant memory; a failed export leaves nothing behind.
+    """Write a query's rows to a file, in constant memory; a failed export leaves nothing behind.
 
-    :param target: a file that ends in ``.parquet``; with ``partition_by`` a folder.
+    :param target: a file that ends in ``.parquet``, ``.csv`` or ``.json`` (an array of objects; see
+        :mod:`gpwarehouse.read.csv_json`); with ``partition_by`` a folder of Parquet files.
     :param partition_by: columns that become folders (``lot_id=L1/part-0-0.parquet``).
     :param overwrite: replace what is there; else that is an error.
-    :param compression: a codec of Parquet; ``exact_numeric``, ``progress``, ``transport``,
+    :param compression: a codec, for Parquet; ``exact_numeric``, ``progress``, ``transport``,
         ``parallel`` and ``session`` as for reading.
     :raises ReadError: the query cannot be run, or the target will not do.
     """
@@ -78,7 +81,12 @@ def export(
     with Stream(engine, statement, params, exact_numeric=exact_numeric, **how) as stream:
         _check(path, by, stream.schema)
         with _failures_told(path), _put_in_place(path) as draft:
-            rows = _write_folder(stream, draft, by, compression) if by else _write_file(stream, draft, compression)
+            if by:
+                rows = _write_folder(stream, draft, by, compression)
+            elif path.suffix == ".parquet":
+                rows = _write_parquet(stream, draft, compression)
+            else:
+                rows = _write_text(stream, draft, path.suffix)
             files = [file for file in draft.rglob("*") if file.is_file()] if draft.is_dir() else [draft]
             size = sum(file.stat().st_size for file in files)
     return ExportResult(path, rows, size, len(files), perf_counter() - started)
@@ -94,11 +102,12 @@ def _check(path: Path, by: Sequence[str], schema: pa.Schema) -> None:
             )  # fmt: skip
         for name in by:
             _refuse_nameless(name, schema.field(name).type)
-    elif path.suffix != ".parquet":
-        raise ReadError(f"{path}: name a file that ends in .parquet, or give partition_by= for a folder")
-    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
-    if twice:
-        raise ReadError(f"column {twice[0]!r} comes twice; name one with AS")
+    elif path.suffix not in _FORMS:
+        raise ReadError(
+            f"{path}: name a file that ends in {', '.join(_FORMS)}, or give partition_by= for a folder of Parquet"
+        )
+    if by or path.suffix != ".csv":
+        refuse_doubled_names(schema)
 
 
 def _refuse_nameless(column: str, kind: pa.DataType) -> None:
@@ -142,7 +151,14 @@ def _put_in_place(path: Path) -> Iterator[Path]:
         raise
 
 
-def _write_file(stream: Stream, draft: Path, compression: str) -> int:
+def _write_text(stream: Stream, draft: Path, suffix: str) -> int:
+    with draft.open("w", encoding="utf-8", newline="") as file:
+        if suffix == ".csv":
+            return write_csv(stream.schema, stream.tables(), file)
+        return write_json(stream.schema, stream.tables(), file, json_columns=stream.json_columns)
+
+
+def _write_parquet(stream: Stream, draft: Path, compression: str) -> int:
     rows = 0
     with pq.ParquetWriter(draft, stream.schema, compression=compression) as writer:
         for table in rechunked(stream.tables(), _GROUP_ROWS):

@@ -92,10 +92,14 @@ class Chunks(Generic[Frame], Iterator[Frame]):
 
     It holds a connection until its end, :meth:`close` or the end of a ``with`` block. The server waits for whoever
     reads, and the statement timeout goes on.
+
+    :ivar schema: the Arrow schema of the rows; ``json_columns``: names of the columns of json and jsonb.
     """
 
     def __init__(self, stream: Stream, rows: int, finish: Callable[[pa.Table], Frame]) -> None:
         self._stream = stream
+        self.schema: pa.Schema = stream.schema
+        self.json_columns = stream.json_columns
         self._tables = rechunked(stream.tables(), rows)
         self._finish = finish
 

@@ -136,6 +136,11 @@ class Stream:
         for each in (connection, *self._others):
             _give_back(each)
 
+    @property
+    def json_columns(self) -> frozenset[str]:
+        """Names of the columns of json and jsonb, which come as the server's text."""
+        return frozenset(column.name for column in self.columns if column.is_json)
+
     def tables(self) -> Iterator[pa.Table]:
         """The rows, in tables of about a few MB; at their end the stream is closed.
 

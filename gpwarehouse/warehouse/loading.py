@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
-from gpwarehouse.models import EtlReject
+from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.models import BRIDGES, DIMENSIONS, FACTS, EtlLoadBatch, EtlReject
 from gpwarehouse.warehouse.counting import counted
 from gpwarehouse.warehouse.reading import Reading
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gpwarehouse.load import Corrected, CsvOptions, LoadOptions, LoadResult, Progress
+    from gpwarehouse.load import Corrected, CsvOptions, LoadOptions, LoadResult, Progress, Target
 
-__all__ = ["Loading"]
+__all__ = ["Loading", "columns_of"]
+
+BATCH_STATES = ("loaded", "deleted", "failed")
+_OF_BATCHES = (
+    "rows_read", "rows_loaded", "rows_rejected", "source_system", "source", "started_at", "finished_at", "loaded_by", "error",
+)  # fmt: skip
 
 
 class Loading(Reading):
@@ -49,21 +55,36 @@ class Loading(Reading):
         return counted(target, lambda: Loader(self.engine, self.settings).load(source, **options))
 
     def columns(self, target: str) -> pd.DataFrame:
-        """What a frame for ``target`` may bring: name, type, whether it is needed, and what it means."""
-        import pandas as pd
+        """What a frame for ``target`` may bring: name, type, whether it is needed, and what it means.
 
-        from gpwarehouse.load import target_named
+        :param target: a fact, a dimension (:meth:`merge`) or a bridge (:meth:`upsert`).
+        :raises InvalidInputError: there is no such table to bring rows to.
+        """
+        return columns_of(target)
 
-        found = target_named(target)
-        return pd.DataFrame(
-            {
-                "column": column.name,
-                "type": "json" if column.is_json else str(column.type),
-                "needed": column.required,
-                "meaning": getattr(found.table.columns.get(column.name), "comment", None) or "part of a natural key",
-            }
-            for column in found.inputs.values()
+    def batches(self, *, target: str | None = None, status: str | None = None, most: int = 100) -> pd.DataFrame:
+        """The latest batches, newest first: what each read, loaded and rejected, from where, and why it failed.
+
+        :param target: of this table alone. :param status: ``"loaded"``, ``"deleted"`` or ``"failed"`` alone.
+        :param most: so many at most.
+        :raises InvalidInputError: no such status.
+        """
+        from gpwarehouse.load.batches import state
+
+        table = EtlLoadBatch.__table__
+        there = func.lower(state())
+        query = select(
+            *(table.c[name] for name in ("batch_id", "target")),
+            there.label("status"),
+            *(table.c[name] for name in _OF_BATCHES),
         )
+        if target is not None:
+            query = query.where(table.c.target == target)
+        if status is not None:
+            if status not in BATCH_STATES:
+                raise InvalidInputError(f"status={status!r}: allowed are {', '.join(map(repr, BATCH_STATES))}")
+            query = query.where(there == status)
+        return self.read(query.order_by(table.c.started_at.desc(), table.c.batch_id).limit(most))
 
     def rejects(self, batch_id: str, *, as_given: bool = False) -> pd.DataFrame:
         """The rejected rows of a batch: row number, column, reason, and the row as it was given, in JSON.
@@ -110,3 +131,34 @@ class Loading(Reading):
             f"the batch {batch_id}, of its rejects,",
             lambda: loader.reload(batch_id, corrected, progress=progress, analyze=analyze),
         )
+
+
+def columns_of(target: str) -> pd.DataFrame:
+    """What a frame for a table may bring; see :meth:`Loading.columns`."""
+    import pandas as pd
+
+    found = _target_of(target)
+    return pd.DataFrame(
+        {
+            "column": column.name,
+            "type": "json" if column.is_json else str(column.type),
+            "needed": column.required,
+            "meaning": getattr(found.table.columns.get(column.name), "comment", None) or "part of a natural key",
+        }
+        for column in found.inputs.values()
+    )
+
+
+def _target_of(name: str) -> Target:
+    from gpwarehouse.dimensions import bridge_named, dimension_target
+    from gpwarehouse.load import target_named
+
+    if name in BRIDGES:
+        return bridge_named(name)
+    if name in DIMENSIONS:
+        return dimension_target(name, "effective_date", None)
+    if name not in FACTS:
+        raise InvalidInputError(
+            f"no table {name!r} to bring rows to; there are {', '.join((*FACTS, *DIMENSIONS, *BRIDGES))}"
+        )
+    return target_named(name)

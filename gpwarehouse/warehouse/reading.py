@@ -88,7 +88,9 @@ class Reading(Connected):
             tell_if_slow(self.settings, str(statement), seconds, rows)
 
     def export(self, statement: Query, target: str | Path, params: Values = None, **options: Any) -> ExportResult:
-        """Write a query's result to a Parquet file, or to a folder of them with ``partition_by=``, in constant memory.
+        """Write a query's result to a Parquet, CSV or JSON file, or to a folder of Parquet with ``partition_by=``.
+
+        Memory is constant.
 
         :param options: ``partition_by``, ``overwrite``, ``compression``, ``exact_numeric``, ``progress``, ``transport``,
             ``parallel``, ``session``: see :func:`read.export`.

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
 from rich.text import Text
 
+from gpwarehouse.cli.app import app, console
+from gpwarehouse.cli.tables import print_frame
 from gpwarehouse.load.bar import load_bar
 from gpwarehouse.sources.stdf import StdfSource
 from gpwarehouse.sources.synthetic import DemoLot, write_demo_lot
 from gpwarehouse.warehouse import Warehouse
 
-__all__ = ["frame_table", "run_demo"]
+__all__ = ["demo", "run_demo", "wafer_map"]
 
 _YIELDS = """
     SELECT wafer_id, basis, tested, good, die_yield_pct, functional_yield_pct, parametric_yield_pct
@@ -29,6 +30,15 @@ _DIE = """
     JOIN {schema}.dim_wafer AS w ON w.wafer_key = f.wafer_key AND w.is_current
     WHERE w.root_lot_id = :lot AND w.wafer_id = :wafer
     GROUP BY f.die_x, f.die_y"""
+
+
+@app.command()
+def demo(
+    wafers: Annotated[int, typer.Option(min=1, max=25, help="Wafers of the made-up lot.")] = 5,
+    keep: Annotated[Path | None, typer.Option(help="Keep the server's data in this folder.")] = None,
+) -> None:
+    """Bring a made-up lot through a warehouse of its own: DDL, load, yields, wafer map."""
+    run_demo(console, wafers=wafers, keep=keep)
 
 
 def run_demo(console: Console, *, wafers: int = 5, keep: Path | None = None) -> DemoLot:
@@ -50,7 +60,7 @@ def run_demo(console: Console, *, wafers: int = 5, keep: Path | None = None) -> 
         console.print(str(result), soft_wrap=True)
         schema = warehouse.settings.schema_name
         yields = warehouse.read(_YIELDS.format(schema=schema), lot=lot.lot_id)
-        _print_whole(console, frame_table(yields, title=f"Yield of lot {lot.lot_id}"))
+        print_frame(console, yields, title=f"Yield of lot {lot.lot_id}")
         number, name, seconds = StdfSource(lot.path).test_times()[0]
         console.print(f"Slowest test: {number} {name}, {seconds * 1000:.0f} ms on average (STDF TSR)", soft_wrap=True)
         worst = yields[yields.basis == "LAST"].sort_values("die_yield_pct").iloc[0].wafer_id
@@ -60,34 +70,6 @@ def run_demo(console: Console, *, wafers: int = 5, keep: Path | None = None) -> 
         if keep is not None:
             console.print(f"The data stays in {keep}: gpwarehouse --embedded {keep} status", soft_wrap=True)
     return lot
-
-
-def _print_whole(console: Console, table: Table) -> None:
-    """As wide as it is, unless on a terminal: Rich takes a pipe and a file for 80 columns wide."""
-    shown = console.width
-    if not console.is_terminal:
-        console.width = max(shown, Measurement.get(console, console.options.update(max_width=10_000), table).maximum)
-    try:
-        console.print(table)
-    finally:
-        console.width = shown
-
-
-def frame_table(frame: Any, *, title: str | None = None, most: int | None = None) -> Table:
-    """A pandas frame as a table for the terminal, its first ``most`` rows."""
-    table = Table(title=title)
-    for name in frame.columns:
-        numeric = getattr(frame[name].dtype, "kind", "O") in "iuf"
-        table.add_column(str(name), justify="right" if numeric else "left")
-    for row in frame.head(most if most is not None else len(frame)).itertuples(index=False):
-        table.add_row(*(_cell(value) for value in row))
-    return table
-
-
-def _cell(value: Any) -> Text:
-    if value is None or value != value or str(value) in ("<NA>", "NaT"):
-        return Text("")
-    return Text(f"{value:.2f}" if isinstance(value, float) else str(value))
 
 
 def wafer_map(die: Any) -> Text:

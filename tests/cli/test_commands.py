@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
+import gpwarehouse
 from gpwarehouse.sources.synthetic import write_demo_lot
 
 
@@ -124,3 +126,89 @@ def test_rejects_are_printed_corrected_and_loaded_again(url: str, tmp_path: Path
     assert "3 rejected, 9 replaced" in replaced.stdout, replaced.stderr
     wrong = run("--url", url, *one, "--max-rejects", "many", cwd=tmp_path)
     assert "--max-rejects many: give a count, or a share such as 0.01 or 1%" in wrong.stderr
+
+
+def test_a_query_shows_small_numbers_and_nothing_is_cut_where_stdout_is_no_terminal(url: str, tmp_path: Path) -> None:
+    sql = "SELECT -0.00027::float8 AS mean, 'x' || repeat('y', 300) AS text"
+    done = run("--url", url, "query", sql, cwd=tmp_path, COLUMNS="")
+    assert "-0.00027" in done.stdout, done.stderr
+    assert "x" + "y" * 300 in done.stdout
+    narrow = run("--url", url, "query", sql, cwd=tmp_path, COLUMNS="80")
+    assert "mean | -0.00027" in narrow.stdout
+    assert "mean | -0.00027" in run("--url", url, "query", sql, "--vertical", cwd=tmp_path).stdout
+    assert "-0.0003" in run("--url", url, "query", sql, "--digits", "1", cwd=tmp_path).stdout
+
+
+def test_a_query_goes_to_csv_json_and_files_with_all_its_digits(url: str, tmp_path: Path) -> None:
+    sql = "SELECT 0.1234567890123::float8 AS x, NULL::text AS n, ''::text AS e"
+    query = ("--url", url, "query", sql)
+    assert run(*query, "--csv", cwd=tmp_path).stdout == 'x,n,e\n0.1234567890123,,""\n'
+    assert json.loads(run(*query, "--json", cwd=tmp_path).stdout) == [{"x": 0.1234567890123, "n": None, "e": ""}]
+    for name in ("out.csv", "out.json", "out.parquet"):
+        assert f"{name}: 1 rows" in run(*query, "--out", name, cwd=tmp_path).stdout
+        again = run(*query, "--out", name, cwd=tmp_path)
+        assert again.returncode == 1
+        assert f"{name} is there already; name another, or give --overwrite" in again.stderr
+        assert run(*query, "--out", name, "--overwrite", cwd=tmp_path).returncode == 0
+    assert "--csv, --json and --out" in run(*query, "--csv", "--json", cwd=tmp_path).stderr
+    assert "write name=value" in run(*query, "-p", "lot", cwd=tmp_path).stderr
+
+
+def test_an_export_writes_a_folder_by_a_column(url: str, tmp_path: Path) -> None:
+    sql = "SELECT n, n % 2 AS half FROM generate_series(1, 10) AS n WHERE n <= CAST(:most AS int)"
+    done = run("--url", url, "export", sql, "out", "-p", "most=6", "--partition-by", "half", cwd=tmp_path)
+    assert "out: 6 rows" in done.stdout, done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["half=0", "half=1"]
+
+
+def test_columns_are_listed_without_a_server(tmp_path: Path) -> None:
+    for table, column in (
+        ("fact_test_results", "hard_bin"),
+        ("dim_lot", "priority"),
+        ("bridge_lot_genealogy", "child_lot_id"),
+    ):
+        assert column in run("columns", table, cwd=tmp_path).stdout
+    named = json.loads(run("columns", "fact_test_results", "--json", cwd=tmp_path).stdout)
+    assert {
+        key: value for key, value in next(row for row in named if row["column"] == "lot_id").items() if key != "meaning"
+    } == {"column": "lot_id", "type": "string", "needed": True}
+    wrong = run("columns", "fact_x", cwd=tmp_path)
+    assert wrong.returncode == 1
+    assert "dim_lot" in wrong.stderr
+
+
+def test_batches_are_listed_the_latest_first(url: str, tmp_path: Path) -> None:
+    header = "event_ts,lot_id,wafer_id,inspection_id,is_defect,defect_id"
+    for name, row in (("one", "2026-01-05T12:00:00Z,L1,1,I1,true,1"), ("two", "2026-01-05T12:00:00Z,L1,1,I1,true,x")):
+        (tmp_path / f"{name}.csv").write_text(f"{header}\n{row}\n")
+    run("--url", url, "upgrade", cwd=tmp_path)
+    for name in ("one", "two"):
+        load = ("load", f"{name}.csv", "--target", "fact_defect_inspection", "--batch-id", name)
+        failed = run("--url", url, *load, cwd=tmp_path)
+    assert "gpwarehouse rejects two" in failed.stderr
+    assert "wh." not in failed.stderr
+    listed = json.loads(run("--url", url, "batches", "--json", cwd=tmp_path).stdout)
+    assert [(row["batch_id"], row["status"], row["rows_loaded"]) for row in listed] == [
+        ("two", "failed", 0),
+        ("one", "loaded", 1),
+    ]
+    only = run("--url", url, "batches", "--status", "loaded", "--csv", cwd=tmp_path).stdout.splitlines()
+    assert [line.partition(",")[0] for line in only] == ["batch_id", "one"]
+    assert "one" in run("--url", url, "batches", cwd=tmp_path).stdout
+    assert "allowed are" in run("--url", url, "batches", "--status", "lost", cwd=tmp_path).stderr
+
+
+def test_the_command_tells_its_version_and_runs_as_a_module(tmp_path: Path) -> None:
+    told = run("--version", cwd=tmp_path).stdout
+    assert told == f"gpwarehouse {gpwarehouse.__version__}\n"
+    module = subprocess.run(
+        [sys.executable, "-m", "gpwarehouse", "--version"], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert module.stdout == told
+
+
+def test_an_error_names_its_file_once(url: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.stdf").write_bytes(b"no stdf at all")
+    run("--url", url, "upgrade", cwd=tmp_path)
+    told = run("--url", url, "load", "bad.stdf", cwd=tmp_path).stderr
+    assert told.count("bad.stdf") == 1, told
