@@ -150,7 +150,8 @@ class WarehouseSettings(BaseSettings):
     keepalives_count: int = whole(6, "unanswered keepalives after which the connection is dead", 1, 127)
     tcp_user_timeout_s: int = seconds(
         120,
-        "longest that what was sent may stay unacknowledged before the connection is dead; 0 leaves it to the system",
+        "longest that what was sent may stay unacknowledged before the connection is dead; 0 leaves it to the system, and "
+        "so does libpq where keepalives are off",
     )
     # SSL
     sslmode: SslMode | None = setting(None, "`verify-full` over a network; if empty, libpq decides (`PGSSLMODE`)")

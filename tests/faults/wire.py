@@ -24,11 +24,19 @@ class Wire:
 
     :param watch: called with what the client sends, in the thread that passes it on, so it may do anything first.
         ``"cut"`` cuts that connection before the server sees it, ``"cut after"`` when the server has answered it.
+    :param listener: where clients come in; else any free port of this machine.
     :param tls: answer the client's request for TLS with this certificate; the way to the server stays plain.
     :ivar delay_s: added to every piece on its way; ``flowing``: clear it, and nothing gets through.
     """
 
-    def __init__(self, url: URL, watch: Callable[[bytes], Verdict] | None = None, *, tls: ssl.SSLContext | None = None):
+    def __init__(
+        self,
+        url: URL,
+        watch: Callable[[bytes], Verdict] | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+        listener: socket.socket | None = None,
+    ):
         self._server = url
         self.watch = watch
         self._tls = tls
@@ -36,10 +44,10 @@ class Wire:
         self.flowing = threading.Event()
         self.flowing.set()
         self._open: set[Any] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
+        self._listener = listener or socket.create_server(("127.0.0.1", 0))
+        host, self.port = self._listener.getsockname()[:2]
         plain = {"sslmode": "disable", "gssencmode": "disable"}  # so that messages can be read on the way
-        self.url = url.set(host="127.0.0.1", port=self.port, query={} if tls else plain)
+        self.url = url.set(host=host, port=self.port, query={} if tls else plain)
         self.cuts = 0
         self.connections = 0
         threading.Thread(target=self._accept, daemon=True).start()
