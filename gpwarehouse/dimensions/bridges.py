@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import BigInteger, Column, Table, text
+from sqlalchemy import BigInteger, Column, Table, Text, text
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dimensions.history import temporary
@@ -17,6 +17,7 @@ from gpwarehouse.dimensions.once import Once, explaining, told_by
 from gpwarehouse.dimensions.reading import ROW, Columns, FirstPass, read_frame
 from gpwarehouse.dimensions.targets import bridge_named
 from gpwarehouse.engine import qualified_name
+from gpwarehouse.load.given import GIVEN, marker
 from gpwarehouse.load.options import Progress
 from gpwarehouse.models import BridgeWaferLot
 from gpwarehouse.settings import WarehouseSettings
@@ -108,11 +109,9 @@ class Bridges:
 
 
 def _stage(columns: Columns, found: FirstPass) -> Columns:
-    """The key, and those of the other columns that the frame brings."""
+    """The key and all other columns: what a row does not give has its default in a new row."""
     keys = found.resolver.resolve(pa.RecordBatch.from_arrays(list(columns.values()), list(columns)))
-    own = {name: columns[name] for name in found.target.columns if name in columns}
-    given = found.given | set(found.target.table.primary_key.columns.keys())
-    return keys | {name: values for name, values in own.items() if name in given}
+    return keys | {name: columns[name] for name in found.target.columns if name in columns}
 
 
 class _Rows:
@@ -125,22 +124,36 @@ class _Rows:
         quote = connection.dialect.identifier_preparer.quote
         self.bridge = qualified_name(connection, self.table)
         self.key = [quote(column.name) for column in self.table.primary_key]
-        self.others = [quote(name) for name in found.staged if name != ROW and quote(name) not in self.key]
+        own: dict[str, Any] = {ROW: BigInteger(), GIVEN: Text()}
+        self.others = [quote(name) for name in found.staged if name not in own and quote(name) not in self.key]
+        self.given = {quote(name): "true" for name in found.given.any if quote(name) in self.others}
         columns: list[Column[Any]] = [
-            Column(name, BigInteger if name == ROW else self.table.c[name].type) for name in found.staged
+            Column(name, own[name] if name in own else self.table.c[name].type) for name in found.staged
         ]
         spread = self.table.dialect_options["greenplum"]["distributed_by"]
         stage = temporary(connection, _STAGE, columns, spread)
         copy_rows(connection, stage, rows, tuple(found.staged))
         self.execute(f"ANALYZE {_STAGE}")
         self.execute(f"LOCK TABLE {self.bridge} IN EXCLUSIVE MODE")
-        key = ", ".join(self.key)
-        # Of rows with one key the last one counts.
-        self.staged = (
-            f"(SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY {ROW} DESC) AS n "
-            f"FROM {_STAGE}) s WHERE n = 1)"
-        )
+        self.staged = self._last_of_each({quote(name): name for name in sorted(found.given.not_every)})
         self.matches = " AND ".join(f"b.{name} = s.{name}" for name in self.key)
+
+    def _last_of_each(self, varying: Mapping[str, str]) -> str:
+        """The staged rows; of those with one key the last one counts, of each column the last one that gives it.
+
+        :param varying: columns that not all rows give, quoted → as they are called.
+        """
+        key = ", ".join(self.key)
+        columns = [*self.key, *(name for name in self.others if name not in varying)]
+        for number, (name, plain) in enumerate(varying.items()):
+            given, flag = f"(strpos({GIVEN}, '{marker(plain)}') > 0)", f"given_{number}"
+            columns += [
+                f"first_value({name}) OVER (PARTITION BY {key} ORDER BY {given} DESC, {ROW} DESC) AS {name}",
+                f"bool_or({given}) OVER (PARTITION BY {key}) AS {flag}",
+            ]
+            self.given[name] = f"s.{flag}"
+        columns.append(f"row_number() OVER (PARTITION BY {key} ORDER BY {ROW} DESC) AS n")
+        return f"(SELECT * FROM (SELECT {', '.join(columns)} FROM {_STAGE}) s WHERE n = 1)"
 
     def execute(self, statement: str) -> int:
         """Run a statement; how many rows it changed."""
@@ -150,9 +163,10 @@ class _Rows:
 
 def _upsert(rows: _Rows) -> dict[str, int]:
     updated = 0
-    if rows.others:
-        sets = ", ".join(f"{name} = s.{name}" for name in rows.others)
-        differs = " OR ".join(f"b.{name} IS DISTINCT FROM s.{name}" for name in rows.others)
+    if rows.given:
+        new = {name: f"CASE WHEN {given} THEN s.{name} ELSE b.{name} END" for name, given in rows.given.items()}
+        sets = ", ".join(f"{name} = {value}" for name, value in new.items())
+        differs = " OR ".join(f"b.{name} IS DISTINCT FROM {value}" for name, value in new.items())
         updated = rows.execute(
             f"UPDATE {rows.bridge} b SET {sets}, batch_id = :batch_id, updated_at = now(), "
             f'updated_by = "current_user"() FROM {rows.staged} s WHERE {rows.matches} AND ({differs})'

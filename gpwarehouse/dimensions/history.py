@@ -15,7 +15,7 @@ rows that fall into one version are worked out together, apart from all others:
   one row is current, and facts that come late still find their member. Any row about it brings it back. A deletion of
   what nothing is known of yet is left out.
 
-Columns that the frame does not bring are, in a new version, what they are in the version it falls into.
+Columns that a row does not name are, in a new version, what they are in the version it falls into.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Connection, MetaData, Table, text
+from sqlalchemy import BigInteger, Boolean, Column, Connection, MetaData, Table, Text, text
 from sqlalchemy.schema import CreateTable
 
 from gpwarehouse.dimensions.members import AT, DELETED, IMPLIED
 from gpwarehouse.dimensions.reading import ROW
 from gpwarehouse.engine import dialect_of, qualified_name
+from gpwarehouse.load.given import GIVEN, Given, marker
 from gpwarehouse.load.versions import DELETED_HASH
 from gpwarehouse.models import BEGINNING, END_OF_TIME, EtlLoadBatch
 from gpwarehouse.models.base import TimestampTZ
@@ -77,9 +78,18 @@ class History:
     """The statements for one dimension and the rows about it, in the transaction of ``connection``.
 
     :param staged: the columns of those rows; ``repeats``: whether a member may come more than once.
+    :param given: which of them each row gives; all, if it is left out.
     """
 
-    def __init__(self, connection: Connection, model: type[Any], staged: Collection[str], *, repeats: bool) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        model: type[Any],
+        staged: Collection[str],
+        *,
+        repeats: bool,
+        given: Given | None = None,
+    ) -> None:
         self.connection = connection
         self.model = model
         self.repeats = repeats
@@ -91,6 +101,7 @@ class History:
         self.natural = [self.quote(part) for part in model.natural_key]
         self.tracked = model.tracked_columns()
         self.staged = staged
+        self.varies = given.not_every if given is not None else frozenset()
         self.told = [name for name in self.tracked if name in staged]
         self.versions = ""
         self.type1 = [name for name in model.type1 if name in staged]
@@ -101,6 +112,7 @@ class History:
             AT: Column(AT, TimestampTZ, nullable=False),
             ROW: Column(ROW, BigInteger, nullable=False),
             DELETED: Column(DELETED, Boolean, nullable=False),
+            GIVEN: Column(GIVEN, Text, nullable=False),
         }
         table: Table = self.model.__table__
         columns: list[Column[Any]] = [
@@ -199,9 +211,16 @@ class History:
             return placed
         return f"SELECT * FROM ({placed}) w WHERE NOT (deletes AND (v_from IS NULL OR early))"
 
+    def _is_given(self, name: str) -> str:
+        """Whether a staged row gives a column; empty where all do."""
+        return f"strpos(s.{GIVEN}, '{marker(name)}') > 0" if name in self.varies else ""
+
     def _differs(self) -> str:
-        told = [self.quote(name) for name in self.told]
-        return " OR ".join(f"s.{name} IS DISTINCT FROM v.{name}" for name in told) or "false"
+        found = []
+        for name in self.told:
+            differs = "s.{0} IS DISTINCT FROM v.{0}".format(self.quote(name))
+            found.append(f"({self._is_given(name)} AND {differs})" if name in self.varies else differs)
+        return " OR ".join(found) or "false"
 
     def _value(self, name: str) -> str:
         """What a column is in a version that begins with a staged row."""
@@ -209,13 +228,15 @@ class History:
         unset = None
         if not column.nullable:
             unset = "-1" if name.endswith("_key") else "false"
-        if name in self.staged:
-            return f"CASE WHEN s.{DELETED} THEN v.{q} ELSE s.{q} END" if self.has_deletes else f"s.{q}"
+        given = f"CASE WHEN s.{DELETED} THEN v.{q} ELSE s.{q} END" if self.has_deletes else f"s.{q}"
+        if name in self.staged and name not in self.varies:
+            return given
         values = [f"NULLIF(v.{q}, -1)" if unset == "-1" else f"v.{q}"]
         values += [f"s.{self.quote(IMPLIED + name)}"] if IMPLIED + name in self.staged else []
-        return (
+        kept = (
             f"COALESCE({', '.join([*values, *([unset] if unset else [])])})" if len(values) > 1 or unset else values[0]
         )
+        return f"CASE WHEN {self._is_given(name)} THEN {given} ELSE {kept} END" if name in self.staged else kept
 
     _PIECE = "v_from, early"
 
@@ -358,6 +379,12 @@ class History:
             "WHERE v.is_current"
         )
 
+    def _overwriting(self, name: str) -> str:
+        """What the last row of a member says of a column of type 1, beside the current version."""
+        q, is_given = self.quote(name), self._is_given(name)
+        late = f"CASE WHEN s.{AT} >= c.since THEN s.{q} ELSE COALESCE(c.{q}, s.{q}) END"
+        return f"CASE WHEN {is_given} THEN {late} ELSE c.{q} END AS {q}" if is_given else f"{late} AS {q}"
+
     def overwrite(self) -> int:
         """Type 1: what the last row of each member says, in all its versions; how many rows changed.
 
@@ -372,8 +399,7 @@ class History:
                 f"SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY {self.key} ORDER BY {AT} DESC, {ROW} DESC) AS n "
                 f"FROM ({source}) s) s WHERE n = 1"
             )
-        late = "CASE WHEN s.{1} >= c.since THEN s.{0} ELSE COALESCE(c.{0}, s.{0}) END AS {0}"
-        values = ", ".join(late.format(name, AT) for name in names)
+        values = ", ".join(map(self._overwriting, self.type1))
         source = f"SELECT s.{self.key}, {values} FROM ({source}) s JOIN ({self._current(names)}) c ON c.{self.key} = s.{self.key}"
         sets = ", ".join(f"{name} = s.{name}" for name in names)
         differs = " OR ".join(f"d.{name} IS DISTINCT FROM s.{name}" for name in names)

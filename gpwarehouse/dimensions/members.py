@@ -20,7 +20,7 @@ DELETED = "_deleted"
 """Columns of a staged row: since when it holds, and whether it deletes the member."""
 
 IMPLIED = "_implied_"
-"""Before the name of a column that the frame does not bring: what the natural key implies of it."""
+"""Before the name of a column: what the natural key implies of it, for rows that do not give it."""
 
 Naming = Callable[[Columns, KeyResolver, str | None, Any], tuple[Columns, Columns]]
 """Input columns → the parts of the natural key, and what they imply."""
@@ -50,20 +50,21 @@ def stager(
 
 def _attributes(columns: Columns, found: FirstPass, implied: Columns, model: type[Any]) -> Columns:
     told: Columns = {}
+    some = found.given.any
     keys = found.resolver.resolve(pa.RecordBatch.from_arrays(list(columns.values()), list(columns)))
-    for name, role in found.target.roles.items():
-        if role.identifier in found.given:
+    for name in found.target.roles:
+        if name in some:
             told[name] = keys[name]
     if "parent_equipment_key" in told:
         parent = told["parent_equipment_key"]
         told["parent_equipment_key"] = pc.if_else(pc.equal(parent, UNKNOWN_KEY), pa.scalar(None, pa.int64()), parent)
     for name in (*model.tracked_columns(), *model.type1, "source_id"):
-        if name in found.given and name not in told:
+        if name in some and name not in told:
             told[name] = columns[name]
     for name, values in implied.items():
         if name in told:
             told[name] = pc.coalesce(told[name], values)
-        else:
+        if name not in found.given.every:
             told[IMPLIED + name] = values
     return told
 

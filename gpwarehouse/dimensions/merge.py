@@ -138,7 +138,7 @@ class Merger:
         merged: _Merged,
         report: Progress,
     ) -> None:
-        history = History(connection, model, found.staged, repeats=found.repeats)
+        history = History(connection, model, found.staged, repeats=found.repeats, given=found.given)
         copy_rows(connection, history.stage(), rows, tuple(found.staged))
         report("write", found.rows.rows)
         history.lock()

@@ -83,5 +83,5 @@ def _tried(connection: Connection, found: FirstPass, write: Write, places: np.nd
 
 
 def _those(found: FirstPass, places: np.ndarray) -> Iterator[pa.RecordBatch]:
-    for batch in found.rows.batches():
+    for batch in found.given.labelled(found.rows.batches()):
         yield batch.filter(pa.array(np.isin(batch.column(ROW).to_numpy(), places)))

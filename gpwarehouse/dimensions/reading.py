@@ -18,6 +18,7 @@ from gpwarehouse.errors import NaturalKeyError
 from gpwarehouse.load.fingerprint import Fingerprint
 from gpwarehouse.load.firstpass import FirstPass as OfLoad
 from gpwarehouse.load.frames import record_batches
+from gpwarehouse.load.given import GIVEN
 from gpwarehouse.load.keys import KeyResolver, RootLots
 from gpwarehouse.load.members import roots_of_lots
 from gpwarehouse.load.options import Progress
@@ -39,13 +40,12 @@ Columns = dict[str, pa.Array]
 class FirstPass(OfLoad):
     """What the first pass found.
 
-    :ivar given: the columns that the frame brought; ``staged``: those kept, in order. ``names``: of those, the ones that
-        the frame calls otherwise.
+    :ivar staged: the columns kept, in order; the text of what a row gives (:data:`gpwarehouse.load.given.GIVEN`) only where
+        not all rows give the same. ``names``: of them, those that the frame calls otherwise.
     :ivar repeats: whether a key comes more than once; ``first``, ``last``: span of the rows' times.
     """
 
     target: Target
-    given: set[str] = field(default_factory=set)
     staged: dict[str, None] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     repeats: bool = False
@@ -79,7 +79,6 @@ def read_frame(
         for batch in record_batches(frame, target.json_columns):
             for name, moment in (constants or {}).items():
                 batch = batch.append_column(name, pa.repeat(pa.scalar(moment, TIMESTAMP), batch.num_rows))
-            found.given |= set(batch.schema.names)
             clean = found.check(validator, batch, fingerprint)
             if clean.num_rows:
                 keys.append(_keep(found, clean, keep))
@@ -88,7 +87,9 @@ def read_frame(
         found.close()
         raise
     # What was not given and what was given as NULL are two things here.
-    fingerprint.update_unreadable(",".join(sorted(found.given)))
+    fingerprint.update_unreadable(",".join(found.given.words()))
+    if found.given.not_every:
+        found.staged[GIVEN] = None
     found.checksum = fingerprint.hexdigest()
     total = np.sort(np.concatenate(keys)) if keys else np.empty(0, np.int64)
     found.repeats = bool((total[1:] == total[:-1]).any())
@@ -106,6 +107,7 @@ def _keep(found: FirstPass, clean: pa.RecordBatch, keep: Keep) -> Any:
     columns = keep(dict(zip(clean.schema.names, clean.columns, strict=True)), found)
     columns[ROW] = pa.array(np.arange(found.rows.rows, found.rows.rows + clean.num_rows))
     found.staged |= dict.fromkeys(columns)
+    columns[GIVEN] = clean.column(GIVEN)
     found.rows.append(pa.RecordBatch.from_arrays(list(columns.values()), list(columns)))
     return np.asarray(next(iter(columns.values())))
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import aliased
 
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.load.frames import record_batches
+from gpwarehouse.load.given import named_apart
 from gpwarehouse.models import BridgeLotGenealogy, DimLot, DimWafer
 from gpwarehouse.models.keys import natural_key_part, normalise_wafer_id
 
@@ -31,6 +32,7 @@ def moves_told(mapping: Any, wafer_id_pattern: str | None) -> list[Move]:
     """
     moves: list[Move] = []
     for batch in record_batches(mapping, frozenset()):
+        batch, _ = named_apart(batch)
         names = set(batch.schema.names)
         if not batch.num_rows:
             continue

@@ -205,7 +205,7 @@ class _Sending:
         from gpwarehouse.load.loader import columns_to_copy
 
         filled = {name for name in first.rows.schema.names if first.rows.column(name).null_count < first.rows.num_rows}
-        self.columns = columns_to_copy(target, filled | (found.given & set(target.columns)))
+        self.columns = columns_to_copy(target, filled | (found.given.some & set(target.columns)))
         self.months: set[str] = set()
         self.failure: BaseException | None = None
         self._batch_id = batch_id

@@ -74,12 +74,10 @@ class FirstPass(Checked):
 
     :ivar refused: of the good rows those that the server would not have: place in ``rows`` → reject.
     :ivar months: first instants of the months of its events, and the rows in each.
-    :ivar given: columns that the source brought.
     """
 
     refused: dict[int, Reject] = field(default_factory=dict)
     months: Counter[datetime] = field(default_factory=Counter)
-    given: set[str] = field(default_factory=set)
 
     @property
     def rows_to_load(self) -> int:
@@ -94,7 +92,7 @@ class FirstPass(Checked):
     def sendable(self) -> Iterator[pa.RecordBatch]:
         """The rows to load."""
         passed = 0
-        for batch in self.rows.batches():
+        for batch in self.given.labelled(self.rows.batches()):
             mine = [place - passed for place in self.refused if passed <= place < passed + batch.num_rows]
             passed += batch.num_rows
             if mine:
@@ -153,7 +151,6 @@ def _passing(
     with ThreadPoolExecutor(1, "gpwarehouse-resolve") as beside:
         keeping: Future[Kept] | None = None  # one batch at a time, while the next one is checked
         for batch in _portions(source.batches()):
-            found.given |= set(batch.schema.names)
             clean = found.check(validator, batch, fingerprint if source.checksum is None else None)
             kept = keeping.result() if keeping is not None else None
             keeping = beside.submit(_keep, found, target, clean, source)
@@ -193,7 +190,9 @@ def _keep(found: FirstPass, target: Target, clean: pa.RecordBatch, source: Sourc
     columns["time_key"] = _time_keys(times)
     for name, value in (("source_system", source.source_system), ("source_file", source.source_file or None)):
         columns[name] = pc.coalesce(columns[name], pa.scalar(value, pa.string()))
-    names = [name for name in target.columns if name != "batch_id"]
+    names = [
+        name for name in target.columns if name != "batch_id"
+    ]  # without what rows give, which appending need not know
     rows = pa.RecordBatch.from_arrays([columns[name] for name in names], names)
     found.rows.append(rows)
     found.see(times)

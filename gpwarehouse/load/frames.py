@@ -15,6 +15,7 @@ import pyarrow as pa
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.load.convert import text_of
 from gpwarehouse.load.files import file_readers
+from gpwarehouse.load.given import NAMED, names_of_rows
 from gpwarehouse.load.jsontext import json_of
 
 __all__ = ["BATCH_ROWS", "bytes_of", "record_batches"]
@@ -29,6 +30,7 @@ def record_batches(frame: Any, json_columns: frozenset[str]) -> Iterator[pa.Reco
     :param frame: pandas or polars DataFrame, pyarrow Table, RecordBatch, RecordBatchReader or Dataset, any object with
         ``__arrow_c_stream__``, an iterable of dicts, or the path or glob of files (:mod:`gpwarehouse.load.files`).
     :param json_columns: columns whose values may be dicts or lists; they become JSON text here.
+    :return: where not every dict names all columns, with the column :data:`gpwarehouse.load.given.NAMED`.
     :raises InvalidInputError: none of these.
     """
     if _is_pandas(frame):
@@ -120,7 +122,10 @@ def _from_dicts(rows: Iterator[Any], json_columns: frozenset[str]) -> Iterator[p
                 raise InvalidInputError(f"cannot load a row that is a {type(row).__name__}; give dicts")
             names.update(dict.fromkeys(row))
         arrays = [_array([row.get(name) for row in chunk], is_json=name in json_columns) for name in names]
-        yield pa.RecordBatch.from_arrays(arrays, list(map(str, names)))
+        batch = pa.RecordBatch.from_arrays(arrays, list(map(str, names)))
+        if any(len(row) != len(names) for row in chunk):
+            batch = batch.append_column(NAMED, names_of_rows(chunk))
+        yield batch
 
 
 def _array(values: list[Any], *, is_json: bool) -> pa.Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -95,6 +95,11 @@ class Target:
         missing = [c.name for c in self.inputs.values() if c.required and c.name not in names]
         if missing:
             raise InvalidInputError(f"{self.name}: column {missing[0]!r} is needed and not in the frame")
+
+    def told(self, names: Collection[str]) -> frozenset[str]:
+        """The columns of the table that a row tells which names these inputs: a durable key by the one that decides."""
+        own = {name for name in names if name in self.table.c and name not in self.roles}
+        return frozenset(own | {column for column, role in self.roles.items() if role.identifier in names})
 
     @property
     def json_columns(self) -> frozenset[str]:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache, partial
 from typing import Any
 
-import pyarrow as pa
-from sqlalchemy import Table, and_, case, func, insert, or_, select, text
+from sqlalchemy import Column, ColumnElement, Table, Text, and_, case, func, insert, or_, select, text, true
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.sql.elements import True_
 
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import qualified_name
@@ -26,6 +26,7 @@ from gpwarehouse.load.conflict import delete_where
 from gpwarehouse.load.doubling import moved_to, temporary
 from gpwarehouse.load.fingerprint import batch_id_for
 from gpwarehouse.load.firstpass import FirstPass, Source
+from gpwarehouse.load.given import GIVEN, Given, marker
 from gpwarehouse.load.loader import FrameSource, Loader, Run, columns_to_copy, teller_of, with_batch
 from gpwarehouse.load.members import learn
 from gpwarehouse.load.narrow import store_all_but_refused
@@ -46,25 +47,15 @@ _OWN = frozenset({"time_key", "batch_id", "loaded_at", "source_system", "source_
 
 @dataclass
 class KeySource(FrameSource):
-    """A frame of records; ``months`` (``YYYY-MM``): where else than in those of its times they are looked for.
-
-    :ivar given: the columns that it brings.
-    """
+    """A frame of records; ``months`` (``YYYY-MM``): where else than in those of its times they are looked for."""
 
     months: Iterable[str] = ()
     deletes: bool = False
-    given: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         fact_named(self.target)
         self.starts = [month_named(month) for month in self.months]
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """The frame's rows."""
-        for batch in super().batches():
-            self.given |= set(batch.schema.names)
-            yield batch
 
 
 @dataclass(frozen=True)
@@ -86,13 +77,16 @@ class KeyLoader(Loader):
 
     def _target(self, source: Source) -> Target:
         assert isinstance(source, KeySource)
-        return _for_deletion(source.target) if source.deletes else super()._target(source)
+        if source.deletes:
+            return _for_deletion(source.target)
+        target = super()._target(source)
+        return replace(target, columns=(*target.columns, GIVEN))
 
     def batch_of(self, run: Run, found: FirstPass) -> ledger.Batch:
         """Repeated is only the same content under the same id of the caller's: in between something else may have come."""
         batch = super().batch_of(run, found)
         assert isinstance(run.source, KeySource)
-        words = ("delete" if run.source.deletes else "upsert", *sorted(run.source.given))
+        words = ("delete" if run.source.deletes else "upsert", *found.given.words())
         own = " ".join([*words, run.wishes.batch_id or self._this, found.checksum])
         checksum = hashlib.sha256(own.encode()).hexdigest()
         named = run.batch_id or run.wishes.batch_id
@@ -118,7 +112,7 @@ class KeyLoader(Loader):
                 work = _Work(connection, run.target, window, deletes=run.source.deletes)
                 self._stage(work, run, found, batch, route)
                 run.rows_replaced, run.replaced, said = work.take_out(batch)
-                rows = 0 if run.source.deletes else work.put_in(_given(run.source, run.target))
+                rows = 0 if run.source.deletes else work.put_in(found.given)
                 batch = replace(batch, rows_loaded=rows, rows_rejected=found.rows_rejected)
                 if not run.source.deletes and found.first is not None:
                     run.learned = learn(connection, found.resolver.members, teller_of(batch, found.first))
@@ -131,10 +125,11 @@ class KeyLoader(Loader):
 
     def _stage(self, work: _Work, run: Run, found: FirstPass, batch: ledger.Batch, route: Route) -> None:
         assert isinstance(run.source, KeySource)
-        work.make_stage()
+        work.make_stage(found.given)
         staged = replace(run.target, table=work.stage)
         rows = partial(with_batch, found, batch.batch_id, run.wishes)
-        columns = columns_to_copy(run.target, found.rows.filled)
+        filled = found.rows.filled if found.given.not_every else found.rows.filled - {GIVEN}
+        columns = columns_to_copy(run.target, filled)
         allowed = self._allowed(run, found) - found.rows_rejected
         check = partial(self.check_rejects, run, found, batch.batch_id)
         run.stored = store_all_but_refused(work.connection, route, staged, columns, found, rows, allowed, check)
@@ -163,15 +158,6 @@ def _for_deletion(name: str) -> Target:
     return replace(target, inputs=inputs)
 
 
-def _given(source: KeySource, target: Target) -> set[str]:
-    """Columns of the fact of which the frame says something; of the others a record keeps what it has."""
-    given = {name for name in target.columns if name in source.given} | _OWN
-    for name, role in target.roles.items():
-        if name in ("wafer_key", "lot_key") or set(role_inputs(role)) & (source.given - {"facility"}):
-            given.add(name)
-    return given
-
-
 class _Work:
     """Staged rows of a fact, and those that are there under their keys, in the transaction of ``connection``.
 
@@ -185,6 +171,7 @@ class _Work:
         self.connection = connection
         self.deletes = deletes
         self.may_move = len(window) > 1 and not deletes
+        self.target = target
         self.fact = target.table
         times = self.fact.c[target.partition_column]
         self.inside = or_(*(and_(times >= start, times < end) for start, end in window))
@@ -192,9 +179,12 @@ class _Work:
     def execute(self, statement: str) -> None:
         self.connection.execute(text(statement))
 
-    def make_stage(self) -> None:
+    def make_stage(self, given: Given) -> None:
         """A temporary table like the fact; for rows that are to be put in, with what it checks of a row."""
         self.stage = temporary(self.connection, self.fact, _STAGE, checked=not self.deletes)
+        if given.not_every and not self.deletes:
+            self.execute(f"ALTER TABLE {_STAGE} ADD COLUMN {GIVEN} text")
+            self.stage.append_column(Column(GIVEN, Text))
 
     def staged(self) -> None:
         """See that every row has a key; then keep all others from writing to the fact.
@@ -266,28 +256,67 @@ class _Work:
                 moved.setdefault(name, set()).add(month)
         return moved
 
-    def put_in(self, given: set[str]) -> int:
-        """Insert the staged rows, the last of each key; what they do not say is as it was. How many."""
-        stage, old = _last_of_each(self.stage, self.fact.name), _last_of_each(self.old, self.fact.name, "loaded_at")
+    def put_in(self, given: Given) -> int:
+        """Insert the staged rows, the last of each key; what none of them says is as it was. How many."""
+        varying = sorted(given.not_every)
+        stage = _last_of_each(self.stage, self.fact.name, varying=varying)
+        old = _last_of_each(self.old, self.fact.name, "loaded_at")
         names = [column.name for column in self.fact.columns]
         is_there = old.c.batch_id.is_not(None)
-        values = [
-            stage.c[name] if name in given else case((is_there, old.c[name]), else_=stage.c[name]) for name in names
-        ]
+        told: dict[str, ColumnElement[bool]] = {name: stage.c[_told(name)] for name in varying}
+        told |= dict.fromkeys(given.every | _OWN, true())
+        values = [self._value(name, stage.c, old.c, is_there, told) for name in names]
         joined = stage.outerjoin(old, same_record(self.fact.name, stage.c, old.c))
         return self.connection.execute(
             insert(self.fact).from_select(names, select(*values).select_from(joined))
         ).rowcount
+
+    def _value(self, name: str, new: Any, old: Any, is_there: Any, told: Mapping[str, ColumnElement[bool]]) -> Any:
+        """What a column of a record becomes: what the rows tell, else what it is, unless it belongs to what changes."""
+        is_told = told.get(name)
+        if isinstance(is_told, True_):
+            return new[name]
+        kept = is_there if is_told is None else and_(is_there, ~is_told)
+        owner = _owner(self.target, name)
+        if owner is not None and owner in told:  # another tool has other chambers
+            kept = and_(kept, or_(~told[owner], new[owner] == old[owner]))
+        return case((kept, old[name]), else_=new[name])
+
+
+def _owner(target: Target, name: str) -> str | None:
+    """The key of the tool whose chamber a key is of: the other key that is made of a part of its inputs."""
+    role = target.roles.get(name)
+    if role is not None:
+        for other, of in target.roles.items():
+            if of.dimension == role.dimension and set(of.inputs.values()) < set(role.inputs.values()):
+                return other
+    return None
 
 
 def _month(rows: Any) -> Any:
     return func.to_char(func.timezone("UTC", rows.c.event_ts), "YYYY-MM")
 
 
-def _last_of_each(table: Table, fact: str, *order: str) -> Any:
-    """Of rows with one key the one that came last."""
+def _told(name: str) -> str:
+    """Column of a staged row: whether any row with its key tells a column."""
+    return f"gpw_told_{name}"
+
+
+def _last_of_each(table: Table, fact: str, *order: str, varying: Sequence[str] = ()) -> Any:
+    """Of rows with one key the one that came last.
+
+    :param varying: columns that not all rows tell: of each of them what the last row said that tells it; and whether one does.
+    """
     key = [plain(expression) for expression in grain_of(fact, table.c)[0]]
     last = [table.c[name].desc() for name in (*order, "source_record_no")]
     n = func.row_number().over(partition_by=key, order_by=last).label("gpw_n")
-    numbered = select(table, n).subquery()
-    return select(*(numbered.c[column.name] for column in table.columns)).where(numbered.c.gpw_n == 1).subquery()
+    columns: dict[str, Any] = {column.name: column for column in table.columns if column.name != GIVEN}
+    for name in varying:
+        is_told = func.strpos(table.c[GIVEN], marker(name)) > 0
+        told_last = func.first_value(table.c[name]).over(partition_by=key, order_by=[is_told.desc(), *last])
+        columns |= {
+            name: told_last.label(name),
+            _told(name): func.bool_or(is_told).over(partition_by=key).label(_told(name)),
+        }
+    numbered = select(*columns.values(), n).subquery()
+    return select(*(numbered.c[name] for name in columns)).where(numbered.c.gpw_n == 1).subquery()

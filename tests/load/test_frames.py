@@ -15,6 +15,7 @@ import pytest
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.load.frames import BATCH_ROWS, record_batches
+from gpwarehouse.load.given import named_apart
 from tests.load.rows import DEFECTS, defect, stored
 
 COLUMNS = (
@@ -208,7 +209,10 @@ def test_a_frame_of_one_batch_more_than_a_batch_is_read_to_its_end() -> None:
 def test_a_dict_that_lacks_a_key_is_a_row_that_lacks_a_value() -> None:
     many = [{"a": 1, "b": 2}] * BATCH_ROWS + [{"a": 3}]
     *_, last = record_batches(many, frozenset())
-    assert last.to_pylist() == [{"a": 3, "b": None}]
+    rows, named = named_apart(last)
+    assert rows.to_pylist() == [{"a": 3, "b": None}]
+    assert named is not None
+    assert named.to_pylist() == [["a"]]
 
 
 @pytest.mark.parametrize("frame", [{"a": [1]}, b"bytes", 5, None, [("a", 1)], [[1, 2]]])
