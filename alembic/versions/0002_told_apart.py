@@ -117,7 +117,8 @@ def _create_words(schema):
             "kind",
             sa.Text(),
             nullable=False,
-            comment="Who told: a merge (wh.merge), a load, or a merge that deletes",
+            comment="Who told: a merge (wh.merge), a load, a merge that deletes, or one that takes back a deletion of the same "
+            "moment",
         ),
         sa.Column(
             "told",
@@ -133,7 +134,7 @@ def _create_words(schema):
             nullable=False,
             comment="When it was written, UTC",
         ),
-        sa.CheckConstraint("kind IN ('MERGED', 'LOADED', 'DELETED')", name=op.f("ck_etl_member_word_kind")),
+        sa.CheckConstraint("kind IN ('MERGED', 'LOADED', 'DELETED', 'RESTORED')", name=op.f("ck_etl_member_word_kind")),
         schema=schema,
         comment="Word about a member of a dimension that is not the start of a version",
         greenplum_distributed_by=DistributedBy("member_key"),

@@ -22,8 +22,8 @@ from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError
 from gpwarehouse.load import batches as ledger
 from gpwarehouse.load.firstpass import FirstPass, read_source
 from gpwarehouse.load.frames import record_batches
+from gpwarehouse.load.histories import is_one_of
 from gpwarehouse.load.loader import Loader, Run
-from gpwarehouse.load.members import is_one_of
 from gpwarehouse.load.options import Analyze, Progress, Wishes, check_name
 from gpwarehouse.load.refusal import explained
 from gpwarehouse.load.result import LoadResult

@@ -55,14 +55,13 @@ class Word:
     """What is told of a member from a moment on.
 
     :ivar told: column → value, of one kind and moment; entries of a JSON object as ``column/name``. Of a deletion nothing.
-    :ivar batch_id: the batch that told it; ``is_new``: it is told now, and was not stored before.
+    :ivar batch_id: the batch that told it.
     """
 
     at: datetime
     kind: Kind
     told: Values = field(default_factory=dict)
     batch_id: str | None = None
-    is_new: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,7 +176,7 @@ def _before(words: Sequence[Word], oldest: datetime | None) -> tuple[dict[str, A
     state: dict[str, Any] = {}
     replaced: set[str] = set()
     speaker = None
-    for at, group in _by_moment(w for w in words if w.kind == "LOADED" or (w.kind == "MERGED" and w.at == oldest)):
+    for _, group in _by_moment(w for w in words if w.kind == "LOADED" or (w.kind == "MERGED" and w.at == oldest)):
         said: dict[str, Any] = {}
         whole: set[str] = set()
         for word in group:

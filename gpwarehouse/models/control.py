@@ -92,7 +92,8 @@ class EtlMemberWord(Base):
     member_key: Mapped[int] = col("Durable key of the member; the distribution key")
     told_at: Mapped[datetime] = col("Moment from which it holds, UTC")
     kind: Mapped[str] = col(
-        "Who told: a merge (wh.merge), a load, or a merge that deletes", domain=Domain(values=("MERGED", "LOADED", "DELETED"))
+        "Who told: a merge (wh.merge), a load, a merge that deletes, or one that takes back a deletion of the same moment",
+        domain=Domain(values=("MERGED", "LOADED", "DELETED", "RESTORED")),
     )
     told: Mapped[list[str]] = col(
         "Columns that it told; of a JSON object that loads add to, column/name", JSONB(none_as_null=True)
