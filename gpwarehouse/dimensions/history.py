@@ -277,7 +277,7 @@ class History:
         return Changes(begun=int(inserted), changed=int(inserted), new=int(row[0] or 0), deleted=int(row[1] or 0))
 
     def _keep_words(self, teller: Teller) -> None:
-        """Staged rows that begin no version, and all deletions."""
+        """Staged rows that begin no version; of those that begin one, deletions and rows that tell nothing."""
         begun = f"SELECT 1 FROM ({self._begun()}) b WHERE b.{self.key} = s.{self.key}"
         is_long = f"SELECT 1 FROM {_LONG} l WHERE l.{self.key} = s.{self.key}"
         kind = f"CASE WHEN {self.deletes} THEN '{_DELETED}' ELSE '{_MERGED}' END"
@@ -285,7 +285,7 @@ class History:
         self._run(
             f"INSERT INTO {self.words} (dimension, member_key, told_at, kind, told, batch_id) "
             f"SELECT '{self.name}', s.{self.key}, s.{AT}, {kind}, {told}, CAST(:batch_id AS text) FROM {_STAGE} s "
-            f"WHERE NOT EXISTS ({is_long}) AND ({self.deletes} OR NOT EXISTS ({begun}))",
+            f"WHERE NOT EXISTS ({is_long}) AND ({self.deletes} OR {self._names_told()} = '[]' OR NOT EXISTS ({begun}))",
             {"batch_id": teller.batch_id},
         )
 

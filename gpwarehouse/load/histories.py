@@ -407,7 +407,7 @@ class _Made:
             **version.values,
             **{c: value for c, value in self.shape.unset.items() if version.values[c] is None},
         }
-        if before is None or any(not alike(row[name], before[name]) for name in row):
+        if before is None or not self._is_kept(number) or any(not alike(row[name], before[name]) for name in row):
             row |= {name: self.audit[name] for name in ("updated_at", "updated_by")}
             row["row_hash"] = DELETED_HASH if version.is_deleted else ""
         return row

@@ -125,13 +125,16 @@ def told_in(version: Version, oldest: datetime | None) -> datetime | None:
 
 
 def words_apart(words: Sequence[Word], versions: Sequence[Version]) -> tuple[list[list[str]], list[Word]]:
-    """The names that each version is told by its own merged word, and the words that stand apart from all versions."""
+    """The names that each version is told by its own merged word, and the words that stand apart from all versions.
+
+    A merged word that names no column stands apart, too: of a version that is told nothing nobody knows who began it.
+    """
     oldest = known_from(words)
     own = {told_in(version, oldest): place for place, version in enumerate(versions)}
     told: list[set[str]] = [set() for _ in versions]
     apart = []
     for word in words:
-        if word.kind == "MERGED" and word.at in own:
+        if word.kind == "MERGED" and word.told and word.at in own:
             told[own[word.at]] |= set(word.told)
         else:
             apart.append(word)
@@ -176,20 +179,24 @@ def _before(words: Sequence[Word], oldest: datetime | None) -> tuple[dict[str, A
     state: dict[str, Any] = {}
     replaced: set[str] = set()
     speaker = None
-    for _, group in _by_moment(w for w in words if w.kind == "LOADED" or (w.kind == "MERGED" and w.at == oldest)):
-        said: dict[str, Any] = {}
-        whole: set[str] = set()
+    for _, group in _by_moment(words):
+        said: dict[str, Any] = {}  # by all words of the moment, for the last one counts
+        named: dict[str, Word] = {}
         for word in group:
             _overlay(said, word)
-            whole |= set(word.told) if word.kind == "MERGED" else set()
-        speaker = speaker or word
-        for name, value in said.items():
-            before = state.get(name)
-            if name not in state:
-                state[name] = value
-            elif isinstance(before, Mapping) and isinstance(value, Mapping) and name not in replaced:
-                state[name] = {**value, **before}
-        replaced |= whole
+            if word.kind == "LOADED" or (word.kind == "MERGED" and word.at == oldest):
+                speaker = speaker or word
+                named |= dict.fromkeys(word.told, word)
+        for name in named:
+            column, slash, entry = name.partition(ENTRY)
+            value, before = said[column], state.get(column)
+            if slash:
+                value = {entry: value[entry]} if entry in (value or {}) else {}
+            if column not in state and (value or not slash):
+                state[column] = value
+            elif isinstance(before, Mapping) and isinstance(value, Mapping) and column not in replaced:
+                state[column] = {**value, **before}
+        replaced |= {name for name in named if ENTRY not in name}
     return state, speaker
 
 
