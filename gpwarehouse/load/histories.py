@@ -487,12 +487,9 @@ def _insert(connection: Connection, name: str, rows: Sequence[Row]) -> None:
     names = [c.name for c in shape.table.columns]
     row_hash = f"CASE WHEN row_hash = '' THEN {row_hash_sql(name, quote)} ELSE row_hash END"
     values = [row_hash if c == "row_hash" else quote(c) for c in names]
-    connection.execute(
-        text(
-            f"INSERT INTO {qualified_name(connection, shape.table)} ({', '.join(map(quote, names))}) "
-            f"SELECT {', '.join(values)} FROM {_NEW}"
-        )
-    )
+    target = qualified_name(connection, shape.table)
+    columns, selected = ", ".join(map(quote, names)), ", ".join(values)
+    connection.execute(text(f"INSERT INTO {target} ({columns}) SELECT {selected} FROM {_NEW}"))
     connection.execute(text(f"DROP TABLE {_NEW}"))
 
 

@@ -86,7 +86,12 @@ def test_partial_words_come_to_one_history_in_any_order() -> None:
 @pytest.mark.parametrize("late", [1, 3])
 def test_a_repetition_counts_where_an_older_word_comes_late_between(late: int) -> None:
     store = Store()
-    for word in (merged(0, step_name="A"), merged(2, step_name="A"), merged(4, step_name="A"), merged(late, step_name="B")):
+    for word in (
+        merged(0, step_name="A"),
+        merged(2, step_name="A"),
+        merged(4, step_name="A"),
+        merged(late, step_name="B"),
+    ):
         store.tell([word])
     assert store.seen("step_name") == [
         (BEGINNING, "A", False), (HOURS[late], "B", False), (HOURS[late + 1], "A", False),
@@ -102,7 +107,12 @@ def test_null_that_a_merge_said_is_a_value_and_what_it_did_not_say_is_none() -> 
 
 def test_of_one_moment_the_later_word_corrects_the_earlier() -> None:
     store = Store()
-    for word in (merged(1, step_name="A"), merged(2, step_name="B", layer_name="L"), merged(2, step_name="C"), deleted(2)):
+    for word in (
+        merged(1, step_name="A"),
+        merged(2, step_name="B", layer_name="L"),
+        merged(2, step_name="C"),
+        deleted(2),
+    ):
         store.tell([word])
     assert store.seen("step_name", "layer_name") == [(BEGINNING, "A", None, False), (HOURS[2], "C", "L", True)]
     for word in (merged(2), deleted(2), merged(2)):
@@ -131,7 +141,12 @@ def test_a_limit_that_is_new_is_added_to_all_versions_and_one_that_changes_begin
 
 def test_type_1_is_what_the_latest_moment_says() -> None:
     store = Store("dim_equipment")
-    for word in (merged(4, mtbf_h=1.0), merged(2, mtbf_h=9.0, mttr_h=5.0), loaded(3, mtbf_h=8.0), merged(5, mtbf_h=1.0)):
+    for word in (
+        merged(4, mtbf_h=1.0),
+        merged(2, mtbf_h=9.0, mttr_h=5.0),
+        loaded(3, mtbf_h=8.0),
+        merged(5, mtbf_h=1.0),
+    ):
         store.tell([word])
     store.tell([loaded(4, mtbf_h=7.0)])
     assert store.seen("mtbf_h", "mttr_h") == [(BEGINNING, 1.0, 5.0, False)]
