@@ -149,7 +149,9 @@ class History:
         collides = " OR ".join(f"v.{part} <> s.{part}" for part in self.natural)
         early = f"v.known_from IS NULL OR s.{AT} < v.known_from"
         columns = [f"s.{self.key}", *(f"s.{part}" for part in self.natural), f"s.{AT}", f"s.{ROW}"]
-        columns += [f"{self._value(name)} AS {q(name)}" for name in (*self.tracked, *self.model.type1)]
+        columns += [f"{self._value(name)} AS {q(name)}" for name in self.tracked]
+        type1 = "CASE WHEN v.effective_date IS NULL THEN {0} ELSE v.{1} END AS {1}"  # the others are overwritten in place
+        columns += [type1.format(self._value(name), q(name)) for name in self.model.type1]
         columns += ["s.source_id" if "source_id" in self.staged else "CAST(NULL AS text) AS source_id"]
         columns += [
             "v.effective_date AS v_from",

@@ -346,9 +346,10 @@ def test_limits_that_were_stored_out_of_order(wh: Warehouse, limits: dict[str, A
     spoil(
         wh,
         f"UPDATE dw.dim_process_step SET control_limits = '{document}' WHERE process_step_key = {key}",
-        f"UPDATE dw.dim_process_step SET control_limits = NULL WHERE process_step_key = {key}",
+        undo=f"UPDATE dw.dim_process_step SET control_limits = NULL WHERE process_step_key = {key}",
     )
     assert found(wh) == [("limits", "dim_process_step", None, 1)]
     (problem,) = wh.check(checks=["limits"], tables=["dim_process_step"]).itertuples()
-    assert reason in problem.sample and str(key) in problem.sample
+    assert reason in problem.sample
+    assert str(key) in problem.sample
     assert "wh.merge" in problem.remedy
