@@ -6,6 +6,7 @@ from datetime import date, datetime, time
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from gpwarehouse import Warehouse
 from gpwarehouse.engine.hours import OF_CALENDAR
@@ -22,15 +23,16 @@ def other(wh: Warehouse, **values: Any) -> Warehouse:
 
 
 def hours(wh: Warehouse) -> list[tuple[Any, ...]]:
-    found = wh.read(f"SELECT time_key, {', '.join(OF_CALENDAR)} FROM dw.dim_time ORDER BY 1", as_="arrow").to_pylist()
-    return [tuple(row.values()) for row in found]
+    with wh.engine.connect() as connection:
+        found = connection.execute(text(f"SELECT time_key, {', '.join(OF_CALENDAR)} FROM dw.dim_time ORDER BY 1"))
+        return [tuple(row) for row in found]
 
 
 @pytest.mark.parametrize(
     ("changed", "column"),
     [
         ({"timezone": "Asia/Taipei"}, "fab_date"),
-        ({"shift_starts": [time(6), time(18)]}, "shift_code"),
+        ({"shift_starts": [time(6), time(18)]}, "shift_start_ts"),
         ({"shift_names": ["Early", "Late"]}, "shift_name"),
         ({"holidays": [date(2024, 3, 8)]}, "is_holiday"),
         ({"shift_crews": ["A", "B"], "shift_rota": ["A", "B"], "shift_rota_start": date(2024, 1, 1)}, "crew_code"),
