@@ -32,8 +32,8 @@ SHOWN = ("dim_lot", "dim_wafer")
 """Dimensions of which facts show the product."""
 
 COMMENTS = {
-    "known_from": "Moment of the oldest row merged about the member (wh.merge), UTC, the same in all versions; NULL: loads "
-    "alone told",
+    "known_from": "Moment of the oldest merged row (wh.merge) that told of a tracked column, UTC, the same in all versions; "
+    "NULL: loads alone told",
     "told": "Columns that a merge told at the start of the version, of the first one at known_from; the others are "
     "inherited. NULL: all (written before revision 0002)",
     "shown": "What facts show of the member, used where no source told: {column: [value, moment]}, the same in all versions",
@@ -43,7 +43,7 @@ MOMENT = """CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) A
         ELSE COALESCE(b.min_event_ts, v.effective_date) END"""
 VERSIONS = """{schema}.{table} v LEFT JOIN {schema}.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
         AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.{key} NOT IN (-1, -2)"""
-ISO = "'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'"
+ISO = '\'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\''
 
 BRING_OVER = """
 UPDATE {schema}.{table} d SET known_from = f.known_from, row_hash = substr(d.row_hash, 1, 32),
@@ -61,6 +61,11 @@ INSERT INTO {schema}.etl_member_word (dimension, member_key, told_at, kind, told
 SELECT 'dim_wafer', v.wafer_key, {moment}, 'LOADED', CAST('["lot_key"]' AS jsonb), v.batch_id
 FROM {versions} AND v.is_inferred AND v.lot_key NOT IN (-1, -2)
 """
+DELETIONS = """
+INSERT INTO {schema}.etl_member_word (dimension, member_key, told_at, kind, told, batch_id)
+SELECT '{table}', v.{key}, {moment}, 'DELETED', CAST('[]' AS jsonb), v.batch_id
+FROM {versions} AND substr(v.row_hash, 1, 32) = '{deleted}'
+"""
 TAKE_BACK = """
 UPDATE {schema}.{table} SET row_hash = row_hash || '@' || to_char(known_from AT TIME ZONE 'UTC', {iso})
 WHERE effective_date = '1900-01-01 00:00:00+00' AND known_from > effective_date AND known_from < expiry_date
@@ -76,6 +81,7 @@ def upgrade() -> None:
             op.add_column(table, _column(name, postgresql.JSONB(none_as_null=True)), schema=schema)
     _run(STAYS, schema, "dim_wafer")  # before the moments behind the hashes go
     for table in DIMENSIONS:
+        _run(DELETIONS, schema, table)
         _run(BRING_OVER, schema, table)
 
 
@@ -97,6 +103,7 @@ def _column(name, type_):
 def _run(statement, schema, table):
     quoted = op.get_context().dialect.identifier_preparer.quote_schema(schema)
     names = {"schema": quoted, "table": table, "key": DIMENSIONS[table], "iso": ISO, "moment": MOMENT}
+    names["deleted"] = DELETED
     names["versions"] = VERSIONS.format(**names)
     names["shown"] = SHOWN_PRODUCT.format(**names) if table in SHOWN else ""
     names["set_shown"] = ", shown = f.shown" if table in SHOWN else ""
@@ -110,9 +117,7 @@ def _create_words(schema):
         sa.Column(
             "member_key", sa.BigInteger(), nullable=False, comment="Durable key of the member; the distribution key"
         ),
-        sa.Column(
-            "told_at", sa.DateTime(timezone=True), nullable=False, comment="Moment from which it holds, UTC"
-        ),
+        sa.Column("told_at", sa.DateTime(timezone=True), nullable=False, comment="Moment from which it holds, UTC"),
         sa.Column(
             "kind",
             sa.Text(),

@@ -150,7 +150,9 @@ class History:
         early = f"v.known_from IS NULL OR s.{AT} < v.known_from"
         columns = [f"s.{self.key}", *(f"s.{part}" for part in self.natural), f"s.{AT}", f"s.{ROW}"]
         columns += [f"{self._value(name)} AS {q(name)}" for name in self.tracked]
-        type1 = "CASE WHEN v.effective_date IS NULL THEN {0} ELSE v.{1} END AS {1}"  # the others are overwritten in place
+        type1 = (
+            "CASE WHEN v.effective_date IS NULL THEN {0} ELSE v.{1} END AS {1}"  # the others are overwritten in place
+        )
         columns += [type1.format(self._value(name), q(name)) for name in self.model.type1]
         columns += ["s.source_id" if "source_id" in self.staged else "CAST(NULL AS text) AS source_id"]
         columns += [
@@ -159,6 +161,7 @@ class History:
             "v.shown",
             f"{self.deletes} AS deletes",
             f"{self._names_told()} AS told",
+            f"{self._tells()} AS tells",
             f"({collides}) IS TRUE AS collides",
             # Whether nothing newer is among the versions, and nothing of its moment.
             f"({differs} AND v.expiry_date = {_LAST} AND s.{AT} > GREATEST(v.effective_date, v.known_from)) IS TRUE AS is_newest",
@@ -177,7 +180,7 @@ class History:
             f"WHERE w.dimension = '{self.name}' AND w.member_key IN (SELECT {self.key} FROM {_FOUND}) GROUP BY w.member_key"
         )
         is_long = f"f.v_from IS NOT NULL AND (f.is_early OR NOT f.is_newest) OR l.last >= f.{AT} "
-        is_long += "OR (f.v_from IS NULL AND l.last IS NOT NULL)"
+        is_long += "OR (f.v_from IS NULL AND (l.last IS NOT NULL OR NOT (f.tells OR f.deletes)))"
         found = (
             f"SELECT f.{self.key} FROM {_FOUND} f LEFT JOIN ({last}) l ON l.member_key = f.{self.key} WHERE {is_long}"
         )
@@ -214,6 +217,12 @@ class History:
         comma = "," if every else ""
         some = f"CASE WHEN length(s.{GIVEN}) > 1 THEN '{comma}\"' || {varying} || '\"' ELSE '' END"
         return f"CAST('[{','.join(every)}' || {some} || ']' AS jsonb)"
+
+    def _tells(self) -> str:
+        """Whether a staged row names a column that versions are of."""
+        if any(name not in self.varies for name in self.told):
+            return "true"
+        return f"({' OR '.join(map(self._is_given, self.told)) or 'false'})"
 
     def _differs(self) -> str:
         found = []

@@ -338,22 +338,28 @@ class _Made:
         self.shape, self.key, self.telling, self.stored, self.teller = shape, key, telling, stored, teller
         self.audit = audit
         self.all = [*telling.words, *stored.words] if telling.come_first else [*stored.words, *telling.words]
-        self.oldest = known_from(self.all)
+        self.oldest = known_from(self.all, shape.tracked)
         self.shown = _shown(stored, telling)
         was_inferred = bool(stored.rows) and stored.rows[-1]["is_inferred"]
         self.completes = was_inferred and telling.completes
         self.is_inferred = was_inferred and not self.completes
         is_known = bool(stored.rows) or any(word.kind == "MERGED" for word in self.all)
         self.versions = fold(self.all, shape.tracked, self._unknown()) if is_known else []
-        self.told, self.apart = words_apart(self.all, self.versions)
+        self.told, self.apart = words_apart(self.all, self.versions, self.oldest)
         self.type1 = {column: self._type1(column) for column in shape.type1}
         self.places = [bisect_right(stored.starts, version.effective_date) - 1 for version in self.versions]
         self.rows = [self._row(number) for number in range(len(self.versions))]
 
     def _unknown(self) -> Row:
         """What columns are where no word tells."""
-        stood = filled(self.stored.words, self.stored.versions[0].values) if self.stored.versions else {}
-        return {**self.telling.implied, **stood, **{column: value for column, (value, _) in self.shown.items()}}
+        stood = (
+            filled(self.stored.words, self.shape.tracked, self.stored.versions[0].values)
+            if self.stored.versions
+            else {}
+        )
+        unset = self.shape.unset
+        implied = {c: value for c, value in self.telling.implied.items() if c not in unset or value != unset[c]}
+        return {**implied, **stood, **{column: value for column, (value, _) in self.shown.items()}}
 
     def _type1(self, column: str) -> Any:
         """What the word with the latest moment says of a column that is overwritten."""

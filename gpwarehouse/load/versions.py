@@ -7,7 +7,7 @@ from merges (``wh.merge``, :data:`MERGED`), from loads (what a file says of its 
 1. Words of one moment are one word: of two that name the same column, the one that came later corrects the earlier.
 2. From the first word that names a column on, the column is what the last word before says.
 3. Before that it is what the first word says that may speak of the past: a load's (what it sees was so before anybody
-   looked), or the oldest merged row about the member (the first version begins at 1900, whatever day was told for it).
+   looked), or the oldest merged row that names a tracked column (the first version begins at 1900, whatever day was told).
    Where no such word names the column, it is not known, and is filled: from the product that the earliest fact shows
    (``shown``), then from what stood there before or the natural key implies.
 4. A deletion keeps the values and marks the member from its moment on, until a merged row brings it back; a load does not.
@@ -78,9 +78,10 @@ class Version:
     word: Word | None = None
 
 
-def known_from(words: Iterable[Word]) -> datetime | None:
-    """The moment of the oldest merged row; None where only loads have told."""
-    return min((word.at for word in words if word.kind == "MERGED"), default=None)
+def known_from(words: Iterable[Word], tracked: Collection[str]) -> datetime | None:
+    """The moment of the oldest merged row that names a tracked column; None where only loads have told of them."""
+    merged = (word for word in words if word.kind == "MERGED" and not word.told.keys().isdisjoint(tracked))
+    return min((word.at for word in merged), default=None)
 
 
 def fold(words: Sequence[Word], tracked: Collection[str], unknown: Values) -> list[Version]:
@@ -89,8 +90,8 @@ def fold(words: Sequence[Word], tracked: Collection[str], unknown: Values) -> li
     :param words: in the order in which they came. :param tracked: the columns that versions are of.
     :param unknown: column → what it is where no word tells.
     """
-    oldest = known_from(words)
-    state, word = _before(words, oldest)
+    state, word = _before(words, known_from(words, tracked))
+    first_merged = min((word.at for word in words if word.kind == "MERGED"), default=None)
     is_deleted = False
     found = [Version(BEGINNING, END_OF_TIME, _row(state, tracked, unknown), word=word)]
     for at, group in _by_moment(words):
@@ -98,7 +99,7 @@ def fold(words: Sequence[Word], tracked: Collection[str], unknown: Values) -> li
             _overlay(state, word)
             if word.kind == "MERGED":
                 is_deleted = False
-            elif word.kind == "DELETED" and (oldest is None or at >= oldest):
+            elif word.kind == "DELETED" and (first_merged is None or at >= first_merged):
                 is_deleted = True
         values, last = _row(state, tracked, unknown), found[-1]
         if is_deleted == last.is_deleted and all(alike(values[name], last.values[name]) for name in tracked):
@@ -111,9 +112,9 @@ def fold(words: Sequence[Word], tracked: Collection[str], unknown: Values) -> li
     return found
 
 
-def filled(words: Sequence[Word], first: Values) -> dict[str, Any]:
+def filled(words: Sequence[Word], tracked: Collection[str], first: Values) -> dict[str, Any]:
     """Of the first version that stored words came to, the values that no word told."""
-    told, _ = _before(words, known_from(words))
+    told, _ = _before(words, known_from(words, tracked))
     return {name: value for name, value in first.items() if name not in told and value is not None}
 
 
@@ -124,12 +125,13 @@ def told_in(version: Version, oldest: datetime | None) -> datetime | None:
     return max(version.effective_date, oldest)
 
 
-def words_apart(words: Sequence[Word], versions: Sequence[Version]) -> tuple[list[list[str]], list[Word]]:
+def words_apart(
+    words: Sequence[Word], versions: Sequence[Version], oldest: datetime | None
+) -> tuple[list[list[str]], list[Word]]:
     """The names that each version is told by its own merged word, and the words that stand apart from all versions.
 
     A merged word that names no column stands apart, too: of a version that is told nothing nobody knows who began it.
     """
-    oldest = known_from(words)
     own = {told_in(version, oldest): place for place, version in enumerate(versions)}
     told: list[set[str]] = [set() for _ in versions]
     apart = []

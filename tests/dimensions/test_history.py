@@ -55,18 +55,19 @@ def in_groups(told: list[Word], cuts: Sequence[int]) -> list[list[Word]]:
 
 
 def right(told: Sequence[Word], at: datetime) -> tuple[Any, ...] | None:
-    """What is in force at a moment: each column is what was last said of it, before all of that what the first row says."""
+    """What is in force at a moment: each column is what was last said of it, before all of that what the first row that tells of one says."""
     rows = [word for word in told if "gone" not in word[1]]
     if not rows:
         return None
-    oldest = min(n for n, _ in rows)
+    first = min(n for n, _ in rows)
+    oldest = min((n for n, values in rows if values.keys() & {"model", "mtbf_target_h"}), default=len(MOMENTS))
     number = max([n for n, moment in enumerate(MOMENTS) if moment <= at], default=-1)
     columns = {}
     for column in ("model", "mtbf_target_h"):
         values = [values[column] for n, values in sorted(rows, key=lambda word: word[0])
                   if column in values and n <= max(number, oldest)]  # fmt: skip
         columns[column] = values[-1] if values else None
-    marks = [(n, "gone" in values) for n, values in sorted(told, key=lambda word: word[0]) if oldest <= n <= number]
+    marks = [(n, "gone" in values) for n, values in sorted(told, key=lambda word: word[0]) if first <= n <= number]
     overwritten = [values["mtbf_h"] for _, values in sorted(rows, key=lambda word: word[0]) if "mtbf_h" in values]
     return (*columns.values(), overwritten[-1] if overwritten else None, bool(marks) and marks[-1][1])
 

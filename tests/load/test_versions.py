@@ -18,7 +18,7 @@ from gpwarehouse.load import histories
 from gpwarehouse.load.histories import Stored, Teller, Telling, shape_of
 from gpwarehouse.load.keys import Member
 from gpwarehouse.load.members import _first_row
-from gpwarehouse.load.versions import Kind, Word, fold
+from gpwarehouse.load.versions import Kind, Word, fold, known_from
 from gpwarehouse.models import BEGINNING, END_OF_TIME
 
 HOURS = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=n) for n in range(6)]
@@ -139,6 +139,13 @@ def test_a_limit_that_is_new_is_added_to_all_versions_and_one_that_changes_begin
     assert store.seen("control_limits") == [(BEGINNING, {"7": 0, "8": 2}, False), (HOURS[1], {"7": 1, "8": 2}, False)]
 
 
+def test_a_row_that_names_no_tracked_column_says_nothing_of_the_past() -> None:
+    store = Store("dim_equipment")
+    for word in (merged(2, mtbf_h=1.0), merged(4, model="A"), merged(0, mttr_h=2.0), merged(1)):
+        store.tell([word])
+    assert store.seen("model", "mtbf_h", "mttr_h") == [(BEGINNING, "A", 1.0, 2.0, False)]
+
+
 def test_type_1_is_what_the_latest_moment_says() -> None:
     store = Store("dim_equipment")
     for word in (
@@ -211,7 +218,7 @@ def _said(told: Sequence[Word], column: str, at: datetime) -> Any:
     before = [w for w in naming if w.at <= at]
     if before:
         return before[-1].told[column]
-    oldest = min((w.at for w in told if w.kind == "MERGED"), default=None)
+    oldest = known_from(told, shape_of(STEP).tracked)
     past = [w for w in naming if w.kind == "LOADED" or w.at == oldest]
     last_of_first_moment = [w for w in naming if past and w.at == past[0].at]
     return last_of_first_moment[-1].told[column] if past else None

@@ -52,8 +52,9 @@ def test_stored_histories_count_as_told_and_take_older_words(empty_url: URL) -> 
         )
         shown = {"product_key": [7, "2025-03-01T00:00:00.000000Z"]}
         assert rows_of(wh, f"SELECT {columns} FROM dw.dim_lot WHERE lot_id = 'GUESS'") == [(None, [], shown, 32)]
-        assert rows_of(wh, "SELECT dimension, told_at, kind, told FROM dw.etl_member_word") == [
-            ("dim_wafer", day(4), "LOADED", ["lot_key"])
+        assert rows_of(wh, "SELECT dimension, told_at, kind, told FROM dw.etl_member_word ORDER BY 1") == [
+            ("dim_lot", day(8), "DELETED", []),
+            ("dim_wafer", day(4), "LOADED", ["lot_key"]),
         ]
         wh.merge("dim_lot", [{"lot_id": "OLD", "priority": 9}], effective=day(3))  # the later versions were told theirs
         wh.merge("dim_lot", [{"lot_id": "OLD", "owner": "C"}], effective=day(1))  # older than all
