@@ -43,6 +43,9 @@ MOMENT = """CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) A
         ELSE COALESCE(b.min_event_ts, v.effective_date) END"""
 VERSIONS = """{schema}.{table} v LEFT JOIN {schema}.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
         AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.{key} NOT IN (-1, -2)"""
+DELETED = "e99ebe78e30bf7cb8286aea720bb4ac6"
+"""Hash of the versions of a deleted member."""
+
 ISO = '\'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\''
 
 BRING_OVER = """

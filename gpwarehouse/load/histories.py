@@ -495,7 +495,7 @@ def _insert(connection: Connection, name: str, rows: Sequence[Row]) -> None:
     values = [row_hash if c == "row_hash" else quote(c) for c in names]
     target = qualified_name(connection, shape.table)
     columns, selected = ", ".join(map(quote, names)), ", ".join(values)
-    connection.execute(text(f"INSERT INTO {target} ({columns}) SELECT {selected} FROM {_NEW}"))
+    connection.execute(text(f"INSERT INTO {target} ({columns}) SELECT {selected} FROM {_NEW}"))  # noqa: S608  (quoted names)
     connection.execute(text(f"DROP TABLE {_NEW}"))
 
 

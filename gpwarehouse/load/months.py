@@ -77,8 +77,8 @@ def _refuse_other_hours(connection: Connection, months: list[datetime], calendar
     for other in other_hours(connection, calendar, months) if months else ():
         raise LoadError(
             f"dim_time: {other.hours} hours of {other.month} were made with another calendar than the settings have "
-            f"({other.sample}); nothing was loaded. Set time zone, shifts, crews and holidays as they were, or make the calendar anew: "
-            "gpwarehouse calendar rebuild, wh.rebuild_calendar()"
+            f"({other.sample}); nothing was loaded. Set time zone, shifts, crews and holidays as they were, or make the "
+            "calendar anew: gpwarehouse calendar rebuild, wh.rebuild_calendar()"
         )
 
 

@@ -247,7 +247,8 @@ class Dimension(Audited):
     )
     row_hash: Mapped[str] = col("MD5 over the tracked columns; tells whether a version differs", sort_order=804)
     known_from: Mapped[datetime | None] = col(
-        "Moment of the oldest merged row (wh.merge) that told of a tracked column, UTC, the same in all versions; NULL: loads alone told",
+        "Moment of the oldest merged row (wh.merge) that told of a tracked column, UTC, the same in all versions; "
+        "NULL: loads alone told",
         sort_order=907,
     )
     told: Mapped[list[str] | None] = col(

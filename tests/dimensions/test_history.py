@@ -55,7 +55,7 @@ def in_groups(told: list[Word], cuts: Sequence[int]) -> list[list[Word]]:
 
 
 def right(told: Sequence[Word], at: datetime) -> tuple[Any, ...] | None:
-    """What is in force at a moment: each column is what was last said of it, before all of that what the first row that tells of one says."""
+    """What is in force at a moment: each column is what was last said of it, before that what the first row of all says."""
     rows = [word for word in told if "gone" not in word[1]]
     if not rows:
         return None

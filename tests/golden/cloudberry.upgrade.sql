@@ -3054,7 +3054,7 @@ CREATE INDEX ix_etl_member_word_member_key ON dw.etl_member_word (member_key);
 
 ALTER TABLE dw.dim_equipment ADD COLUMN known_from TIMESTAMP WITH TIME ZONE;
 
-COMMENT ON COLUMN dw.dim_equipment.known_from IS 'Moment of the oldest row merged about the member (wh.merge), UTC, the same in all versions; NULL: loads alone told';
+COMMENT ON COLUMN dw.dim_equipment.known_from IS 'Moment of the oldest merged row (wh.merge) that told of a tracked column, UTC, the same in all versions; NULL: loads alone told';
 
 ALTER TABLE dw.dim_equipment ADD COLUMN told JSONB;
 
@@ -3066,7 +3066,7 @@ COMMENT ON COLUMN dw.dim_equipment.shown IS 'What facts show of the member, used
 
 ALTER TABLE dw.dim_product ADD COLUMN known_from TIMESTAMP WITH TIME ZONE;
 
-COMMENT ON COLUMN dw.dim_product.known_from IS 'Moment of the oldest row merged about the member (wh.merge), UTC, the same in all versions; NULL: loads alone told';
+COMMENT ON COLUMN dw.dim_product.known_from IS 'Moment of the oldest merged row (wh.merge) that told of a tracked column, UTC, the same in all versions; NULL: loads alone told';
 
 ALTER TABLE dw.dim_product ADD COLUMN told JSONB;
 
@@ -3078,7 +3078,7 @@ COMMENT ON COLUMN dw.dim_product.shown IS 'What facts show of the member, used w
 
 ALTER TABLE dw.dim_process_step ADD COLUMN known_from TIMESTAMP WITH TIME ZONE;
 
-COMMENT ON COLUMN dw.dim_process_step.known_from IS 'Moment of the oldest row merged about the member (wh.merge), UTC, the same in all versions; NULL: loads alone told';
+COMMENT ON COLUMN dw.dim_process_step.known_from IS 'Moment of the oldest merged row (wh.merge) that told of a tracked column, UTC, the same in all versions; NULL: loads alone told';
 
 ALTER TABLE dw.dim_process_step ADD COLUMN told JSONB;
 
@@ -3090,7 +3090,7 @@ COMMENT ON COLUMN dw.dim_process_step.shown IS 'What facts show of the member, u
 
 ALTER TABLE dw.dim_recipe ADD COLUMN known_from TIMESTAMP WITH TIME ZONE;
 
-COMMENT ON COLUMN dw.dim_recipe.known_from IS 'Moment of the oldest row merged about the member (wh.merge), UTC, the same in all versions; NULL: loads alone told';
+COMMENT ON COLUMN dw.dim_recipe.known_from IS 'Moment of the oldest merged row (wh.merge) that told of a tracked column, UTC, the same in all versions; NULL: loads alone told';
 
 ALTER TABLE dw.dim_recipe ADD COLUMN told JSONB;
 
@@ -3102,7 +3102,7 @@ COMMENT ON COLUMN dw.dim_recipe.shown IS 'What facts show of the member, used wh
 
 ALTER TABLE dw.dim_lot ADD COLUMN known_from TIMESTAMP WITH TIME ZONE;
 
-COMMENT ON COLUMN dw.dim_lot.known_from IS 'Moment of the oldest row merged about the member (wh.merge), UTC, the same in all versions; NULL: loads alone told';
+COMMENT ON COLUMN dw.dim_lot.known_from IS 'Moment of the oldest merged row (wh.merge) that told of a tracked column, UTC, the same in all versions; NULL: loads alone told';
 
 ALTER TABLE dw.dim_lot ADD COLUMN told JSONB;
 
@@ -3114,7 +3114,7 @@ COMMENT ON COLUMN dw.dim_lot.shown IS 'What facts show of the member, used where
 
 ALTER TABLE dw.dim_wafer ADD COLUMN known_from TIMESTAMP WITH TIME ZONE;
 
-COMMENT ON COLUMN dw.dim_wafer.known_from IS 'Moment of the oldest row merged about the member (wh.merge), UTC, the same in all versions; NULL: loads alone told';
+COMMENT ON COLUMN dw.dim_wafer.known_from IS 'Moment of the oldest merged row (wh.merge) that told of a tracked column, UTC, the same in all versions; NULL: loads alone told';
 
 ALTER TABLE dw.dim_wafer ADD COLUMN told JSONB;
 
@@ -3130,6 +3130,12 @@ SELECT 'dim_wafer', v.wafer_key, CASE WHEN length(v.row_hash) > 32 THEN CAST(sub
 FROM dw.dim_wafer v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
         AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.wafer_key NOT IN (-1, -2) AND v.is_inferred AND v.lot_key NOT IN (-1, -2);
 
+INSERT INTO dw.etl_member_word (dimension, member_key, told_at, kind, told, batch_id)
+SELECT 'dim_equipment', v.equipment_key, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
+        ELSE COALESCE(b.min_event_ts, v.effective_date) END, 'DELETED', CAST('[]' AS jsonb), v.batch_id
+FROM dw.dim_equipment v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
+        AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.equipment_key NOT IN (-1, -2) AND substr(v.row_hash, 1, 32) = 'e99ebe78e30bf7cb8286aea720bb4ac6';
+
 UPDATE dw.dim_equipment d SET known_from = f.known_from, row_hash = substr(d.row_hash, 1, 32),
     told = CASE WHEN d.is_inferred THEN CAST('[]' AS jsonb) END
 FROM (
@@ -3138,6 +3144,12 @@ FROM (
         ELSE COALESCE(b.min_event_ts, v.effective_date) END AS moment FROM dw.dim_equipment v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
         AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.equipment_key NOT IN (-1, -2)) w GROUP BY w.equipment_key
 ) f WHERE f.equipment_key = d.equipment_key;
+
+INSERT INTO dw.etl_member_word (dimension, member_key, told_at, kind, told, batch_id)
+SELECT 'dim_product', v.product_key, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
+        ELSE COALESCE(b.min_event_ts, v.effective_date) END, 'DELETED', CAST('[]' AS jsonb), v.batch_id
+FROM dw.dim_product v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
+        AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.product_key NOT IN (-1, -2) AND substr(v.row_hash, 1, 32) = 'e99ebe78e30bf7cb8286aea720bb4ac6';
 
 UPDATE dw.dim_product d SET known_from = f.known_from, row_hash = substr(d.row_hash, 1, 32),
     told = CASE WHEN d.is_inferred THEN CAST('[]' AS jsonb) END
@@ -3148,6 +3160,12 @@ FROM (
         AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.product_key NOT IN (-1, -2)) w GROUP BY w.product_key
 ) f WHERE f.product_key = d.product_key;
 
+INSERT INTO dw.etl_member_word (dimension, member_key, told_at, kind, told, batch_id)
+SELECT 'dim_process_step', v.process_step_key, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
+        ELSE COALESCE(b.min_event_ts, v.effective_date) END, 'DELETED', CAST('[]' AS jsonb), v.batch_id
+FROM dw.dim_process_step v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
+        AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.process_step_key NOT IN (-1, -2) AND substr(v.row_hash, 1, 32) = 'e99ebe78e30bf7cb8286aea720bb4ac6';
+
 UPDATE dw.dim_process_step d SET known_from = f.known_from, row_hash = substr(d.row_hash, 1, 32),
     told = CASE WHEN d.is_inferred THEN CAST('[]' AS jsonb) END
 FROM (
@@ -3157,6 +3175,12 @@ FROM (
         AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.process_step_key NOT IN (-1, -2)) w GROUP BY w.process_step_key
 ) f WHERE f.process_step_key = d.process_step_key;
 
+INSERT INTO dw.etl_member_word (dimension, member_key, told_at, kind, told, batch_id)
+SELECT 'dim_recipe', v.recipe_key, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
+        ELSE COALESCE(b.min_event_ts, v.effective_date) END, 'DELETED', CAST('[]' AS jsonb), v.batch_id
+FROM dw.dim_recipe v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
+        AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.recipe_key NOT IN (-1, -2) AND substr(v.row_hash, 1, 32) = 'e99ebe78e30bf7cb8286aea720bb4ac6';
+
 UPDATE dw.dim_recipe d SET known_from = f.known_from, row_hash = substr(d.row_hash, 1, 32),
     told = CASE WHEN d.is_inferred THEN CAST('[]' AS jsonb) END
 FROM (
@@ -3165,6 +3189,12 @@ FROM (
         ELSE COALESCE(b.min_event_ts, v.effective_date) END AS moment FROM dw.dim_recipe v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
         AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.recipe_key NOT IN (-1, -2)) w GROUP BY w.recipe_key
 ) f WHERE f.recipe_key = d.recipe_key;
+
+INSERT INTO dw.etl_member_word (dimension, member_key, told_at, kind, told, batch_id)
+SELECT 'dim_lot', v.lot_key, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
+        ELSE COALESCE(b.min_event_ts, v.effective_date) END, 'DELETED', CAST('[]' AS jsonb), v.batch_id
+FROM dw.dim_lot v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
+        AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.lot_key NOT IN (-1, -2) AND substr(v.row_hash, 1, 32) = 'e99ebe78e30bf7cb8286aea720bb4ac6';
 
 UPDATE dw.dim_lot d SET known_from = f.known_from, row_hash = substr(d.row_hash, 1, 32),
     told = CASE WHEN d.is_inferred THEN CAST('[]' AS jsonb) END, shown = f.shown
@@ -3176,6 +3206,12 @@ FROM (
         ELSE COALESCE(b.min_event_ts, v.effective_date) END AS moment FROM dw.dim_lot v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
         AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.lot_key NOT IN (-1, -2)) w GROUP BY w.lot_key
 ) f WHERE f.lot_key = d.lot_key;
+
+INSERT INTO dw.etl_member_word (dimension, member_key, told_at, kind, told, batch_id)
+SELECT 'dim_wafer', v.wafer_key, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
+        ELSE COALESCE(b.min_event_ts, v.effective_date) END, 'DELETED', CAST('[]' AS jsonb), v.batch_id
+FROM dw.dim_wafer v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
+        AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.wafer_key NOT IN (-1, -2) AND substr(v.row_hash, 1, 32) = 'e99ebe78e30bf7cb8286aea720bb4ac6';
 
 UPDATE dw.dim_wafer d SET known_from = f.known_from, row_hash = substr(d.row_hash, 1, 32),
     told = CASE WHEN d.is_inferred THEN CAST('[]' AS jsonb) END, shown = f.shown
@@ -3190,7 +3226,7 @@ FROM (
 
 UPDATE dw.alembic_version SET version_num='0002' WHERE dw.alembic_version.version_num = '0001';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0002', 'upgrade', '26de4962bebcd1402546c6fdbd80eed2bb2947e5bcba70e0fed36081ee63b9af', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0002', 'upgrade', 'd623cdcfca7906b72cec138652dc02b7d54c853702c47d7746e60da35481757a', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 

@@ -75,7 +75,7 @@ DROP TABLE dw.etl_member_word;
 
 UPDATE dw.alembic_version SET version_num='0001' WHERE dw.alembic_version.version_num = '0002';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0002', 'downgrade', '26de4962bebcd1402546c6fdbd80eed2bb2947e5bcba70e0fed36081ee63b9af', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0002', 'downgrade', 'd623cdcfca7906b72cec138652dc02b7d54c853702c47d7746e60da35481757a', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 
