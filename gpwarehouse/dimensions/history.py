@@ -7,7 +7,7 @@ answer is plain. Each staged row is looked at beside the version in force at its
 - A row about a member that nobody told of begins its first version, in 1900.
 - A row that is newer than all words about its member begins a version that lasts for ever; the one before ends there.
 
-All others go the long way, with all words about their members (:func:`gpwarehouse.load.histories.rewrite`): rows older than
+All others go the long way, with all words about their members (:func:`gpwarehouse.load.rewriting.rewrite`): rows older than
 a word that is there, or of its moment; rows about inferred members, and before all that is known; members that a frame tells
 of more than once. Both ways come to the same versions.
 
@@ -27,18 +27,8 @@ from gpwarehouse.dimensions.reading import ROW
 from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.errors import KeyCollisionError
 from gpwarehouse.load.given import GIVEN, Given, marker
-from gpwarehouse.load.histories import (
-    Changes,
-    Teller,
-    Telling,
-    chunks,
-    decoded,
-    is_one_of,
-    rewrite,
-    row_hash_sql,
-    shape_of,
-    temporary,
-)  # fmt: skip
+from gpwarehouse.load.histories import Teller, chunks, decoded, is_one_of, row_hash_sql, shape_of, temporary
+from gpwarehouse.load.rewriting import Changes, Telling, rewrite
 from gpwarehouse.load.versions import DELETED_HASH, Word
 from gpwarehouse.models import BEGINNING, END_OF_TIME, EtlMemberWord
 from gpwarehouse.models.base import TimestampTZ

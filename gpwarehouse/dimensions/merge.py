@@ -21,10 +21,11 @@ from gpwarehouse.dimensions.reading import FirstPass, read_frame
 from gpwarehouse.dimensions.targets import dimension_named, dimension_target
 from gpwarehouse.engine import qualified_name
 from gpwarehouse.errors import InvalidInputError
-from gpwarehouse.load.histories import Changes, Teller
+from gpwarehouse.load.histories import Teller
 from gpwarehouse.load.members import learn
 from gpwarehouse.load.options import Analyze, Progress, Wishes
 from gpwarehouse.load.refusal import reason_of
+from gpwarehouse.load.rewriting import Changes
 from gpwarehouse.models import DimLot
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import copy_rows

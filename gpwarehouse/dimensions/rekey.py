@@ -22,7 +22,8 @@ from gpwarehouse.dimensions.bridges import end_stays
 from gpwarehouse.dimensions.roots import Move, moves_of_genealogy, moves_of_lots, moves_told
 from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.errors import InvalidInputError, KeyCollisionError, LoadError
-from gpwarehouse.load.histories import Teller, Telling, rewrite, stored_histories, temporary
+from gpwarehouse.load.histories import Teller, stored_histories, temporary
+from gpwarehouse.load.rewriting import Telling, rewrite
 from gpwarehouse.load.settling import settled
 from gpwarehouse.models import FACTS, BridgeWaferLot, DimLot, DimWafer, EtlMemberWord
 from gpwarehouse.models.keys import durable_key_sql

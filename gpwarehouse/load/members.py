@@ -27,19 +27,18 @@ from gpwarehouse.load.histories import (
     Row,
     Shape,
     Teller,
-    Telling,
     chunks,
     copy_members,
     decoded,
     is_one_of,
     lock,
     record,
-    rewrite,
     shape_of,
     shown_json,
     written_by,
 )  # fmt: skip
 from gpwarehouse.load.keys import Member
+from gpwarehouse.load.rewriting import Telling, rewrite
 from gpwarehouse.load.versions import ENTRY, Word, alike, entries
 from gpwarehouse.models import BEGINNING, END_OF_TIME, EtlMemberWord
 from gpwarehouse.models.keys import durable_key

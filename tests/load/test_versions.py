@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpwarehouse.load import histories
-from gpwarehouse.load.histories import Stored, Teller, Telling, shape_of
+from gpwarehouse.load import histories, rewriting
+from gpwarehouse.load.histories import Stored, Teller, shape_of
 from gpwarehouse.load.keys import Member
 from gpwarehouse.load.members import _first_row
-from gpwarehouse.load.versions import Kind, Word, fold, known_from
+from gpwarehouse.load.rewriting import Telling
+from gpwarehouse.load.versions import DELETED_HASH, Kind, Word, fold, known_from
 from gpwarehouse.models import BEGINNING, END_OF_TIME
 
 HOURS = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=n) for n in range(6)]
@@ -57,7 +58,7 @@ class Store:
         for word in self.words:
             histories._read_word(stored, SimpleNamespace(**word | {"told": json.dumps(word["told"])}))
         telling = Telling(natural, list(words), completes=True)
-        made = histories._Made(shape_of(self.dimension), 1, telling, stored, TELLER, {"updated_at": 0, "updated_by": 0})
+        made = rewriting._Made(shape_of(self.dimension), 1, telling, stored, TELLER, {"updated_at": 0, "updated_by": 0})
         self.rows, self.words = [self._row(row) for row in made.rows], [*self.words, *made.words()]
 
     def _row(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,8 +66,7 @@ class Store:
 
     def seen(self, *columns: str) -> list[tuple[Any, ...]]:
         return [
-            (row["effective_date"], *(row[c] for c in columns), row["row_hash"] == histories.DELETED_HASH)
-            for row in self.rows
+            (row["effective_date"], *(row[c] for c in columns), row["row_hash"] == DELETED_HASH) for row in self.rows
         ]
 
 
