@@ -137,7 +137,9 @@ class History:
         if self.has_deletes:
             differs = f"CASE WHEN s.{DELETED} THEN NOT {is_deleted} ELSE {differs} END"
         collides = " OR ".join(f"v.{part} <> s.{part}" for part in self.natural)
-        early = f"v.known_from IS NULL OR s.{AT} < v.known_from"
+        # Rows that somebody else wrote tell all from their beginning on, as those before revision 0002 do.
+        known = f"COALESCE(v.known_from, CASE WHEN v.told IS NULL AND NOT v.is_inferred THEN {_FIRST} END)"
+        early = f"{known} IS NULL OR s.{AT} < {known}"
         columns = [f"s.{self.key}", *(f"s.{part}" for part in self.natural), f"s.{AT}", f"s.{ROW}"]
         columns += [f"{self._value(name)} AS {q(name)}" for name in self.tracked]
         type1 = (
@@ -147,14 +149,14 @@ class History:
         columns += ["s.source_id" if "source_id" in self.staged else "CAST(NULL AS text) AS source_id"]
         columns += [
             "v.effective_date AS v_from",
-            "v.known_from",
+            f"{known} AS known_from",
             "v.shown",
             f"{self.deletes} AS deletes",
             f"{self._names_told()} AS told",
             f"{self._tells()} AS tells",
             f"({collides}) IS TRUE AS collides",
             # Whether nothing newer is among the versions, and nothing of its moment.
-            f"({differs} AND v.expiry_date = {_LAST} AND s.{AT} > GREATEST(v.effective_date, v.known_from)) IS TRUE AS is_newest",
+            f"({differs} AND v.expiry_date = {_LAST} AND s.{AT} > GREATEST(v.effective_date, {known})) IS TRUE AS is_newest",
             f"({early}) AND v.effective_date IS NOT NULL AS is_early",
         ]
         return (
@@ -306,7 +308,8 @@ class History:
         )
         told = (
             f"SELECT d.{self.key} AS k, GREATEST(d.effective_date, d.known_from) AS at, d.told FROM {self.dimension} d "
-            f"WHERE d.known_from < d.expiry_date UNION ALL SELECT w.member_key, w.told_at, w.told FROM {self.words} w "
+            f"WHERE COALESCE(d.known_from, d.effective_date) < d.expiry_date "
+            f"UNION ALL SELECT w.member_key, w.told_at, w.told FROM {self.words} w "
             f"WHERE w.dimension = '{self.name}'"
         )
         last = "max(CASE WHEN t.told IS NULL OR jsonb_exists(t.told, '{0}') THEN t.at END) AS {1}"

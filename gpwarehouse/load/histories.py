@@ -214,12 +214,14 @@ def _number(digits: str) -> float | Decimal:
 
 
 def _read_versions(shape: Shape, stored: Stored) -> None:
-    """Versions, and the merged words that are their own."""
+    """Versions, and the merged words that are their own; rows of somebody else's tell all from their beginning on."""
     for row in stored.rows:
         values = {c: None if c in shape.unset and row[c] == shape.unset[c] else row[c] for c in shape.tracked}
         is_deleted = (row["row_hash"] or "").startswith(DELETED_HASH)
         version = Version(row["effective_date"], row["expiry_date"], values, is_deleted)
         stored.versions.append(version)
+        if row["known_from"] is None and row["told"] is None and not row["is_inferred"]:
+            row["known_from"] = stored.starts[0]
         at = told_in(version, row["known_from"])
         if at is None or row["told"] == []:
             continue

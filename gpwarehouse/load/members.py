@@ -254,7 +254,7 @@ def _differs(shape: Shape, rows: list[Row], word: Word, name: str, value: Any) -
 
 def _is_open(row: Row, column: str) -> bool:
     """Whether no merge said of a version that a column is NULL."""
-    return row["known_from"] is None or (row["told"] is not None and column not in row["told"])
+    return row["told"] is not None and column not in row["told"]
 
 
 def _row_hash(values: Mapping[str, Any]) -> str:
