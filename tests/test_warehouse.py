@@ -22,6 +22,7 @@ from gpwarehouse.errors import (
 from gpwarehouse.models import DimLot, FactTestResults
 from gpwarehouse.version import __version__
 from tests.load.rows import MEASUREMENTS, NOON, measurement
+from tests.migrate.site import HEAD
 
 
 def row(**values: Any) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def test_status_says_where_the_warehouse_stands(empty_url: URL) -> None:
 
 def test_a_load_before_the_upgrade_says_to_upgrade(empty_url: URL) -> None:
     with Warehouse(empty_url) as wh:
-        with pytest.raises(MigrationError, match=r"at revision none, this package writes 0001; run wh\.upgrade"):
+        with pytest.raises(MigrationError, match=rf"at revision none, this package writes {HEAD}; run wh\.upgrade"):
             wh.load("fact_test_results", [row()])
 
 

@@ -12,12 +12,12 @@ import pyarrow as pa
 from sqlalchemy import BigInteger, Column, Table, Text, text
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.dimensions.history import temporary
 from gpwarehouse.dimensions.once import Once, explaining, told_by
 from gpwarehouse.dimensions.reading import ROW, Columns, FirstPass, read_frame
 from gpwarehouse.dimensions.targets import bridge_named
 from gpwarehouse.engine import qualified_name
 from gpwarehouse.load.given import GIVEN, marker
+from gpwarehouse.load.histories import temporary
 from gpwarehouse.load.options import Progress
 from gpwarehouse.models import BridgeWaferLot
 from gpwarehouse.settings import WarehouseSettings

@@ -14,15 +14,19 @@ from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import Analyze as AnalyzeTable
 from gpwarehouse.dimensions.cycles import refuse_cycles
-from gpwarehouse.dimensions.history import Counts, History
+from gpwarehouse.dimensions.history import History
 from gpwarehouse.dimensions.members import stager
 from gpwarehouse.dimensions.once import Once, explaining, told_by
 from gpwarehouse.dimensions.reading import FirstPass, read_frame
 from gpwarehouse.dimensions.targets import dimension_named, dimension_target
 from gpwarehouse.engine import qualified_name
-from gpwarehouse.errors import InvalidInputError, KeyCollisionError
+from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.load.histories import Teller
+from gpwarehouse.load.members import learn
 from gpwarehouse.load.options import Analyze, Progress, Wishes
 from gpwarehouse.load.refusal import reason_of
+from gpwarehouse.load.rewriting import Changes
+from gpwarehouse.models import DimLot
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import copy_rows
 
@@ -121,11 +125,11 @@ class Merger:
             )
             if changed and found.rows.rows:
                 warnings = self._gathered(model, merged, analyze or self.settings.analyze)
-            counts, seconds = merged.counts, time.monotonic() - started
+            counts, seconds = merged.changes, time.monotonic() - started
             return MergeResult(
                 *(once.batch.batch_id, dimension, found.rows_read, found.rows_rejected, not changed, seconds),
                 *(counts.new, counts.begun, counts.replaced, counts.completed, counts.deleted),
-                *(merged.overwritten, once.members_made, {"read": read, "write": seconds - read}, warnings),
+                *(counts.overwritten, once.members_made, {"read": read, "write": seconds - read}, warnings),
             )
 
     def _write(
@@ -138,19 +142,17 @@ class Merger:
         merged: _Merged,
         report: Progress,
     ) -> None:
+        teller = Teller(once.batch.batch_id, once.batch.source_system, found.first)
+        lots = found.resolver.members.get("dim_lot")
+        if (
+            lots and model is not DimLot
+        ):  # of what product they are, before the dimension is locked: in the order of names
+            learn(connection, {"dim_lot": lots}, teller)
         history = History(connection, model, found.staged, repeats=found.repeats, given=found.given)
         copy_rows(connection, history.stage(), rows, tuple(found.staged))
         report("write", found.rows.rows)
         history.lock()
-        merged.counts = history.work_out()
-        if merged.counts.collisions:
-            row = history.collision()
-            raise KeyCollisionError(
-                f"{model.__tablename__}: the natural key {dict(row)} has the durable key of another member; nothing was "
-                "merged, rename one of them"
-            )
-        history.write(merged.counts, batch_id=once.batch.batch_id, source_system=once.batch.source_system)
-        merged.overwritten = history.overwrite()
+        merged.changes = history.merge(teller)
         if "parent_equipment_key" in history.told:
             refuse_cycles(connection)
 
@@ -164,7 +166,7 @@ class Merger:
 
     def _gather(self, model: type[Any], merged: _Merged, analyze: Analyze) -> None:
         """Statistics for the planner, in a transaction of their own: the merge stands whatever becomes of them."""
-        changed = merged.counts.begun + merged.overwritten
+        changed = merged.changes.begun + merged.changes.overwritten
         if analyze == "never" or not changed:
             return
         with self.engine.connect() as connection:
@@ -178,10 +180,9 @@ class Merger:
 
 @dataclass
 class _Merged:
-    """What the transaction found and did."""
+    """What the transaction did."""
 
-    counts: Counts = field(default_factory=lambda: Counts(0, 0, 0, 0, 0, 0))
-    overwritten: int = 0
+    changes: Changes = field(default_factory=Changes)
 
 
 def _time(effective: str | datetime) -> tuple[str, dict[str, datetime]]:

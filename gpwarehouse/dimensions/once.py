@@ -19,7 +19,8 @@ from gpwarehouse.errors import GpwarehouseError, LoadError
 from gpwarehouse.load import batches as ledger
 from gpwarehouse.load.conflict import judge
 from gpwarehouse.load.fingerprint import batch_id_for
-from gpwarehouse.load.members import Teller, insert_missing
+from gpwarehouse.load.histories import Teller
+from gpwarehouse.load.members import insert_missing
 from gpwarehouse.load.options import check_name
 from gpwarehouse.load.refusal import explained
 from gpwarehouse.load.rejecting import refuse_rejects

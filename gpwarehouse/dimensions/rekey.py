@@ -1,9 +1,8 @@
 """Wafers under another root lot: their facts, their history and their stays in lots, moved in one transaction.
 
 A wafer's key is the hash of its root lot and id, and rows lie by it. So a wafer whose root turns out to be another one is
-deleted and inserted again; a distribution key is never updated. Where the wafer is there already under its true root, the
-two histories become one: each version lasts until the next one begins, whichever of the two it is from; at one moment,
-what stands under the true root stands.
+deleted and inserted again; a distribution key is never updated. Where the wafer is there already under its true root, what
+was told of both makes one history (:mod:`gpwarehouse.load.versions`); at one moment, what stands under the true root stands.
 """
 
 from __future__ import annotations
@@ -20,15 +19,13 @@ from sqlalchemy.engine import Connection, Engine
 from gpwarehouse.dialect import DistributedReplicated
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.dimensions.bridges import end_stays
-from gpwarehouse.dimensions.history import History, temporary
-from gpwarehouse.dimensions.members import AT, DELETED
-from gpwarehouse.dimensions.reading import ROW
 from gpwarehouse.dimensions.roots import Move, moves_of_genealogy, moves_of_lots, moves_told
 from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.errors import InvalidInputError, KeyCollisionError, LoadError
+from gpwarehouse.load.histories import Teller, stored_histories, temporary
+from gpwarehouse.load.rewriting import Telling, rewrite
 from gpwarehouse.load.settling import settled
-from gpwarehouse.load.versions import DELETED_HASH
-from gpwarehouse.models import FACTS, BridgeWaferLot, DimLot, DimWafer, EtlLoadBatch
+from gpwarehouse.models import FACTS, BridgeWaferLot, DimLot, DimWafer, EtlMemberWord
 from gpwarehouse.models.keys import durable_key_sql
 from gpwarehouse.partitions.archive import Archive
 from gpwarehouse.partitions.manager import month_named
@@ -39,6 +36,7 @@ from gpwarehouse.transport import copy_rows, leave_statistics_alone
 __all__ = ["RekeyResult", "Rekeyer"]
 
 _MOVES, _MAP, _ROWS, _WAFERS = "gpw_rekey_moves", "gpw_rekey_map", "gpw_rekey_rows", "gpw_rekey_wafers"
+_ALONE, _WORDS = "gpw_rekey_alone", "gpw_rekey_words"
 _WAFER = "wafer_key"
 
 
@@ -136,8 +134,9 @@ class _Work:
         return self.connection.execute(text(statement), dict(values or {}))
 
     def lock(self) -> None:
-        """Everybody who writes is kept out, in the order in which a load goes: facts, then dimensions, then bridges."""
-        for table in (*self.facts, DimLot.__table__, DimWafer.__table__, BridgeWaferLot.__table__):
+        """Everybody who writes is kept out, in the order in which a load goes: facts, dimensions, words, then bridges."""
+        dimensions = (DimLot.__table__, DimWafer.__table__, EtlMemberWord.__table__)
+        for table in (*self.facts, *dimensions, BridgeWaferLot.__table__):
             self.execute(f"LOCK TABLE {self.name(table)} IN EXCLUSIVE MODE")
 
     def run(self, moves: list[Move] | None, *, dry_run: bool) -> _Done:
@@ -299,60 +298,55 @@ class _Work:
     # History.
 
     def _move_history(self) -> None:
-        wafer = self.name(DimWafer.__table__)
-        self.execute(
-            f"CREATE TEMPORARY TABLE {_WAFERS} ON COMMIT DROP AS SELECT m.new_key, m.root, v.* FROM {wafer} v "
-            f"JOIN {_MAP} m ON v.{_WAFER} = m.{_WAFER}{self.spread}"
-        )
-        self.execute(f"DELETE FROM {wafer} v USING {_MAP} m WHERE v.{_WAFER} = m.{_WAFER}")
-        self._insert_alone()
-        self._merge_told()
-
-    def _insert_alone(self) -> None:
-        """Histories as they are, where nothing is under the new key; of several that meet there, the inferred parts of one.
-
-        What sources told of the others is merged into it.
-        """
-        wafer = DimWafer.__table__
-        quote = self.connection.dialect.identifier_preparer.quote
+        """Histories as they are, where nothing is under the new key; else what was told of both makes one history."""
+        others = self._told_of_others()
+        wafer, words = self.name(DimWafer.__table__), self.name(EtlMemberWord.__table__)
+        for made, source, key in ((_WAFERS, wafer, _WAFER), (_WORDS, words, "member_key")):
+            only = f" AND v.dimension = '{DimWafer.__tablename__}'" if source == words else ""
+            self.execute(
+                f"CREATE TEMPORARY TABLE {made} ON COMMIT DROP AS SELECT m.new_key, m.root, v.* FROM {source} v "
+                f"JOIN {_MAP} m ON v.{key} = m.{_WAFER}{only}{self.spread.replace(_WAFER, key)}"
+            )
+            self.execute(f"DELETE FROM {source} v USING {_MAP} m WHERE v.{key} = m.{_WAFER}{only}")
+        alone = f"SELECT old_key FROM {_ALONE} a WHERE a.old_key = w.{{}} AND a.new_key = w.new_key"
         changed = {
             _WAFER: "w.new_key",
             "root_lot_id": "w.root",
             "updated_at": "now()",
             "updated_by": '"current_user"()',
         }
-        names = [quote(column.name) for column in wafer.columns]
-        first = f"SELECT new_key, min({_WAFER}) AS old_key FROM {_WAFERS} GROUP BY new_key"
+        self._insert(DimWafer.__table__, _WAFERS, changed, alone.format(_WAFER))
+        self._insert(EtlMemberWord.__table__, _WORDS, {"member_key": "w.new_key"}, alone.format("member_key"))
+        for telling in others:
+            rewrite(self.connection, DimWafer.__tablename__, telling, Teller(None, None))
+
+    def _insert(self, table: Table, source: str, changed: Mapping[str, str], condition: str) -> None:
+        quote = self.connection.dialect.identifier_preparer.quote
+        values = {quote(c.name): changed.get(c.name, f"w.{quote(c.name)}") for c in table.columns}
         self.execute(
-            f"INSERT INTO {self.name(wafer)} ({', '.join(names)}) "
-            f"SELECT {', '.join(changed.get(name, f'w.{name}') for name in names)} FROM {_WAFERS} w "
-            f"JOIN ({first}) a ON a.old_key = w.{_WAFER} AND a.new_key = w.new_key "
-            f"WHERE NOT EXISTS (SELECT 1 FROM {self.name(wafer)} v WHERE v.{_WAFER} = w.new_key)"
+            f"INSERT INTO {self.name(table)} ({', '.join(values)}) SELECT {', '.join(values.values())} FROM {source} w "
+            f"WHERE EXISTS ({condition})"
         )
 
-    def _merge_told(self) -> None:
-        """What sources told of wafers whose new key is taken: as rows of a merge, each from when it was known."""
-        wafer, batch = DimWafer.__table__, self.name(EtlLoadBatch.__table__)
-        quote = self.connection.dialect.identifier_preparer.quote
-        tracked = DimWafer.tracked_columns()
-        columns = [_WAFER, *DimWafer.natural_key, AT, DELETED, *tracked, ROW]
-        history = History(self.connection, DimWafer, columns, repeats=True)
-        stage = history.stage()
-        known = "CASE WHEN length({0}.row_hash) > 32 THEN CAST(substr({0}.row_hash, 34) AS timestamptz) ELSE {1} END"
-        seen = "COALESCE(CASE WHEN b.min_event_ts > w.effective_date AND b.min_event_ts < w.expiry_date THEN b.min_event_ts END"
-        since = known.format("w", f"{seen}, w.effective_date)")
-        values = ["w.new_key", "w.root", "w.wafer_id", since, f"substr(w.row_hash, 1, 32) = '{DELETED_HASH}'"]
-        values += [f"w.{quote(name)}" for name in tracked]
-        values += [f"row_number() OVER (PARTITION BY w.new_key ORDER BY w.{_WAFER}, w.effective_date)"]
-        staged = self.execute(
-            f"INSERT INTO {stage.name} ({', '.join(map(quote, columns))}) SELECT {', '.join(values)} FROM {_WAFERS} w "
-            f"LEFT JOIN {batch} b ON b.batch_id = w.batch_id AND b.status = 'LOADED' WHERE NOT w.is_inferred"
-        ).rowcount
-        if not staged:
-            return
-        stands = known.format("v", "v.effective_date")
-        self.execute(
-            f"DELETE FROM {stage.name} s USING {self.name(wafer)} v WHERE v.{_WAFER} = s.{_WAFER} "
-            f"AND NOT v.is_inferred AND ({stands} = s.{AT} OR v.effective_date = s.{AT})"
+    def _told_of_others(self) -> list[dict[int, Telling]]:
+        """What was told of wafers whose new key is taken, or is that of several: told again, before what stands there."""
+        wafer = self.name(DimWafer.__table__)
+        there = (
+            f"SELECT 1 FROM {wafer} v WHERE v.{_WAFER} = m.new_key AND v.{_WAFER} NOT IN (SELECT {_WAFER} FROM {_MAP})"
         )
-        history.write(history.work_out(), batch_id=None, source_system=None)
+        self.execute(
+            f"CREATE TEMPORARY TABLE {_ALONE} ON COMMIT DROP AS SELECT m.new_key, min(m.{_WAFER}) AS old_key FROM {_MAP} m "
+            f"WHERE NOT EXISTS ({there}) GROUP BY m.new_key{self.spread.replace(_WAFER, 'new_key')}"
+        )
+        query = f"SELECT m.{_WAFER}, m.new_key, m.root, m.wafer_id FROM {_MAP} m LEFT JOIN {_ALONE} a "
+        query += f"ON a.old_key = m.{_WAFER} WHERE a.old_key IS NULL ORDER BY m.{_WAFER}"
+        moved = {row[0]: row for row in self.execute(query)}
+        found: dict[int, Telling] = {}
+        for old, stored in stored_histories(self.connection, DimWafer.__tablename__, moved):
+            _, new, root, wafer_id = moved[old]
+            natural = {"root_lot_id": root, "wafer_id": wafer_id}
+            telling = found.setdefault(new, Telling(natural, [], come_first=True))
+            telling.words += stored.words
+            telling.completes |= not stored.rows[-1]["is_inferred"]
+            telling.shown = stored.shown | telling.shown
+        return [found] if found else []

@@ -21,6 +21,7 @@ from gpwarehouse.integrity.finding import CHECKS, Problem
 from gpwarehouse.integrity.months import Month, doubled_grain, orphan_keys, skewed_keys
 from gpwarehouse.integrity.values import not_finite
 from gpwarehouse.models import BRIDGES, DIMENSIONS, FACTS
+from gpwarehouse.models.calendar import ShiftCalendar
 
 __all__ = ["Progress", "check", "months_named"]
 
@@ -40,6 +41,7 @@ def check(
     checks: Iterable[str] | None = None,
     skew_share: float = 0.1,
     skew_rows: int = 10_000,
+    calendar: ShiftCalendar | None = None,
     progress: Progress | None = None,
 ) -> list[Problem]:
     """Look for what is wrong with the data; nothing is changed. A warehouse that was only ever loaded has no finding.
@@ -48,6 +50,7 @@ def check(
     :param tables: facts, dimensions and bridges to look at; else all. :param checks: names of :data:`CHECKS`; else all.
     :param skew_share: share of a month's rows, and ``skew_rows``: number of them, from which on a single distribution key
         is a finding.
+    :param calendar: the fab's calendar that the stored hours must be of; without one they are not compared.
     :raises InvalidInputError: no such month, table or check; a month that none of the facts has.
     :raises ReadError: the server refused a query.
     """
@@ -57,7 +60,9 @@ def check(
         raise InvalidInputError(
             f"skew_share={skew_share!r}, skew_rows={skew_rows!r}: give a share from 0 to 1 and a number of rows from 1"
         )
-    run = _Run(engine, chosen, months_named(months, since), skew_share, skew_rows, progress or (lambda what: None))
+    run = _Run(
+        engine, chosen, months_named(months, since), skew_share, skew_rows, progress or (lambda what: None), calendar
+    )
     facts = [
         FACTS[name].__table__ for name in FACTS if name in wanted and any(name in run.checks for name in _OF_MONTHS)
     ]
@@ -126,9 +131,10 @@ class _Run:
         share: float,
         rows: int,
         report: Progress,
+        calendar: ShiftCalendar | None,
     ) -> None:
         self.engine, self.checks, self.takes = engine, checks, takes
-        self.share, self.rows, self.report = share, rows, report
+        self.share, self.rows, self.report, self.calendar = share, rows, report, calendar
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
@@ -200,6 +206,10 @@ def _members(run: _Run, wanted: Collection[str]) -> Iterator[Problem]:
                 yield from members.lost_links(connection, name)
             if "not finite" in run.checks:
                 yield from not_finite(connection, {**DIMENSIONS, **BRIDGES}[name].__table__, None, None)
+            if "limits" in run.checks and name in DIMENSIONS:
+                yield from members.disordered_limits(connection, name)
+            if "calendar" in run.checks and name == "dim_time" and run.calendar is not None:
+                yield from members.hours_of_other_calendars(connection, run.calendar, run.takes)
             if "root lot" in run.checks and name == "dim_wafer":
                 yield from members.unrooted_wafers(connection)
             if "stay" in run.checks and name == "bridge_wafer_lot":

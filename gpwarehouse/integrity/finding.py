@@ -13,6 +13,8 @@ CHECKS = {
     "batch": "batches whose rows are not those they counted, and rows of no batch",
     "skew": "keys that hold so many of a month's rows that one segment has them all",
     "versions": "members without a first version, with gaps, overlaps, or not one current version",
+    "limits": "control limits out of order (LSL > USL), or that are no numbers",
+    "calendar": "hours whose shifts, crews or holidays are not those of the settings",
     "root lot": "wafers whose root lot nobody knows, or is none",
     "stay": "wafers that are in two lots at a time",
 }

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, func, or_, select
 from sqlalchemy.engine import Connection
 
+from gpwarehouse.engine.hours import other_hours
 from gpwarehouse.integrity.finding import Problem
 from gpwarehouse.integrity.months import key_columns
 from gpwarehouse.models import BEGINNING, BRIDGES, DIMENSIONS, BridgeWaferLot, Dimension, DimLot, DimWafer
+from gpwarehouse.models.calendar import ShiftCalendar
 
-__all__ = ["lost_links", "overlapping_stays", "unrooted_wafers", "versions"]
+__all__ = [
+    "disordered_limits", "hours_of_other_calendars", "lost_links", "overlapping_stays", "unrooted_wafers", "versions",
+]  # fmt: skip
 
 _BY_HAND = "correct the intervals by hand, in one transaction, under LOCK TABLE … IN EXCLUSIVE MODE"
 _KINDS = {
@@ -68,6 +73,39 @@ def lost_links(connection: Connection, name: str) -> Iterator[Problem]:
                 "orphan key", name, None, f"{column} {least}", rows,
                 f"{getattr(member.table, 'element', member.table).name} has no such row: load what names these members, or "
                 "correct the column",
+            )  # fmt: skip
+
+
+def disordered_limits(connection: Connection, name: str) -> Iterator[Problem]:
+    """Versions whose limits no merge or load would take today: stored before these were refused, or by hand."""
+    model = DIMENSIONS[name]
+    table = model.__table__
+    for column in table.columns:
+        domain = column.info.get("domain")
+        if domain is None or not domain.ordered:
+            continue
+        query = select(table.c[model.durable_key], table.c.effective_date, column).where(column.is_not(None))
+        rows = connection.execution_options(stream_results=True, max_row_buffer=100).execute(query)
+        wrong = [(key, since, reason) for key, since, limits in rows if (reason := domain.disorder(limits)) is not None]
+        if wrong:
+            key, since, reason = min(wrong)
+            yield Problem(
+                "limits", name, None, f"{model.durable_key} {key} from {since:%Y-%m-%d %H:%M:%S}: {reason}", len(wrong),
+                f"merge the step with correct {column.name} at the same moment (wh.merge); capabilities and verdicts "
+                "reckon with these meanwhile",
+            )  # fmt: skip
+
+
+def hours_of_other_calendars(
+    connection: Connection, calendar: ShiftCalendar, takes: Callable[[datetime], bool]
+) -> Iterator[Problem]:
+    """Months whose hours were made with another calendar than the settings have."""
+    for other in other_hours(connection, calendar):
+        if takes(other.start):
+            yield Problem(
+                "calendar", "dim_time", other.month, other.sample, other.hours,
+                "gpwarehouse calendar rebuild (wh.rebuild_calendar()), or set time zone, shifts, crews and holidays as they "
+                "were; facts of the month are shown in wrong shifts meanwhile",
             )  # fmt: skip
 
 

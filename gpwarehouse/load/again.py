@@ -26,8 +26,8 @@ from gpwarehouse.load.doubling import in_other_batches, named
 from gpwarehouse.load.expected import expected_of
 from gpwarehouse.load.firstpass import FirstPass, read_source
 from gpwarehouse.load.frames import record_batches
+from gpwarehouse.load.histories import is_one_of
 from gpwarehouse.load.loader import Loader, Run
-from gpwarehouse.load.members import is_one_of
 from gpwarehouse.load.options import Analyze, Progress, Wishes, check_name
 from gpwarehouse.load.refusal import explained
 from gpwarehouse.load.rejecting import first_reasons

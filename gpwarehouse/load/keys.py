@@ -66,14 +66,12 @@ class Member:
         earliest = {column: min(seen, key=seen.__getitem__) for column, seen in links.items() if seen}
         return self.implied | earliest | self.told
 
-    def observations(self, since: datetime) -> list[tuple[datetime, dict[str, Any]]]:
-        """What the load saw of it, oldest first: the source's word as of ``since``, a wafer's lots when it was in them."""
-        seen = [(_EPOCH + timedelta(microseconds=at), {"lot_key": lot}) for lot, at in self.lots.items()]
-        return sorted(seen + ([(since, self.told)] if self.told else []), key=lambda observation: observation[0])
-
-    def gaps(self) -> dict[str, Any]:
+    def shown(self) -> dict[str, tuple[Any, datetime]]:
         """What may fill a gap but contradicts nothing: a fact is no authority on what product a lot is."""
-        return {"product_key": min(self.products, key=self.products.__getitem__)} if self.products else {}
+        if not self.products:
+            return {}
+        product = min(self.products, key=self.products.__getitem__)
+        return {"product_key": (product, _EPOCH + timedelta(microseconds=self.products[product]))}
 
 
 class RootLots:

@@ -31,7 +31,8 @@ from gpwarehouse.load.files import TableFiles, table_files
 from gpwarehouse.load.fingerprint import batch_id_for
 from gpwarehouse.load.firstpass import FirstPass, Source, read_source
 from gpwarehouse.load.frames import bytes_of, record_batches
-from gpwarehouse.load.members import Teller, insert_missing, learn
+from gpwarehouse.load.histories import Teller
+from gpwarehouse.load.members import insert_missing, learn
 from gpwarehouse.load.months import ensure_hours, ensure_months
 from gpwarehouse.load.narrow import store_all_but_refused
 from gpwarehouse.load.options import LoadOptions, Wishes, check_name

@@ -23,6 +23,7 @@ from sqlalchemy import (
     event,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from sqlalchemy.types import TypeEngine
@@ -245,6 +246,22 @@ class Dimension(Audited):
         sort_order=803,
     )
     row_hash: Mapped[str] = col("MD5 over the tracked columns; tells whether a version differs", sort_order=804)
+    known_from: Mapped[datetime | None] = col(
+        "Moment of the oldest merged row (wh.merge) that told of a tracked column, UTC, the same in all versions; "
+        "NULL: loads alone told",
+        sort_order=907,
+    )
+    told: Mapped[list[str] | None] = col(
+        "Columns that a merge told at the start of the version, of the first one at known_from; the others are inherited. "
+        "NULL: all (written before revision 0002)",
+        JSONB(none_as_null=True),
+        sort_order=908,
+    )
+    shown: Mapped[dict[str, Any] | None] = col(
+        "What facts show of the member, used where no source told: {column: [value, moment]}, the same in all versions",
+        JSONB(none_as_null=True),
+        sort_order=909,
+    )
 
     @declared_attr.directive
     @classmethod

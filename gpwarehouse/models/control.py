@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Double, MetaData, Table, Text, event, text
+from sqlalchemy import Column, Double, Index, MetaData, Table, Text, event, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped
 
@@ -21,13 +21,13 @@ from gpwarehouse.models.base import (
     refuse_other_dialects,
 )
 
-__all__ = ["EtlLoadBatch", "EtlReject", "migration_history_table"]
+__all__ = ["EtlLoadBatch", "EtlMemberWord", "EtlReject", "migration_history_table"]
 
 
-def _control(comment: str) -> dict[str, Any]:
+def _control(comment: str, by: str = "batch_id") -> dict[str, Any]:
     return {
         "comment": comment,
-        "greenplum_distributed_by": DistributedBy("batch_id"),
+        "greenplum_distributed_by": DistributedBy(by),
         "greenplum_storage": Heap(),
     }
 
@@ -70,6 +70,36 @@ class EtlReject(Base):
     reason: Mapped[str] = col("Why it was refused")
     raw: Mapped[dict[str, Any] | None] = col("The row as it was read: {column: value}", JSONB(none_as_null=True))
     rejected_at: Mapped[datetime] = col("When it was refused, UTC", server_default=text("now()"))
+
+
+class EtlMemberWord(Base):
+    """Word about a member of a dimension that is not the start of a version.
+
+    A repetition, an observation of a load, a deletion. What it told is what the version in force at ``told_at`` holds: the
+    values stand there, and here only the moment and the names. Nothing changes where a word is missing; but where an older
+    word comes late, the next one in time ends its reign (:mod:`gpwarehouse.load.versions`).
+    """
+
+    __tablename__ = "etl_member_word"
+    __table_args__ = (
+        Index("ix_etl_member_word_member_key", "member_key"),
+        _control("Word about a member of a dimension that is not the start of a version", by="member_key"),
+    )
+    # For the mapper only: a word may be said twice.
+    __mapper_args__ = {"primary_key": ["dimension", "member_key", "told_at", "kind"]}  # noqa: RUF012
+
+    dimension: Mapped[str] = col("Table name of the dimension")
+    member_key: Mapped[int] = col("Durable key of the member; the distribution key")
+    told_at: Mapped[datetime] = col("Moment from which it holds, UTC")
+    kind: Mapped[str] = col(
+        "Who told: a merge (wh.merge), a load, a merge that deletes, or one that takes back a deletion of the same moment",
+        domain=Domain(values=("MERGED", "LOADED", "DELETED", "RESTORED")),
+    )
+    told: Mapped[list[str]] = col(
+        "Columns that it told; of a JSON object that loads add to, column/name", JSONB(none_as_null=True)
+    )
+    batch_id: Mapped[str | None] = col("Batch that told it (etl_load_batch)")
+    written_at: Mapped[datetime] = col("When it was written, UTC", server_default=text("now()"))
 
 
 def migration_history_table(schema: str = SCHEMA) -> Table:

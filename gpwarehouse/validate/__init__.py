@@ -12,6 +12,7 @@ from gpwarehouse.dialect.reflection import partition_children
 from gpwarehouse.engine import could_not_connect, dialect_of, explain_operational_error, refused_look
 from gpwarehouse.engine.rights import rights_changes, roles_in_use, surplus_attributes
 from gpwarehouse.models import VIEWS
+from gpwarehouse.models.calendar import ShiftCalendar
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.validate.catalog import Snapshot, expected_snapshot, live_snapshot, model_tables
 from gpwarehouse.validate.compare import OURS, compare_options, compare_revisions, compare_snapshots
@@ -82,7 +83,7 @@ def _compared(
         *compare_options(connection, schema, snapshot),
         *compare_objects(connection, snapshot.space, ours, parents),
         *compare_partitions(connection, snapshot.space, parents, classic=classic),
-        *compare_content(connection, schema, snapshot),
+        *compare_content(connection, schema, snapshot, ShiftCalendar.build(**settings.calendar_options())),
         *compare_months(connection, schema, settings, detached, loaded_months(connection, schema, snapshot), now),
     ]
     if roles or (roles is None and roles_in_use(connection, settings)):

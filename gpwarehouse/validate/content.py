@@ -9,20 +9,24 @@ from typing import Any
 from sqlalchemy import Integer, Subquery, and_, cast, column, exists, func, literal, select, table, union, union_all
 from sqlalchemy.engine import Connection
 
-from gpwarehouse.models import DIMENSIONS, FACTS
+from gpwarehouse.engine.hours import other_hours
+from gpwarehouse.models import DIMENSIONS, FACTS, DimTime
 from gpwarehouse.models.base import RESERVED_NAMES
+from gpwarehouse.models.calendar import ShiftCalendar
 from gpwarehouse.validate.catalog import Snapshot
 from gpwarehouse.validate.finding import Finding
 
 __all__ = ["compare_content", "loaded_months"]
 
 
-def compare_content(connection: Connection, schema: str, live: Snapshot) -> Iterator[Finding]:
-    """What is missing; tables and columns that are missing themselves are told elsewhere."""
+def compare_content(connection: Connection, schema: str, live: Snapshot, calendar: ShiftCalendar) -> Iterator[Finding]:
+    """What is missing, and hours of another calendar; tables and columns that are missing themselves are told elsewhere."""
     yield from _members(connection, schema, live)
     needed = {("dim_time", "time_key"), *(("etl_load_batch", name) for name in _BATCH)}
     if needed <= live.columns.keys():
         yield from _hours(connection, schema)
+    if {("dim_time", column.name) for column in DimTime.__table__.columns} <= live.columns.keys():
+        yield from _calendar(connection, calendar)
 
 
 def _members(connection: Connection, schema: str, live: Snapshot) -> Iterator[Finding]:
@@ -85,4 +89,14 @@ def _hours(connection: Connection, schema: str) -> Iterator[Finding]:
         yield Finding(
             "hours", "dim_time", f"the hours of {month}, of which facts were loaded", "missing",
             "a load of that month makes them anew; or bring dim_time back from a backup",
+        )  # fmt: skip
+
+
+def _calendar(connection: Connection, calendar: ShiftCalendar) -> Iterator[Finding]:
+    """Months whose hours were made with another calendar: their facts are shown in wrong shifts."""
+    for other in other_hours(connection, calendar):
+        yield Finding(
+            "calendar", "dim_time", f"the hours of {other.month} by the settings (time zone {calendar.timezone})",
+            f"{other.hours} other ones: {other.sample}",
+            "gpwarehouse calendar rebuild; or set time zone, shifts, crews and holidays as they were",
         )  # fmt: skip

@@ -15,7 +15,7 @@ class Finding:
 
     :ivar kind: revision, table, foreign table, foreign function, column, type, nullability, default, collation, comment,
         key, check, index, invalid index, view, rule, trigger, unlogged, row security, policy, distribution, storage,
-        encoding, partition scheme, gap, overlap, bounds, detached month, reserved member, hours, owner, rights …
+        encoding, partition scheme, gap, overlap, bounds, detached month, reserved member, hours, calendar, owner, rights …
     :ivar object: table, ``table.column``, constraint, index, view, role.
     :ivar expected: by the models; ``found``: in the database.
     :ivar remedy: the way out.

@@ -27,7 +27,7 @@ class Checking(Connected):
         checks: Iterable[str] | None = None,
         **options: Any,
     ) -> pd.DataFrame:
-        """Look for orphan keys, doubled records, broken versions, lost batches, skew; nothing is changed.
+        """Look for orphan keys, doubled records, broken versions, lost batches, skew, wrong limits or shifts; nothing is changed.
 
         :param months: months of the facts, e.g. ``["2026-03"]``; ``since``: those from this one on. By default all.
         :param tables: tables to look at; ``checks``: which of :data:`gpwarehouse.integrity.CHECKS`. By default all.
@@ -38,8 +38,11 @@ class Checking(Connected):
         import pandas as pd
 
         from gpwarehouse.integrity import COLUMNS, check
+        from gpwarehouse.models.calendar import ShiftCalendar
 
         self._require_current_schema()
         with self._explained():
+            calendar = ShiftCalendar.build(**self.settings.calendar_options())
+            options["calendar"] = calendar
             found = check(self.engine, months=months, since=since, tables=tables, checks=checks, **options)
         return pd.DataFrame([asdict(problem) for problem in found], columns=list(COLUMNS))

@@ -36,13 +36,14 @@ class OfDimensions(Connected):
     ) -> MergeResult:
         """Merge what a frame says of members into their history (SCD type 2).
 
-        A row says what the columns that it names hold from its time on, NULL too; other columns stay as they were at that
-        time. The files of a glob or dataset, and the dicts of an iterable, may each name others. Rows may come late and in
-        any order, and several to a member. Of rows at one moment the last counts; one that says what is in force leaves
-        nothing. Columns of type 1 take the last row's value in all versions. New members start in 1900, inferred ones are
-        completed in place. Members of other dimensions are named by natural keys (``product_id``, ``lot_id``,
-        ``parent_equipment_id`` …) and made where missing. A row with a value that its column may not hold, or with control
-        limits out of order (LSL > USL), is a reject.
+        A row says what the columns that it names hold from its time on, NULL too; of the others it says nothing. The files of
+        a glob or dataset, and the dicts of an iterable, may each name others. Words of
+        different moments come to the same history in whatever order and grouping they are merged
+        (:mod:`gpwarehouse.load.versions` says how); of one moment the later corrects the earlier. A row that says what is in
+        force begins no version. Columns of type 1 hold in all versions what the row with the latest moment says. New
+        members start in 1900, inferred ones are completed in place. Members of other dimensions are named by natural
+        keys (``product_id``, ``lot_id``, ``parent_equipment_id`` …) and made where missing. A row with a value that its column
+        may not hold, or with control limits out of order (LSL > USL), is a reject.
 
         :param dimension: table name, e.g. ``"dim_lot"``.
         :param frame: natural keys and attributes; all that :meth:`load` takes. :param csv: as there.

@@ -150,6 +150,28 @@ class OfSchema(Connected):
         revisions = [(one.revision, one.state) for one in migrate.migrations(self.settings)]
         return validate(self.engine, self.settings, roles=roles, revisions=revisions)
 
+    def rebuild_calendar(self) -> list[str]:
+        """Make the hours of ``dim_time`` that are not of the settings' calendar anew, in one transaction.
+
+        Needed where time zone, shifts, crews, holidays or the start of the week were changed and months were loaded before:
+        loads into these are refused meanwhile. Facts are not touched; their shifts are found by the hour.
+
+        :return: the months that were made anew, ``YYYY-MM``.
+        :raises LoadError: the server refused; nothing was changed.
+        """
+        from gpwarehouse.load.months import rebuild_hours
+        from gpwarehouse.load.settling import settled
+        from gpwarehouse.models.calendar import ShiftCalendar
+
+        self._require_current_schema()
+        calendar = ShiftCalendar.build(**self.settings.calendar_options())
+        return settled(
+            *(self.engine, self.settings, lambda: rebuild_hours(self.engine, calendar)),
+            what="rebuilding of the calendar",
+            table="dim_time",
+            undone="nothing was changed",
+        )
+
     @property
     def roles(self) -> Roles:
         """Reader, loader and admin of the schema: plan, apply."""

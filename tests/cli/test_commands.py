@@ -11,6 +11,7 @@ from sqlalchemy import URL
 
 import gpwarehouse
 from gpwarehouse.sources.synthetic import write_demo_lot
+from tests.migrate.site import HEAD
 
 
 def run(*args: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -35,7 +36,7 @@ def test_upgrade_load_query_and_status_follow_each_other(url: str, tmp_path: Pat
     before = run("--url", url, "status", cwd=tmp_path)
     assert before.returncode == 1
     assert "gpwarehouse upgrade" in before.stderr
-    assert "revision 0001" in run("--url", url, "upgrade", cwd=tmp_path).stdout
+    assert f"revision {HEAD}" in run("--url", url, "upgrade", cwd=tmp_path).stdout
     loaded = run("load", str(lot.path), cwd=tmp_path, GPWAREHOUSE_URL=url)
     assert loaded.returncode == 0, loaded.stderr
     assert f"{lot.wafers[0].insertions} of {lot.wafers[0].insertions} rows loaded" in loaded.stdout

@@ -108,7 +108,7 @@ def test_columns_that_the_frame_does_not_bring_stay_as_they_were_at_that_time(sh
     shared_wh.merge("dim_lot", [lot("C1", owner="A", priority=1)], effective=day(2))
     shared_wh.merge("dim_lot", [lot("C1", priority=2)], effective=day(6))
     shared_wh.merge("dim_lot", [lot("C1", owner="B")], effective=day(4))
-    assert history(shared_wh, "C1", "owner", "priority") == [(BEGINNING, "A", 1), (day(4), "B", 1), (day(6), "A", 2)]
+    assert history(shared_wh, "C1", "owner", "priority") == [(BEGINNING, "A", 1), (day(4), "B", 1), (day(6), "B", 2)]
 
 
 def test_a_null_is_a_value(shared_wh: Warehouse) -> None:

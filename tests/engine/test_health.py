@@ -19,6 +19,7 @@ from gpwarehouse.embedded import EmbeddedServer
 from gpwarehouse.engine import Segment, ServerFacts
 from gpwarehouse.warehouse.health import _degraded_segments, _down
 from tests.faults.wire import wire
+from tests.migrate.site import HEAD
 
 SECRET = "hunter2-s3cret"
 
@@ -28,7 +29,7 @@ def test_a_warehouse_at_head_is_healthy(shared_wh: Warehouse, server_info: Serve
     found = shared_wh.health()
     assert (found.status, found.reasons) == ("healthy", ())
     assert found.server == str(server_info)
-    assert found.revision == found.head == "0001"
+    assert found.revision == found.head == HEAD
     assert found.latency_ms is not None
     assert found.pool is not None
     assert found.pool.in_use == 0

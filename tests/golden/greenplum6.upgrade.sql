@@ -3017,3 +3017,216 @@ INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at,
 
 COMMIT;
 
+BEGIN;
+
+-- Running upgrade 0001 -> 0002
+
+CREATE TABLE dw.etl_member_word (
+    dimension TEXT NOT NULL, 
+    member_key BIGINT NOT NULL, 
+    told_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+    kind TEXT NOT NULL, 
+    told JSONB NOT NULL, 
+    batch_id TEXT, 
+    written_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    CONSTRAINT ck_etl_member_word_kind CHECK (kind IN ('MERGED', 'LOADED', 'DELETED', 'RESTORED'))
+)
+ WITH (appendonly=false)
+ DISTRIBUTED BY (member_key);
+
+COMMENT ON TABLE dw.etl_member_word IS 'Word about a member of a dimension that is not the start of a version';
+
+COMMENT ON COLUMN dw.etl_member_word.dimension IS 'Table name of the dimension';
+
+COMMENT ON COLUMN dw.etl_member_word.member_key IS 'Durable key of the member; the distribution key';
+
+COMMENT ON COLUMN dw.etl_member_word.told_at IS 'Moment from which it holds, UTC';
+
+COMMENT ON COLUMN dw.etl_member_word.kind IS 'Who told: a merge (wh.merge), a load, a merge that deletes, or one that takes back a deletion of the same moment';
+
+COMMENT ON COLUMN dw.etl_member_word.told IS 'Columns that it told; of a JSON object that loads add to, column/name';
+
+COMMENT ON COLUMN dw.etl_member_word.batch_id IS 'Batch that told it (etl_load_batch)';
+
+COMMENT ON COLUMN dw.etl_member_word.written_at IS 'When it was written, UTC';
+
+CREATE INDEX ix_etl_member_word_member_key ON dw.etl_member_word (member_key);
+
+ALTER TABLE dw.dim_equipment ADD COLUMN known_from TIMESTAMP WITH TIME ZONE;
+
+COMMENT ON COLUMN dw.dim_equipment.known_from IS 'Moment of the oldest merged row (wh.merge) that told of a tracked column, UTC, the same in all versions; NULL: loads alone told';
+
+ALTER TABLE dw.dim_equipment ADD COLUMN told JSONB;
+
+COMMENT ON COLUMN dw.dim_equipment.told IS 'Columns that a merge told at the start of the version, of the first one at known_from; the others are inherited. NULL: all (written before revision 0002)';
+
+ALTER TABLE dw.dim_equipment ADD COLUMN shown JSONB;
+
+COMMENT ON COLUMN dw.dim_equipment.shown IS 'What facts show of the member, used where no source told: {column: [value, moment]}, the same in all versions';
+
+ALTER TABLE dw.dim_product ADD COLUMN known_from TIMESTAMP WITH TIME ZONE;
+
+COMMENT ON COLUMN dw.dim_product.known_from IS 'Moment of the oldest merged row (wh.merge) that told of a tracked column, UTC, the same in all versions; NULL: loads alone told';
+
+ALTER TABLE dw.dim_product ADD COLUMN told JSONB;
+
+COMMENT ON COLUMN dw.dim_product.told IS 'Columns that a merge told at the start of the version, of the first one at known_from; the others are inherited. NULL: all (written before revision 0002)';
+
+ALTER TABLE dw.dim_product ADD COLUMN shown JSONB;
+
+COMMENT ON COLUMN dw.dim_product.shown IS 'What facts show of the member, used where no source told: {column: [value, moment]}, the same in all versions';
+
+ALTER TABLE dw.dim_process_step ADD COLUMN known_from TIMESTAMP WITH TIME ZONE;
+
+COMMENT ON COLUMN dw.dim_process_step.known_from IS 'Moment of the oldest merged row (wh.merge) that told of a tracked column, UTC, the same in all versions; NULL: loads alone told';
+
+ALTER TABLE dw.dim_process_step ADD COLUMN told JSONB;
+
+COMMENT ON COLUMN dw.dim_process_step.told IS 'Columns that a merge told at the start of the version, of the first one at known_from; the others are inherited. NULL: all (written before revision 0002)';
+
+ALTER TABLE dw.dim_process_step ADD COLUMN shown JSONB;
+
+COMMENT ON COLUMN dw.dim_process_step.shown IS 'What facts show of the member, used where no source told: {column: [value, moment]}, the same in all versions';
+
+ALTER TABLE dw.dim_recipe ADD COLUMN known_from TIMESTAMP WITH TIME ZONE;
+
+COMMENT ON COLUMN dw.dim_recipe.known_from IS 'Moment of the oldest merged row (wh.merge) that told of a tracked column, UTC, the same in all versions; NULL: loads alone told';
+
+ALTER TABLE dw.dim_recipe ADD COLUMN told JSONB;
+
+COMMENT ON COLUMN dw.dim_recipe.told IS 'Columns that a merge told at the start of the version, of the first one at known_from; the others are inherited. NULL: all (written before revision 0002)';
+
+ALTER TABLE dw.dim_recipe ADD COLUMN shown JSONB;
+
+COMMENT ON COLUMN dw.dim_recipe.shown IS 'What facts show of the member, used where no source told: {column: [value, moment]}, the same in all versions';
+
+ALTER TABLE dw.dim_lot ADD COLUMN known_from TIMESTAMP WITH TIME ZONE;
+
+COMMENT ON COLUMN dw.dim_lot.known_from IS 'Moment of the oldest merged row (wh.merge) that told of a tracked column, UTC, the same in all versions; NULL: loads alone told';
+
+ALTER TABLE dw.dim_lot ADD COLUMN told JSONB;
+
+COMMENT ON COLUMN dw.dim_lot.told IS 'Columns that a merge told at the start of the version, of the first one at known_from; the others are inherited. NULL: all (written before revision 0002)';
+
+ALTER TABLE dw.dim_lot ADD COLUMN shown JSONB;
+
+COMMENT ON COLUMN dw.dim_lot.shown IS 'What facts show of the member, used where no source told: {column: [value, moment]}, the same in all versions';
+
+ALTER TABLE dw.dim_wafer ADD COLUMN known_from TIMESTAMP WITH TIME ZONE;
+
+COMMENT ON COLUMN dw.dim_wafer.known_from IS 'Moment of the oldest merged row (wh.merge) that told of a tracked column, UTC, the same in all versions; NULL: loads alone told';
+
+ALTER TABLE dw.dim_wafer ADD COLUMN told JSONB;
+
+COMMENT ON COLUMN dw.dim_wafer.told IS 'Columns that a merge told at the start of the version, of the first one at known_from; the others are inherited. NULL: all (written before revision 0002)';
+
+ALTER TABLE dw.dim_wafer ADD COLUMN shown JSONB;
+
+COMMENT ON COLUMN dw.dim_wafer.shown IS 'What facts show of the member, used where no source told: {column: [value, moment]}, the same in all versions';
+
+INSERT INTO dw.etl_member_word (dimension, member_key, told_at, kind, told, batch_id)
+SELECT 'dim_wafer', v.wafer_key, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
+        ELSE COALESCE(b.min_event_ts, v.effective_date) END, 'LOADED', CAST('["lot_key"]' AS jsonb), v.batch_id
+FROM dw.dim_wafer v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
+        AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.wafer_key NOT IN (-1, -2) AND v.is_inferred AND v.lot_key NOT IN (-1, -2);
+
+INSERT INTO dw.etl_member_word (dimension, member_key, told_at, kind, told, batch_id)
+SELECT 'dim_equipment', v.equipment_key, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
+        ELSE COALESCE(b.min_event_ts, v.effective_date) END, 'DELETED', CAST('[]' AS jsonb), v.batch_id
+FROM dw.dim_equipment v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
+        AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.equipment_key NOT IN (-1, -2) AND substr(v.row_hash, 1, 32) = 'e99ebe78e30bf7cb8286aea720bb4ac6';
+
+UPDATE dw.dim_equipment d SET known_from = f.known_from, row_hash = substr(d.row_hash, 1, 32),
+    told = CASE WHEN d.is_inferred THEN CAST('[]' AS jsonb) END
+FROM (
+    SELECT w.equipment_key, min(CASE WHEN NOT w.is_inferred THEN w.moment END) AS known_from
+    FROM (SELECT v.*, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
+        ELSE COALESCE(b.min_event_ts, v.effective_date) END AS moment FROM dw.dim_equipment v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
+        AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.equipment_key NOT IN (-1, -2)) w GROUP BY w.equipment_key
+) f WHERE f.equipment_key = d.equipment_key;
+
+INSERT INTO dw.etl_member_word (dimension, member_key, told_at, kind, told, batch_id)
+SELECT 'dim_product', v.product_key, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
+        ELSE COALESCE(b.min_event_ts, v.effective_date) END, 'DELETED', CAST('[]' AS jsonb), v.batch_id
+FROM dw.dim_product v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
+        AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.product_key NOT IN (-1, -2) AND substr(v.row_hash, 1, 32) = 'e99ebe78e30bf7cb8286aea720bb4ac6';
+
+UPDATE dw.dim_product d SET known_from = f.known_from, row_hash = substr(d.row_hash, 1, 32),
+    told = CASE WHEN d.is_inferred THEN CAST('[]' AS jsonb) END
+FROM (
+    SELECT w.product_key, min(CASE WHEN NOT w.is_inferred THEN w.moment END) AS known_from
+    FROM (SELECT v.*, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
+        ELSE COALESCE(b.min_event_ts, v.effective_date) END AS moment FROM dw.dim_product v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
+        AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.product_key NOT IN (-1, -2)) w GROUP BY w.product_key
+) f WHERE f.product_key = d.product_key;
+
+INSERT INTO dw.etl_member_word (dimension, member_key, told_at, kind, told, batch_id)
+SELECT 'dim_process_step', v.process_step_key, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
+        ELSE COALESCE(b.min_event_ts, v.effective_date) END, 'DELETED', CAST('[]' AS jsonb), v.batch_id
+FROM dw.dim_process_step v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
+        AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.process_step_key NOT IN (-1, -2) AND substr(v.row_hash, 1, 32) = 'e99ebe78e30bf7cb8286aea720bb4ac6';
+
+UPDATE dw.dim_process_step d SET known_from = f.known_from, row_hash = substr(d.row_hash, 1, 32),
+    told = CASE WHEN d.is_inferred THEN CAST('[]' AS jsonb) END
+FROM (
+    SELECT w.process_step_key, min(CASE WHEN NOT w.is_inferred THEN w.moment END) AS known_from
+    FROM (SELECT v.*, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
+        ELSE COALESCE(b.min_event_ts, v.effective_date) END AS moment FROM dw.dim_process_step v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
+        AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.process_step_key NOT IN (-1, -2)) w GROUP BY w.process_step_key
+) f WHERE f.process_step_key = d.process_step_key;
+
+INSERT INTO dw.etl_member_word (dimension, member_key, told_at, kind, told, batch_id)
+SELECT 'dim_recipe', v.recipe_key, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
+        ELSE COALESCE(b.min_event_ts, v.effective_date) END, 'DELETED', CAST('[]' AS jsonb), v.batch_id
+FROM dw.dim_recipe v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
+        AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.recipe_key NOT IN (-1, -2) AND substr(v.row_hash, 1, 32) = 'e99ebe78e30bf7cb8286aea720bb4ac6';
+
+UPDATE dw.dim_recipe d SET known_from = f.known_from, row_hash = substr(d.row_hash, 1, 32),
+    told = CASE WHEN d.is_inferred THEN CAST('[]' AS jsonb) END
+FROM (
+    SELECT w.recipe_key, min(CASE WHEN NOT w.is_inferred THEN w.moment END) AS known_from
+    FROM (SELECT v.*, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
+        ELSE COALESCE(b.min_event_ts, v.effective_date) END AS moment FROM dw.dim_recipe v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
+        AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.recipe_key NOT IN (-1, -2)) w GROUP BY w.recipe_key
+) f WHERE f.recipe_key = d.recipe_key;
+
+INSERT INTO dw.etl_member_word (dimension, member_key, told_at, kind, told, batch_id)
+SELECT 'dim_lot', v.lot_key, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
+        ELSE COALESCE(b.min_event_ts, v.effective_date) END, 'DELETED', CAST('[]' AS jsonb), v.batch_id
+FROM dw.dim_lot v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
+        AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.lot_key NOT IN (-1, -2) AND substr(v.row_hash, 1, 32) = 'e99ebe78e30bf7cb8286aea720bb4ac6';
+
+UPDATE dw.dim_lot d SET known_from = f.known_from, row_hash = substr(d.row_hash, 1, 32),
+    told = CASE WHEN d.is_inferred THEN CAST('[]' AS jsonb) END, shown = f.shown
+FROM (
+    SELECT w.lot_key, min(CASE WHEN NOT w.is_inferred THEN w.moment END) AS known_from,
+        CASE WHEN bool_and(w.is_inferred) AND max(w.product_key) <> -1 THEN CAST('{"product_key": [' || max(w.product_key)
+            || ', "' || to_char(min(w.moment) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '"]}' AS jsonb) END AS shown
+    FROM (SELECT v.*, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
+        ELSE COALESCE(b.min_event_ts, v.effective_date) END AS moment FROM dw.dim_lot v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
+        AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.lot_key NOT IN (-1, -2)) w GROUP BY w.lot_key
+) f WHERE f.lot_key = d.lot_key;
+
+INSERT INTO dw.etl_member_word (dimension, member_key, told_at, kind, told, batch_id)
+SELECT 'dim_wafer', v.wafer_key, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
+        ELSE COALESCE(b.min_event_ts, v.effective_date) END, 'DELETED', CAST('[]' AS jsonb), v.batch_id
+FROM dw.dim_wafer v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
+        AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.wafer_key NOT IN (-1, -2) AND substr(v.row_hash, 1, 32) = 'e99ebe78e30bf7cb8286aea720bb4ac6';
+
+UPDATE dw.dim_wafer d SET known_from = f.known_from, row_hash = substr(d.row_hash, 1, 32),
+    told = CASE WHEN d.is_inferred THEN CAST('[]' AS jsonb) END, shown = f.shown
+FROM (
+    SELECT w.wafer_key, min(CASE WHEN NOT w.is_inferred THEN w.moment END) AS known_from,
+        CASE WHEN bool_and(w.is_inferred) AND max(w.product_key) <> -1 THEN CAST('{"product_key": [' || max(w.product_key)
+            || ', "' || to_char(min(w.moment) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '"]}' AS jsonb) END AS shown
+    FROM (SELECT v.*, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
+        ELSE COALESCE(b.min_event_ts, v.effective_date) END AS moment FROM dw.dim_wafer v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
+        AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.wafer_key NOT IN (-1, -2)) w GROUP BY w.wafer_key
+) f WHERE f.wafer_key = d.wafer_key;
+
+UPDATE dw.alembic_version SET version_num='0002' WHERE dw.alembic_version.version_num = '0001';
+
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0002', 'upgrade', 'd623cdcfca7906b72cec138652dc02b7d54c853702c47d7746e60da35481757a', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+
+COMMIT;
+

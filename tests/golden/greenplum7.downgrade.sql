@@ -15,6 +15,74 @@ CREATE TABLE IF NOT EXISTS dw.etl_migration_history (
 
 BEGIN;
 
+-- Running downgrade 0002 -> 0001
+
+UPDATE dw.dim_equipment SET row_hash = row_hash || '@' || to_char(known_from AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+WHERE effective_date = '1900-01-01 00:00:00+00' AND known_from > effective_date AND known_from < expiry_date;
+
+UPDATE dw.dim_product SET row_hash = row_hash || '@' || to_char(known_from AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+WHERE effective_date = '1900-01-01 00:00:00+00' AND known_from > effective_date AND known_from < expiry_date;
+
+UPDATE dw.dim_process_step SET row_hash = row_hash || '@' || to_char(known_from AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+WHERE effective_date = '1900-01-01 00:00:00+00' AND known_from > effective_date AND known_from < expiry_date;
+
+UPDATE dw.dim_recipe SET row_hash = row_hash || '@' || to_char(known_from AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+WHERE effective_date = '1900-01-01 00:00:00+00' AND known_from > effective_date AND known_from < expiry_date;
+
+UPDATE dw.dim_lot SET row_hash = row_hash || '@' || to_char(known_from AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+WHERE effective_date = '1900-01-01 00:00:00+00' AND known_from > effective_date AND known_from < expiry_date;
+
+UPDATE dw.dim_wafer SET row_hash = row_hash || '@' || to_char(known_from AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+WHERE effective_date = '1900-01-01 00:00:00+00' AND known_from > effective_date AND known_from < expiry_date;
+
+ALTER TABLE dw.dim_wafer DROP COLUMN shown;
+
+ALTER TABLE dw.dim_wafer DROP COLUMN told;
+
+ALTER TABLE dw.dim_wafer DROP COLUMN known_from;
+
+ALTER TABLE dw.dim_lot DROP COLUMN shown;
+
+ALTER TABLE dw.dim_lot DROP COLUMN told;
+
+ALTER TABLE dw.dim_lot DROP COLUMN known_from;
+
+ALTER TABLE dw.dim_recipe DROP COLUMN shown;
+
+ALTER TABLE dw.dim_recipe DROP COLUMN told;
+
+ALTER TABLE dw.dim_recipe DROP COLUMN known_from;
+
+ALTER TABLE dw.dim_process_step DROP COLUMN shown;
+
+ALTER TABLE dw.dim_process_step DROP COLUMN told;
+
+ALTER TABLE dw.dim_process_step DROP COLUMN known_from;
+
+ALTER TABLE dw.dim_product DROP COLUMN shown;
+
+ALTER TABLE dw.dim_product DROP COLUMN told;
+
+ALTER TABLE dw.dim_product DROP COLUMN known_from;
+
+ALTER TABLE dw.dim_equipment DROP COLUMN shown;
+
+ALTER TABLE dw.dim_equipment DROP COLUMN told;
+
+ALTER TABLE dw.dim_equipment DROP COLUMN known_from;
+
+DROP INDEX dw.ix_etl_member_word_member_key;
+
+DROP TABLE dw.etl_member_word;
+
+UPDATE dw.alembic_version SET version_num='0001' WHERE dw.alembic_version.version_num = '0002';
+
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0002', 'downgrade', 'd623cdcfca7906b72cec138652dc02b7d54c853702c47d7746e60da35481757a', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+
+COMMIT;
+
+BEGIN;
+
 -- Running downgrade 0001 -> 
 
 DROP VIEW dw.v_wafer_trace;

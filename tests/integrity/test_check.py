@@ -356,3 +356,26 @@ def test_the_command_tells_json_and_an_exit_code(wh: Warehouse) -> None:
     assert [row["count"] for row in json.loads(done.stdout)] == [3]
     assert command("--url", url, "check", "--month", "2024-04").exit_code == 0
     assert "batch_id lost" in command("--url", url, "check").stdout
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        ({"lsl": 5, "usl": 1}, "lsl of 'cd' must be at most its usl: 5 > 1"),
+        ({"lsl": 1, "ucl": 9, "usl": 8.5}, "ucl of 'cd' must be at most its usl: 9 > 8.5"),
+        ({"target": "4"}, "target of 'cd' must be a number"),
+    ],
+)
+def test_limits_that_were_stored_out_of_order(wh: Warehouse, limits: dict[str, Any], reason: str) -> None:
+    key = durable_key("F", "", "100")
+    document = json.dumps({"ox": {"lsl": 1, "usl": 2}, "cd": limits})
+    spoil(
+        wh,
+        f"UPDATE dw.dim_process_step SET control_limits = '{document}' WHERE process_step_key = {key}",
+        undo=f"UPDATE dw.dim_process_step SET control_limits = NULL WHERE process_step_key = {key}",
+    )
+    assert found(wh) == [("limits", "dim_process_step", None, 1)]
+    (problem,) = wh.check(checks=["limits"], tables=["dim_process_step"]).itertuples()
+    assert reason in problem.sample
+    assert str(key) in problem.sample
+    assert "wh.merge" in problem.remedy

@@ -1,149 +1,229 @@
-"""Versions of a member after words about it, whatever the order in which the words come."""
+"""What words about a member come to, in whatever order they come and however it is stored in between; without a server."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise, permutations
+from types import SimpleNamespace
 from typing import Any
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpwarehouse.load.versions import Version, fill, merge
+from gpwarehouse.load import histories, rewriting
+from gpwarehouse.load.histories import Stored, Teller, shape_of
+from gpwarehouse.load.keys import Member
+from gpwarehouse.load.members import _first_row
+from gpwarehouse.load.rewriting import Telling
+from gpwarehouse.load.versions import DELETED_HASH, Kind, Word, fold, known_from
 from gpwarehouse.models import BEGINNING, END_OF_TIME
 
-Word = tuple[datetime, dict[str, Any]]
-
-HOURS = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=n) for n in range(12)]
-moments = st.sampled_from(HOURS)
-limits = st.dictionaries(st.sampled_from(["7", "8", "9"]), st.integers(0, 2), max_size=3)
-attributes = st.fixed_dictionaries(
-    {}, optional={"model": st.one_of(st.none(), st.integers(0, 2)), "bay": st.integers(0, 2), "limits": limits}
-)
+HOURS = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=n) for n in range(6)]
+TELLER = Teller("b", "TEST", HOURS[0])
+STEP = "dim_process_step"
+NATURAL = {"process_flow_id": "F", "flow_version": "", "step_number": "1"}
 
 
-def first_version(word: Word, *, inferred: bool = False) -> list[Version]:
-    """As a load inserts a member that is missing."""
-    since, known = word
-    values = {"model": None, "bay": None, "limits": None} | known
-    return [Version(BEGINNING, END_OF_TIME, inferred, values, batch_id=str(since), seen=since)]
+def merged(hour: int, **told: Any) -> Word:
+    return Word(HOURS[hour], "MERGED", told)
 
 
-def history(words: Sequence[Word]) -> list[Version]:
-    versions = first_version(words[0])
-    for since, known in words[1:]:
-        versions = merge(versions, known, since, batch_id=str(since))
-    return versions
+def loaded(hour: int, **told: Any) -> Word:
+    return Word(HOURS[hour], "LOADED", {name.replace("__", "/"): value for name, value in told.items()})
 
 
-def in_force(versions: Sequence[Version], moment: datetime) -> Mapping[str, Any]:
-    (version,) = [v for v in versions if v.effective_date <= moment < v.expiry_date]
-    return version.values
+def deleted(hour: int) -> Word:
+    return Word(HOURS[hour], "DELETED")
 
 
-def told(values: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
-    """Whether ``values`` say what is known, entry by entry."""
-    for column, value in known.items():
-        if isinstance(value, dict):
-            entries = values[column] or {}
-            if any(entries.get(name) != entry for name, entry in value.items()):
-                return False
-        elif value is not None and values[column] != value:
-            return False
-    return True
+@dataclass
+class Store:
+    """A member's rows and words as the tables hold them."""
+
+    dimension: str = STEP
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    words: list[dict[str, Any]] = field(default_factory=list)
+
+    def tell(self, words: Sequence[Word]) -> None:
+        """As a merge or load tells: a load makes the member that is missing first, with what it says."""
+        natural = {part: NATURAL.get(part, "") for part in shape_of(self.dimension).natural}
+        if not self.rows and any(word.kind == "LOADED" for word in words):
+            self.rows = [self._row(_first_row(self.dimension, Member(1, natural)))]
+        stored = Stored(rows=self.rows)
+        histories._read_versions(shape_of(self.dimension), stored)
+        for word in self.words:
+            histories._read_word(stored, SimpleNamespace(**word | {"told": json.dumps(word["told"])}))
+        telling = Telling(natural, list(words), completes=True)
+        made = rewriting._Made(shape_of(self.dimension), 1, telling, stored, TELLER, {"updated_at": 0, "updated_by": 0})
+        self.rows, self.words = [self._row(row) for row in made.rows], [*self.words, *made.words()]
+
+    def _row(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        return {column.name: row.get(column.name) for column in shape_of(self.dimension).table.columns}
+
+    def seen(self, *columns: str) -> list[tuple[Any, ...]]:
+        return [
+            (row["effective_date"], *(row[c] for c in columns), row["row_hash"] == DELETED_HASH) for row in self.rows
+        ]
 
 
-@given(words=st.lists(st.tuples(moments, attributes), min_size=1, max_size=6), inferred=st.booleans())
-def test_versions_never_gap_nor_overlap_and_each_word_holds_at_its_moment(words: list[Word], inferred: bool) -> None:
-    versions = first_version(words[0], inferred=inferred)
-    for since, known in words[1:]:
-        versions = merge(versions, known, since, batch_id=str(since))
-        assert told(in_force(versions, since), known)
-        assert versions[0].effective_date == BEGINNING
-        assert versions[-1].expiry_date == END_OF_TIME
-        assert all(a.expiry_date == b.effective_date for a, b in pairwise(versions))
-        assert all(v.effective_date < v.expiry_date for v in versions)
-
-
-@given(words=st.lists(st.tuples(moments, attributes), min_size=2, max_size=5))
-def test_a_word_said_again_changes_nothing(words: list[Word]) -> None:
-    versions = history(words)
-    since, known = words[-1]
-    assert merge(versions, known, since, batch_id="other") == versions
-
-
-@given(
-    first=attributes,
-    second=attributes,
-    times=st.lists(moments, min_size=2, max_size=2, unique=True),
-)
-def test_two_words_tell_the_same_in_either_order(
-    first: dict[str, Any], second: dict[str, Any], times: list[datetime]
-) -> None:
-    words = [(times[0], first), (times[1], second)]
-    there, back = history(words), history(words[::-1])
-    assert all(same(in_force(there, moment), in_force(back, moment)) for moment in (BEGINNING, *HOURS))
-
-
-def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return {c: v or None for c, v in one.items() if v != {}} == {c: v or None for c, v in other.items() if v != {}}
-
-
-@given(times=st.lists(moments, min_size=1, max_size=4, unique=True))
-def test_different_values_give_the_same_versions_in_any_order(times: list[datetime]) -> None:
-    words: list[Word] = [(moment, {"model": n, "limits": {"7": n}}) for n, moment in enumerate(sorted(times))]
+def test_partial_words_come_to_one_history_in_any_order() -> None:
+    words = [merged(0, step_name="x", layer_name="1"), merged(2, step_name="y"), merged(4, layer_name="2")]
     for order in permutations(words):
-        versions = history(order)
-        assert in_force(versions, BEGINNING)["model"] == 0
-        for moment, known in words:
-            assert told(in_force(versions, moment), known)
-        assert len(versions) == len(words)
+        store = Store()
+        for word in order:
+            store.tell([word])
+        assert store.seen("step_name", "layer_name") == [
+            (BEGINNING, "x", "1", False),
+            (HOURS[2], "y", "1", False),
+            (HOURS[4], "y", "2", False),
+        ]
 
 
-def test_an_older_word_that_comes_late_ends_where_the_later_one_began() -> None:
-    versions = history([(HOURS[5], {"limits": {"7": 1}}), (HOURS[2], {"limits": {"7": 0}})])
-    assert [(v.effective_date, v.expiry_date, v.values["limits"]["7"]) for v in versions] == [
-        (BEGINNING, HOURS[5], 0),
-        (HOURS[5], END_OF_TIME, 1),
-    ]
+@pytest.mark.parametrize("late", [1, 3])
+def test_a_repetition_counts_where_an_older_word_comes_late_between(late: int) -> None:
+    store = Store()
+    for word in (
+        merged(0, step_name="A"),
+        merged(2, step_name="A"),
+        merged(4, step_name="A"),
+        merged(late, step_name="B"),
+    ):
+        store.tell([word])
+    assert store.seen("step_name") == [
+        (BEGINNING, "A", False), (HOURS[late], "B", False), (HOURS[late + 1], "A", False),
+    ]  # fmt: skip
 
 
-def test_a_limit_that_is_new_is_added_without_a_version() -> None:
-    versions = history([(HOURS[1], {"limits": {"7": 1}}), (HOURS[2], {"limits": {"7": 1, "8": 2}})])
-    assert [v.values["limits"] for v in versions] == [{"7": 1, "8": 2}]
+def test_null_that_a_merge_said_is_a_value_and_what_it_did_not_say_is_none() -> None:
+    store = Store()
+    for word in (merged(2, step_name="A", layer_name=None), loaded(4, layer_name="L", mask_level="M")):
+        store.tell([word])
+    assert store.seen("layer_name", "mask_level") == [(BEGINNING, None, "M", False), (HOURS[4], "L", "M", False)]
 
 
-def test_an_inferred_version_gives_way_to_a_source_and_is_inferred_no_more() -> None:
-    versions = first_version((HOURS[1], {"model": 1}), inferred=True)
-    (version,) = merge(versions, {"model": 2}, HOURS[4], batch_id="b")
-    assert (version.values["model"], version.is_inferred, version.batch_id, version.seen) == (2, False, "b", HOURS[4])
+def test_of_one_moment_the_later_word_corrects_the_earlier() -> None:
+    store = Store()
+    for word in (
+        merged(1, step_name="A"),
+        merged(2, step_name="B", layer_name="L"),
+        merged(2, step_name="C"),
+        deleted(2),
+    ):
+        store.tell([word])
+    assert store.seen("step_name", "layer_name") == [(BEGINNING, "A", None, False), (HOURS[2], "C", "L", True)]
+    for word in (merged(2), deleted(2), merged(2)):
+        store.tell([word])
+    assert store.seen("step_name", "layer_name") == [(BEGINNING, "A", None, False), (HOURS[2], "C", "L", False)]
 
 
-def test_what_the_facts_show_begins_a_version_of_an_inferred_member() -> None:
-    versions = first_version((HOURS[1], {"model": 1}), inferred=True)
-    moved = merge(versions, {"model": 2}, HOURS[4], batch_id="b", from_source=False)
-    assert [(v.effective_date, v.values["model"], v.is_inferred) for v in moved] == [
-        (BEGINNING, 1, True),
-        (HOURS[4], 2, True),
-    ]
+def test_a_deletion_of_what_nobody_knew_counts_once_it_is_known() -> None:
+    store = Store()
+    store.tell([deleted(3)])
+    assert store.rows == []
+    store.tell([merged(5, step_name="A")])
+    assert store.seen("step_name") == [(BEGINNING, "A", False)]
+    store.tell([merged(1, step_name="B")])
+    assert store.seen("step_name") == [(BEGINNING, "B", False), (HOURS[3], "B", True), (HOURS[5], "A", False)]
 
 
-def test_a_version_of_a_batch_that_is_not_loaded_does_not_hold_back_a_word() -> None:
-    (version,) = first_version((HOURS[5], {"model": 1}))
-    unseen = Version(version.effective_date, version.expiry_date, False, version.values, "in flight", None)
-    moved = merge([unseen], {"model": 2}, HOURS[2], batch_id="b")
-    assert [(v.effective_date, v.values["model"]) for v in moved] == [(BEGINNING, 1), (HOURS[2], 2)]
-    again = merge(moved, {"model": 1}, HOURS[5], batch_id="in flight")  # its own last word, at the end of its load
-    assert [(v.effective_date, v.values["model"]) for v in again] == [(BEGINNING, 1), (HOURS[2], 2), (HOURS[5], 1)]
+def test_a_limit_that_is_new_is_added_to_all_versions_and_one_that_changes_begins_one() -> None:
+    store = Store()
+    for word in (loaded(1, control_limits__7=1), loaded(2, control_limits__7=1, control_limits__8=2)):
+        store.tell([word])
+    assert store.seen("control_limits") == [(BEGINNING, {"7": 1, "8": 2}, False)]
+    store.tell([loaded(0, control_limits__7=0)])
+    assert store.seen("control_limits") == [(BEGINNING, {"7": 0, "8": 2}, False), (HOURS[1], {"7": 1, "8": 2}, False)]
 
 
-@given(words=st.lists(st.tuples(moments, attributes), min_size=1, max_size=4), known=attributes)
-def test_filling_gaps_replaces_nothing(words: list[Word], known: dict[str, Any]) -> None:
-    versions = history(words)
-    filled = fill(versions, known)
-    assert [v.effective_date for v in filled] == [v.effective_date for v in versions]
-    for before, after in zip(versions, filled, strict=True):
-        kept = {c: v for c, v in before.values.items() if v is not None}
-        assert told(after.values, kept)
-        assert told(after.values, {c: v for c, v in known.items() if before.values[c] is None})
+def test_a_row_that_names_no_tracked_column_says_nothing_of_the_past() -> None:
+    store = Store("dim_equipment")
+    for word in (merged(2, mtbf_h=1.0), merged(4, model="A"), merged(0, mttr_h=2.0), merged(1)):
+        store.tell([word])
+    assert store.seen("model", "mtbf_h", "mttr_h") == [(BEGINNING, "A", 1.0, 2.0, False)]
+
+
+def test_type_1_is_what_the_latest_moment_says() -> None:
+    store = Store("dim_equipment")
+    for word in (
+        merged(4, mtbf_h=1.0),
+        merged(2, mtbf_h=9.0, mttr_h=5.0),
+        loaded(3, mtbf_h=8.0),
+        merged(5, mtbf_h=1.0),
+    ):
+        store.tell([word])
+    store.tell([loaded(4, mtbf_h=7.0)])
+    assert store.seen("mtbf_h", "mttr_h") == [(BEGINNING, 1.0, 5.0, False)]
+
+
+# Any words, any order, any grouping.
+
+values = st.fixed_dictionaries(
+    {}, optional={"step_name": st.sampled_from([None, "A", "B"]), "layer_name": st.sampled_from(["A", "B"])}
+)
+documents = st.one_of(st.none(), st.dictionaries(st.sampled_from("78"), st.integers(0, 1), max_size=2))
+said = st.one_of(values, st.builds(lambda v, d: v | {"control_limits": d}, values, documents))
+entries = st.dictionaries(st.sampled_from(["control_limits/7", "control_limits/8"]), st.integers(0, 1), max_size=2)
+seen = st.builds(lambda v, e: {c: x for c, x in v.items() if x is not None} | e, values, entries)
+words = st.one_of(
+    st.builds(lambda h, told: Word(HOURS[h], "MERGED", told), st.integers(0, 5), said),
+    st.builds(lambda h, told: Word(HOURS[h], "LOADED", told), st.integers(0, 5), seen),
+    st.builds(lambda h: Word(HOURS[h], "DELETED"), st.integers(0, 5)),
+)
+
+
+def rearranged(told: Sequence[Word], order: Sequence[int]) -> list[Word]:
+    """In that order, but of one moment in the order in which they were."""
+    places: dict[datetime, list[int]] = {}
+    for place, n in enumerate(order):
+        places.setdefault(told[n].at, []).append(place)
+    result: list[Word] = [*told]
+    for n in range(len(told)):
+        result[places[told[n].at].pop(0)] = told[n]
+    return result
+
+
+@st.composite
+def orders(draw: st.DrawFn) -> tuple[list[Word], list[list[Word]]]:
+    """Words, and the same ones in another order, in groups."""
+    told = draw(st.lists(words, min_size=1, max_size=6))
+    other = rearranged(told, draw(st.permutations(range(len(told)))))
+    cuts = sorted(draw(st.sets(st.integers(1, len(told)))) | {0, len(told)})
+    return told, [other[start:end] for start, end in pairwise(cuts)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(told=orders())
+def test_every_order_and_grouping_gives_the_same_versions(told: tuple[list[Word], list[list[Word]]]) -> None:
+    together, groups = told
+    at_once, by_groups = Store(), Store()
+    at_once.tell(together)
+    for group in groups:
+        by_groups.tell(group)
+    columns = ("expiry_date", "is_current", "step_name", "layer_name", "control_limits", "known_from")
+    assert by_groups.seen(*columns) == at_once.seen(*columns)
+    rows = at_once.rows
+    assert not rows or (rows[0]["effective_date"], rows[-1]["expiry_date"]) == (BEGINNING, END_OF_TIME)
+    assert all(one["expiry_date"] == other["effective_date"] for one, other in pairwise(rows))
+    assert all(one["step_name"] == _said(together, "step_name", one["effective_date"]) for one in rows)
+
+
+def _said(told: Sequence[Word], column: str, at: datetime) -> Any:
+    """What a column is at a moment, put as the module's docstring puts it."""
+    kinds: tuple[Kind, ...] = ("MERGED", "LOADED")
+    naming = sorted((w for w in told if w.kind in kinds and column in w.told), key=lambda w: w.at)
+    before = [w for w in naming if w.at <= at]
+    if before:
+        return before[-1].told[column]
+    oldest = known_from(told, shape_of(STEP).tracked)
+    past = [w for w in naming if w.kind == "LOADED" or w.at == oldest]
+    last_of_first_moment = [w for w in naming if past and w.at == past[0].at]
+    return last_of_first_moment[-1].told[column] if past else None
+
+
+def test_nan_is_the_same_as_nan() -> None:
+    versions = fold([merged(1, step_name=float("nan")), merged(2, step_name=float("nan"))], ["step_name"], {})
+    assert len(versions) == 1

@@ -45,6 +45,12 @@ VIEW = (
     'schema=op.get_context().opts["gpwarehouse_schema"]{how})'
 )
 
+OURS = ("0001", "0002")
+"""The revisions of the package, in order."""
+
+HEAD = OURS[-1]
+APPLIED = dict.fromkeys(OURS, "applied")
+
 
 def write_revision(
     folder: Path,
@@ -58,7 +64,7 @@ def write_revision(
 ) -> Path:
     path = folder / f"{revision}_test.py"
     labels = None if down is not None else ("site",)
-    depends = depends or (None if down is not None else "0001")
+    depends = depends or (None if down is not None else HEAD)
     path.write_text(
         _SCRIPT.format(
             doc=doc, revision=revision, down=down, labels=labels, depends=depends, up=up, down_body=down_body

@@ -16,6 +16,7 @@ from gpwarehouse.errors import MigrationError, WarehouseConnectionError
 from gpwarehouse.models import BRIDGES, DIMENSIONS, FACTS, VIEWS
 from gpwarehouse.settings import WarehouseSettings
 from tests.catalog import catalog
+from tests.migrate.site import HEAD, OURS
 
 TREE = Path(__file__).parents[2]
 GOLDEN = TREE / "tests" / "golden"
@@ -35,7 +36,7 @@ def test_up_down_up_leaves_the_catalog_of_the_first_upgrade(empty_url: URL) -> N
 
 def test_the_whole_contract_is_there_after_an_upgrade(shared_wh: Warehouse) -> None:
     found = inspect(shared_wh.engine)
-    tables = {*DIMENSIONS, *FACTS, *BRIDGES, "etl_load_batch", "etl_reject", "etl_migration_history"}
+    tables = {*DIMENSIONS, *FACTS, *BRIDGES, "etl_load_batch", "etl_reject", "etl_member_word", "etl_migration_history"}
     assert set(found.get_table_names("dw")) == {*tables, "alembic_version"}
     assert set(found.get_view_names("dw")) == {view.name for view in VIEWS}
 
@@ -63,8 +64,8 @@ def test_every_revision_leaves_a_row_in_the_history_that_a_downgrade_keeps(empty
         wh.upgrade()
         wh.downgrade("base")
         rows = wh.read("SELECT * FROM dw.etl_migration_history ORDER BY started_at")
-    assert list(rows.revision) == ["0001", "0001"]
-    assert list(rows.direction) == ["upgrade", "downgrade"]
+    assert list(rows.revision) == [*OURS, *reversed(OURS)]
+    assert list(rows.direction) == [*["upgrade"] * len(OURS), *["downgrade"] * len(OURS)]
     assert rows.checksum.str.fullmatch("[0-9a-f]{64}").all()
     assert (rows.seconds > 0).all()
     assert (rows.applied_by == "gpadmin").all() or (rows.applied_by == "postgres").all()
@@ -190,7 +191,7 @@ def test_plain_alembic_commands_work_in_the_source_tree(empty_url: URL) -> None:
         done = alembic(*command, GPWAREHOUSE_URL=url)
         assert done.returncode == 0, done.stderr
         if command == ["current"]:
-            assert "0001 (head)" in done.stdout
+            assert f"{HEAD} (head)" in done.stdout
 
 
 def test_plain_alembic_offline_asks_for_the_server_and_takes_it() -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from gpwarehouse import Warehouse, migrate
 from gpwarehouse.errors import MigrationError, SettingsError
 from gpwarehouse.settings import WarehouseSettings
-from tests.migrate.site import write_revision
+from tests.migrate.site import HEAD, write_revision
 
 
 @dataclass
@@ -59,7 +59,7 @@ def test_revisions_follow_each_other_on_a_line_of_their_own(swh: Warehouse, fold
     assert swh.status().revision == second.name[:14]
     assert [one.description for one in swh.migrations()][1:] == ["a table of ours", "more of it"]
     swh.downgrade("site@base")
-    assert swh.status().revision == "0001"
+    assert swh.status().revision == HEAD
 
 
 def test_a_revision_depends_on_what_the_package_was_at(swh: Warehouse) -> None:
@@ -67,7 +67,7 @@ def test_a_revision_depends_on_what_the_package_was_at(swh: Warehouse) -> None:
     (first,) = migrate.create_revision(swh.settings, "first")
     source = first.read_text().replace("'", '"')
     assert "down_revision: str | tuple[str, ...] | None = None" in source
-    assert 'depends_on: str | tuple[str, ...] | None = "0001"' in source
+    assert f'depends_on: str | tuple[str, ...] | None = "{HEAD}"' in source
     assert 'branch_labels: str | tuple[str, ...] | None = ("site",)' in source
     (second,) = migrate.create_revision(swh.settings, "second")
     source = second.read_text().replace("'", '"')
@@ -160,7 +160,7 @@ def test_the_commands_plan_upgrade_refuse_accept_and_take_back(
     assert status.returncode == 0, status.stderr
     assert "edit accepted: a comment" in status.stdout
     assert run("downgrade", "site@base", "--yes-drop-data", **where).returncode == 0
-    assert swh.status().revision == "0001"
+    assert swh.status().revision == HEAD
 
 
 @pytest.mark.parametrize("server", ["postgresql", "greenplum6", "greenplum7", "cloudberry"])
@@ -182,7 +182,7 @@ def test_a_step_back_is_given_as_its_number(swh: Warehouse, run: Callable[..., D
     url = swh.settings.sqlalchemy_url().render_as_string(hide_password=False)
     shown = run("downgrade", "-1", "--plan", GPWAREHOUSE_URL=url)
     assert shown.returncode == 0, shown.stderr
-    assert "0001" in shown.stdout
+    assert HEAD in shown.stdout
     assert run("downgrade", "base", "--yes-drop-dta", GPWAREHOUSE_URL=url).returncode != 0
     assert swh.status().is_current
 

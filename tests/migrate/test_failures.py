@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, inspect, text
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import MigrationError, WarehouseConnectionError
-from tests.migrate.site import write_revision
+from tests.migrate.site import HEAD, write_revision
 from tests.migrate.test_commands import TREE, alembic
 
 TABLE = 'op.create_table("made", sa.Column("a", sa.Integer()), schema="dw")'
@@ -63,7 +63,7 @@ def test_a_revision_ends_its_transaction_by_no_statement(
     ):
         swh.upgrade()
     assert not inspect(swh.engine).has_table("made", "dw")
-    assert swh.status().revision == "0001"
+    assert swh.status().revision == HEAD
     write_revision(
         folder, "a1", None, f'{TABLE}; op.execute("SAVEPOINT a"); op.execute("ROLLBACK TO a; SELECT \'COMMIT;\'")'
     )
@@ -108,7 +108,7 @@ def test_a_statement_that_takes_too_long_fails_the_revision(swh: Warehouse, fold
             MigrationError, match=r"statement 1 of the upgrade of revision a1 failed.*statement timeout"
         ):
             wh.upgrade()
-    assert swh.status().revision == "0001"
+    assert swh.status().revision == HEAD
 
 
 def test_a_lost_connection_is_told_with_the_statement(swh: Warehouse, folder: Path) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import URL, text
 
 from gpwarehouse import Warehouse, migrate
 from gpwarehouse.errors import MigrationError, SettingsError
-from tests.migrate.site import write_revision
+from tests.migrate.site import APPLIED, HEAD, OURS, write_revision
 from tests.migrate.test_commands import alembic
 from tests.partitions.fab import command
 
@@ -24,9 +24,9 @@ def states(wh: Warehouse) -> dict[str, str]:
 def test_status_tells_pending_and_applied_in_order(swh: Warehouse, folder: Path) -> None:
     write_revision(folder, "a1", None, NOTE)
     write_revision(folder, "a2", "a1", NOTE)
-    assert [*states(swh).items()] == [("0001", "applied"), ("a1", "pending"), ("a2", "pending")]
+    assert [*states(swh).items()] == [*APPLIED.items(), ("a1", "pending"), ("a2", "pending")]
     swh.upgrade("a1")
-    assert states(swh) == {"0001": "applied", "a1": "applied", "a2": "pending"}
+    assert states(swh) == {**APPLIED, "a1": "applied", "a2": "pending"}
     assert not swh.status().is_current
     swh.upgrade()
     assert swh.status().is_current
@@ -89,7 +89,7 @@ def test_plain_alembic_refuses_an_edited_revision_too(empty_url: URL, tmp_path: 
         connection.execute(text("UPDATE dw.etl_migration_history SET checksum = 'another'"))
     done = alembic("upgrade", "head", GPWAREHOUSE_URL=url)
     assert done.returncode != 0
-    assert "revision 0001 was edited" in done.stderr + done.stdout
+    assert f"revision {', '.join(OURS)} was edited" in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
 
 
@@ -97,9 +97,11 @@ def test_a_revision_without_a_script_stops_every_command_with_the_way_out(swh: W
     write_revision(folder, "a1", None, NOTE).rename(folder / "a1_here.py")
     swh.upgrade()
     (folder / "a1_here.py").unlink()
-    assert states(swh) == {"0001": "applied", "a1": "missing"}
+    assert states(swh) == {**APPLIED, "a1": "missing"}
     for order in (swh.upgrade, lambda: swh.downgrade("base"), lambda: swh.load("fact_test_results", [])):
-        with pytest.raises(MigrationError, match=r"is at revision a1, for which this package \(head 0001\)") as caught:
+        with pytest.raises(
+            MigrationError, match=rf"is at revision a1, for which this package \(head {HEAD}\)"
+        ) as caught:
             order()
         assert "newer gpwarehouse" in str(caught.value)
         assert str(folder) in str(caught.value)
@@ -114,10 +116,10 @@ def test_status_of_a_database_beyond_this_package_says_so_and_does_not_say_upgra
         connection.execute(text("UPDATE dw.alembic_version SET version_num = '0099'"))
     done = command("--url", url, "status")
     assert done.exit_code == 1
-    assert re.search(r"revision  0001 +applied, ", done.stdout), done.stdout
+    assert re.search(rf"revision  {HEAD} +applied, ", done.stdout), done.stdout
     assert re.search(r"revision  0099 +missing", done.stdout)
     assert "pending" not in done.stdout
-    assert "is at revision 0099, for which this package (head 0001) has no script. Did a newer" in done.stderr
+    assert f"is at revision 0099, for which this package (head {HEAD}) has no script. Did a newer" in done.stderr
     assert "gpwarehouse upgrade" not in done.stderr
 
 
@@ -138,7 +140,7 @@ def test_status_advises_what_its_revisions_need(swh: Warehouse, folder: Path) ->
 
 def test_a_load_into_a_schema_that_is_behind_names_both_revisions(swh: Warehouse, folder: Path) -> None:
     write_revision(folder, "a1", None, NOTE)
-    with pytest.raises(MigrationError, match="is at revision 0001, this package writes a1"):
+    with pytest.raises(MigrationError, match=f"is at revision {HEAD}, this package writes a1"):
         swh.load("fact_test_results", [])
 
 
@@ -155,13 +157,13 @@ def test_two_revisions_after_one_are_told_apart(swh: Warehouse, folder: Path) ->
     with pytest.raises(MigrationError, match="revisions b1 and b2 both follow the same one"):
         swh.upgrade()
     swh.upgrade("b1")
-    assert states(swh) == {"0001": "applied", "a1": "applied", "b1": "applied", "b2": "pending"}
+    assert states(swh) == {**APPLIED, "a1": "applied", "b1": "applied", "b2": "pending"}
 
 
 def test_a_history_of_an_older_package_gets_its_new_column_and_keeps_its_rows(swh: Warehouse, folder: Path) -> None:
     with swh.engine.begin() as connection:
         connection.execute(text("ALTER TABLE dw.etl_migration_history DROP COLUMN note"))
-    assert states(swh) == {"0001": "applied"}
+    assert states(swh) == APPLIED
     script = write_revision(folder, "a1", None, NOTE)
     swh.upgrade()
     script.write_text(script.read_text() + "# more\n")
@@ -173,7 +175,7 @@ def test_a_history_of_an_older_package_gets_its_new_column_and_keeps_its_rows(sw
     with swh.engine.begin() as connection:
         connection.execute(text(old))
     rows = swh.read("SELECT revision, COALESCE(note, '-') FROM dw.etl_migration_history ORDER BY started_at")
-    assert rows.values.tolist() == [["0001", "-"], ["a1", "-"], ["a1", "a comment"], ["a0", "-"]]
+    assert rows.values.tolist() == [*([one, "-"] for one in OURS), ["a1", "-"], ["a1", "a comment"], ["a0", "-"]]
 
 
 def test_a_stamp_is_noted_with_the_scripts_it_takes_for_applied(swh: Warehouse, folder: Path) -> None:
@@ -184,6 +186,6 @@ def test_a_stamp_is_noted_with_the_scripts_it_takes_for_applied(swh: Warehouse, 
     config = migrate.alembic_config(swh.settings)
     config.attributes["command"] = "stamp"
     command.stamp(config, "heads")
-    assert states(swh) == {"0001": "applied", "a1": "applied", "a2": "applied"}
+    assert states(swh) == {**APPLIED, "a1": "applied", "a2": "applied"}
     rows = swh.read("SELECT revision, direction FROM dw.etl_migration_history ORDER BY 1")
-    assert rows.values.tolist() == [["0001", "upgrade"], ["a1", "stamp"], ["a2", "stamp"]]
+    assert rows.values.tolist() == [*([one, "upgrade"] for one in OURS), ["a1", "stamp"], ["a2", "stamp"]]

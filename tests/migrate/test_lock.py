@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from gpwarehouse import Warehouse
 from gpwarehouse.engine import advisory_key
 from gpwarehouse.errors import GpwarehouseError, MigrationError
-from tests.migrate.site import write_revision
+from tests.migrate.site import HEAD, OURS, write_revision
 
 WITHIN_S = 120
 SLEEP = 'op.execute("SELECT pg_sleep(1)")'
@@ -84,7 +84,7 @@ def test_two_migrators_at_once_both_end_well_one_having_waited(swh: Warehouse, f
         told = [process.communicate(timeout=WITHIN_S)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], told
     history = swh.read("SELECT revision, direction FROM dw.etl_migration_history ORDER BY started_at")
-    assert history.values.tolist() == [["0001", "upgrade"], ["a1", "upgrade"]]
+    assert history.values.tolist() == [[one, "upgrade"] for one in (*OURS, "a1")]
     assert any("waiting for it" in one for one in told)
 
 
@@ -130,7 +130,7 @@ def test_a_migrator_whose_lock_was_lost_rolls_back_and_says_so(swh: Warehouse, f
         blocker.rollback()
         thread.join(WITHIN_S)
     assert "migrators' lock was lost" in str(failed[0])
-    assert swh.status().revision == "0001"
+    assert swh.status().revision == HEAD
     swh.upgrade()
     assert swh.status().revision == "a1"
 

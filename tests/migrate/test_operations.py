@@ -15,7 +15,7 @@ from gpwarehouse.errors import LoadError, MigrationError
 from gpwarehouse.migrate.operations import ReplaceViewOp
 from gpwarehouse.models import FACTS
 from gpwarehouse.settings import WarehouseSettings
-from tests.migrate.site import write_revision, write_site
+from tests.migrate.site import HEAD, write_revision, write_site
 from tests.migrate.test_commands import _test_row, alembic
 
 MONTHS = 'op.run_batched("{sql}", table="fact_test_results")'
@@ -93,7 +93,7 @@ def test_a_change_that_failed_goes_on_where_it_stopped(swh: Warehouse, folder: P
         MigrationError, match=r"upgrade of revision a1, batch count: lot_key from 0 to .*division by zero"
     ):
         swh.upgrade()
-    assert swh.status().revision == "0001"
+    assert swh.status().revision == HEAD
     assert len(batches(swh)) == 2
     assert {one.revision: (one.state, one.interrupted) for one in swh.migrations()}["a1"] == ("pending", "upgrade")
     write_revision(folder, "a1", None, NAMED.format(sql=sql.format(by="1")))
@@ -131,13 +131,13 @@ def test_an_interrupted_change_is_finished_before_anything_else(swh: Warehouse, 
 
 def test_plain_alembic_refuses_to_go_past_an_interrupted_change(swh: Warehouse) -> None:
     half = """INSERT INTO dw.etl_migration_history (revision, direction, checksum, applied_by, package_version, note)
-        VALUES ('0001', 'downgrade batch', '', 'x', '0', '1: all')"""
+        VALUES ('0002', 'downgrade batch', '', 'x', '0', '1: all')"""
     with swh.engine.begin() as connection:
         connection.execute(text(half))
     url = swh.settings.sqlalchemy_url().render_as_string(hide_password=False)
     done = alembic("upgrade", "head", GPWAREHOUSE_URL=url)
     assert done.returncode != 0
-    assert "the downgrade of revision 0001 changes data in batches and was interrupted" in done.stderr + done.stdout
+    assert "the downgrade of revision 0002 changes data in batches and was interrupted" in done.stderr + done.stdout
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_change_that_cannot_be_cut_is_refused(swh: Warehouse, folder: Path, ca
     write_revision(folder, "a1", None, call)
     with pytest.raises(MigrationError, match=told):
         swh.upgrade()
-    assert swh.status().revision == "0001"
+    assert swh.status().revision == HEAD
 
 
 def test_an_interrupted_change_that_is_cut_otherwise_is_refused(swh: Warehouse, folder: Path) -> None:
@@ -324,7 +324,7 @@ def test_an_interrupted_operation_that_is_gone_from_its_script_is_missed(swh: Wa
     write_revision(folder, "a1", None, 'op.execute("SELECT 1")')
     with pytest.raises(MigrationError, match=f"of the name '{name}', which its script does not have any more"):
         swh.upgrade()
-    assert swh.status().revision == "0001"
+    assert swh.status().revision == HEAD
     assert len(batches(swh)) == 2
 
 

@@ -18,6 +18,7 @@ from gpwarehouse import Warehouse
 from gpwarehouse.dialect import ServerInfo
 from gpwarehouse.errors import PartitionError
 from gpwarehouse.models import FACTS
+from tests.migrate.site import HEAD
 from tests.partitions.fab import (
     EXPORT,
     MEASUREMENTS,
@@ -86,12 +87,12 @@ def test_a_month_archived_at_another_revision_says_so_when_it_comes_back(fab: Wa
     load_units(fab, "2025-06", 3)
     execute(fab, "INSERT INTO dw.alembic_version VALUES ('a1')")
     fab.partitions.apply(now=NOW)
-    assert [part["revision"] for part in manifest(archive)["parts"]] == ["0001, a1"]
+    assert [part["revision"] for part in manifest(archive)["parts"]] == [f"{HEAD}, a1"]
     execute(fab, "UPDATE dw.alembic_version SET version_num = 'a2' WHERE version_num = 'a1'")
     said: list[str] = []
     assert fab.partitions.restore(TESTS, "2025-06", hold_days=0, progress=said.append) == 3
     assert len(said) == 1
-    assert f"{TESTS} m202506: rows archived at revision 0001, a1, the schema is at 0001, a2" in said[0]
+    assert f"{TESTS} m202506: rows archived at revision {HEAD}, a1, the schema is at {HEAD}, a2" in said[0]
 
 
 def test_a_restored_month_is_dropped_again_without_a_second_file(fab: Warehouse, archive: Path) -> None:
