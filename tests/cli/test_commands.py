@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,19 +10,8 @@ from sqlalchemy import URL
 
 import gpwarehouse
 from gpwarehouse.sources.synthetic import write_demo_lot
+from tests.command_line import run
 from tests.migrate.site import HEAD
-
-
-def run(*args: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    code = "from gpwarehouse.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *args],
-        env={**os.environ, "COLUMNS": "160", **environment},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from gpwarehouse import Warehouse
+from tests.command_line import run
 from tests.dimensions.rows import day, history
 from tests.load.rows import MEASUREMENTS, measurement
-from tests.test_cli import run
 
 
 def test_a_file_is_merged_wafers_move_and_a_batch_is_taken_out(wh: Warehouse, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_missing_role_says_how_to_make_it(server_url: URL) -> None:
 
 
 def test_the_command_line_says_it_too(server_url: URL, tmp_path: Path) -> None:
-    from tests.test_cli import run
+    from tests.command_line import run
 
     url = server_url.set(database="no_such_fab", drivername="postgresql").render_as_string(hide_password=False)
     done = run("--url", url, "upgrade", cwd=tmp_path)

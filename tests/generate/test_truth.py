@@ -11,8 +11,8 @@ import pytest
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.generate import Fab, Truth, generate_fab, write_fab
+from tests.command_line import run
 from tests.partitions.fab import command
-from tests.test_cli import run
 
 SIZE: dict[str, Any] = {"lots": 6, "wafers": 12, "radius": 6, "split_share": 0.6, "rework_share": 0.2}
 

@@ -12,8 +12,8 @@ from gpwarehouse import Warehouse
 from gpwarehouse.engine.hours import OF_CALENDAR
 from gpwarehouse.errors import LoadError
 from gpwarehouse.models.calendar import ShiftCalendar, calendar_rows
+from tests.command_line import run
 from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar
-from tests.test_cli import run
 
 TAIPEI: dict[str, Any] = {"timezone": "Asia/Taipei", "shift_starts": [time(7, 20), time(19, 20)]}
 

@@ -12,11 +12,11 @@ from sqlalchemy import event
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError, TooManyRejectsError
+from tests.command_line import run
 from tests.dimensions.rows import day, rows_of
 from tests.load.rows import DEFECTS, MEASUREMENTS, defect, measurement
 from tests.reprocess.test_lost import losing
 from tests.reprocess.test_reprocess import record
-from tests.test_cli import run
 
 TESTS, EQUIPMENT = "fact_test_results", "fact_equipment_performance"
 

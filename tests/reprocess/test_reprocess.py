@@ -12,11 +12,11 @@ import pytest
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import InvalidInputError, LoadError, PartitionError, TooManyRejectsError
 from gpwarehouse.models import BEGINNING
+from tests.command_line import run
 from tests.dimensions.rows import day, history, rows_of
 from tests.load.rows import MEASUREMENTS, measurement
 from tests.load.test_members import load_file
 from tests.partitions.fab import with_policy
-from tests.test_cli import run
 
 
 def rows(*months: int, lot: str = "L1") -> list[dict[str, Any]]:
