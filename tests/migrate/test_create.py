@@ -28,7 +28,7 @@ class Done:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
-    """The command in this process: a new one takes seconds to import, which tests/test_cli.py tries."""
+    """The command in this process: a new one takes seconds to import, which tests/cli tries."""
     from gpwarehouse.cli import main
 
     def running(*args: str, **environment: str) -> Done:
