@@ -79,9 +79,6 @@ def load(
     csv: Any = None,
 ) -> None:
     """Load files, each once: what was loaded before is recognised by its content, and passed over."""
-    from gpwarehouse.generate.folder import is_fab_folder
-    from gpwarehouse.load import FileOutcome, files_to_load
-
     options: dict[str, Any] = {"on_conflict": on_conflict, "parallel": parallel, "atomic": atomic, "analyze": analyze}
     given: dict[str, Any] = {
         "facility": facility,
@@ -89,10 +86,22 @@ def load(
         "wafer_id": wafer_id,
         "event_ts": event_ts,
         "product_id": product_id,
+        "test_program": test_program,
+        "equipment_id": equipment_id,
+        "allow_incomplete": allow_incomplete or None,
+        "test_type": test_type,
+        "max_rejects": limit(max_rejects),
+        "csv": csv,
     }
-    given |= {"test_program": test_program, "equipment_id": equipment_id, "allow_incomplete": allow_incomplete or None}
-    given |= {"test_type": test_type, "max_rejects": limit(max_rejects), "csv": csv}
     options |= {name: value for name, value in given.items() if value is not None}
+    _load(files, target, batch_id, options)
+
+
+def _load(files: list[str], target: str | None, batch_id: str | None, options: dict[str, Any]) -> None:
+    """Load them and tell of each; exit code 1 where one was not loaded."""
+    from gpwarehouse.generate.folder import is_fab_folder
+    from gpwarehouse.load import FileOutcome, files_to_load
+
     folders = [name for name in files if target is None and is_fab_folder(Path(name))]
     files = [name for name in files if name not in folders]
     named = list(files_to_load(files, target)) if batch_id is not None else []

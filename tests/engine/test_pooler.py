@@ -156,6 +156,7 @@ def test_what_would_outlast_the_transaction_is_refused(pooled: Warehouse, statem
 def test_what_ends_with_the_transaction_is_not(pooled: Warehouse, statement: str) -> None:
     with pooled.session() as session:
         session.execute(text(statement))
+        assert session.scalar(text("SELECT 1")) == 1
 
 
 def test_the_health_is_told(pooled: Warehouse) -> None:
