@@ -135,6 +135,7 @@ def test_a_server_that_does_not_answer_is_hung_up_on(shared_wh: Warehouse, monke
         with ctrl_c(lambda: asked.wait(60) and None), wh.session() as session:
             session.execute(text(LONG))
         line.flowing.set()
+    assert asked.is_set()
 
 
 def test_what_is_no_interrupt_is_as_without(shared_wh: Warehouse) -> None:
