@@ -245,7 +245,7 @@ def test_rejects_of_a_batch_that_was_replaced_meanwhile_do_not_go_into_its_succe
 def test_a_frame_that_does_not_fit_is_refused_and_nothing_changes(
     shared_wh: Warehouse, frame: Any, message: str
 ) -> None:
-    if not shared_wh.rejects("wrong").shape[0]:
+    if "wrong" not in set(shared_wh.batches().batch_id):
         load_with_rejects(shared_wh, "wrong")
     with pytest.raises(InvalidInputError, match=message):
         shared_wh.reload_rejects("wrong", frame)
@@ -344,8 +344,14 @@ def test_rejects_as_given_survive_csv_as_they_were(shared_wh: Warehouse, tmp_pat
     ):
         batch = f"csv {kind}"
         good = frame.iloc[:1].assign(slot=1, sample_n=99)  # a batch of which nothing is loaded has failed
-        shared_wh.load(MEASUREMENTS, pd.concat([frame.assign(slot=1), good]), batch_id=f"{batch} right")
-        shared_wh.load(MEASUREMENTS, pd.concat([frame.assign(slot=-1), good]), batch_id=batch, max_rejects=len(frame))
+        right = pd.concat([frame.assign(slot=1), good]).assign(lot_id=f"{kind} right")
+        shared_wh.load(MEASUREMENTS, right, batch_id=f"{batch} right")
+        shared_wh.load(
+            MEASUREMENTS,
+            pd.concat([frame.assign(slot=-1), good]).assign(lot_id=kind),
+            batch_id=batch,
+            max_rejects=len(frame),
+        )
         text = csv_of_rejects(shared_wh.rejects(batch, as_given=True).assign(slot=1))
         (tmp_path / "mended.csv").write_bytes(text.encode())
         assert shared_wh.reload_rejects(batch, tmp_path / "mended.csv").rows_loaded == len(frame)
