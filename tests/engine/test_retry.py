@@ -182,7 +182,7 @@ class AtCommit:
         self.armed = True
 
     def __call__(self, data: bytes) -> Verdict:
-        if self.armed and b"COMMIT" in data:
+        if self.armed and b"COMMIT\0" in data:
             self.armed = False
             return self.verdict
         return None

@@ -43,7 +43,7 @@ def last_commit() -> Callable[[bytes], bool]:
     def found(data: bytes) -> bool:
         if b"etl_load_batch" in data and b"INSERT" in data:
             inserted.append(True)
-        return bool(inserted) and b"COMMIT" in data
+        return bool(inserted) and b"COMMIT\0" in data
 
     return found
 

@@ -165,7 +165,7 @@ class AtLastCommit:
 
     def __call__(self, data: bytes) -> bool:
         self._recorded |= self._wrote in data
-        if self._recorded and not self._done and b"COMMIT" in data:
+        if self._recorded and not self._done and b"COMMIT\0" in data:
             self._done = True
             return True
         return False

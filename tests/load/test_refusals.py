@@ -146,7 +146,7 @@ def test_a_commit_whose_answer_is_lost_is_a_load_all_the_same(wh: Warehouse) -> 
     def is_last_commit(data: bytes) -> bool:
         if b"etl_load_batch" in data and b"INSERT" in data:
             inserted.append(True)
-        return bool(inserted) and b"COMMIT" in data
+        return bool(inserted) and b"COMMIT\0" in data
 
     cutter = Cutter(is_last_commit)
     with (
@@ -162,7 +162,7 @@ def test_a_commit_whose_answer_is_lost_is_a_load_all_the_same(wh: Warehouse) -> 
     assert scalar(wh, "SELECT status FROM dw.etl_load_batch WHERE batch_id = 'lost'") == "LOADED"
 
 
-@pytest.mark.parametrize("where", [b"COPY dw.fact_process_measurements", b"COMMIT"])
+@pytest.mark.parametrize("where", [b"COPY dw.fact_process_measurements", b"COMMIT\0"])
 def test_a_connection_lost_before_the_commit_loads_nothing(wh: Warehouse, where: bytes) -> None:
     wh.load(MEASUREMENTS, [measurement()])
     copied: list[bool] = []
