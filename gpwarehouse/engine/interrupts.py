@@ -99,6 +99,8 @@ def _answers(driver: Any) -> bool:
     try:
         with _end_of(driver) as ours:
             family, peer = ours.family, ours.getpeername()
+        if family == socket.AF_UNIX:  # the server names it from its own working directory
+            peer = f"{driver.info.host}/.s.PGSQL.{driver.info.port}"
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.settimeout(_ANSWER_S)
             probe.connect(peer)

@@ -191,7 +191,7 @@ def test_nothing_loaded_of_rows_that_were_read_is_an_error_whatever_is_allowed(w
 
 def test_the_rejects_of_no_batch_are_an_error(shared_wh: Warehouse) -> None:
     for as_given in (False, True):
-        with pytest.raises(InvalidInputError, match="there is no batch 'nobody'; the table etl_load_batch lists them"):
+        with pytest.raises(InvalidInputError, match=r"there is no batch 'nobody'; wh.batches\(\) lists them"):
             shared_wh.rejects("nobody", as_given=as_given)
 
 
