@@ -23,6 +23,7 @@ import pytest
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.load.frames import record_batches
+from gpwarehouse.load.given import named_apart
 from gpwarehouse.load.target import target_named
 from gpwarehouse.load.texts import text_of
 from gpwarehouse.load.validate import Reject, Validator
@@ -221,6 +222,7 @@ def checked(frame: Any) -> tuple[pa.Table, list[Reject]]:
     validator = Validator(TARGET, earliest=datetime(1990, 1, 1, tzinfo=UTC), latest=datetime(2030, 1, 1, tzinfo=UTC))
     clean, rejects, first = [], [], 1
     for batch in record_batches(frame, TARGET.json_columns):
+        batch, _ = named_apart(batch)
         found = validator.check(batch, first)
         first += batch.num_rows
         clean.append(found.clean)
@@ -322,7 +324,6 @@ PYTHON: list[tuple[str, Any, Any]] = [
     ("source_record_no", "9007199254740993.0", 9007199254740993),
     ("cd_nm", np.float32(0.5), 0.5),
     ("cd_nm", 2**64, 2.0**64),
-    ("cd_nm", Decimal("Infinity"), float("inf")),
     ("cd_nm", Decimal("sNaN"), None),
     ("start_ts", NANOS, CUT),
     ("start_ts", datetime(2024, 3, 5, 15, 0, 7, tzinfo=Zone()), NOON),

@@ -105,7 +105,7 @@ def test_the_command_line_gives_what_files_lack(wh: Warehouse, tmp_path: Path) -
     loaded = run(wh, "a.stdf", *given, cwd=tmp_path, GPWAREHOUSE_STDF_GIVEN="lot_id=L1")
     assert loaded.returncode == 0, loaded.stderr
     assert "2 of 2 rows loaded" in loaded.stdout
-    assert "MIR.PART_TYP is 'CHIP', and not 'IGNORED', as product_id= says: the file's stands" in loaded.stderr
+    assert "MIR.PART_TYP is 'CHIP', and not 'IGNORED', as --product-id says: the file's stands" in loaded.stderr
     assert "MIR.LOT_ID is not given; 'L1' of GPWAREHOUSE_STDF_GIVEN stands for it" in loaded.stderr
     found = wh.read("SELECT lot_id, wafer_id, tested FROM dw.v_wafer_yield WHERE basis = 'LAST'")
     assert found.values.tolist() == [["L1", "07", 2]]
