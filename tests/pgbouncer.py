@@ -59,15 +59,17 @@ def pgbouncer(server: URL, mode: Mode = "transaction", sessions: int = 3, **opti
     if PROGRAM is None:
         pytest.skip("pgbouncer is not installed (Debian: apt-get install pgbouncer)")
     folder = Path(tempfile.mkdtemp(prefix="gpw-pgbouncer-", dir="/tmp"))
-    owner = _whose(server)
+    uid, gid = _whose(server)
     try:
         port = _free_port()
         _configure(folder, server, port, {"pool_mode": mode, "default_pool_size": sessions, **options})
         for path in (folder, *folder.iterdir()):
-            os.chown(path, owner.pw_uid, owner.pw_gid)
+            os.chown(path, uid, gid)
         # It refuses to run as root.
-        who: dict[str, Any] = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []} if _is_root() else {}
-        with subprocess.Popen([PROGRAM, "-q", folder / "ini"], stderr=subprocess.DEVNULL, cwd=folder, **who) as process:
+        who: dict[str, Any] = {"user": uid, "group": gid, "extra_groups": []} if _is_root() else {}
+        # The socket may lie in a folder of root's that the program's user cannot enter, but be started in.
+        cwd = _address(server)[0] if _by_socket(server) else folder
+        with subprocess.Popen([PROGRAM, "-q", folder / "ini"], stderr=subprocess.DEVNULL, cwd=cwd, **who) as process:
             pooler = Pooler(server, port, sessions, folder / "log")
             try:
                 _wait_for(pooler, process)
@@ -86,11 +88,19 @@ def _address(server: URL) -> tuple[str, int]:
     return str(server.host or server.query.get("host")), int(str(server.port or server.query.get("port", 5432)))
 
 
-def _whose(server: URL) -> pwd.struct_passwd:
-    """Who it is to run as: this user, or as root the one who may enter the directory of the server's socket."""
-    host, _ = _address(server)
-    uid = Path(host).stat().st_uid if host.startswith("/") else 0
-    return pwd.getpwuid(os.geteuid()) if not _is_root() else pwd.getpwuid(uid) if uid else pwd.getpwnam("nobody")
+def _by_socket(server: URL) -> bool:
+    return _address(server)[0].startswith("/")
+
+
+def _whose(server: URL) -> tuple[int, int]:
+    """User and group that it is to run as: ours, or as root those who may enter the directory of the server's socket."""
+    if not _is_root():
+        return os.geteuid(), os.getegid()
+    found = Path(_address(server)[0]).stat() if _by_socket(server) else None
+    if found is not None and found.st_uid:
+        return found.st_uid, found.st_gid
+    nobody = pwd.getpwnam("nobody")
+    return nobody.pw_uid, nobody.pw_gid
 
 
 def _free_port() -> int:
@@ -100,6 +110,8 @@ def _free_port() -> int:
 
 def _configure(folder: Path, server: URL, port: int, options: dict[str, Any]) -> None:
     host, server_port = _address(server)
+    if _by_socket(server):
+        host = "/proc/self/cwd"
     password = f" password='{server.password}'" if server.password else ""
     settings = {
         "listen_addr": "127.0.0.1",

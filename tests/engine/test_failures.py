@@ -129,7 +129,6 @@ def test_a_door_whose_connection_is_lost_does_not_blame_rights(shared_wh: Wareho
     assert "GRANT" not in told
 
 
-
 def _refused(ask: Callable[[], object]) -> str:
     with pytest.raises(InvalidInputError) as raised:
         ask()

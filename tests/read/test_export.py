@@ -152,7 +152,7 @@ def test_values_in_names_of_folders_are_read_as_they_were(shared_wh: Warehouse, 
 
 def test_targets_that_will_not_do_are_refused(shared_wh: Warehouse, tmp_path: Path) -> None:
     for target, options, words in (
-        ("out.csv", {}, r"\.parquet"),
+        ("out.xlsx", {}, r"\.parquet"),
         ("no/such/out.parquet", {}, "no folder"),
         ("out", {"partition_by": "nope"}, "no column 'nope'; the query has n, m"),
         ("out", {"partition_by": ["n", "m"]}, "no column is left"),
