@@ -264,7 +264,8 @@ class Stream:
     def _is_utf8(self, *sides: str) -> bool:
         assert self._connection is not None
         driver: Any = self._connection.connection.driver_connection
-        return all(driver.get_parameter_status(f"{side}_encoding") == "UTF8" for side in sides)
+        said = [driver.get_parameter_status(f"{side}_encoding") or "" for side in sides]
+        return all(encoding.upper() == "UTF8" for encoding in said)  # pgbouncer hands on what the client wrote: utf8
 
     def _split(self, sent: Sent) -> tuple[Any, Iterator[Any]] | None:
         """By several connections, if it is a whole table that can be parted."""

@@ -235,12 +235,14 @@ def test_reads_go_through_it(pooled: Warehouse, server_info: ServerInfo) -> None
     assert len(pooled.read(query)) == len(pooled.read(query, transport="csv")) == 4
     assert len(pooled.read(f"SELECT event_ts, site_no FROM dw.{FACT}", parallel=2 * SESSIONS)) == 4  # by fewer
     if server_info.brand is Brand.POSTGRESQL:
-        query = f"SELECT event_ts, site_no FROM dw.{FACT}"
-        with Stream(pooled.engine, query, parallel=2) as stream:
+        with pooled.session() as session:
+            wide = "SELECT g AS n, repeat('x', 500) AS x FROM generate_series(1, 40000) g"
+            session.execute(text(f"CREATE TABLE public.wide AS {wide}"))
+        with Stream(pooled.engine, "SELECT n, x FROM public.wide", parallel=2) as stream:
             assert stream.path == "split"
-            assert sum(table.num_rows for table in stream.tables()) == 4
+            assert sum(table.num_rows for table in stream.tables()) == 40_000
     assert pooled.read("SHOW work_mem", session={"work_mem": "3MB"}).iloc[0, 0] == "3MB"
-    chunks = pooled.read("SELECT g FROM generate_series(1, 300000) AS g", chunk_rows=10_000)
+    chunks = pooled.read("SELECT g FROM generate_series(1, 300000) AS g", chunks=10_000)
     assert len(next(chunks)) == 10_000
     chunks.close()  # cancels what runs
     assert pooled.read("SELECT count(*) AS n FROM dw.dim_lot WHERE lot_id = 'L1'").n[0] == 1
