@@ -13,7 +13,14 @@ import pyarrow as pa
 from sqlalchemy import Executable, exc
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.engine import dialect_of, extra_connections, pool_state, session_values, set_for_transaction
+from gpwarehouse.engine import (
+    dialect_of,
+    extra_connections,
+    has_shared_session,
+    pool_state,
+    session_values,
+    set_for_transaction,
+)
 from gpwarehouse.errors import ReadError
 from gpwarehouse.read.binary import BinaryParser, has_binary
 from gpwarehouse.read.copying import CopyOut, CopyRows
@@ -274,7 +281,8 @@ class Stream:
         if self._parallel == 1 or capabilities is None or capabilities.distribution:
             return None
         found = _WHOLE_TABLE.fullmatch(sent.sql.decode())
-        if found is None:
+        # A snapshot is taken over before any query, and behind a pooler each transaction begins with one that sets it up.
+        if found is None or has_shared_session(self._connection):
             return None
         conditions = conditions_of(self._connection, found["table"], self._parallel)
         if not conditions:

@@ -239,7 +239,7 @@ def test_reads_go_through_it(pooled: Warehouse, server_info: ServerInfo) -> None
             wide = "SELECT g AS n, repeat('x', 500) AS x FROM generate_series(1, 40000) g"
             session.execute(text(f"CREATE TABLE public.wide AS {wide}"))
         with Stream(pooled.engine, "SELECT n, x FROM public.wide", parallel=2) as stream:
-            assert stream.path == "split"
+            assert stream.path == "binary"  # by one: a snapshot cannot be handed on behind a pooler
             assert sum(table.num_rows for table in stream.tables()) == 40_000
     assert pooled.read("SHOW work_mem", session={"work_mem": "3MB"}).iloc[0, 0] == "3MB"
     chunks = pooled.read("SELECT g FROM generate_series(1, 300000) AS g", chunks=10_000)
