@@ -64,14 +64,20 @@ def test_every_other_piece_of_code_runs_as_it_stands(
     defects = pd.DataFrame({"event_ts": corrected.event_ts, "lot_id": "L1", "wafer_id": "1", "inspection_id": "I"})
     (tmp_path / "2026-01").mkdir()
     defects.assign(is_defect=True, defect_id=range(200)).to_parquet(tmp_path / "2026-01" / "a.parquet")
+    heading = (
+        "event_ts;lot_id;wafer_id;process_flow_id;step_number;equipment_id;measurement_type;visit_no;site_no;cd_nm"
+    )
+    line = "2026-01-05T12:00:00Z;L1;1;F;10;ETCH-07;METROLOGY;1;0;62,5"
+    (tmp_path / "etch07.csv").write_text(f"Ätzer 7\n\nMaße in nm\n{heading}\n{line}\n", encoding="cp1252")
     monkeypatch.chdir(tmp_path)
     blocks = CODE.findall(REST)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     for block in blocks:
         exec(block, {"wh": wh, "corrected": corrected})
     loaded = "SELECT count(*) AS n FROM dw.fact_test_results WHERE batch_id = 'lot 7'"
     assert wh.read(loaded).n.tolist() == [200], "the reject was not loaded again"
     assert (tmp_path / "values.parquet").exists()
+    assert wh.read("SELECT cd_nm FROM dw.fact_process_measurements").cd_nm.tolist() == [62.5]
 
 
 def test_code_is_marked_as_what_it_is() -> None:
