@@ -126,7 +126,7 @@ def test_plain_alembic_tells_it_without_a_traceback(swh: Warehouse, folder: Path
     }
     not_named = alembic("upgrade", "heads", **settings)
     assert not_named.returncode != 0
-    assert "version_locations = " in not_named.stderr + not_named.stdout
+    assert "version_locations =" in not_named.stderr + not_named.stdout
     ini = tmp_path / "alembic.ini"
     places = f"{TREE / 'alembic' / 'versions'}:{folder}"
     ini.write_text(
