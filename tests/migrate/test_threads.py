@@ -17,7 +17,7 @@ from gpwarehouse.errors import MigrationError
 from gpwarehouse.migrate import check, create_revision, offline_sql
 from gpwarehouse.migrate.lock import one_thread_in_alembic
 from gpwarehouse.settings import WarehouseSettings
-from tests.migrate.site import write_revision
+from tests.migrate.site import HEAD, write_revision
 from tests.migrate.test_lock import BLOCKED, WAIT, WITHIN_S, other, wait_for
 
 COMMANDS: dict[str, Callable[[Warehouse, Path], object]] = {
@@ -112,7 +112,7 @@ def test_threads_that_upgrade_one_database_all_end_well(settings: WarehouseSetti
         thread.join(WITHIN_S)
     assert failed == []
     with Warehouse(settings=settings) as wh:
-        assert wh.status().revision == "0001"
+        assert wh.status().revision == HEAD
 
 
 def test_a_thread_that_waits_too_long_says_for_what(settings: WarehouseSettings) -> None:

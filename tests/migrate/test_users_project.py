@@ -16,6 +16,7 @@ from sqlalchemy import URL, create_engine, inspect, text
 from gpwarehouse.errors import SettingsError
 from gpwarehouse.migrate.metadata import target_metadata
 from gpwarehouse.settings import WarehouseSettings
+from tests.migrate.site import HEAD
 
 TREE = Path(__file__).parents[2]
 README = (TREE / "README.md").read_text(encoding="utf-8")
@@ -98,7 +99,7 @@ def test_a_users_tables_and_revisions_stand_beside_ours(
     (script,) = (project / "versions").glob("*.py")
     source = script.read_text()
     assert "'site'" in source
-    assert "depends_on: str | tuple[str, ...] | None = '0001'" in source
+    assert f"depends_on: str | tuple[str, ...] | None = '{HEAD}'" in source
     script.write_text(source.replace("pass", "op.execute('CREATE SCHEMA fab')", 1))
     assert (done := alembic("upgrade", "heads")).returncode == 0, done.stderr
     assert (done := alembic("check")).returncode != 0, "the table of the models is not made yet"
