@@ -24,7 +24,8 @@ UNBOUND = 100_000
 
 
 def _make_console(stream: TextIO, **options: Any) -> Console:
-    return Console(**options) if stream.isatty() or "COLUMNS" in os.environ else Console(width=UNBOUND, **options)
+    has_width = stream.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return Console(**options) if has_width else Console(width=UNBOUND, **options)
 
 
 console = _make_console(sys.stdout)
