@@ -55,7 +55,9 @@ class Child:
     """A process of its own that uses a server."""
 
     def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, "-c", CHILD, *arguments]
+        # Under nohup, and in some CI runners, signals are ignored, and so they would be in what is started.
+        code = f"import signal; [signal.signal(s, signal.SIG_DFL) for s in (signal.SIGHUP, signal.SIGTERM)]\n{CHILD}"
+        command = [sys.executable, "-c", code if os.name == "posix" else CHILD, *arguments]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.path, _, self.url = self.hear().partition(" ")
 
