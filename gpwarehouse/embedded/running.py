@@ -181,7 +181,8 @@ class RunningServer:
             return []
 
     def _status(self) -> str | None:
-        return self._pid_file()[7] if len(self._pid_file()) > 7 else None
+        lines = self._pid_file()  # once: the server may be writing it anew
+        return lines[7] if len(lines) > 7 else None
 
     def _abandon(self) -> None:
         """After a failed start: leave no half-started server behind, unless another process has it."""
