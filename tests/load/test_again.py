@@ -344,11 +344,11 @@ def test_rejects_as_given_survive_csv_as_they_were(shared_wh: Warehouse, tmp_pat
     ):
         batch = f"csv {kind}"
         good = frame.iloc[:1].assign(slot=1, sample_n=99)  # a batch of which nothing is loaded has failed
-        right = pd.concat([frame.assign(slot=1), good]).assign(lot_id=f"{kind} right")
+        right = pd.concat([frame.assign(slot=1), good]).assign(lot_id=f"{batch} right")
         shared_wh.load(MEASUREMENTS, right, batch_id=f"{batch} right")
         shared_wh.load(
             MEASUREMENTS,
-            pd.concat([frame.assign(slot=-1), good]).assign(lot_id=kind),
+            pd.concat([frame.assign(slot=-1), good]).assign(lot_id=batch),
             batch_id=batch,
             max_rejects=len(frame),
         )
