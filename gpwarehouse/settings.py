@@ -27,8 +27,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sqlalchemy.engine import URL
 
 from gpwarehouse.errors import SettingsError
-from gpwarehouse.policy import ALLOWED, Compression
-from gpwarehouse.setting_kinds import (
+from gpwarehouse.retention import ALLOWED, Compression
+from gpwarehouse.settings_types import (
     A_DAY,
     A_GROUP,
     A_ROLE,

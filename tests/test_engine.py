@@ -13,9 +13,9 @@ from sqlalchemy import URL, create_engine, event, inspect, text
 
 from gpwarehouse import Warehouse, migrate
 from gpwarehouse.dialect import Brand, ServerInfo
-from gpwarehouse.engine import partitioning
 from gpwarehouse.errors import MigrationError, ReadError
 from gpwarehouse.models.keys import durable_key
+from gpwarehouse.months import partitions
 
 
 def row(**values: Any) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def test_two_jobs_load_one_content_once_whatever_the_databases_isolation(hostile
 
 
 def test_a_month_is_made_as_soon_as_a_long_load_lets_go(wh: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partitioning, "ATTEMPT_MS", 100)
+    monkeypatch.setattr(partitions, "ATTEMPT_MS", 100)
     failed_attempts = threading.Semaphore(0)
     event.listen(wh.engine, "handle_error", lambda _: failed_attempts.release())
     results: list[Any] = []

@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 
 from gpwarehouse.errors import SettingsError
 from gpwarehouse.models.calendar import ShiftCalendar
-from gpwarehouse.policy import RetentionRule
+from gpwarehouse.retention import RetentionRule
 from gpwarehouse.settings import WarehouseSettings, settings_table
 from gpwarehouse.version import __version__
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from gpwarehouse.cli.app import app, console
 from gpwarehouse.cli.tables import print_frame
-from gpwarehouse.load.bar import load_bar
+from gpwarehouse.load.progress_bar import load_bar
 from gpwarehouse.sources.stdf import StdfSource
 from gpwarehouse.sources.synthetic import DemoLot, write_demo_lot
 from gpwarehouse.warehouse import Warehouse

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gpwarehouse.cli.app import app, say, warehouse_named, warn
-from gpwarehouse.cli.csv_files import with_csv
+from gpwarehouse.cli.csv_options import with_csv
 from gpwarehouse.cli.wording import in_commands
 
 __all__ = ["delete_batch", "merge", "rekey_wafers"]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpwarehouse.cli.app import app, console, errors, say, warehouse_named, warn
-from gpwarehouse.cli.csv_files import with_csv
+from gpwarehouse.cli.csv_options import with_csv
 from gpwarehouse.cli.wording import in_commands
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, WarehouseConnectionError
-from gpwarehouse.load.bar import load_bar
+from gpwarehouse.load.progress_bar import load_bar
 
 if TYPE_CHECKING:
     from gpwarehouse.load import FileOutcome
@@ -36,7 +36,7 @@ def limit(text: str | None) -> int | float | None:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    from gpwarehouse.setting_kinds import Rejects
+    from gpwarehouse.settings_types import Rejects
 
     try:
         return None if text is None else TypeAdapter(Rejects).validate_python(text)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpwarehouse.cli.app import app, console, say, warehouse_named, warn
-from gpwarehouse.cli.csv_files import with_csv
+from gpwarehouse.cli.csv_options import with_csv
 from gpwarehouse.cli.load import limit
 from gpwarehouse.cli.wording import in_commands
 from gpwarehouse.errors import InvalidInputError, PartitionError
-from gpwarehouse.load.bar import load_bar
+from gpwarehouse.load.progress_bar import load_bar
 
 if TYPE_CHECKING:
     from gpwarehouse.warehouse import Warehouse

@@ -7,7 +7,7 @@ from gpwarehouse.dialect.base import GreenplumDialect
 from gpwarehouse.dialect.ddl import Analyze, CreateExternalTable, DropExternalTable, SetDistribution, Vacuum
 from gpwarehouse.dialect.driver import outside_transaction
 from gpwarehouse.dialect.errors import GpwarehouseError, OptionError, UnsupportedByServerError
-from gpwarehouse.dialect.external import CsvFormat, CustomFormat, ExternalTable, RejectLimit, TextFormat
+from gpwarehouse.dialect.external_tables import CsvFormat, CustomFormat, ExternalTable, RejectLimit, TextFormat
 from gpwarehouse.dialect.options import (
     AppendOptimized,
     DistributedBy,

@@ -15,11 +15,11 @@ from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.engine.interfaces import ConnectArgsType
 
-from gpwarehouse.dialect.compiler import GreenplumDDLCompiler
+from gpwarehouse.dialect.ddl_compiler import GreenplumDDLCompiler
 from gpwarehouse.dialect.driver import outside_transaction
 from gpwarehouse.dialect.reflection import GreenplumInspector, GreenplumReflection
 from gpwarehouse.dialect.server import Capabilities, ServerInfo
-from gpwarehouse.dialect.sql import GreenplumCompiler, implicit_sentinels
+from gpwarehouse.dialect.stmt_compiler import GreenplumCompiler, implicit_sentinels
 from gpwarehouse.dialect.types import GreenplumInterval
 
 __all__ = ["GreenplumDialect"]

@@ -13,10 +13,10 @@ from typing import Any
 from sqlalchemy import Table
 from sqlalchemy.ext.compiler import compiles
 
-from gpwarehouse.dialect.checks import check_bounds
-from gpwarehouse.dialect.compiler import child_table_name
 from gpwarehouse.dialect.ddl import TableDDL, alter, refuse
+from gpwarehouse.dialect.ddl_compiler import child_table_name
 from gpwarehouse.dialect.errors import OptionError
+from gpwarehouse.dialect.option_checks import check_bounds
 from gpwarehouse.dialect.partitions import Bound, ListPartition, ListValue, Partition, RangePartition, check_aware
 
 __all__ = [

@@ -4,7 +4,7 @@ from gpwarehouse.dimensions.bridges import BridgeResult, Bridges
 from gpwarehouse.dimensions.merge import Merger, MergeResult
 from gpwarehouse.dimensions.rekey import Rekeyer, RekeyResult
 from gpwarehouse.dimensions.targets import bridge_named, dimension_target
-from gpwarehouse.load.versions import DELETED_HASH
+from gpwarehouse.dimensions.versions import DELETED_HASH
 
 __all__ = [
     "DELETED_HASH",

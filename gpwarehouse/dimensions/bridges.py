@@ -12,13 +12,13 @@ import pyarrow as pa
 from sqlalchemy import BigInteger, Column, Table, Text, text
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.dimensions.once import Once, explaining, told_by
-from gpwarehouse.dimensions.reading import ROW, Columns, FirstPass, read_frame
+from gpwarehouse.dimensions.exactly_once import Once, explaining, told_by
+from gpwarehouse.dimensions.first_pass import ROW, Columns, FirstPass, read_frame
 from gpwarehouse.dimensions.targets import bridge_named
 from gpwarehouse.engine import qualified_name
-from gpwarehouse.load.given import GIVEN, marker
-from gpwarehouse.load.histories import temporary
-from gpwarehouse.load.options import Progress
+from gpwarehouse.engine.temporary_tables import create_temporary
+from gpwarehouse.intake.given_columns import GIVEN, marker
+from gpwarehouse.intake.load_options import Progress
 from gpwarehouse.models import BridgeWaferLot
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import copy_rows
@@ -131,7 +131,7 @@ class _Rows:
             Column(name, own[name] if name in own else self.table.c[name].type) for name in found.staged
         ]
         spread = self.table.dialect_options["greenplum"]["distributed_by"]
-        stage = temporary(connection, _STAGE, columns, spread)
+        stage = create_temporary(connection, _STAGE, columns, spread)
         copy_rows(connection, stage, rows, tuple(found.staged))
         self.execute(f"ANALYZE {_STAGE}")
         self.execute(f"LOCK TABLE {self.bridge} IN EXCLUSIVE MODE")

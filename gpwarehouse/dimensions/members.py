@@ -1,132 +1,261 @@
-"""Rows of a dimension's frame → rows to be staged: durable keys, keys of the members they name, what their keys imply."""
+"""Dimension members a load needs: the missing ones before it, in short transactions; what it tells of members with it.
+
+Two sessions that insert the same unique keys inside their loads can hang a Greenplum cluster for ever: each wins
+another segment and neither sees the other. So members are probed without a lock; if some are missing they are inserted
+in a transaction of their own that locks the table against other writers first. An orphan left by a load that then
+failed is harmless: it says no more than that the name was used.
+
+What a load tells of members that are there is written by the load's own transaction, at its end, so it is there exactly when
+the rows are. Most of it is what is in force anyway: it is kept as observations (:mod:`gpwarehouse.dimensions.versions`), under a
+lock that other loads share. Where a version changes (a gap filled, a version begun) the dimension is locked against all
+writers first, always in the order of their names, and looked at again under the lock: whoever comes last speaks knowing
+what the others said.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
+from sqlalchemy import Text, cast, select
+from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.dimensions.reading import Columns, FirstPass, durable_keys, trimmed
-from gpwarehouse.load.keys import Codes, KeyResolver
-from gpwarehouse.models.keys import PLACEHOLDER_WAFER_ID, UNKNOWN_KEY, natural_key_part, normalise_wafer_id, root_lot
+from gpwarehouse.dimensions.histories import (
+    Provenance,
+    Row,
+    Shape,
+    decoded,
+    lock,
+    record,
+    shape_of,
+    shown_json,
+    written_by,
+)  # fmt: skip
+from gpwarehouse.dimensions.rewrite_versions import NewObservations, rewrite
+from gpwarehouse.dimensions.versions import ENTRY, Observation, alike, entries
+from gpwarehouse.engine.key_lists import chunks, is_one_of
+from gpwarehouse.errors import KeyCollisionError
+from gpwarehouse.intake.natural_keys import Member
+from gpwarehouse.models import BEGINNING, END_OF_TIME, EtlMemberObservation
+from gpwarehouse.transport.copy_records import copy_records
 
-__all__ = ["AT", "DELETED", "IMPLIED", "stager"]
+__all__ = ["insert_missing", "learn"]
 
-AT = "_at"
-DELETED = "_deleted"
-"""Columns of a staged row: since when it holds, and whether it deletes the member."""
-
-IMPLIED = "_implied_"
-"""Before the name of a column: what the natural key implies of it, for rows that do not give it."""
-
-Naming = Callable[[Columns, KeyResolver, str | None, Any], tuple[Columns, Columns]]
-"""Input columns → the parts of the natural key, and what they imply."""
-
-
-def stager(
-    model: type[Any], deletes: str | None, lot_root_pattern: str | None
-) -> Callable[[Columns, FirstPass], Columns]:
-    """What stages the rows of a dimension."""
-    naming: Naming = _NATURAL.get(model.__tablename__, _plain)
-
-    def stage(columns: Columns, found: FirstPass) -> Columns:
-        if "facility" in columns:
-            facility = trimmed(columns["facility"])
-            columns["facility"] = pc.if_else(pc.equal(facility, ""), found.resolver.facility, facility)
-        natural, implied = naming(columns, found.resolver, lot_root_pattern, model)
-        staged = {model.durable_key: durable_keys(list(natural.values())), **natural}
-        staged[AT] = columns[found.target.partition_column]
-        found.names[AT] = found.target.partition_column
-        if deletes is not None:
-            staged[DELETED] = columns[deletes]
-            found.names[DELETED] = deletes
-        return staged | _attributes(columns, found, implied, model)
-
-    return stage
+Members = Mapping[int, Member]
 
 
-def _attributes(columns: Columns, found: FirstPass, implied: Columns, model: type[Any]) -> Columns:
-    told: Columns = {}
-    some = found.given.any
-    keys = found.resolver.resolve(pa.RecordBatch.from_arrays(list(columns.values()), list(columns)))
-    for name in found.target.roles:
-        if name in some:
-            told[name] = keys[name]
-    if "parent_equipment_key" in told:
-        parent = told["parent_equipment_key"]
-        told["parent_equipment_key"] = pc.if_else(pc.equal(parent, UNKNOWN_KEY), pa.scalar(None, pa.int64()), parent)
-    for name in (*model.tracked_columns(), *model.type1, "source_id"):
-        if name in some and name not in told:
-            told[name] = columns[name]
-    for name, values in implied.items():
-        if name in told:
-            told[name] = pc.coalesce(told[name], values)
-        if name not in found.given.every:
-            told[IMPLIED + name] = values
-    return told
+def insert_missing(engine: Engine, members: Mapping[str, Members], provenance: Provenance) -> int:
+    """Insert the members that have no row, each from 1900-01-01 UTC on, inferred unless the source told of it.
+
+    :return: how many were inserted.
+    :raises KeyCollisionError: another natural key is stored under one of the durable keys.
+    """
+    written = 0
+    for name in sorted(members):
+        with engine.connect() as connection:
+            if not _missing(connection, name, members[name]):
+                continue
+        written += _insert(engine, name, members[name], provenance)
+    return written
 
 
-def _plain(columns: Columns, resolver: KeyResolver, pattern: str | None, model: type[Any]) -> tuple[Columns, Columns]:
-    return {part: trimmed(columns[part]) for part in model.natural_key}, {}
+def _insert(engine: Engine, name: str, members: Members, provenance: Provenance) -> int:
+    with engine.begin() as connection:
+        lock(connection, name, "SHARE ROW EXCLUSIVE")  # enough for inserts, and nothing here raises it
+        missing = _missing(connection, name, members)  # seen anew: another load may have come first
+        now, user = written_by(connection)
+        audit = {
+            "source_system": provenance.source_system,
+            "batch_id": provenance.batch_id,
+            "created_at": now,
+            "updated_at": now,
+        }
+        audit |= {"created_by": user, "updated_by": user}
+        copy_records(connection, shape_of(name).table, [_first_row(name, member) | audit for member in missing])
+        deleted = _deleted(connection, name, [member.key for member in missing])
+        if deleted:
+            lock(connection, name, "EXCLUSIVE")
+            rewrite(connection, name, {key: NewObservations(members[key].natural, []) for key in deleted}, provenance)
+        return len(missing)
 
 
-def _lots(columns: Columns, resolver: KeyResolver, pattern: str | None, model: type[Any]) -> tuple[Columns, Columns]:
-    lots = trimmed(columns["lot_id"])
-    if pattern is None and not pc.any(pc.match_substring(lots, ".")).as_py():
-        return {"lot_id": lots}, {"root_lot_id": lots}  # as ``root_lot`` has it, which would take a while for millions
-    roots = pa.array([root_lot(lot, pattern) for lot in lots.to_pylist()], pa.string())
-    return {"lot_id": lots}, {"root_lot_id": roots}
-
-
-def _equipment(
-    columns: Columns, resolver: KeyResolver, pattern: str | None, model: type[Any]
-) -> tuple[Columns, Columns]:
-    """A chamber brings its tool, which is its parent until something better is known."""
-    natural = {part: trimmed(columns[part]) for part in model.natural_key}
-    inverse, distinct = Codes(natural).combinations(list(natural))
-    levels, parents = [], []
-    for values in distinct:
-        parts = dict(zip(natural, values, strict=True))
-        if parts["chamber_id"]:
-            resolver.member("dim_equipment", parts | {"chamber_id": ""})
-        attributes = model.inferred_attributes(parts)
-        levels.append(attributes["hierarchy_level"])
-        parents.append(attributes.get("parent_equipment_key"))
-    picked = pa.array(inverse)
-    implied = {
-        "hierarchy_level": pa.array(levels, pa.string()).take(picked),
-        "parent_equipment_key": pa.array(parents, pa.int64()).take(picked),
+def _first_row(name: str, member: Member) -> Row:
+    """The row of a member that is made. Its values stand until observations tell of them, which the load writes at its end."""
+    shape, first = shape_of(name), member.at_first()
+    values = {c: first.get(c) for c in shape.tracked}
+    return {
+        shape.key.name: member.key,
+        **member.natural,
+        **member.overwritten,
+        "effective_date": BEGINNING,
+        "expiry_date": END_OF_TIME,
+        "is_current": True,
+        "is_inferred": not member.told,
+        "row_hash": _row_hash(values),
+        "told": [],
+        "shown": shown_json(member.shown()),
+        **values,
+        **{c: value for c, value in shape.unset.items() if values[c] is None},
     }
-    return natural, implied
 
 
-def _wafers(columns: Columns, resolver: KeyResolver, pattern: str | None, model: type[Any]) -> tuple[Columns, Columns]:
-    """The root lot is the frame's where it names one; else that of the lot."""
-    inverse, distinct = Codes(columns).combinations(["lot_id", "root_lot_id", "wafer_id"])
-    resolver.roots.learn({natural_key_part(lot, "lot_id") for lot, root, _ in distinct if not (root or "").strip()})
-    roots, wafers, numbers = [], [], []
-    for lot, root, raw in distinct:
-        lot = natural_key_part(lot, "lot_id")
-        root = natural_key_part(root or "", "root_lot_id") or resolver.roots.of(lot)
-        wafer = normalise_wafer_id(raw, lot, resolver.wafer_id_pattern, root=root)
-        roots.append(root)
-        wafers.append(wafer)
-        numbers.append(int(wafer) if wafer.isascii() and wafer.isdigit() and len(wafer) < 5 else None)
-    picked = pa.array(inverse)
-    natural = {"root_lot_id": pa.array(roots).take(picked), "wafer_id": pa.array(wafers).take(picked)}
-    implied = {
-        "wafer_number": pa.array(numbers, pa.int32()).take(picked),
-        "is_placeholder": pa.array(np.asarray(wafers) == PLACEHOLDER_WAFER_ID).take(picked),
-        "source_wafer_id": columns["wafer_id"],
+def _deleted(connection: Connection, name: str, keys: list[int]) -> list[int]:
+    """Those of the members that a merge deleted before anybody knew of them."""
+    observation = EtlMemberObservation.__table__
+    found: list[int] = []
+    for some in chunks(keys):
+        query = select(observation.c.member_key).distinct()
+        query = query.where(
+            observation.c.dimension == name, observation.c.kind == "DELETED", is_one_of(observation.c.member_key, some)
+        )
+        found += connection.execute(query).scalars()
+    return found
+
+
+def learn(connection: Connection, members: Mapping[str, Members], provenance: Provenance) -> int:
+    """Write what the load tells of members that are there; in the load's transaction.
+
+    :return: how many versions were written.
+    """
+    assert provenance.since is not None
+    written = 0
+    for name in sorted(members):
+        news = {
+            key: _telling(name, m, provenance)
+            for key, m in members[name].items()
+            if m.told or m.lots or m.products or m.overwritten
+        }
+        if not news:
+            continue
+        # Not a weaker mode than EXCLUSIVE: Greenplum would raise it for the DELETE, while others hold what stands in its
+        # way. Observations need a lock too, or another may change the version that holds what they tell.
+        mode = "EXCLUSIVE" if _changing(connection, name, news) else "ROW SHARE"
+        lock(connection, name, mode)
+        changing = _changing(connection, name, news)
+        if changing and mode == "ROW SHARE":
+            lock(connection, name, "EXCLUSIVE")
+            changing = _changing(connection, name, news)
+        written += rewrite(connection, name, {key: news[key] for key in changing}, provenance).changed
+        record(connection, list(_words(name, news, changing, provenance)))
+    return written
+
+
+def _telling(name: str, member: Member, provenance: Provenance) -> NewObservations:
+    """What a load tells of a member: the source's observation as of its first event, a wafer's lots when it was first in them."""
+    shape = shape_of(name)
+    assert provenance.since is not None
+    told: dict[datetime, dict[str, Any]] = {}
+    for lot, at in member.lots.items():
+        told.setdefault(_EPOCH + timedelta(microseconds=at), {})["lot_key"] = lot
+    since = min(told, default=provenance.since)  # what is overwritten in place comes with the rows of the member
+    if member.overwritten:
+        told.setdefault(since, {}).update(member.overwritten)
+    for column, value in member.told.items():
+        is_document = column in shape.documents and isinstance(value, Mapping)
+        told.setdefault(provenance.since, {}).update(entries(column, value) if is_document else [(column, value)])
+    observations = [Observation(at, "LOADED", values, provenance.batch_id) for at, values in sorted(told.items())]
+    return NewObservations(member.natural, observations, member.implied, member.shown(), completes=bool(member.told))
+
+
+def _words(
+    name: str, news: Mapping[int, NewObservations], changing: Iterable[int], provenance: Provenance
+) -> Iterator[Row]:
+    """The observations about members that change nothing."""
+    left = set(news) - set(changing)
+    for key in left:
+        for observation in news[key].observations:
+            yield {
+                "dimension": name, "member_key": key, "told_at": observation.at, "kind": observation.kind, "told":
+                sorted(observation.told), "batch_id": provenance.batch_id,
+            }  # fmt: skip
+
+
+def _stored(
+    connection: Connection, name: str, natural: Mapping[int, Mapping[str, str]], columns: Sequence[str]
+) -> Iterator[tuple[int, Row]]:
+    """These columns of every version of the members, oldest first, with the member's key."""
+    shape = shape_of(name)
+    wanted = [cast(shape.table.c[c], Text).label(c) if c in shape.json else shape.table.c[c] for c in columns]
+    parts = [shape.table.c[part].label(f"_{part}") for part in shape.natural]
+    for keys in chunks(natural):
+        query = select(shape.key.label("_key"), *parts, *wanted).where(is_one_of(shape.key, keys))
+        for key, *values in connection.execute(query.order_by(shape.table.c.effective_date)).all():
+            stored = dict(zip(shape.natural, values[: len(parts)], strict=True))
+            if stored != natural[key]:
+                raise KeyCollisionError(
+                    f"{name}: the natural keys {stored} (stored) and {natural[key]} (to load) have the same "
+                    f"durable key {key}; nothing was loaded, rename one of them"
+                )
+            yield key, decoded(shape, dict(zip(columns, values[len(parts) :], strict=True)))
+
+
+def _missing(connection: Connection, name: str, members: Members) -> list[Member]:
+    there = {key for key, _ in _stored(connection, name, {key: m.natural for key, m in members.items()}, ())}
+    return [member for key, member in members.items() if key not in there]
+
+
+def _changing(connection: Connection, name: str, news: Mapping[int, NewObservations]) -> list[int]:
+    """The members of which something new is told; asks for no more columns than are told of."""
+    shape = shape_of(name)
+    told = {
+        column.partition(ENTRY)[0]
+        for each in news.values()
+        for observation in each.observations
+        for column in observation.told
     }
-    return natural, implied
+    shown = {column for each in news.values() for column in each.shown}
+    own = ("effective_date", "expiry_date", "is_inferred", "known_from", "told", *(["shown"] if shown else []))
+    found: dict[int, list[Row]] = {}
+    natural = {key: each.natural for key, each in news.items()}
+    for key, row in _stored(connection, name, natural, (*own, *sorted(told | shown))):
+        found.setdefault(key, []).append(row)
+    return [key for key, rows in found.items() if _changes(shape, rows, news[key])]
 
 
-_NATURAL: dict[str, Naming] = {
-    "dim_lot": _lots,
-    "dim_equipment": _equipment,
-    "dim_wafer": _wafers,
-}
+def _changes(shape: Shape, rows: list[Row], news: NewObservations) -> bool:
+    """Whether what is told is not what the versions say anyway."""
+    if news.completes and rows[-1]["is_inferred"]:
+        return True
+    for column, (value, at) in news.shown.items():
+        before = (rows[-1]["shown"] or {}).get(column)
+        if before is None or at < datetime.fromisoformat(before[1]):
+            return True
+        del value
+    return any(
+        _differs(shape, rows, observation, column, value)
+        for observation in news.observations
+        for column, value in observation.told.items()
+    )
+
+
+def _differs(shape: Shape, rows: list[Row], observation: Observation, name: str, value: Any) -> bool:
+    """Whether a version in force at the observation's moment says otherwise, or one before it knows nothing of the column."""
+    column, slash, entry = name.partition(ENTRY)
+    for row in rows:
+        is_in_force = row["effective_date"] <= observation.at < row["expiry_date"]
+        there = row[column]
+        if slash:
+            is_unknown, is_like = entry not in (there or {}), alike((there or {}).get(entry), value)
+        else:
+            is_unknown, is_like = there is None or there == shape.unset.get(column), alike(there, value)
+        if is_in_force:
+            return not is_like
+        if is_unknown and _is_open(row, column):
+            return True
+    return False
+
+
+def _is_open(row: Row, column: str) -> bool:
+    """Whether no merge said of a version that a column is NULL."""
+    return row["told"] is not None and column not in row["told"]
+
+
+def _row_hash(values: Mapping[str, Any]) -> str:
+    text_of = json.dumps(values, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.md5(text_of.encode(), usedforsecurity=False).hexdigest()
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

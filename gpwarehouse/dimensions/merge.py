@@ -13,19 +13,19 @@ from sqlalchemy import exc, text
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import Analyze as AnalyzeTable
-from gpwarehouse.dimensions.cycles import refuse_cycles
-from gpwarehouse.dimensions.history import History
-from gpwarehouse.dimensions.members import stager
-from gpwarehouse.dimensions.once import Once, explaining, told_by
-from gpwarehouse.dimensions.reading import FirstPass, read_frame
+from gpwarehouse.dimensions.equipment_cycles import refuse_cycles
+from gpwarehouse.dimensions.exactly_once import Once, explaining, told_by
+from gpwarehouse.dimensions.first_pass import FirstPass, read_frame
+from gpwarehouse.dimensions.histories import Provenance
+from gpwarehouse.dimensions.members import learn
+from gpwarehouse.dimensions.merge_sql import History
+from gpwarehouse.dimensions.rewrite_versions import Changes
+from gpwarehouse.dimensions.staged_rows import stager
 from gpwarehouse.dimensions.targets import dimension_named, dimension_target
 from gpwarehouse.engine import qualified_name
+from gpwarehouse.engine.server_errors import reason_of
 from gpwarehouse.errors import InvalidInputError
-from gpwarehouse.load.histories import Teller
-from gpwarehouse.load.members import learn
-from gpwarehouse.load.options import Analyze, Progress, Wishes
-from gpwarehouse.load.refusal import reason_of
-from gpwarehouse.load.rewriting import Changes
+from gpwarehouse.intake.load_options import Analyze, LoadOptions, Progress
 from gpwarehouse.models import DimLot
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import copy_rows
@@ -98,7 +98,7 @@ class Merger:
         progress: Progress | None = None,
     ) -> MergeResult:
         model = dimension_named(dimension)
-        Wishes(max_rejects=max_rejects, analyze=analyze)  # checks them
+        LoadOptions(max_rejects=max_rejects, analyze=analyze)  # checks them
         column, constants = _time(effective)
         target = dimension_target(dimension, column, deletes)
         started, started_at = time.monotonic(), datetime.now(UTC)
@@ -142,17 +142,17 @@ class Merger:
         merged: _Merged,
         report: Progress,
     ) -> None:
-        teller = Teller(once.batch.batch_id, once.batch.source_system, found.first)
+        provenance = Provenance(once.batch.batch_id, once.batch.source_system, found.first)
         lots = found.resolver.members.get("dim_lot")
         if (
             lots and model is not DimLot
         ):  # of what product they are, before the dimension is locked: in the order of names
-            learn(connection, {"dim_lot": lots}, teller)
+            learn(connection, {"dim_lot": lots}, provenance)
         history = History(connection, model, found.staged, repeats=found.repeats, given=found.given)
         copy_rows(connection, history.stage(), rows, tuple(found.staged))
         report("write", found.rows.rows)
         history.lock()
-        merged.changes = history.merge(teller)
+        merged.changes = history.merge(provenance)
         if "parent_equipment_key" in history.told:
             refuse_cycles(connection)
 

@@ -2,7 +2,8 @@
 
 A wafer's key is the hash of its root lot and id, and rows lie by it. So a wafer whose root turns out to be another one is
 deleted and inserted again; a distribution key is never updated. Where the wafer is there already under its true root, what
-was told of both makes one history (:mod:`gpwarehouse.load.versions`); at one moment, what stands under the true root stands.
+was told of both makes one history (:mod:`gpwarehouse.dimensions.versions`); at one moment, what stands under the true root
+stands.
 """
 
 from __future__ import annotations
@@ -16,20 +17,21 @@ import pyarrow as pa
 from sqlalchemy import Column, Table, Text, text
 from sqlalchemy.engine import Connection, Engine
 
+from gpwarehouse.batches.lost_commits import settled
 from gpwarehouse.dialect import DistributedReplicated
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.dimensions.bridges import end_stays
-from gpwarehouse.dimensions.roots import Move, moves_of_genealogy, moves_of_lots, moves_told
+from gpwarehouse.dimensions.histories import Provenance, stored_histories
+from gpwarehouse.dimensions.rewrite_versions import NewObservations, rewrite
+from gpwarehouse.dimensions.root_lots import Move, moves_of_genealogy, moves_of_lots, moves_told
 from gpwarehouse.engine import dialect_of, qualified_name
+from gpwarehouse.engine.temporary_tables import create_temporary
 from gpwarehouse.errors import InvalidInputError, KeyCollisionError, LoadError
-from gpwarehouse.load.histories import Teller, stored_histories, temporary
-from gpwarehouse.load.rewriting import Telling, rewrite
-from gpwarehouse.load.settling import settled
-from gpwarehouse.models import FACTS, BridgeWaferLot, DimLot, DimWafer, EtlMemberWord
+from gpwarehouse.models import FACTS, BridgeWaferLot, DimLot, DimWafer, EtlMemberObservation
 from gpwarehouse.models.keys import durable_key_sql
 from gpwarehouse.partitions.archive import Archive
 from gpwarehouse.partitions.manager import month_named
-from gpwarehouse.partitions.rekeyed import keys_now
+from gpwarehouse.partitions.rekeyed_rows import keys_now
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import copy_rows, leave_statistics_alone
 
@@ -134,8 +136,8 @@ class _Work:
         return self.connection.execute(text(statement), dict(values or {}))
 
     def lock(self) -> None:
-        """Everybody who writes is kept out, in the order in which a load goes: facts, dimensions, words, then bridges."""
-        dimensions = (DimLot.__table__, DimWafer.__table__, EtlMemberWord.__table__)
+        """Everybody who writes is kept out, in the order in which a load goes: facts, dimensions, observations, then bridges."""
+        dimensions = (DimLot.__table__, DimWafer.__table__, EtlMemberObservation.__table__)
         for table in (*self.facts, *dimensions, BridgeWaferLot.__table__):
             self.execute(f"LOCK TABLE {self.name(table)} IN EXCLUSIVE MODE")
 
@@ -169,7 +171,7 @@ class _Work:
         """Old key, new key and new root of every wafer that moves."""
         names = ("root_lot_id", "wafer_id", "true_root_lot_id")
         columns: list[Column[Any]] = [Column(name, Text) for name in names]
-        stage = temporary(self.connection, _MOVES, columns, DistributedReplicated())
+        stage = create_temporary(self.connection, _MOVES, columns, DistributedReplicated())
         if moves:
             arrays = [pa.array(values, pa.string()) for values in zip(*moves, strict=True)]
             copy_rows(self.connection, stage, [pa.RecordBatch.from_arrays(arrays, list(names))], names)
@@ -300,9 +302,9 @@ class _Work:
     def _move_history(self) -> None:
         """Histories as they are, where nothing is under the new key; else what was told of both makes one history."""
         others = self._told_of_others()
-        wafer, words = self.name(DimWafer.__table__), self.name(EtlMemberWord.__table__)
-        for made, source, key in ((_WAFERS, wafer, _WAFER), (_WORDS, words, "member_key")):
-            only = f" AND v.dimension = '{DimWafer.__tablename__}'" if source == words else ""
+        wafer, observations = self.name(DimWafer.__table__), self.name(EtlMemberObservation.__table__)
+        for made, source, key in ((_WAFERS, wafer, _WAFER), (_WORDS, observations, "member_key")):
+            only = f" AND v.dimension = '{DimWafer.__tablename__}'" if source == observations else ""
             self.execute(
                 f"CREATE TEMPORARY TABLE {made} ON COMMIT DROP AS SELECT m.new_key, m.root, v.* FROM {source} v "
                 f"JOIN {_MAP} m ON v.{key} = m.{_WAFER}{only}{self.spread.replace(_WAFER, key)}"
@@ -316,9 +318,9 @@ class _Work:
             "updated_by": '"current_user"()',
         }
         self._insert(DimWafer.__table__, _WAFERS, changed, alone.format(_WAFER))
-        self._insert(EtlMemberWord.__table__, _WORDS, {"member_key": "w.new_key"}, alone.format("member_key"))
-        for telling in others:
-            rewrite(self.connection, DimWafer.__tablename__, telling, Teller(None, None))
+        self._insert(EtlMemberObservation.__table__, _WORDS, {"member_key": "w.new_key"}, alone.format("member_key"))
+        for news in others:
+            rewrite(self.connection, DimWafer.__tablename__, news, Provenance(None, None))
 
     def _insert(self, table: Table, source: str, changed: Mapping[str, str], condition: str) -> None:
         quote = self.connection.dialect.identifier_preparer.quote
@@ -328,7 +330,7 @@ class _Work:
             f"WHERE EXISTS ({condition})"
         )
 
-    def _told_of_others(self) -> list[dict[int, Telling]]:
+    def _told_of_others(self) -> list[dict[int, NewObservations]]:
         """What was told of wafers whose new key is taken, or is that of several: told again, before what stands there."""
         wafer = self.name(DimWafer.__table__)
         there = (
@@ -341,12 +343,12 @@ class _Work:
         query = f"SELECT m.{_WAFER}, m.new_key, m.root, m.wafer_id FROM {_MAP} m LEFT JOIN {_ALONE} a "
         query += f"ON a.old_key = m.{_WAFER} WHERE a.old_key IS NULL ORDER BY m.{_WAFER}"
         moved = {row[0]: row for row in self.execute(query)}
-        found: dict[int, Telling] = {}
+        found: dict[int, NewObservations] = {}
         for old, stored in stored_histories(self.connection, DimWafer.__tablename__, moved):
             _, new, root, wafer_id = moved[old]
             natural = {"root_lot_id": root, "wafer_id": wafer_id}
-            telling = found.setdefault(new, Telling(natural, [], come_first=True))
-            telling.words += stored.words
-            telling.completes |= not stored.rows[-1]["is_inferred"]
-            telling.shown = stored.shown | telling.shown
+            news = found.setdefault(new, NewObservations(natural, [], come_first=True))
+            news.observations += stored.observations
+            news.completes |= not stored.rows[-1]["is_inferred"]
+            news.shown = stored.shown | news.shown
         return [found] if found else []

@@ -11,9 +11,10 @@ from sqlalchemy import Column, DateTime, Table
 from sqlalchemy.dialects.postgresql import JSONB
 
 from gpwarehouse.errors import InvalidInputError
-from gpwarehouse.load.target import TIMESTAMP, InputColumn, Target, arrow_type, default_of, role_inputs
+from gpwarehouse.intake.target import InputColumn, Target, default_of, role_inputs
 from gpwarehouse.models import BRIDGES, DIMENSIONS, END_OF_TIME, Dimension
 from gpwarehouse.models.base import KeyRole
+from gpwarehouse.transport.columns import TIMESTAMP, arrow_type
 
 __all__ = ["bridge_named", "dimension_named", "dimension_target"]
 

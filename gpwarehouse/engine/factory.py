@@ -14,8 +14,6 @@ from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import GreenplumDialect, ServerInfo, outside_transaction
 from gpwarehouse.engine.interrupts import InterruptibleConnection
-from gpwarehouse.engine.names import dialect_of
-from gpwarehouse.engine.observe import observe
 from gpwarehouse.engine.pool import WarehousePool, hand_on_unchanged
 from gpwarehouse.engine.sessions import (
     SHARED_SESSION,
@@ -26,6 +24,8 @@ from gpwarehouse.engine.sessions import (
     statement_for,
 )
 from gpwarehouse.engine.statement_hook import hook_statements
+from gpwarehouse.engine.statement_log import observe
+from gpwarehouse.engine.table_names import dialect_of
 from gpwarehouse.engine.unreachable import explain_failures_to_connect
 from gpwarehouse.settings import WarehouseSettings
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
-from gpwarehouse.engine.names import dialect_of
+from gpwarehouse.engine.table_names import dialect_of
 
 __all__ = ["LOCK_MONTHS", "LockHolder", "advisory_key", "lock_advisory", "lock_holders"]
 

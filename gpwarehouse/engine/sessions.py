@@ -19,8 +19,8 @@ from sqlalchemy.engine import Connection
 
 from gpwarehouse.dialect import Brand, ServerInfo
 from gpwarehouse.errors import InvalidInputError
-from gpwarehouse.setting_kinds import MEMORY
 from gpwarehouse.settings import WarehouseSettings
+from gpwarehouse.settings_types import MEMORY
 
 __all__ = [
     "SESSION_OPTIONS",

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.generate import defects, probing, process, shifts
 from gpwarehouse.generate.dies import WaferDies, wafer_dies
+from gpwarehouse.generate.dimension_members import fixed_members, lot_members
 from gpwarehouse.generate.lots import END, Lot, Visit
-from gpwarehouse.generate.members import fixed_members, lot_members
 from gpwarehouse.generate.plan import MEASURES, SHIFT_S, TOOLS, Settings, products
 from gpwarehouse.generate.process import Drift, Excursion
 from gpwarehouse.generate.rows import instant, rebatched, wafer_ids

@@ -1,25 +1,34 @@
 """Frames and files → rows: validate, resolve keys, make months and members, COPY, once."""
 
-from gpwarehouse.load.again import Corrected, RejectLoader, csv_of_rejects, rejects_as_given, require_batch
-from gpwarehouse.load.csv import CsvOptions
-from gpwarehouse.load.files import files_named, table_files
-from gpwarehouse.load.folders import files_to_load
+from gpwarehouse.intake.csv import CsvOptions
+from gpwarehouse.intake.folders import files_to_load
+from gpwarehouse.intake.load_options import LoadKeywords, OnConflict, Progress
+from gpwarehouse.intake.rejects import Reject
+from gpwarehouse.intake.table_files import files_named, table_files
+from gpwarehouse.intake.target import Target, target_named
+from gpwarehouse.load.delete import Deleted, Deleter
 from gpwarehouse.load.loader import FrameSource, Loader, Source
-from gpwarehouse.load.options import LoadOptions, OnConflict, Progress
+from gpwarehouse.load.reload_rejects import Corrected, RejectLoader, csv_of_rejects, rejects_as_given, require_batch
+from gpwarehouse.load.replace_month import MonthLoader, MonthSource
 from gpwarehouse.load.report import FileOutcome, FilesReport
 from gpwarehouse.load.result import LoadResult
-from gpwarehouse.load.target import Target, target_named
-from gpwarehouse.load.validate import Reject
+from gpwarehouse.load.upsert import KeyLoader, KeySource
 
 __all__ = [
     "Corrected",
     "CsvOptions",
+    "Deleted",
+    "Deleter",
     "FileOutcome",
     "FilesReport",
     "FrameSource",
-    "LoadOptions",
+    "KeyLoader",
+    "KeySource",
+    "LoadKeywords",
     "LoadResult",
     "Loader",
+    "MonthLoader",
+    "MonthSource",
     "OnConflict",
     "Progress",
     "Reject",

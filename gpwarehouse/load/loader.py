@@ -2,7 +2,7 @@
 
 The first pass validates and resolves and keeps the rows in a spool, because months and members must exist before the
 transaction that writes rows begins; the second copies the spool. Memory is bounded by the batch. Where the batch's id is
-known beforehand there is one pass that checks and stores: :mod:`gpwarehouse.load.early`.
+known beforehand there is one pass that checks and stores: :mod:`gpwarehouse.load.streaming`.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ import pyarrow as pa
 from sqlalchemy import exc
 from sqlalchemy.engine import Connection, Engine
 
+from gpwarehouse.batches import ledger
+from gpwarehouse.batches.conflicts import Verdict, delete_leftovers, delete_rows, hold, judge
+from gpwarehouse.batches.moved_records import refuse_doubles
+from gpwarehouse.batches.reject_limit import refuse_rejects
+from gpwarehouse.dimensions.histories import Provenance
+from gpwarehouse.dimensions.members import insert_missing, learn
 from gpwarehouse.engine import RetryPolicy
+from gpwarehouse.engine.server_errors import as_load_error
 from gpwarehouse.errors import GpwarehouseError, LoadError
-from gpwarehouse.load import batches as ledger
-from gpwarehouse.load.beforehand import checksum_of
-from gpwarehouse.load.conflict import Verdict, delete_leftovers, delete_rows, hold, judge
-from gpwarehouse.load.doubling import refuse_doubles
-from gpwarehouse.load.early import checksum_beforehand, send_early
-from gpwarehouse.load.expected import expected_of
-from gpwarehouse.load.files import TableFiles, table_files
-from gpwarehouse.load.fingerprint import batch_id_for
-from gpwarehouse.load.firstpass import FirstPass, Source, read_source
-from gpwarehouse.load.frames import bytes_of, record_batches
-from gpwarehouse.load.histories import Teller
-from gpwarehouse.load.members import insert_missing, learn
-from gpwarehouse.load.months import ensure_hours, ensure_months
-from gpwarehouse.load.narrow import store_all_but_refused
-from gpwarehouse.load.options import LoadOptions, Wishes, check_name
-from gpwarehouse.load.refusal import explained
-from gpwarehouse.load.rejecting import refuse_rejects
+from gpwarehouse.intake.checksum import batch_id_for, checksum_of
+from gpwarehouse.intake.expected_columns import expected_of
+from gpwarehouse.intake.first_pass import FirstPass, Source, read_source
+from gpwarehouse.intake.frames import bytes_of, record_batches
+from gpwarehouse.intake.load_options import LoadKeywords, LoadOptions, check_name
+from gpwarehouse.intake.table_files import TableFiles, table_files
+from gpwarehouse.intake.target import Target, target_named
+from gpwarehouse.load.maintenance import Upkeep
+from gpwarehouse.load.refused_rows import store_all_but_refused
 from gpwarehouse.load.result import LoadResult
-from gpwarehouse.load.target import Target, target_named
-from gpwarehouse.load.upkeep import Upkeep
+from gpwarehouse.load.streaming import checksum_beforehand, send_early
 from gpwarehouse.models.calendar import ShiftCalendar
+from gpwarehouse.months.ensure import ensure_months
+from gpwarehouse.months.hours import ensure_hours
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import Address, Route, Router, Stored, leave_statistics_alone
 
-__all__ = ["FrameSource", "Loader", "Run", "Source", "columns_to_copy", "teller_of", "with_batch"]
+__all__ = ["FrameSource", "Loader", "Run", "Source", "columns_to_copy", "provenance_of", "with_batch"]
 
 
 @dataclass
@@ -98,7 +98,7 @@ class Run:
 
     source: Source
     target: Target
-    wishes: Wishes
+    options: LoadOptions
     has_own_id: bool = False
     started: float = field(default_factory=time.monotonic)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -147,7 +147,7 @@ class Loader:
     """
 
     begins_early = True
-    """Whether rows may be sent before all are read: :mod:`gpwarehouse.load.early`."""
+    """Whether rows may be sent before all are read: :mod:`gpwarehouse.load.streaming`."""
     _emptied_is_loaded = True
     """Whether content whose rows went with their months is kept from coming back."""
 
@@ -158,7 +158,7 @@ class Loader:
         address = Address(settings.gpfdist_host, settings.ports_to_serve())
         self.router = Router(engine, settings.transport, address)
 
-    def load(self, source: Source, **options: Unpack[LoadOptions]) -> LoadResult:
+    def load(self, source: Source, **options: Unpack[LoadKeywords]) -> LoadResult:
         """Load a source once.
 
         :param batch_id: the caller's own id; otherwise one is derived from target and content, which has to be read to its
@@ -169,7 +169,7 @@ class Loader:
             this in its place, in one transaction.
         :param max_rejects: count, or share of the rows read, above which nothing is loaded; else as in settings. Where all
             rows read are rejected nothing is loaded whatever it says.
-        :param progress: called with phase and rows, from other threads too: :data:`gpwarehouse.load.options.Progress`.
+        :param progress: called with phase and rows, from other threads too: :data:`gpwarehouse.intake.load_options.Progress`.
         :param parallel: connections that COPY at once, up to 16; all but one through a staging table.
         :param atomic: False lets them write into the fact and commit on their own, before the batch's row says that it is
             loaded: if the load fails between the two, their rows stay until the same is loaded again, in whatever way, or
@@ -184,11 +184,11 @@ class Loader:
         :raises LoadError: the server refused; nothing of the batch was loaded.
         """
         target = self._target(source)
-        run = Run(source, target, Wishes(**options))
+        run = Run(source, target, LoadOptions(**options))
         try:
             return self._load(run)
         except (exc.SQLAlchemyError, self._driver_error()) as error:
-            raised = explained(self.settings, target.name, error)
+            raised = as_load_error(self.settings, target.name, error)
         raise raised  # out here, so that the driver's error, which quotes the row, is not chained to it
 
     def _target(self, source: Source) -> Target:
@@ -201,7 +201,7 @@ class Loader:
                 run.source, run.has_own_id = replace(source, checksum=own), True  # type: ignore[type-var]
             checksum = run.source.checksum
             if checksum is not None:  # known before a row is checked: what was loaded before is not read again
-                batch_id = run.wishes.batch_id or batch_id_for(run.target.name, checksum)
+                batch_id = run.options.batch_id or batch_id_for(run.target.name, checksum)
                 verdict = self._judged_alone(run, batch_id, checksum)
                 if verdict.loaded is not None:
                     return run.result(verdict.loaded)
@@ -211,7 +211,7 @@ class Loader:
             early = send_early(self, run)
             if early is None:
                 run.source, run.has_own_id = source, False
-                found = read_source(run.source, run.target, self.engine, self.settings, run.wishes)
+                found = read_source(run.source, run.target, self.engine, self.settings, run.options)
         if early is not None:
             with early.found:
                 return self._after(run, early.found, early.result)
@@ -223,7 +223,7 @@ class Loader:
             run.batch_id = verdict.batch_id
             batch = self.batch_of(run, found)
             # What other connections have committed already would be there twice.
-            policy = RetryPolicy.of(self.settings, 0 if run.wishes.commits_apart else None)
+            policy = RetryPolicy.of(self.settings, 0 if run.options.commits_apart else None)
             what = f"load of batch {batch.batch_id} into {batch.target}"
             return self._after(run, found, policy.call(what, self._write, run, found, batch))
 
@@ -232,7 +232,7 @@ class Loader:
 
         Their content is hashed where a batch of as many rows is there. It is not, or is not told: None.
         """
-        source, named = run.source, run.wishes.batch_id
+        source, named = run.source, run.options.batch_id
         if not self.begins_early or not isinstance(getattr(source, "frame", None), TableFiles):
             return None
         if named is not None and not self._looked(ledger.is_recorded, named):
@@ -259,7 +259,7 @@ class Loader:
         """The batch, as far as the first pass tells of it."""
         name = run.target.name
         return ledger.Batch(
-            batch_id=run.batch_id or run.wishes.batch_id or batch_id_for(name, found.checksum),
+            batch_id=run.batch_id or run.options.batch_id or batch_id_for(name, found.checksum),
             target=name,
             source_system=run.source.source_system,
             source=run.source.source_file or None,
@@ -280,9 +280,9 @@ class Loader:
         return RetryPolicy.once_met(self.settings, self.engine).call("look whether a batch is loaded", judged)
 
     def judged(self, connection: Connection, run: Run, batch_id: str, checksum: str) -> Verdict:
-        """What is to be done with the content under the id: :func:`gpwarehouse.load.conflict.judge`."""
-        named = run.wishes.batch_id is not None
-        names = (run.wishes.on_conflict, run.target.name, batch_id, checksum)
+        """What is to be done with the content under the id: :func:`gpwarehouse.batches.conflicts.judge`."""
+        named = run.options.batch_id is not None
+        names = (run.options.on_conflict, run.target.name, batch_id, checksum)
         return judge(connection, *names, named=named, started_at=run.started_at, emptied=self._emptied_is_loaded)
 
     def _write(self, run: Run, found: FirstPass, batch: ledger.Batch) -> LoadResult:
@@ -292,10 +292,10 @@ class Loader:
         """
         try:
             self.check_rejects(run, found, batch.batch_id)
-            run.wishes.report("prepare", 0)
+            run.options.report("prepare", 0)
             with run.phase("prepare"):
                 self._prepare(run, found, batch)
-            connections, atomic = run.wishes.parallel, run.wishes.atomic
+            connections, atomic = run.options.parallel, run.options.atomic
             route = self.router.route(batch.rows_loaded, connections=connections, atomic=atomic)
             with run.phase("copy"):
                 return run.result(self._transaction(run, found, batch, route))
@@ -308,10 +308,10 @@ class Loader:
 
     def _raised(self, run: Run, error: Exception) -> GpwarehouseError:
         """The error to raise for one of a load; where connections commit apart, rows may be there already."""
-        if not run.wishes.commits_apart:
-            return explained(self.settings, run.target.name, error)
+        if not run.options.commits_apart:
+            return as_load_error(self.settings, run.target.name, error)
         undone = "rows may be there already; load the same again, or delete_batch: both delete them first"
-        raised = explained(self.settings, run.target.name, error, undone)
+        raised = as_load_error(self.settings, run.target.name, error, undone)
         raised.safe_to_repeat = None
         return raised
 
@@ -341,7 +341,7 @@ class Loader:
         run.scattered = [row for row in told if not ledger.has_left(row)]
         if run.replaced is not None and ledger.are_scattered(run.replaced):
             run.scattered.append(run.replaced)
-        if run.scattered and run.wishes.commits_apart:
+        if run.scattered and run.options.commits_apart:
             raise LoadError(
                 f"{batch.target}: records of batch {run.scattered[0].batch_id!r} may be in other batches since, and "
                 "rows that connections commit on their own cannot be compared with those before; load it with atomic=True"
@@ -351,7 +351,7 @@ class Loader:
     def _clear(self, connection: Connection, run: Run, batch: ledger.Batch, left: list[Any]) -> None:
         """Delete what loads left that failed of the same, and say so before connections of this one may leave rows."""
         by = f"batch {batch.batch_id}"
-        if not run.wishes.commits_apart:
+        if not run.options.commits_apart:
             for row in left:
                 delete_leftovers(connection, run.target.partition_column, row, by)
             return
@@ -364,7 +364,7 @@ class Loader:
     def _prepare(self, run: Run, found: FirstPass, batch: ledger.Batch) -> None:
         if found.first is None:  # no row to load
             return
-        run.months += tuple(ensure_months(self.engine, run.target, found.months))  # it may be tried again
+        run.months += tuple(ensure_months(self.engine, run.target.table, found.months))  # it may be tried again
         self.prepare_members(run, found, batch)
 
     def prepare_members(self, run: Run, found: FirstPass, batch: ledger.Batch, engine: Engine | None = None) -> None:
@@ -375,7 +375,7 @@ class Loader:
         if found.first is None:
             return
         ensure_hours(engine or self.engine, found.months, self.calendar)
-        run.members += insert_missing(engine or self.engine, found.resolver.members, teller_of(batch, found.first))
+        run.members += insert_missing(engine or self.engine, found.resolver.members, provenance_of(batch, found.first))
 
     def _copy(
         self, connection: Connection, run: Run, found: FirstPass, batch: ledger.Batch, route: Route
@@ -399,7 +399,7 @@ class Loader:
     ) -> ledger.Batch:
         """Rows, and what they tell of members; the batch with what was counted."""
         columns = columns_to_copy(run.target, found.rows.filled)
-        rows = partial(with_batch, found, batch.batch_id, run.wishes)
+        rows = partial(with_batch, found, batch.batch_id, run.options)
         run.stored = store_all_but_refused(connection, route, run.target, columns, found, rows, allowed, may_refuse)
         return self.finish(connection, run, found, batch)
 
@@ -416,19 +416,19 @@ class Loader:
                 "loaded. A trigger or rule on the table may swallow rows; if there is none, load again"
             )
         if found.first is not None:
-            run.learned = learn(connection, found.resolver.members, teller_of(batch, found.first))
+            run.learned = learn(connection, found.resolver.members, provenance_of(batch, found.first))
         return batch
 
     def _after(self, run: Run, found: FirstPass, result: LoadResult) -> LoadResult:
         """Statistics and space, when the rows are there."""
         if result.already_loaded:
             return result
-        run.wishes.report("analyze", 0)
+        run.options.report("analyze", 0)
         upkeep = Upkeep(self.engine, run.target.table)
         with run.phase("analyze"):
             if run.rows_replaced:
                 upkeep.vacuum(run.replaced.min_event_ts, run.replaced.max_event_ts)
-            upkeep.analyze(found.months, run.wishes.analyze or self.settings.analyze)
+            upkeep.analyze(found.months, run.options.analyze or self.settings.analyze)
         return replace(
             result,
             analyzed=tuple(upkeep.analyzed),
@@ -438,8 +438,8 @@ class Loader:
 
     def _allowed(self, run: Run, found: FirstPass) -> int:
         settings = self.settings
-        if run.wishes.max_rejects is not None:
-            settings = settings.model_copy(update={"max_rejects": run.wishes.max_rejects})
+        if run.options.max_rejects is not None:
+            settings = settings.model_copy(update={"max_rejects": run.options.max_rejects})
         return settings.rejects_allowed(found.rows_read)
 
     def check_rejects(self, run: Run, found: FirstPass, batch_id: str) -> None:
@@ -467,12 +467,12 @@ class Loader:
         """Whether a batch that is there makes up for an error: ours, whose answer was lost at COMMIT, or one that will do."""
         if (row.target, row.checksum) != (batch.target, batch.checksum):
             return False
-        return row.started_at == run.started_at or run.wishes.on_conflict == "skip"
+        return row.started_at == run.started_at or run.options.on_conflict == "skip"
 
 
-def teller_of(batch: ledger.Batch, since: datetime) -> Teller:
+def provenance_of(batch: ledger.Batch, since: datetime) -> Provenance:
     """Who tells of members, in a batch whose first event is at ``since``."""
-    return Teller(batch.batch_id, batch.source_system, since)
+    return Provenance(batch.batch_id, batch.source_system, since)
 
 
 def columns_to_copy(target: Target, filled: set[str]) -> tuple[str, ...]:
@@ -481,11 +481,11 @@ def columns_to_copy(target: Target, filled: set[str]) -> tuple[str, ...]:
     return tuple(name for name in target.columns if name in filled or name in defaults or name == "batch_id")
 
 
-def with_batch(found: FirstPass, batch_id: str, wishes: Wishes) -> Iterator[pa.RecordBatch]:
+def with_batch(found: FirstPass, batch_id: str, options: LoadOptions) -> Iterator[pa.RecordBatch]:
     """The rows to load, with the batch's id; how many have gone is reported."""
-    wishes.begin("copy", lambda: (found.rows_to_load, found.rows.bytes))
+    options.begin("copy", lambda: (found.rows_to_load, found.rows.bytes))
     rows = 0
     for batch in found.sendable():
         yield batch.append_column("batch_id", pa.repeat(pa.scalar(batch_id, pa.string()), batch.num_rows))
         rows += batch.num_rows
-        wishes.report("copy", rows)
+        options.report("copy", rows)

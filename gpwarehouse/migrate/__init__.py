@@ -22,7 +22,7 @@ from gpwarehouse.migrate.create import create_revision
 from gpwarehouse.migrate.environment import run_environment
 from gpwarehouse.migrate.history import Migration, position
 from gpwarehouse.migrate.losses import Loss
-from gpwarehouse.migrate.placing import refuse_unplaced
+from gpwarehouse.migrate.placement import refuse_unplaced
 from gpwarehouse.migrate.plan import PlannedStep
 from gpwarehouse.migrate.scripts import alembic_config, revision_checksum, revision_part, script_location
 

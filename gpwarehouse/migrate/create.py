@@ -22,7 +22,7 @@ from alembic.util import CommandError
 
 from gpwarehouse.errors import MigrationError, SettingsError
 from gpwarehouse.migrate.lock import one_thread_in_alembic
-from gpwarehouse.migrate.placing import place_in
+from gpwarehouse.migrate.placement import place_in
 from gpwarehouse.migrate.scripts import Chain, alembic_config, site_folder
 from gpwarehouse.settings import WarehouseSettings
 

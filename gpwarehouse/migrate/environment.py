@@ -20,11 +20,11 @@ from sqlalchemy.schema import CreateSchema, CreateTable
 from gpwarehouse.engine import create_migration_engine
 from gpwarehouse.errors import GpwarehouseError, SettingsError
 from gpwarehouse.migrate import history
-from gpwarehouse.migrate.batches import refuse_lost_operations
+from gpwarehouse.migrate.batched_changes import refuse_lost_operations
 from gpwarehouse.migrate.lock import lock_every_transaction, one_migrator
 from gpwarehouse.migrate.metadata import compared, target_metadata
 from gpwarehouse.migrate.operations import register_operations
-from gpwarehouse.migrate.placing import placing
+from gpwarehouse.migrate.placement import placing
 from gpwarehouse.migrate.plan import planned, refuse_to_lose
 from gpwarehouse.migrate.run import Run, explained
 from gpwarehouse.migrate.scripts import Chain, places_advice, revision_checksum, script_location, site_folder

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from sqlalchemy import column, func, inspect, select, table, text
 from sqlalchemy.engine import Connection
 
-from gpwarehouse.dialect.compiler import child_table_name
+from gpwarehouse.dialect.ddl_compiler import child_table_name
 from gpwarehouse.errors import MigrationError
-from gpwarehouse.migrate.sqltext import Drop, hides_drops
+from gpwarehouse.migrate.sql_text import Drop, hides_drops
 from gpwarehouse.models import DIMENSIONS
 from gpwarehouse.settings import WarehouseSettings
 

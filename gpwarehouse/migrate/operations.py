@@ -12,10 +12,10 @@ from sqlalchemy.schema import ExecutableDDLElement
 
 from gpwarehouse.dialect import CreateView, DropView
 from gpwarehouse.dialect.migration import operations as dialect_operations
-from gpwarehouse.dialect.migration.operation import GreenplumOp, register_operation
+from gpwarehouse.dialect.migration.base_operation import GreenplumOp, register_operation
 from gpwarehouse.errors import MigrationError
-from gpwarehouse.migrate.batches import Batch, batches_of, refuse_moves, run_batches
-from gpwarehouse.migrate.sqlfiles import Verbatim, server_name, statements_of
+from gpwarehouse.migrate.batched_changes import Batch, batches_of, refuse_moves, run_batches
+from gpwarehouse.migrate.sql_files import Verbatim, server_name, statements_of
 
 __all__ = ["ReplaceView", "ReplaceViewOp", "RunBatchedOp", "RunSqlFileOp", "register_operations"]
 
@@ -31,7 +31,7 @@ class RunSqlFileOp(MigrateOperation):
 
     @classmethod
     def run_sql_file(cls, operations: Any, script: str, direction: Literal["up", "down"]) -> None:
-        """Run ``up.sql`` or ``down.sql`` in the folder of the revision's name; see :mod:`gpwarehouse.migrate.sqlfiles`.
+        """Run ``up.sql`` or ``down.sql`` in the folder of the revision's name; see :mod:`gpwarehouse.migrate.sql_files`.
 
         :param script: ``__file__``.
         """
@@ -74,7 +74,7 @@ class RunBatchedOp(MigrateOperation):
         """Run a statement for one part of a table after the other, each part in a transaction of its own.
 
         A run that was killed goes on where it stopped. Nothing else may stand before it in its revision; see
-        :mod:`gpwarehouse.migrate.batches`. Offline it is one statement over all rows.
+        :mod:`gpwarehouse.migrate.batched_changes`. Offline it is one statement over all rows.
 
         Loads must be stopped before: rows that come into a part that is done miss the change. A warehouse object that
         looks at the schema only now refuses to load until all parts are done; one that has loaded before does not look.

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from gpwarehouse.dialect import GreenplumDialect
 from gpwarehouse.errors import MigrationError
 from gpwarehouse.migrate.losses import Loss, losses, refusal, refuse_hidden
-from gpwarehouse.migrate.sqltext import Drop, drops, rewrites, split
+from gpwarehouse.migrate.sql_text import Drop, drops, rewrites, split
 from gpwarehouse.settings import WarehouseSettings
 
 __all__ = ["PlannedStep", "planned", "refuse_to_lose"]

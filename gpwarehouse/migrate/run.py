@@ -22,7 +22,7 @@ from gpwarehouse.errors import GpwarehouseError, MigrationError, WarehouseConnec
 from gpwarehouse.migrate import history
 from gpwarehouse.migrate.lock import MigratorLock
 from gpwarehouse.migrate.losses import refuse_hidden, refuse_losses
-from gpwarehouse.migrate.sqltext import drops, transaction_control
+from gpwarehouse.migrate.sql_text import drops, transaction_control
 from gpwarehouse.settings import WarehouseSettings
 
 __all__ = ["Progress", "Run", "explained"]

@@ -21,7 +21,7 @@ from gpwarehouse.models.base import (
     refuse_other_dialects,
 )
 
-__all__ = ["EtlLoadBatch", "EtlMemberWord", "EtlReject", "migration_history_table"]
+__all__ = ["EtlLoadBatch", "EtlMemberObservation", "EtlReject", "migration_history_table"]
 
 
 def _control(comment: str, by: str = "batch_id") -> dict[str, Any]:
@@ -72,20 +72,20 @@ class EtlReject(Base):
     rejected_at: Mapped[datetime] = col("When it was refused, UTC", server_default=text("now()"))
 
 
-class EtlMemberWord(Base):
-    """Word about a member of a dimension that is not the start of a version.
+class EtlMemberObservation(Base):
+    """Observation of a dimension's member that begins no version.
 
-    A repetition, an observation of a load, a deletion. What it told is what the version in force at ``told_at`` holds: the
-    values stand there, and here only the moment and the names. Nothing changes where a word is missing; but where an older
-    word comes late, the next one in time ends its reign (:mod:`gpwarehouse.load.versions`).
+    It repeats what is known, or a load or a deletion made it. Its values are those of the version in force at ``told_at``, so only
+    the moment and the column names are stored here. Nothing changes where such a row is missing, except that an older
+    observation which arrives late is then not ended by it (:mod:`gpwarehouse.dimensions.versions`).
     """
 
-    __tablename__ = "etl_member_word"
+    __tablename__ = "etl_member_observation"
     __table_args__ = (
-        Index("ix_etl_member_word_member_key", "member_key"),
-        _control("Word about a member of a dimension that is not the start of a version", by="member_key"),
+        Index("ix_etl_member_observation_member_key", "member_key"),
+        _control("Observation of a dimension's member that begins no version", by="member_key"),
     )
-    # For the mapper only: a word may be said twice.
+    # For the mapper only: the same may be observed twice.
     __mapper_args__ = {"primary_key": ["dimension", "member_key", "told_at", "kind"]}  # noqa: RUF012
 
     dimension: Mapped[str] = col("Table name of the dimension")

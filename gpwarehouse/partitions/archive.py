@@ -3,7 +3,7 @@
 ``<folder>/<schema>/<table>/<partition>.json`` is the manifest; what it does not list is no archive. It is written last,
 under another name first and renamed, as the files are, so a half-written file is never taken for a good one. Files are
 never overwritten or deleted: late rows go to a further file, and a file that holds the rows of earlier ones supersedes
-them in the manifest. Whose the folder is stands in it too: :mod:`gpwarehouse.partitions.ownership`.
+them in the manifest. Whose the folder is stands in it too: :mod:`gpwarehouse.partitions.archive_owner`.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Manifest:
 
     :ivar hold_until: a restored month's hold, and ``restored_at``: when it was restored, in manifests of builds that wrote
         both here; now they stand in the partition's comment.
-    :ivar warehouse: whose months these are, as :func:`gpwarehouse.partitions.ownership.identity_of` says.
+    :ivar warehouse: whose months these are, as :func:`gpwarehouse.partitions.archive_owner.identity_of` says.
     """
 
     table: str

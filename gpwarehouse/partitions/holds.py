@@ -16,8 +16,9 @@ from sqlalchemy import Table, text
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.dialect import RangePartition
-from gpwarehouse.dialect.compiler import child_table_name
-from gpwarehouse.engine import qualified_name, schema_of
+from gpwarehouse.dialect.ddl_compiler import child_table_name
+from gpwarehouse.engine import qualified_name
+from gpwarehouse.months import schema_of
 
 __all__ = [
     "Hold",

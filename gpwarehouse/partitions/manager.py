@@ -15,36 +15,30 @@ from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import Analyze
 from gpwarehouse.dialect.options import month_partition
-from gpwarehouse.engine import (
-    LOCK_NOT_AVAILABLE,
-    Cause,
-    Patience,
-    cause_of,
-    change_partitions,
-    change_partitions_after,
-    could_not_connect,
-    explain_operational_error,
-    look,
-    partitions_there,
-    unexpected,
-    used_by,
-    words_of,
-)
+from gpwarehouse.engine import Cause, cause_of, could_not_connect, explain_operational_error, look, unexpected, words_of
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, PartitionError
 from gpwarehouse.models import FACTS
-from gpwarehouse.partitions import changes
+from gpwarehouse.months import (
+    LOCK_NOT_AVAILABLE,
+    Patience,
+    change_partitions,
+    change_partitions_after,
+    partitions_there,
+    used_by,
+)
+from gpwarehouse.partitions import partition_changes
 from gpwarehouse.partitions.archive import Archive
+from gpwarehouse.partitions.archive_owner import adopt, identity_of, owned
 from gpwarehouse.partitions.holds import Hold, extend_hold, is_held, put_hold
-from gpwarehouse.partitions.ownership import adopt, identity_of, owned
 from gpwarehouse.partitions.plan import ANCHOR, Plan, Step, cold_storage, make_plan, refuse_unlisted, rules_of
 from gpwarehouse.partitions.sizes import list_frame, skew_frame
-from gpwarehouse.policy import first_kept
+from gpwarehouse.retention import first_kept
 from gpwarehouse.settings import WarehouseSettings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gpwarehouse.partitions.archiving import Archiver
+    from gpwarehouse.partitions.archive_month import Archiver
 
 __all__ = ["Outcome", "Partitions", "Report"]
 
@@ -328,14 +322,14 @@ class Partitions:
             return 0 if made else None
         if step.action == "export":
             with self.engine.connect() as connection:
-                found = changes.there(connection, table, partition)
+                found = partition_changes.there(connection, table, partition)
                 if found is None or is_held(connection, table, found, now):
                     return None
             return replace(self._archiver(), patience=patience).export(table, partition, now)
         if step.action == "drop" and self.settings.archive_dir is not None:
             refuse_unlisted(Archive(self.settings.archive_dir, self.settings.schema_name), table, partition)
         if step.action == "move":
-            changes.make_archive_schema(self.engine, table, self.settings.archive_schema)
+            partition_changes.make_archive_schema(self.engine, table, self.settings.archive_schema)
         return change_partitions_after(
             self.engine,
             table,
@@ -346,30 +340,32 @@ class Partitions:
 
     def _prepared(self, connection: Connection, table: Table, step: Step, now: datetime) -> int | None:
         """Rows of the partition, with all writers kept off it; None if it is gone, or held."""
-        found = changes.there(connection, table, step.range)
+        found = partition_changes.there(connection, table, step.range)
         if found is None:
             return None
         if step.action == "compress":
-            return changes.rewritten(connection, table, found, cold_storage(table, self.settings))
-        child = changes.hold_still(connection, table, found)
-        return None if is_held(connection, table, found, now) else changes.count(connection, child)
+            return partition_changes.rewritten(connection, table, found, cold_storage(table, self.settings))
+        child = partition_changes.hold_still(connection, table, found)
+        return None if is_held(connection, table, found, now) else partition_changes.count(connection, child)
 
     def _change(self, connection: Connection, table: Table, step: Step) -> None:
-        found = changes.there(connection, table, step.range)
+        found = partition_changes.there(connection, table, step.range)
         assert found is not None  # it is held
         if step.action == "compress":
-            changes.exchange(connection, table, found)
+            partition_changes.exchange(connection, table, found)
         elif step.action == "drop":
-            changes.drop(connection, table, found)
+            partition_changes.drop(connection, table, found)
         elif step.partition != ANCHOR:
-            changes.detach(connection, table, found, self.settings.archive_schema if step.action == "move" else None)
+            partition_changes.detach(
+                connection, table, found, self.settings.archive_schema if step.action == "move" else None
+            )
 
     def _gone(self, step: Step) -> bool:
         with self.engine.connect() as connection:
-            return changes.there(connection, fact_named(step.table), step.range) is None
+            return partition_changes.there(connection, fact_named(step.table), step.range) is None
 
     def _archiver(self) -> Archiver:
-        from gpwarehouse.partitions.archiving import Archiver
+        from gpwarehouse.partitions.archive_month import Archiver
 
         archive = self._archive()
         version = text(f"SELECT version_num FROM {self._quoted('alembic_version')}")
@@ -409,7 +405,7 @@ class Partitions:
 
 def _made(connection: Connection, table: Table, step: Step) -> bool:
     """Make a month, hold it, or both in one transaction; False where that was done already, or it is gone."""
-    made = step.action == "create" and changes.create(connection, table, step.range)
+    made = step.action == "create" and partition_changes.create(connection, table, step.range)
     if step.hold is None:
         return made
     found = next((p for p in partitions_there(connection, table) if (p.start, p.end) == (step.start, step.end)), None)

@@ -14,20 +14,13 @@ from sqlalchemy.engine import Connection
 from gpwarehouse.dialect import AppendOptimized, RangePartition, RangePartitions
 from gpwarehouse.dialect.options import missing_partitions, month_partition
 from gpwarehouse.dialect.reflection import storages_of
-from gpwarehouse.engine import (
-    child_of,
-    default_there,
-    dialect_of,
-    overlapping,
-    partitions_there,
-    qualified_name,
-    schema_of,
-)
+from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.errors import PartitionError, SettingsError
 from gpwarehouse.models import ANCHOR_MONTH, FACTS
+from gpwarehouse.months import child_of, default_there, overlapping, partitions_there, schema_of
 from gpwarehouse.partitions.archive import Archive, archived_as
 from gpwarehouse.partitions.holds import Hold, holds_of, is_restored
-from gpwarehouse.policy import RetentionRule, first_filled, first_kept, rule_for
+from gpwarehouse.retention import RetentionRule, first_filled, first_kept, rule_for
 from gpwarehouse.settings import WarehouseSettings
 
 __all__ = [

@@ -11,7 +11,8 @@ from sqlalchemy.engine import Connection
 
 from gpwarehouse.dialect import AppendOptimized
 from gpwarehouse.dialect.reflection import storages_of
-from gpwarehouse.engine import dialect_of, partitions_there, qualified_name, schema_of
+from gpwarehouse.engine import dialect_of, qualified_name
+from gpwarehouse.months import partitions_there, schema_of
 from gpwarehouse.partitions.archive import Archive, Manifest, archived_as
 from gpwarehouse.partitions.holds import Hold, holds_of
 from gpwarehouse.partitions.plan import child_of

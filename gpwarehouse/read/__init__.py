@@ -3,8 +3,8 @@
 from gpwarehouse.read.csv_json import write_csv, write_json
 from gpwarehouse.read.export import ExportResult, export
 from gpwarehouse.read.frames import Chunks, read, to_pandas
-from gpwarehouse.read.stream import Progress
-from gpwarehouse.read.versions import as_of
+from gpwarehouse.read.query import Progress
+from gpwarehouse.read.version_joins import as_of
 from gpwarehouse.read.views import view_table
 
 __all__ = [

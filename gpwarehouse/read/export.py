@@ -19,7 +19,7 @@ from sqlalchemy.engine import Engine
 
 from gpwarehouse.errors import ReadError
 from gpwarehouse.read.csv_json import refuse_doubled_names, write_csv, write_json
-from gpwarehouse.read.stream import Progress, Stream, Transport
+from gpwarehouse.read.query import Progress, Stream, Transport
 from gpwarehouse.transport.chunks import rechunked
 
 __all__ = ["ExportResult", "export"]

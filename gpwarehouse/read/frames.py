@@ -17,7 +17,7 @@ from sqlalchemy.engine import Engine
 
 from gpwarehouse.errors import ReadError
 from gpwarehouse.read.columns import Column
-from gpwarehouse.read.stream import Progress, Stream, Transport
+from gpwarehouse.read.query import Progress, Stream, Transport
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -21,9 +21,9 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement, TextClause
 
 from gpwarehouse.engine import STATEMENT_HOOK, first_words, state_of, words_of
+from gpwarehouse.engine.server_errors import as_read_error
 from gpwarehouse.errors import ReadError
 from gpwarehouse.read.columns import Column, columns_of
-from gpwarehouse.read.failures import refused
 from gpwarehouse.read.parameters import SqlText, values_of
 
 __all__ = ["Sent", "send"]
@@ -81,7 +81,7 @@ def _failure(cause: BaseException) -> ReadError:
     if "can't adapt type" in str(cause):
         return ReadError(f"a parameter cannot be sent: {cause}; give json.dumps(…) for JSON, else CAST a text")
     if isinstance(cause, psycopg2.Error):
-        return refused(cause)
+        return as_read_error(cause)
     return ReadError(f"the query could not be sent: {words_of(cause)}")
 
 

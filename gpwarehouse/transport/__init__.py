@@ -1,18 +1,18 @@
 """Arrow record batches → rows of a table, in the caller's transaction, by the path that suits the server; and out again."""
 
 from gpwarehouse.transport.copy import Stored, Unread, copy_rows, leave_statistics_alone
-from gpwarehouse.transport.external import Address, Leave, insert_rows
+from gpwarehouse.transport.copy_stream import ahead
+from gpwarehouse.transport.copy_text import numbers_first
+from gpwarehouse.transport.csv_archive import copy_in, copy_out
+from gpwarehouse.transport.gpfdist_load import Address, RejectPolicy, insert_rows
 from gpwarehouse.transport.parallel import copy_parallel
 from gpwarehouse.transport.route import Route, Router
 from gpwarehouse.transport.scalars import NotPlainError, plain
-from gpwarehouse.transport.stream import ahead
-from gpwarehouse.transport.text import numbers_first
-from gpwarehouse.transport.texts import copy_in, copy_out
 
 __all__ = [
     "Address",
-    "Leave",
     "NotPlainError",
+    "RejectPolicy",
     "Route",
     "Router",
     "Stored",

@@ -11,11 +11,11 @@ from sqlalchemy import Table, text
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.engine import dialect_of, qualified_name
-from gpwarehouse.transport.binary import HEADER, TRAILER, encode_binary
-from gpwarehouse.transport.last_words import last_words_kept
-from gpwarehouse.transport.stream import EncodedStream
-from gpwarehouse.transport.text import encode_text
-from gpwarehouse.transport.wire import Wire, slices
+from gpwarehouse.transport.columns import Wire, slices
+from gpwarehouse.transport.copy_binary import HEADER, TRAILER, encode_binary
+from gpwarehouse.transport.copy_errors import last_words_kept
+from gpwarehouse.transport.copy_stream import EncodedStream
+from gpwarehouse.transport.copy_text import encode_text
 
 __all__ = ["Format", "Stored", "Unread", "copy_rows", "leave_statistics_alone", "wires_of"]
 

@@ -14,8 +14,8 @@ from sqlalchemy import Table
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.transport.copy import Stored, copy_rows
-from gpwarehouse.transport.external import Address, Leave, insert_rows, why_not
 from gpwarehouse.transport.gpfdist import CannotServeError
+from gpwarehouse.transport.gpfdist_load import Address, RejectPolicy, insert_rows, why_not
 from gpwarehouse.transport.parallel import copy_parallel
 
 __all__ = ["Route", "Router", "Transport"]
@@ -49,15 +49,15 @@ class Route:
         table: Table,
         batches: Iterable[pa.RecordBatch],
         columns: tuple[str, ...],
-        leave: Leave | None = None,
+        rejecting: RejectPolicy | None = None,
     ) -> Stored:
         """Store batches in the connection's transaction; as :func:`copy_rows` and :func:`insert_rows`.
 
-        :param leave: rows that gpfdist may leave out; a COPY takes all or fails.
+        :param rejecting: rows that gpfdist may leave out; a COPY takes all or fails.
         """
         if self._address is not None:
             try:
-                return insert_rows(connection, table, batches, columns, self._address, leave)
+                return insert_rows(connection, table, batches, columns, self._address, rejecting)
             except CannotServeError as error:  # other loads may have the ports; no row has been taken yet
                 self.reason = str(error)
                 _log.warning("loading by COPY, not gpfdist: %s", error)

@@ -10,17 +10,17 @@ from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect.reflection import partition_children
 from gpwarehouse.engine import could_not_connect, dialect_of, explain_operational_error, refused_look
-from gpwarehouse.engine.rights import rights_changes, roles_in_use, surplus_attributes
 from gpwarehouse.models import VIEWS
 from gpwarehouse.models.calendar import ShiftCalendar
+from gpwarehouse.roles.rights import rights_changes, roles_in_use, surplus_attributes
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.validate.catalog import Snapshot, expected_snapshot, live_snapshot, model_tables
 from gpwarehouse.validate.compare import OURS, compare_options, compare_revisions, compare_snapshots
-from gpwarehouse.validate.content import compare_content, loaded_months
 from gpwarehouse.validate.finding import Finding
+from gpwarehouse.validate.foreign_objects import compare_objects, compare_owners, parents_of
 from gpwarehouse.validate.months import compare_months, detached_months
-from gpwarehouse.validate.objects import compare_objects, compare_owners, parents_of
-from gpwarehouse.validate.parts import compare_partitions
+from gpwarehouse.validate.partition_drift import compare_partitions
+from gpwarehouse.validate.required_rows import compare_content, loaded_months
 
 __all__ = ["Finding", "validate"]
 

@@ -10,8 +10,8 @@ from sqlalchemy import Table
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.dialect import AppendOptimized
-from gpwarehouse.dialect.checks import distribution_of
-from gpwarehouse.dialect.compiler import child_table_name
+from gpwarehouse.dialect.ddl_compiler import child_table_name
+from gpwarehouse.dialect.option_checks import distribution_of
 from gpwarehouse.dialect.reflection import distributions_of, encodings_of, partitionings_of, storages_of
 from gpwarehouse.engine import dialect_of
 from gpwarehouse.models import VIEWS

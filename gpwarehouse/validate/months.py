@@ -12,9 +12,10 @@ from sqlalchemy.engine import Connection
 from gpwarehouse.dialect import RangePartition, RangePartitions
 from gpwarehouse.dialect.options import missing_partitions, month_partition
 from gpwarehouse.dialect.reflection import partitions_of
-from gpwarehouse.engine import dialect_of, overlapping
+from gpwarehouse.engine import dialect_of
 from gpwarehouse.models import ANCHOR_MONTH, FACTS
-from gpwarehouse.policy import first_filled, rule_for
+from gpwarehouse.months import overlapping
+from gpwarehouse.retention import first_filled, rule_for
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.validate.finding import Finding
 

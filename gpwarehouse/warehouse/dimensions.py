@@ -11,8 +11,8 @@ from gpwarehouse.warehouse.counting import counted_merge
 
 if TYPE_CHECKING:
     from gpwarehouse.dimensions import BridgeResult, MergeResult, RekeyResult
+    from gpwarehouse.intake.load_options import Analyze, Progress
     from gpwarehouse.load import CsvOptions
-    from gpwarehouse.load.options import Analyze, Progress
 
 __all__ = ["OfDimensions"]
 
@@ -39,8 +39,8 @@ class OfDimensions(Connected):
         A row says what the columns that it names hold from its time on, NULL too; of the others it says nothing. The files of
         a glob or dataset, and the dicts of an iterable, may each name others. Words of
         different moments come to the same history in whatever order and grouping they are merged
-        (:mod:`gpwarehouse.load.versions` says how); of one moment the later corrects the earlier. A row that says what is in
-        force begins no version. Columns of type 1 hold in all versions what the row with the latest moment says. New
+        (:mod:`gpwarehouse.dimensions.versions` says how); of one moment the later corrects the earlier. A row that says
+        what is in force begins no version. Columns of type 1 hold in all versions what the row with the latest moment says. New
         members start in 1900, inferred ones are completed in place. Members of other dimensions are named by natural
         keys (``product_id``, ``lot_id``, ``parent_equipment_id`` …) and made where missing. A row with a value that its column
         may not hold, or with control limits out of order (LSL > USL), is a reject.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, UnknownFormatError, WarehouseConnectionError
-from gpwarehouse.setting_kinds import STDF_LACKS
+from gpwarehouse.settings_types import STDF_LACKS
 from gpwarehouse.warehouse.counting import counted
 from gpwarehouse.warehouse.loading import Loading
 
@@ -37,7 +37,7 @@ class LoadingFiles(Loading):
         :raises SourceFormatError: it is no such file, it is not whole, or it says not of which lot or time it is; nothing was
             loaded.
         """
-        from gpwarehouse.load import LoadOptions
+        from gpwarehouse.load import LoadKeywords
 
         if target is not None:
             if told := sorted(_OF_THE_TRADE & options.keys()):
@@ -47,7 +47,7 @@ class LoadingFiles(Loading):
             return self.load(target, path, **options)
         if options.pop("csv", None) is not None:
             raise InvalidInputError("csv= says how files of tables are written: name their target= too")
-        given = {name: options.pop(name) for name in list(options) if name not in LoadOptions.__annotations__}
+        given = {name: options.pop(name) for name in list(options) if name not in LoadKeywords.__annotations__}
         return self._load_source(path, given, options)
 
     def _load_source(self, path: str | Path, given: dict[str, Any], options: dict[str, Any]) -> LoadResult:

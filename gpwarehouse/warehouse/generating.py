@@ -64,7 +64,7 @@ class Generating(Loading):
 
     def _refuse_foreign_stays(self, batch_id: str, stays: pa.Table) -> None:
         """Keep two fabs that name their lots alike from becoming one, before a fact is loaded."""
-        from gpwarehouse.dimensions.once import explaining
+        from gpwarehouse.dimensions.exactly_once import explaining
 
         def look() -> dict[str, Any] | None:
             policy = RetryPolicy.once_met(self.settings, self.engine)
@@ -83,7 +83,7 @@ def _bridges(fab: Fab | FabFolder) -> dict[str, tuple[str, pa.Table]]:
     import pyarrow as pa
 
     from gpwarehouse.generate.folder import GENEALOGY, STAYS
-    from gpwarehouse.load.fingerprint import batch_id_for
+    from gpwarehouse.intake.checksum import batch_id_for
 
     told = {"bridge_lot_genealogy": (fab.genealogy(), GENEALOGY), "bridge_wafer_lot": (list(fab.stays()), STAYS)}
     found = {}

@@ -14,7 +14,7 @@ from gpwarehouse.warehouse.reading import Reading
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gpwarehouse.load import Corrected, CsvOptions, LoadOptions, LoadResult, Progress, Target
+    from gpwarehouse.load import Corrected, CsvOptions, LoadKeywords, LoadResult, Progress, Target
 
 __all__ = ["Loading", "columns_of"]
 
@@ -34,7 +34,7 @@ class Loading(Reading):
         *,
         source_system: str = "FRAME",
         csv: CsvOptions | None = None,
-        **options: Unpack[LoadOptions],
+        **options: Unpack[LoadKeywords],
     ) -> LoadResult:
         """Load a frame into a fact, once.
 
@@ -69,7 +69,7 @@ class Loading(Reading):
         :param most: so many at most.
         :raises InvalidInputError: no such status.
         """
-        from gpwarehouse.load.batches import state
+        from gpwarehouse.batches.ledger import state
 
         table = EtlLoadBatch.__table__
         there = func.lower(state())

@@ -9,9 +9,8 @@ from gpwarehouse.warehouse.base import Connected
 from gpwarehouse.warehouse.counting import counted
 
 if TYPE_CHECKING:
-    from gpwarehouse.load import CsvOptions, LoadResult
-    from gpwarehouse.load.options import Analyze, Progress
-    from gpwarehouse.reprocess import Deleted
+    from gpwarehouse.intake.load_options import Analyze, Progress
+    from gpwarehouse.load import CsvOptions, Deleted, LoadResult
 
 __all__ = ["Reprocessing"]
 
@@ -33,7 +32,7 @@ class Reprocessing(Connected):
         :raises LoadError: the server refused; nothing was deleted.
         :raises AmbiguousCommitError: the connection was lost at COMMIT, and the server could not be asked any more.
         """
-        from gpwarehouse.reprocess import Deleter
+        from gpwarehouse.load import Deleter
 
         self._require_current_schema()
         return Deleter(self.engine, self.settings).delete_batch(batch_id)
@@ -47,7 +46,7 @@ class Reprocessing(Connected):
         :raises PartitionError: there are such batches, or no such month; nothing was deleted.
         :raises AmbiguousCommitError: as :meth:`delete_batch`.
         """
-        from gpwarehouse.reprocess import Deleter
+        from gpwarehouse.load import Deleter
 
         self._require_current_schema()
         return Deleter(self.engine, self.settings).delete_month(fact, month, across=across, dry_run=dry_run)
@@ -127,8 +126,7 @@ class Reprocessing(Connected):
         deletes: bool,
         **options: Any,
     ) -> LoadResult:
-        from gpwarehouse.load import table_files
-        from gpwarehouse.reprocess import KeyLoader, KeySource
+        from gpwarehouse.load import KeyLoader, KeySource, table_files
 
         self._require_current_schema()
         frame = table_files(frame, csv)
@@ -158,8 +156,7 @@ class Reprocessing(Connected):
         :return: its ``rows_replaced`` are those that were there.
         :raises LoadError: and its kinds; the month is as it was.
         """
-        from gpwarehouse.load import table_files
-        from gpwarehouse.reprocess import MonthLoader, MonthSource
+        from gpwarehouse.load import MonthLoader, MonthSource, table_files
 
         self._require_current_schema()
         source = MonthSource(table_files(frame, csv), fact, source_system=source_system, month=month)

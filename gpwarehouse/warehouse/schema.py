@@ -106,7 +106,7 @@ class OfSchema(Connected):
         :raises WarehouseConnectionError: the server cannot be reached.
         """
         from gpwarehouse import migrate
-        from gpwarehouse.load.batches import DELETED, FAILED, LOADED, state
+        from gpwarehouse.batches.ledger import DELETED, FAILED, LOADED, state
 
         policy = RetryPolicy.once_met(self.settings, self.engine)
         revision = policy.call("look at the schema's revision", migrate.current, self.settings)
@@ -159,9 +159,9 @@ class OfSchema(Connected):
         :return: the months that were made anew, ``YYYY-MM``.
         :raises LoadError: the server refused; nothing was changed.
         """
-        from gpwarehouse.load.months import rebuild_hours
-        from gpwarehouse.load.settling import settled
+        from gpwarehouse.batches.lost_commits import settled
         from gpwarehouse.models.calendar import ShiftCalendar
+        from gpwarehouse.months.hours import rebuild_hours
 
         self._require_current_schema()
         calendar = ShiftCalendar.build(**self.settings.calendar_options())

@@ -20,9 +20,9 @@ import pyarrow as pa
 from sqlalchemy import make_url, text
 
 from gpwarehouse import Warehouse
+from gpwarehouse.intake.first_pass import read_source
+from gpwarehouse.intake.load_options import LoadOptions
 from gpwarehouse.load import FrameSource, target_named
-from gpwarehouse.load.firstpass import read_source
-from gpwarehouse.load.options import Wishes
 from gpwarehouse.transport import copy_rows
 from gpwarehouse.version import __version__
 from tests.benchmarks.loading import spread
@@ -65,7 +65,7 @@ def made_rows(rows: int, seed: int) -> pa.Table:
 def resolved(wh: Warehouse, data: pa.Table) -> tuple[list[pa.RecordBatch], tuple[str, ...]]:
     """What the load itself would send."""
     target = target_named(FACT)
-    with read_source(FrameSource(data, FACT), target, wh.engine, wh.settings, Wishes()) as found:
+    with read_source(FrameSource(data, FACT), target, wh.engine, wh.settings, LoadOptions()) as found:
         batches = [
             batch.append_column("batch_id", pa.repeat(pa.scalar("bare"), batch.num_rows))
             for batch in found.rows.batches()

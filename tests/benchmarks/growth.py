@@ -20,7 +20,7 @@ import pyarrow as pa
 from sqlalchemy import NullPool, Table, create_engine, func, make_url, select, text
 from sqlalchemy.engine import Engine
 
-from gpwarehouse.load.frames import record_batches
+from gpwarehouse.intake.frames import record_batches
 from gpwarehouse.transport import copy_rows
 from tests.benchmarks.loading import made_rows, made_table, spread
 from tests.benchmarks.reflection import write

@@ -19,13 +19,13 @@ import pyarrow as pa
 from sqlalchemy import Table, insert, text
 from sqlalchemy.engine import URL, Engine
 
-from gpwarehouse.load.frames import BATCH_ROWS, record_batches
+from gpwarehouse.intake.frames import BATCH_ROWS, record_batches
 from gpwarehouse.transport import Address, copy_rows, insert_rows
-from gpwarehouse.transport.binary import HEADER, TRAILER, encode_binary
+from gpwarehouse.transport.columns import slices
 from gpwarehouse.transport.copy import wires_of
-from gpwarehouse.transport.external import _external
-from gpwarehouse.transport.text import encode_text
-from gpwarehouse.transport.wire import slices
+from gpwarehouse.transport.copy_binary import HEADER, TRAILER, encode_binary
+from gpwarehouse.transport.copy_text import encode_text
+from gpwarehouse.transport.gpfdist_load import _external
 
 __all__ = ["Path", "greenplum_paths", "postgresql_paths"]
 
@@ -144,7 +144,7 @@ def pgpq(_: ExitStack, engine: Engine, table: Table, data: pa.Table) -> Load:
     from pgpq.encoders import StringEncoderBuilder
     from pgpq.schema import Jsonb
 
-    from gpwarehouse.transport.stream import EncodedStream
+    from gpwarehouse.transport.copy_stream import EncodedStream
 
     def chunks() -> Iterator[bytes]:
         chosen = {field.name: ArrowToPostgresBinaryEncoder.infer_encoder(field) for field in data.schema}
@@ -269,7 +269,7 @@ def segments_fetch(_: ExitStack, engine: Engine, table: Table, data: pa.Table) -
 
 def segments_fetch_ready(stack: ExitStack, engine: Engine, table: Table, data: pa.Table) -> Load:
     """Our server with texts made before."""
-    from gpwarehouse.transport import external
+    from gpwarehouse.transport import gpfdist_load
 
     columns = tuple(table.columns.keys())
     cut = list(slices(batches(data)))
@@ -277,14 +277,14 @@ def segments_fetch_ready(stack: ExitStack, engine: Engine, table: Table, data: p
     texts = {id(batch): encode_text(batch, wires, exact_floats=exact) for batch in cut}
 
     def load() -> None:
-        encode, cutting = external.encode_text, external.slices
-        external.encode_text = lambda batch, _, exact_floats: texts[id(batch)]
-        external.slices = lambda given: iter(given)
+        encode, cutting = gpfdist_load.encode_text, gpfdist_load.slices
+        gpfdist_load.encode_text = lambda batch, _, exact_floats: texts[id(batch)]
+        gpfdist_load.slices = lambda given: iter(given)
         try:
             with engine.begin() as connection:
                 insert_rows(connection, table, cut, columns, Address("127.0.0.1"))
         finally:
-            external.encode_text, external.slices = encode, cutting
+            gpfdist_load.encode_text, gpfdist_load.slices = encode, cutting
 
     return load
 
@@ -309,17 +309,17 @@ def gpfdist_program(stack: ExitStack, engine: Engine, table: Table, data: pa.Tab
         except OSError:
             if time.monotonic() > deadline:
                 raise
-    external = _external(table, columns, f"gpfdist://127.0.0.1:{port}/rows")
+    gpfdist_load = _external(table, columns, f"gpfdist://127.0.0.1:{port}/rows")
 
     def work(connection: Any) -> None:
         from sqlalchemy import select
         from sqlalchemy.schema import CreateTable, DropTable
 
         connection.execute(text("SET LOCAL gp_autostats_mode = none"))
-        connection.execute(CreateTable(external))
-        chosen = select(*(external.c[name] for name in columns))
+        connection.execute(CreateTable(gpfdist_load))
+        chosen = select(*(gpfdist_load.c[name] for name in columns))
         connection.execute(insert(table).from_select(columns, chosen, include_defaults=False))
-        connection.execute(DropTable(external))
+        connection.execute(DropTable(gpfdist_load))
 
     return in_transaction(engine, work)
 

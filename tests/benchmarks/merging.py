@@ -27,7 +27,7 @@ from sqlalchemy.schema import CreateTable
 
 from gpwarehouse import Warehouse
 from gpwarehouse.dialect import GreenplumDialect
-from gpwarehouse.dimensions.history import WORK_MEMORY
+from gpwarehouse.dimensions.merge_sql import WORK_MEMORY
 from gpwarehouse.engine import dialect_of
 from gpwarehouse.models import DimLot
 from gpwarehouse.models.keys import durable_key_sql

@@ -52,7 +52,7 @@ from gpwarehouse.dialect import (
     OptionError,
     UnsupportedByServerError,
 )
-from gpwarehouse.dialect.compiler import distribution_of
+from gpwarehouse.dialect.ddl_compiler import distribution_of
 from gpwarehouse.dialect.server import Capabilities
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from gpwarehouse import Warehouse
 from gpwarehouse.dialect import Brand, ServerInfo
-from gpwarehouse.dimensions import DELETED_HASH, reading
+from gpwarehouse.dimensions import DELETED_HASH, first_pass
 from gpwarehouse.errors import (
     BatchConflictError,
     InvalidInputError,
@@ -273,7 +273,7 @@ def test_what_a_trigger_refuses_of_a_bridge_is_a_reject(wh: Warehouse, server_in
 
 
 @pytest.mark.parametrize(
-    ("dimension", "row", "options", "words"),
+    ("dimension", "row", "options", "observations"),
     [
         ("dim_lots", {}, {}, "no dimension 'dim_lots'"),
         ("dim_time", {}, {}, "no dimension 'dim_time'"),
@@ -287,9 +287,9 @@ def test_what_a_trigger_refuses_of_a_bridge_is_a_reject(wh: Warehouse, server_in
     ],
 )
 def test_what_does_not_fit_is_said(
-    shared_wh: Warehouse, dimension: str, row: dict[str, Any], options: dict[str, Any], words: str
+    shared_wh: Warehouse, dimension: str, row: dict[str, Any], options: dict[str, Any], observations: str
 ) -> None:
-    with pytest.raises(InvalidInputError, match=words):
+    with pytest.raises(InvalidInputError, match=observations):
         shared_wh.merge(dimension, [row], **options)
 
 
@@ -336,22 +336,24 @@ def test_two_natural_keys_of_one_durable_key_are_refused(shared_wh: Warehouse, m
     shared_wh.merge("dim_lot", [lot("K1", owner="A")], effective=day(2))
     taken = durable_key("K1")
     monkeypatch.setattr(
-        "gpwarehouse.dimensions.members.durable_keys", lambda parts: reading.pa.array([taken] * len(parts[0]))
+        "gpwarehouse.dimensions.staged_rows.durable_keys", lambda parts: first_pass.pa.array([taken] * len(parts[0]))
     )
     with pytest.raises(KeyCollisionError, match="'K2'"):
         shared_wh.merge("dim_lot", [lot("K2", owner="A")], effective=day(3))
-    monkeypatch.setattr("gpwarehouse.dimensions.members.durable_keys", lambda parts: reading.pa.array([12345] * 2))
+    monkeypatch.setattr(
+        "gpwarehouse.dimensions.staged_rows.durable_keys", lambda parts: first_pass.pa.array([12345] * 2)
+    )
     with pytest.raises(KeyCollisionError, match=r"K[34]"):
         shared_wh.merge("dim_lot", [lot("K3", owner="A"), lot("K4", owner="A")], effective=day(3))
 
 
 def test_keys_of_a_column_are_those_of_its_values_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = [["a", "", "ü"], ["", "b", "\t x "]]
-    arrays = [reading.trimmed(reading.pa.array(part)) for part in parts]
-    assert reading.durable_keys(arrays).to_pylist() == [durable_key(*row) for row in zip(*parts, strict=True)]
-    monkeypatch.setattr(reading, "UNKNOWN_KEY", durable_key("", "b"))
+    arrays = [first_pass.trimmed(first_pass.pa.array(part)) for part in parts]
+    assert first_pass.durable_keys(arrays).to_pylist() == [durable_key(*row) for row in zip(*parts, strict=True)]
+    monkeypatch.setattr(first_pass, "UNKNOWN_KEY", durable_key("", "b"))
     with pytest.raises(NaturalKeyError, match="reserved"):
-        reading.durable_keys(arrays)
+        first_pass.durable_keys(arrays)
 
 
 def test_json_is_compared_by_value(shared_wh: Warehouse) -> None:

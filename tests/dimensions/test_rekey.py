@@ -139,16 +139,16 @@ def test_only_the_months_that_are_named_are_looked_at(wh: Warehouse) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "words"),
+    ("rows", "observations"),
     [
         ([{"root_lot_id": "A", "root": "B"}], "give root_lot_id, true_root_lot_id"),
         ([{"root_lot_id": "A", "true_root_lot_id": " "}], "names no two roots"),
         ([{"root_lot_id": "A", "true_root_lot_id": root} for root in "BC"], "to root 'B' and to root 'C'"),
     ],
 )
-def test_a_mapping_that_is_none_is_refused(shared_wh: Warehouse, rows: list[dict[str, Any]], words: str) -> None:
+def test_a_mapping_that_is_none_is_refused(shared_wh: Warehouse, rows: list[dict[str, Any]], observations: str) -> None:
     shared_wh.load(MEASUREMENTS, [measurement(lot_id="A")])
-    with pytest.raises(InvalidInputError, match=words):
+    with pytest.raises(InvalidInputError, match=observations):
         shared_wh.rekey_wafers(rows)
     assert keys(shared_wh, MEASUREMENTS, "A") == {durable_key("A", "02")}
 

@@ -14,11 +14,10 @@ from sqlalchemy import create_engine, exc, text
 
 from gpwarehouse import Warehouse
 from gpwarehouse.engine import Cause, cause_of, unexpected, words_of
+from gpwarehouse.engine.server_errors import as_read_error, describe_refusal
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, LoadError, ReadError, WarehouseConnectionError
-from gpwarehouse.load.refusal import explain
 from gpwarehouse.read.columns import Column
-from gpwarehouse.read.failures import refused
-from gpwarehouse.read.parsing import BlockParser
+from gpwarehouse.read.copy_csv import BlockParser
 from tests.faults.wire import Verdict, wire
 from tests.load.rows import MEASUREMENTS, measurement
 
@@ -80,7 +79,7 @@ def test_lost_refused_and_unknown_are_told_apart(shared_wh: Warehouse) -> None:
         ValueError("x"),
     ):
         assert cause_of(error) is Cause.UNKNOWN
-        for told in (str(refused(error)), explain("t", error)):
+        for told in (str(as_read_error(error)), describe_refusal("t", error)):
             assert "not expected" in told
             assert type(error).__name__ in told
             assert "lost" not in told

@@ -17,9 +17,9 @@ from sqlalchemy import URL, create_engine, text
 
 from gpwarehouse import Warehouse
 from gpwarehouse.dialect import Brand, ServerInfo
-from gpwarehouse.engine import extra, has_shared_session, lock_advisory
+from gpwarehouse.engine import extra_connections, has_shared_session, lock_advisory
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError
-from gpwarehouse.read.stream import Stream
+from gpwarehouse.read.query import Stream
 from tests.conftest import database
 from tests.load.rows import measurement
 from tests.migrate.site import write_revision
@@ -201,7 +201,7 @@ def test_loads_corrections_and_deletions_go_through_it(pooled: Warehouse) -> Non
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extra, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(extra_connections, "PATIENCE_S", 0.5)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -71,9 +71,9 @@ ALTER TABLE dw.dim_equipment DROP COLUMN told;
 
 ALTER TABLE dw.dim_equipment DROP COLUMN known_from;
 
-DROP INDEX dw.ix_etl_member_word_member_key;
+DROP INDEX dw.ix_etl_member_observation_member_key;
 
-DROP TABLE dw.etl_member_word;
+DROP TABLE dw.etl_member_observation;
 
 UPDATE dw.alembic_version SET version_num='0001' WHERE dw.alembic_version.version_num = '0002';
 

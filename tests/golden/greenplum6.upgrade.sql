@@ -3021,7 +3021,7 @@ BEGIN;
 
 -- Running upgrade 0001 -> 0002
 
-CREATE TABLE dw.etl_member_word (
+CREATE TABLE dw.etl_member_observation (
     dimension TEXT NOT NULL, 
     member_key BIGINT NOT NULL, 
     told_at TIMESTAMP WITH TIME ZONE NOT NULL, 
@@ -3029,28 +3029,28 @@ CREATE TABLE dw.etl_member_word (
     told JSONB NOT NULL, 
     batch_id TEXT, 
     written_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
-    CONSTRAINT ck_etl_member_word_kind CHECK (kind IN ('MERGED', 'LOADED', 'DELETED', 'RESTORED'))
+    CONSTRAINT ck_etl_member_observation_kind CHECK (kind IN ('MERGED', 'LOADED', 'DELETED', 'RESTORED'))
 )
  WITH (appendonly=false)
  DISTRIBUTED BY (member_key);
 
-COMMENT ON TABLE dw.etl_member_word IS 'Word about a member of a dimension that is not the start of a version';
+COMMENT ON TABLE dw.etl_member_observation IS 'Observation of a dimension''s member that begins no version';
 
-COMMENT ON COLUMN dw.etl_member_word.dimension IS 'Table name of the dimension';
+COMMENT ON COLUMN dw.etl_member_observation.dimension IS 'Table name of the dimension';
 
-COMMENT ON COLUMN dw.etl_member_word.member_key IS 'Durable key of the member; the distribution key';
+COMMENT ON COLUMN dw.etl_member_observation.member_key IS 'Durable key of the member; the distribution key';
 
-COMMENT ON COLUMN dw.etl_member_word.told_at IS 'Moment from which it holds, UTC';
+COMMENT ON COLUMN dw.etl_member_observation.told_at IS 'Moment from which it holds, UTC';
 
-COMMENT ON COLUMN dw.etl_member_word.kind IS 'Who told: a merge (wh.merge), a load, a merge that deletes, or one that takes back a deletion of the same moment';
+COMMENT ON COLUMN dw.etl_member_observation.kind IS 'Who told: a merge (wh.merge), a load, a merge that deletes, or one that takes back a deletion of the same moment';
 
-COMMENT ON COLUMN dw.etl_member_word.told IS 'Columns that it told; of a JSON object that loads add to, column/name';
+COMMENT ON COLUMN dw.etl_member_observation.told IS 'Columns that it told; of a JSON object that loads add to, column/name';
 
-COMMENT ON COLUMN dw.etl_member_word.batch_id IS 'Batch that told it (etl_load_batch)';
+COMMENT ON COLUMN dw.etl_member_observation.batch_id IS 'Batch that told it (etl_load_batch)';
 
-COMMENT ON COLUMN dw.etl_member_word.written_at IS 'When it was written, UTC';
+COMMENT ON COLUMN dw.etl_member_observation.written_at IS 'When it was written, UTC';
 
-CREATE INDEX ix_etl_member_word_member_key ON dw.etl_member_word (member_key);
+CREATE INDEX ix_etl_member_observation_member_key ON dw.etl_member_observation (member_key);
 
 ALTER TABLE dw.dim_equipment ADD COLUMN known_from TIMESTAMP WITH TIME ZONE;
 
@@ -3124,13 +3124,13 @@ ALTER TABLE dw.dim_wafer ADD COLUMN shown JSONB;
 
 COMMENT ON COLUMN dw.dim_wafer.shown IS 'What facts show of the member, used where no source told: {column: [value, moment]}, the same in all versions';
 
-INSERT INTO dw.etl_member_word (dimension, member_key, told_at, kind, told, batch_id)
+INSERT INTO dw.etl_member_observation (dimension, member_key, told_at, kind, told, batch_id)
 SELECT 'dim_wafer', v.wafer_key, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
         ELSE COALESCE(b.min_event_ts, v.effective_date) END, 'LOADED', CAST('["lot_key"]' AS jsonb), v.batch_id
 FROM dw.dim_wafer v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
         AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.wafer_key NOT IN (-1, -2) AND v.is_inferred AND v.lot_key NOT IN (-1, -2);
 
-INSERT INTO dw.etl_member_word (dimension, member_key, told_at, kind, told, batch_id)
+INSERT INTO dw.etl_member_observation (dimension, member_key, told_at, kind, told, batch_id)
 SELECT 'dim_equipment', v.equipment_key, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
         ELSE COALESCE(b.min_event_ts, v.effective_date) END, 'DELETED', CAST('[]' AS jsonb), v.batch_id
 FROM dw.dim_equipment v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
@@ -3145,7 +3145,7 @@ FROM (
         AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.equipment_key NOT IN (-1, -2)) w GROUP BY w.equipment_key
 ) f WHERE f.equipment_key = d.equipment_key;
 
-INSERT INTO dw.etl_member_word (dimension, member_key, told_at, kind, told, batch_id)
+INSERT INTO dw.etl_member_observation (dimension, member_key, told_at, kind, told, batch_id)
 SELECT 'dim_product', v.product_key, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
         ELSE COALESCE(b.min_event_ts, v.effective_date) END, 'DELETED', CAST('[]' AS jsonb), v.batch_id
 FROM dw.dim_product v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
@@ -3160,7 +3160,7 @@ FROM (
         AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.product_key NOT IN (-1, -2)) w GROUP BY w.product_key
 ) f WHERE f.product_key = d.product_key;
 
-INSERT INTO dw.etl_member_word (dimension, member_key, told_at, kind, told, batch_id)
+INSERT INTO dw.etl_member_observation (dimension, member_key, told_at, kind, told, batch_id)
 SELECT 'dim_process_step', v.process_step_key, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
         ELSE COALESCE(b.min_event_ts, v.effective_date) END, 'DELETED', CAST('[]' AS jsonb), v.batch_id
 FROM dw.dim_process_step v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
@@ -3175,7 +3175,7 @@ FROM (
         AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.process_step_key NOT IN (-1, -2)) w GROUP BY w.process_step_key
 ) f WHERE f.process_step_key = d.process_step_key;
 
-INSERT INTO dw.etl_member_word (dimension, member_key, told_at, kind, told, batch_id)
+INSERT INTO dw.etl_member_observation (dimension, member_key, told_at, kind, told, batch_id)
 SELECT 'dim_recipe', v.recipe_key, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
         ELSE COALESCE(b.min_event_ts, v.effective_date) END, 'DELETED', CAST('[]' AS jsonb), v.batch_id
 FROM dw.dim_recipe v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
@@ -3190,7 +3190,7 @@ FROM (
         AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.recipe_key NOT IN (-1, -2)) w GROUP BY w.recipe_key
 ) f WHERE f.recipe_key = d.recipe_key;
 
-INSERT INTO dw.etl_member_word (dimension, member_key, told_at, kind, told, batch_id)
+INSERT INTO dw.etl_member_observation (dimension, member_key, told_at, kind, told, batch_id)
 SELECT 'dim_lot', v.lot_key, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
         ELSE COALESCE(b.min_event_ts, v.effective_date) END, 'DELETED', CAST('[]' AS jsonb), v.batch_id
 FROM dw.dim_lot v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'
@@ -3207,7 +3207,7 @@ FROM (
         AND b.min_event_ts > v.effective_date AND b.min_event_ts < v.expiry_date WHERE v.lot_key NOT IN (-1, -2)) w GROUP BY w.lot_key
 ) f WHERE f.lot_key = d.lot_key;
 
-INSERT INTO dw.etl_member_word (dimension, member_key, told_at, kind, told, batch_id)
+INSERT INTO dw.etl_member_observation (dimension, member_key, told_at, kind, told, batch_id)
 SELECT 'dim_wafer', v.wafer_key, CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
         ELSE COALESCE(b.min_event_ts, v.effective_date) END, 'DELETED', CAST('[]' AS jsonb), v.batch_id
 FROM dw.dim_wafer v LEFT JOIN dw.etl_load_batch b ON b.batch_id = v.batch_id AND b.status = 'LOADED'

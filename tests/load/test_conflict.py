@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import event, exc
 
 from gpwarehouse import Warehouse
+from gpwarehouse.batches import ledger
+from gpwarehouse.batches.conflicts import judge
 from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError, TooManyRejectsError
-from gpwarehouse.load import batches as ledger
-from gpwarehouse.load.conflict import judge
 from tests.faults.wire import AtLastCommit, proxy
 from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar, stored
 

@@ -16,7 +16,7 @@ import pytest
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import InvalidInputError
-from gpwarehouse.load.frames import BATCH_ROWS, record_batches
+from gpwarehouse.intake.frames import BATCH_ROWS, record_batches
 from tests.load.rows import DEFECTS, defect, scalar, stored
 
 ROWS = [defect(defect_id=n, x_rel_um=n / 8, class_name=None if n % 3 else "a\n") for n in range(50)]

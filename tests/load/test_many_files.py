@@ -13,7 +13,7 @@ from rich.console import Console
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import InvalidInputError, LoadError
-from gpwarehouse.load.bar import load_bar
+from gpwarehouse.load.progress_bar import load_bar
 from tests.load.rows import DEFECTS, NOON, defect, scalar
 
 

@@ -13,8 +13,8 @@ from sqlalchemy import text
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import KeyCollisionError, LoadError
+from gpwarehouse.intake import natural_keys as key_module
 from gpwarehouse.load import FrameSource, Loader
-from gpwarehouse.load import keys as key_module
 from gpwarehouse.models import BEGINNING, DIMENSIONS, END_OF_TIME
 from gpwarehouse.models.keys import durable_key
 from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar, stored, versions

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from gpwarehouse import Warehouse
-from gpwarehouse.load import spool as spool_module
-from gpwarehouse.load.frames import BATCH_ROWS
-from gpwarehouse.load.spool import Spool
+from gpwarehouse.intake import spool as spool_module
+from gpwarehouse.intake.frames import BATCH_ROWS
+from gpwarehouse.intake.spool import Spool
 from tests.load.rows import DEFECTS, NOON, scalar
 
 PROCESS = multiprocessing.get_context("forkserver")

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from gpwarehouse import Warehouse
+from gpwarehouse.batches import ledger
 from gpwarehouse.errors import InvalidInputError, TooManyRejectsError
-from gpwarehouse.load import batches as ledger
-from gpwarehouse.load.frames import BATCH_ROWS
+from gpwarehouse.intake.frames import BATCH_ROWS
 from tests.load.rows import DEFECTS, MEASUREMENTS, NOON, defect, measurement, scalar, stored
 
 FIRST_OF_1980 = datetime(1980, 1, 1, tzinfo=UTC)

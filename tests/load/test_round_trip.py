@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpwarehouse import Warehouse
-from gpwarehouse.load.frames import record_batches
-from gpwarehouse.load.target import target_named
-from gpwarehouse.load.validate import Validator
+from gpwarehouse.intake.frames import record_batches
+from gpwarehouse.intake.row_checks import Validator
+from gpwarehouse.intake.target import target_named
 from gpwarehouse.models import BEGINNING, END_OF_TIME, FACTS
 from tests.load.rows import DEFECTS, MEASUREMENTS, NOON, defect, measurement, stored
 

@@ -8,8 +8,9 @@ import pyarrow as pa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gpwarehouse.load.convert import convert
-from gpwarehouse.load.target import TIMESTAMP, InputColumn
+from gpwarehouse.intake.convert import convert
+from gpwarehouse.intake.target import InputColumn
+from gpwarehouse.transport.columns import TIMESTAMP
 
 COLUMN = InputColumn("event_ts", TIMESTAMP)
 _PARTS = st.tuples(

@@ -36,7 +36,15 @@ def test_up_down_up_leaves_the_catalog_of_the_first_upgrade(empty_url: URL) -> N
 
 def test_the_whole_contract_is_there_after_an_upgrade(shared_wh: Warehouse) -> None:
     found = inspect(shared_wh.engine)
-    tables = {*DIMENSIONS, *FACTS, *BRIDGES, "etl_load_batch", "etl_reject", "etl_member_word", "etl_migration_history"}
+    tables = {
+        *DIMENSIONS,
+        *FACTS,
+        *BRIDGES,
+        "etl_load_batch",
+        "etl_reject",
+        "etl_member_observation",
+        "etl_migration_history",
+    }
     assert set(found.get_table_names("dw")) == {*tables, "alembic_version"}
     assert set(found.get_view_names("dw")) == {view.name for view in VIEWS}
 

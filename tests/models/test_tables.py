@@ -70,7 +70,7 @@ def test_tables_lie_as_the_contract_says() -> None:
         "fact_defect_inspection": wafer,
         "fact_equipment_performance": DistributedBy("equipment_key"),
         "etl_load_batch": batch,
-        "etl_member_word": DistributedBy("member_key"),
+        "etl_member_observation": DistributedBy("member_key"),
         "etl_reject": batch,
         "etl_migration_history": DistributedBy("revision"),
     }

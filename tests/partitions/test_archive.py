@@ -235,16 +235,16 @@ def test_an_archive_that_is_not_there_is_not_made(fab: Warehouse, archive: Path)
 
 
 def test_rows_that_come_while_a_month_is_archived_keep_it(fab: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gpwarehouse.partitions import archiving
+    from gpwarehouse.partitions import archive_month
 
     load_units(fab, "2025-06", 7)
-    written = archiving.Archiver._written
+    written = archive_month.Archiver._written
 
     def and_a_row_comes(self: Any, *args: Any) -> None:
         written(self, *args)
         load_units(fab, "2025-06", 1, batch_id="late")
 
-    monkeypatch.setattr(archiving.Archiver, "_written", and_a_row_comes)
+    monkeypatch.setattr(archive_month.Archiver, "_written", and_a_row_comes)
     report = fab.partitions.apply(now=NOW)
     assert "rows came or went while it was archived" in str(report.failed[0].error)
     assert len(rows_of(fab)) == 8
@@ -256,11 +256,11 @@ def test_rows_that_come_while_a_month_is_archived_keep_it(fab: Warehouse, monkey
 def test_a_file_that_does_not_hold_the_rows_is_not_taken(
     fab: Warehouse, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gpwarehouse.partitions import rows
+    from gpwarehouse.partitions import parquet_rows
 
     load_units(fab, "2025-06", 7)
     monkeypatch.setattr(
-        rows, "_typed", lambda array, field: array.cast(field.type) if len(array) > 7 else _bent(array, field)
+        parquet_rows, "_typed", lambda array, field: array.cast(field.type) if len(array) > 7 else _bent(array, field)
     )
     report = fab.partitions.apply(now=NOW)
     assert "the file read back holds" in str(report.failed[0].error)
@@ -268,7 +268,7 @@ def test_a_file_that_does_not_hold_the_rows_is_not_taken(
     assert list((archive / "dw" / TESTS).iterdir()) == []
 
 
-_typed = __import__("gpwarehouse.partitions.rows", fromlist=["_typed"])._typed
+_typed = __import__("gpwarehouse.partitions.parquet_rows", fromlist=["_typed"])._typed
 
 
 def _bent(array: Any, field: Any) -> Any:

@@ -251,16 +251,16 @@ def test_a_restore_that_others_keep_from_their_month_names_them(fab: Warehouse, 
 def test_a_hold_put_while_a_month_is_archived_keeps_it(
     fab: Warehouse, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gpwarehouse.partitions import archiving
+    from gpwarehouse.partitions import archive_month
 
     load_units(fab, "2025-06", 7)
-    written = archiving.Archiver._written
+    written = archive_month.Archiver._written
 
-    def and_it_is_held(self: archiving.Archiver, *args: Any) -> None:
+    def and_it_is_held(self: archive_month.Archiver, *args: Any) -> None:
         written(self, *args)
         assert fab.partitions.hold(TESTS, "2025-06", days=90, reason="audit") is not None
 
-    monkeypatch.setattr(archiving.Archiver, "_written", and_it_is_held)
+    monkeypatch.setattr(archive_month.Archiver, "_written", and_it_is_held)
     report = fab.partitions.apply(tables=[TESTS])
     (export,) = [o for o in report.outcomes if o.step.action == "export"]
     assert (export.done, export.error, str(export).split(",")[0]) == (False, None, "left out")

@@ -9,7 +9,7 @@ from gpwarehouse import Warehouse
 from gpwarehouse.dialect import ServerInfo
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.models import FACTS
-from gpwarehouse.partitions import changes
+from gpwarehouse.partitions import partition_changes
 from gpwarehouse.partitions.manager import month_named
 from tests.partitions.fab import TESTS, load_units, unit
 
@@ -19,10 +19,12 @@ MONTH = f"dw.{TESTS}_1_prt_m202602"
 def attach_with_die_x_and_die_y_swapped(wh: Warehouse) -> None:
     """As somebody may who makes the month by hand."""
     with wh.engine.begin() as connection:
-        names = list(changes.columns_of(connection, FACTS[TESTS].__table__))
+        names = list(partition_changes.columns_of(connection, FACTS[TESTS].__table__))
         x, y = names.index("die_x"), names.index("die_y")
         names[x], names[y] = names[y], names[x]
-        spread = " DISTRIBUTED BY (wafer_key)" if changes.dialect_of(connection).capabilities.distribution else ""  # type: ignore[union-attr]
+        spread = (
+            " DISTRIBUTED BY (wafer_key)" if partition_changes.dialect_of(connection).capabilities.distribution else ""
+        )  # type: ignore[union-attr]
         connection.exec_driver_sql(f"CREATE TABLE dw.odd AS SELECT {', '.join(names)} FROM {MONTH}{spread}")
         connection.exec_driver_sql(f"ALTER TABLE dw.{TESTS} DETACH PARTITION {MONTH}; DROP TABLE {MONTH}")
         needed = (
@@ -46,10 +48,10 @@ def rewrite(wh: Warehouse) -> int:
     """What ``compress`` does, with the table's own storage: PostgreSQL has no other."""
     table = FACTS[TESTS].__table__
     with wh.engine.begin() as connection:
-        found = changes.there(connection, table, month_partition(month_named("2026-02")))
+        found = partition_changes.there(connection, table, month_partition(month_named("2026-02")))
         assert found is not None
-        rows = changes.rewritten(connection, table, found, table.dialect_options["greenplum"]["storage"])
-        changes.exchange(connection, table, found)
+        rows = partition_changes.rewritten(connection, table, found, table.dialect_options["greenplum"]["storage"])
+        partition_changes.exchange(connection, table, found)
         return rows
 
 

@@ -18,7 +18,7 @@ from gpwarehouse.dialect import AddPartition, AppendOptimized, Brand, RangeParti
 from gpwarehouse.errors import InvalidInputError, LoadError, PartitionError, SettingsError
 from gpwarehouse.models import FACTS
 from gpwarehouse.partitions import Plan, Step
-from gpwarehouse.policy import RetentionRule, parse_retention
+from gpwarehouse.retention import RetentionRule, parse_retention
 from tests.partitions.fab import MEASUREMENTS, NOW, TESTS, execute, load_units, names, rows_of, with_policy
 
 AHEAD = ["m202611", "m202612", "m202701", "m202702"]
@@ -279,9 +279,9 @@ def test_a_wrong_rule_is_refused_with_the_part_that_is_wrong(text: str, reason: 
 def test_a_load_in_the_same_months_is_waited_for_and_not_held_up(
     wh: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gpwarehouse.engine import partitioning
+    from gpwarehouse.months import partitions
 
-    monkeypatch.setattr(partitioning, "ATTEMPT_MS", 100)
+    monkeypatch.setattr(partitions, "ATTEMPT_MS", 100)
     with with_policy(wh, retention=f"{TESTS}: drop after 12 months", partition_premake=0, partition_window=0) as fab:
         load_units(fab, "2025-06", 3)
         fab.partitions.apply(tables=[TESTS], months=["2026-05"], now=NOW.replace(year=2025, month=7))
@@ -305,9 +305,9 @@ def test_a_load_in_the_same_months_is_waited_for_and_not_held_up(
 def test_a_step_that_waits_says_for_whom_and_gives_up_naming_him(
     wh: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gpwarehouse.engine import partitioning
+    from gpwarehouse.months import partitions
 
-    monkeypatch.setattr(partitioning, "ATTEMPT_MS", 100)
+    monkeypatch.setattr(partitions, "ATTEMPT_MS", 100)
     with with_policy(wh, retention=f"{TESTS}: drop after 12 months", partition_premake=0, partition_window=0) as fab:
         load_units(fab, "2025-06", 3)
         told: list[str] = []

@@ -19,8 +19,8 @@ from gpwarehouse.dialect import ServerInfo
 from gpwarehouse.dialect.server import Brand
 from gpwarehouse.errors import InvalidInputError, ReadError
 from gpwarehouse.models import DimLot, FactTestResults
-from gpwarehouse.read.copying import CopyOut
-from gpwarehouse.read.stream import Stream
+from gpwarehouse.read.copy_out import CopyOut
+from gpwarehouse.read.query import Stream
 from tests.read.paths import WAYS
 from tests.test_warehouse import row
 

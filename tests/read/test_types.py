@@ -20,9 +20,9 @@ from sqlalchemy import text
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import ReadError
 from gpwarehouse.read.columns import Column
-from gpwarehouse.read.parsing import BlockParser, csv_of
-from gpwarehouse.read.stream import Stream
-from gpwarehouse.transport.texts import whole_rows
+from gpwarehouse.read.copy_csv import BlockParser, csv_of
+from gpwarehouse.read.query import Stream
+from gpwarehouse.transport.csv_archive import whole_rows
 from tests.read.paths import WAYS, by_cursor
 
 # Type → values that have gone wrong somewhere, as a client's driver binds them, and the Arrow type that holds them.

@@ -15,8 +15,8 @@ import pytest
 from stdf_help import T0, read, stdf_bytes, write
 
 from gpwarehouse.errors import InvalidInputError, SettingsError, SourceFormatError
-from gpwarehouse.setting_kinds import STDF_LACKS
 from gpwarehouse.settings import WarehouseSettings
+from gpwarehouse.settings_types import STDF_LACKS
 from gpwarehouse.sources import open_source
 from gpwarehouse.sources.stdf_given import GIVEN, GivenOptions
 from gpwarehouse.sources.stdf_writer import StdfWriter

@@ -17,11 +17,11 @@ from sqlalchemy.exc import DBAPIError
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.transport import copy_rows
-from gpwarehouse.transport.binary import HEADER, TRAILER, encode_binary
+from gpwarehouse.transport.columns import CHUNK_BYTES, CHUNK_ROWS, slices
 from gpwarehouse.transport.copy import leave_statistics_alone, wires_of
-from gpwarehouse.transport.stream import EncodedStream
-from gpwarehouse.transport.text import encode_text
-from gpwarehouse.transport.wire import CHUNK_BYTES, CHUNK_ROWS, slices
+from gpwarehouse.transport.copy_binary import HEADER, TRAILER, encode_binary
+from gpwarehouse.transport.copy_stream import EncodedStream
+from gpwarehouse.transport.copy_text import encode_text
 from tests.transport.rows import (
     BINARY,
     NASTY,

@@ -27,8 +27,8 @@ from gpwarehouse.dialect import Brand, ServerInfo
 from gpwarehouse.errors import LoadError
 from gpwarehouse.transport import Address, copy_rows, insert_rows, route
 from gpwarehouse.transport.copy import leave_statistics_alone
-from gpwarehouse.transport.external import why_not
 from gpwarehouse.transport.gpfdist import GpfdistServer
+from gpwarehouse.transport.gpfdist_load import why_not
 from tests.load.rows import DEFECTS, defect
 from tests.load.rows import stored as stored_by_batch
 from tests.transport.rows import (
@@ -394,7 +394,7 @@ def test_a_statement_that_takes_too_long_leaves_nothing_even_where_the_session_h
     engine: Engine, table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A maker that hangs: the segments would wait for ever."""
-    monkeypatch.setattr("gpwarehouse.transport.external.LONGEST_S", 2)
+    monkeypatch.setattr("gpwarehouse.transport.gpfdist_load.LONGEST_S", 2)
     go_on = threading.Event()
 
     def hanging() -> Iterator[pa.RecordBatch]:

@@ -134,7 +134,7 @@ def test_a_staging_table_in_use_is_not_taken_for_left_over(engine: Engine, table
 
 @pytest.mark.parametrize("atomic", [True, False])
 def test_a_fact_is_loaded_in_parallel_once(wh: Warehouse, monkeypatch: pytest.MonkeyPatch, atomic: bool) -> None:
-    monkeypatch.setattr("gpwarehouse.transport.wire.CHUNK_ROWS", 50)
+    monkeypatch.setattr("gpwarehouse.transport.columns.CHUNK_ROWS", 50)
     rows = [defect(defect_id=n) for n in range(500)]
     loader = Loader(wh.engine, wh.settings)
     result = loader.load(FrameSource(rows, DEFECTS), parallel=2, atomic=atomic)

@@ -15,8 +15,8 @@ from alembic.util import DispatchPriority, PriorityDispatchResult
 from sqlalchemy import DefaultClause, Identity, Table, text
 
 from gpwarehouse.dialect.base import GreenplumDialect
-from gpwarehouse.dialect.checks import distribution_of, key_sets, misplaced_key
 from gpwarehouse.dialect.compat_ddl import identity_options
+from gpwarehouse.dialect.migration.change_order import arrange, columns_at_rewrite, note_storages
 from gpwarehouse.dialect.migration.operations import (
     GreenplumOp,
     RepartitionTableOp,
@@ -24,8 +24,8 @@ from gpwarehouse.dialect.migration.operations import (
     SetEncodingOp,
     SetStorageOp,
 )
-from gpwarehouse.dialect.migration.order import arrange, columns_at_rewrite, note_storages
-from gpwarehouse.dialect.migration.remarks import explain
+from gpwarehouse.dialect.migration.rewrite_remarks import explain
+from gpwarehouse.dialect.option_checks import distribution_of, key_sets, misplaced_key
 from gpwarehouse.dialect.options import (
     AppendOptimized,
     DistributedBy,

@@ -10,7 +10,7 @@ from typing import Any
 from alembic.util import DispatchPriority, PriorityDispatchResult
 from sqlalchemy import Column, MetaData, Table, text
 
-from gpwarehouse.dialect.external import ExternalTable
+from gpwarehouse.dialect.external_tables import ExternalTable
 from gpwarehouse.dialect.migration.compare import capabilities_of
 from gpwarehouse.dialect.migration.operations import CreateExternalTableOp, DropExternalTableOp
 from gpwarehouse.dialect.options import DistributedRandomly

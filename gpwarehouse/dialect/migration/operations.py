@@ -15,8 +15,8 @@ from sqlalchemy.schema import ExecutableDDLElement, SetColumnComment, SetTableCo
 
 from gpwarehouse.dialect import ddl, views
 from gpwarehouse.dialect.errors import UnsupportedByServerError
-from gpwarehouse.dialect.external import ExternalTable
-from gpwarehouse.dialect.migration.operation import GreenplumOp, register_operation
+from gpwarehouse.dialect.external_tables import ExternalTable
+from gpwarehouse.dialect.migration.base_operation import GreenplumOp, register_operation
 from gpwarehouse.dialect.migration.partitions import (
     AddPartitionOp,
     AttachPartitionOp,

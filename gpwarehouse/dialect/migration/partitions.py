@@ -9,7 +9,7 @@ from sqlalchemy.schema import ExecutableDDLElement
 
 from gpwarehouse.dialect import partition_ddl as ddl
 from gpwarehouse.dialect.errors import OptionError
-from gpwarehouse.dialect.migration.operation import GreenplumOp
+from gpwarehouse.dialect.migration.base_operation import GreenplumOp
 from gpwarehouse.dialect.options import Partition, Storage
 
 __all__ = [

@@ -12,7 +12,7 @@ from alembic.util import to_list
 
 import gpwarehouse.dialect
 from gpwarehouse.dialect.migration.operations import OPERATIONS, CreateExternalTableOp, GreenplumOp, RepartitionTableOp
-from gpwarehouse.dialect.migration.remarks import warning
+from gpwarehouse.dialect.migration.rewrite_remarks import warning
 from gpwarehouse.dialect.partitions import OtherPartitions
 
 __all__ = ["setup"]

@@ -9,7 +9,7 @@ from sqlalchemy.schema import ExecutableDDLElement
 
 from gpwarehouse.dialect import ddl, rewrite
 from gpwarehouse.dialect.errors import OptionError
-from gpwarehouse.dialect.migration.operation import GreenplumOp
+from gpwarehouse.dialect.migration.base_operation import GreenplumOp
 from gpwarehouse.dialect.options import Distribution, Encoding, Partitioning, Storage
 from gpwarehouse.dialect.partitions import OtherPartitions
 

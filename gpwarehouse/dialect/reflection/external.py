@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.dialect.errors import OptionError
-from gpwarehouse.dialect.external import CsvFormat, CustomFormat, ExternalTable, Format, RejectLimit, TextFormat
+from gpwarehouse.dialect.external_tables import CsvFormat, CustomFormat, ExternalTable, Format, RejectLimit, TextFormat
 from gpwarehouse.dialect.reflection import catalog
 from gpwarehouse.dialect.reflection.left_open import UNREADABLE, warn_left_open
 from gpwarehouse.dialect.reflection.tables import Names, _names

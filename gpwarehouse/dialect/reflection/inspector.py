@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql.base import PGDialect, PGInspector
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.reflection import ObjectKind, ObjectScope
 
-from gpwarehouse.dialect.external import ExternalTable
+from gpwarehouse.dialect.external_tables import ExternalTable
 from gpwarehouse.dialect.options import Distribution, Encoding, Heap, Storage
 from gpwarehouse.dialect.partitions import Partitioning
 from gpwarehouse.dialect.reflection import catalog

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import Connection
 
-from gpwarehouse.dialect.compiler import child_table_name
+from gpwarehouse.dialect.ddl_compiler import child_table_name
 from gpwarehouse.dialect.errors import OptionError
 from gpwarehouse.dialect.options import (
     AppendOptimized,

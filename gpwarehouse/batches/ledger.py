@@ -1,0 +1,283 @@
+"""The batch's row in ``etl_load_batch``, and its rejects: what makes a load happen once.
+
+The row of a loaded batch and its rejects are written by the load's own transaction, so they exist exactly when the rows
+do. A failed load's row and rejects are written by a second one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy import ColumnElement, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy.engine import Connection, Engine
+
+from gpwarehouse.engine import lock_advisory
+from gpwarehouse.errors import InvalidInputError, LoadError
+from gpwarehouse.models import EtlLoadBatch, EtlReject, migration_history_table
+from gpwarehouse.transport import copy_rows
+
+__all__ = [
+    "DELETED",
+    "FAILED",
+    "LOADED",
+    "Batch",
+    "announce",
+    "are_scattered",
+    "deleted",
+    "has_left",
+    "has_loaded",
+    "insert_rejects",
+    "is_recorded",
+    "left_behind",
+    "loaded_batches",
+    "lock_batch",
+    "month_replaced",
+    "no_such_batch",
+    "record_failure",
+    "record_loaded",
+    "refuse_half_changed",
+    "replaces",
+    "state",
+    "still_scattered",
+    "tells_no_months",
+]
+
+LOADED = "LOADED"
+FAILED = "FAILED"
+DELETED = "DELETED"
+"""In counts: loaded once, its rows deleted since. It is stored as a batch that failed, so that it can be loaded again."""
+_GONE = "deleted"
+_REPLACES = "in the place of "
+_LEFT = "rows may be there: "
+_SCATTERED = "records may be in other batches: "
+_ANYWHERE = "in any month; "
+NOTE = 4000
+"""Characters of a note: what goes beyond is cut, and with it where rows went."""
+REJECTS_KEPT = 10_000
+"""Rejects recorded for a batch that failed: enough to see what is wrong, not a copy of a wrong file."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch as it is recorded."""
+
+    batch_id: str
+    target: str
+    source_system: str | None
+    source: str | None
+    checksum: str
+    rows_read: int
+    rows_loaded: int
+    rows_rejected: int
+    min_event_ts: datetime | None
+    max_event_ts: datetime | None
+    started_at: datetime
+
+
+def loaded_batches(connection: Connection, target: str, batch_id: str, checksum: str) -> Sequence[Any]:
+    """The rows of the loaded batches with this content, or with this id; the oldest first."""
+    table = EtlLoadBatch.__table__
+    same = or_(table.c.batch_id == batch_id, and_(table.c.target == target, table.c.checksum == checksum))
+    query = select(table).where(same, _is_loaded())
+    return connection.execute(query.order_by(table.c.started_at, table.c.batch_id)).all()
+
+
+def has_loaded(connection: Connection, target: str, rows_read: int) -> bool:
+    """Whether a batch of a target is loaded of which so many rows were read."""
+    table = EtlLoadBatch.__table__
+    query = select(table.c.batch_id).where(table.c.target == target, table.c.rows_read == rows_read, _is_loaded())
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def is_recorded(connection: Connection, batch_id: str) -> bool:
+    """Whether there is a row of this batch, loaded or failed."""
+    table = EtlLoadBatch.__table__
+    return connection.execute(select(table.c.batch_id).where(table.c.batch_id == batch_id)).first() is not None
+
+
+def _is_loaded() -> ColumnElement[bool]:
+    """A batch of no rows holds nothing that could be doubled, and must not keep its id from the rows to come.
+
+    One whose rows were taken out with their months says so, and counts as loaded: a job that is run once more must not
+    bring them back.
+    """
+    table = EtlLoadBatch.__table__
+    return and_(table.c.status == LOADED, or_(table.c.rows_loaded > 0, table.c.error.is_not(None)))
+
+
+def lock_batch(connection: Connection, target: str, batch_id: str, checksum: str) -> None:
+    """Wait until no other transaction loads this id or this content, and hold both to the end of the transaction."""
+    for name in sorted({f"id {batch_id}", f"content {target} {checksum}"}):
+        lock_advisory(connection, "batch", name)
+
+
+def replaces(month: str) -> str:
+    """What the row of a batch says that was loaded in the place of a month (``YYYY-MM``)."""
+    return f"{_REPLACES}{month}"
+
+
+def month_replaced(row: Any) -> datetime | None:
+    """The first instant of the month in whose place a batch was loaded: it takes no rows of others."""
+    month = (row.error or "").removeprefix(_REPLACES)[:7]
+    if row.status != LOADED or not (row.error or "").startswith(_REPLACES):
+        return None
+    return datetime.fromisoformat(f"{month}-01T00:00:00+00:00")
+
+
+def record_loaded(
+    connection: Connection, batch: Batch, rejects: Iterable[pa.RecordBatch], note: str | None = None
+) -> None:
+    """Write the row of a loaded batch and its rejects, in place of those of the id; in the load's transaction.
+
+    :raises LoadError: as :func:`refuse_half_changed`.
+    """
+    refuse_half_changed(connection, batch.target)
+    _forget(connection, batch.batch_id)
+    _insert(connection, batch, LOADED, note)
+    insert_rejects(connection, batch.batch_id, batch.target, rejects)
+
+
+def refuse_half_changed(connection: Connection, target: str) -> None:
+    """Take back rows that a change of data in batches (``op.run_batched``), begun since the load looked, may have missed.
+
+    Asked when the rows are written, so with their table locked: a batch locks it too, and so either sees the rows, or is
+    committed and seen here.
+
+    :raises LoadError: one is not ended.
+    """
+    history = migration_history_table()
+    half = select(history.c.revision).where(history.c.direction.like("% batch")).limit(1)
+    if (revision := connection.execute(half).scalar()) is not None:
+        raise LoadError(
+            f"{target}: the batch does not count as loaded, as revision {revision} began to change data in batches meanwhile, "
+            "and its rows could miss the change; load it again when gpwarehouse upgrade has ended"
+        )
+
+
+def record_failure(engine: Engine, batch: Batch, rejects: Iterable[pa.RecordBatch], error: str) -> Any | None:
+    """Record a failed attempt, unless rows are loaded under the id; that batch's row then.
+
+    It waits for whoever is loading the batch: after a connection lost at COMMIT that may still be this very load.
+    """
+    table = EtlLoadBatch.__table__
+    mine = table.c.batch_id == batch.batch_id
+    with engine.begin() as connection:
+        lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
+        row = connection.execute(select(table).where(mine, _is_loaded())).first()
+        if row is not None:
+            return row
+        left = connection.execute(select(table).where(mine, _tells_of_rows())).first()
+        if left is not None:
+            # It tells where rows are, which may be of other content than this attempt's.
+            said = f"{_LEFT}{error}" if has_left(left) else f"{left.error}; {error}"
+            connection.execute(update(table).where(mine).values(error=said[:NOTE]))
+            connection.execute(delete(EtlReject.__table__).where(EtlReject.__table__.c.batch_id == batch.batch_id))
+        else:
+            _forget(connection, batch.batch_id)
+            _insert(connection, batch, FAILED, error[:NOTE])
+        insert_rejects(connection, batch.batch_id, batch.target, _at_most(REJECTS_KEPT, rejects))
+        return None
+
+
+def announce(engine: Engine, batch: Batch) -> None:
+    """Record that rows of a batch may be committed before its row says that it is loaded; at once."""
+    with engine.begin() as connection:
+        _forget(connection, batch.batch_id)
+        _insert(connection, batch, FAILED, f"{_LEFT}it is being loaded by connections that commit apart, or that died")
+
+
+def left_behind(connection: Connection, target: str, batch_id: str, checksum: str) -> Sequence[Any]:
+    """Rows of batches with this content, or this id, that are not loaded and say where rows of theirs may be: left by a
+    load that failed (:func:`has_left`), or in other batches.
+    """
+    table = EtlLoadBatch.__table__
+    same = or_(table.c.batch_id == batch_id, and_(table.c.target == target, table.c.checksum == checksum))
+    return connection.execute(select(table).where(same, _tells_of_rows())).all()
+
+
+def has_left(row: Any) -> bool:
+    """Whether a batch failed and may have left rows in its fact."""
+    return row.status == FAILED and (row.error or "").startswith(_LEFT)
+
+
+def _tells_of_rows() -> ColumnElement[bool]:
+    table = EtlLoadBatch.__table__
+    told = (table.c.error.startswith(mark, autoescape=True) for mark in (_LEFT, _SCATTERED))
+    return and_(table.c.status == FAILED, or_(*told))
+
+
+def are_scattered(row: Any) -> bool:
+    """Whether records of a loaded batch may be in others: rows of it went, and it did not, or of what it was before."""
+    return bool(row.rows_loaded < row.rows_read - row.rows_rejected or (row.error or "").startswith(_SCATTERED))
+
+
+def state() -> ColumnElement[str]:
+    """The state of a batch: :data:`LOADED`, :data:`FAILED` or :data:`DELETED`."""
+    table = EtlLoadBatch.__table__
+    gone = or_(*(table.c.error.startswith(mark, autoescape=True) for mark in (_GONE, f"{_SCATTERED}{_GONE}")))
+    return case((and_(table.c.status == FAILED, gone), DELETED), else_=table.c.status)
+
+
+def no_such_batch(batch_id: str) -> InvalidInputError:
+    """The error to raise where no batch has an id."""
+    return InvalidInputError(f"there is no batch {batch_id!r}; wh.batches() lists them")
+
+
+def deleted(row: Any, how: str) -> str:
+    """What the row of a loaded batch says when its rows are deleted; that its records are elsewhere, as long as it may be."""
+    why = f"{_GONE}{how}"
+    before = f"; before: {row.error}" if row.error else ""
+    return f"{_SCATTERED}{why}{before}"[:NOTE] if are_scattered(row) else why
+
+
+def still_scattered(before: Sequence[Any]) -> str | None:
+    """What the row of a batch says that was loaded anew in the place of these, of which records may be in others still."""
+    if not before:
+        return None
+    said = "; ".join(row.error for row in before if row.error)
+    return f"{_SCATTERED}{_ANYWHERE}{said}"[:NOTE]
+
+
+def tells_no_months(row: Any) -> bool:
+    """Whether the row of a batch does not say any more in which months its records may be."""
+    said = row.error or ""
+    return _ANYWHERE in said or len(said) >= NOTE
+
+
+def _at_most(rows: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        if rows <= 0:
+            return
+        yield batch.slice(0, rows)
+        rows -= batch.num_rows
+
+
+def _forget(connection: Connection, batch_id: str) -> None:
+    """Delete what is recorded under an id: a failed attempt, a batch of no rows, one that is replaced."""
+    table = EtlLoadBatch.__table__
+    mine = table.c.batch_id == batch_id
+    # A DELETE locks the whole table on Greenplum 6: only where there is something to delete.
+    if connection.execute(select(table.c.batch_id).where(mine)).first() is not None:
+        connection.execute(delete(table).where(mine))
+        connection.execute(delete(EtlReject.__table__).where(EtlReject.__table__.c.batch_id == batch_id))
+
+
+def _insert(connection: Connection, batch: Batch, status: str, error: str | None) -> None:
+    values = {name: getattr(batch, name) for name in Batch.__dataclass_fields__}
+    if status == FAILED:
+        values["rows_loaded"] = 0
+    connection.execute(
+        insert(EtlLoadBatch.__table__).values(**values, status=status, error=error, finished_at=func.clock_timestamp())
+    )
+
+
+def insert_rejects(connection: Connection, batch_id: str, target: str, rejects: Iterable[pa.RecordBatch]) -> None:
+    """Write rows of :func:`gpwarehouse.intake.rejects.reject_rows` to ``etl_reject``."""
+    for rows in rejects:
+        for name, value in (("batch_id", batch_id), ("target", target)):
+            rows = rows.append_column(name, pa.repeat(pa.scalar(value, pa.string()), rows.num_rows))
+        copy_rows(connection, EtlReject.__table__, [rows], tuple(rows.schema.names))

@@ -1,0 +1,161 @@
+"""Staged rows into the warehouse once: the batch's lock, its row in ``etl_load_batch``, its rejects, what errors mean."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import exc
+from sqlalchemy.engine import Connection, Engine
+
+from gpwarehouse.batches import ledger
+from gpwarehouse.batches.conflicts import judge
+from gpwarehouse.batches.reject_limit import refuse_rejects
+from gpwarehouse.dimensions.first_pass import FirstPass
+from gpwarehouse.dimensions.histories import Provenance
+from gpwarehouse.dimensions.members import insert_missing
+from gpwarehouse.dimensions.refused_rows import Write, write_all_but_refused
+from gpwarehouse.engine import RetryPolicy
+from gpwarehouse.engine.server_errors import as_load_error
+from gpwarehouse.errors import GpwarehouseError, LoadError
+from gpwarehouse.intake.checksum import batch_id_for
+from gpwarehouse.intake.load_options import check_name
+from gpwarehouse.settings import WarehouseSettings
+from gpwarehouse.transport import leave_statistics_alone
+
+__all__ = ["Once", "explaining", "told_by"]
+
+Result = TypeVar("Result")
+
+
+def explaining(engine: Engine, settings: WarehouseSettings, table: str, work: Callable[[], Result]) -> Result:
+    """Do it; an error of the driver is raised as ours, not chained to it, for it quotes values.
+
+    :raises LoadError: and its kinds. :raises WarehouseConnectionError: the server cannot be reached.
+    """
+    try:
+        return work()
+    except (exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
+        raised = as_load_error(settings, table, error, "nothing was changed")
+    raise raised
+
+
+def told_by(found: FirstPass, batch_id: str | None, *observations: str) -> None:
+    """Make a repetition only of the same content under the same id of the caller's.
+
+    The same content again, without an id or under another one, is no retry: something else may have been said in between.
+    """
+    run = " ".join([*observations, batch_id or str(uuid.uuid4()), found.checksum])
+    found.checksum = hashlib.sha256(run.encode()).hexdigest()
+
+
+class Once:
+    """One batch: read already, to be written once.
+
+    :param batch_id: the caller's id; otherwise one is derived from target and content.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: WarehouseSettings,
+        found: FirstPass,
+        *,
+        batch_id: str | None,
+        source_system: str,
+        started_at: datetime,
+    ) -> None:
+        for argument, value in (("batch_id", batch_id), ("source_system", source_system)):
+            if value is not None:
+                check_name(argument, value)
+        self.engine = engine
+        self.settings = settings
+        self.found = found
+        self.members_made = 0
+        name = found.target.name
+        self.batch = ledger.Batch(
+            batch_id=batch_id or batch_id_for(name, found.checksum),
+            target=name,
+            source_system=source_system,
+            source=None,
+            checksum=found.checksum,
+            rows_read=found.rows_read,
+            rows_loaded=found.rows.rows,
+            rows_rejected=found.rejects.rows,
+            min_event_ts=found.first,
+            max_event_ts=found.last,
+            started_at=started_at,
+        )
+
+    def run(self, write: Write) -> bool:
+        """Members that the rows name first, then ``write`` and the batch's row in one transaction.
+
+        :return: False where the batch was written before.
+        :raises LoadError: and its kinds; nothing was written, and that is recorded.
+        """
+        batch = self.batch
+        what = f"batch {batch.batch_id} into {batch.target}"
+        return RetryPolicy.of(self.settings).call(what, self._attempt, write)
+
+    def _attempt(self, write: Write) -> bool:
+        batch = self.batch
+        try:
+            with self.engine.connect() as connection:
+                before = self._written(connection)
+            if before is not None:
+                return self._is_ours(before)
+            self._check_rejects()
+            if self.found.first is not None:
+                provenance = Provenance(batch.batch_id, batch.source_system, self.found.first)
+                self.members_made += insert_missing(self.engine, self.found.resolver.members, provenance)
+            with self.engine.begin() as connection:
+                leave_statistics_alone(connection)
+                ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
+                before = self._written(connection)
+                if before is not None:
+                    return self._is_ours(before)
+                if self.found.rows_to_load:
+                    write_all_but_refused(connection, self.found, write, self._check_rejects)
+                ledger.record_loaded(connection, self._counted(), self.found.all_rejects())
+            return True
+        except (exc.SQLAlchemyError, LoadError, self._driver_error()) as error:
+            raised = as_load_error(self.settings, batch.target, error)
+            if self._record_failure(raised):  # the connection was lost at COMMIT, and it had gone through
+                return True
+        raise raised
+
+    def _written(self, connection: Connection) -> Any | None:
+        """The row of the batch that has this content already."""
+        batch, at = self.batch, self.batch.started_at
+        names = (batch.target, batch.batch_id, batch.checksum)
+        return judge(connection, "skip", *names, named=True, started_at=at).loaded
+
+    def _is_ours(self, row: Any) -> bool:
+        """Whether it was written by this very run: the connection was lost at COMMIT, and it had gone through."""
+        return all(getattr(row, name) == getattr(self.batch, name) for name in ("started_at", "target", "checksum"))
+
+    def _driver_error(self) -> type[Exception]:
+        error: type[Exception] = self.engine.dialect.loaded_dbapi.Error
+        return error
+
+    def _check_rejects(self) -> None:
+        allowed = self.settings.rejects_allowed(self.batch.rows_read)
+        refuse_rejects(self.found, allowed, self.batch.batch_id, "nothing was changed")
+
+    def _counted(self) -> ledger.Batch:
+        """The batch with what is known of its rows by now."""
+        return replace(self.batch, rows_loaded=self.found.rows_to_load, rows_rejected=self.found.rows_rejected)
+
+    def _record_failure(self, raised: GpwarehouseError) -> bool:
+        """Record the failure where the server can be reached; whether the batch is written after all."""
+        try:
+            row = ledger.record_failure(self.engine, self._counted(), self.found.all_rejects(), str(raised))
+        except (exc.SQLAlchemyError, self._driver_error()) as second:
+            observations = str(getattr(second, "orig", None) or second).strip().splitlines()[0]
+            raised.add_note(f"The failure could not be recorded in etl_load_batch either: {observations}")
+            return False
+        return row is not None and self._is_ours(row)

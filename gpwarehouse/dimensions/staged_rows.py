@@ -1,0 +1,132 @@
+"""Rows of a dimension's frame → rows to be staged: durable keys, keys of the members they name, what their keys imply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gpwarehouse.dimensions.first_pass import Columns, FirstPass, durable_keys, trimmed
+from gpwarehouse.intake.natural_keys import Codes, KeyResolver
+from gpwarehouse.models.keys import PLACEHOLDER_WAFER_ID, UNKNOWN_KEY, natural_key_part, normalise_wafer_id, root_lot
+
+__all__ = ["AT", "DELETED", "IMPLIED", "stager"]
+
+AT = "_at"
+DELETED = "_deleted"
+"""Columns of a staged row: since when it holds, and whether it deletes the member."""
+
+IMPLIED = "_implied_"
+"""Before the name of a column: what the natural key implies of it, for rows that do not give it."""
+
+Naming = Callable[[Columns, KeyResolver, str | None, Any], tuple[Columns, Columns]]
+"""Input columns → the parts of the natural key, and what they imply."""
+
+
+def stager(
+    model: type[Any], deletes: str | None, lot_root_pattern: str | None
+) -> Callable[[Columns, FirstPass], Columns]:
+    """What stages the rows of a dimension."""
+    naming: Naming = _NATURAL.get(model.__tablename__, _plain)
+
+    def stage(columns: Columns, found: FirstPass) -> Columns:
+        if "facility" in columns:
+            facility = trimmed(columns["facility"])
+            columns["facility"] = pc.if_else(pc.equal(facility, ""), found.resolver.facility, facility)
+        natural, implied = naming(columns, found.resolver, lot_root_pattern, model)
+        staged = {model.durable_key: durable_keys(list(natural.values())), **natural}
+        staged[AT] = columns[found.target.partition_column]
+        found.names[AT] = found.target.partition_column
+        if deletes is not None:
+            staged[DELETED] = columns[deletes]
+            found.names[DELETED] = deletes
+        return staged | _attributes(columns, found, implied, model)
+
+    return stage
+
+
+def _attributes(columns: Columns, found: FirstPass, implied: Columns, model: type[Any]) -> Columns:
+    told: Columns = {}
+    some = found.given.any
+    keys = found.resolver.resolve(pa.RecordBatch.from_arrays(list(columns.values()), list(columns)))
+    for name in found.target.roles:
+        if name in some:
+            told[name] = keys[name]
+    if "parent_equipment_key" in told:
+        parent = told["parent_equipment_key"]
+        told["parent_equipment_key"] = pc.if_else(pc.equal(parent, UNKNOWN_KEY), pa.scalar(None, pa.int64()), parent)
+    for name in (*model.tracked_columns(), *model.type1, "source_id"):
+        if name in some and name not in told:
+            told[name] = columns[name]
+    for name, values in implied.items():
+        if name in told:
+            told[name] = pc.coalesce(told[name], values)
+        if name not in found.given.every:
+            told[IMPLIED + name] = values
+    return told
+
+
+def _plain(columns: Columns, resolver: KeyResolver, pattern: str | None, model: type[Any]) -> tuple[Columns, Columns]:
+    return {part: trimmed(columns[part]) for part in model.natural_key}, {}
+
+
+def _lots(columns: Columns, resolver: KeyResolver, pattern: str | None, model: type[Any]) -> tuple[Columns, Columns]:
+    lots = trimmed(columns["lot_id"])
+    if pattern is None and not pc.any(pc.match_substring(lots, ".")).as_py():
+        return {"lot_id": lots}, {"root_lot_id": lots}  # as ``root_lot`` has it, which would take a while for millions
+    roots = pa.array([root_lot(lot, pattern) for lot in lots.to_pylist()], pa.string())
+    return {"lot_id": lots}, {"root_lot_id": roots}
+
+
+def _equipment(
+    columns: Columns, resolver: KeyResolver, pattern: str | None, model: type[Any]
+) -> tuple[Columns, Columns]:
+    """A chamber brings its tool, which is its parent until something better is known."""
+    natural = {part: trimmed(columns[part]) for part in model.natural_key}
+    inverse, distinct = Codes(natural).combinations(list(natural))
+    levels, parents = [], []
+    for values in distinct:
+        parts = dict(zip(natural, values, strict=True))
+        if parts["chamber_id"]:
+            resolver.member("dim_equipment", parts | {"chamber_id": ""})
+        attributes = model.inferred_attributes(parts)
+        levels.append(attributes["hierarchy_level"])
+        parents.append(attributes.get("parent_equipment_key"))
+    picked = pa.array(inverse)
+    implied = {
+        "hierarchy_level": pa.array(levels, pa.string()).take(picked),
+        "parent_equipment_key": pa.array(parents, pa.int64()).take(picked),
+    }
+    return natural, implied
+
+
+def _wafers(columns: Columns, resolver: KeyResolver, pattern: str | None, model: type[Any]) -> tuple[Columns, Columns]:
+    """The root lot is the frame's where it names one; else that of the lot."""
+    inverse, distinct = Codes(columns).combinations(["lot_id", "root_lot_id", "wafer_id"])
+    resolver.roots.learn({natural_key_part(lot, "lot_id") for lot, root, _ in distinct if not (root or "").strip()})
+    roots, wafers, numbers = [], [], []
+    for lot, root, raw in distinct:
+        lot = natural_key_part(lot, "lot_id")
+        root = natural_key_part(root or "", "root_lot_id") or resolver.roots.of(lot)
+        wafer = normalise_wafer_id(raw, lot, resolver.wafer_id_pattern, root=root)
+        roots.append(root)
+        wafers.append(wafer)
+        numbers.append(int(wafer) if wafer.isascii() and wafer.isdigit() and len(wafer) < 5 else None)
+    picked = pa.array(inverse)
+    natural = {"root_lot_id": pa.array(roots).take(picked), "wafer_id": pa.array(wafers).take(picked)}
+    implied = {
+        "wafer_number": pa.array(numbers, pa.int32()).take(picked),
+        "is_placeholder": pa.array(np.asarray(wafers) == PLACEHOLDER_WAFER_ID).take(picked),
+        "source_wafer_id": columns["wafer_id"],
+    }
+    return natural, implied
+
+
+_NATURAL: dict[str, Naming] = {
+    "dim_lot": _lots,
+    "dim_equipment": _equipment,
+    "dim_wafer": _wafers,
+}

@@ -1,0 +1,1 @@
+"""Frames and files → checked rows with their keys. Nothing is written here."""

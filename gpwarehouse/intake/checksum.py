@@ -1,0 +1,145 @@
+"""The checksum of what a frame holds, the same whatever its chunks, its column order and the bytes behind its NULLs.
+
+:func:`checksum_of` takes it before the rows are checked: with it the batch's id is known, and rows may be sent early. It is
+the one that the first pass finds where every value can be read. It does not look whether JSON can be read, which would
+take longest: whoever checks the rows later gives up what was begun in its name once one of them cannot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gpwarehouse.intake.row_checks import Inputs
+from gpwarehouse.intake.target import InputColumn, Target
+
+__all__ = ["Fingerprint", "batch_id_for", "checksum_of"]
+
+_THREADS = 2
+"""Hashing leaves Python to others, and the server has nothing to do yet."""
+
+
+class _Column:
+    """Which rows of a column have a value, and the values; nothing until the first one."""
+
+    def __init__(self) -> None:
+        self.is_empty = True
+        self._missing = 0
+        self._valid, self._sizes, self._values = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
+
+    def update(self, array: pa.Array) -> None:
+        if array.null_count == len(array):
+            self._missing += len(array)
+            return
+        self._catch_up()
+        self.is_empty = False
+        self._valid.update(_fixed_width(array.is_valid()))
+        array = array.drop_null()
+        if pa.types.is_string(array.type):
+            self._sizes.update(_fixed_width(pc.binary_length(array)))
+            self._values.update(_characters(array))
+        else:
+            self._values.update(_fixed_width(array))
+
+    def digest(self) -> bytes:
+        self._catch_up()
+        return self._valid.digest() + self._sizes.digest() + self._values.digest()
+
+    def _catch_up(self) -> None:
+        for start in range(0, self._missing, 1 << 20):
+            self._valid.update(bytes(min(1 << 20, self._missing - start)))
+        self._missing = 0
+
+
+class Fingerprint:
+    """SHA-256 over the values of record batches of one schema, column by column."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, _Column] = {}
+        self._unreadable = hashlib.sha256()
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        """Add a batch; a column of nothing but NULLs counts as one that is not there."""
+        for name, array in zip(batch.schema.names, batch.columns, strict=True):
+            self.update_column(name, array)
+
+    def update_column(self, name: str, array: pa.Array) -> None:
+        """Add the next values of one column; other columns may have theirs added at the same time."""
+        self._columns.setdefault(name, _Column()).update(array)
+
+    def update_unreadable(self, raw: str) -> None:
+        """Add a row with a value that could not be read, as text: other content has other bad rows."""
+        self._unreadable.update(raw.encode() + b"\x00")
+
+    def hexdigest(self) -> str:
+        """The checksum, 64 hexadecimal digits."""
+        total = hashlib.sha256()
+        for name, column in sorted(self._columns.items()):
+            if not column.is_empty:
+                total.update(name.encode() + b"\x00" + column.digest())
+        total.update(self._unreadable.digest())
+        return total.hexdigest()
+
+
+def _characters(array: pa.Array) -> Any:
+    """The bytes of all texts of an array without NULLs, one after the other, where they lie in memory."""
+    if not len(array):
+        return b""
+    _, offsets, data = array.buffers()
+    bounds = np.frombuffer(offsets, np.int32)
+    first, end = int(bounds[array.offset]), int(bounds[array.offset + len(array)])
+    return memoryview(data)[first:end] if data is not None else b""
+
+
+def _fixed_width(array: pa.Array) -> Any:
+    if pa.types.is_boolean(array.type):
+        array = array.cast(pa.uint8())
+    elif pa.types.is_timestamp(array.type):
+        array = array.cast(pa.int64())
+    elif pa.types.is_date(array.type):
+        array = array.cast(pa.int32())
+    return np.asarray(array)
+
+
+def batch_id_for(target: str, checksum: str) -> str:
+    """The id of a batch whose caller gave none: 32 hexadecimal digits from target and content."""
+    return hashlib.sha256(f"{target}\x1f{checksum}".encode()).hexdigest()[:32]
+
+
+class _Unread(Exception):
+    """A value that cannot be read."""
+
+
+def checksum_of(batches: Iterable[pa.RecordBatch], target: Target) -> str | None:
+    """SHA-256 of the rows as their target has them; None where it takes a first pass to tell.
+
+    :raises InvalidInputError: they do not fit the target.
+    """
+    fingerprint, inputs, first_row = Fingerprint(), Inputs(target), 1
+    with ThreadPoolExecutor(_THREADS, "gpwarehouse-hash") as threads:
+        for batch in batches:
+            target.check_names(batch.schema.names)
+            add = partial(_add, fingerprint, inputs, batch, first_row)
+            try:
+                list(threads.map(add, inputs.columns))
+            except _Unread:
+                return None
+            first_row += batch.num_rows
+    return fingerprint.hexdigest()
+
+
+def _add(fingerprint: Fingerprint, inputs: Inputs, batch: pa.RecordBatch, first_row: int, column: InputColumn) -> None:
+    if column.is_json and column.name in batch.schema.names:
+        array = batch.column(column.name).cast(pa.string())
+    else:
+        array, faults = inputs.read(batch, column, first_row)
+        if faults:
+            raise _Unread
+    fingerprint.update_column(column.name, array)

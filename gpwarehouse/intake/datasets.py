@@ -1,0 +1,74 @@
+"""The rows of a pyarrow Dataset, file by file: a column that a file does not have was not given in it, and is not NULL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.intake.table_files import reason_of
+
+__all__ = ["dataset_batches"]
+
+_FILE = "__filename"
+"""What a scanner calls the file that a batch is of."""
+
+
+def dataset_batches(dataset: Any, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """Batches of at most ``batch_rows`` rows, each with those columns of the dataset that its file, or its folder, has.
+
+    What is in no file, a table in memory say, has all of them.
+
+    :raises InvalidInputError: a file cannot be read; the message names it.
+    """
+    parts = {file: part for part in _parts(dataset) for file in getattr(part, "files", ())}
+    there: dict[str, set[str]] = {}
+    columns = [*dataset.schema.names, _FILE]
+    scanner = dataset.scanner(columns=columns, batch_size=batch_rows, batch_readahead=1, fragment_readahead=1)
+    for file, batch in _with_files(dataset, scanner):
+        if file not in there:
+            part = parts.get(file)
+            schema = dataset.schema if part is None else part.format.inspect(file, part.filesystem)
+            folder = [name for name in columns[:-1] if batch.column(name).null_count < batch.num_rows]
+            there[file] = {*schema.names, *folder}
+        yield batch.select([name for name in columns[:-1] if name in there[file]])
+
+
+def _with_files(dataset: Any, scanner: Any) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """The batches that have rows, each with the file that it is of."""
+    file = None
+    try:
+        for batch in scanner.to_reader():
+            if batch.num_rows:
+                file = batch.column(_FILE)[0].as_py()
+                yield file, batch
+    except (pa.ArrowException, OSError) as error:
+        raise InvalidInputError(f"{_file_at_fault(dataset, file)}: it cannot be read: {reason_of(error)}") from None
+
+
+def _file_at_fault(dataset: Any, last: str | None) -> str:
+    """The file of a dataset that cannot be read: that of the last rows, or one of the two behind it."""
+    try:
+        fragments = list(dataset.get_fragments())
+    except (ValueError, pa.ArrowException):  # a filtered dataset does not tell them
+        return "a file of the dataset"
+    paths = [getattr(fragment, "path", None) for fragment in fragments]
+    first = paths.index(last) if last in paths else 0
+    for fragment, path in list(zip(fragments, paths, strict=True))[first : first + 3]:
+        try:
+            for _ in fragment.to_batches():
+                pass
+        except (pa.ArrowException, OSError):
+            return str(path or "a part of the dataset")
+    return "a file of the dataset"
+
+
+def _parts(dataset: Any) -> Iterator[Any]:
+    """The datasets of which a union of datasets is made."""
+    if hasattr(dataset, "children"):
+        for child in dataset.children:
+            yield from _parts(child)
+    else:
+        yield dataset

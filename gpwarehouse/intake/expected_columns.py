@@ -1,0 +1,46 @@
+"""What the columns of a file are to be, as far as its reader needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from gpwarehouse.intake.target import Target
+
+__all__ = ["Expected", "expected_of"]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Columns of a target.
+
+    :ivar what: the target, in messages. ``names``: columns that a file may bring. ``numbers``: those that hold numbers.
+    :ivar check: raises :class:`~gpwarehouse.errors.InvalidInputError` where a file's columns do not fit as a whole.
+    """
+
+    what: str
+    names: frozenset[str]
+    numbers: frozenset[str] = frozenset()
+    check: Callable[[list[str]], object] = lambda names: None
+
+
+def expected_of(target: Target, *, beside: Iterable[str] = (), told: Iterable[str] = ()) -> Expected:
+    """What files bring that are for a target.
+
+    :param beside: columns that a file has besides those of the target.
+    :param told: columns of the target that are told otherwise.
+    """
+    more, told = frozenset(beside), list(told)
+    numbers = frozenset(c.name for c in target.inputs.values() if _is_number(c.type))
+
+    def check(names: list[str]) -> None:
+        target.check_names([*(name for name in names if name not in more), *told])
+
+    return Expected(target.name, frozenset(target.inputs) | more, numbers, check)
+
+
+def _is_number(kind: Any) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))

@@ -1,0 +1,131 @@
+"""What a caller may ask of a load, checked before a row is read."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypedDict, get_args
+
+from gpwarehouse.errors import InvalidInputError
+
+__all__ = ["LoadKeywords", "LoadOptions", "OnConflict", "Progress", "check_name"]
+
+Progress = Callable[[str, int], object]
+"""Called with the phase (``"read"``, ``"prepare"``, ``"copy"``, ``"analyze"``) and the rows done in it.
+
+One that has a method ``begin(phase, rows, bytes)`` is told before ``"read"`` and ``"copy"`` how many rows and bytes of Arrow
+data there are to come, None where nobody knows. Where a load has to begin anew, nothing is told until
+it is further than before."""
+
+OnConflict = Literal["skip", "error", "append", "replace"]
+Analyze = Literal["auto", "always", "never"]
+_MOST_CONNECTIONS = 16
+
+
+class LoadKeywords(TypedDict, total=False):
+    """Keywords of every load; see :meth:`gpwarehouse.load.Loader.load`."""
+
+    batch_id: str | None
+    on_conflict: OnConflict
+    max_rejects: int | float | None
+    progress: Progress | None
+    parallel: int
+    atomic: bool
+    analyze: Analyze | None
+
+
+class _Furthest:
+    """How far a load has told that it is: the phases so far, and the rows of the last one."""
+
+    def __init__(self) -> None:
+        self._phases: list[str] = []
+        self._begun: set[str] = set()
+        self._rows = -1
+        self._lock = threading.Lock()
+
+    def begins(self, phase: str) -> bool:
+        """Whether a phase is begun for the first time."""
+        with self._lock:
+            begins = phase not in self._begun and phase not in self._phases
+            self._begun.add(phase)
+            return begins
+
+    def is_passed(self, phase: str, rows: int) -> bool:
+        """Whether the load is further than ever with so many rows done in a phase."""
+        with self._lock:
+            if phase not in self._phases:
+                self._phases.append(phase)
+            elif phase != self._phases[-1] or rows <= self._rows:
+                return False
+            self._rows = rows
+            return True
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """The same, with their defaults.
+
+    :raises InvalidInputError: one of them is none that is allowed, or two do not go together.
+    """
+
+    batch_id: str | None = None
+    on_conflict: OnConflict = "skip"
+    max_rejects: int | float | None = None
+    progress: Progress | None = None
+    parallel: int = 1
+    atomic: bool = True
+    analyze: Analyze | None = None
+    _furthest: _Furthest = field(default_factory=_Furthest, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.batch_id is not None:
+            check_name("batch_id", self.batch_id)
+        _check_limit(self.max_rejects)
+        if isinstance(self.parallel, bool) or not isinstance(self.parallel, int):
+            raise InvalidInputError(f"parallel={self.parallel!r}: give a number of connections from 1 to 16")
+        if not 1 <= self.parallel <= _MOST_CONNECTIONS:
+            raise InvalidInputError(f"parallel={self.parallel!r}: give a number of connections from 1 to 16")
+        for name, allowed in (("on_conflict", get_args(OnConflict)), ("analyze", (*get_args(Analyze), None))):
+            if getattr(self, name) not in allowed:
+                words = ", ".join(map(repr, filter(None, allowed)))
+                raise InvalidInputError(f"{name}={getattr(self, name)!r}: allowed are {words}")
+        if self.on_conflict == "replace" and self.commits_apart:
+            raise InvalidInputError(
+                "on_conflict='replace' deletes and loads in one transaction, atomic=False in several: leave one out"
+            )
+
+    @property
+    def commits_apart(self) -> bool:
+        """Whether rows may be committed before the batch is."""
+        return self.parallel > 1 and not self.atomic
+
+    def report(self, phase: str, rows: int) -> None:
+        """Tell the caller how far it is; never less than before, though part of the work may be done anew."""
+        if self.progress is not None and self._furthest.is_passed(phase, rows):
+            self.progress(phase, rows)
+
+    def begin(self, phase: str, extent: Callable[[], tuple[int | None, int | None]]) -> None:
+        """Tell a caller who wants to know what is to come: rows and bytes."""
+        begin = getattr(self.progress, "begin", None)
+        if begin is not None and self._furthest.begins(phase):
+            begin(phase, *extent())
+
+
+def check_name(name: str, value: object) -> None:
+    """Refuse a name of a batch or a system that the server could not store, or that names nothing.
+
+    :param name: the argument's, for the message.
+    :raises InvalidInputError: it is no text, empty or blank, or holds U+0000 or a lone surrogate.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidInputError(f"{name}={value!r}: give a text that is not empty, or leave it out")
+    if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise InvalidInputError(f"{name}={value!r}: it holds a character that text cannot; leave that out")
+
+
+def _check_limit(max_rejects: int | float | None) -> None:
+    share = isinstance(max_rejects, float) and 0 <= max_rejects < 1
+    count = isinstance(max_rejects, int) and not isinstance(max_rejects, bool) and max_rejects >= 0
+    if max_rejects is not None and not share and not count:
+        raise InvalidInputError(f"max_rejects={max_rejects!r}: give a count from 0, or a share below 1")

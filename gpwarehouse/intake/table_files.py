@@ -1,0 +1,190 @@
+"""Files of tables → Arrow record batches: Parquet, CSV, Arrow IPC, one or many by a glob; never a whole file in memory."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.intake.csv import CsvOptions, csv_batches
+from gpwarehouse.intake.decompress import DAMAGE, unpacked
+from gpwarehouse.intake.expected_columns import Expected
+
+__all__ = ["FILE_KINDS", "TableFiles", "file_batches", "files_named", "files_of", "reason_of", "table_files"]
+
+FILE_KINDS = ".parquet, .pq, .csv, .tsv (these two also .gz, .bz2, .zst), .arrow, .ipc, .feather, .arrows"
+READ_BYTES = 1 << 20
+"""Of a column at a time: without it a row group, which may be the file, is in memory as a whole."""
+_COMPRESSED = {".gz", ".bz2", ".zst"}
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_WHERE = re.compile(r"(?:Row #\d+: )?Expected \d+ columns, got \d+|[^:]*")
+
+
+def files_of(path: str | PathLike[str]) -> list[Path]:
+    """The files that a path or a glob (``2026-*/*.parquet``) names, sorted.
+
+    :raises InvalidInputError: there is none.
+    """
+    name = fspath(path)
+    try:
+        names = [name] if Path(name).is_file() else glob.glob(name, recursive=True)  # noqa: PTH207 (takes absolute ones)
+        found = [file for file in sorted(map(Path, names)) if file.is_file()]
+    except OSError as error:
+        raise InvalidInputError(f"{name}: it cannot be looked for: {error.strerror}") from None
+    if not found:
+        raise InvalidInputError(f"there is no file {name!r}")
+    return found
+
+
+@dataclass(frozen=True)
+class TableFiles:
+    """Files of tables as a frame: which they are is settled once, and how their CSV is written goes with them."""
+
+    paths: tuple[Path, ...]
+    csv: CsvOptions
+
+    def extent(self) -> tuple[int | None, int | None]:
+        """Rows and bytes of the files, as far as they tell without being read."""
+        try:
+            size = sum(file.stat().st_size for file in self.paths)
+            if {_kind(file) for file in self.paths} <= {".parquet", ".pq"}:
+                import pyarrow.parquet as pq
+
+                return sum(pq.read_metadata(file).num_rows for file in self.paths), size
+        except (pa.ArrowException, OSError):  # told by whoever reads them
+            return None, None
+        return None, size
+
+
+def table_files(frame: Any, csv: CsvOptions | None = None) -> Any:
+    """The files that a path or a glob names; another frame as it is.
+
+    :param csv: how those of them that are CSV are written.
+    :raises InvalidInputError: there is no such file, or ``csv`` is given for what is none.
+    """
+    if csv is not None and not isinstance(csv, CsvOptions):
+        raise InvalidInputError(f"csv={csv!r}: give gpwarehouse.CsvOptions(…)")
+    if isinstance(frame, str | PathLike):
+        return TableFiles(tuple(files_of(frame)), csv or CsvOptions())
+    if csv is not None:
+        raise InvalidInputError(f"csv= says how files are written, and a {type(frame).__name__} is none; leave it out")
+    return frame
+
+
+def files_named(paths: str | PathLike[str] | Iterable[str | PathLike[str]]) -> list[tuple[Path, Exception | None]]:
+    """The files that paths and globs name, none twice, in the order given; with an error those that name none."""
+    found: dict[Path, Exception | None] = {}
+    for path in [paths] if isinstance(paths, str | PathLike) else paths:
+        try:
+            found |= dict.fromkeys(files_of(path))
+        except InvalidInputError as error:
+            found[Path(path)] = error
+    return list(found.items())
+
+
+def file_batches(files: TableFiles, batch_rows: int, expected: Expected | None = None) -> Iterator[pa.RecordBatch]:
+    """The record batches of the files, one open at a time; of a file without rows, one batch without rows.
+
+    The values of a CSV file are texts, which are read as those of any frame.
+
+    :param expected: the columns that they may bring; None where that is not known.
+    :raises InvalidInputError: a file cannot be read, its name tells no kind that is read, it is none of that kind, it is
+        damaged, or it changed meanwhile. The message names it, and holds nothing of its rows but the value at fault.
+    """
+    for file in files.paths:
+        try:
+            with _unchanged(file):
+                yield from _batches(file, batch_rows, expected, files.csv)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{file}: {error}") from None
+        except (pa.ArrowException, OSError, UnicodeError, *DAMAGE) as error:
+            raise InvalidInputError(f"{file}: it cannot be read: {reason_of(error)}") from None
+
+
+def reason_of(error: Exception) -> str:
+    """Why something cannot be read, in the words of Arrow or the system as far as they quote no row."""
+    if isinstance(error, EOFError):
+        return "it is packed, and ends early: it is cut off"
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, pa.ArrowException):
+        return error.strerror
+    found = _WHERE.match(str(error).removeprefix("CSV parse error: "))  # what follows quotes the row
+    return found[0] if found and found[0] else type(error).__name__
+
+
+@contextmanager
+def _unchanged(file: Path) -> Iterator[None]:
+    """See that the file is at the end of the block what it was at its beginning."""
+    with file.open("rb") as held:
+        before = os.fstat(held.fileno())
+        try:
+            yield
+        finally:
+            after = os.fstat(held.fileno())
+            if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                raise InvalidInputError("it changed while it was read; load it when it is written to its end")
+
+
+def _batches(file: Path, batch_rows: int, expected: Expected | None, csv: CsvOptions) -> Iterator[pa.RecordBatch]:
+    kind = _kind(file)
+    if kind in _SEPARATORS:
+        with unpacked(file) as stream:
+            yield from csv_batches(stream, csv, expected, delimiter=_SEPARATORS[kind])
+    elif kind in (".parquet", ".pq"):
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(file, buffer_size=READ_BYTES, pre_buffer=False, page_checksum_verification=True) as parquet:
+            yield from _checked(parquet.schema_arrow, parquet.iter_batches(batch_rows), expected)
+    elif kind in (".arrow", ".ipc", ".feather", ".arrows"):
+        yield from _ipc_batches(file, expected)
+    else:
+        raise InvalidInputError(f"the name tells no kind of table; read are {FILE_KINDS}")
+
+
+def _checked(
+    schema: pa.Schema, batches: Iterable[pa.RecordBatch], expected: Expected | None
+) -> Iterator[pa.RecordBatch]:
+    """The batches, or one without rows."""
+    if expected is not None:
+        expected.check(schema.names)
+    rows = 0
+    for batch in batches:
+        rows += batch.num_rows
+        yield batch
+    if not rows:
+        yield pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
+
+
+def _kind(file: Path) -> str:
+    """The suffix that tells what is in it."""
+    suffixes = [suffix.lower() for suffix in file.suffixes]
+    if len(suffixes) > 1 and suffixes[-1] in _COMPRESSED and suffixes[-2] in _SEPARATORS:
+        return suffixes[-2]
+    return suffixes[-1] if suffixes else ""
+
+
+def _ipc_batches(file: Path, expected: Expected | None) -> Iterator[pa.RecordBatch]:
+    with pa.memory_map(str(file)) as source:
+        try:
+            opened = pa.ipc.open_file(source)
+        except pa.ArrowInvalid:
+            source.seek(0)
+            stream = pa.ipc.open_stream(source)
+            yield from _checked(stream.schema, map(_validated, stream), expected)
+            return
+        batches = (_validated(opened.get_batch(number)) for number in range(opened.num_record_batches))
+        yield from _checked(opened.schema, batches, expected)
+
+
+def _validated(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch, which lies in memory as it lies in the file: a damaged one would be read beyond its end."""
+    batch.validate(full=True)
+    return batch

@@ -1,0 +1,149 @@
+"""What a fact takes from outside: its input columns, their types, domains and keys, derived from the model."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy import (
+    Column,
+    DefaultClause,
+    Table,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from gpwarehouse.dialect import DistributedBy
+from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.models import FACTS
+from gpwarehouse.models.base import Domain, KeyRole
+from gpwarehouse.transport import numbers_first
+from gpwarehouse.transport.columns import arrow_type
+
+__all__ = ["InputColumn", "Target", "default_of", "role_inputs", "target_named"]
+
+LOADER_COLUMNS = frozenset({"time_key", "batch_id", "loaded_at", "source_system", "source_file"})
+"""Columns of a fact that the loader writes itself; the ``source_*`` ones are taken from a frame that has them."""
+
+OPTIONAL_IN_FRAME = frozenset({"source_system", "source_file", "source_record_no"})
+
+
+@dataclass(frozen=True)
+class InputColumn:
+    """A column a frame may bring: its Arrow type here, what its values may be, whether a row needs it.
+
+    :ivar default: what a row without it has, where the column has a default and may not be NULL.
+    """
+
+    name: str
+    type: pa.DataType
+    required: bool = False
+    is_json: bool = False
+    is_key_part: bool = False
+    domain: Domain | None = None
+    default: pa.Scalar | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """A fact as the loader sees it.
+
+    :ivar inputs: what a frame may bring: natural key columns and the fact's own columns, never durable keys.
+    :ivar roles: durable key column → how it is made.
+    :ivar columns: all columns the loader writes, distribution key and partition key first: the coordinator then parses
+        no further than these to find a row's segment and partition (a third faster on Greenplum). Then numbers.
+    """
+
+    name: str
+    table: Table
+    inputs: dict[str, InputColumn]
+    roles: dict[str, KeyRole]
+    columns: tuple[str, ...]
+    partition_column: str
+
+    def check_names(self, names: Iterable[str]) -> None:
+        """Refuse columns that the target does not take, and frames without its time.
+
+        :raises InvalidInputError: naming the columns and the nearest names that are taken.
+        """
+        names = list(names)
+        for name, count in Counter(names).items():
+            if count > 1:
+                raise InvalidInputError(f"{self.name}: column {name!r} is there {count} times; give it once")
+            if name in self.roles or name == "time_key":
+                role = self.roles.get(name)
+                instead = f"give {', '.join(role.inputs.values())}" if role else f"give {self.partition_column}"
+                raise InvalidInputError(
+                    f"{self.name}: column {name!r} is computed by the loader, which makes its member too; {instead} instead"
+                )
+            if name not in self.inputs:
+                near = difflib.get_close_matches(name, self.inputs, n=3)
+                hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see wh.columns() for what it takes"
+                raise InvalidInputError(f"{self.name}: unknown column {name!r}; {hint}")
+        missing = [c.name for c in self.inputs.values() if c.required and c.name not in names]
+        if missing:
+            raise InvalidInputError(f"{self.name}: column {missing[0]!r} is needed and not in the frame")
+
+    def told(self, names: Collection[str]) -> frozenset[str]:
+        """The columns of the table that a row tells which names these inputs: a durable key by the one that decides."""
+        own = {name for name in names if name in self.table.c and name not in self.roles}
+        return frozenset(own | {column for column, role in self.roles.items() if role.identifier in names})
+
+    @property
+    def json_columns(self) -> frozenset[str]:
+        """Names of the JSON columns."""
+        return frozenset(c.name for c in self.inputs.values() if c.is_json)
+
+
+def default_of(column: Column[Any]) -> pa.Scalar | None:
+    """The default of a column that may not be NULL: COPY writes a NULL where the server would have put it."""
+    default = column.server_default
+    if column.nullable or not isinstance(default, DefaultClause):
+        return None
+    return pa.scalar(str(default.arg)).cast(arrow_type(column.type))
+
+
+def role_inputs(role: KeyRole) -> list[str]:
+    """Frame columns of a role; a root lot is derived from the lot, so the frame brings the lot."""
+    return ["lot_id" if name == "root_lot_id" else name for name in role.inputs.values()]
+
+
+@cache
+def target_named(name: str) -> Target:
+    """The fact of that table name.
+
+    :raises InvalidInputError: no such fact.
+    """
+    if name not in FACTS:
+        raise InvalidInputError(f"no fact {name!r} to load into; there are {', '.join(FACTS)}")
+    table: Table = FACTS[name].__table__
+    roles = {c.name: c.info["role"] for c in table.columns if "role" in c.info}
+    distribution, partitions = (table.dialect_options["greenplum"][key] for key in ("distributed_by", "partition_by"))
+    first = (*distribution.columns, partitions.column) if isinstance(distribution, DistributedBy) else ()
+    needed = {"lot_id" if part == "wafer_id" else part for c in first if c in roles for part in [roles[c].identifier]}
+    inputs: dict[str, InputColumn] = {}
+    for role in roles.values():
+        for part in role_inputs(role):
+            inputs[part] = InputColumn(part, pa.string(), required=part in needed, is_key_part=True)
+    for column in table.columns:
+        if column.name in roles or (column.name in LOADER_COLUMNS and column.name not in OPTIONAL_IN_FRAME):
+            continue
+        optional = column.nullable or column.server_default is not None or column.name in OPTIONAL_IN_FRAME
+        inputs.setdefault(
+            column.name,
+            InputColumn(
+                column.name,
+                arrow_type(column.type),
+                required=not optional,
+                is_json=isinstance(column.type, JSONB),
+                domain=column.info.get("domain"),
+                default=default_of(column),
+            ),
+        )
+    written = [c.name for c in table.columns if c.name != "loaded_at"]
+    columns = (*first, *numbers_first(table, (c for c in written if c not in first)))
+    return Target(name, table, inputs, roles, columns, partitions.column)

@@ -1,0 +1,401 @@
+"""Corrected rejects → the batch that rejected them, each once.
+
+A row is known by its ``row_number``. It goes into the batch with the record number it would have had, and its reject goes,
+in one transaction with the batch's new counts. So what is no reject any more has been loaded, and is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy import delete, exc, func, select, update
+from sqlalchemy.engine import Connection, Engine
+
+from gpwarehouse.batches import ledger
+from gpwarehouse.batches.moved_records import in_other_batches, named
+from gpwarehouse.batches.reject_limit import first_reasons
+from gpwarehouse.dialect.options import month_partition
+from gpwarehouse.engine import RetryPolicy
+from gpwarehouse.engine.key_lists import is_one_of
+from gpwarehouse.engine.server_errors import as_load_error
+from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError, TooManyRejectsError
+from gpwarehouse.intake.arrow_texts import text_of
+from gpwarehouse.intake.expected_columns import expected_of
+from gpwarehouse.intake.first_pass import FirstPass, read_source
+from gpwarehouse.intake.frames import record_batches
+from gpwarehouse.intake.load_options import Analyze, LoadOptions, Progress, check_name
+from gpwarehouse.intake.python_values import array_of
+from gpwarehouse.intake.target import Target, target_named
+from gpwarehouse.load.loader import Loader, Run
+from gpwarehouse.load.result import LoadResult
+from gpwarehouse.models import EtlLoadBatch, EtlReject
+from gpwarehouse.settings import WarehouseSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Corrected", "RejectLoader", "csv_of_rejects", "rejects_as_given", "require_batch"]
+
+NUMBER = "row_number"
+Corrected = Any | Callable[["pd.DataFrame"], Any]
+"""A frame of corrected rows with their ``row_number``, or what makes one of the rows as they were given."""
+
+
+def _looked(engine: Engine, settings: WarehouseSettings, target: str, look: Callable[..., Any], *args: Any) -> Any:
+    """What a look-up finds on a connection of its own; it is repeated after a lost one."""
+
+    def once() -> Any:
+        with engine.connect() as connection:
+            return look(connection, *args)
+
+    try:
+        return RetryPolicy.once_met(settings, engine).call("look for rejects", once)
+    except (exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
+        raised = as_load_error(settings, target, error, "nothing was changed")
+    raise raised
+
+
+def require_batch(engine: Engine, settings: WarehouseSettings, batch_id: str) -> None:
+    """Refuse the id of no batch: that it has no rejects would be no news of any batch.
+
+    :raises InvalidInputError: there is none, loaded, failed or deleted.
+    """
+    check_name("batch_id", batch_id)
+    if not _looked(engine, settings, "etl_load_batch", ledger.is_recorded, batch_id):
+        raise ledger.no_such_batch(batch_id)
+
+
+def rejects_as_given(engine: Engine, settings: WarehouseSettings, batch_id: str) -> pd.DataFrame:
+    """The rejects of a batch as a frame of the rows themselves: ``row_number`` and the columns as they were given.
+
+    :raises LoadError: the server refused. :raises WarehouseConnectionError: it cannot be reached.
+    """
+    import pandas as pd
+
+    require_batch(engine, settings, batch_id)
+    table = EtlReject.__table__
+    query = select(table.c.row_number, table.c.raw).where(table.c.batch_id == batch_id).order_by(table.c.row_number)
+    found = _looked(engine, settings, "etl_reject", lambda connection: connection.execute(query).all())
+    rows = [{NUMBER: number} | (raw or {}) for number, raw in found]
+    frame = pd.DataFrame(rows, dtype=object)  # as floats, integers with gaps would lose digits
+    return frame if rows else pd.DataFrame({NUMBER: pd.Series(dtype="int64")})
+
+
+def csv_of_rejects(rows: pd.DataFrame) -> str:
+    """The frame of :func:`rejects_as_given` as CSV that a load reads as the same rows.
+
+    NULL is nothing and an empty text is in quotes, so they stay apart; a number is the text that it would be in a column of
+    texts, and an object of JSON its text.
+    """
+    columns = [[_text_of(value) for value in rows[name]] for name in rows.columns]
+    lines = [map(str, rows.columns), *zip(*columns, strict=True)]
+    return "".join(",".join(map(_field, line)) + "\n" for line in lines)
+
+
+def _text_of(value: Any) -> str | None:
+    if isinstance(value, dict | list):
+        return json.dumps(value)
+    return text_of(array_of([value], is_json=False))[0].as_py()  # type: ignore[no-any-return]
+
+
+def _field(text: str | None) -> str:
+    if text is None:
+        return ""
+    return text if text and not re.search('[",\r\n]', text) else f'"{text.replace(chr(34), chr(34) * 2)}"'
+
+
+class _Loaded(Exception):
+    """Some of the rows are no rejects any more."""
+
+
+@dataclass
+class _Rows:
+    """Corrected rows as a source.
+
+    :ivar numbers: ``row_number`` of each row that is taken, in the order in which they are given.
+    """
+
+    batch: Any
+    given: Sequence[pa.RecordBatch]
+    pending: frozenset[int]
+    numbers: list[int] = field(default_factory=list)
+
+    @property
+    def target(self) -> str:
+        return str(self.batch.target)
+
+    @property
+    def source_system(self) -> str:
+        return str(self.batch.source_system or "")
+
+    @property
+    def source_file(self) -> str:
+        return str(self.batch.source or "")
+
+    @property
+    def checksum(self) -> str:
+        return str(self.batch.checksum)
+
+    @property
+    def window(self) -> tuple[Any, Any] | None:
+        """The month that the batch is loaded in the place of: it takes no rows of others, now as then."""
+        month = ledger.month_replaced(self.batch)
+        partition = month_partition(month) if month is not None else None
+        return (partition.start, partition.end) if partition is not None else None
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Those that are rejects still, under the record numbers that they had, or that their place gave them."""
+        self.numbers.clear()
+        for rows in self.given:
+            numbers = rows.column(NUMBER)
+            keep = pa.array([number in self.pending for number in numbers.to_pylist()], pa.bool_())
+            rows, numbers = rows.filter(keep), numbers.filter(keep)
+            self.numbers += numbers.to_pylist()
+            yield _numbered(rows.drop_columns([NUMBER]), numbers)
+
+    def members(self) -> Mapping[str, list[dict[str, Any]]]:
+        return {}
+
+    def warnings(self) -> Sequence[str]:
+        return ()
+
+
+def _numbered(rows: pa.RecordBatch, numbers: pa.Array) -> pa.RecordBatch:
+    at = rows.schema.get_field_index("source_record_no")
+    if at < 0:
+        return rows.append_column("source_record_no", numbers)
+    own = rows.column(at)
+    if pa.types.is_null(own.type):
+        return rows.set_column(at, "source_record_no", numbers)
+    if pa.types.is_integer(own.type):
+        return rows.set_column(at, "source_record_no", pc.coalesce(own.cast(pa.int64()), numbers))
+    return rows
+
+
+class RejectLoader(Loader):
+    """Loads corrected rejects."""
+
+    def reload(
+        self,
+        batch_id: str,
+        corrected: Corrected,
+        *,
+        progress: Progress | None = None,
+        analyze: Analyze | None = None,
+    ) -> LoadResult:
+        """Load corrected rejects of a loaded batch into it.
+
+        :param corrected: a frame, as for a load, with the ``row_number`` of each row beside its columns; or a function
+            that is given the rejects as they came (:func:`rejects_as_given`) and returns one. Rows that it leaves out
+            stay rejects, and so do those that are rejected again, with the new reason.
+        :return: of the rows given that were rejects still; ``already_loaded`` if none was.
+        :raises InvalidInputError: no batch of that id is loaded, or the frame does not fit.
+        :raises BatchConflictError: the batch was replaced meanwhile, or records of the rows stand in other batches by now.
+        :raises TooManyRejectsError: all rows were rejected again; their reasons are the new ones.
+        :raises LoadError: the server refused; nothing was changed.
+        """
+        options = LoadOptions(batch_id=batch_id, progress=progress, analyze=analyze)
+        row = self._look("etl_load_batch", self._batch_row, batch_id)
+        if callable(corrected):
+            rejects = rejects_as_given(self.engine, self.settings, batch_id)
+            corrected = corrected(rejects) if len(rejects) else []
+        given = _given(corrected, target_named(row.target), row)
+        while True:
+            source = _Rows(row, given, self._look(row.target, self._rejected_still, row))
+            run = Run(source, target_named(row.target), options, started_at=row.started_at)
+            with run.phase("read"):
+                found = read_source(source, run.target, self.engine, self.settings, options)
+            with found:
+                try:
+                    policy, what = RetryPolicy.of(self.settings), f"reload of rejects of batch {batch_id}"
+                    return policy.call(what, self._reload, run, source, found)
+                except _Loaded:
+                    continue
+
+    def _reload(self, run: Run, source: _Rows, found: FirstPass) -> LoadResult:
+        counts = replace(self.batch_of(run, found), rows_loaded=0)
+        if not source.numbers:
+            return LoadResult(counts.batch_id, counts.target, 0, 0, source.batch.rows_rejected, True, run.seconds)
+        try:
+            with run.phase("prepare"):
+                self._prepare(run, found, counts)
+            with run.phase("copy"):
+                done = self._transaction_again(run, source, found)
+        except (exc.SQLAlchemyError, self._driver_error()) as error:
+            raised = as_load_error(self.settings, run.target.name, error)
+            if not self._went_through(source, found, raised):
+                done = None
+            else:
+                done = replace(counts, rows_loaded=found.rows_to_load, rows_rejected=found.rows_rejected)
+        if done is None:
+            raise raised
+        if not found.rows_to_load:
+            raise TooManyRejectsError(
+                f"{run.target.name}: none of the {found.rows_read} corrected rows could be loaded, they are rejects as before. "
+                f"First: {first_reasons(_renumbered(found, source.numbers))}. All: wh.rejects({counts.batch_id!r})"
+            )
+        return self._after(run, found, run.result(done))
+
+    def _transaction_again(self, run: Run, source: _Rows, found: FirstPass) -> ledger.Batch:
+        batch = self.batch_of(run, found)
+        with self.engine.begin() as connection:
+            ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
+            row = self._same_batch(connection, source.batch)
+            if not _pending(connection, batch.batch_id) >= set(source.numbers):
+                raise _Loaded
+            _refuse_numbers(connection, run, row, found)
+            _refuse_records(connection, run, row, found)
+            route = self.router.route(batch.rows_loaded)
+            batch = self._store(connection, run, found, batch, route, found.rows_to_load, lambda: None)
+            ledger.refuse_half_changed(connection, batch.target)
+            _count(connection, batch, row)
+            rejects = EtlReject.__table__
+            mine = rejects.c.batch_id == batch.batch_id
+            connection.execute(delete(rejects).where(mine, is_one_of(rejects.c.row_number, source.numbers)))
+            ledger.insert_rejects(connection, batch.batch_id, batch.target, _renumbered(found, source.numbers))
+            return batch
+
+    def _look(self, target: str, look: Callable[..., Any], *args: Any) -> Any:
+        """What a look-up finds on a connection of its own; it is repeated after a lost one."""
+        return _looked(self.engine, self.settings, target, look, *args)
+
+    def _rejected_still(self, connection: Connection, batch: Any) -> frozenset[int]:
+        self._same_batch(connection, batch)
+        return frozenset(_pending(connection, batch.batch_id))
+
+    def _same_batch(self, connection: Connection, batch: Any) -> Any:
+        """The batch's row as it is now.
+
+        :raises BatchConflictError: another load stands in its place: what it rejected has the same numbers, but is not this.
+        """
+        now = self._batch_row(connection, batch.batch_id)
+        if (now.checksum, now.started_at) != (batch.checksum, batch.started_at):
+            raise BatchConflictError(
+                f"batch {batch.batch_id!r} of {batch.target} was replaced meanwhile, and these rows are not of what is "
+                "loaded now; nothing was changed. Look at its rejects anew"
+            )
+        return now
+
+    def _batch_row(self, connection: Connection, batch_id: str) -> Any:
+        table = EtlLoadBatch.__table__
+        query = select(table, ledger.state().label("state")).where(table.c.batch_id == batch_id)
+        row = connection.execute(query).first()
+        if row is None:
+            raise ledger.no_such_batch(batch_id)
+        if row.state == ledger.DELETED:
+            raise InvalidInputError(f"batch {batch_id!r} is not loaded any more ({row.error}): load the whole again")
+        if row.status != ledger.LOADED:
+            raise InvalidInputError(
+                f"batch {batch_id!r} failed, and nothing of it is loaded: correct the whole and load it again"
+            )
+        if not row.rows_loaded and row.error:
+            raise InvalidInputError(
+                f"batch {batch_id!r} has no rows any more ({row.error}): its rejects went with them"
+            )
+        return row
+
+    def _went_through(self, source: _Rows, found: FirstPass, raised: Exception) -> bool:
+        """Whether the rows are there although an error came back: they are no rejects any more."""
+        kept = {source.numbers[reject - 1] for reject in _numbers(found)}
+        try:
+            with self.engine.begin() as connection:
+                ledger.lock_batch(connection, source.target, source.batch.batch_id, source.checksum)
+                left = _pending(connection, source.batch.batch_id)
+        except (exc.SQLAlchemyError, self._driver_error()):
+            raised.add_note("Whether it went through could not be found out; load them again, it is done once")
+            return False
+        return found.rows_to_load > 0 and not (set(source.numbers) - kept) & left
+
+
+def _given(frame: Any, target: Target, row: Any) -> list[pa.RecordBatch]:
+    """The frame's batches, each with its row numbers as integers.
+
+    :raises InvalidInputError: there are none, or they are not the batch's, or one comes twice.
+    """
+    batches = []
+    seen: set[int] = set()
+    for batch in record_batches(frame, target.json_columns, expected_of(target, beside=(NUMBER,))):
+        at = batch.schema.get_field_index(NUMBER)
+        if at < 0:
+            raise InvalidInputError(f"corrected rows need a column {NUMBER!r}: which reject each of them was")
+        try:
+            numbers = batch.column(at).cast(pa.int64())
+        except pa.ArrowException:
+            raise InvalidInputError(f"the column {NUMBER!r} holds what is no whole number") from None
+        for number in numbers.to_pylist():
+            if number is None or not 1 <= number <= row.rows_read:
+                raise InvalidInputError(f"{NUMBER} {number} is none of batch {row.batch_id!r}: 1 to {row.rows_read}")
+            if number in seen:
+                raise InvalidInputError(f"{NUMBER} {number} is there twice; give each row once")
+            seen.add(number)
+        batches.append(batch.set_column(at, NUMBER, numbers))
+    return batches
+
+
+def _pending(connection: Connection, batch_id: str) -> set[int]:
+    rejects = EtlReject.__table__
+    return set(connection.execute(select(rejects.c.row_number).where(rejects.c.batch_id == batch_id)).scalars())
+
+
+def _refuse_records(connection: Connection, run: Run, row: Any, found: FirstPass) -> None:
+    """A record that another batch has by now (``upsert_rows``, or the same from elsewhere) would be there twice."""
+    others = in_other_batches(connection, run.target, row.batch_id, found) if found.rows_to_load else []
+    if others:
+        raise BatchConflictError(
+            f"{run.target.name}: records of the corrected rows stand in other batches: {named(others)}; loaded into batch "
+            f"{row.batch_id!r} they would be there twice. Nothing was changed. Leave these rows out, or put them over those "
+            f"records: wh.upsert_rows({run.target.name!r}, rows)"
+        )
+
+
+def _refuse_numbers(connection: Connection, run: Run, row: Any, found: FirstPass) -> None:
+    """With the batch a record number is a row's identity: one that the batch has already cannot come in again."""
+    if row.min_event_ts is None:
+        return
+    table, times = run.target.table, run.target.table.c[run.target.partition_column]
+    mine = select(table.c.source_record_no).where(
+        table.c.batch_id == row.batch_id, times >= row.min_event_ts, times <= row.max_event_ts
+    )
+    for batch in found.sendable():
+        numbers = batch.column("source_record_no").to_pylist()
+        there = connection.execute(mine.where(is_one_of(table.c.source_record_no, numbers))).scalars().first()
+        if there is not None:
+            raise LoadError(
+                f"{run.target.name}: batch {row.batch_id!r} has a row with source_record_no {there} already; "
+                "give the corrected row a number of its own. Nothing was changed"
+            )
+
+
+def _count(connection: Connection, batch: ledger.Batch, row: Any) -> None:
+    table = EtlLoadBatch.__table__
+    values: dict[str, Any] = {
+        "rows_loaded": row.rows_loaded + batch.rows_loaded,
+        "rows_rejected": row.rows_rejected - batch.rows_loaded,
+        "min_event_ts": _outer(min, row.min_event_ts, batch.min_event_ts),
+        "max_event_ts": _outer(max, row.max_event_ts, batch.max_event_ts),
+        "finished_at": func.clock_timestamp(),
+    }
+    connection.execute(update(table).where(table.c.batch_id == batch.batch_id).values(**values))
+
+
+def _outer(pick: Callable[[datetime, datetime], datetime], a: datetime | None, b: datetime | None) -> datetime | None:
+    return pick(a, b) if a is not None and b is not None else a or b
+
+
+def _numbers(found: FirstPass) -> Iterator[int]:
+    for rows in found.all_rejects():
+        yield from rows.column(NUMBER).to_pylist()
+
+
+def _renumbered(found: FirstPass, numbers: list[int]) -> Iterator[pa.RecordBatch]:
+    """What is rejected again, under the numbers of the source it came from."""
+    for rows in found.all_rejects():
+        own = pa.array([numbers[place - 1] for place in rows.column(NUMBER).to_pylist()], pa.int64())
+        yield rows.set_column(rows.schema.get_field_index(NUMBER), NUMBER, own)

@@ -1,0 +1,160 @@
+"""A month loaded anew beside the one that is there, and put in its place: no reader sees anything in between.
+
+The rows go into a table made like the partition, while nobody writes to that month; the exchange itself holds up the
+fact for a moment. Batches that had rows there stay loaded, with a note: their content has been replaced, and must not
+come back because a job that loaded it is run once more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from sqlalchemy import MetaData, Table
+from sqlalchemy.engine import Connection
+
+from gpwarehouse.batches import ledger
+from gpwarehouse.batches.removed_rows import batches_in, loaded_rows, note
+from gpwarehouse.dialect import RangePartition
+from gpwarehouse.dialect.options import month_partition
+from gpwarehouse.dimensions.members import learn
+from gpwarehouse.errors import LoadError, PartitionError
+from gpwarehouse.intake.checksum import batch_id_for
+from gpwarehouse.intake.first_pass import FirstPass
+from gpwarehouse.load.loader import FrameSource, Loader, Run, columns_to_copy, provenance_of, with_batch
+from gpwarehouse.load.refused_rows import store_all_but_refused
+from gpwarehouse.load.result import LoadResult
+from gpwarehouse.months import change_partitions_after, child_of
+from gpwarehouse.partitions.manager import fact_named, month_named
+from gpwarehouse.partitions.partition_changes import hold_still, take_place, there, twin
+from gpwarehouse.transport import Route, leave_statistics_alone
+
+__all__ = ["MonthLoader", "MonthSource"]
+
+
+@dataclass
+class MonthSource(FrameSource):
+    """A frame that is to be a month of a fact; rows of other months are rejected."""
+
+    month: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        fact_named(self.target)
+        self.partition = month_partition(month_named(self.month))
+
+    @property
+    def window(self) -> tuple[Any, Any]:
+        """The first moment of the month, and of the next one."""
+        return self.partition.start, self.partition.end
+
+
+class MonthLoader(Loader):
+    """Loads a :class:`MonthSource` in the place of the month that is there."""
+
+    begins_early = False
+    _emptied_is_loaded = False  # a month that another replaced may be put back
+
+    def batch_of(self, run: Run, found: FirstPass) -> ledger.Batch:
+        """The same content as a load's is another batch here: it replaces."""
+        batch = super().batch_of(run, found)
+        assert isinstance(run.source, MonthSource)
+        checksum = hashlib.sha256(f"replace {run.source.month} {batch.checksum}".encode()).hexdigest()
+        named = run.batch_id or run.options.batch_id
+        return replace(batch, checksum=checksum, batch_id=named or batch_id_for(batch.target, checksum))
+
+    def _transaction(self, run: Run, found: FirstPass, batch: ledger.Batch, route: Route) -> Any:
+        assert isinstance(run.source, MonthSource)
+        if not batch.rows_loaded:
+            raise LoadError(
+                f"{batch.target}: no row of {run.source.month} is left to load; nothing was replaced. To empty the month: "
+                "delete_month"
+            )
+        table, month = run.target.table, run.source.partition
+        state = _State(batch)
+
+        def prepare(connection: Connection) -> _State | None:
+            return self._stored_beside(connection, run, found, state, route, month)
+
+        def exchange(connection: Connection, state: _State) -> None:
+            self._exchange(connection, run, found, state)
+
+        change_partitions_after(self.engine, table, prepare, exchange)
+        return state.loaded if state.loaded is not None else state.batch
+
+    def _stored_beside(
+        self,
+        connection: Connection,
+        run: Run,
+        found: FirstPass,
+        state: _State,
+        route: Route,
+        month: RangePartition,
+    ) -> _State | None:
+        batch, table = state.batch, run.target.table
+        ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
+        state.loaded = self.judged(connection, run, batch.batch_id, batch.checksum).loaded
+        if state.loaded is not None:
+            return None
+        leave_statistics_alone(connection)
+        state.partition = there(connection, table, month)
+        if state.partition is None:
+            raise PartitionError(f"{table.name}: {month.name[1:]} has no partition of its own; nothing was replaced")
+        hold_still(connection, table, state.partition)
+        name = (
+            f"{table.name}_new_{month.name}_{secrets.token_hex(3)}"  # its indexes keep theirs, so it must be a new one
+        )
+        twin(connection, table, name, table.dialect_options["greenplum"]["storage"])
+        beside = replace(run.target, table=table.to_metadata(MetaData(), name=name))
+        rows = partial(with_batch, found, batch.batch_id, run.options)
+        allowed = self._allowed(run, found) - found.rows_rejected
+        check = partial(self.check_rejects, run, found, batch.batch_id)
+        columns = columns_to_copy(run.target, found.rows.filled)
+        run.stored = store_all_but_refused(connection, route, beside, columns, found, rows, allowed, check)
+        if run.stored.rows != found.rows_to_load:
+            raise LoadError(
+                f"{table.name}: {found.rows_to_load} rows were sent and {run.stored.rows} stored; load again"
+            )
+        state.batch = replace(batch, rows_loaded=found.rows_to_load, rows_rejected=found.rows_rejected)
+        state.table = beside.table
+        return state
+
+    def _exchange(self, connection: Connection, run: Run, found: FirstPass, state: _State) -> None:
+        assert isinstance(run.source, MonthSource)
+        assert state.partition is not None
+        assert state.table is not None
+        table, batch = run.target.table, state.batch
+        child = child_of(table, state.partition)
+        gone = batches_in(connection, table.to_metadata(MetaData(), name=child))
+        take_place(connection, table, state.partition, state.table)
+        run.rows_replaced = sum(gone.values())
+        for row in loaded_rows(connection, gone):
+            if row.batch_id != batch.batch_id:
+                rows = gone[row.batch_id]
+                words = f"{run.source.month} replaced by batch {batch.batch_id}: {rows} of its rows"
+                note(connection, row, words, rows_gone=rows)
+        assert found.first is not None
+        run.learned = learn(connection, found.resolver.members, provenance_of(batch, found.first))
+        ledger.record_loaded(
+            connection, batch, found.all_rejects(), ledger.replaces(f"{run.source.partition.start:%Y-%m}")
+        )
+
+    def _after(self, run: Run, found: FirstPass, result: LoadResult) -> LoadResult:
+        run.rows_replaced = 0  # they went with their table, and left no space to be given back
+        return super()._after(run, found, result)
+
+
+@dataclass
+class _State:
+    """What one transaction prepared for the exchange.
+
+    :ivar loaded: row of the batch that did it before.
+    """
+
+    batch: ledger.Batch
+    loaded: Any = None
+    partition: RangePartition | None = None
+    table: Table | None = None

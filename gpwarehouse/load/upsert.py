@@ -1,0 +1,323 @@
+"""Rows of facts put in, changed and taken out by their business key, in sets, as batches of their own.
+
+The rows are staged, and what is there under their keys is looked for in the months of their times alone. It is deleted and
+written anew: append-optimized rows are not changed in place. Who writes to the fact waits meanwhile, who reads does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cache, partial
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Table, Text, and_, case, func, insert, or_, select, text, true
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.sql.elements import True_
+
+from gpwarehouse.batches import ledger
+from gpwarehouse.batches.conflicts import delete_where
+from gpwarehouse.batches.moved_records import moved_to
+from gpwarehouse.batches.removed_rows import loaded_rows, note
+from gpwarehouse.dialect.options import month_partition
+from gpwarehouse.dimensions.members import learn
+from gpwarehouse.engine import qualified_name
+from gpwarehouse.engine.temporary_tables import create_temporary_like
+from gpwarehouse.errors import InvalidInputError, LoadError
+from gpwarehouse.intake.checksum import batch_id_for
+from gpwarehouse.intake.first_pass import FirstPass, Source
+from gpwarehouse.intake.given_columns import GIVEN, Given, marker
+from gpwarehouse.intake.target import Target, role_inputs, target_named
+from gpwarehouse.load.loader import FrameSource, Loader, Run, columns_to_copy, provenance_of, with_batch
+from gpwarehouse.load.refused_rows import store_all_but_refused
+from gpwarehouse.load.result import LoadResult
+from gpwarehouse.models.grain import columns_of_grain, grain_of, plain, same_record
+from gpwarehouse.partitions.manager import fact_named, month_named
+from gpwarehouse.settings import WarehouseSettings
+from gpwarehouse.transport import Route, leave_statistics_alone
+
+__all__ = ["KeyLoader", "KeySource"]
+
+_STAGE, _OLD = "gpw_key_stage", "gpw_key_old"
+_OWN = frozenset({"time_key", "batch_id", "loaded_at", "source_system", "source_file", "source_record_no"})
+"""What tells of the row that came last, and not of the record."""
+
+
+@dataclass
+class KeySource(FrameSource):
+    """A frame of records; ``months`` (``YYYY-MM``): where else than in those of its times they are looked for."""
+
+    months: Iterable[str] = ()
+    deletes: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        fact_named(self.target)
+        self.starts = [month_named(month) for month in self.months]
+
+    def taker(self) -> Target:
+        """The fact; of rows that are to be taken out the key is enough."""
+        return _for_deletion(self.target) if self.deletes else super().taker()
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Of the rows that were deleted."""
+
+    min_event_ts: datetime
+    max_event_ts: datetime
+
+
+class KeyLoader(Loader):
+    """Writes one :class:`KeySource`."""
+
+    begins_early = False  # the rows go to a table beside the fact
+
+    def __init__(self, engine: Engine, settings: WarehouseSettings) -> None:
+        super().__init__(engine, settings)
+        self._this = str(uuid.uuid4())
+
+    def _target(self, source: Source) -> Target:
+        assert isinstance(source, KeySource)
+        return source.taker()
+
+    def batch_of(self, run: Run, found: FirstPass) -> ledger.Batch:
+        """Repeated is only the same content under the same id of the caller's: in between something else may have come."""
+        batch = super().batch_of(run, found)
+        assert isinstance(run.source, KeySource)
+        words = ("delete" if run.source.deletes else "upsert", *found.given.words())
+        own = " ".join([*words, run.options.batch_id or self._this, found.checksum])
+        checksum = hashlib.sha256(own.encode()).hexdigest()
+        named = run.batch_id or run.options.batch_id
+        return replace(batch, checksum=checksum, batch_id=named or batch_id_for(batch.target, checksum))
+
+    def _prepare(self, run: Run, found: FirstPass, batch: ledger.Batch) -> None:
+        assert isinstance(run.source, KeySource)
+        if not run.source.deletes:  # who is not there has no rows
+            super()._prepare(run, found, batch)
+
+    def _transaction(self, run: Run, found: FirstPass, batch: ledger.Batch, route: Route) -> Any:
+        assert isinstance(run.source, KeySource)
+        with self.engine.begin() as connection:
+            ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
+            verdict = self.judged(connection, run, batch.batch_id, batch.checksum)
+            if verdict.loaded is not None:
+                return verdict.loaded
+            run.rows_replaced = 0
+            leave_statistics_alone(connection)
+            said = None
+            if found.rows_to_load:
+                window = self._window(run.source, found)
+                work = _Work(connection, run.target, window, deletes=run.source.deletes)
+                self._stage(work, run, found, batch, route)
+                run.rows_replaced, run.replaced, said = work.take_out(batch)
+                rows = 0 if run.source.deletes else work.put_in(found.given)
+                batch = replace(batch, rows_loaded=rows, rows_rejected=found.rows_rejected)
+                if not run.source.deletes and found.first is not None:
+                    run.learned = learn(connection, found.resolver.members, provenance_of(batch, found.first))
+            ledger.record_loaded(connection, batch, found.all_rejects(), said if run.source.deletes else None)
+            return batch
+
+    def _window(self, source: KeySource, found: FirstPass) -> list[tuple[Any, Any]]:
+        partitions = [month_partition(month) for month in sorted({*found.months, *source.starts})]
+        return [(partition.start, partition.end) for partition in partitions]
+
+    def _stage(self, work: _Work, run: Run, found: FirstPass, batch: ledger.Batch, route: Route) -> None:
+        assert isinstance(run.source, KeySource)
+        work.make_stage(found.given)
+        staged = replace(run.target, table=work.stage)
+        rows = partial(with_batch, found, batch.batch_id, run.options)
+        columns = columns_to_copy(run.target, found.rows.filled) + ((GIVEN,) if GIVEN in work.stage.c else ())
+        allowed = self._allowed(run, found) - found.rows_rejected
+        check = partial(self.check_rejects, run, found, batch.batch_id)
+        run.stored = store_all_but_refused(work.connection, route, staged, columns, found, rows, allowed, check)
+        if run.stored.rows != found.rows_to_load:
+            raise LoadError(
+                f"{batch.target}: {found.rows_to_load} rows were sent and {run.stored.rows} staged; load again"
+            )
+        work.staged()
+
+    def _after(self, run: Run, found: FirstPass, result: LoadResult) -> LoadResult:
+        assert isinstance(run.source, KeySource)
+        if run.source.deletes:
+            found.months.clear()  # nothing came that statistics should know of
+        return super()._after(run, found, result)
+
+
+@cache
+def _for_deletion(name: str) -> Target:
+    """A fact of whose rows the business key is enough."""
+    target = target_named(name)
+    key, _ = grain_of(name, target.table.c)
+    names = set(columns_of_grain(key))
+    names |= {part for column in names & set(target.roles) for part in role_inputs(target.roles[column])}
+    needed = names | {target.partition_column}
+    inputs = {n: c if n in needed else replace(c, required=False) for n, c in target.inputs.items()}
+    return replace(target, inputs=inputs)
+
+
+class _Work:
+    """Staged rows of a fact, and those that are there under their keys, in the transaction of ``connection``.
+
+    :param window: the half-open spans of time that are looked into. :param deletes: nothing is put in their place.
+    """
+
+    stage: Table
+    old: Table
+
+    def __init__(self, connection: Connection, target: Target, window: list[tuple[Any, Any]], *, deletes: bool) -> None:
+        self.connection = connection
+        self.deletes = deletes
+        self.may_move = len(window) > 1 and not deletes
+        self.target = target
+        self.fact = target.table
+        times = self.fact.c[target.partition_column]
+        self.inside = or_(*(and_(times >= start, times < end) for start, end in window))
+
+    def execute(self, statement: str) -> None:
+        self.connection.execute(text(statement))
+
+    def make_stage(self, given: Given) -> None:
+        """A temporary table like the fact; for rows that are to be put in, with what it checks of a row."""
+        self.stage = create_temporary_like(self.connection, self.fact, _STAGE, checked=not self.deletes)
+        if given.not_every and not self.deletes:
+            self.execute(f"ALTER TABLE {_STAGE} ADD COLUMN {GIVEN} text")
+            self.stage.append_column(Column(GIVEN, Text))
+
+    def staged(self) -> None:
+        """See that every row has a key; then keep all others from writing to the fact.
+
+        :raises InvalidInputError: a row has none.
+        """
+        known = grain_of(self.fact.name, self.stage.c)[1]
+        if known is not None:
+            query = select(self.stage.c.source_record_no).where(~known).order_by(self.stage.c.source_record_no).limit(1)
+            lost = self.connection.execute(query).first()
+            if lost is not None:
+                raise InvalidInputError(
+                    f"{self.fact.name}: of the row with source_record_no {lost[0]} nothing says which record it is (a die, a "
+                    "part or a site; of a defect its number); nothing was changed"
+                )
+        self.execute(f"ANALYZE {_STAGE}")
+        self.execute(f"LOCK TABLE {qualified_name(self.connection, self.fact)} IN EXCLUSIVE MODE")
+
+    def take_out(self, batch: ledger.Batch) -> tuple[int, _Span | None, str]:
+        """Delete the rows that are there under the staged keys, and keep them aside.
+
+        :return: how many, their span, and what is said of it.
+        """
+        stage = _last_of_each(self.stage, self.fact.name)
+        there = select(self.fact).join(stage, same_record(self.fact.name, self.fact.c, stage.c)).where(self.inside)
+        self.old = create_temporary_like(self.connection, self.fact, _OLD)
+        self.connection.execute(insert(self.old).from_select([column.name for column in self.fact.columns], there))
+        self.execute(f"ANALYZE {_OLD}")
+        c = self.old.c
+        rows, first, last = self.connection.execute(
+            select(func.count(), func.min(c.event_ts), func.max(c.event_ts)).select_from(self.old)
+        ).one()
+        said = f"0 rows had these keys; batch {batch.batch_id}"
+        if rows:
+            same = same_record(self.fact.name, self.fact.c, self.stage.c)
+            times = self.fact.c.event_ts
+            deleted = delete_where(self.connection, self.fact, and_(same, self.inside, times >= first, times <= last))
+            if deleted != rows:
+                raise LoadError(f"{self.fact.name}: {rows} rows were found and {deleted} deleted; nothing was changed")
+            said = self._note(batch)
+        return int(rows), _Span(first, last) if rows else None, said
+
+    def _note(self, batch: ledger.Batch) -> str:
+        """Tell the batches that had the rows; what is said of all of them."""
+        c = self.old.c
+        month, moved = _month(self.old), self._moved()
+        gone: dict[str, dict[str, int]] = {}
+        for name, when, rows in self.connection.execute(
+            select(c.batch_id, month, func.count()).group_by(c.batch_id, month).order_by(c.batch_id, month)
+        ):
+            gone.setdefault(name, {})[when] = rows
+        for row in loaded_rows(self.connection, {name: sum(months.values()) for name, months in gone.items()}):
+            rows = sum(gone[row.batch_id].values())
+            words = f"{', '.join(gone[row.batch_id])}: {rows} rows by key, batch {batch.batch_id}"
+            words += moved_to(moved.get(row.batch_id, ()))
+            note(self.connection, row, words, rows_gone=rows)
+        months = sorted({when for found in gone.values() for when in found})
+        return f"{', '.join(months)}: {sum(sum(found.values()) for found in gone.values())} rows deleted by key"
+
+    def _moved(self) -> dict[str, set[str]]:
+        """Of batches whose records come to stand in other months than they did: those months."""
+        moved: dict[str, set[str]] = {}
+        if self.may_move:
+            stage = _last_of_each(self.stage, self.fact.name)
+            now, then = _month(stage), _month(self.old)
+            pairs = self.old.join(stage, same_record(self.fact.name, self.old.c, stage.c))
+            query = select(self.old.c.batch_id, now).select_from(pairs).where(now != then).distinct()
+            for name, month in self.connection.execute(query):
+                moved.setdefault(name, set()).add(month)
+        return moved
+
+    def put_in(self, given: Given) -> int:
+        """Insert the staged rows, the last of each key; what none of them says is as it was. How many."""
+        varying = sorted(given.not_every - _OWN)
+        stage = _last_of_each(self.stage, self.fact.name, varying=varying)
+        old = _last_of_each(self.old, self.fact.name, "loaded_at")
+        names = [column.name for column in self.fact.columns]
+        is_there = old.c.batch_id.is_not(None)
+        told: dict[str, ColumnElement[bool]] = {name: stage.c[_told(name)] for name in varying}
+        told |= dict.fromkeys(given.every | _OWN, true())
+        values = [self._value(name, stage.c, old.c, is_there, told) for name in names]
+        joined = stage.outerjoin(old, same_record(self.fact.name, stage.c, old.c))
+        return self.connection.execute(
+            insert(self.fact).from_select(names, select(*values).select_from(joined))
+        ).rowcount
+
+    def _value(self, name: str, new: Any, old: Any, is_there: Any, told: Mapping[str, ColumnElement[bool]]) -> Any:
+        """What a column of a record becomes: what the rows tell, else what it is, unless it belongs to what changes."""
+        is_told = told.get(name)
+        if isinstance(is_told, True_):
+            return new[name]
+        kept = is_there if is_told is None else and_(is_there, ~is_told)
+        owner = _owner(self.target, name)
+        if owner is not None and owner in told:  # another tool has other chambers
+            kept = and_(kept, or_(~told[owner], new[owner] == old[owner]))
+        return case((kept, old[name]), else_=new[name])
+
+
+def _owner(target: Target, name: str) -> str | None:
+    """The key of the tool whose chamber a key is of: the other key that is made of a part of its inputs."""
+    role = target.roles.get(name)
+    if role is not None:
+        for other, of in target.roles.items():
+            if of.dimension == role.dimension and set(of.inputs.values()) < set(role.inputs.values()):
+                return other
+    return None
+
+
+def _month(rows: Any) -> Any:
+    return func.to_char(func.timezone("UTC", rows.c.event_ts), "YYYY-MM")
+
+
+def _told(name: str) -> str:
+    """Column of a staged row: whether any row with its key tells a column."""
+    return f"gpw_told_{name}"
+
+
+def _last_of_each(table: Table, fact: str, *order: str, varying: Sequence[str] = ()) -> Any:
+    """Of rows with one key the one that came last.
+
+    :param varying: columns that not all rows tell: of each of them what the last row said that tells it; and whether one does.
+    """
+    key = [plain(expression) for expression in grain_of(fact, table.c)[0]]
+    last = [table.c[name].desc() for name in (*order, "source_record_no")]
+    n = func.row_number().over(partition_by=key, order_by=last).label("gpw_n")
+    columns: dict[str, Any] = {column.name: column for column in table.columns if column.name != GIVEN}
+    for name in varying:
+        is_told = func.strpos(table.c[GIVEN], marker(name)) > 0
+        told_last = func.first_value(table.c[name]).over(partition_by=key, order_by=[is_told.desc(), *last])
+        columns |= {
+            name: told_last.label(name),
+            _told(name): func.bool_or(is_told).over(partition_by=key).label(_told(name)),
+        }
+    numbered = select(*columns.values(), n).subquery()
+    return select(*(numbered.c[name] for name in columns)).where(numbered.c.gpw_n == 1).subquery()

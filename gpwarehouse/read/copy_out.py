@@ -1,0 +1,162 @@
+"""COPY … TO STDOUT on a thread of its own, handed over in blocks: the server sends while Arrow parses."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+from gpwarehouse.engine import end_statement
+from gpwarehouse.transport.copy_errors import last_words_kept
+
+__all__ = ["CopyOut", "CopyRows"]
+
+_BLOCK_BYTES = 1 << 20
+_BLOCKS_WAITING = 8
+_ROWS_BYTES = 4 << 20
+"""A block of rows: as much as a core's cache holds beside what is made of it."""
+_ROW_BLOCKS_WAITING = 3
+_LANES_BYTES = 8 << 20
+"""A block of messages that hold many rows: as many messages as are parsed side by side."""
+
+
+class CopyOut(io.RawIOBase):
+    """The output of one COPY. Memory is bounded: when nobody takes the blocks, the server waits.
+
+    :param connection: psycopg2's; nobody else may use it until :meth:`stop` or the end.
+    :param blocks: where they are put, if others put theirs there too; None is the last.
+    """
+
+    def __init__(self, connection: Any, statement: bytes, blocks: queue.Queue[Any] | None = None) -> None:
+        self.rows = -1
+        self._connection = connection
+        self._statement = statement
+        self._blocks: queue.Queue[Any] = queue.Queue(_BLOCKS_WAITING) if blocks is None else blocks
+        self._error: BaseException | None = None
+        self._stopped = False
+        self._thread = threading.Thread(target=self._copy, name="gpwarehouse-copy", daemon=True)
+        self._thread.start()
+
+    def _copy(self) -> None:
+        try:
+            with self._connection.cursor() as cursor, last_words_kept():
+                self._take(cursor)
+                self.rows = cursor.rowcount
+        except BaseException as error:
+            self._error = error
+        self._put(None)
+
+    def _take(self, cursor: Any) -> None:
+        # psycopg2 writes row by row; the buffer is C, so a row costs no Python call.
+        with io.BufferedWriter(self, _BLOCK_BYTES) as buffer:
+            cursor.copy_expert(self._statement, buffer)
+
+    def writable(self) -> bool:
+        """For the buffer."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Take what the buffer has gathered. Refusing it would leave the connection inside the COPY."""
+        self._put(bytes(data))
+        return len(data)
+
+    def _put(self, block: Any) -> None:
+        if not self._stopped:
+            self._blocks.put(block)
+
+    def pieces(self) -> Iterator[Any]:
+        """The output, in pieces that end anywhere; of :class:`CopyRows`, what it makes of whole rows.
+
+        :raises psycopg2.Error: the server's error.
+        """
+        while (block := self._blocks.get()) is not None:
+            yield block
+        self.finished()
+
+    def finished(self) -> None:
+        """After its last block: wait for the end.
+
+        :raises psycopg2.Error: the server's error.
+        """
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        """Cancel the COPY if it runs, and wait for its end; the connection may be used again after it."""
+        self._stopped = True
+        if self._thread.is_alive():
+            end_statement(self._connection)
+        while self._thread.is_alive():
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self._blocks.get_nowait()
+            self._thread.join(0.02)
+        with contextlib.suppress(queue.Full):  # there is something to take, then
+            self._blocks.put_nowait(None)  # or a thread that waits for blocks, as Arrow's writers do, waits for ever
+
+
+class CopyRows(CopyOut):
+    """The output of one COPY BINARY, in lists of messages of whole rows.
+
+    :param finish: what to make of a list, in this thread; by default nothing.
+    :param many: whether a message holds many rows, not one.
+    """
+
+    def __init__(
+        self,
+        connection: Any,
+        statement: bytes,
+        finish: Callable[[list[bytes]], Any] | None = None,
+        blocks: queue.Queue[Any] | None = None,
+        many: bool = False,
+    ) -> None:
+        self._bytes = _LANES_BYTES if many else _ROWS_BYTES
+        waiting = 1 if many else _ROW_BLOCKS_WAITING
+        self._finish = finish or (lambda rows: rows)
+        self._failure: BaseException | None = None
+        super().__init__(connection, statement, queue.Queue(waiting) if blocks is None else blocks)
+
+    def _take(self, cursor: Any) -> None:
+        self._copy_rows(cursor, self._statement)
+
+    def _copy_rows(self, cursor: Any, statement: bytes) -> None:
+        taking = self._taking()
+        next(taking)
+        try:
+            cursor.copy_expert(statement, _Sink(taking.send))
+            taking.send(b"")
+        finally:
+            if self._failure is not None:
+                raise self._failure from None
+
+    def _taking(self) -> Generator[None, bytes, None]:
+        """Takes a row at a time; an empty one is the end. Sending to a generator is the cheapest call there is."""
+        while True:
+            rows: list[bytes] = []
+            size = 0
+            while size < self._bytes:
+                row = yield
+                if not row:
+                    break
+                rows.append(row)
+                size += len(row)
+            if rows and not self._stopped and self._failure is None:
+                self._hand_over(rows)
+
+    def _hand_over(self, rows: list[bytes]) -> None:
+        try:
+            self._put(self._finish(rows))
+        except BaseException as error:  # raised once the COPY is over, or the connection would be left inside it
+            self._failure = error
+            end_statement(self._connection)
+
+
+class _Sink:
+    """What psycopg2 takes for a file."""
+
+    def __init__(self, write: Callable[[bytes], Any]) -> None:
+        self.write = write

@@ -1,0 +1,159 @@
+"""What goes over the wire for a column: the Arrow type its values are brought to, whatever a batch holds them in.
+
+Both encoders take what comes out of here, so no path can store another value than the other: an int32 array for a bigint
+column is int64 before it is written as eight bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from sqlalchemy import (
+    REAL,
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Double,
+    Float,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Table,
+)
+from sqlalchemy.dialects.postgresql import BYTEA, JSON, JSONB
+
+from gpwarehouse.errors import InvalidInputError
+
+__all__ = ["TIMESTAMP", "Wire", "arrow_type", "raw_values", "slices"]
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+"""The Arrow type of moments."""
+
+CHUNK_ROWS = 16_384
+CHUNK_BYTES = 4 * 1024 * 1024
+"""What is encoded at a time; a row of more goes alone."""
+
+_TYPES: tuple[tuple[type[Any], pa.DataType], ...] = (
+    (SmallInteger, pa.int16()),
+    (BigInteger, pa.int64()),
+    (Integer, pa.int32()),
+    (REAL, pa.float32()),
+    (Float, pa.float64()),
+    (Boolean, pa.bool_()),
+    (DateTime, pa.timestamp("us")),
+    (Date, pa.date32()),
+    (LargeBinary, pa.binary()),
+    (BYTEA, pa.binary()),
+)
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A column on the wire.
+
+    :ivar type: of the values: an integer, ``float32``, ``float64``, ``bool``, ``timestamp[us]`` (the clock in UTC),
+        ``date32``, ``binary``, or ``string`` for everything that goes as text.
+    :ivar is_jsonb: its binary form begins with a version.
+    :ivar is_zoned: its text names the zone.
+    :ivar has_binary: whether there is a binary form; numbers of any precision have none here, they go as text.
+    """
+
+    table: str
+    name: str
+    type: pa.DataType
+    is_jsonb: bool
+    is_zoned: bool
+    has_binary: bool
+
+    @classmethod
+    def of(cls, table: Table, column: Column[Any]) -> Wire:
+        """The wire of a table's column."""
+        kind = next((arrow for sql, arrow in _TYPES if isinstance(column.type, sql)), pa.string())
+        return cls(
+            table=table.name,
+            name=column.name,
+            type=kind,
+            is_jsonb=isinstance(column.type, JSONB),
+            is_zoned=isinstance(column.type, DateTime) and bool(column.type.timezone),
+            has_binary=kind != pa.string() or isinstance(column.type, String | JSON | JSONB),
+        )
+
+    def array(self, batch: pa.RecordBatch) -> pa.Array:
+        """The column's values in its type; NULLs where the batch has no such column.
+
+        :raises InvalidInputError: a value does not fit the column.
+        """
+        at = batch.schema.get_field_index(self.name)
+        if at < 0:
+            return pa.nulls(batch.num_rows, self.type)
+        array = batch.column(at)
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        if pa.types.is_timestamp(array.type) and array.type.tz is not None:
+            array = array.cast(pa.timestamp(array.type.unit))
+        if array.type == self.type:
+            return array
+        try:
+            return array.cast(self.type)
+        except pa.ArrowException as error:
+            raise InvalidInputError(
+                f"{self.table}: the values of column {self.name!r} are {array.type} and do not fit {self.type}: "
+                f"{_without_value(error)}"
+            ) from None
+
+
+def _without_value(error: Exception) -> str:
+    """Arrow's words up to the value it stumbled over, which does not belong in a log."""
+    return str(error).partition(":")[0].partition(" value ")[0].strip() or type(error).__name__
+
+
+def raw_values(array: pa.Array) -> Any:
+    """The memory of an array of numbers, or of dates or times as numbers, as numpy has it.
+
+    What stands where the array is NULL is of no account.
+    """
+    kind = array.type
+    if pa.types.is_temporal(kind):
+        kind = pa.int32() if pa.types.is_date32(kind) else pa.int64()
+    number = np.dtype(kind.to_pandas_dtype())
+    return np.frombuffer(array.buffers()[1], number, len(array), array.offset * number.itemsize)
+
+
+def slices(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Batches cut so that what is encoded at a time stays small; none is empty."""
+    for batch in batches:
+        for start in range(0, batch.num_rows, CHUNK_ROWS):
+            yield from _halves(batch.slice(start, CHUNK_ROWS))
+
+
+def _halves(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    if batch.num_rows > 1 and batch.nbytes > CHUNK_BYTES:
+        middle = batch.num_rows // 2
+        yield from _halves(batch.slice(0, middle))
+        yield from _halves(batch.slice(middle))
+    else:
+        yield batch
+
+
+def arrow_type(column_type: Any) -> pa.DataType:
+    """The Arrow type that holds every value of an SQL type of the models."""
+    for sql_type, arrow in (
+        (SmallInteger, pa.int16()),
+        (BigInteger, pa.int64()),
+        (Integer, pa.int32()),
+        (Double, pa.float64()),
+        (Float, pa.float64()),
+        (Boolean, pa.bool_()),
+        (DateTime, TIMESTAMP),
+        (Date, pa.date32()),
+    ):
+        if isinstance(column_type, sql_type):
+            return arrow
+    return pa.string()

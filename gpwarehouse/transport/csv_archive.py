@@ -1,0 +1,176 @@
+"""Rows out and in again as the server writes them: for archives, where every value must come back as it was.
+
+CSV, because Arrow reads and writes it at full speed and it tells the empty string (``""``) from NULL (nothing). A value's
+text may be anything the server reads for its type (``infinity``, years before Christ), which the loads' own wire formats,
+checked value by value, do not take.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Generator, Iterable, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+from sqlalchemy import Table
+from sqlalchemy.engine import Connection
+
+from gpwarehouse.engine import dialect_of, qualified_name
+from gpwarehouse.errors import ReadError
+from gpwarehouse.transport.copy_errors import last_words_kept
+from gpwarehouse.transport.number_text import exact_text
+
+__all__ = ["copy_in", "copy_out", "whole_rows"]
+
+
+def copy_in(connection: Connection, table: Table, batches: Iterable[pa.RecordBatch], columns: tuple[str, ...]) -> int:
+    """COPY batches into ``columns`` of ``table``, in the connection's transaction; returns the rows the server took.
+
+    A column that a batch does not have is NULL in its rows.
+    """
+    capabilities = dialect_of(connection).capabilities
+    assert capabilities is not None
+    names = ", ".join(connection.dialect.identifier_preparer.quote(name) for name in columns)
+    target = qualified_name(connection, table)
+    stream = _CsvStream(batches, columns, exact_floats=capabilities.exact_float_text)
+    driver: Any = connection.connection
+    with driver.cursor() as cursor:
+        try:
+            with last_words_kept():
+                cursor.copy_expert(f"COPY {target} ({names}) FROM STDIN WITH (FORMAT csv, NULL '')", stream, 1 << 16)
+        except Exception:
+            if stream.error is not None:  # the driver has the server cancel the COPY, and reports that
+                raise stream.error from None
+            raise
+        return int(cursor.rowcount)
+
+
+class _CsvStream(io.RawIOBase):
+    """What psycopg2 reads: never an empty read before the end, because that means the end.
+
+    :ivar error: what the batches' maker raised; the driver reports it as a text only.
+    """
+
+    error: BaseException | None = None
+
+    def __init__(self, batches: Iterable[pa.RecordBatch], columns: tuple[str, ...], *, exact_floats: bool) -> None:
+        self._chunks = self._encode(batches, columns, exact_floats)
+        self._rest = memoryview(b"")
+
+    @staticmethod
+    def _encode(batches: Iterable[pa.RecordBatch], columns: tuple[str, ...], exact_floats: bool) -> Iterator[Any]:
+        options = pa_csv.WriteOptions(include_header=False, quoting_style="needed")
+        for batch in batches:
+            if not batch.num_rows:
+                continue
+            none = pa.nulls(batch.num_rows, pa.string())
+            there = set(batch.schema.names)
+            arrays = [batch.column(name) if name in there else none for name in columns]
+            batch = pa.RecordBatch.from_arrays(arrays, list(columns))
+            if not exact_floats:
+                batch = _with_exact_floats(batch)
+            sink = pa.BufferOutputStream()
+            pa_csv.write_csv(batch, sink, options)
+            yield sink.getvalue()
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to ``size`` bytes; empty only at the end."""
+        if not self._rest:
+            try:
+                self._rest = memoryview(next(self._chunks, b""))
+            except BaseException as error:
+                self.error = error
+                raise
+        size = len(self._rest) if size is None or size < 0 else size
+        piece, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(piece)
+
+
+def _with_exact_floats(batch: pa.RecordBatch) -> pa.RecordBatch:
+    arrays = [
+        exact_text(array.cast(pa.float64())) if pa.types.is_floating(array.type) else array for array in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(arrays, batch.schema.names)
+
+
+BLOCK_BYTES = 16 << 20
+"""What is parsed at once, or a row, where that is longer."""
+
+
+def copy_out(connection: Connection, query: str, columns: tuple[str, ...]) -> Generator[pa.RecordBatch, None, None]:
+    """The rows of a query as the server writes them, all columns text, a block at a time.
+
+    Until the generator is at its end or closed, the connection belongs to a thread of its own.
+
+    :param query: what stands between COPY and TO: a table, or a SELECT in brackets.
+    :raises DBAPIError: the server refused it, when the batches are read.
+    """
+    source, sink = os.pipe()
+    failures: list[BaseException] = []
+    driver: Any = connection.connection
+
+    def copy() -> None:
+        try:
+            with os.fdopen(sink, "wb") as stream, driver.cursor() as cursor, last_words_kept():
+                cursor.copy_expert(f"COPY {query} TO STDOUT WITH (FORMAT csv, NULL '')", stream, 1 << 16)
+        except BaseException as error:  # told by the reader, in its own thread
+            failures.append(error)
+
+    worker = threading.Thread(target=copy, name="copy-out", daemon=True)
+    worker.start()
+    try:
+        with os.fdopen(source, "rb") as stream:
+            yield from _parsed(stream, columns)
+    except Exception:
+        worker.join()
+        if not failures:
+            raise
+        # What broke off the COPY is the reason, not the row that it left unended.
+    finally:
+        worker.join()
+    if failures:
+        raise failures[0]
+
+
+def _parsed(stream: Any, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+    convert = pa_csv.ConvertOptions(
+        column_types=dict.fromkeys(columns, pa.string()),
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+    )
+    parse = pa_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
+    for block in whole_rows(iter(lambda: stream.read(BLOCK_BYTES), b"")):
+        read = pa_csv.ReadOptions(column_names=list(columns), block_size=len(block) + 1, use_threads=False)
+        yield from pa_csv.read_csv(pa.BufferReader(block), read, parse, convert).to_batches()
+
+
+def whole_rows(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut a stream of CSV so that each block ends with a row.
+
+    A line feed ends a row if the quotes before it are even in number: quotes inside values are doubled.
+
+    Arrow's own blocks lose the end of a line in a value that stands at theirs (apache/arrow#51368).
+
+    :raises ReadError: the stream ended inside a row.
+    """
+    rest = b""
+    for piece in pieces:
+        block = rest + piece if rest else piece
+        end = block.rfind(b"\n") + 1
+        odd = block.count(b'"', 0, end) % 2
+        while end and odd:
+            before = block.rfind(b"\n", 0, end - 1) + 1
+            odd = (odd + block.count(b'"', before, end)) % 2
+            end = before
+        if end:
+            yield block[:end]
+        rest = block[end:]
+    if rest:
+        raise ReadError("the server's answer ended inside a row, and it gave no reason; read again")

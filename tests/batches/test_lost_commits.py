@@ -1,0 +1,127 @@
+"""Deletions and replacements whose COMMIT is not answered: what became of it is looked up, and told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+import pytest
+from sqlalchemy import event
+
+from gpwarehouse import Warehouse
+from gpwarehouse.errors import AmbiguousCommitError, LoadError
+from tests.dimensions.rows import rows_of
+from tests.load.rows import MEASUREMENTS
+from tests.load.test_delete_and_replace import months, record, rows
+
+LOST = "server closed the connection unexpectedly"
+
+
+@contextmanager
+def losing(wh: Warehouse, mark: str, *, after: bool, gone: bool = False, deadline: float = 0) -> Iterator[Warehouse]:
+    """A warehouse whose COMMIT is lost where a statement before it has ``mark`` in it; once.
+
+    :param after: the server did it. :param gone: the server cannot be asked any more.
+    """
+    url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
+    with Warehouse(url, retry_deadline_s=deadline) as far:
+        far.read("SELECT 1")  # a server never met is not waited for
+        state = {"marked": False, "lost": False}
+
+        def see(cursor: object, statement: str, parameters: object, context: object) -> None:
+            if state["lost"] and gone:
+                raise psycopg2.OperationalError(LOST)
+            state["marked"] |= mark in statement
+
+        commit = far.engine.dialect.do_commit
+
+        def lose(connection: Any) -> None:
+            if not state["marked"] or state["lost"]:
+                commit(connection)
+                return
+            state["lost"] = True
+            if after:
+                commit(connection)
+            else:
+                connection.rollback()
+            raise psycopg2.OperationalError(LOST)
+
+        event.listen(far.engine, "do_execute", see)
+        far.engine.dialect.do_commit = lose  # type: ignore[method-assign]
+        yield far
+        assert state["lost"]
+
+
+@pytest.mark.parametrize("deadline", [0, 60])
+def test_a_batch_whose_deletion_went_through_unanswered_is_told_as_deleted(wh: Warehouse, deadline: float) -> None:
+    mine = wh.load(MEASUREMENTS, rows(1, 2)).batch_id
+    with losing(wh, "DELETE FROM dw.fact", after=True, deadline=deadline) as far:
+        done = far.delete_batch(mine)
+    assert (done.rows, done.batches, len(done.vacuumed)) == (4, (mine,), 2)
+    assert (months(wh), record(wh, mine)[0]) == ({}, "FAILED")
+
+
+@pytest.mark.parametrize("deadline", [0, 60])
+def test_a_month_that_was_emptied_unanswered_is_told_as_emptied(wh: Warehouse, deadline: float) -> None:
+    mine = wh.load(MEASUREMENTS, rows(1)).batch_id
+    with losing(wh, "TRUNCATE", after=True, deadline=deadline) as far:
+        done = far.delete_month(MEASUREMENTS, "2025-01")
+    assert (done.rows, done.batches, done.loadable) == (2, (mine,), (mine,))
+    assert (months(wh), record(wh, mine)[0]) == ({}, "FAILED")
+
+
+@pytest.mark.parametrize("deadline", [0, 60])
+def test_what_did_not_go_through_is_an_error_or_is_done_again(wh: Warehouse, deadline: float) -> None:
+    mine = wh.load(MEASUREMENTS, rows(1)).batch_id
+    for mark, call in (
+        ("DELETE FROM dw.fact", lambda far: far.delete_batch(mine)),
+        ("TRUNCATE", lambda far: far.delete_month(MEASUREMENTS, "2025-01")),
+    ):
+        with losing(wh, mark, after=False, deadline=deadline) as far:
+            if deadline:
+                assert call(far).rows == 2
+                assert wh.load(MEASUREMENTS, rows(1)).rows_loaded == 2
+            else:
+                with pytest.raises(LoadError, match="nothing was deleted"):
+                    call(far)
+    assert months(wh) == {1: 2}
+
+
+def test_what_was_loaded_again_meanwhile_is_not_deleted_again(wh: Warehouse) -> None:
+    mine = wh.load(MEASUREMENTS, rows(1)).batch_id
+    with losing(wh, "DELETE FROM dw.fact", after=True, deadline=60) as far:
+        loaded = []
+
+        def load(connection: object) -> None:
+            if months(wh) == {} and not loaded:
+                loaded.append(wh.load(MEASUREMENTS, rows(1)).rows_loaded)
+
+        event.listen(far.engine, "rollback", load)
+        assert far.delete_batch(mine).rows == 2
+    assert (loaded, months(wh), record(wh, mine)[0]) == ([2], {1: 2}, "LOADED")
+
+
+def test_where_nobody_can_be_asked_it_does_not_say_that_nothing_was_deleted(wh: Warehouse) -> None:
+    mine = wh.load(MEASUREMENTS, rows(1)).batch_id
+    with (
+        losing(wh, "DELETE FROM dw.fact", after=True, gone=True) as far,
+        pytest.raises(AmbiguousCommitError, match="could not be asked whether it went through") as raised,
+    ):
+        far.delete_batch(mine)
+    assert "nothing was deleted" not in str(raised.value)
+    with (
+        losing(wh, "TRUNCATE", after=True, gone=True) as far,
+        pytest.raises(AmbiguousCommitError, match="do it again, it is done once"),
+    ):
+        far.delete_month(MEASUREMENTS, "2025-01")
+
+
+@pytest.mark.parametrize("deadline", [0, 60])
+def test_a_month_that_was_replaced_unanswered_is_told_as_replaced(wh: Warehouse, deadline: float) -> None:
+    wh.load(MEASUREMENTS, rows(3))
+    with losing(wh, "INSERT INTO dw.etl_load_batch", after=True, deadline=deadline) as far:
+        made = far.replace_month(MEASUREMENTS, "2025-03", rows(3, lot="L3"))
+    assert (made.rows_loaded, made.rows_replaced, made.already_loaded) == (2, 2, False)
+    assert [lot for (lot,) in rows_of(wh, f"SELECT DISTINCT batch_id FROM dw.{MEASUREMENTS}")] == [made.batch_id]
