@@ -75,8 +75,8 @@ class EtlReject(Base):
 class EtlMemberObservation(Base):
     """Observation of a dimension's member that begins no version.
 
-    It repeats what is known, or a load or a deletion made it. Its values are those of the version in force at ``told_at``, so only
-    the moment and the column names are stored here. Nothing changes where such a row is missing, except that an older
+    It repeats what is known, or a load or a deletion made it. Its values are those of the version in force at ``told_at``,
+    so only the moment and the column names are stored here. Nothing changes where such a row is missing, except that an older
     observation which arrives late is then not ended by it (:mod:`gpwarehouse.dimensions.versions`).
     """
 

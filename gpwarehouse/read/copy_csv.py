@@ -17,6 +17,7 @@ import pyarrow.csv as pa_csv
 
 from gpwarehouse.errors import ReadError
 from gpwarehouse.read.columns import Column
+from gpwarehouse.transport.csv_blocks import csv_block
 
 __all__ = ["BlockParser", "csv_of"]
 
@@ -63,8 +64,9 @@ class BlockParser:
 
     def _read(self, block: bytes, converting: pa_csv.ConvertOptions) -> pa.Table:
         # A block at a time fits the cache, and the thread that copies is the other one.
-        reading = pa_csv.ReadOptions(column_names=self._numbers, block_size=len(block) + 1, use_threads=False)
-        return pa_csv.read_csv(pa.BufferReader(block), reading, _PARSING, converting)
+        source = csv_block(block)
+        reading = pa_csv.ReadOptions(column_names=self._numbers, block_size=source.size() + 1, use_threads=False)
+        return pa_csv.read_csv(source, reading, _PARSING, converting)
 
     def _refuse_beyond_double(self, block: bytes, number: int) -> None:
         """Refuse a NUMERIC that is no double; infinity itself is one (since PostgreSQL 14 there is such a NUMERIC).

@@ -44,6 +44,12 @@ def test_a_damaged_file_is_read_as_it_stands_or_refused(data: st.DataObject, fil
     )
 
 
+def test_a_byte_order_mark_within_the_file_is_a_character_of_its_value() -> None:
+    """As ``cat`` leaves it where it joins two files."""
+    content = "\ufefflot_id,spc_rule\n\ufeffL1,a\nL2,b\n".encode()
+    assert read(content, CsvOptions(), 1) == [["\ufeffL1", "a"], ["L2", "b"]]
+
+
 @pytest.mark.parametrize("block", range(1, 40))
 def test_a_line_end_in_quotes_is_kept_wherever_a_block_ends(block: int) -> None:
     content = b'lot_id,spc_rule\r\nL1,"zz\r\nB"\r\nL2,x\r\n'

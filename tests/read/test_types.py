@@ -259,6 +259,11 @@ def test_a_stream_cut_anywhere_gives_the_same_rows(rows: list[tuple[str | None, 
     assert found == rows
 
 
+def test_a_value_that_begins_with_a_byte_order_mark_keeps_it_at_the_start_of_a_block() -> None:
+    parser = BlockParser([Column("a", 25)])
+    assert parser.parse("\ufeffL1\n".encode()).column(0).to_pylist() == ["\ufeffL1"]
+
+
 def test_a_stream_that_ends_inside_a_row_is_refused() -> None:
     for cut in (b'1,"a\n', b"1,a"):
         with pytest.raises(ReadError, match="inside a row"):

@@ -22,6 +22,7 @@ from gpwarehouse.intake.csv.records import QUOTES, Fault, Portion, RecordScanner
 from gpwarehouse.intake.csv.text import Utf8Text, check_utf8, hint_of_nul
 from gpwarehouse.intake.decompress import Readable
 from gpwarehouse.intake.expected_columns import Expected
+from gpwarehouse.transport.csv_blocks import csv_block
 
 __all__ = ["BLOCK_BYTES", "csv_batches"]
 
@@ -154,8 +155,8 @@ class _Parser:
             b"\n"
         ):  # Arrow takes a field of nothing at the end for one in quotes, if any is before it
             block += b"\n"
-        read = self._csv.ReadOptions(column_names=self._names, block_size=len(block) + 1)
-        source = pa.BufferReader(block)
+        source = csv_block(block)
+        read = self._csv.ReadOptions(column_names=self._names, block_size=source.size() + 1)
         table = self._csv.read_csv(source, read_options=read, parse_options=self._parse, convert_options=self._convert)
         # combine_chunks() would copy the single chunk that there is
         arrays = [c.chunk(0) if c.num_chunks == 1 else c.combine_chunks() for c in table.columns]
