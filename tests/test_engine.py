@@ -94,7 +94,7 @@ def test_a_record_number_that_comes_twice_is_rejected(wh: Warehouse) -> None:
     rows = [row(source_record_no=n, die_x=n) for n in (7, 8, 7, 3)]
     result = wh.load("fact_test_results", rows, batch_id="b", max_rejects=1)
     assert (result.rows_loaded, result.rows_rejected) == (3, 1)
-    rejects = wh.rejects("b")
+    rejects = wh.batches.rejects("b")
     assert (rejects.row_number[0], rejects.column_name[0]) == (3, "source_record_no")
 
 

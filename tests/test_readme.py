@@ -19,7 +19,7 @@ CI = (Path(__file__).parents[1] / ".ci" / "run").read_text()
 
 
 def test_the_diagram_is_current() -> None:
-    assert f"```mermaid\n{mermaid()}```" in README, "renew it: gpwarehouse diagram"
+    assert f"```mermaid\n{mermaid()}```" in README, "renew it: gpwarehouse schema diagram"
 
 
 def test_the_table_of_settings_is_current() -> None:

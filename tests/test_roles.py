@@ -62,21 +62,21 @@ def refused(wh: Warehouse, *statements: str) -> None:
 
 
 def test_a_second_apply_has_nothing_to_do(fab: Warehouse) -> None:
-    assert len(fab.roles.plan()) > 5
-    done = fab.roles.apply()
+    assert len(fab.schema.roles.plan()) > 5
+    done = fab.schema.roles.apply()
     assert any("CREATE ROLE" in change.statement for change in done)
-    assert fab.roles.plan() == []
-    assert fab.roles.apply() == []
+    assert fab.schema.roles.plan() == []
+    assert fab.schema.roles.apply() == []
 
 
 def test_a_reader_reads_everything_and_writes_nothing(fab: Warehouse) -> None:
-    fab.roles.apply()
+    fab.schema.roles.apply()
     load_units(fab, "2026-03", 4)
     with become(fab, "reader") as reader:
         assert reader.read("SELECT count(*) AS n FROM dw.fact_test_results").n[0] == 4
         assert len(reader.read("SELECT * FROM dw.v_wafer_yield")) > 0
         assert reader.read("SELECT count(*) AS n FROM dw.fact_test_results_1_prt_m202603").n[0] == 4
-        assert reader.validate() == []
+        assert reader.schema.validate() == []
         refused(
             reader,
             "INSERT INTO dw.dim_lot SELECT * FROM dw.dim_lot",
@@ -90,7 +90,7 @@ def test_a_reader_reads_everything_and_writes_nothing(fab: Warehouse) -> None:
 
 
 def test_a_loader_loads_into_months_that_are_there_and_cannot_change_the_schema(fab: Warehouse) -> None:
-    fab.roles.apply()
+    fab.schema.roles.apply()
     fab.partitions.apply(months=["2026-03"], tables=[TESTS], now=NOW)
     with become(fab, "loader") as loader:
         load_units(loader, "2026-03", 4)
@@ -121,7 +121,7 @@ def test_an_admin_keeps_up_the_partitions_and_what_is_to_come_is_the_roles_too(f
         url=fab.settings.url, _env_file=None, retention="*: export after 12 months", archive_dir=tmp_path,
         partition_premake=1, **{f"role_{kind}": name for kind, name in NAMES.items()},
     )  # fmt: skip
-    fab.roles.apply()
+    fab.schema.roles.apply()
     load_units(fab, "2025-06", 4)
     with become(Warehouse(settings=settings), "admin") as admin:
         report = admin.partitions.apply(now=NOW)
@@ -132,7 +132,7 @@ def test_an_admin_keeps_up_the_partitions_and_what_is_to_come_is_the_roles_too(f
             connection.execute(text("ALTER TABLE dw.dim_lot ADD COLUMN mine text"))
             connection.execute(text(f"SET LOCAL ROLE {NAMES['admin']}"))
             connection.execute(text("CREATE TABLE dw.mine (a integer)"))
-    assert [change.statement for change in fab.roles.plan()] == []
+    assert [change.statement for change in fab.schema.roles.plan()] == []
 
 
 def moving(fab: Warehouse) -> Warehouse:
@@ -142,7 +142,7 @@ def moving(fab: Warehouse) -> Warehouse:
 
 
 def test_months_are_moved_once_somebody_who_may_has_made_the_archive_schema(fab: Warehouse) -> None:
-    fab.roles.apply()
+    fab.schema.roles.apply()
     load_units(fab, "2025-06", 4)
     with moving(fab) as policy:
         with become(policy, "admin") as admin:
@@ -152,15 +152,15 @@ def test_months_are_moved_once_somebody_who_may_has_made_the_archive_schema(fab:
             )
             assert "gpwarehouse roles apply" in str(failed.error)
             assert len(rows_of(admin)) == 4
-            assert ("rights", "schema dw_archive") in [(f.kind, f.object) for f in admin.validate()]
-            policy.roles.apply()
-            assert policy.validate() == []
+            assert ("rights", "schema dw_archive") in [(f.kind, f.object) for f in admin.schema.validate()]
+            policy.schema.roles.apply()
+            assert policy.schema.validate() == []
             assert not admin.partitions.apply(tables=[TESTS], now=NOW).failed
             assert admin.read(f"SELECT count(*) AS n FROM dw_archive.{TESTS}_detached_m202506").n[0] == 4
 
 
 def test_whoever_may_make_schemas_moves_months_without_roles_apply_anew(fab: Warehouse) -> None:
-    fab.roles.apply()
+    fab.schema.roles.apply()
     load_units(fab, "2025-06", 4)
     with moving(fab) as policy:
         assert not policy.partitions.apply(tables=[TESTS], now=NOW).failed
@@ -175,24 +175,24 @@ def test_whoever_may_make_schemas_moves_months_without_roles_apply_anew(fab: War
 
 
 def test_what_was_granted_too_much_is_taken_back(fab: Warehouse) -> None:
-    fab.roles.apply()
+    fab.schema.roles.apply()
     with fab.engine.begin() as connection:
         connection.execute(text(f"GRANT INSERT, TRUNCATE ON dw.dim_lot TO {NAMES['reader']}"))
         connection.execute(text(f"GRANT CREATE ON SCHEMA dw TO {NAMES['loader']}"))
         connection.execute(text(f"REVOKE SELECT ON dw.v_wafer_yield FROM {NAMES['reader']}"))
-    told = [(change.object, change.expected) for change in fab.roles.plan()]
+    told = [(change.object, change.expected) for change in fab.schema.roles.plan()]
     assert told == [
         ("schema dw", f"{NAMES['loader']} may not create in it"),
         ("v_wafer_yield", f"{NAMES['reader']} may SELECT"),
         ("dim_lot", f"{NAMES['reader']} may not INSERT, TRUNCATE"),
     ]
-    fab.roles.apply()
-    assert fab.roles.plan() == []
+    fab.schema.roles.apply()
+    assert fab.schema.roles.plan() == []
 
 
 def test_what_everybody_or_another_role_has_is_taken_back(fab: Warehouse) -> None:
     """Grants to PUBLIC on a table and on one month, on columns, on what is to come, and membership."""
-    fab.roles.apply()
+    fab.schema.roles.apply()
     load_units(fab, "2026-03", 4)
     reader, loader, admin = NAMES["reader"], NAMES["loader"], NAMES["admin"]
     execute(fab, "GRANT SELECT, DELETE ON dw.dim_lot TO PUBLIC")
@@ -202,7 +202,7 @@ def test_what_everybody_or_another_role_has_is_taken_back(fab: Warehouse) -> Non
     execute(fab, f"ALTER DEFAULT PRIVILEGES FOR ROLE {admin} IN SCHEMA dw GRANT SELECT ON TABLES TO PUBLIC")
     execute(fab, f"ALTER DEFAULT PRIVILEGES FOR ROLE {loader} IN SCHEMA dw GRANT DELETE ON TABLES TO {reader}")
     execute(fab, f"GRANT {admin} TO {reader}")
-    told = {(change.object, change.expected) for change in fab.roles.plan()}
+    told = {(change.object, change.expected) for change in fab.schema.roles.plan()}
     assert told == {
         (f"role {reader}", f"no member of {admin}"),
         ("dim_lot", "PUBLIC may not DELETE, SELECT"),
@@ -212,34 +212,34 @@ def test_what_everybody_or_another_role_has_is_taken_back(fab: Warehouse) -> Non
         ("tables to come", f"PUBLIC may not SELECT those of {admin}"),
         ("tables to come", f"{reader} may not DELETE those of {loader}"),
     }
-    assert {(f.object, f.expected) for f in fab.validate()} == told
-    fab.roles.apply()
-    assert fab.roles.plan() == []
-    assert fab.validate() == []
+    assert {(f.object, f.expected) for f in fab.schema.validate()} == told
+    fab.schema.roles.apply()
+    assert fab.schema.roles.plan() == []
+    assert fab.schema.validate() == []
 
 
 def test_attributes_of_the_roles_are_told_and_left(fab: Warehouse) -> None:
-    fab.roles.apply()
+    fab.schema.roles.apply()
     execute(fab, f"ALTER ROLE {NAMES['reader']} SUPERUSER LOGIN")
-    found = [(f.kind, f.object, f.expected, f.found) for f in fab.validate()]
+    found = [(f.kind, f.object, f.expected, f.found) for f in fab.schema.validate()]
     role = f"role {NAMES['reader']}"
     assert found == [("rights", role, "NOSUPERUSER", "SUPERUSER"), ("rights", role, "NOLOGIN", "LOGIN")]
-    assert fab.roles.apply() == []
+    assert fab.schema.roles.apply() == []
 
 
 def test_who_may_not_is_told_who_may(fab: Warehouse) -> None:
-    fab.roles.apply()
+    fab.schema.roles.apply()
     with fab.engine.begin() as connection:
         connection.execute(text(f"REVOKE SELECT ON dw.dim_lot FROM {NAMES['reader']}"))
     with become(fab, "reader") as reader:
         with pytest.raises(RoleError, match=r"permission denied.*nothing was changed. A superuser may"):
-            reader.roles.apply()
+            reader.schema.roles.apply()
 
 
 def test_without_a_schema_it_is_told(settings: WarehouseSettings) -> None:
     with Warehouse(settings=settings) as empty:
         with pytest.raises(RoleError, match="no schema 'dw' to grant rights on: run gpwarehouse upgrade first"):
-            empty.roles.plan()
+            empty.schema.roles.plan()
 
 
 def test_the_commands_print_the_statements_and_run_them(fab: Warehouse) -> None:

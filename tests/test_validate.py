@@ -26,17 +26,17 @@ FACT = FACTS[TESTS].__table__
 
 
 def told(wh: Warehouse) -> list[tuple[str, str]]:
-    return [(finding.kind, finding.object) for finding in wh.validate()]
+    return [(finding.kind, finding.object) for finding in wh.schema.validate()]
 
 
 def one(wh: Warehouse, kind: str) -> Finding:
-    (found,) = [finding for finding in wh.validate() if finding.kind == kind]
+    (found,) = [finding for finding in wh.schema.validate() if finding.kind == kind]
     return found
 
 
 def test_right_after_an_upgrade_there_is_nothing_to_tell_and_nothing_is_changed(shared_wh: Warehouse) -> None:
     before = catalog(shared_wh.engine)
-    assert shared_wh.validate() == []
+    assert shared_wh.schema.validate() == []
     assert catalog(shared_wh.engine) == before
 
 
@@ -46,12 +46,14 @@ def test_neither_loads_nor_months_nor_another_schema_name_make_a_difference(empt
         two.upgrade()
         load_units(two, "2026-03", 3)
         two.partitions.apply()
-        assert two.validate() == []
+        assert two.schema.validate() == []
 
 
 def test_a_database_without_the_schema_has_one_finding(settings: WarehouseSettings) -> None:
     with Warehouse(settings=settings) as empty:
-        assert [(f.kind, f.object, f.remedy) for f in empty.validate()] == [("schema", "dw", "gpwarehouse upgrade")]
+        assert [(f.kind, f.object, f.remedy) for f in empty.schema.validate()] == [
+            ("schema", "dw", "gpwarehouse upgrade")
+        ]
 
 
 DRIFT = [
@@ -205,7 +207,7 @@ def test_a_partition_that_lacks_its_tables_index_is_told(wh: Warehouse, server_i
     if server_info.postgres_version < (12,):
         pytest.skip("this server makes indexes on all partitions alike")
     execute(wh, f"CREATE INDEX mine ON ONLY dw.{TESTS} (lot_key)")
-    found = [(f.kind, f.object, f.found) for f in wh.validate()]
+    found = [(f.kind, f.object, f.found) for f in wh.schema.validate()]
     assert ("index", f"{TESTS}.mine", "btree (lot_key)") in found
     assert ("index", MONTH, "missing") in found
 
@@ -236,15 +238,15 @@ def test_a_key_whose_triggers_are_disabled_is_told_to_be_kept_by_nobody(
 def test_hours_of_months_that_were_loaded_are_missed(wh: Warehouse) -> None:
     load_units(wh, "2026-03", 3)
     execute(wh, "TRUNCATE dw.dim_time")
-    hours = [(f.kind, f.object, f.expected) for f in wh.validate()]
+    hours = [(f.kind, f.object, f.expected) for f in wh.schema.validate()]
     assert hours == [("hours", "dim_time", "the hours of 2026-03, of which facts were loaded")]
     load_units(wh, "2026-03", 1, batch_id="more")
-    assert "hours" not in {f.kind for f in wh.validate()}
+    assert "hours" not in {f.kind for f in wh.schema.validate()}
 
 
 def test_a_version_table_that_somebody_emptied_or_changed_is_told(wh: Warehouse) -> None:
     execute(wh, "DELETE FROM dw.alembic_version")
-    findings = [finding for finding in wh.validate() if finding.kind == "revision"]
+    findings = [finding for finding in wh.schema.validate() if finding.kind == "revision"]
     assert [(f.object, f.expected, f.found) for f in findings] == [(one, "applied", "pending") for one in OURS]
     finding = findings[0]
     assert "alembic stamp" in finding.remedy
@@ -264,11 +266,11 @@ def test_owners_that_differ_are_told_where_no_roles_are(wh: Warehouse, nobody: s
 
 
 def test_nothing_is_told_after_roles_and_partitions_were_applied(fab: Warehouse) -> None:  # noqa: F811
-    fab.roles.apply()
+    fab.schema.roles.apply()
     load_units(fab, "2026-03", 3)
     fab.partitions.apply()
-    assert fab.validate() == []
-    assert fab.validate(roles=False) == []
+    assert fab.schema.validate() == []
+    assert fab.schema.validate(roles=False) == []
 
 
 def test_a_view_of_another_text_is_told_by_the_lines_that_differ(wh: Warehouse) -> None:
@@ -289,7 +291,7 @@ def test_distribution_storage_and_encoding_are_told(wh: Warehouse, server_info: 
         "DROP TABLE dw.bridge_wafer_lot CASCADE",
         "CREATE TABLE dw.bridge_wafer_lot (a integer) WITH (appendonly=true) DISTRIBUTED BY (a)",
     )
-    found = {finding.kind: finding for finding in wh.validate() if finding.kind in ("distribution", "storage")}
+    found = {finding.kind: finding for finding in wh.schema.validate() if finding.kind in ("distribution", "storage")}
     assert found["storage"].object == "bridge_wafer_lot"
     assert ("distribution", "etl_reject") in told(wh)
     assert server_info.brand is not Brand.POSTGRESQL
@@ -327,21 +329,23 @@ def test_months_in_which_nothing_was_loaded_are_no_finding_and_one_that_lost_its
         for month in ("2024-02", "2025-07", "2026-03"):
             load_units(kept, month, 3)
         assert validate(kept.engine, kept.settings, now=NOW) == []
-        kept.delete_month(TESTS, "2024-02")
+        kept.facts.delete_month(TESTS, "2024-02")
         assert validate(kept.engine, kept.settings, now=NOW) == []
         with kept.engine.begin() as connection:
             connection.execute(DropPartition(FACT, "m202507"))
         (gap,) = validate(kept.engine, kept.settings, now=NOW)
     assert (gap.kind, gap.object) == ("gap", f"{TESTS}.m202507")
     assert gap.expected == "a partition, as rows of it were loaded"
-    assert "gpwarehouse check" in gap.remedy
+    assert "gpwarehouse data check" in gap.remedy
 
 
 def test_rights_are_told_once_roles_have_any(fab: Warehouse) -> None:  # noqa: F811
-    assert fab.validate() == []
-    assert ("rights", f"role {fab.settings.role_reader}") in [(f.kind, f.object) for f in fab.validate(roles=True)]
-    fab.roles.apply()
-    assert fab.validate() == []
+    assert fab.schema.validate() == []
+    assert ("rights", f"role {fab.settings.role_reader}") in [
+        (f.kind, f.object) for f in fab.schema.validate(roles=True)
+    ]
+    fab.schema.roles.apply()
+    assert fab.schema.validate() == []
     execute(fab, f"REVOKE SELECT ON dw.dim_lot FROM {fab.settings.role_reader}")
     finding = one(fab, "rights")
     assert (finding.object, finding.expected) == ("dim_lot", f"{fab.settings.role_reader} may SELECT")
@@ -368,7 +372,7 @@ def test_a_role_that_may_not_make_temporary_tables_is_told_what_it_needs(wh: War
             connection.exec_driver_sql(f"SET ROLE {nobody}")  # type: ignore[attr-defined]
 
         with pytest.raises(ReadError, match=r"could not be compared: .*; the role needs TEMPORARY on the database"):
-            other.validate()
+            other.schema.validate()
 
 
 def test_the_command_prints_findings_and_says_so_by_its_exit_code(wh: Warehouse) -> None:

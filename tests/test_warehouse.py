@@ -161,13 +161,13 @@ def test_an_orm_select_is_read_as_well(wh: Warehouse) -> None:
 
 
 def test_the_columns_of_a_target_are_told(shared_wh: Warehouse) -> None:
-    columns = shared_wh.columns("fact_test_results").set_index("column")
+    columns = shared_wh.facts.columns("fact_test_results").set_index("column")
     assert columns.needed["event_ts"]
     assert columns.needed["lot_id"]
     assert not columns.needed["die_x"]
     assert "wafer_key" not in columns.index
     with pytest.raises(InvalidInputError, match="fact_test_results"):
-        shared_wh.columns("fact_tests")
+        shared_wh.facts.columns("fact_tests")
 
 
 def test_a_file_that_is_none_of_the_trade_is_refused(shared_wh: Warehouse, tmp_path: Any) -> None:
@@ -239,7 +239,7 @@ def test_genealogy_starts_at_a_lot_and_finds_both_ways(wh: Warehouse) -> None:
                 ),
                 {"parent": durable_key(parent), "child": durable_key(child)},
             )
-    found = wh.genealogy("B")
+    found = wh.dimensions.genealogy("B")
     assert len(found) == 2
     assert set(found.direction) == {"ANCESTOR", "DESCENDANT"}
 
@@ -251,10 +251,10 @@ def test_deleted_batches_are_counted_as_such_and_not_as_failed(wh: Warehouse) ->
         wh.load(MEASUREMENTS, [row | when | {"lot_id": name} for row in rows], batch_id=name)
     with pytest.raises(TooManyRejectsError):
         wh.load(MEASUREMENTS, [measurement(slot=-1)], batch_id="failed")
-    wh.upsert_rows(MEASUREMENTS, [rows[0] | {"lot_id": "moved", "slot": 1}], batch_id="upserted")
-    wh.delete_batch("deleted")
-    wh.delete_batch("moved")  # of which a record is in another batch
-    wh.delete_month(MEASUREMENTS, "2024-05")
+    wh.facts.upsert(MEASUREMENTS, [rows[0] | {"lot_id": "moved", "slot": 1}], batch_id="upserted")
+    wh.batches.delete("deleted")
+    wh.batches.delete("moved")  # of which a record is in another batch
+    wh.facts.delete_month(MEASUREMENTS, "2024-05")
     now = wh.status()
     assert (now.batches_loaded, now.batches_deleted, now.batches_failed) == (2, 3, 1)
     assert wh.load(MEASUREMENTS, [row | {"lot_id": "deleted"} for row in rows], batch_id="deleted").rows_loaded == 3

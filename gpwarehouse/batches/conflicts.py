@@ -155,7 +155,7 @@ def _deletes_alone(connection: Connection) -> bool:
 
 
 def hold(connection: Connection, table: Table, row: Any) -> Any:
-    """The row of a loaded batch as it is now that nobody can put its records into another one (``upsert_rows``).
+    """The row of a loaded batch as it is now that nobody can put its records into another one (``wh.facts.upsert``).
 
     To the end of the transaction, which holds the batch's locks: so it is there still.
     """

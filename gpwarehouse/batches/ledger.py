@@ -224,7 +224,7 @@ def state() -> ColumnElement[str]:
 
 def no_such_batch(batch_id: str) -> InvalidInputError:
     """The error to raise where no batch has an id."""
-    return InvalidInputError(f"there is no batch {batch_id!r}; wh.batches() lists them")
+    return InvalidInputError(f"there is no batch {batch_id!r}; wh.batches.list() lists them")
 
 
 def deleted(row: Any, how: str) -> str:

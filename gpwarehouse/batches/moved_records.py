@@ -1,9 +1,9 @@
 """Records of a batch that is loaded anew, and that the fact has in other batches since: they must not be there twice.
 
-What a batch had may have been put into another one: by its key (``upsert_rows``), or with its month (``replace_month``). Its
-row in ``etl_load_batch`` then counts fewer rows than it loaded, or says so, and only then are its new rows compared with the
-fact: over the months that it had and has, and over all where records were moved to others. They are refused before they are
-sent, and not put in the place of the others: those are corrections, and newer.
+What a batch had may have been put into another one: by its key (``wh.facts.upsert``), or with its month
+(``wh.facts.replace_month``). Its row in ``etl_load_batch`` then counts fewer rows than it loaded, or says so, and only
+then are its new rows compared with the fact: over the months that it had and has, and over all where records were moved to
+others. They are refused before they are sent, and not put in the place of the others: those are corrections, and newer.
 """
 
 from __future__ import annotations
@@ -136,10 +136,11 @@ def named(others: Sequence[Others]) -> str:
 def _refusal(fact: str, batch_id: str, others: Sequence[Others]) -> str:
     return (
         f"{fact}: records of batch {batch_id!r} stand in other batches since it was loaded: {named(others)}. They were "
-        "put in by their key (upsert_rows), or with their month (replace_month); loaded anew beside those they would be there "
-        f"twice. Nothing was changed. To put these rows over all of them: wh.upsert_rows({fact!r}, frame). To load the batch "
-        "anew after all, first take the records out by their key (wh.delete_rows with the same frame), or those batches with "
-        "all that is in them (wh.delete_batch)"
+        f"put in by their key (wh.facts.upsert), or with their month (wh.facts.replace_month); loaded anew beside "
+        f"those they would be there twice. Nothing was changed. To put these rows over all of them: "
+        f"wh.facts.upsert({fact!r}, frame). To load the batch "
+        "anew after all, first take the records out by their key (wh.facts.delete with the same frame), or those batches with "
+        "all that is in them (wh.batches.delete)"
     )
 
 

@@ -28,7 +28,7 @@ def refuse_rejects(found: FirstPass, allowed: int, batch_id: str, undone: str) -
     if rejected <= allowed:
         why = f"all {read} rows read were rejected" if read > 1 else "the one row read was rejected"
     name, first = found.resolver.target.name, first_reasons(found.all_rejects())
-    raise TooManyRejectsError(f"{name}: {why}; {undone}. First: {first}. All: wh.rejects({batch_id!r})")
+    raise TooManyRejectsError(f"{name}: {why}; {undone}. First: {first}. All: wh.batches.rejects({batch_id!r})")
 
 
 def first_reasons(rejects: Iterable[pa.RecordBatch]) -> str:

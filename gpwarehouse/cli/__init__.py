@@ -14,20 +14,19 @@ except ImportError:  # installed without the extra: the command exists all the s
     sys.exit("the gpwarehouse command needs typer and rich: pip install 'gpwarehouse[cli]'")
 
 from gpwarehouse.cli import (  # noqa: F401  (they register their commands)
-    calendar,
-    check,
+    batches,
     data,
     demo,
     dimensions,
-    generate,
+    facts,
     health,
     load,
+    merge,
     partitions,
-    reprocess,
+    query,
     roles,
     schema,
     server,
-    validate,
 )
 from gpwarehouse.cli.app import app, errors, say
 from gpwarehouse.cli.wording import in_commands

@@ -16,7 +16,7 @@ from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.version import __version__
 from gpwarehouse.warehouse import Warehouse
 
-__all__ = ["UNBOUND", "app", "console", "embedded_folder", "errors", "say", "warehouse_named", "warn"]
+__all__ = ["UNBOUND", "app", "console", "embedded_folder", "errors", "group", "say", "warehouse_named", "warn"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A semiconductor fab's data warehouse on Greenplum.")
 UNBOUND = 100_000
@@ -30,6 +30,14 @@ def _make_console(stream: TextIO, **options: Any) -> Console:
 
 console = _make_console(sys.stdout)
 errors = _make_console(sys.stderr, stderr=True)
+
+
+def group(name: str, about: str) -> typer.Typer:
+    """The commands of one door of the warehouse: ``gpwarehouse NAME …``."""
+    commands = typer.Typer(no_args_is_help=True, help=about)
+    commands.callback()(lambda: None)  # a group also where it has one command
+    app.add_typer(commands, name=name)
+    return commands
 
 
 def say(line: str, *, to: Console = console) -> None:

@@ -1,158 +1,81 @@
-"""Questions and their answers: on the terminal, or in a file; and what a frame for a table may bring."""
+"""``gpwarehouse data``: the data against its own rules, and made-up data with known answers."""
 
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from gpwarehouse.cli.app import app, console, say, warehouse_named
-from gpwarehouse.cli.tables import DIGITS, print_frame
-from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.cli.app import console, errors, group, say, warehouse_named
+from gpwarehouse.cli.tables import print_frame
+from gpwarehouse.warehouse import Warehouse
 
-if TYPE_CHECKING:
-    from gpwarehouse.warehouse import Warehouse
+__all__ = ["load_fab"]
 
-_ROWS = 65_536
-"""Rows in memory at a time, where they go on as text."""
-
-_Sql = Annotated[str, typer.Argument(help="A SELECT; :name stands for a parameter.")]
-_Param = Annotated[list[str] | None, typer.Option("--param", "-p", help="name=value, bound as text.")]
-_Exact = Annotated[
-    bool, typer.Option("--exact-numeric", help="NUMERIC with all its digits, not as the nearest double.")
-]
-_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-_AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")]
-_AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+data = group("data", "All data: check it, or make it up.")
 
 
-@app.command()
-def query(
-    sql: _Sql,
-    param: _Param = None,
-    as_csv: _AsCsv = False,
-    as_json: _AsJson = False,
-    out: Annotated[Path | None, typer.Option(help="Write a file that ends in .csv, .json or .parquet.")] = None,
-    overwrite: _Overwrite = False,
-    vertical: Annotated[bool, typer.Option("--vertical", help="Print a line a value, a record a row.")] = False,
-    digits: Annotated[int, typer.Option(min=1, max=17, help="Significant digits of numbers in a table.")] = DIGITS,
-    exact_numeric: _Exact = False,
+@data.command()
+def check(
+    month: Annotated[list[str] | None, typer.Option("--month", help="A month of the facts, YYYY-MM.")] = None,
+    since: Annotated[str | None, typer.Option(help="Months from this one on, YYYY-MM.")] = None,
+    table: Annotated[list[str] | None, typer.Option("--table", help="A fact, dimension or bridge.")] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="A check, e.g. 'orphan key'.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Run a query and print its result: a table, or a record a row where that is wider than the terminal.
+    """Check the data, changing nothing; exit code 1 where something is wrong. Without options, all of it."""
 
-    A table shows numbers with --digits significant digits; --csv, --json and --out round nothing.
-    """
-    if sum((as_csv, as_json, out is not None)) > 1:
-        raise InvalidInputError("give one of --csv, --json and --out: the result goes to one place")
-    if overwrite and out is None:
-        raise InvalidInputError("--overwrite is for --out, which names the file")
-    values = _bound(param)
+    def tell(what: str) -> None:
+        if errors.is_terminal:
+            errors.print(what, style="dim", markup=False, highlight=False)
+
     with warehouse_named() as warehouse:
-        if out is not None:
-            _export(warehouse, sql, out, values, exact_numeric=exact_numeric, overwrite=overwrite)
-        elif as_csv or as_json:
-            _stream(warehouse, sql, values, as_json=as_json, exact_numeric=exact_numeric)
-        else:
-            frame = warehouse.read(sql, values, exact_numeric=exact_numeric)
-            print_frame(console, frame, digits=digits, vertical=vertical)
+        found = warehouse.data.check(months=month, since=since, tables=table, checks=only, progress=tell)
+    if as_json:
+        sys.stdout.write(found.to_json(orient="records", indent=2) + "\n")
+    elif len(found):
+        print_frame(console, found)
+    else:
+        console.print("nothing is wrong with the data")
+    if len(found):
+        raise typer.Exit(1)
 
 
-@app.command()
-def export(
-    sql: _Sql,
-    target: Annotated[Path, typer.Argument(help="A file .parquet, .csv or .json; with --partition-by a folder.")],
-    param: _Param = None,
-    partition_by: Annotated[
-        list[str] | None, typer.Option("--partition-by", help="A column that becomes folders; may be given again.")
+@data.command()
+def generate(
+    seed: Annotated[int, typer.Option(min=0, help="Of all chance: the same seed makes the same fab.")] = 1,
+    lots: Annotated[int, typer.Option(min=1, help="Lots; one of 25 wafers has about 10 000 tests.")] = 20,
+    wafers: Annotated[int, typer.Option(min=1, max=99, help="Wafers of a lot.")] = 25,
+    layers: Annotated[int, typer.Option(min=1, max=90, help="Layers of the route, seven steps each.")] = 2,
+    radius: Annotated[int, typer.Option(min=2, max=500, help="Radius of a wafer in die.")] = 10,
+    start: Annotated[datetime | None, typer.Option(help="Start of the first lot, UTC.")] = None,
+    prefix: Annotated[str, typer.Option(help="What the names of lots begin with.")] = "G",
+    folder: Annotated[
+        Path | None, typer.Option(help="Write Parquet files here; gpwarehouse load takes the folder.")
     ] = None,
-    overwrite: _Overwrite = False,
-    compression: Annotated[str, typer.Option(help="Codec of Parquet.")] = "zstd",
-    parallel: Annotated[int, typer.Option(min=1, max=16, help="Connections that read a whole table at once.")] = 1,
-    exact_numeric: _Exact = False,
 ) -> None:
-    """Write the result of a query to a file, in constant memory; a failed export leaves nothing behind."""
-    options = {"partition_by": partition_by or (), "compression": compression, "parallel": parallel}
-    with warehouse_named() as warehouse:
-        _export(warehouse, sql, target, _bound(param), exact_numeric=exact_numeric, overwrite=overwrite, **options)
+    """Make up a fab with known answers, and load it, or write it to a folder."""
+    from gpwarehouse.generate import generate_fab, write_fab
 
-
-def _export(warehouse: Warehouse, sql: str, target: Path, values: dict[str, str], **options: Any) -> None:
-    done = warehouse.export(sql, target, values, **options)
-    files = f" in {done.files} files" if done.files != 1 else ""
-    say(f"{done.path}: {done.rows} rows, {done.bytes / 1e6:.1f} MB{files}, {done.seconds:.1f} s")
-
-
-def _stream(warehouse: Warehouse, sql: str, values: dict[str, str], *, as_json: bool, exact_numeric: bool) -> None:
-    from gpwarehouse.read import write_csv, write_json
-
-    with warehouse.read(sql, values, arrow=True, chunks=_ROWS, exact_numeric=exact_numeric) as chunks:
-        if as_json:
-            write_json(chunks.schema, chunks, sys.stdout, json_columns=chunks.json_columns)
-        else:
-            write_csv(chunks.schema, chunks, sys.stdout)
-
-
-def _bound(params: list[str] | None) -> dict[str, str]:
-    """Values by name, of ``name=value``.
-
-    :raises InvalidInputError: one is written otherwise, or a name comes twice.
-    """
-    values: dict[str, str] = {}
-    for item in params or []:
-        name, equals, value = item.partition("=")
-        if not name or not equals:
-            raise InvalidInputError(f"--param {item}: write name=value, for :name in the query")
-        if name in values:
-            raise InvalidInputError(f"--param {item}: {name} is given twice; give one value")
-        values[name] = value
-    return values
-
-
-@app.command()
-def columns(
-    target: Annotated[str, typer.Argument(help="The fact, e.g. fact_test_results.")],
-    as_csv: _AsCsv = False,
-    as_json: _AsJson = False,
-) -> None:
-    """List what a file for a fact may bring: columns, types, which are needed, and what they mean."""
-    from gpwarehouse.warehouse.loading import columns_of
-
-    _print(columns_of(target), as_csv=as_csv, as_json=as_json)
-
-
-@app.command()
-def batches(
-    target: Annotated[str | None, typer.Option(help="Of this fact or dimension alone.")] = None,
-    status: Annotated[str | None, typer.Option(help="loaded, deleted or failed.")] = None,
-    most: Annotated[int, typer.Option("--most", min=1, help="Show the latest so many.")] = 20,
-    as_csv: _AsCsv = False,
-    as_json: _AsJson = False,
-) -> None:
-    """List batches, the latest first: what they loaded, from where, and why one failed."""
-    with warehouse_named() as warehouse:
-        frame = warehouse.batches(target=target, status=status, most=most)
-    _print(frame, as_csv=as_csv, as_json=as_json)
-
-
-def _print(frame: Any, *, as_csv: bool, as_json: bool) -> None:
-    import pyarrow as pa
-
-    from gpwarehouse.read import write_csv, write_json
-
-    if as_csv and as_json:
-        raise InvalidInputError("give --csv or --json, not both")
-    if not as_csv and not as_json:
-        print_frame(console, frame)
+    size = {"lots": lots, "wafers": wafers, "layers": layers, "radius": radius, "prefix": prefix}
+    fab = generate_fab(seed, **size, **({} if start is None else {"start": start.replace(tzinfo=UTC)}))
+    if folder is not None:
+        path = write_fab(fab, folder)
+        say(f"{path}: the answers stand in fab.json")
         return
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    (write_csv if as_csv else write_json)(table.schema, [table], sys.stdout)
+    with warehouse_named() as warehouse:
+        load_fab(warehouse, fab)
+    excursion = fab.excursion
+    say(
+        f"planted: {excursion.equipment_id} chamber {excursion.chamber_id}, {excursion.parameter} off by "
+        f"{excursion.shift:g} from {excursion.start:%Y-%m-%d %H:%M} to {excursion.end:%Y-%m-%d %H:%M} UTC"
+    )
 
 
-@app.command()
-def settings() -> None:
-    """Print all settings as a Markdown table."""
-    from gpwarehouse.settings import settings_table
-
-    sys.stdout.write(settings_table())
+def load_fab(warehouse: Warehouse, fab: object) -> None:
+    """Load a fab or a folder of one, and say what came of it."""
+    for result in warehouse.data.load_fab(fab):  # type: ignore[arg-type]
+        say(str(result))

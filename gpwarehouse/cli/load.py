@@ -50,7 +50,7 @@ def load(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="STDF V4 files, folders with such files in or below them, folders of gpwarehouse generate; with --target "
+            help="STDF V4 files, folders with such files in or below them, folders of gpwarehouse data generate; with --target "
             "Parquet, CSV or Arrow, folders of them; globs."
         ),
     ],
@@ -133,7 +133,7 @@ def _refuse_options(folders: list[str], options: dict[str, Any]) -> None:
 
 
 def _loaded_fab(warehouse: Warehouse, folder: str) -> bool:
-    from gpwarehouse.cli.generate import load_fab
+    from gpwarehouse.cli.data import load_fab
     from gpwarehouse.load import FileOutcome
 
     try:
@@ -144,31 +144,3 @@ def _loaded_fab(warehouse: Warehouse, folder: str) -> bool:
         _tell(FileOutcome(Path(folder), error=error))
         return False
     return True
-
-
-@app.command()
-def rejects(
-    batch_id: Annotated[str, typer.Argument(help="The batch's id, as load tells it.")],
-    as_given: Annotated[bool, typer.Option("--as-given", help="The rows themselves, to correct them.")] = False,
-) -> None:
-    """Print what was rejected of a batch, as CSV. In the rows themselves an empty text is "", and NULL is nothing."""
-    from gpwarehouse.load import csv_of_rejects
-
-    with warehouse_named() as warehouse:
-        frame = warehouse.rejects(batch_id, as_given=as_given)
-    text = csv_of_rejects(frame) if as_given else frame.to_csv(index=False)
-    typer.echo(text.encode(), nl=False)
-
-
-@app.command()
-@with_csv
-def reload_rejects(
-    batch_id: Annotated[str, typer.Argument(help="The batch that rejected the rows.")],
-    file: Annotated[Path, typer.Argument(help="CSV, Parquet or Arrow: the corrected rows, with their row_number.")],
-    csv: Any = None,
-) -> None:
-    """Load corrected rejects into their batch, each once."""
-    with warehouse_named() as warehouse, load_bar(console, file.name) as bar:
-        result = warehouse.reload_rejects(batch_id, file, csv=csv, progress=bar)
-        left = len(warehouse.rejects(batch_id))
-    say(f"{result}; {left} rejects left")

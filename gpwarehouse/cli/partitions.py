@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gpwarehouse.cli.app import app, console, errors, say, warehouse_named
+from gpwarehouse.cli.app import console, errors, group, say, warehouse_named
 from gpwarehouse.cli.tables import make_table, print_frame
 from gpwarehouse.cli.wording import in_commands
 
 if TYPE_CHECKING:
     from gpwarehouse.partitions import Report, Step
 
-partitions = typer.Typer(no_args_is_help=True, help="Months of the facts: made ahead, archived, restored.")
-app.add_typer(partitions, name="partitions")
+partitions = group("partitions", "Months of the facts: made ahead, archived, restored.")
 
 _Tables = Annotated[list[str] | None, typer.Option("--table", help="A fact; may be given again. All without.")]
 _Months = Annotated[list[str] | None, typer.Option("--month", help="YYYY-MM; may be given again.")]

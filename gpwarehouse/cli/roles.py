@@ -9,11 +9,10 @@ from typing import Annotated
 
 import typer
 
-from gpwarehouse.cli.app import app, console, say, warehouse_named
+from gpwarehouse.cli.app import console, group, say, warehouse_named
 from gpwarehouse.cli.tables import make_table
 
-roles = typer.Typer(no_args_is_help=True, help="Reader, loader and admin of the schema.")
-app.add_typer(roles, name="roles")
+roles = group("roles", "Reader, loader and admin of the schema.")
 
 
 @roles.command()
@@ -23,7 +22,7 @@ def plan(
 ) -> None:
     """Show what apply would do."""
     with warehouse_named() as warehouse:
-        changes = warehouse.roles.plan()
+        changes = warehouse.schema.roles.plan()
     if sql:
         sys.stdout.write("".join(f"{change.statement};\n" for change in changes))
     elif as_json:
@@ -39,7 +38,7 @@ def plan(
 def apply() -> None:
     """Make the roles where missing and give them their rights; a second time there is nothing to do."""
     with warehouse_named() as warehouse:
-        changes = warehouse.roles.apply()
+        changes = warehouse.schema.roles.apply()
     for change in changes:
         say(change.statement)
     console.print(f"{len(changes)} statements run" if changes else "nothing was to be done")

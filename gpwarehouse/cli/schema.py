@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpwarehouse.cli.app import app, errors, say, warehouse_named
+from gpwarehouse.cli.app import app, console, errors, group, say, warehouse_named
+from gpwarehouse.cli.tables import make_table
 from gpwarehouse.cli.wording import in_commands
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.settings import WarehouseSettings
@@ -24,6 +27,9 @@ _Server = Annotated[
 ]
 
 
+schema = group("schema", "The schema: validate it, write revisions, draw it.")
+
+
 @app.command()
 def upgrade(
     revision: Annotated[str, typer.Argument(help="Revision to come to.")] = "head",
@@ -37,7 +43,7 @@ def upgrade(
         if sql:
             _print_sql(warehouse, revision, "upgrade", server)
         elif plan:
-            _print_plan(warehouse.upgrade_plan(revision), statements=True)
+            _print_plan(warehouse.schema.plan(revision), statements=True)
         else:
             warehouse.upgrade(revision, progress=say)
             _print_where(warehouse)
@@ -57,7 +63,7 @@ def downgrade(
         if sql:
             _print_sql(warehouse, revision, "downgrade", server)
             return
-        _print_plan(warehouse.downgrade_plan(revision), statements=plan)
+        _print_plan(warehouse.schema.plan_downgrade(revision), statements=plan)
         if not plan:
             warehouse.downgrade(revision, drop_data=yes_drop_data, progress=say)
             _print_where(warehouse)
@@ -110,7 +116,7 @@ def status() -> None:
 
     with warehouse_named() as warehouse:
         now = warehouse.status()
-        found = warehouse.migrations()
+        found = warehouse.schema.revisions()
     say(f"server    {now.server}")
     say(f"schema    {now.schema}, revision {now.revision or 'none'} (this package: {now.head})")
     for one in found:
@@ -125,18 +131,18 @@ def status() -> None:
         raise typer.Exit(1)
 
 
-@app.command("accept-edit")
+@schema.command()
 def accept_edit(
     revision: Annotated[str, typer.Argument(help="Revision whose script was edited after it was applied.")],
     reason: Annotated[str, typer.Option(help="Why that is right; it is recorded.")],
 ) -> None:
     """Accept that the script of an applied revision was edited."""
     with warehouse_named() as warehouse:
-        warehouse.accept_edit(revision, reason=reason)
+        warehouse.schema.accept_edit(revision, reason=reason)
     say(f"the edit of revision {revision} is accepted and recorded")
 
 
-@app.command()
+@schema.command()
 def revision(
     message: Annotated[str, typer.Option("-m", "--message", help="What it does, in a few words.")],
     autogenerate: Annotated[
@@ -152,9 +158,30 @@ def revision(
             say(str(path))
 
 
-@app.command()
+@schema.command()
 def diagram() -> None:
     """Print the star schema as a Mermaid ER diagram."""
     from gpwarehouse.models.diagram import mermaid
 
     sys.stdout.write(mermaid())
+
+
+@schema.command()
+def validate(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    roles: Annotated[
+        bool | None, typer.Option("--roles/--no-roles", help="Compare rights; else where a role has any.")
+    ] = None,
+) -> None:
+    """Compare the database with the models, changing nothing; exit code 1 where they differ."""
+    with warehouse_named() as warehouse:
+        findings = warehouse.schema.validate(roles=roles)
+    if as_json:
+        sys.stdout.write(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n")
+    elif findings:
+        rows = [(one.kind, one.object, one.expected, one.found, in_commands(one.remedy)) for one in findings]
+        console.print(make_table(("kind", "object", "expected", "found", "way out"), rows))
+    else:
+        console.print("the schema is as the models say")
+    if findings:
+        raise typer.Exit(1)

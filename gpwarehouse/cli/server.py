@@ -8,11 +8,10 @@ from typing import Annotated
 
 import typer
 
-from gpwarehouse.cli.app import app, console, embedded_folder
+from gpwarehouse.cli.app import console, embedded_folder, group
 from gpwarehouse.errors import EmbeddedServerError
 
-server = typer.Typer(no_args_is_help=True, help="Keep a PostgreSQL up for psql, Alembic and tools for reports.")
-app.add_typer(server, name="server")
+server = group("server", "Keep a PostgreSQL up for psql, Alembic and tools for reports.")
 
 Folder = Annotated[
     Path | None, typer.Argument(help="Folder of its data; by default the user's own (or that of --embedded).")

@@ -5,18 +5,24 @@ Numbers have significant digits, not decimals: a mean of −0.00027 is not −0.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from gpwarehouse.cli.app import UNBOUND
+from gpwarehouse.cli.app import UNBOUND, console
+from gpwarehouse.errors import InvalidInputError
 
 __all__ = ["DIGITS", "cell_text", "make_table", "print_frame"]
+
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 DIGITS = 6
 """Significant digits of a number that is no integer, unless the user says otherwise. Digits before the point all stay."""
@@ -99,3 +105,18 @@ def _number_text(value: Decimal, digits: int) -> str:
         return f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}e{exponent}"
     text = f"{value:.{max(digits - 1 - power, 0)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def print_result(frame: Any, *, as_csv: bool, as_json: bool) -> None:
+    """Print a frame as a table, as CSV or as JSON."""
+    import pyarrow as pa
+
+    from gpwarehouse.read import write_csv, write_json
+
+    if as_csv and as_json:
+        raise InvalidInputError("give --csv or --json, not both")
+    if not as_csv and not as_json:
+        print_frame(console, frame)
+        return
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    (write_csv if as_csv else write_json)(table.schema, [table], sys.stdout)

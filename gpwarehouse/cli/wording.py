@@ -1,4 +1,4 @@
-"""Messages of the library in the words of the command line: ``wh.rejects('b1')`` is ``gpwarehouse rejects b1``.
+"""Messages of the library in the words of the command line: ``wh.batches.rejects('b1')`` is ``gpwarehouse batches rejects b1``.
 
 The library names its own doors and options, in Python. Whoever types commands has others, and those are looked up in
 the application itself, so that a new command or option is known here without a word.
@@ -25,17 +25,19 @@ _DOORS = {
     "read": "query",
     "load_file": "load",
     "load_files": "load",
-    "load_fab": "load",
-    "validate": "schema validate",
-    "upgrade_plan": "upgrade --plan",
-    "downgrade_plan": "downgrade --plan",
+    "data.load_fab": "load",
+    "schema.plan": "upgrade --plan",
+    "schema.plan_downgrade": "downgrade --plan",
+    "schema.revisions": "status",
+    "schema.roles.plan": "roles plan",
+    "schema.roles.apply": "roles apply",
 }
 """Methods of ``Warehouse`` whose command has another name, or takes its arguments otherwise; else hyphens are all."""
 _OPTIONS = {"drop_data": "yes_drop_data", "months": "month", "tables": "table"}
 """Keywords whose option has another name."""
 _FILES = {"frame": "FILE", "files": "FILE", "path": "FILE", "table": "TABLE"}
 """What stands for a caller's own value."""
-_CALL = re.compile(r"\b(?:wh|Warehouse)\.((?:\w+\.)?\w+)(\((?:[^()'\"]|'[^']*'|\"[^\"]*\"|\([^()]*\))*\))?")
+_CALL = re.compile(r"\b(?:wh|Warehouse)\.((?:\w+\.){0,2}\w+)(\((?:[^()'\"]|'[^']*'|\"[^\"]*\"|\([^()]*\))*\))?")
 _KEYWORD = re.compile(r"(?<![\w.'\"-])(\w+)=('[^']*'|\"[^\"]*\"|[\w.…]+)?(?=[\s;,:.)]|$)")
 
 

@@ -1,6 +1,7 @@
 """Dimensions and bridges: versions merged in sets, bridge rows changed by key; and what is rewritten in bulk."""
 
 from gpwarehouse.dimensions.bridges import BridgeResult, Bridges
+from gpwarehouse.dimensions.exactly_once import explaining
 from gpwarehouse.dimensions.merge import Merger, MergeResult
 from gpwarehouse.dimensions.rekey import Rekeyer, RekeyResult
 from gpwarehouse.dimensions.targets import bridge_named, dimension_target
@@ -16,4 +17,5 @@ __all__ = [
     "Rekeyer",
     "bridge_named",
     "dimension_target",
+    "explaining",
 ]

@@ -58,11 +58,11 @@ class Bridges:
         self.settings = settings
 
     def upsert(self, table: str, frame: Any, **options: Any) -> BridgeResult:
-        """Put rows in, or change those that are there: see :meth:`gpwarehouse.Warehouse.upsert`."""
+        """Put rows in, or change those that are there: see :meth:`gpwarehouse.warehouse.dimensions.Dimensions.upsert_bridge`."""
         return self._explained(table, frame, "upsert", _upsert, **options)
 
     def delete(self, table: str, frame: Any, **options: Any) -> BridgeResult:
-        """Take rows out: see :meth:`gpwarehouse.Warehouse.delete`."""
+        """Take rows out: see :meth:`gpwarehouse.warehouse.dimensions.Dimensions.delete_bridge`."""
         return self._explained(table, frame, "delete", _delete, **options)
 
     def _explained(self, table: str, *args: Any, **options: Any) -> BridgeResult:

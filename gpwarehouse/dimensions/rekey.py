@@ -70,7 +70,7 @@ class Rekeyer:
         self.settings = settings
 
     def rekey(self, mapping: Any = None, *, months: Iterable[str] | None = None, dry_run: bool = False) -> RekeyResult:
-        """Move wafers: see :meth:`gpwarehouse.Warehouse.rekey_wafers`."""
+        """Move wafers: see :meth:`gpwarehouse.warehouse.dimensions.Dimensions.rekey_wafers`."""
         started = time.monotonic()
         months = None if months is None else list(months)
         moves = None if mapping is None else moves_told(mapping, self.settings.wafer_id_pattern)

@@ -77,7 +77,7 @@ class FabFolder:
         self.folder = Path(folder)
         if not is_fab_folder(self.folder):
             raise SourceFormatError(
-                f"{self.folder} holds no {_MARK}: it was not written by gpwarehouse generate, or not whole"
+                f"{self.folder} holds no {_MARK}: it was not written by gpwarehouse data generate, or not whole"
             )
 
     def sources(self, *, batch_rows: int = BATCH_ROWS) -> list[FabSource]:

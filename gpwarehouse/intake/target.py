@@ -82,7 +82,11 @@ class Target:
                 )
             if name not in self.inputs:
                 near = difflib.get_close_matches(name, self.inputs, n=3)
-                hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see wh.columns() for what it takes"
+                hint = (
+                    f"did you mean {' or '.join(map(repr, near))}?"
+                    if near
+                    else "see wh.facts.columns() for what it takes"
+                )
                 raise InvalidInputError(f"{self.name}: unknown column {name!r}; {hint}")
         missing = [c.name for c in self.inputs.values() if c.required and c.name not in names]
         if missing:

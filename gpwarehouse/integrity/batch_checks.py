@@ -61,7 +61,7 @@ class BatchCount:
                 yield Problem(
                     "batch", month.table.name, month.name, f"batch_id {batch_id}", rows,
                     "etl_load_batch does not record it as loaded: a load by several connections (atomic=False) runs, or "
-                    "died; if none runs, load the same again, or delete_batch, which delete them",
+                    "died; if none runs, load the same again, or take the batch out (wh.batches.delete): both delete them",
                 )  # fmt: skip
 
     def compare(self, after: Mapping[str, Any]) -> Iterator[Problem]:

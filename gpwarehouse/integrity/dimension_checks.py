@@ -104,8 +104,8 @@ def hours_of_other_calendars(
         if takes(other.start):
             yield Problem(
                 "calendar", "dim_time", other.month, other.sample, other.hours,
-                "gpwarehouse calendar rebuild (wh.rebuild_calendar()), or set time zone, shifts, crews and holidays as they "
-                "were; facts of the month are shown in wrong shifts meanwhile",
+                "wh.dimensions.rebuild_calendar(), or set time zone, shifts, crews and holidays as they were; facts of the month "
+                "are shown in wrong shifts meanwhile",
             )  # fmt: skip
 
 
@@ -127,7 +127,7 @@ def unrooted_wafers(connection: Connection) -> Iterator[Problem]:
     if count:
         yield Problem(
             "root lot", "dim_wafer", None, f"root_lot_id {root!r} (wafer_key {key})", count,
-            "this lot has a root itself, which became known late: wh.rekey_wafers() moves the wafers to it",
+            "this lot has a root itself, which became known late: wh.dimensions.rekey_wafers() moves the wafers to it",
         )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ def not_finite(
         if count:
             yield Problem(
                 "not finite", table.name, month, f"{name} is infinite or NaN", int(count),
-                "averages over it are none: put the right values, or NULL, over these records (upsert_rows, merge)",
+                "averages over it are none: put the right values, or NULL, over these records (wh.facts.upsert, wh.merge)",
             )  # fmt: skip
 
 

@@ -58,7 +58,7 @@ class Deleter:
         self.settings = settings
 
     def delete_batch(self, batch_id: str) -> Deleted:
-        """Delete a batch's rows: see :meth:`gpwarehouse.Warehouse.delete_batch`."""
+        """Delete a batch's rows: see :meth:`gpwarehouse.Warehouse.batches.delete`."""
         check_name("batch_id", batch_id)
 
         def find() -> Any:
@@ -92,7 +92,7 @@ class Deleter:
         return row
 
     def delete_month(self, fact: str, month: str, *, across: bool = False, dry_run: bool = False) -> Deleted:
-        """Empty a month: see :meth:`gpwarehouse.Warehouse.delete_month`."""
+        """Empty a month: see :meth:`gpwarehouse.Warehouse.facts.delete_month`."""
         work = _OfMonth(self.engine, fact_named(fact), month_partition(month_named(month)), across)
         if dry_run:
             return self._once(work.count, fact, f"look at {month} of {fact}")
@@ -130,7 +130,7 @@ class _OfBatch:
             if before is not None:
                 return before
             if ledger.has_left(now):
-                rows = delete_leftovers(connection, "event_ts", now, "delete_batch")
+                rows = delete_leftovers(connection, "event_ts", now, "wh.batches.delete")
             elif now.status == ledger.LOADED:
                 rows = delete_rows(connection, FACTS[now.target].__table__, "event_ts", now)
                 mark_deleted(connection, now, f": {rows} rows; it can be loaded again")
@@ -220,7 +220,7 @@ class _OfMonth:
             raise PartitionError(
                 f"{fact}: {len(partly)} batches have rows in {month} and in other months, the first is "
                 f"{partly[0].batch_id!r}: they could not be loaded again without doubling those. Delete them "
-                f"(delete_batch), or say across=True; {_UNDONE}"
+                f"(wh.batches.delete), or say across=True; {_UNDONE}"
             )
         loadable = tuple(sorted(row.batch_id for row in wholly))
         return Deleted(fact, sum(counts.values()), tuple(sorted(counts)), loadable), wholly, partly, counts

@@ -173,12 +173,12 @@ class Loader:
         :param parallel: connections that COPY at once, up to 16; all but one through a staging table.
         :param atomic: False lets them write into the fact and commit on their own, before the batch's row says that it is
             loaded: if the load fails between the two, their rows stay until the same is loaded again, in whatever way, or
-            until :meth:`gpwarehouse.Warehouse.delete_batch` deletes them.
+            until :meth:`gpwarehouse.Warehouse.batches.delete` deletes them.
         :param analyze: ``"auto"``, ``"always"`` or ``"never"``: statistics after the commit; else as in settings.
         :raises InvalidInputError: target or columns are unknown, or an option is.
         :raises TooManyRejectsError: more rows were rejected than allowed, or all; they are in ``etl_reject``.
         :raises BatchConflictError: ``batch_id`` was loaded before with other content; or records of the batch were put into
-            others since (``upsert_rows``, ``replace_month``) and would be there twice.
+            others since (``wh.facts.upsert``, ``wh.facts.replace_month``) and would be there twice.
         :raises KeyCollisionError: two natural keys have one durable key.
         :raises WarehouseConnectionError: the server cannot be reached.
         :raises LoadError: the server refused; nothing of the batch was loaded.
@@ -310,7 +310,10 @@ class Loader:
         """The error to raise for one of a load; where connections commit apart, rows may be there already."""
         if not run.options.commits_apart:
             return as_load_error(self.settings, run.target.name, error)
-        undone = "rows may be there already; load the same again, or delete_batch: both delete them first"
+        undone = (
+            "rows may be there already; load the same again, or take the batch out (wh.batches.delete): both delete them "
+            "first"
+        )
         raised = as_load_error(self.settings, run.target.name, error, undone)
         raised.safe_to_repeat = None
         return raised

@@ -239,7 +239,7 @@ class RejectLoader(Loader):
         if not found.rows_to_load:
             raise TooManyRejectsError(
                 f"{run.target.name}: none of the {found.rows_read} corrected rows could be loaded, they are rejects as before. "
-                f"First: {first_reasons(_renumbered(found, source.numbers))}. All: wh.rejects({counts.batch_id!r})"
+                f"First: {first_reasons(_renumbered(found, source.numbers))}. All: wh.batches.rejects({counts.batch_id!r})"
             )
         return self._after(run, found, run.result(done))
 
@@ -345,13 +345,13 @@ def _pending(connection: Connection, batch_id: str) -> set[int]:
 
 
 def _refuse_records(connection: Connection, run: Run, row: Any, found: FirstPass) -> None:
-    """A record that another batch has by now (``upsert_rows``, or the same from elsewhere) would be there twice."""
+    """A record that another batch has by now (``wh.facts.upsert``, or the same from elsewhere) would be there twice."""
     others = in_other_batches(connection, run.target, row.batch_id, found) if found.rows_to_load else []
     if others:
         raise BatchConflictError(
             f"{run.target.name}: records of the corrected rows stand in other batches: {named(others)}; loaded into batch "
             f"{row.batch_id!r} they would be there twice. Nothing was changed. Leave these rows out, or put them over those "
-            f"records: wh.upsert_rows({run.target.name!r}, rows)"
+            f"records: wh.facts.upsert({run.target.name!r}, rows)"
         )
 
 

@@ -24,9 +24,10 @@ from gpwarehouse.migrate.history import Migration, position
 from gpwarehouse.migrate.losses import Loss
 from gpwarehouse.migrate.placement import refuse_unplaced
 from gpwarehouse.migrate.plan import PlannedStep
-from gpwarehouse.migrate.scripts import alembic_config, revision_checksum, revision_part, script_location
+from gpwarehouse.migrate.scripts import Chain, alembic_config, revision_checksum, revision_part, script_location
 
 __all__ = [
+    "Chain",
     "Loss",
     "Migration",
     "PlannedStep",

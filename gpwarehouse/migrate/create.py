@@ -52,7 +52,7 @@ def create_revision(
     if autogenerate and sql:
         raise MigrationError("give --autogenerate or --sql, not both: what is generated is Python")
     if not message.strip():
-        raise MigrationError('say what the revision does: gpwarehouse revision -m "add column …"')
+        raise MigrationError('say what the revision does: gpwarehouse schema revision -m "add column …"')
     folder = _folder(settings)
     config = alembic_config(settings)
     config.cmd_opts = Namespace(quiet=True)

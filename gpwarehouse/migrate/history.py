@@ -237,7 +237,7 @@ def refuse_edited(connection: Connection, settings: WarehouseSettings, chain: Ch
         raise MigrationError(
             f"revision {', '.join(edited)} was edited after it was applied to schema {settings.schema_name!r}, so the "
             "script no longer says what the database has. Take the edit back and write a new revision; or, if the edit "
-            f'changes nothing that ran, accept it: gpwarehouse accept-edit {edited[0]} --reason "…"'
+            f'changes nothing that ran, accept it: gpwarehouse schema accept-edit {edited[0]} --reason "…"'
         )
 
 

@@ -177,7 +177,7 @@ def _refuse_other_hours(connection: Connection, months: list[datetime], calendar
         raise LoadError(
             f"dim_time: {other.hours} hours of {other.month} were made with another calendar than the settings have "
             f"({other.sample}); nothing was loaded. Set time zone, shifts, crews and holidays as they were, or make the "
-            "calendar anew: gpwarehouse calendar rebuild, wh.rebuild_calendar()"
+            "calendar anew: gpwarehouse dimensions rebuild-calendar, wh.dimensions.rebuild_calendar()"
         )
 
 

@@ -211,8 +211,8 @@ class Partitions:
     ) -> int:
         """Bring an archived month back from its files, verified; how many rows.
 
-        Wafers that ``wh.rekey_wafers`` moved since it was archived get their keys of now: a key that ``dim_wafer`` no longer
-        has is that of a root which its lot once had. Rows of which that cannot be told are named.
+        Wafers that ``wh.dimensions.rekey_wafers`` moved since it was archived get their keys of now: a key that
+        ``dim_wafer`` no longer has is that of a root which its lot once had. Rows of which that cannot be told are named.
 
         :param hold_days: for so long retention leaves it alone; then the next apply archives it again.
         :param progress: takes a line on rows with other keys than in the files, or with keys that nobody has, and on files of

@@ -1,6 +1,6 @@
 """Rows from the archive whose wafers were re-keyed meanwhile, and what their keys are now.
 
-``wh.rekey_wafers`` reaches what is in the tables, and keeps no list of what it moved. But a key is a hash and proves
+``wh.dimensions.rekey_wafers`` reaches what is in the tables, and keeps no list of what it moved. But a key is a hash and proves
 itself: one that ``dim_wafer`` does not have, and that is the hash of a root lot which a lot once had and of the id of a wafer
 under the root that the lot has now, was that wafer's. The roots a lot once had are those of its versions, its parents,
 itself, and what its name says; the root it has now is what ``dim_lot`` says, and that of the wafers in it.

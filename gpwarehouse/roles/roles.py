@@ -20,7 +20,7 @@ LOCK_ROLES = "roles"
 
 
 class Roles:
-    """The roles of a warehouse, as ``wh.roles``.
+    """The roles of a warehouse, as ``wh.schema.roles``.
 
     :param engine: a pooled engine of the warehouse, of a role that may create roles and owns the schema.
     :param settings: names of the roles and of the schema.

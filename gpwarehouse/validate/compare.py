@@ -57,7 +57,7 @@ _REVISIONS = {
         "applied", "gpwarehouse upgrade; where its tables are there and somebody emptied alembic_version: alembic stamp, "
         "which notes the revision and runs nothing",
     ),
-    "edited": ("as it was applied", "take the edit back, or gpwarehouse accept-edit"),
+    "edited": ("as it was applied", "take the edit back, or gpwarehouse schema accept-edit"),
     "missing": (
         "known to this package", "install the package that made it, or set GPWAREHOUSE_MIGRATIONS; where alembic_version was "
         "changed by hand, bring it back",

@@ -70,7 +70,7 @@ def compare_months(
             if (name, month.start) in loaded:  # another is no error: a load makes the months that it needs
                 yield Finding(
                     "gap", f"{name}.{month.name}", "a partition, as rows of it were loaded", "missing",
-                    "gpwarehouse check tells which batches lost rows; load them again",
+                    "gpwarehouse data check tells which batches lost rows; load them again",
                 )  # fmt: skip
         for other, (fact, month) in sorted(detached.items()):
             if fact != name:

@@ -98,5 +98,5 @@ def _calendar(connection: Connection, calendar: ShiftCalendar) -> Iterator[Findi
         yield Finding(
             "calendar", "dim_time", f"the hours of {other.month} by the settings (time zone {calendar.timezone})",
             f"{other.hours} other ones: {other.sample}",
-            "gpwarehouse calendar rebuild; or set time zone, shifts, crews and holidays as they were",
+            "gpwarehouse dimensions rebuild-calendar; or set time zone, shifts, crews and holidays as they were",
         )  # fmt: skip

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from gpwarehouse.engine import PoolState, Segment, ServerFacts, ask_server, pool_state
-from gpwarehouse.warehouse.base import Connected
+from gpwarehouse.engine import PoolState, Segment, ServerFacts, ask_server
+from gpwarehouse.warehouse import rooms
+from gpwarehouse.warehouse.connected import Connected
 
 if TYPE_CHECKING:
-    from gpwarehouse.migrate.scripts import Chain
+    from gpwarehouse.migrate import Chain
 
-__all__ = ["Health", "Watched"]
+__all__ = ["Health", "HealthCheck"]
 
 _logger = logging.getLogger(__name__)
 _NEARLY_FULL = 0.9
@@ -54,17 +55,15 @@ class Health:
         return asdict(self)
 
 
-class Watched(Connected):
-    """Health."""
+class HealthCheck:
+    """Asks server, segments, schema and pool."""
 
-    _chain: Chain | None = None
+    def __init__(self, connected: Connected) -> None:
+        self._connected = connected
+        self._chain: Chain | None = None
 
-    def health(self, *, timeout_s: float = 10.0, disk: bool = False) -> Health:
-        """How server, segments, schema and pool are; cheap enough to poll, and it raises nothing.
-
-        :param timeout_s: seconds after which a server that does not answer is down.
-        :param disk: ask for the segments' free space too; that starts a process on each.
-        """
+    def ask(self, *, timeout_s: float, disk: bool) -> Health:
+        """:meth:`gpwarehouse.Warehouse.health`."""
         try:
             return self._health(timeout_s, disk)
         except Exception as error:
@@ -72,8 +71,8 @@ class Watched(Connected):
             return Health("down", (str(error).partition("\n")[0] or type(error).__name__,))
 
     def _health(self, timeout_s: float, disk: bool) -> Health:
-        facts = ask_server(self.settings, timeout_s=timeout_s, disk=disk)
-        pool = pool_state(self._engine.pool) if self._engine is not None else None
+        facts = ask_server(self._connected.settings, timeout_s=timeout_s, disk=disk)
+        pool = self._connected.pool_state()
         chain = self._revisions()
         head = ", ".join(chain.heads)
         revision = ", ".join(chain.tops(facts.revisions)) if facts.revisions is not None else None
@@ -82,12 +81,12 @@ class Watched(Connected):
         if facts.failure is None and revision != head:
             where = "cannot be seen" if revision is None else f"is at revision {revision or 'none'}"
             degraded.append(
-                f"schema {self.settings.schema_name!r} {where}, this package at {head}: gpwarehouse upgrade"
+                f"schema {self._connected.settings.schema_name!r} {where}, this package at {head}: gpwarehouse upgrade"
             )
         return Health(
             status="down" if down else "degraded" if degraded else "healthy",
             reasons=(*down, *degraded),
-            url=self.settings.redacted(),
+            url=self._connected.settings.redacted(),
             server=None if facts.server is None else str(facts.server),
             connect_ms=facts.connect_ms,
             latency_ms=facts.latency_ms,
@@ -104,9 +103,7 @@ class Watched(Connected):
 
     def _revisions(self) -> Chain:
         if self._chain is None:
-            from gpwarehouse.migrate.scripts import Chain
-
-            self._chain = Chain.of(self.settings)
+            self._chain = rooms.migrate.Chain.of(self._connected.settings)
         return self._chain
 
 

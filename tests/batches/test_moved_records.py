@@ -30,11 +30,11 @@ def replace(wh: Warehouse, rows: list[dict[str, Any]], batch_id: str = "A", fact
 def scattered(wh: Warehouse) -> None:
     """Batch A had the sites 0, 1 and 2; 1 is in U by now, and 7, which A never had."""
     wh.load(MEASUREMENTS, sites(0, 1, 2, slot=1), batch_id="A")
-    wh.upsert_rows(MEASUREMENTS, sites(1, 7, slot=5), batch_id="U")
+    wh.facts.upsert(MEASUREMENTS, sites(1, 7, slot=5), batch_id="U")
 
 
 def is_whole(wh: Warehouse) -> bool:
-    return bool(wh.check(checks=["batch", "doubled grain"]).empty)
+    return bool(wh.data.check(checks=["batch", "doubled grain"]).empty)
 
 
 @pytest.mark.parametrize("slot", [1, 2], ids=["the same content", "other content"])
@@ -62,7 +62,7 @@ def test_a_replacement_is_refused_before_a_row_of_it_is_sent(wh: Warehouse) -> N
 def test_units_without_a_die_are_compared_by_part_and_site(wh: Warehouse) -> None:
     unit = {"event_ts": day(3), "lot_id": "L", "wafer_id": "1", "test_type": "FT", "part_id": "P"}
     wh.load(TESTS, [unit | {"site_no": 1}, unit | {"site_no": 2}], batch_id="A")
-    wh.upsert_rows(TESTS, [unit | {"site_no": 1, "hard_bin": 3}], batch_id="U")
+    wh.facts.upsert(TESTS, [unit | {"site_no": 1, "hard_bin": 3}], batch_id="U")
     with pytest.raises(BatchConflictError, match=REFUSED):
         replace(wh, [unit | {"site_no": 1, "hard_bin": 2}], fact=TESTS)
     assert replace(wh, [unit | {"site_no": 2, "hard_bin": 2}], fact=TESTS) == 1
@@ -72,15 +72,15 @@ def test_units_without_a_die_are_compared_by_part_and_site(wh: Warehouse) -> Non
 def test_it_is_put_over_them_by_key_or_replaced_when_they_are_out(wh: Warehouse) -> None:
     scattered(wh)
     new = sites(0, 1, 2, slot=2)
-    assert wh.upsert_rows(MEASUREMENTS, new, batch_id="V").rows_replaced == 3
+    assert wh.facts.upsert(MEASUREMENTS, new, batch_id="V").rows_replaced == 3
     assert found(wh, "site_no", "slot") == [(0, 2), (1, 2), (2, 2), (7, 5)]
     with pytest.raises(BatchConflictError, match=r"'V' \(3 rows"):
         replace(wh, new)
-    assert wh.delete_rows(MEASUREMENTS, new).rows_replaced == 3
+    assert wh.facts.delete(MEASUREMENTS, new).rows_replaced == 3
     assert replace(wh, new) == 3
     assert found(wh, "site_no", "batch_id") == [(0, "A"), (1, "A"), (2, "A"), (7, "U")]
-    wh.upsert_rows(MEASUREMENTS, sites(2, slot=9), batch_id="W")
-    wh.delete_batch("W")
+    wh.facts.upsert(MEASUREMENTS, sites(2, slot=9), batch_id="W")
+    wh.batches.delete("W")
     assert replace(wh, new) == 3
     assert is_whole(wh)
 
@@ -95,14 +95,14 @@ def test_new_content_without_the_upserted_records_comes_in_their_batchs_place(wh
 
 def test_records_that_were_deleted_by_key_come_back_with_what_replaces_their_batch(wh: Warehouse) -> None:
     wh.load(MEASUREMENTS, sites(0, 1), batch_id="A")
-    wh.delete_rows(MEASUREMENTS, sites(1))
+    wh.facts.delete(MEASUREMENTS, sites(1))
     assert replace(wh, sites(0, 1, slot=2)) == 2
     assert found(wh, "site_no", "slot") == [(0, 2), (1, 2)]
 
 
 def test_a_batch_that_was_deleted_leaves_upserted_records_and_is_not_loaded_beside_them(wh: Warehouse) -> None:
     scattered(wh)
-    assert wh.delete_batch("A").rows == 2
+    assert wh.batches.delete("A").rows == 2
     assert found(wh, "site_no", "batch_id") == [(1, "U"), (7, "U")]
     rows = sites(0, 1, 2, slot=1)
     for batch_id in ("A", "A", "B", "A"):  # a refusal must not be forgotten by the next attempt
@@ -113,8 +113,8 @@ def test_a_batch_that_was_deleted_leaves_upserted_records_and_is_not_loaded_besi
     with pytest.raises(LoadError, match="load it with atomic=True"):
         wh.load(MEASUREMENTS, rows, batch_id="A", parallel=2, atomic=False)
     assert found(wh, "site_no", "batch_id") == [(1, "U"), (7, "U")]
-    assert wh.delete_batch("A").rows == 0
-    wh.delete_batch("U")
+    assert wh.batches.delete("A").rows == 0
+    wh.batches.delete("U")
     assert wh.load(MEASUREMENTS, rows, batch_id="A").rows_loaded == 3
     assert wh.load(MEASUREMENTS, rows, batch_id="A").already_loaded
     assert is_whole(wh)
@@ -124,7 +124,7 @@ def test_rows_sent_before_all_are_read_are_compared_too(
     wh: Warehouse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     scattered(wh)
-    wh.delete_batch("A")
+    wh.batches.delete("A")
     monkeypatch.setattr("gpwarehouse.load.streaming.EARLY_ROWS", 1)
     with caplog.at_level("INFO", "gpwarehouse.load.streaming"), pytest.raises(BatchConflictError, match="'U'"):
         wh.load(MEASUREMENTS, pd.DataFrame(sites(0, 1, 2, slot=1)), batch_id="B")
@@ -135,7 +135,7 @@ def test_rows_sent_before_all_are_read_are_compared_too(
 def test_a_batch_whose_month_was_replaced_is_not_replaced_beside_it(wh: Warehouse) -> None:
     february = {"event_ts": day(2, 5), "visit_no": 2}
     wh.load(MEASUREMENTS, [*sites(0, 1), *sites(0, **february)], batch_id="A")
-    wh.replace_month(MEASUREMENTS, "2025-03", sites(0, 1, 2), batch_id="M")
+    wh.facts.replace_month(MEASUREMENTS, "2025-03", sites(0, 1, 2), batch_id="M")
     with pytest.raises(BatchConflictError, match=r"'M' \(2 rows, 2025-03\)"):
         replace(wh, [*sites(0, 1), *sites(0, **february)])
     assert replace(wh, sites(0, **february)) == 1
@@ -145,11 +145,11 @@ def test_a_batch_whose_month_was_replaced_is_not_replaced_beside_it(wh: Warehous
 
 def test_records_that_an_upsert_moved_to_another_month_are_found_there(wh: Warehouse) -> None:
     wh.load(MEASUREMENTS, sites(0, 1, event_ts=day(2, 5)), batch_id="A")
-    wh.upsert_rows(MEASUREMENTS, sites(1), months=["2025-02"], batch_id="U")
+    wh.facts.upsert(MEASUREMENTS, sites(1), months=["2025-02"], batch_id="U")
     assert record(wh, "A")[2] == "2025-02: 1 rows by key, batch U, now in 2025-03"
     with pytest.raises(BatchConflictError, match=REFUSED):
         replace(wh, sites(0, 1, event_ts=day(2, 5)))
-    wh.delete_batch("A")
+    wh.batches.delete("A")
     with pytest.raises(BatchConflictError, match=r"'U' \(1 rows, 2025-03\)"):
         wh.load(MEASUREMENTS, sites(0, 1, event_ts=day(2, 5)), batch_id="A")
 
@@ -158,7 +158,7 @@ def test_units_and_defects_are_compared_by_their_own_keys(wh: Warehouse) -> None
     unit = {"event_ts": day(3), "lot_id": "L", "wafer_id": "1", "test_type": "CP"}
     units = [unit | {"die_x": 1, "die_y": 1, "part_id": "a"}, unit | {"part_id": "P"}, unit, unit]
     wh.load(TESTS, units, batch_id="A")
-    wh.upsert_rows(TESTS, [unit | {"die_x": 1, "die_y": 1, "part_id": "b"}], batch_id="U")
+    wh.facts.upsert(TESTS, [unit | {"die_x": 1, "die_y": 1, "part_id": "b"}], batch_id="U")
     with pytest.raises(BatchConflictError, match=REFUSED):
         replace(wh, units, fact=TESTS)
     assert (
@@ -167,7 +167,7 @@ def test_units_and_defects_are_compared_by_their_own_keys(wh: Warehouse) -> None
     defects = [defect(event_ts=day(3), defect_id=number) for number in (1, 2, None)]
     wh.load(DEFECTS, defects, batch_id="D")
     wh.load(DEFECTS, [defect(event_ts=day(3), defect_id=None)], batch_id="E")
-    wh.upsert_rows(DEFECTS, [defects[0]], batch_id="V")
+    wh.facts.upsert(DEFECTS, [defects[0]], batch_id="V")
     with pytest.raises(BatchConflictError, match=r"'V' \(1 rows, 2025-03\)\. They"):
         replace(wh, defects, "D", DEFECTS)
     assert replace(wh, defects[1:], "D", DEFECTS) == 2
@@ -185,7 +185,7 @@ def test_only_a_batch_that_lost_rows_is_compared_and_only_over_its_months(wh: Wa
     wh.load(MEASUREMENTS, sites(0, event_ts=day(5, 5)), batch_id="B")
     replace(wh, [*sites(0, 1), *sites(0, event_ts=day(2, 5))])
     assert seen == []
-    wh.upsert_rows(MEASUREMENTS, sites(1), batch_id="U")
+    wh.facts.upsert(MEASUREMENTS, sites(1), batch_id="U")
     replace(wh, sites(0, 3, event_ts=day(3, 9)))
     (statement,) = seen
     assert "2025-02-01" in statement
@@ -200,7 +200,7 @@ def test_upserts_and_replacements_at_once_leave_every_record_once(wh: Warehouse)
     def work(number: int) -> None:
         try:
             if number % 2:
-                wh.upsert_rows(MEASUREMENTS, sites(number % 3, slot=number), batch_id=f"U{number}")
+                wh.facts.upsert(MEASUREMENTS, sites(number % 3, slot=number), batch_id=f"U{number}")
             else:
                 replace(wh, sites(0, 1, 2, slot=number))
         except BatchConflictError:
@@ -224,9 +224,9 @@ def test_what_stays_elsewhere_is_not_forgotten_when_the_batch_is_replaced_or_loa
     assert replace(wh, sites(0, 3)) == 2
     with pytest.raises(BatchConflictError, match="'U'"):
         replace(wh, sites(0, 1, 2))
-    wh.delete_batch("A")
+    wh.batches.delete("A")
     assert wh.load(MEASUREMENTS, sites(5), batch_id="A").rows_loaded == 1
-    wh.delete_batch("A")
+    wh.batches.delete("A")
     with pytest.raises(BatchConflictError, match="'U'"):
         wh.load(MEASUREMENTS, sites(0, 1, 2), batch_id="A")
     assert is_whole(wh)
@@ -234,8 +234,8 @@ def test_what_stays_elsewhere_is_not_forgotten_when_the_batch_is_replaced_or_loa
 
 def test_records_that_were_moved_twice_are_found(wh: Warehouse) -> None:
     wh.load(MEASUREMENTS, sites(0, 1), batch_id="A")
-    wh.upsert_rows(MEASUREMENTS, sites(1, event_ts=day(4, 2)), months=["2025-03"], batch_id="U, now in 2025-13")
-    wh.upsert_rows(MEASUREMENTS, sites(1, event_ts=day(5, 2)), months=["2025-04"], batch_id="V")
+    wh.facts.upsert(MEASUREMENTS, sites(1, event_ts=day(4, 2)), months=["2025-03"], batch_id="U, now in 2025-13")
+    wh.facts.upsert(MEASUREMENTS, sites(1, event_ts=day(5, 2)), months=["2025-04"], batch_id="V")
     with pytest.raises(BatchConflictError, match=r"'V' \(1 rows, 2025-05\)"):
         replace(wh, sites(0, 1))
 
@@ -244,7 +244,7 @@ def test_records_are_found_though_the_note_of_their_batch_is_cut(wh: Warehouse) 
     wh.load(MEASUREMENTS, sites(0, 1), batch_id="A")
     with wh.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE dw.etl_load_batch SET error = repeat('x', 3990) WHERE batch_id = 'A'")
-    wh.upsert_rows(MEASUREMENTS, sites(1, event_ts=day(4, 2)), months=["2025-03"], batch_id="U")
+    wh.facts.upsert(MEASUREMENTS, sites(1, event_ts=day(4, 2)), months=["2025-03"], batch_id="U")
     with pytest.raises(BatchConflictError, match=r"'U' \(1 rows, 2025-04\)"):
         replace(wh, sites(0, 1))
 
@@ -252,8 +252,8 @@ def test_records_are_found_though_the_note_of_their_batch_is_cut(wh: Warehouse) 
 def test_defects_that_cannot_be_told_apart_are_nobodys_records(wh: Warehouse) -> None:
     clean = {**defect(event_ts=day(3), defect_id=None), "is_defect": False}
     wh.load(DEFECTS, [defect(event_ts=day(3), defect_id=None)] * 2, batch_id="N")
-    assert wh.upsert_rows(DEFECTS, [clean], batch_id="U").rows_replaced == 0
+    assert wh.facts.upsert(DEFECTS, [clean], batch_id="U").rows_replaced == 0
     assert found(wh, "batch_id", fact=DEFECTS, order="1") == [("N",), ("N",), ("U",)]
     wh.load(DEFECTS, [{**clean, "inspection_id": "other"}, defect(event_ts=day(3), defect_id=7)], batch_id="A")
-    wh.delete_rows(DEFECTS, [defect(event_ts=day(3), defect_id=7)])
+    wh.facts.delete(DEFECTS, [defect(event_ts=day(3), defect_id=7)])
     assert replace(wh, [{**clean, "inspection_id": "other"}], "A", DEFECTS) == 1

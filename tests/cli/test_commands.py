@@ -52,7 +52,7 @@ def test_a_bad_file_does_not_keep_the_others_from_being_loaded(url: str, tmp_pat
 
 
 def test_every_command_tells_how_it_is_used(tmp_path: Path) -> None:
-    for command in ([], ["demo"], ["upgrade"], ["load"], ["query"], ["status"], ["diagram"], ["settings"]):
+    for command in ([], ["demo"], ["upgrade"], ["load"], ["query"], ["status"], ["schema", "diagram"], ["settings"]):
         done = run(*command, "--help", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert "Usage" in done.stdout
@@ -99,11 +99,11 @@ def test_rejects_are_printed_corrected_and_loaded_again(url: str, tmp_path: Path
     assert "3 of 9 rows were rejected" in run("--url", url, *one, cwd=tmp_path).stderr
     loaded = run("--url", url, *one, "--max-rejects", "50%", cwd=tmp_path)
     assert "one.csv: fact_defect_inspection: 6 of 9 rows loaded, 3 rejected" in loaded.stdout, loaded.stderr
-    given = run("--url", url, "rejects", "one", "--as-given", cwd=tmp_path).stdout
+    given = run("--url", url, "batches", "rejects", "one", "--as-given", cwd=tmp_path).stdout
     assert given.splitlines()[0].startswith("row_number,")
     (tmp_path / "corrected.csv").write_text(given.replace(",x,", ",7,").replace(",x\n", ",7\n"))
     assert given.splitlines()[1].count('""') == 1  # the empty class name, which is not NULL
-    again = run("--url", url, "reload-rejects", "one", "corrected.csv", cwd=tmp_path)
+    again = run("--url", url, "batches", "reload", "one", "corrected.csv", cwd=tmp_path)
     assert "3 of 3 rows loaded" in again.stdout, again.stderr
     assert "; 0 rejects left" in again.stdout
     many = ("load", "*.csv", "no.csv", "--target", "fact_defect_inspection")
@@ -156,12 +156,12 @@ def test_columns_are_listed_without_a_server(tmp_path: Path) -> None:
         ("dim_lot", "priority"),
         ("bridge_lot_genealogy", "child_lot_id"),
     ):
-        assert column in run("columns", table, cwd=tmp_path).stdout
-    named = json.loads(run("columns", "fact_test_results", "--json", cwd=tmp_path).stdout)
+        assert column in run("facts", "columns", table, cwd=tmp_path).stdout
+    named = json.loads(run("facts", "columns", "fact_test_results", "--json", cwd=tmp_path).stdout)
     assert {
         key: value for key, value in next(row for row in named if row["column"] == "lot_id").items() if key != "meaning"
     } == {"column": "lot_id", "type": "string", "needed": True}
-    wrong = run("columns", "fact_x", cwd=tmp_path)
+    wrong = run("facts", "columns", "fact_x", cwd=tmp_path)
     assert wrong.returncode == 1
     assert "dim_lot" in wrong.stderr
 
@@ -174,17 +174,17 @@ def test_batches_are_listed_the_latest_first(url: str, tmp_path: Path) -> None:
     for name in ("one", "two"):
         load = ("load", f"{name}.csv", "--target", "fact_defect_inspection", "--batch-id", name)
         failed = run("--url", url, *load, cwd=tmp_path)
-    assert "gpwarehouse rejects two" in failed.stderr
+    assert "gpwarehouse batches rejects two" in failed.stderr
     assert "wh." not in failed.stderr
-    listed = json.loads(run("--url", url, "batches", "--json", cwd=tmp_path).stdout)
+    listed = json.loads(run("--url", url, "batches", "list", "--json", cwd=tmp_path).stdout)
     assert [(row["batch_id"], row["status"], row["rows_loaded"]) for row in listed] == [
         ("two", "failed", 0),
         ("one", "loaded", 1),
     ]
-    only = run("--url", url, "batches", "--status", "loaded", "--csv", cwd=tmp_path).stdout.splitlines()
+    only = run("--url", url, "batches", "list", "--status", "loaded", "--csv", cwd=tmp_path).stdout.splitlines()
     assert [line.partition(",")[0] for line in only] == ["batch_id", "one"]
-    assert "one" in run("--url", url, "batches", cwd=tmp_path).stdout
-    assert "allowed are" in run("--url", url, "batches", "--status", "lost", cwd=tmp_path).stderr
+    assert "one" in run("--url", url, "batches", "list", cwd=tmp_path).stdout
+    assert "allowed are" in run("--url", url, "batches", "list", "--status", "lost", cwd=tmp_path).stderr
 
 
 def test_the_command_tells_its_version_and_runs_as_a_module(tmp_path: Path) -> None:

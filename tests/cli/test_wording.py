@@ -9,11 +9,11 @@ from gpwarehouse.cli.wording import in_commands
 @pytest.mark.parametrize(
     ("message", "argv", "told"),
     [
-        ("All: wh.rejects('b 1')", ["load"], "All: gpwarehouse rejects 'b 1'"),
-        ("see wh.columns() for them", ["load"], "see gpwarehouse columns for them"),
+        ("All: wh.batches.rejects('b 1')", ["load"], "All: gpwarehouse batches rejects 'b 1'"),
+        ("see wh.facts.columns() for them", ["load"], "see gpwarehouse facts columns for them"),
         ("use Warehouse.load(table, frame).", ["load"], "use gpwarehouse load FILE --target TABLE."),
-        ("run wh.upsert_rows('fact_x', frame)", [], "run gpwarehouse upsert-rows fact_x FILE"),
-        ("take them out (wh.delete_batch)", [], "take them out (gpwarehouse delete-batch)"),
+        ("run wh.facts.upsert('fact_x', frame)", [], "run gpwarehouse facts upsert fact_x FILE"),
+        ("take them out (wh.batches.delete)", [], "take them out (gpwarehouse batches delete)"),
         ("wh.downgrade(…, drop_data=True), then", [], "gpwarehouse downgrade … --yes-drop-data, then"),
         ("wh.partitions.restore('f', '2026-01')", [], "gpwarehouse partitions restore f 2026-01"),
         ("on_conflict='replace': leave it out", ["load", "f"], "--on-conflict replace: leave it out"),

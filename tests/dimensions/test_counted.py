@@ -26,9 +26,9 @@ def test_merges_corrected_rejects_and_replaced_months_are_logged_as_loads(
     assert logged() == [("dim_lot", 2)]
     wh.load(DEFECTS, [defect(event_ts=day(2)), defect(event_ts=day(2), class_number="x")], batch_id="b", max_rejects=1)
     assert logged() == [(DEFECTS, 1)]
-    wh.reload_rejects("b", lambda rows: rows.assign(class_number="1"))
+    wh.batches.reload("b", lambda rows: rows.assign(class_number="1"))
     assert logged() == [(DEFECTS, 1)]
-    wh.replace_month(DEFECTS, "2025-02", [defect(event_ts=day(2))])
+    wh.facts.replace_month(DEFECTS, "2025-02", [defect(event_ts=day(2))])
     assert logged() == [(DEFECTS, 1)]
     with pytest.raises(LoadError):
         wh.merge("dim_lot", [{"lot_id": "A", "priority": -1}], effective=day(1), max_rejects=0)

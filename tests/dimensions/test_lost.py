@@ -39,7 +39,7 @@ def test_look_ups_of_roots_are_done_again(shared_wh: Warehouse) -> None:
         assert shared_wh.merge("dim_wafer", [{"lot_id": "A", "wafer_id": "1"}], effective=day(1)).members_new == 1
     with failing(shared_wh, "dim_lot"):
         stays = [{"lot_id": "A", "wafer_id": "1", "from_ts": day(1)}]
-        assert shared_wh.upsert("bridge_wafer_lot", stays).rows_inserted == 1
+        assert shared_wh.dimensions.upsert_bridge("bridge_wafer_lot", stays).rows_inserted == 1
 
 
 def test_look_ups_that_fail_are_explained(shared_wh: Warehouse) -> None:
@@ -49,7 +49,7 @@ def test_look_ups_that_fail_are_explained(shared_wh: Warehouse) -> None:
         with failing(hasty, "dim_lot", 9), pytest.raises(LoadError, match="nothing was changed"):
             hasty.merge("dim_wafer", [{"lot_id": "B", "wafer_id": "1"}], effective=day(1))
         with failing(hasty, "dim_lot", 9), pytest.raises(LoadError, match="nothing was changed"):
-            hasty.upsert("bridge_wafer_lot", [{"lot_id": "B", "wafer_id": "1", "from_ts": day(1)}])
+            hasty.dimensions.upsert_bridge("bridge_wafer_lot", [{"lot_id": "B", "wafer_id": "1", "from_ts": day(1)}])
 
 
 def test_a_merge_stands_where_its_statistics_fail(shared_wh: Warehouse) -> None:

@@ -213,7 +213,7 @@ def test_bad_rows_are_rejected_and_kept(shared_wh: Warehouse) -> None:
         row["at"] = "2025-03-01T00:00:00+00:00"
     with pytest.raises(TooManyRejectsError, match=r"3 of 4 rows.*row 2, column priority"):
         shared_wh.merge("dim_lot", rows, effective="at", batch_id="bad")
-    assert list(shared_wh.rejects("bad").column_name) == ["priority", "lot_id", "at"]
+    assert list(shared_wh.batches.rejects("bad").column_name) == ["priority", "lot_id", "at"]
     assert history(shared_wh, "B1") == []
     result = shared_wh.merge("dim_lot", rows, effective="at", batch_id="bad", max_rejects=3)
     assert (result.rows_rejected, result.members_new) == (3, 1)
@@ -238,7 +238,7 @@ def test_rows_that_only_the_server_refuses_are_rejects_and_the_others_are_merged
     done = shared_wh.merge("dim_lot", rows, effective=day(3), batch_id="narrow", max_rejects=3)
     assert (done.rows_read, done.rows_rejected, done.members_new) == (20, 3, 17)
     assert [bool(history(shared_wh, f"N{n:02}")) for n in range(20)] == [n not in (3, 5, 17) for n in range(20)]
-    found = shared_wh.rejects("narrow")
+    found = shared_wh.batches.rejects("narrow")
     assert list(found.row_number) == [4, 6, 18]
     assert all("own_parent" in reason for reason in found.reason[[0, 2]])
     given = json.loads(found.raw[0]) if isinstance(found.raw[0], str) else found.raw[0]
@@ -265,9 +265,9 @@ def test_what_a_trigger_refuses_of_a_bridge_is_a_reject(wh: Warehouse, server_in
         ))  # fmt: skip
     stays = [{"lot_id": "A", "wafer_id": str(n), "from_ts": day(1), "slot": n} for n in range(1, 11)]
     with Warehouse(wh.settings.sqlalchemy_url(), max_rejects=1) as other:
-        done = other.upsert("bridge_wafer_lot", stays, batch_id="seven")
+        done = other.dimensions.upsert_bridge("bridge_wafer_lot", stays, batch_id="seven")
     assert (done.rows_inserted, done.rows_rejected) == (9, 1)
-    (reason,) = wh.rejects("seven").reason
+    (reason,) = wh.batches.rejects("seven").reason
     assert reason == "refused by the server: no slot 7"
     assert rows_of(wh, "SELECT count(*) FROM dw.bridge_wafer_lot WHERE slot = 7") == [(0,)]
 
@@ -388,7 +388,7 @@ def test_limits_out_of_order_are_rejects_and_the_other_rows_are_merged(
         shared_wh.merge("dim_process_step", [good, bad], effective=day(2), max_rejects=0)
     merged = shared_wh.merge("dim_process_step", [good, bad], effective=day(2), max_rejects=1)
     assert (merged.members_new, merged.rows_rejected) == (1, 1)
-    (reject,) = shared_wh.rejects(merged.batch_id).itertuples()
+    (reject,) = shared_wh.batches.rejects(merged.batch_id).itertuples()
     assert (reject.row_number, reject.column_name, reject.reason) == (2, "control_limits", reason)
     query = "SELECT step_number FROM dw.dim_process_step WHERE process_flow_id = :flow"
     assert rows_of(shared_wh, query, flow=flow) == [("10",)]

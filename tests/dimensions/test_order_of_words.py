@@ -129,7 +129,7 @@ def load(wh: Warehouse, told: Mapping[str, list[dict[str, Any]]], **values: Any)
     source = File([measurement(**values)], MEASUREMENTS, told=dict(told))
     result = Loader(wh.engine, wh.settings).load(source)
     if MOMENTS.index(values["event_ts"]) % 2:
-        wh.delete_batch(result.batch_id)
+        wh.batches.delete(result.batch_id)
 
 
 def limits(at: int, **told: Any) -> Act:

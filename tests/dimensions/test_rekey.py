@@ -55,16 +55,16 @@ def test_facts_history_and_stays_go_where_dim_lot_says(wh: Warehouse) -> None:
     wh.merge("dim_lot", [{"lot_id": "A.1", "root_lot_id": "M"}], effective=day(1))
     before = wafer(wh, "A", "expiry_date", "is_current", "row_hash", "batch_id", "created_at", "grade")
     told = RekeyResult(1, 0, {MEASUREMENTS: 2, DEFECTS: 1, TESTS: 0, "bridge_wafer_lot": 1}, 0, True)
-    assert wh.rekey_wafers(dry_run=True) == told
+    assert wh.dimensions.rekey_wafers(dry_run=True) == told
     assert keys(wh, MEASUREMENTS, "A.1") == {durable_key("A", "02")}
-    assert wh.rekey_wafers() == RekeyResult(1, 0, told.rows, 0, False)
+    assert wh.dimensions.rekey_wafers() == RekeyResult(1, 0, told.rows, 0, False)
     for table in (MEASUREMENTS, DEFECTS, "bridge_wafer_lot"):
         assert keys(wh, table, "A.1") == {durable_key("M", "02")}
     assert keys(wh, MEASUREMENTS, "B.1") == {durable_key("B", "02")}
     assert wafer(wh, "A") == []
     assert wafer(wh, "M", "expiry_date", "is_current", "row_hash", "batch_id", "created_at", "grade") == before
     assert {row[1] for row in wafer(wh, "M", "root_lot_id")} == {"M"}
-    assert wh.rekey_wafers() == RekeyResult(0, 0, dict.fromkeys(told.rows, 0), 0, False)
+    assert wh.dimensions.rekey_wafers() == RekeyResult(0, 0, dict.fromkeys(told.rows, 0), 0, False)
     wh.load(MEASUREMENTS, [measurement(lot_id="A.1", wafer_id="2", spc_rule="later")])
     assert keys(wh, MEASUREMENTS, "A.1") == {durable_key("M", "02")}
 
@@ -78,7 +78,7 @@ def test_a_wafer_that_is_there_under_its_true_root_has_one_history_afterwards(wh
     stay(wh, "M", "M", day(3), day(5))
     stay(wh, "M", "M", day(6), day(7))
     mapping = pd.DataFrame({"root_lot_id": ["A"], "wafer_id": ["2"], "true_root_lot_id": ["M"]})
-    result = wh.rekey_wafers(mapping)
+    result = wh.dimensions.rekey_wafers(mapping)
     assert (result.wafers, result.merged, result.rows["bridge_wafer_lot"]) == (1, 1, 1)
     assert [row[:2] for row in wafer(wh, "M", "grade")] == [
         (BEGINNING, "PRIME"),
@@ -98,7 +98,7 @@ def test_inferred_wafers_and_chains_of_roots_move_at_once(wh: Warehouse) -> None
     wh.merge("dim_wafer", [{"lot_id": "A", "wafer_id": "2", "grade": "PRIME"}], effective=day(5))
     moves = [("A", "B"), ("B", "D"), ("C", "D")]
     frame = [{"root_lot_id": old, "true_root_lot_id": new} for old, new in moves]
-    result = wh.rekey_wafers(frame)
+    result = wh.dimensions.rekey_wafers(frame)
     assert (result.wafers, result.merged) == (3, 0)
     found = {lot: keys(wh, MEASUREMENTS, lot) for lot in ("A", "B", "C")}
     assert found == {lot: {durable_key(root, "02")} for lot, root in moves}
@@ -120,22 +120,22 @@ def test_the_genealogy_shows_the_root_of_lots_that_nobody_told_of(wh: Warehouse)
                 {"p": durable_key(parent), "c": durable_key(child), "k": kind, "t": day(1)},
             )
     wh.load(MEASUREMENTS, [measurement(lot_id="MID", wafer_id="9")])
-    result = wh.rekey_wafers()
+    result = wh.dimensions.rekey_wafers()
     assert (result.wafers, result.merged, result.lots) == (2, 1, 2)
     assert keys(wh, MEASUREMENTS, "X1") == {durable_key("OLD", "02")}
     assert keys(wh, MEASUREMENTS, "MID") == {durable_key("OLD", "09")}
     wh.load(MEASUREMENTS, [measurement(lot_id="X1", wafer_id="2", spc_rule="later")])
     assert keys(wh, MEASUREMENTS, "X1") == {durable_key("OLD", "02")}
-    assert wh.rekey_wafers().wafers == 0
+    assert wh.dimensions.rekey_wafers().wafers == 0
 
 
 def test_only_the_months_that_are_named_are_looked_at(wh: Warehouse) -> None:
     loaded(wh, "A.1")
     frame = [{"root_lot_id": "A", "true_root_lot_id": "M"}]
-    assert wh.rekey_wafers(frame, months=["2025-03"], dry_run=True).rows[MEASUREMENTS] == 1
-    assert wh.rekey_wafers(frame, months=["2025-01", "2025-02", "2025-03"]).rows[MEASUREMENTS] == 2
+    assert wh.dimensions.rekey_wafers(frame, months=["2025-03"], dry_run=True).rows[MEASUREMENTS] == 1
+    assert wh.dimensions.rekey_wafers(frame, months=["2025-01", "2025-02", "2025-03"]).rows[MEASUREMENTS] == 2
     with pytest.raises(InvalidInputError, match="'March' is no month"):
-        wh.rekey_wafers(frame, months=["March"])
+        wh.dimensions.rekey_wafers(frame, months=["March"])
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_only_the_months_that_are_named_are_looked_at(wh: Warehouse) -> None:
 def test_a_mapping_that_is_none_is_refused(shared_wh: Warehouse, rows: list[dict[str, Any]], observations: str) -> None:
     shared_wh.load(MEASUREMENTS, [measurement(lot_id="A")])
     with pytest.raises(InvalidInputError, match=observations):
-        shared_wh.rekey_wafers(rows)
+        shared_wh.dimensions.rekey_wafers(rows)
     assert keys(shared_wh, MEASUREMENTS, "A") == {durable_key("A", "02")}
 
 
@@ -162,10 +162,10 @@ def test_loads_and_re_keying_at_once_all_go_through(wh: Warehouse) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         work: list[Future[Any]] = [pool.submit(load, n) for n in range(4)]
-        work += [pool.submit(wh.rekey_wafers) for _ in range(2)]
+        work += [pool.submit(wh.dimensions.rekey_wafers) for _ in range(2)]
         for each in work:
             each.result()
-    wh.rekey_wafers()  # of loads that had asked for the root before it was moved
+    wh.dimensions.rekey_wafers()  # of loads that had asked for the root before it was moved
     assert keys(wh, MEASUREMENTS, "A.1") == {durable_key("M", "02")}
     assert rows_of(wh, f"SELECT count(*) FROM dw.{MEASUREMENTS}") == [(6,)]
     check_intervals(wh, "dim_wafer")
@@ -179,13 +179,15 @@ def test_nothing_moves_while_months_that_are_not_named_hold_facts_of_the_wafers(
         f"{DEFECTS}: 1 rows of these wafers are in 2025-02",
         f"{MEASUREMENTS}: 1 rows of these wafers are in 2025-03",
     )
-    assert wh.rekey_wafers(mapping, months=["2025-01"], dry_run=True).warnings == left
+    assert wh.dimensions.rekey_wafers(mapping, months=["2025-01"], dry_run=True).warnings == left
     with pytest.raises(LoadError, match=f"{left[1]}.*None was moved; name these months, too"):
-        wh.rekey_wafers(mapping, months=["2025-01"])
+        wh.dimensions.rekey_wafers(mapping, months=["2025-01"])
     assert keys(wh, MEASUREMENTS, "A.1") == keys(wh, DEFECTS, "A.1") == {durable_key("A", "02")}
-    moved = wh.rekey_wafers(mapping, months=["2025-01", "2025-02", "2025-03"])  # not the one that others have facts in
+    moved = wh.dimensions.rekey_wafers(
+        mapping, months=["2025-01", "2025-02", "2025-03"]
+    )  # not the one that others have facts in
     assert (moved.wafers, moved.warnings) == (1, ())
-    assert wh.check(checks=["orphan key"]).empty
+    assert wh.data.check(checks=["orphan key"]).empty
 
 
 @pytest.mark.parametrize("deadline", [0, 60])
@@ -208,6 +210,6 @@ def test_a_commit_whose_answer_was_lost_keeps_its_counts(
             raise psycopg2.OperationalError("server closed the connection unexpectedly")
 
     monkeypatch.setattr(wh.engine.dialect, "do_commit", lose)
-    moved = wh.rekey_wafers(pd.DataFrame({"root_lot_id": ["A"], "true_root_lot_id": ["M"]}))
+    moved = wh.dimensions.rekey_wafers(pd.DataFrame({"root_lot_id": ["A"], "true_root_lot_id": ["M"]}))
     assert (lost, moved.wafers, moved.rows[MEASUREMENTS], moved.rows[DEFECTS]) == ([], 1, 2, 1)
     assert keys(wh, MEASUREMENTS, "A.1") == {durable_key("M", "02")}

@@ -113,12 +113,12 @@ def test_a_door_whose_connection_is_lost_does_not_blame_rights(shared_wh: Wareho
         wh.read("SELECT 1")
         line.watch = cut
         act = {
-            "check": wh.check,
-            "validate": wh.validate,
+            "check": wh.data.check,
+            "validate": wh.schema.validate,
             "view": lambda: wh.view("v_wafer_yield"),
             "export": lambda: wh.export("SELECT 1 AS a", tmp_path / "x.parquet"),
             "partitions": lambda: wh.partitions.list(),
-            "roles": lambda: wh.roles.plan(),
+            "roles": lambda: wh.schema.roles.plan(),
         }[door]
         with pytest.raises(GpwarehouseError) as caught:
             act()
@@ -140,11 +140,11 @@ DOORS = {
         "dim_lot", pa.table({"lot_id": [f"L{n}"], "effective_date": [measurement()["event_ts"]]})
     ),
     "read": lambda wh, n: len(wh.read("SELECT 1")) == 1,
-    "rejects": lambda wh, n: "no batch 'none such'" in _refused(lambda: wh.rejects("none such")),
+    "rejects": lambda wh, n: "no batch 'none such'" in _refused(lambda: wh.batches.rejects("none such")),
     "status": lambda wh, n: wh.status().is_current,
     "view": lambda wh, n: wh.view("v_wafer_yield") is not None,
     "partitions.list": lambda wh, n: len(wh.partitions.list()) > 0,
-    "roles.plan": lambda wh, n: wh.roles.plan() is not None,
+    "roles.plan": lambda wh, n: wh.schema.roles.plan() is not None,
 }
 
 

@@ -193,7 +193,7 @@ def test_loads_corrections_and_deletions_go_through_it(pooled: Warehouse) -> Non
     assert pooled.load(FACT, measurements(3000), batch_id="b", parallel=2).rows_loaded == 3000
     refused = pooled.load(FACT, [*rows[:9], measurement(site_no=-1)], batch_id="c", max_rejects=1)
     assert (refused.rows_loaded, refused.rows_rejected) == (9, 1)
-    deleted = pooled.delete_batch("b")
+    deleted = pooled.batches.delete("b")
     assert deleted.warnings == ()
     pooled.merge("dim_lot", [{"lot_id": "L1", "lot_type": "PROD", "effective_date": "2024-01-01T00:00:00Z"}])
     assert pooled.read(f"SELECT count(*) AS n FROM dw.{FACT}").n[0] == 509
@@ -251,7 +251,7 @@ def test_reads_go_through_it(pooled: Warehouse, server_info: ServerInfo) -> None
 def test_partitions_are_looked_after_through_it(pooled: Warehouse) -> None:
     pooled.load(FACT, measurements(5))
     assert pooled.partitions.apply() is not None
-    assert pooled.check() is not None
+    assert pooled.data.check() is not None
 
 
 def test_migrations_go_up_and_down_through_it(pooler: Pooler, tmp_path: Path) -> None:

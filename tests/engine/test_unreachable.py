@@ -24,9 +24,9 @@ WAYS: dict[str, Callable[[Warehouse], object]] = {
     "upgrade": lambda wh: wh.upgrade(),
     "status": lambda wh: wh.status(),
     "engine": lambda wh: wh.engine.connect(),
-    "validate": lambda wh: wh.validate(),
-    "check": lambda wh: wh.check(),
-    "roles": lambda wh: wh.roles.plan(),
+    "validate": lambda wh: wh.schema.validate(),
+    "check": lambda wh: wh.data.check(),
+    "roles": lambda wh: wh.schema.roles.plan(),
 }
 
 

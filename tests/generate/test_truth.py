@@ -34,16 +34,16 @@ def truth(fab: Fab) -> Truth:
 
 @pytest.fixture(scope="module")
 def wh(shared_wh: Warehouse, fab: Fab, truth: Truth) -> Warehouse:
-    results = shared_wh.load_fab(fab)
+    results = shared_wh.data.load_fab(fab)
     assert {result.target: result.rows_loaded for result in results} == truth.rows
     assert not any(result.rows_rejected for result in results)
     return shared_wh
 
 
 def test_a_loaded_fab_has_no_finding_and_is_loaded_once(wh: Warehouse, fab: Fab) -> None:
-    assert len(wh.check()) == 0
-    assert all(result.already_loaded for result in wh.load_fab(fab))
-    assert len(wh.check()) == 0
+    assert len(wh.data.check()) == 0
+    assert all(result.already_loaded for result in wh.data.load_fab(fab))
+    assert len(wh.data.check()) == 0
     assert wh.read("SELECT count(*) AS n FROM dw.bridge_wafer_lot").n[0] == len(list(fab.stays()))
 
 
@@ -127,7 +127,7 @@ def test_splits_and_merges_are_found(wh: Warehouse, fab: Fab, truth: Truth) -> N
         "MERGE": truth.merges,
     }
     merge = next(event for event in fab.genealogy() if event["event_type"] == "MERGE")
-    found = wh.genealogy(merge["child_lot_id"])
+    found = wh.dimensions.genealogy(merge["child_lot_id"])
     ancestors = set(found[found.direction == "ANCESTOR"].lot_id)
     assert ancestors == {merge["parent_lot_id"], merge["child_lot_id"][:6]}
     seen = wh.read(
@@ -149,11 +149,11 @@ def test_reworks_are_found(wh: Warehouse, truth: Truth) -> None:
 def test_the_command_writes_a_folder_that_load_takes(wh: Warehouse, fab: Fab, tmp_path: Path) -> None:
     url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
     size = ("--seed", "5", "--lots", "1", "--wafers", "2", "--radius", "3", "--prefix", "C")
-    assert command("generate", *size, "--folder", str(tmp_path / "fab")).exit_code == 0
+    assert command("data", "generate", *size, "--folder", str(tmp_path / "fab")).exit_code == 0
     done = command("--url", url, "load", str(tmp_path / "fab"))
     assert done.exit_code == 0, done.output
     assert "fact_test_results" in done.stdout
-    again = command("--url", url, "generate", *size)
+    again = command("--url", url, "data", "generate", *size)
     assert again.exit_code == 0, again.output
     assert again.stdout.count("loaded before") == 4
     assert "ETCH-02 chamber B" in again.stdout
@@ -164,14 +164,14 @@ def test_a_fab_whose_lots_are_named_as_those_of_another_is_refused_before_a_fact
 ) -> None:
     before = wh.read("SELECT count(*) AS n FROM dw.fact_test_results").n[0]
     with pytest.raises(InvalidInputError, match="another prefix"):
-        wh.load_fab(generate_fab(fab.settings.seed + 1, lots=6, wafers=12, layers=1, radius=2, split_share=0))
+        wh.data.load_fab(generate_fab(fab.settings.seed + 1, lots=6, wafers=12, layers=1, radius=2, split_share=0))
     assert wh.read("SELECT count(*) AS n FROM dw.fact_test_results").n[0] == before
 
 
 def test_threads_load_one_fab_once(wh: Warehouse) -> None:
     small = generate_fab(3, lots=4, wafers=4, layers=1, radius=2, prefix="THREAD", facility="FAB9", split_share=1.0)
     with ThreadPoolExecutor(3) as pool:
-        loads = [pool.submit(wh.load_fab, small) for _ in range(3)]
+        loads = [pool.submit(wh.data.load_fab, small) for _ in range(3)]
     results = [load.result() for load in loads]
     assert [sum(not result.already_loaded for result in facts) for facts in zip(*results, strict=True)] == [1, 1, 1, 1]
     found = wh.read(

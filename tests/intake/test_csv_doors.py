@@ -36,18 +36,18 @@ def test_every_door_takes_the_options(wh: Warehouse, tmp_path: Path) -> None:
     (again,) = wh.load_files(str(tmp_path / "*.csv"), target=MEASUREMENTS, csv=OPTIONS, max_rejects=1)
     assert again.status == "already loaded"
     mended = german(tmp_path / "mended.csv", [f"{HEAD}cd_nm;row_number", f"{KEY}3;7,25;3"])
-    assert wh.reload_rejects("b", mended, csv=OPTIONS).rows_loaded == 1
+    assert wh.batches.reload("b", mended, csv=OPTIONS).rows_loaded == 1
     changed = table(tmp_path / "changed.csv", "1;42,5;é")
-    assert wh.upsert_rows(MEASUREMENTS, changed, csv=OPTIONS).rows_replaced == 1
-    assert wh.delete_rows(MEASUREMENTS, changed, csv=OPTIONS).rows_replaced == 1
-    assert wh.replace_month(MEASUREMENTS, "2024-03", facts, csv=OPTIONS, max_rejects=1).rows_replaced == 2
+    assert wh.facts.upsert(MEASUREMENTS, changed, csv=OPTIONS).rows_replaced == 1
+    assert wh.facts.delete(MEASUREMENTS, changed, csv=OPTIONS).rows_replaced == 1
+    assert wh.facts.replace_month(MEASUREMENTS, "2024-03", facts, csv=OPTIONS, max_rejects=1).rows_replaced == 2
     lots = german(tmp_path / "lots.csv", ["Export é", "lot_id;priority;effective_date", "L1;3;2024-01-01T00:00:00Z"])
     assert wh.merge("dim_lot", lots, csv=OPTIONS).rows_read == 1
     stays = german(tmp_path / "stays.csv", ["é", "lot_id;wafer_id;from_ts", "L1;02;2024-01-01T00:00:00Z"])
-    assert wh.upsert("bridge_wafer_lot", stays, csv=OPTIONS).rows_inserted == 1
-    assert wh.delete("bridge_wafer_lot", stays, csv=OPTIONS).rows_deleted == 1
+    assert wh.dimensions.upsert_bridge("bridge_wafer_lot", stays, csv=OPTIONS).rows_inserted == 1
+    assert wh.dimensions.delete_bridge("bridge_wafer_lot", stays, csv=OPTIONS).rows_deleted == 1
     moves = german(tmp_path / "moves.csv", ["é", "root_lot_id;true_root_lot_id", "L1;L0"])
-    assert wh.rekey_wafers(moves, csv=OPTIONS, dry_run=True).wafers == 1
+    assert wh.dimensions.rekey_wafers(moves, csv=OPTIONS, dry_run=True).wafers == 1
 
 
 def test_options_that_cannot_count_are_refused(shared_wh: Warehouse, tmp_path: Path) -> None:
@@ -96,5 +96,13 @@ def test_the_command_line_takes_the_same_options(wh: Warehouse, tmp_path: Path) 
     done = run("load", str(facts), "--target", MEASUREMENTS, "--batch-id", "b", *said)
     assert done.returncode == 0, done.stderr
     assert stored(wh, MEASUREMENTS, "b", "cd_nm", "spc_rule") == [(41.5, "a;b"), (None, "x")]
-    for command in ("merge", "rekey-wafers", "replace-month", "upsert-rows", "delete-rows", "reload-rejects"):
-        assert "--csv-delimiter" in run(command, "--help").stdout
+    doors = (
+        "merge",
+        "dimensions rekey-wafers",
+        "facts replace-month",
+        "facts upsert",
+        "facts delete",
+        "batches reload",
+    )
+    for command in doors:
+        assert "--csv-delimiter" in run(*command.split(), "--help").stdout

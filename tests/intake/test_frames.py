@@ -260,4 +260,6 @@ def test_naive_times_are_refused_and_the_way_out_is_told(shared_wh: Warehouse) -
             shared_wh.load(DEFECTS, frame)
     mixed = [defect(event_ts=naive.replace(tzinfo=UTC)), defect(event_ts=naive + timedelta(hours=1))]
     result = shared_wh.load(DEFECTS, mixed, max_rejects=1)
-    assert shared_wh.rejects(result.batch_id).reason.tolist() == ["'2024-03-05 13:00:00.000000' has no time zone"]
+    assert shared_wh.batches.rejects(result.batch_id).reason.tolist() == [
+        "'2024-03-05 13:00:00.000000' has no time zone"
+    ]

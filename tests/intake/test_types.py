@@ -518,6 +518,6 @@ def test_rows_are_stored_and_rejected_by_the_server_whatever_their_container(
         assert (result.rows_loaded, result.rows_rejected) == (2, 1)
         found = stored(shared_wh, MEASUREMENTS, result.batch_id, "slot", "spc_rule", "is_ooc", "start_ts", "parameters")
         assert found == [(1, "a", True, CUT, {"m": {"a": 1.0}}), (3, None, None, None, None)]
-        assert shared_wh.reload_rejects(result.batch_id, lambda rows: rows.assign(slot=2)).rows_loaded == 1
+        assert shared_wh.batches.reload(result.batch_id, lambda rows: rows.assign(slot=2)).rows_loaded == 1
         again = stored(shared_wh, MEASUREMENTS, result.batch_id, "slot", "spc_rule", "is_ooc")
         assert again == [(1, "a", True), (2, "b", False), (3, None, None)]

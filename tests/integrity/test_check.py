@@ -77,7 +77,7 @@ def spoil(wh: Warehouse, *statements: str, undo: tuple[str, ...] | str) -> None:
 
 def found(wh: Warehouse, **asked: Any) -> list[tuple[Any, ...]]:
     """Check, table, month and count of each finding."""
-    frame = wh.check(**asked)
+    frame = wh.data.check(**asked)
     frame = frame.astype(object).where(frame.notna(), None)
     return [
         (row.check, row.table, row.month, row.count)
@@ -103,7 +103,7 @@ def test_a_key_without_its_member_is_found_in_its_month(wh: Warehouse, column: s
     )
     spoil(wh, row, _batch("extra", 1), undo=_gone("extra"))
     assert found(wh) == [("orphan key", MEASUREMENTS, "2024-03", 1)]
-    assert f"{column} {value}" in wh.check().loc[0, "sample"]
+    assert f"{column} {value}" in wh.data.check().loc[0, "sample"]
 
 
 def _batch(name: str, rows: int, first: datetime = MARCH, last: datetime = MARCH, target: str = MEASUREMENTS) -> str:
@@ -143,7 +143,7 @@ def test_records_loaded_twice_are_found(wh: Warehouse, fact: str, of: str, rows:
     )
     assert there == (rows or there)
     assert found(wh) == [("doubled grain", fact, "2024-03", there)]
-    sample = wh.check().loc[0, "sample"]
+    sample = wh.data.check().loc[0, "sample"]
     assert "again" in sample
     assert of in sample
 
@@ -161,7 +161,7 @@ def test_broken_chains_of_versions_are_found(
 ) -> None:
     spoil(wh, _version(*old, current=False), _version(*new), undo="DELETE FROM dw.dim_recipe WHERE recipe_key = 77")
     assert found(wh) == [("versions", "dim_recipe", None, 1)]
-    assert wh.check().loc[0, "sample"] == f"{kind}: recipe_key 77"
+    assert wh.data.check().loc[0, "sample"] == f"{kind}: recipe_key 77"
 
 
 def _version(begin: str, end: str, *, current: bool = True) -> str:
@@ -180,7 +180,7 @@ def test_a_member_must_have_one_current_version_which_is_the_last(wh: Warehouse,
         undo="DELETE FROM dw.dim_recipe WHERE recipe_key = 77",
     )
     assert found(wh) == [("versions", "dim_recipe", None, 1)]
-    assert wh.check().loc[0, "sample"] == "current: recipe_key 77"
+    assert wh.data.check().loc[0, "sample"] == "current: recipe_key 77"
 
 
 def test_a_batch_whose_rows_are_gone_or_fewer_is_found(wh: Warehouse) -> None:
@@ -188,7 +188,7 @@ def test_a_batch_whose_rows_are_gone_or_fewer_is_found(wh: Warehouse) -> None:
     assert found(wh) == [("batch", MEASUREMENTS, "2024-03", 3)]
     spoil(wh, copy_of(MEASUREMENTS, f"wafer_key = {WAFER} AND visit_no = 1", visit_no="9", batch_id="'lost'"), undo=())
     assert found(wh) == [("batch", MEASUREMENTS, "2024-03", 2)]
-    assert "3 rows counted, 1 there" in wh.check().loc[0, "sample"]
+    assert "3 rows counted, 1 there" in wh.data.check().loc[0, "sample"]
 
 
 def test_a_batch_is_compared_only_where_all_its_months_are_checked_and_there(wh: Warehouse) -> None:
@@ -231,7 +231,7 @@ def test_rows_in_bulk_on_the_unknown_wafer_are_found(wh: Warehouse) -> None:
     spoil(wh, copied, _batch("bulk", 20), undo=_gone("bulk"))
     asked = {"skew_rows": 20, "tables": [MEASUREMENTS]}
     assert found(wh, **asked) == [("skew", MEASUREMENTS, "2024-03", 20)]
-    assert wh.check(**asked).loc[0, "sample"] == "wafer_key -1 (unknown), 80% of the rows"
+    assert wh.data.check(**asked).loc[0, "sample"] == "wafer_key -1 (unknown), 80% of the rows"
     assert found(wh, **asked, skew_share=0.9) == []
     assert found(wh) == []  # twenty rows slow nobody
 
@@ -249,7 +249,7 @@ def test_wafers_whose_root_turns_out_to_have_a_root_are_found(wh: Warehouse) -> 
     change = "UPDATE dw.dim_lot SET root_lot_id = '{}' WHERE lot_id = 'L1'"
     spoil(wh, change.format("L0"), undo=change.format("L1"))
     assert found(wh) == [("root lot", "dim_wafer", None, 6)]
-    assert "rekey_wafers" in wh.check().loc[0, "remedy"]
+    assert "rekey_wafers" in wh.data.check().loc[0, "remedy"]
 
 
 def test_two_stays_at_a_time_are_found(wh: Warehouse) -> None:
@@ -290,14 +290,14 @@ def test_a_chamber_whose_tool_has_no_row_is_found(wh: Warehouse) -> None:
 
 def test_months_tables_and_checks_narrow_what_is_looked_at(wh: Warehouse) -> None:
     seen: list[str] = []
-    wh.check(months=["2024-04"], progress=seen.append, tables=[MEASUREMENTS, SHIFTS, "dim_lot"])
+    wh.data.check(months=["2024-04"], progress=seen.append, tables=[MEASUREMENTS, SHIFTS, "dim_lot"])
     assert seen == [f"{MEASUREMENTS} 2024-04", f"{SHIFTS} 2024-04", "dim_lot"]
     seen.clear()
-    wh.check(since="2024-04", progress=seen.append, tables=[MEASUREMENTS], checks=["batch"])
+    wh.data.check(since="2024-04", progress=seen.append, tables=[MEASUREMENTS], checks=["batch"])
     assert seen == [f"{MEASUREMENTS} 2024-04"]
     for wrong in ({"months": ["April"]}, {"tables": ["fact_x"]}, {"checks": ["all"]}, {"skew_share": 2}):
         with pytest.raises(InvalidInputError):
-            wh.check(**wrong)
+            wh.data.check(**wrong)
 
 
 def test_nothing_is_written_and_each_query_reads_one_month(wh: Warehouse) -> None:
@@ -311,7 +311,7 @@ def test_nothing_is_written_and_each_query_reads_one_month(wh: Warehouse) -> Non
 
     event.listen(wh.engine, "before_cursor_execute", heard)
     try:
-        wh.check(tables=[MEASUREMENTS], months=["2024-03"], skew_rows=1, skew_share=1)
+        wh.data.check(tables=[MEASUREMENTS], months=["2024-03"], skew_rows=1, skew_share=1)
     finally:
         event.remove(wh.engine, "before_cursor_execute", heard)
     assert len(statements) > 10
@@ -338,13 +338,13 @@ def test_numbers_that_are_not_finite_are_found(wh: Warehouse, value: str) -> Non
 
 def test_a_month_that_no_fact_has_is_an_error_and_not_a_month_without_faults(wh: Warehouse) -> None:
     with pytest.raises(InvalidInputError, match="there is no month 2031-01 in fact_process_measurements, "):
-        wh.check(months=["2024-03", "2031-01"])
+        wh.data.check(months=["2024-03", "2031-01"])
     url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
     done = command("--url", url, "check", "--month", "2031-01")
     assert done.exit_code == 1
     assert "so nothing was checked" in str(done.exception)
     with pytest.raises(InvalidInputError, match="'2024-03-99' is no month"):
-        wh.check(months=["2024-03-99"])
+        wh.data.check(months=["2024-03-99"])
 
 
 def test_the_command_tells_json_and_an_exit_code(wh: Warehouse) -> None:
@@ -375,7 +375,7 @@ def test_limits_that_were_stored_out_of_order(wh: Warehouse, limits: dict[str, A
         undo=f"UPDATE dw.dim_process_step SET control_limits = NULL WHERE process_step_key = {key}",
     )
     assert found(wh) == [("limits", "dim_process_step", None, 1)]
-    (problem,) = wh.check(checks=["limits"], tables=["dim_process_step"]).itertuples()
+    (problem,) = wh.data.check(checks=["limits"], tables=["dim_process_step"]).itertuples()
     assert reason in problem.sample
     assert str(key) in problem.sample
     assert "wh.merge" in problem.remedy

@@ -64,7 +64,7 @@ def test_replace_puts_new_rows_in_the_place_of_the_batchs_old_ones(wh: Warehouse
     bad = {"cp": 1.0, "cpk": 2.0, "slot": 77}
     first = [*rows_of("R"), measurement(lot_id="R", **bad)]
     wh.load(MEASUREMENTS, first, batch_id="r", on_conflict="replace", max_rejects=1)
-    assert len(wh.rejects("r")) == 1
+    assert len(wh.batches.rejects("r")) == 1
     new = rows_of("R", 3, event_ts=IN_MAY)
     result = wh.load(MEASUREMENTS, new, batch_id="r", on_conflict="replace")
     assert (result.rows_loaded, result.rows_replaced, result.already_loaded) == (3, 5, False)
@@ -73,7 +73,7 @@ def test_replace_puts_new_rows_in_the_place_of_the_batchs_old_ones(wh: Warehouse
     row = wh.read("SELECT status, rows_loaded, rows_rejected, min_event_ts FROM dw.etl_load_batch WHERE batch_id = 'r'")
     assert row.values.tolist() == [["LOADED", 3, 0, row.min_event_ts[0]]]
     assert row.min_event_ts[0] == IN_MAY
-    assert wh.rejects("r").empty
+    assert wh.batches.rejects("r").empty
     assert [name[-7:] for name in result.vacuumed] == ["m202403"]
     assert wh.load(MEASUREMENTS, new, batch_id="r").already_loaded
     with pytest.raises(BatchConflictError):
@@ -222,7 +222,7 @@ def test_rows_that_a_killed_load_committed_apart_are_deleted_by_the_next(died: W
     if made.batch_id != "k":
         said = scalar(died, "SELECT error FROM dw.etl_load_batch WHERE batch_id = 'k'")
         assert said == f"failed; 5 rows that it had left were deleted by batch {made.batch_id}"
-    assert died.check(checks=["batch"]).empty
+    assert died.data.check(checks=["batch"]).empty
 
 
 def test_what_other_content_left_under_an_id_is_deleted_even_after_more_failures(
@@ -231,14 +231,14 @@ def test_what_other_content_left_under_an_id_is_deleted_even_after_more_failures
     other = [row | {"event_ts": IN_MAY} for row in rows_of("K", 2)]
     with pytest.raises(TooManyRejectsError):
         died.load(MEASUREMENTS, [*other, measurement(slot=-1)], batch_id="k", max_rejects=0)
-    assert len(died.rejects("k")) == 1
+    assert len(died.batches.rejects("k")) == 1
     assert died.load(MEASUREMENTS, other, batch_id="k").rows_loaded == 2
     assert counted(died, "K") == 2
 
 
 def test_what_a_killed_load_left_is_deleted_with_its_batch(died: Warehouse) -> None:
-    assert died.delete_batch("k").rows == 5
-    assert (counted(died, "K"), died.delete_batch("k").rows) == (0, 0)
+    assert died.batches.delete("k").rows == 5
+    assert (counted(died, "K"), died.batches.delete("k").rows) == (0, 0)
 
 
 def test_a_failure_of_connections_that_commit_apart_does_not_say_that_nothing_was_loaded(

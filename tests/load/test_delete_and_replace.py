@@ -37,78 +37,78 @@ def record(wh: Warehouse, batch_id: str) -> tuple[Any, ...]:
 def test_a_batch_is_deleted_and_can_be_loaded_again(wh: Warehouse) -> None:
     mine = wh.load(MEASUREMENTS, rows(1, 2)).batch_id
     wh.load(MEASUREMENTS, rows(2, lot="L2"))
-    done = wh.delete_batch(mine)
+    done = wh.batches.delete(mine)
     assert (done.rows, done.batches, done.loadable, done.warnings) == (4, (mine,), (mine,), ())
     assert months(wh) == {2: 2}
     assert record(wh, mine)[:2] == ("FAILED", 0)
-    assert wh.delete_batch(mine).rows == 0
+    assert wh.batches.delete(mine).rows == 0
     again = wh.load(MEASUREMENTS, rows(1, 2))
     assert (again.already_loaded, again.rows_loaded, record(wh, mine)[0]) == (False, 4, "LOADED")
     with pytest.raises(InvalidInputError, match="no batch 'nobody'"):
-        wh.delete_batch("nobody")
+        wh.batches.delete("nobody")
     merged = wh.merge("dim_lot", [{"lot_id": "L1", "owner": "A"}], effective=day(1))
     with pytest.raises(InvalidInputError, match="only batches of facts"):
-        wh.delete_batch(merged.batch_id)
+        wh.batches.delete(merged.batch_id)
 
 
 def test_a_month_is_emptied_unless_that_would_tear_a_batch(wh: Warehouse) -> None:
     inside = wh.load(MEASUREMENTS, rows(3)).batch_id
     across = wh.load(MEASUREMENTS, rows(3, 4, lot="L2")).batch_id
     with pytest.raises(PartitionError, match=f"other months, the first is '{across}'"):
-        wh.delete_month(MEASUREMENTS, "2025-03")
+        wh.facts.delete_month(MEASUREMENTS, "2025-03")
     assert months(wh) == {3: 4, 4: 2}
-    done = wh.delete_month(MEASUREMENTS, "2025-03", across=True)
+    done = wh.facts.delete_month(MEASUREMENTS, "2025-03", across=True)
     assert (done.rows, done.batches, done.loadable) == (4, tuple(sorted([inside, across])), (inside,))
     assert months(wh) == {4: 2}
     assert record(wh, inside)[:2] == ("FAILED", 0)
     assert record(wh, across) == ("LOADED", 2, "deleted with 2025-03: 2 of its rows")
-    assert wh.check(checks=["batch"], months=["2025-03", "2025-04"]).empty
-    assert wh.check(checks=["batch"], months=["2025-03"]).empty
+    assert wh.data.check(checks=["batch"], months=["2025-03", "2025-04"]).empty
+    assert wh.data.check(checks=["batch"], months=["2025-03"]).empty
     assert wh.load(MEASUREMENTS, rows(3)).rows_loaded == 2
     assert wh.load(MEASUREMENTS, rows(3, 4, lot="L2")).already_loaded
     with pytest.raises(PartitionError, match="no partition of 2031-01"):
-        wh.delete_month(MEASUREMENTS, "2031-01")
+        wh.facts.delete_month(MEASUREMENTS, "2031-01")
 
 
 def test_a_month_is_replaced_and_its_batches_do_not_come_back(wh: Warehouse) -> None:
     inside = wh.load(MEASUREMENTS, rows(3)).batch_id
     across = wh.load(MEASUREMENTS, rows(3, 4, lot="L2")).batch_id
-    made = wh.replace_month(MEASUREMENTS, "2025-03", rows(3, lot="L3"))
+    made = wh.facts.replace_month(MEASUREMENTS, "2025-03", rows(3, lot="L3"))
     assert (made.rows_loaded, made.rows_replaced, made.already_loaded) == (2, 4, False)
     assert months(wh) == {3: 2, 4: 2}
     assert {row[0] for row in rows_of(wh, f"SELECT batch_id FROM dw.{MEASUREMENTS}")} == {made.batch_id, across}
     words = f"2025-03 replaced by batch {made.batch_id}: 2 of its rows"
     assert (record(wh, inside), record(wh, across)) == (("LOADED", 0, words), ("LOADED", 2, words))
-    assert wh.check(checks=["batch"], months=["2025-03", "2025-04"]).empty
-    assert wh.check(checks=["batch"], months=["2025-03"]).empty
+    assert wh.data.check(checks=["batch"], months=["2025-03", "2025-04"]).empty
+    assert wh.data.check(checks=["batch"], months=["2025-03"]).empty
     assert wh.load(MEASUREMENTS, rows(3)).already_loaded
-    assert wh.replace_month(MEASUREMENTS, "2025-03", rows(3, lot="L3")).already_loaded
+    assert wh.facts.replace_month(MEASUREMENTS, "2025-03", rows(3, lot="L3")).already_loaded
     wh.load(MEASUREMENTS, rows(3, lot="L4"))
-    again = wh.replace_month(MEASUREMENTS, "2025-03", rows(3))  # what was loaded before is no reason not to
+    again = wh.facts.replace_month(MEASUREMENTS, "2025-03", rows(3))  # what was loaded before is no reason not to
     assert (again.rows_loaded, again.rows_replaced) == (2, 4)
     assert months(wh) == {3: 2, 4: 2}
-    assert wh.validate() == []
+    assert wh.schema.validate() == []
     wh.load(MEASUREMENTS, rows(3, lot="L5"))
-    assert wh.delete_batch(again.batch_id).rows == 2
+    assert wh.batches.delete(again.batch_id).rows == 2
     assert wh.read(f"SELECT count(*) AS n FROM dw.{MEASUREMENTS} WHERE event_ts >= '2025-03-01+00'").n[0] == 4
 
 
 def test_rows_of_other_months_are_rejected_and_the_month_stays_as_it_is(wh: Warehouse) -> None:
     wh.load(MEASUREMENTS, rows(3))
     with pytest.raises(TooManyRejectsError, match="is outside 2025-03-01 to 2025-04-01"):
-        wh.replace_month(MEASUREMENTS, "2025-03", rows(3, 4, lot="L2"), max_rejects=0)
+        wh.facts.replace_month(MEASUREMENTS, "2025-03", rows(3, 4, lot="L2"), max_rejects=0)
     assert months(wh) == {3: 2}
-    made = wh.replace_month(MEASUREMENTS, "2025-03", rows(3, 4, lot="L2"), max_rejects=2)
+    made = wh.facts.replace_month(MEASUREMENTS, "2025-03", rows(3, 4, lot="L2"), max_rejects=2)
     assert (made.rows_loaded, made.rows_rejected) == (2, 2)
-    assert len(wh.rejects(made.batch_id)) == 2
+    assert len(wh.batches.rejects(made.batch_id)) == 2
     with pytest.raises(InvalidInputError, match="'2025-13' is no month"):
-        wh.replace_month(MEASUREMENTS, "2025-13", rows(3))
+        wh.facts.replace_month(MEASUREMENTS, "2025-13", rows(3))
     with pytest.raises(InvalidInputError, match="no partitioned fact"):
-        wh.replace_month("dim_lot", "2025-03", rows(3))
+        wh.facts.replace_month("dim_lot", "2025-03", rows(3))
 
 
 def test_a_month_that_is_not_there_yet_is_made(wh: Warehouse) -> None:
-    made = wh.replace_month(MEASUREMENTS, "2025-07", rows(7))
+    made = wh.facts.replace_month(MEASUREMENTS, "2025-07", rows(7))
     assert (made.rows_loaded, made.rows_replaced, made.months_made) == (2, 0, ("m202507",))
     assert months(wh) == {7: 2}
 
@@ -123,7 +123,7 @@ def test_a_batch_of_an_archived_month_is_neither_deleted_nor_replaced(wh: Wareho
         words = "4 rows, of which 0 are there; of its months 2025-03, 2025-04 had no partition.* partitions restore"
         before = record(wh, "mine")
         with pytest.raises(LoadError, match=words):
-            wh.delete_batch("mine")
+            wh.batches.delete("mine")
         with pytest.raises(LoadError, match=words):
             wh.load(MEASUREMENTS, rows(3, 4), batch_id="mine", on_conflict="replace")
         with pytest.raises(
@@ -134,20 +134,20 @@ def test_a_batch_of_an_archived_month_is_neither_deleted_nor_replaced(wh: Wareho
         for month in ("2025-03", "2025-04"):
             far.partitions.restore(MEASUREMENTS, month)
     assert wh.load(MEASUREMENTS, rows(3, 4), batch_id="mine", on_conflict="replace").rows_replaced == 4
-    assert wh.delete_batch("mine").rows == 4
+    assert wh.batches.delete("mine").rows == 4
     assert months(wh) == {}
 
 
 def test_rows_that_went_with_a_month_are_not_missed(wh: Warehouse) -> None:
     across = wh.load(MEASUREMENTS, rows(3, 4), batch_id="across").batch_id
     gone = wh.load(MEASUREMENTS, rows(4, lot="L2"), batch_id="gone").batch_id
-    wh.delete_month(MEASUREMENTS, "2025-03", across=True)
-    wh.replace_month(MEASUREMENTS, "2025-04", rows(4, lot="L3"))
+    wh.facts.delete_month(MEASUREMENTS, "2025-03", across=True)
+    wh.facts.replace_month(MEASUREMENTS, "2025-04", rows(4, lot="L3"))
     assert [record(wh, batch)[:2] for batch in (across, gone)] == [("LOADED", 0)] * 2
     assert wh.load(MEASUREMENTS, rows(3, 4)).already_loaded
-    assert wh.check(checks=["batch"], months=["2025-03", "2025-04"]).empty
+    assert wh.data.check(checks=["batch"], months=["2025-03", "2025-04"]).empty
     assert wh.load(MEASUREMENTS, rows(3), batch_id=across, on_conflict="replace").rows_loaded == 2
-    assert (wh.delete_batch(gone).rows, record(wh, gone)[0]) == (0, "FAILED")
+    assert (wh.batches.delete(gone).rows, record(wh, gone)[0]) == (0, "FAILED")
     assert months(wh) == {3: 2, 4: 2}
 
 
@@ -158,37 +158,37 @@ def test_a_month_that_was_replaced_can_be_put_back(wh: Warehouse) -> None:
 
     first = wh.load(MEASUREMENTS, rows(3, lot="O")).batch_id
     for lot in ("A", "B", "A", "B"):
-        made = wh.replace_month(MEASUREMENTS, "2025-03", rows(3, lot=lot))
+        made = wh.facts.replace_month(MEASUREMENTS, "2025-03", rows(3, lot=lot))
         assert (made.already_loaded, made.rows_loaded, made.rows_replaced, lots()) == (False, 2, 2, [lot])
-        assert wh.replace_month(MEASUREMENTS, "2025-03", rows(3, lot=lot)).already_loaded
+        assert wh.facts.replace_month(MEASUREMENTS, "2025-03", rows(3, lot=lot)).already_loaded
         assert wh.load(MEASUREMENTS, rows(3, lot="O")).already_loaded
-        assert wh.check(checks=["batch"], months=["2025-03"]).empty
+        assert wh.data.check(checks=["batch"], months=["2025-03"]).empty
     assert record(wh, first)[:2] == ("LOADED", 0)
-    assert wh.delete_month(MEASUREMENTS, "2025-03").rows == 2
-    assert wh.replace_month(MEASUREMENTS, "2025-03", rows(3, lot="A")).rows_loaded == 2
+    assert wh.facts.delete_month(MEASUREMENTS, "2025-03").rows == 2
+    assert wh.facts.replace_month(MEASUREMENTS, "2025-03", rows(3, lot="A")).rows_loaded == 2
     assert lots() == ["A"]
 
 
 def test_corrected_rejects_of_a_replaced_month_are_rows_of_that_month(wh: Warehouse) -> None:
     frame = [row | {"slot": slot} for row, slot in zip(rows(6, 6), (1, -2, -3, 4), strict=True)]
-    made = wh.replace_month(MEASUREMENTS, "2025-06", frame, max_rejects=2)
+    made = wh.facts.replace_month(MEASUREMENTS, "2025-06", frame, max_rejects=2)
     assert record(wh, made.batch_id) == ("LOADED", 2, "in the place of 2025-06")
-    given = wh.rejects(made.batch_id, as_given=True).assign(slot=5)
+    given = wh.batches.rejects(made.batch_id, as_given=True).assign(slot=5)
     given.loc[0, "event_ts"] = day(7, 1).isoformat()
-    again = wh.reload_rejects(made.batch_id, given)
+    again = wh.batches.reload(made.batch_id, given)
     assert (again.rows_loaded, again.rows_rejected) == (1, 1)
-    assert "is outside 2025-06-01 to 2025-07-01" in wh.rejects(made.batch_id).reason[0]
+    assert "is outside 2025-06-01 to 2025-07-01" in wh.batches.rejects(made.batch_id).reason[0]
     assert months(wh) == {6: 3}
-    wh.replace_month(MEASUREMENTS, "2025-06", rows(6, lot="L2"))
+    wh.facts.replace_month(MEASUREMENTS, "2025-06", rows(6, lot="L2"))
     with pytest.raises(InvalidInputError, match=r"has no rows any more \(in the place of 2025-06; 2025-06 replaced by"):
-        wh.reload_rejects(made.batch_id, given)
+        wh.batches.reload(made.batch_id, given)
     assert months(wh) == {6: 2}
 
 
 @pytest.mark.parametrize("late", ["merge", "load"])
 def test_what_a_deleted_batch_told_of_a_member_keeps_its_date(wh: Warehouse, late: str) -> None:
     mine = load_file(wh, {"dim_lot": [{"lot_id": "L1", "owner": "B"}]}, event_ts=day(5)).batch_id
-    wh.delete_batch(mine)
+    wh.batches.delete(mine)
     if late == "merge":
         wh.merge("dim_lot", [{"lot_id": "L1", "owner": "A"}], effective=day(2))
     else:
@@ -207,18 +207,24 @@ def test_months_are_emptied_and_replaced_from_a_shell_when_told_to(wh: Warehouse
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
 
-    replace = ("replace-month", MEASUREMENTS, "2025-03", "march.parquet")
+    replace = ("facts", "replace-month", MEASUREMENTS, "2025-03", "march.parquet")
     refused = said(*replace, code=1)
     assert f"{MEASUREMENTS}: 2025-03 holds 4 rows of 2 batches" in refused
     assert "to replace them, say --yes-drop-data; nothing was changed" in refused
-    assert f"first is '{across}'" in said("delete-month", MEASUREMENTS, "2025-03", "--yes-drop-data", code=1)
+    assert f"first is '{across}'" in said("facts", "delete-month", MEASUREMENTS, "2025-03", "--yes-drop-data", code=1)
     assert months(wh) == {3: 4, 4: 2}
     assert "4 rows replaced" in said(*replace, "--yes-drop-data")
-    assert "to empty it, say --yes-drop-data" in said("delete-month", MEASUREMENTS, "2025-04", "--across", code=1)
+    assert "to empty it, say --yes-drop-data" in said(
+        "facts", "delete-month", MEASUREMENTS, "2025-04", "--across", code=1
+    )
     assert months(wh) == {3: 2, 4: 2}
-    assert "2 rows of 2025-04 deleted" in said("delete-month", MEASUREMENTS, "2025-04", "--across", "--yes-drop-data")
+    assert "2 rows of 2025-04 deleted" in said(
+        "facts", "delete-month", MEASUREMENTS, "2025-04", "--across", "--yes-drop-data"
+    )
     assert months(wh) == {3: 2}
     assert "give a count, or a share" in said(*replace, "--max-rejects", "many", code=1)
     pd.DataFrame(rows(7)).to_parquet(tmp_path / "july.parquet")
-    assert "0 rows replaced" in said("replace-month", MEASUREMENTS, "2025-07", "july.parquet")  # a month not there yet
+    assert "0 rows replaced" in said(
+        "facts", "replace-month", MEASUREMENTS, "2025-07", "july.parquet"
+    )  # a month not there yet
     assert months(wh) == {3: 2, 7: 2}

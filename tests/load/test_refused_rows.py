@@ -49,7 +49,7 @@ def test_rows_that_the_server_refuses_are_rejects_and_the_others_are_loaded(
     assert (result.rows_read, result.rows_loaded, result.rows_rejected) == (40, 39 - len(bad), 1 + len(bad))
     expected = [(n,) for n in range(40) if n not in (*bad, 12)]
     assert stored(shared_wh, MEASUREMENTS, batch, "slot") == expected
-    rejects = shared_wh.rejects(batch)
+    rejects = shared_wh.batches.rejects(batch)
     assert rejects.row_number.tolist() == sorted([n + 1 for n in bad] + [13])
     of_server = rejects[rejects.row_number != 13]
     assert of_server.reason.str.startswith("refused by the server: new row for relation").all()
@@ -62,7 +62,7 @@ def test_rows_that_the_server_refuses_are_rejects_and_the_others_are_loaded(
 def test_one_more_than_allowed_loads_nothing_and_keeps_them_all(wh: Warehouse) -> None:
     with pytest.raises(TooManyRejectsError, match="3 of 40 rows were rejected, 2 are allowed; nothing was loaded"):
         wh.load(MEASUREMENTS, rows_with((5, 6, 7)), max_rejects=2, batch_id="many")
-    assert wh.rejects("many").row_number.tolist() == [6, 7, 8]
+    assert wh.batches.rejects("many").row_number.tolist() == [6, 7, 8]
     assert scalar(wh, f"SELECT count(*) FROM dw.{MEASUREMENTS}") == 0
     assert scalar(wh, "SELECT status FROM dw.etl_load_batch") == "FAILED"
 
@@ -71,7 +71,7 @@ def test_the_tries_have_an_end(wh: Warehouse, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(refused_rows, "MOST_REFUSED", 3)
     with pytest.raises(LoadError, match=r"the server refused the batch: .*ck_fact_process_measurements_cpk_cp"):
         wh.load(MEASUREMENTS, rows_with((1, 2, 3, 4)), max_rejects=10, batch_id="end")
-    assert wh.rejects("end").row_number.tolist() == [2, 3, 4]
+    assert wh.batches.rejects("end").row_number.tolist() == [2, 3, 4]
     assert scalar(wh, f"SELECT count(*) FROM dw.{MEASUREMENTS}") == 0
 
 
@@ -81,7 +81,7 @@ def test_a_constraint_that_only_the_server_has_rejects_its_row(wh: Warehouse) ->
         rows = [defect(defect_id=n, class_name="none of ours" if n == 3 else "ours") for n in range(9)]
         result = wh.load(DEFECTS, rows, max_rejects=1)
     assert (result.rows_loaded, result.rows_rejected) == (8, 1)
-    assert "of_the_fab" in wh.rejects(result.batch_id).reason[0]
+    assert "of_the_fab" in wh.batches.rejects(result.batch_id).reason[0]
 
 
 def test_what_a_trigger_refuses_is_a_reject(wh: Warehouse, server_info: ServerInfo) -> None:
@@ -97,13 +97,13 @@ def test_what_a_trigger_refuses_is_a_reject(wh: Warehouse, server_info: ServerIn
         )
     result = wh.load(MEASUREMENTS, rows_with((), 5), max_rejects=1)
     assert result.rows_loaded == 4
-    assert wh.rejects(result.batch_id).reason.tolist() == ["refused by the server: no slot 3 here"]
+    assert wh.batches.rejects(result.batch_id).reason.tolist() == ["refused by the server: no slot 3 here"]
 
 
 def test_a_batch_of_refused_rows_only_is_not_loaded(wh: Warehouse) -> None:
     with pytest.raises(TooManyRejectsError, match="the one row read was rejected; nothing was loaded"):
         wh.load(MEASUREMENTS, rows_with((0,), 1), max_rejects=1, batch_id="none")
-    assert wh.rejects("none").row_number.tolist() == [1]
+    assert wh.batches.rejects("none").row_number.tolist() == [1]
     assert scalar(wh, f"SELECT count(*) FROM dw.{MEASUREMENTS}") == 0
 
 
@@ -123,7 +123,7 @@ def test_a_value_that_its_type_does_not_take_is_a_reject_by_every_path(wh: Wareh
         assert scalar(wh, f"SELECT count(*) FROM dw.{MEASUREMENTS}") == 0
         result = other.load(MEASUREMENTS, rows, batch_id="digits", max_rejects=3)
         assert (result.rows_loaded, result.rows_rejected) == (6, 3)
-        rejects = other.rejects("digits")
+        rejects = other.batches.rejects("digits")
         assert rejects.row_number.tolist() == [3, 6, 8]
         assert rejects.column_name.tolist() == ["parameters", "parameters", ""]
         assert "value overflows numeric format" in rejects.reason[0]
@@ -138,7 +138,7 @@ def test_rows_that_segments_cannot_read_are_left_out_and_told(wh: Warehouse) -> 
     with Warehouse(url, transport="gpfdist") as other:
         result = other.load(MEASUREMENTS, rows, max_rejects=10)
     assert (result.transport, result.rows_loaded, result.rows_rejected) == ("gpfdist", 36, 4)
-    rejects = wh.rejects(result.batch_id)
+    rejects = wh.batches.rejects(result.batch_id)
     assert rejects.row_number.tolist() == [4, 14, 24, 34]
     assert set(rejects.column_name) == {"parameters"}
     assert set(rejects.reason) == {"refused by the server: value overflows numeric format"}

@@ -63,7 +63,7 @@ def test_a_bad_value_rejects_its_row_and_no_other(shared_wh: Warehouse, column: 
     result = shared_wh.load(MEASUREMENTS, rows, max_rejects=1)
     assert (result.rows_read, result.rows_loaded, result.rows_rejected) == (3, 2, 1)
     assert stored(shared_wh, MEASUREMENTS, result.batch_id, "source_record_no") == [(number,), (number + 2,)]
-    rejects = shared_wh.rejects(result.batch_id)
+    rejects = shared_wh.batches.rejects(result.batch_id)
     assert (rejects.row_number[0], rejects.column_name[0]) == (2, column)
     assert reason in rejects.reason[0]
     raw = json.loads(rejects.raw[0])
@@ -95,7 +95,7 @@ def test_rows_of_all_kinds_of_faults_are_counted_and_kept_with_what_they_were(sh
     )
     result = shared_wh.load(MEASUREMENTS, frame, max_rejects=0.75)
     assert (result.rows_loaded, result.rows_rejected) == (1, 3)
-    rejects = shared_wh.rejects(result.batch_id)
+    rejects = shared_wh.batches.rejects(result.batch_id)
     assert rejects.row_number.tolist() == [2, 3, 4]
     assert rejects.column_name.tolist() == ["event_ts", "slot", "event_ts"]
     assert json.loads(rejects.raw[1]) == {
@@ -119,7 +119,7 @@ def test_a_reject_can_hold_what_python_and_json_cannot(shared_wh: Warehouse) -> 
         }
     )
     result = shared_wh.load(MEASUREMENTS, table, max_rejects=1)
-    raw = json.loads(shared_wh.rejects(result.batch_id).raw[0])
+    raw = json.loads(shared_wh.batches.rejects(result.batch_id).raw[0])
     assert raw["parameters"] == '{"a": NaN, "b": Infinity}'
     assert raw["operator_id"] == "\\xff\ufffd"
     assert str(2**62) in raw["start_ts"]
@@ -142,12 +142,12 @@ def test_above_the_limit_nothing_is_loaded_and_the_corrected_frame_loads(wh: War
     assert scalar(wh, "SELECT count(*) FROM dw.fact_process_measurements") == 0
     assert scalar(wh, "SELECT count(*) FROM dw.dim_lot WHERE lot_id = 'L1'") == 0
     assert batch_row(wh, "b1") == ("FAILED", 10, 0, 4)
-    assert wh.rejects("b1").row_number.tolist() == [1, 2, 3, 4]
+    assert wh.batches.rejects("b1").row_number.tolist() == [1, 2, 3, 4]
 
     result = wh.load(MEASUREMENTS, [row | {"slot": 1} for row in rows], batch_id="b1")
     assert (result.rows_loaded, result.already_loaded) == (10, False)
     assert batch_row(wh, "b1") == ("LOADED", 10, 10, 0)
-    assert wh.rejects("b1").empty
+    assert wh.batches.rejects("b1").empty
     assert scalar(wh, "SELECT count(*) FROM dw.etl_load_batch") == 1
 
 
@@ -180,19 +180,19 @@ def test_nothing_loaded_of_rows_that_were_read_is_an_error_whatever_is_allowed(w
     with pytest.raises(TooManyRejectsError, match=message):
         wh.load(MEASUREMENTS, [measurement(slot=-1)], max_rejects=limit, batch_id="one")
     assert batch_row(wh, "one") == ("FAILED", 1, 0, 1)
-    assert wh.rejects("one").row_number.tolist() == [1]
+    assert wh.batches.rejects("one").row_number.tolist() == [1]
     assert scalar(wh, "SELECT count(*) FROM dw.dim_lot WHERE lot_id = 'L1'") == 0
     rows = [measurement(slot=-1), measurement(cp=1.0, cpk=2.0), measurement(cp=1.0, cpk=2.0)]  # two by the server
     with pytest.raises(TooManyRejectsError, match=r"row 1, column slot: .*; row 2: refused by the server: .*cpk_cp"):
         wh.load(MEASUREMENTS, rows, max_rejects=3 * limit, batch_id="three")
-    assert wh.rejects("three").row_number.tolist() == [1, 2, 3]
+    assert wh.batches.rejects("three").row_number.tolist() == [1, 2, 3]
     assert wh.load(MEASUREMENTS, [], batch_id="none").rows_read == 0
 
 
 def test_the_rejects_of_no_batch_are_an_error(shared_wh: Warehouse) -> None:
     for as_given in (False, True):
         with pytest.raises(InvalidInputError, match=r"there is no batch 'nobody'; wh.batches\(\) lists them"):
-            shared_wh.rejects("nobody", as_given=as_given)
+            shared_wh.batches.rejects("nobody", as_given=as_given)
 
 
 @pytest.mark.parametrize("limit", [-1, 1.0, 1.5, math.nan, True, "5%"])
@@ -206,7 +206,7 @@ def test_rejects_of_a_wrong_file_are_kept_up_to_a_limit(wh: Warehouse, monkeypat
     rows = [defect(die_x="x") for _ in range(20)]
     with pytest.raises(TooManyRejectsError, match="20 of 20"):
         wh.load(DEFECTS, rows, batch_id="wrong")
-    assert wh.rejects("wrong").row_number.tolist() == [1, 2, 3, 4, 5]
+    assert wh.batches.rejects("wrong").row_number.tolist() == [1, 2, 3, 4, 5]
     assert batch_row(wh, "wrong") == ("FAILED", 20, 0, 20)
 
 
@@ -216,7 +216,7 @@ def test_rows_are_numbered_through_all_batches(shared_wh: Warehouse) -> None:
     slots[5] = slots[BATCH_ROWS + 5] = -1
     table = pa.table({"event_ts": pa.repeat(pa.scalar(NOON), size), "lot_id": pa.repeat("N1", size), "slot": slots})
     result = shared_wh.load(MEASUREMENTS, table, max_rejects=2)
-    assert shared_wh.rejects(result.batch_id).row_number.tolist() == [6, BATCH_ROWS + 6]
+    assert shared_wh.batches.rejects(result.batch_id).row_number.tolist() == [6, BATCH_ROWS + 6]
     found = scalar(
         shared_wh,
         "SELECT count(*) FROM dw.fact_process_measurements WHERE batch_id = :batch AND source_record_no IN (6, :other)",

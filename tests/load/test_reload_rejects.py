@@ -50,45 +50,47 @@ def counts(wh: Warehouse, batch: str) -> tuple[Any, ...]:
 
 def test_corrected_rejects_are_loaded_once_as_the_rows_they_would_have_been(shared_wh: Warehouse) -> None:
     load_with_rejects(shared_wh, "once")
-    result = shared_wh.reload_rejects("once", corrected)
+    result = shared_wh.batches.reload("once", corrected)
     assert (result.rows_read, result.rows_loaded, result.rows_rejected, result.already_loaded) == (3, 3, 0, False)
     expected = [(n, n, {"a": n}) for n in range(1, 11)]
     assert stored(shared_wh, MEASUREMENTS, "once", "source_record_no", "slot", "parameters") == expected
     assert counts(shared_wh, "once") == (10, 10, 0)
-    assert shared_wh.rejects("once").empty
-    again = shared_wh.reload_rejects("once", corrected)
+    assert shared_wh.batches.rejects("once").empty
+    again = shared_wh.batches.reload("once", corrected)
     assert (again.already_loaded, again.rows_loaded) == (True, 0)
     assert counts(shared_wh, "once") == (10, 10, 0)
 
 
 def test_a_frame_twice_is_loaded_once_and_what_is_left_out_stays_a_reject(shared_wh: Warehouse) -> None:
     load_with_rejects(shared_wh, "twice")
-    frame = corrected(shared_wh.rejects("twice", as_given=True)).iloc[1:]
+    frame = corrected(shared_wh.batches.rejects("twice", as_given=True)).iloc[1:]
     for loaded, again in ((2, False), (0, True)):
-        result = shared_wh.reload_rejects("twice", frame)
+        result = shared_wh.batches.reload("twice", frame)
         assert (result.rows_loaded, result.already_loaded) == (loaded, again)
         assert counts(shared_wh, "twice") == (10, 9, 1)
-        assert shared_wh.rejects("twice").row_number.tolist() == [3]
+        assert shared_wh.batches.rejects("twice").row_number.tolist() == [3]
 
 
 def test_what_is_rejected_again_stays_with_its_new_reason(shared_wh: Warehouse) -> None:
     load_with_rejects(shared_wh, "still")
-    frame = shared_wh.rejects("still", as_given=True).assign(slot=["x", 6, 9])
-    result = shared_wh.reload_rejects("still", frame)
+    frame = shared_wh.batches.rejects("still", as_given=True).assign(slot=["x", 6, 9])
+    result = shared_wh.batches.reload("still", frame)
     assert (result.rows_loaded, result.rows_rejected) == (1, 2)
-    rejects = shared_wh.rejects("still")
+    rejects = shared_wh.batches.rejects("still")
     assert rejects.row_number.tolist() == [3, 9]
     assert rejects.reason[0] == "'x' is no int32"
     assert "cpk_cp" in rejects.reason[1]
     assert counts(shared_wh, "still") == (10, 8, 2)
-    assert shared_wh.reload_rejects("still", corrected(shared_wh.rejects("still", as_given=True).assign(slot=1)))
+    assert shared_wh.batches.reload(
+        "still", corrected(shared_wh.batches.rejects("still", as_given=True).assign(slot=1))
+    )
     assert counts(shared_wh, "still") == (10, 10, 0)
 
 
 def test_record_numbers_of_the_sources_own_are_kept(shared_wh: Warehouse) -> None:
     rows = [measurement(lot_id="own", slot=n - 2, source_record_no=BIG + n) for n in range(4)]
     shared_wh.load(MEASUREMENTS, rows, batch_id="own", max_rejects=2)
-    shared_wh.reload_rejects("own", corrected_slots)
+    shared_wh.batches.reload("own", corrected_slots)
     assert stored(shared_wh, MEASUREMENTS, "own", "source_record_no", "slot") == [
         (BIG, 2),
         (BIG + 1, 1),
@@ -98,7 +100,7 @@ def test_record_numbers_of_the_sources_own_are_kept(shared_wh: Warehouse) -> Non
     shared_wh.load(MEASUREMENTS, rows[1:], batch_id="own2", max_rejects=2)
     frame = pd.DataFrame([rows[1] | {"slot": 1, "row_number": 1, "source_record_no": BIG + 3}])
     with pytest.raises(LoadError, match=f"has a row with source_record_no {BIG + 3} already"):
-        shared_wh.reload_rejects("own2", frame)
+        shared_wh.batches.reload("own2", frame)
     assert counts(shared_wh, "own2") == (3, 2, 1)
 
 
@@ -111,14 +113,14 @@ def test_any_kind_of_frame_will_do(shared_wh: Warehouse, kind: str) -> None:
     given = load_with_rejects(shared_wh, kind)
     rows = [given[n - 1] | {"row_number": n, "slot": n, "cpk": 0.5} for n in (3, 6, 9)]
     frame = pa.Table.from_pylist([row | {"parameters": "{}"} for row in rows]) if kind == "arrow" else iter(rows)
-    assert shared_wh.reload_rejects(kind, frame).rows_loaded == 3
+    assert shared_wh.batches.reload(kind, frame).rows_loaded == 3
     assert counts(shared_wh, kind) == (10, 10, 0)
 
 
 def test_new_months_and_members_are_made_and_the_batchs_time_range_grows(wh: Warehouse) -> None:
     load_with_rejects(wh, "far")
     late = NOON.replace(month=7)
-    result = wh.reload_rejects("far", lambda rows: corrected(rows).assign(event_ts=late, lot_id="new"))
+    result = wh.batches.reload("far", lambda rows: corrected(rows).assign(event_ts=late, lot_id="new"))
     assert result.months_made == ("m202407",)
     assert scalar(wh, "SELECT count(*) FROM dw.dim_lot WHERE lot_id = 'new'") == 1
     assert scalar(wh, "SELECT max_event_ts FROM dw.etl_load_batch WHERE batch_id = 'far'") == late
@@ -128,14 +130,14 @@ def test_new_months_and_members_are_made_and_the_batchs_time_range_grows(wh: War
 
 def test_the_original_again_is_recognised_after_its_rejects_were_corrected(shared_wh: Warehouse) -> None:
     rows = load_with_rejects(shared_wh, "orig")
-    shared_wh.reload_rejects("orig", corrected)
+    shared_wh.batches.reload("orig", corrected)
     assert shared_wh.load(MEASUREMENTS, rows, max_rejects=3).already_loaded
 
 
 def test_several_at_once_load_each_row_once(wh: Warehouse) -> None:
     load_with_rejects(wh, "race")
     results: list[Any] = []
-    threads = [threading.Thread(target=lambda: results.append(wh.reload_rejects("race", corrected))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: results.append(wh.batches.reload("race", corrected))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -150,7 +152,7 @@ def test_a_commit_that_is_lost_is_found_out(wh: Warehouse, after: bool) -> None:
     load_with_rejects(wh, "lost")
     cut = AtLastCommit(b"UPDATE dw.etl_load_batch")
     with proxy(wh.settings.sqlalchemy_url(), cut, after=after) as wire, Warehouse(wire.url) as far:
-        assert far.reload_rejects("lost", corrected).rows_loaded == 3
+        assert far.batches.reload("lost", corrected).rows_loaded == 3
         assert wire.cuts == 1
     assert counts(wh, "lost") == (10, 10, 0)
 
@@ -163,7 +165,7 @@ def test_a_commit_that_never_came_is_an_error_where_nothing_is_repeated(wh: Ware
         Warehouse(wire.url, retry_deadline_s=0) as far,
         pytest.raises(LoadError, match="the connection was lost"),
     ):
-        far.reload_rejects("lost", corrected)
+        far.batches.reload("lost", corrected)
     assert counts(wh, "lost") == (10, 7, 3)
 
 
@@ -185,7 +187,7 @@ def test_a_look_up_whose_connection_is_lost_is_repeated(wh: Warehouse, table: by
     words = b"FROM dw." + table
     with proxy(wh.settings.sqlalchemy_url(), Once(words), after=False) as wire, Warehouse(wire.url) as far:
         far.read("SELECT 1")  # with a server that never answered there is no patience
-        assert far.reload_rejects("look", corrected).rows_loaded == 3
+        assert far.batches.reload("look", corrected).rows_loaded == 3
         assert wire.cuts == 1
     assert counts(wh, "look") == (10, 10, 0)
 
@@ -198,7 +200,7 @@ def test_a_look_up_that_fails_says_so_in_our_words(wh: Warehouse) -> None:
             Warehouse(wire.url, retry_deadline_s=0) as far,
             pytest.raises(LoadError, match=r"the connection was lost; load again.*; nothing was changed"),
         ):
-            far.reload_rejects("look", corrected) if ask == "reload" else far.rejects("look", as_given=True)
+            far.batches.reload("look", corrected) if ask == "reload" else far.batches.rejects("look", as_given=True)
     assert counts(wh, "look") == (10, 7, 3)
 
 
@@ -226,7 +228,7 @@ def test_rejects_of_a_batch_that_was_replaced_meanwhile_do_not_go_into_its_succe
     if late:
         monkeypatch.setattr(RejectLoader, "_prepare", prepared)
     with pytest.raises(BatchConflictError, match=r"batch 'next' of .* was replaced meanwhile"):
-        wh.reload_rejects("next", correct)
+        wh.batches.reload("next", correct)
     assert counts(wh, "next") == (10, 7, 3)
     assert stored(wh, MEASUREMENTS, "next", "visit_no") == [(2,)] * 7
 
@@ -245,38 +247,38 @@ def test_rejects_of_a_batch_that_was_replaced_meanwhile_do_not_go_into_its_succe
 def test_a_frame_that_does_not_fit_is_refused_and_nothing_changes(
     shared_wh: Warehouse, frame: Any, message: str
 ) -> None:
-    if "wrong" not in set(shared_wh.batches().batch_id):
+    if "wrong" not in set(shared_wh.batches.list().batch_id):
         load_with_rejects(shared_wh, "wrong")
     with pytest.raises(InvalidInputError, match=message):
-        shared_wh.reload_rejects("wrong", frame)
+        shared_wh.batches.reload("wrong", frame)
     assert counts(shared_wh, "wrong") == (10, 7, 3)
 
 
 def test_only_a_loaded_batch_takes_them(shared_wh: Warehouse) -> None:
     with pytest.raises(InvalidInputError, match="there is no batch 'none'"):
-        shared_wh.reload_rejects("none", corrected)
+        shared_wh.batches.reload("none", corrected)
     with pytest.raises(TooManyRejectsError):
         shared_wh.load(MEASUREMENTS, [measurement(slot=-1)], batch_id="bad", max_rejects=0)
     with pytest.raises(InvalidInputError, match="batch 'bad' failed, and nothing of it is loaded"):
-        shared_wh.reload_rejects("bad", corrected_slots)
+        shared_wh.batches.reload("bad", corrected_slots)
 
 
 def test_a_reject_whose_record_is_in_another_batch_by_now_is_refused(shared_wh: Warehouse) -> None:
     rows = [measurement(lot_id="there", site_no=n, slot=-1 if n == 2 else n) for n in range(4)]
     shared_wh.load(MEASUREMENTS, rows, batch_id="there", max_rejects=1)
-    shared_wh.upsert_rows(MEASUREMENTS, [rows[2] | {"slot": 7}], batch_id="upserted")
+    shared_wh.facts.upsert(MEASUREMENTS, [rows[2] | {"slot": 7}], batch_id="upserted")
     with pytest.raises(
-        BatchConflictError, match=r"in other batches: 'upserted' \(1 rows, 2024-03\).*twice.*wh.upsert_rows"
+        BatchConflictError, match=r"in other batches: 'upserted' \(1 rows, 2024-03\).*twice.*wh.facts.upsert"
     ):
-        shared_wh.reload_rejects("there", corrected)
-    assert (counts(shared_wh, "there"), len(shared_wh.rejects("there"))) == ((4, 3, 1), 1)
+        shared_wh.batches.reload("there", corrected)
+    assert (counts(shared_wh, "there"), len(shared_wh.batches.rejects("there"))) == ((4, 3, 1), 1)
     assert (
-        shared_wh.check(checks=["batch", "doubled grain"], tables=[MEASUREMENTS])
+        shared_wh.data.check(checks=["batch", "doubled grain"], tables=[MEASUREMENTS])
         .query("sample.str.contains('there')")
         .empty
     )
-    done = shared_wh.upsert_rows(
-        MEASUREMENTS, corrected(shared_wh.rejects("there", as_given=True)).drop(columns="row_number")
+    done = shared_wh.facts.upsert(
+        MEASUREMENTS, corrected(shared_wh.batches.rejects("there", as_given=True)).drop(columns="row_number")
     )
     assert (done.rows_loaded, done.rows_replaced) == (1, 1)
 
@@ -284,9 +286,9 @@ def test_a_reject_whose_record_is_in_another_batch_by_now_is_refused(shared_wh: 
 def test_rejects_of_an_upsert_do_not_go_beside_the_records_that_were_there(shared_wh: Warehouse) -> None:
     rows = [measurement(lot_id="over", site_no=n) for n in range(3)]
     shared_wh.load(MEASUREMENTS, rows, batch_id="over")
-    shared_wh.upsert_rows(MEASUREMENTS, [rows[0] | {"slot": 1}, rows[1] | {"slot": -1}], batch_id="put", max_rejects=1)
+    shared_wh.facts.upsert(MEASUREMENTS, [rows[0] | {"slot": 1}, rows[1] | {"slot": -1}], batch_id="put", max_rejects=1)
     with pytest.raises(BatchConflictError, match="in other batches: 'over'"):
-        shared_wh.reload_rejects("put", corrected)
+        shared_wh.batches.reload("put", corrected)
 
 
 def test_rows_that_are_all_rejected_again_are_an_error_and_keep_their_new_reasons(shared_wh: Warehouse) -> None:
@@ -294,20 +296,20 @@ def test_rows_that_are_all_rejected_again_are_an_error_and_keep_their_new_reason
     with pytest.raises(
         TooManyRejectsError, match=r"none of the 3 .*First: row 3, column slot: -5 must.*All: wh.rejects"
     ):
-        shared_wh.reload_rejects("none again", lambda rows: rows.assign(slot=[-5, -6, -7]))
-    assert shared_wh.rejects("none again").reason.tolist() == [f"{n} must be at least 0" for n in (-5, -6, -7)]
+        shared_wh.batches.reload("none again", lambda rows: rows.assign(slot=[-5, -6, -7]))
+    assert shared_wh.batches.rejects("none again").reason.tolist() == [f"{n} must be at least 0" for n in (-5, -6, -7)]
     assert counts(shared_wh, "none again") == (10, 7, 3)
 
 
 def test_a_deleted_batch_has_no_rejects_to_reload(wh: Warehouse) -> None:
     load_with_rejects(wh, "gone")
-    wh.delete_batch("gone")
+    wh.batches.delete("gone")
     with pytest.raises(
         InvalidInputError, match=r"'gone' is not loaded any more \(deleted: 7 rows.*load the whole again"
     ):
-        wh.reload_rejects("gone", corrected)
+        wh.batches.reload("gone", corrected)
     with pytest.raises(InvalidInputError, match="there is no batch 'nobody'"):
-        wh.reload_rejects("nobody", corrected)
+        wh.batches.reload("nobody", corrected)
 
 
 def test_rejects_as_given_survive_csv_as_they_were(shared_wh: Warehouse, tmp_path: Path) -> None:
@@ -352,9 +354,9 @@ def test_rejects_as_given_survive_csv_as_they_were(shared_wh: Warehouse, tmp_pat
             batch_id=batch,
             max_rejects=len(frame),
         )
-        text = csv_of_rejects(shared_wh.rejects(batch, as_given=True).assign(slot=1))
+        text = csv_of_rejects(shared_wh.batches.rejects(batch, as_given=True).assign(slot=1))
         (tmp_path / "mended.csv").write_bytes(text.encode())
-        assert shared_wh.reload_rejects(batch, tmp_path / "mended.csv").rows_loaded == len(frame)
+        assert shared_wh.batches.reload(batch, tmp_path / "mended.csv").rows_loaded == len(frame)
         right = stored(shared_wh, MEASUREMENTS, f"{batch} right", *columns)
         assert stored(shared_wh, MEASUREMENTS, batch, *columns) == right
 
@@ -364,7 +366,7 @@ def test_a_reject_of_json_that_is_not_corrected_stays_one(shared_wh: Warehouse, 
     documents = [{"a": float("inf")}, {1: "a", "1": "b"}, {"a": timedelta(1)}, "{", {"a": Decimal("1e400")}]
     rows = [measurement(parameters=document) for document in documents]
     shared_wh.load(MEASUREMENTS, [*rows, measurement(sample_n=2)], batch_id="no json", max_rejects=5)
-    (tmp_path / "same.csv").write_text(csv_of_rejects(shared_wh.rejects("no json", as_given=True)))
+    (tmp_path / "same.csv").write_text(csv_of_rejects(shared_wh.batches.rejects("no json", as_given=True)))
     with pytest.raises(TooManyRejectsError, match="none of the 5"):
-        shared_wh.reload_rejects("no json", tmp_path / "same.csv")
-    assert len(shared_wh.rejects("no json")) == 5
+        shared_wh.batches.reload("no json", tmp_path / "same.csv")
+    assert len(shared_wh.batches.rejects("no json")) == 5

@@ -170,7 +170,11 @@ def test_what_is_infinite_is_a_reject_and_the_others_are_loaded(shared_wh: Wareh
     ]
     result = shared_wh.load(MEASUREMENTS, rows, max_rejects=3)
     assert stored(shared_wh, MEASUREMENTS, result.batch_id, "sample_mean") == [(1.0,)]
-    assert shared_wh.rejects(result.batch_id).column_name.tolist() == ["sample_mean", "temperature_c", "parameters"]
+    assert shared_wh.batches.rejects(result.batch_id).column_name.tolist() == [
+        "sample_mean",
+        "temperature_c",
+        "parameters",
+    ]
 
 
 def test_events_at_the_very_edges_of_the_window_are_taken(shared_wh: Warehouse) -> None:
@@ -181,7 +185,7 @@ def test_events_at_the_very_edges_of_the_window_are_taken(shared_wh: Warehouse) 
     rows = [measurement(event_ts=moment) for moment in (first, last, before, after)]
     result = shared_wh.load(MEASUREMENTS, rows, max_rejects=2)
     assert [m for (m,) in stored(shared_wh, MEASUREMENTS, result.batch_id, "event_ts")] == [first, last]
-    rejects = shared_wh.rejects(result.batch_id)
+    rejects = shared_wh.batches.rejects(result.batch_id)
     assert rejects.row_number.tolist() == [3, 4]
     assert all("is outside 1990-01-01 to" in reason for reason in rejects.reason)
 

@@ -233,10 +233,10 @@ def test_a_name_that_the_server_cannot_store_is_refused_before_it_is_asked(share
     calls = (
         lambda: shared_wh.load(MEASUREMENTS, [measurement()], batch_id=name),
         lambda: shared_wh.load(MEASUREMENTS, [measurement()], source_system=name),
-        lambda: shared_wh.replace_month(MEASUREMENTS, "2024-03", [measurement()], batch_id=name),
-        lambda: shared_wh.reload_rejects(name, []),
-        lambda: shared_wh.rejects(name, as_given=True),
-        lambda: shared_wh.delete_batch(name),
+        lambda: shared_wh.facts.replace_month(MEASUREMENTS, "2024-03", [measurement()], batch_id=name),
+        lambda: shared_wh.batches.reload(name, []),
+        lambda: shared_wh.batches.rejects(name, as_given=True),
+        lambda: shared_wh.batches.delete(name),
     )
     for call in calls:
         with pytest.raises(InvalidInputError, match=r"^(batch_id|source_system)="):

@@ -91,7 +91,9 @@ def test_what_is_stored_and_told_is_the_same_as_in_the_plain_way(
     assert [stored(wh, MEASUREMENTS, b, *COLUMNS) for b in ("early",)] == [stored(wh, MEASUREMENTS, "plain", *COLUMNS)]
     assert (first.rows_loaded, first.rows_rejected, first.bytes_sent) == (8, 1, second.bytes_sent)
     assert first.members_made > second.members_made == 0
-    rejects = [wh.rejects(b)[["row_number", "column_name", "reason"]].values.tolist() for b in ("early", "plain")]
+    rejects = [
+        wh.batches.rejects(b)[["row_number", "column_name", "reason"]].values.tolist() for b in ("early", "plain")
+    ]
     assert rejects[0] == rejects[1] == [[9, "lot_id", "missing"]]
     batches = [
         stored_batch(wh, b, "checksum", "rows_read", "rows_loaded", "min_event_ts", "status")
@@ -134,7 +136,7 @@ def test_a_frame_without_an_id_is_hashed_and_sent_early_under_the_id_of_its_cont
     result, copying = copying_at(wh, lambda report: wh.load(MEASUREMENTS, frame, max_rejects=1, progress=report))
     assert (copying[0], copying[-1], result.rows_loaded, result.rows_rejected) == (0, 1, 35, 1)
     early_one = stored_batch(wh, result.batch_id, "batch_id", "checksum", "rows_read")
-    wh.delete_batch(result.batch_id)
+    wh.batches.delete(result.batch_id)
     monkeypatch.undo()
     plain = wh.load(MEASUREMENTS, frame, max_rejects=1)
     assert stored_batch(wh, plain.batch_id, "batch_id", "checksum", "rows_read") == early_one
@@ -248,7 +250,7 @@ def test_a_row_that_only_the_server_refuses_is_a_reject(wh: Warehouse) -> None:
     frame = chunks("L", chunk("L3", {}, {"cd_nm": 100.5}))
     result = wh.load(MEASUREMENTS, frame, batch_id="b", max_rejects=1)
     assert (result.rows_loaded, result.rows_rejected, rows_of(wh, "b")) == (8, 1, 8)
-    assert wh.rejects("b").row_number.tolist() == [8]
+    assert wh.batches.rejects("b").row_number.tolist() == [8]
 
 
 def test_more_bad_rows_than_allowed_leave_nothing_but_their_record(wh: Warehouse) -> None:
@@ -257,7 +259,7 @@ def test_more_bad_rows_than_allowed_leave_nothing_but_their_record(wh: Warehouse
         wh.load(MEASUREMENTS, frame, batch_id="b", max_rejects=0)
     assert rows_of(wh, "b") == 0
     assert stored_batch(wh, "b", "status") == ("FAILED",)
-    assert len(wh.rejects("b")) == 1
+    assert len(wh.batches.rejects("b")) == 1
 
 
 def test_a_source_that_fails_in_the_middle_leaves_nothing(wh: Warehouse, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def found(wh: Warehouse, *columns: str, fact: str = MEASUREMENTS, order: str = "
 def test_a_record_that_is_there_takes_the_columns_of_the_frame_and_keeps_the_others(wh: Warehouse) -> None:
     first = wh.load(MEASUREMENTS, [site(n, cd_nm=float(n), slot=n, operator_id="A", recipe_id="R") for n in range(3)])
     kept = rows_of(wh, f"SELECT recipe_key FROM dw.{MEASUREMENTS} LIMIT 1")
-    done = wh.upsert_rows(MEASUREMENTS, [site(1, cd_nm=11.0, operator_id=None), site(7, cd_nm=7.0)])
+    done = wh.facts.upsert(MEASUREMENTS, [site(1, cd_nm=11.0, operator_id=None), site(7, cd_nm=7.0)])
     assert (done.rows_read, done.rows_loaded, done.rows_replaced, done.already_loaded) == (2, 2, 1, False)
     assert found(wh, "site_no", "cd_nm", "slot", "operator_id") == [
         (0, 0.0, 0, "A"), (1, 11.0, 1, None), (2, 2.0, 2, "A"), (7, 7.0, None, None),
@@ -41,22 +41,22 @@ def test_a_record_that_is_there_takes_the_columns_of_the_frame_and_keeps_the_oth
     assert [b == done.batch_id for (b,) in found(wh, "batch_id")] == [False, True, False, True]
     assert record(wh, first.batch_id) == ("LOADED", 2, f"2025-03: 1 rows by key, batch {done.batch_id}")
     assert record(wh, done.batch_id) == ("LOADED", 2, None)
-    assert wh.check(months=["2025-03"]).empty
+    assert wh.data.check(months=["2025-03"]).empty
     assert wh.load(
         MEASUREMENTS, [site(n, cd_nm=float(n), slot=n, operator_id="A", recipe_id="R") for n in range(3)]
     ).already_loaded
-    assert wh.delete_batch(first.batch_id).rows == 2
+    assert wh.batches.delete(first.batch_id).rows == 2
 
 
 def test_the_same_again_changes_nothing_but_back_again_counts(wh: Warehouse) -> None:
     for value in (1.0, 2.0, 1.0):
-        wh.upsert_rows(MEASUREMENTS, [site(1, cd_nm=value)])
+        wh.facts.upsert(MEASUREMENTS, [site(1, cd_nm=value)])
         assert found(wh, "cd_nm") == [(value,)]
-    wh.upsert_rows(MEASUREMENTS, [site(1, cd_nm=5.0)], batch_id="mine")
-    wh.upsert_rows(MEASUREMENTS, [site(1, cd_nm=6.0)])
-    assert wh.upsert_rows(MEASUREMENTS, [site(1, cd_nm=5.0)], batch_id="mine").already_loaded
+    wh.facts.upsert(MEASUREMENTS, [site(1, cd_nm=5.0)], batch_id="mine")
+    wh.facts.upsert(MEASUREMENTS, [site(1, cd_nm=6.0)])
+    assert wh.facts.upsert(MEASUREMENTS, [site(1, cd_nm=5.0)], batch_id="mine").already_loaded
     with pytest.raises(BatchConflictError, match="'mine' was loaded"):
-        wh.upsert_rows(MEASUREMENTS, [site(1, cd_nm=7.0)], batch_id="mine")
+        wh.facts.upsert(MEASUREMENTS, [site(1, cd_nm=7.0)], batch_id="mine")
     assert found(wh, "cd_nm") == [(6.0,)]
 
 
@@ -64,26 +64,26 @@ def test_of_rows_with_one_key_the_last_counts_and_what_was_doubled_becomes_one(w
     for owner in "AB":
         wh.load(MEASUREMENTS, [site(1, operator_id=owner, slot=1)])
     assert len(found(wh, "site_no")) == 2
-    done = wh.upsert_rows(MEASUREMENTS, [site(1, cd_nm=1.0), site(1, cd_nm=2.0)])
+    done = wh.facts.upsert(MEASUREMENTS, [site(1, cd_nm=1.0), site(1, cd_nm=2.0)])
     assert (done.rows_loaded, done.rows_replaced) == (1, 2)
     assert found(wh, "cd_nm", "operator_id") == [(2.0, "B")]
     assert record(wh, done.batch_id)[1] == 1
-    assert wh.check(months=["2025-03"]).empty
+    assert wh.data.check(months=["2025-03"]).empty
 
 
 def test_a_record_whose_time_was_wrong_is_found_in_the_months_that_are_named(wh: Warehouse) -> None:
     old = wh.load(MEASUREMENTS, [site(1, slot=4, event_ts=day(2, 5))]).batch_id
-    wh.upsert_rows(MEASUREMENTS, [site(1)])
+    wh.facts.upsert(MEASUREMENTS, [site(1)])
     assert len(found(wh, "site_no")) == 2  # not looked for in February
-    wh.delete_rows(MEASUREMENTS, [site(1)])
-    done = wh.upsert_rows(MEASUREMENTS, [site(1)], months=["2025-02"])
+    wh.facts.delete(MEASUREMENTS, [site(1)])
+    done = wh.facts.upsert(MEASUREMENTS, [site(1)], months=["2025-02"])
     assert done.rows_replaced == 1
     assert found(wh, "event_ts", "slot") == [(day(3, 5), 4)]
     assert record(wh, old)[:2] == ("LOADED", 0)
-    assert wh.check(months=["2025-02", "2025-03"]).empty
-    assert wh.check(months=["2025-02"]).empty
+    assert wh.data.check(months=["2025-02", "2025-03"]).empty
+    assert wh.data.check(months=["2025-02"]).empty
     with pytest.raises(InvalidInputError, match="'May' is no month"):
-        wh.upsert_rows(MEASUREMENTS, [site(1)], months=["May"])
+        wh.facts.upsert(MEASUREMENTS, [site(1)], months=["May"])
 
 
 def test_records_go_by_their_key_alone(wh: Warehouse) -> None:
@@ -92,17 +92,17 @@ def test_records_go_by_their_key_alone(wh: Warehouse) -> None:
     lots = rows_of(wh, "SELECT count(*) FROM dw.dim_lot")
     keys = [{"lot_id": lot, "wafer_id": "2", "inspection_id": "I1", "defect_id": n, "event_ts": day(3)}
             for lot, n in (("L1", 1), ("L1", 3), ("L1", 9), ("nobody", 1))]  # fmt: skip
-    done = wh.delete_rows(DEFECTS, keys, batch_id="out")
+    done = wh.facts.delete(DEFECTS, keys, batch_id="out")
     assert (done.rows_read, done.rows_loaded, done.rows_replaced) == (4, 0, 2)
     assert found(wh, "defect_id", "inspection_id", fact=DEFECTS, order="1, 2") == [(0, "I1"), (1, "I2"), (2, "I1")]
     assert record(wh, "out") == ("LOADED", 0, "2025-03: 2 rows deleted by key")
     assert record(wh, batch)[:2] == ("LOADED", 2)
-    assert wh.delete_rows(DEFECTS, keys, batch_id="out").already_loaded
-    assert wh.delete_rows(DEFECTS, keys).rows_replaced == 0
+    assert wh.facts.delete(DEFECTS, keys, batch_id="out").already_loaded
+    assert wh.facts.delete(DEFECTS, keys).rows_replaced == 0
     assert rows_of(wh, "SELECT count(*) FROM dw.dim_lot") == lots  # who is not there is not made
-    assert wh.check(months=["2025-03"]).empty
+    assert wh.data.check(months=["2025-03"]).empty
     with pytest.raises(InvalidInputError, match="'inspection_id' is needed"):
-        wh.delete_rows(DEFECTS, [{"lot_id": "L1", "wafer_id": "2", "defect_id": 1, "event_ts": day(3)}])
+        wh.facts.delete(DEFECTS, [{"lot_id": "L1", "wafer_id": "2", "defect_id": 1, "event_ts": day(3)}])
 
 
 def test_units_are_dies_or_parts_and_null_is_a_value(wh: Warehouse) -> None:
@@ -113,17 +113,17 @@ def test_units_are_dies_or_parts_and_null_is_a_value(wh: Warehouse) -> None:
         unit | {"die_x": 1, "die_y": 0, "part_id": "renamed", "hard_bin": 5},
         unit | {"part_id": "P1", "hard_bin": 6},
     ]
-    assert wh.upsert_rows(TESTS, changed).rows_replaced == 2
+    assert wh.facts.upsert(TESTS, changed).rows_replaced == 2
     assert found(wh, "die_x", "hard_bin", fact=TESTS, order="1 NULLS LAST") == [(0, 1), (1, 5), (2, 1), (None, 6)]
     with pytest.raises(InvalidInputError, match="source_record_no 2 nothing says which record"):
-        wh.upsert_rows(TESTS, [changed[0], unit])
+        wh.facts.upsert(TESTS, [changed[0], unit])
     assert len(found(wh, "die_x", fact=TESTS, order="1")) == 4
 
 
 def test_equipment_has_one_record_a_shift(wh: Warehouse) -> None:
     shift = {"event_ts": day(3), "equipment_id": "E1", "total_s": 100.0, "productive_s": 60.0, "standby_s": 40.0}
     wh.load(EQUIPMENT, [shift, shift | {"equipment_id": "E2"}])
-    done = wh.upsert_rows(EQUIPMENT, [shift | {"productive_s": 50.0, "standby_s": 50.0}])
+    done = wh.facts.upsert(EQUIPMENT, [shift | {"productive_s": 50.0, "standby_s": 50.0}])
     assert done.rows_replaced == 1
     assert found(wh, "productive_s", fact=EQUIPMENT, order="1") == [(50.0,), (60.0,)]
 
@@ -132,30 +132,30 @@ def test_what_is_refused_changes_nothing_or_is_a_reject(wh: Warehouse) -> None:
     wh.load(MEASUREMENTS, [site(n, slot=n) for n in range(3)])
     bad = [site(0, slot=9), site(1, cp=1.0, cpk=2.0), site(2, slot=-1)]  # the second breaks a rule over two columns
     with pytest.raises(TooManyRejectsError):
-        wh.upsert_rows(MEASUREMENTS, bad, max_rejects=1)
+        wh.facts.upsert(MEASUREMENTS, bad, max_rejects=1)
     assert found(wh, "slot") == [(0,), (1,), (2,)]
-    done = wh.upsert_rows(MEASUREMENTS, bad, max_rejects=2)
+    done = wh.facts.upsert(MEASUREMENTS, bad, max_rejects=2)
     assert (done.rows_loaded, done.rows_rejected, done.rows_replaced) == (1, 2, 1)
-    assert list(wh.rejects(done.batch_id).row_number) == [2, 3]
+    assert list(wh.batches.rejects(done.batch_id).row_number) == [2, 3]
     assert found(wh, "slot") == [(9,), (1,), (2,)]
-    assert wh.upsert_rows(MEASUREMENTS, []).rows_loaded == 0
+    assert wh.facts.upsert(MEASUREMENTS, []).rows_loaded == 0
 
 
 @pytest.mark.parametrize("deadline", [0, 60])
 def test_a_commit_whose_answer_was_lost_is_found_out(wh: Warehouse, deadline: float) -> None:
     wh.load(MEASUREMENTS, [site(1, slot=1)])
     with losing(wh, "INSERT INTO dw.fact", after=True, deadline=deadline) as far:
-        done = far.upsert_rows(MEASUREMENTS, [site(1, slot=2)])
+        done = far.facts.upsert(MEASUREMENTS, [site(1, slot=2)])
     assert (done.rows_loaded, done.rows_replaced, found(wh, "slot")) == (1, 1, [(2,)])
     with losing(wh, "DELETE FROM dw.fact", after=True, deadline=deadline) as far:
-        gone = far.delete_rows(MEASUREMENTS, [site(1)])
+        gone = far.facts.delete(MEASUREMENTS, [site(1)])
     assert (gone.rows_replaced, found(wh, "slot")) == (1, [])
 
 
 def test_a_failure_at_the_insert_leaves_the_old_records(wh: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     wh.load(MEASUREMENTS, [site(1, slot=1)])
     with losing(wh, "INSERT INTO dw.fact", after=False) as far, pytest.raises(LoadError, match="nothing was loaded"):
-        far.upsert_rows(MEASUREMENTS, [site(1, slot=2)])
+        far.facts.upsert(MEASUREMENTS, [site(1, slot=2)])
     assert found(wh, "slot") == [(1,)]
 
 
@@ -164,7 +164,7 @@ def test_upserts_of_one_record_at_once_leave_one(wh: Warehouse) -> None:
 
     def upsert(number: int) -> None:
         try:
-            wh.upsert_rows(MEASUREMENTS, [site(1, slot=number), site(10 + number)])
+            wh.facts.upsert(MEASUREMENTS, [site(1, slot=number), site(10 + number)])
         except BaseException as error:
             errors.append(error)
 
@@ -175,7 +175,7 @@ def test_upserts_of_one_record_at_once_leave_one(wh: Warehouse) -> None:
         thread.join(120)
     assert errors == []
     assert [number for (number,) in found(wh, "site_no")] == [1, *range(10, 16)]
-    assert wh.check(checks=["batch", "doubled grain"], months=["2025-03"]).empty
+    assert wh.data.check(checks=["batch", "doubled grain"], months=["2025-03"]).empty
 
 
 def test_only_the_months_of_the_rows_are_looked_into(wh: Warehouse) -> None:
@@ -187,7 +187,7 @@ def test_only_the_months_of_the_rows_are_looked_into(wh: Warehouse) -> None:
             seen.append(cursor.mogrify(statement, parameters).decode())
 
     event.listen(wh.engine, "before_cursor_execute", see)
-    wh.upsert_rows(MEASUREMENTS, [site(1)])
+    wh.facts.upsert(MEASUREMENTS, [site(1)])
     assert len(seen) == 2
     assert all("2025-03-01" in statement and "2025-04-01" in statement for statement in seen)
 
@@ -201,10 +201,10 @@ def test_records_are_put_in_and_taken_out_from_a_shell(wh: Warehouse, tmp_path: 
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
 
-    assert "2 of 2 rows loaded" in said("upsert-rows", MEASUREMENTS)
-    assert "2 of 2 rows loaded, 2 replaced" in said("upsert-rows", MEASUREMENTS, "--month", "2025-02")
-    assert "say --yes-drop-data; nothing was changed" in said("delete-rows", MEASUREMENTS, code=1)
+    assert "2 of 2 rows loaded" in said("facts", "upsert", MEASUREMENTS)
+    assert "2 of 2 rows loaded, 2 replaced" in said("facts", "upsert", MEASUREMENTS, "--month", "2025-02")
+    assert "say --yes-drop-data; nothing was changed" in said("facts", "delete", MEASUREMENTS, code=1)
     assert len(found(wh, "slot")) == 2
-    assert "2 rows deleted" in said("delete-rows", MEASUREMENTS, "--yes-drop-data", "--batch-id", "out")
-    assert "done before, as batch out" in said("delete-rows", MEASUREMENTS, "--yes-drop-data", "--batch-id", "out")
+    assert "2 rows deleted" in said("facts", "delete", MEASUREMENTS, "--yes-drop-data", "--batch-id", "out")
+    assert "done before, as batch out" in said("facts", "delete", MEASUREMENTS, "--yes-drop-data", "--batch-id", "out")
     assert found(wh, "slot") == []

@@ -61,7 +61,7 @@ def test_a_column_that_a_row_does_not_name_stays_and_one_that_it_names_as_null_g
     lot = f"kinds-{kind}"
     shared_wh.load(MEASUREMENTS, [site(lot, n, cd_nm=1.0, slot=2, operator_id="A") for n in range(4)])
     rows = [site(lot, 0, cd_nm=30.0), site(lot, 1, slot=3), site(lot, 2, cd_nm=None), site(lot, 9, slot=None)]
-    done = shared_wh.upsert_rows(MEASUREMENTS, kinds(rows, tmp_path)[kind])
+    done = shared_wh.facts.upsert(MEASUREMENTS, kinds(rows, tmp_path)[kind])
     assert (done.rows_loaded, done.rows_replaced) == (4, 3)
     assert found(shared_wh, lot, "cd_nm", "slot", "f.operator_id") == [
         (0, 30.0, 2, "A"), (1, 1.0, 3, "A"), (2, None, 2, "A"), (3, 1.0, 2, "A"), (9, None, None, None),
@@ -75,7 +75,7 @@ def test_chunks_of_dicts_are_told_apart_row_by_row(
     monkeypatch.setattr(frames, "BATCH_ROWS", rows_at_a_time)
     lot = f"chunks-{rows_at_a_time}"
     shared_wh.load(MEASUREMENTS, [site(lot, n, cd_nm=1.0, slot=2) for n in range(3)])
-    shared_wh.upsert_rows(MEASUREMENTS, [site(lot, 0, cd_nm=5.0), site(lot, 1, slot=6), site(lot, 2)])
+    shared_wh.facts.upsert(MEASUREMENTS, [site(lot, 0, cd_nm=5.0), site(lot, 1, slot=6), site(lot, 2)])
     assert found(shared_wh, lot, "cd_nm", "slot") == [(0, 5.0, 2), (1, 1.0, 6), (2, 1.0, 2)]
 
 
@@ -100,7 +100,7 @@ def test_rows_in_one_call_are_what_they_are_one_by_one(
         known |= {name: row[name] for name in VALUES if name in row}
     if before:
         shared_wh.load(MEASUREMENTS, before)
-    shared_wh.upsert_rows(MEASUREMENTS, new)
+    shared_wh.facts.upsert(MEASUREMENTS, new)
     names = [f"f.{name}" if name != "recipe_id" else "NULLIF(r.recipe_id, '(unknown)')" for name in VALUES]
     assert found(shared_wh, f"{number}", *names) == [
         (place, *values.values()) for place, values in sorted(expected.items())
@@ -112,7 +112,7 @@ def test_a_chamber_stays_with_its_tool_and_goes_with_another(shared_wh: Warehous
     shared_wh.load(DEFECTS, rows)
     key = [{k: v for k, v in row.items() if k not in ("equipment_id", "chamber_id")} for row in rows]
     changes = [key[0] | {"equipment_id": "T1"}, key[1] | {"equipment_id": "T2"}, key[2] | {"size_um": 1.0}]
-    shared_wh.upsert_rows(DEFECTS, changes)
+    shared_wh.facts.upsert(DEFECTS, changes)
     query = (
         f"SELECT defect_id, e.equipment_id, c.chamber_id FROM dw.{DEFECTS} f "
         "JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current AND l.lot_id = 'CH' "
@@ -125,15 +125,15 @@ def test_a_chamber_stays_with_its_tool_and_goes_with_another(shared_wh: Warehous
 
 def test_the_same_values_given_otherwise_are_other_content_of_an_id(shared_wh: Warehouse) -> None:
     rows = [site("SAME", 0, cd_nm=1.0), site("SAME", 1, cd_nm=None, slot=None)]
-    assert not shared_wh.upsert_rows(MEASUREMENTS, rows, batch_id="same").already_loaded
-    assert shared_wh.upsert_rows(MEASUREMENTS, rows, batch_id="same").already_loaded
+    assert not shared_wh.facts.upsert(MEASUREMENTS, rows, batch_id="same").already_loaded
+    assert shared_wh.facts.upsert(MEASUREMENTS, rows, batch_id="same").already_loaded
     with pytest.raises(BatchConflictError, match="with other content"):
-        shared_wh.upsert_rows(MEASUREMENTS, [rows[0] | {"slot": None}, rows[1]], batch_id="same")
+        shared_wh.facts.upsert(MEASUREMENTS, [rows[0] | {"slot": None}, rows[1]], batch_id="same")
 
 
 def test_rejects_hold_what_their_row_named_and_no_more(shared_wh: Warehouse) -> None:
     rows = [site("RAW", 0, slot=-1), site("RAW", 1, cd_nm=None), site("RAW", 2, operator_id=None, cp=1.0, cpk=2.0)]
-    done = shared_wh.upsert_rows(MEASUREMENTS, rows, max_rejects=2)
+    done = shared_wh.facts.upsert(MEASUREMENTS, rows, max_rejects=2)
     assert (done.rows_loaded, done.rows_rejected) == (1, 2)
     raw = [row for (row,) in rows_of(shared_wh, "SELECT raw FROM dw.etl_reject WHERE batch_id = :b ORDER BY row_number",
                                      b=done.batch_id)]  # fmt: skip

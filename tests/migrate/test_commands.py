@@ -51,7 +51,7 @@ def test_the_whole_contract_is_there_after_an_upgrade(shared_wh: Warehouse) -> N
 
 def test_a_fresh_upgrade_and_the_models_do_not_differ(shared_wh: Warehouse) -> None:
     migrate.check(shared_wh.settings)  # raises where autogenerate would find anything
-    assert shared_wh.validate(roles=False) == []
+    assert shared_wh.schema.validate(roles=False) == []
 
 
 def test_a_difference_from_the_models_is_told(wh: Warehouse) -> None:

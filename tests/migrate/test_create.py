@@ -1,4 +1,4 @@
-"""gpwarehouse revision, and the commands of the schema."""
+"""gpwarehouse schema revision, and the commands of the schema."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_revisions_follow_each_other_on_a_line_of_their_own(swh: Warehouse, fold
     swh.upgrade()
     assert swh.status().is_current
     assert swh.status().revision == second.name[:14]
-    assert [one.description for one in swh.migrations()][len(OURS) :] == ["a table of ours", "more of it"]
+    assert [one.description for one in swh.schema.revisions()][len(OURS) :] == ["a table of ours", "more of it"]
     swh.downgrade("site@base")
     assert swh.status().revision == HEAD
 
@@ -134,7 +134,7 @@ def test_the_commands_plan_upgrade_refuse_accept_and_take_back(
         "GPWAREHOUSE_URL": swh.settings.sqlalchemy_url().render_as_string(hide_password=False),
         "GPWAREHOUSE_MIGRATIONS": str(folder),
     }
-    made = run("revision", "-m", "ours", "--sql", **where)
+    made = run("schema", "revision", "-m", "ours", "--sql", **where)
     assert made.returncode == 0, made.stderr
     script, up, down = map(Path, made.stdout.split())
     name = script.name[:14]
@@ -155,7 +155,7 @@ def test_the_commands_plan_upgrade_refuse_accept_and_take_back(
     assert status.returncode == 1
     assert "edited" in status.stdout
     assert "edited" in status.stderr
-    assert run("accept-edit", name, "--reason", "a comment", **where).returncode == 0
+    assert run("schema", "accept-edit", name, "--reason", "a comment", **where).returncode == 0
     status = run("status", **where)
     assert status.returncode == 0, status.stderr
     assert "edit accepted: a comment" in status.stdout
@@ -190,7 +190,7 @@ def test_a_step_back_is_given_as_its_number(swh: Warehouse, run: Callable[..., D
 def test_an_sql_file_without_a_statement_is_refused(swh: Warehouse, run: Callable[..., Done], folder: Path) -> None:
     url = swh.settings.sqlalchemy_url().render_as_string(hide_password=False)
     said = {"GPWAREHOUSE_URL": url, "GPWAREHOUSE_MIGRATIONS": str(folder)}
-    assert run("revision", "-m", "notes", "--sql", **said).returncode == 0
+    assert run("schema", "revision", "-m", "notes", "--sql", **said).returncode == 0
     refused = run("upgrade", **said)
     assert refused.returncode == 1
     assert "up.sql: it holds no statement; write what the revision does" in refused.stderr

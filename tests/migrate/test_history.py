@@ -18,7 +18,7 @@ NOTE = 'op.execute("SELECT 1")'
 
 
 def states(wh: Warehouse) -> dict[str, str]:
-    return {one.revision: one.state for one in wh.migrations()}
+    return {one.revision: one.state for one in wh.schema.revisions()}
 
 
 def test_status_tells_pending_and_applied_in_order(swh: Warehouse, folder: Path) -> None:
@@ -30,7 +30,7 @@ def test_status_tells_pending_and_applied_in_order(swh: Warehouse, folder: Path)
     assert not swh.status().is_current
     swh.upgrade()
     assert swh.status().is_current
-    applied = {one.revision: one for one in swh.migrations()}["a2"]
+    applied = {one.revision: one for one in swh.schema.revisions()}["a2"]
     assert applied.applied_at is not None
     assert applied.applied_by in ("postgres", "gpadmin")
     assert applied.description == "A revision of the tests."
@@ -41,18 +41,18 @@ def test_an_applied_script_that_was_edited_is_refused_until_accepted(swh: Wareho
     swh.upgrade()
     script.write_text(script.read_text().replace("SELECT 1", "SELECT 2"))
     assert states(swh)["a1"] == "edited"
-    for order in (swh.upgrade, lambda: swh.downgrade("site@base"), swh.upgrade_plan):
+    for order in (swh.upgrade, lambda: swh.downgrade("site@base"), swh.schema.plan):
         with pytest.raises(MigrationError, match="revision a1 was edited after it was applied") as caught:
             order()
         assert "accept-edit a1" in str(caught.value)
     with pytest.raises(MigrationError, match="say why"):
-        swh.accept_edit("a1", reason=" ")
-    swh.accept_edit("a1", reason="a comment was wrong")
+        swh.schema.accept_edit("a1", reason=" ")
+    swh.schema.accept_edit("a1", reason="a comment was wrong")
     assert states(swh)["a1"] == "applied"
-    assert {one.note for one in swh.migrations()} == {None, "a comment was wrong"}
+    assert {one.note for one in swh.schema.revisions()} == {None, "a comment was wrong"}
     swh.upgrade()
     with pytest.raises(MigrationError, match="a1 is not edited"):
-        swh.accept_edit("a1", reason="again")
+        swh.schema.accept_edit("a1", reason="again")
     rows = swh.read(
         "SELECT direction, COALESCE(note, '-') FROM dw.etl_migration_history WHERE revision = 'a1' ORDER BY started_at"
     )
@@ -135,7 +135,7 @@ def test_status_advises_what_its_revisions_need(swh: Warehouse, folder: Path) ->
     script.write_text(script.read_text() + "# more\n")
     edited = command("status", **said)
     assert edited.exit_code == 1
-    assert "gpwarehouse accept-edit a1" in edited.stderr
+    assert "gpwarehouse schema accept-edit a1" in edited.stderr
 
 
 def test_a_load_into_a_schema_that_is_behind_names_both_revisions(swh: Warehouse, folder: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_history_of_an_older_package_gets_its_new_column_and_keeps_its_rows(sw
     script = write_revision(folder, "a1", None, NOTE)
     swh.upgrade()
     script.write_text(script.read_text() + "# more\n")
-    swh.accept_edit("a1", reason="a comment")
+    swh.schema.accept_edit("a1", reason="a comment")
     # The statement of a package that knows no notes.
     old = """INSERT INTO dw.etl_migration_history
         (revision, direction, checksum, started_at, seconds, applied_by, package_version)

@@ -164,7 +164,7 @@ class Followed:
                 self.seen.add(left)
             wh.upgrade()
             assert state(wh) == self.head, told
-            assert wh.validate(roles=False) == [], told
+            assert wh.schema.validate(roles=False) == [], told
         return True
 
 
@@ -258,4 +258,4 @@ def test_a_server_that_goes_down_under_a_migrator_leaves_what_the_next_run_compl
     with EmbeddedServer.start(home) as again, Warehouse(again.url(), migrations=folder) as wh:
         wh.upgrade()
         assert state(wh) == head
-        assert wh.validate(roles=False) == []
+        assert wh.schema.validate(roles=False) == []

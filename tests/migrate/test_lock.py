@@ -112,7 +112,7 @@ def test_a_lock_of_another_schema_or_another_purpose_is_no_matter(swh: Warehouse
         for key in (advisory_key("migration", "elsewhere"), advisory_key("months")):
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
         wh.upgrade()
-        assert {m.state for m in wh.migrations()} == {"applied"}
+        assert {m.state for m in wh.schema.revisions()} == {"applied"}
 
 
 def test_a_migrator_whose_lock_was_lost_rolls_back_and_says_so(swh: Warehouse, folder: Path) -> None:

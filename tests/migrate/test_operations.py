@@ -95,7 +95,10 @@ def test_a_change_that_failed_goes_on_where_it_stopped(swh: Warehouse, folder: P
         swh.upgrade()
     assert swh.status().revision == HEAD
     assert len(batches(swh)) == 2
-    assert {one.revision: (one.state, one.interrupted) for one in swh.migrations()}["a1"] == ("pending", "upgrade")
+    assert {one.revision: (one.state, one.interrupted) for one in swh.schema.revisions()}["a1"] == (
+        "pending",
+        "upgrade",
+    )
     write_revision(folder, "a1", None, NAMED.format(sql=sql.format(by="1")))
     told: list[str] = []
     swh.upgrade(progress=told.append)

@@ -29,7 +29,7 @@ def test_an_upgrades_plan_has_the_statements_that_it_runs_and_changes_nothing(sw
     alter = 'op.alter_column("made", "a", type_=sa.Text(), schema="dw")'
     write_revision(folder, "a2", "a1", f"{alter}\n    op.execute(\"UPDATE dw.made SET b = 1 WHERE a LIKE '%;'\")")
     before = catalog(swh.engine)
-    made, changed = swh.upgrade_plan()
+    made, changed = swh.schema.plan()
     assert catalog(swh.engine) == before
     assert (made.revision, made.direction, made.description) == ("a1", "upgrade", "Something made.")
     assert made.statements[0].startswith("CREATE TABLE dw.made")
@@ -40,12 +40,12 @@ def test_an_upgrades_plan_has_the_statements_that_it_runs_and_changes_nothing(sw
         "changes rows",
     ]
     swh.upgrade()
-    assert swh.upgrade_plan() == []
+    assert swh.schema.plan() == []
 
 
 def test_a_script_that_asks_the_database_is_said_to_be_unknown(swh: Warehouse, folder: Path) -> None:
     write_revision(folder, "a1", None, ASKS)
-    (step,) = swh.upgrade_plan()
+    (step,) = swh.schema.plan()
     assert step.statements == ()
     assert "does not run without the database" in str(step.unknown)
     swh.upgrade()
@@ -53,7 +53,7 @@ def test_a_script_that_asks_the_database_is_said_to_be_unknown(swh: Warehouse, f
 
 def test_a_downgrades_plan_names_what_goes_and_the_rows_in_it(swh: Warehouse) -> None:
     swh.load("fact_test_results", [_test_row()])
-    *_, step = swh.downgrade_plan("base")
+    *_, step = swh.schema.plan_downgrade("base")
     dropped = {str(drop) for drop in step.drops}
     assert {"table dw.fact_test_results", "view dw.v_wafer_yield", "table dw.dim_time"} <= dropped
     lost = {str(loss) for loss in step.losses}
@@ -143,10 +143,10 @@ def test_a_way_back_across_lines_is_found_by_branch_and_by_steps(swh: Warehouse,
     write_revision(folder, "a1", None, 'op.execute("SELECT 1")')
     write_revision(folder, "a2", "a1", 'op.execute("SELECT 1")')
     swh.upgrade()
-    assert [step.revision for step in swh.downgrade_plan("-1")] == ["a2"]
-    assert [step.revision for step in swh.downgrade_plan("site@a1")] == ["a2"]
-    assert [step.revision for step in swh.downgrade_plan("site@base")] == ["a2", "a1"]
-    assert [step.revision for step in swh.downgrade_plan("base")] == ["a2", "a1", *reversed(OURS)]
+    assert [step.revision for step in swh.schema.plan_downgrade("-1")] == ["a2"]
+    assert [step.revision for step in swh.schema.plan_downgrade("site@a1")] == ["a2"]
+    assert [step.revision for step in swh.schema.plan_downgrade("site@base")] == ["a2", "a1"]
+    assert [step.revision for step in swh.schema.plan_downgrade("base")] == ["a2", "a1", *reversed(OURS)]
     with pytest.raises(MigrationError, match=r"they depend on it.*site@base"):
         swh.downgrade(HEAD)
     with pytest.raises(MigrationError, match="nowhere"):
@@ -159,7 +159,7 @@ def test_rows_are_counted_up_to_a_limit(swh: Warehouse, folder: Path, monkeypatc
     write_revision(folder, "a1", None, TABLE, DROP)
     swh.upgrade()
     fill(swh)
-    (step,) = swh.downgrade_plan("site@base")
+    (step,) = swh.schema.plan_downgrade("site@base")
     assert [str(loss) for loss in step.losses] == ["table dw.made: more than 2 rows"]
 
 
@@ -179,8 +179,8 @@ def test_a_plan_of_a_file_that_cannot_run_says_so(swh: Warehouse, folder: Path) 
     up = script.with_suffix("") / "up.sql"
     up.write_text("SET ROLE bob")
     with pytest.raises(MigrationError, match=r"up\.sql, line 1: SET ROLE would hold"):
-        swh.upgrade_plan()
+        swh.schema.plan()
     up.write_text("SELECT 1")
     swh.upgrade()
     with pytest.raises(MigrationError, match=r"down\.sql: there is no such file"):
-        swh.downgrade_plan("site@base")
+        swh.schema.plan_downgrade("site@base")

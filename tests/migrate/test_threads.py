@@ -22,8 +22,8 @@ from tests.migrate.test_lock import BLOCKED, WAIT, WITHIN_S, other, wait_for
 
 COMMANDS: dict[str, Callable[[Warehouse, Path], object]] = {
     "upgrade": lambda wh, _: wh.upgrade(),
-    "upgrade_plan": lambda wh, _: wh.upgrade_plan(),
-    "downgrade_plan": lambda wh, _: wh.downgrade_plan("base"),
+    "upgrade_plan": lambda wh, _: wh.schema.plan(),
+    "downgrade_plan": lambda wh, _: wh.schema.plan_downgrade("base"),
     "check": lambda wh, _: check(wh.settings),
     "offline_sql": lambda wh, _: offline_sql(wh.settings.model_copy(update={"server": "greenplum6"})),
     "revision": lambda wh, folder: create_revision(

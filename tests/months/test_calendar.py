@@ -48,14 +48,14 @@ def test_a_load_into_a_month_of_another_calendar_is_refused(
         ) as caught:
             wh.load(MEASUREMENTS, [measurement(slot=3)])
         assert f"column {column}: stored" in str(caught.value)
-        (found,) = [finding for finding in wh.validate() if finding.kind == "calendar"]
+        (found,) = [finding for finding in wh.schema.validate() if finding.kind == "calendar"]
         assert ("2024-03" in found.expected, "calendar rebuild" in found.remedy) == (True, True)
-        (problem,) = wh.check(checks=["calendar"]).itertuples()
+        (problem,) = wh.data.check(checks=["calendar"]).itertuples()
         assert (problem.table, problem.month) == ("dim_time", "2024-03")
-        assert wh.check(checks=["calendar"], since="2024-04").empty
+        assert wh.data.check(checks=["calendar"], since="2024-04").empty
     assert scalar(shared_wh, "SELECT count(*) FROM dw.fact_process_measurements WHERE slot = 3") == 0
-    assert shared_wh.check(checks=["calendar"]).empty
-    assert [finding for finding in shared_wh.validate() if finding.kind == "calendar"] == []
+    assert shared_wh.data.check(checks=["calendar"]).empty
+    assert [finding for finding in shared_wh.schema.validate() if finding.kind == "calendar"] == []
 
 
 def test_the_calendar_is_made_anew_for_all_months_that_differ(wh: Warehouse) -> None:
@@ -64,7 +64,7 @@ def test_the_calendar_is_made_anew_for_all_months_that_differ(wh: Warehouse) -> 
         changed.load(
             MEASUREMENTS, [measurement(event_ts=datetime.fromisoformat("2024-05-01T00:00:00Z"))]
         )  # not made yet
-        assert changed.rebuild_calendar() == ["2024-03", "2024-10"]
+        assert changed.dimensions.rebuild_calendar() == ["2024-03", "2024-10"]
         assert changed.load(MEASUREMENTS, [measurement(slot=2)]).rows_loaded == 1
         calendar = ShiftCalendar.build(**changed.settings.calendar_options())
         made = [
@@ -75,8 +75,8 @@ def test_the_calendar_is_made_anew_for_all_months_that_differ(wh: Warehouse) -> 
             )
         ]
         assert hours(changed) == made
-        assert changed.rebuild_calendar() == []
-        assert changed.check(checks=["calendar"]).empty
+        assert changed.dimensions.rebuild_calendar() == []
+        assert changed.data.check(checks=["calendar"]).empty
 
 
 def test_hours_that_are_missing_are_no_other_calendar_and_are_made(wh: Warehouse) -> None:
@@ -93,5 +93,5 @@ def test_the_command_makes_the_calendar_anew(wh: Warehouse, tmp_path: Any, monke
     wh.load(MEASUREMENTS, [measurement()])
     monkeypatch.setenv("GPWAREHOUSE_TIMEZONE", "Asia/Taipei")
     url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
-    done = run("--url", url, "calendar", "rebuild", cwd=tmp_path)
+    done = run("--url", url, "dimensions", "rebuild-calendar", cwd=tmp_path)
     assert (done.returncode, done.stdout.strip()) == (0, "made anew: 2024-03")

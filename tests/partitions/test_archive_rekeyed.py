@@ -59,13 +59,13 @@ def test_a_restored_month_has_the_keys_that_its_wafers_have_by_now(
 ) -> None:
     before = archived(fab, of("A.1", 0), of("A.1", 1), of("A.1", 0, die_x=99), of("B.1", 0))
     fab.merge("dim_lot", [{"lot_id": "A.1", "root_lot_id": "M"}], effective=SINCE)
-    assert fab.rekey_wafers().wafers == 2
+    assert fab.dimensions.rekey_wafers().wafers == 2
     assert fab.partitions.restore(TESTS, "2025-06", hold_days=0) == 4
     assert june(fab) == {key("M", 1): 2, key("M", 2): 1, key("B", 1): 1}
     (line,) = [r.getMessage() for r in caplog.records if "root lot was corrected" in r.getMessage()]
     assert f"{TESTS} m202506: 3 rows of 2 wafers" in line
     assert "of root 'A' is of root 'M' now" in line
-    assert len(fab.check(tables=[TESTS], checks=["orphan key"])) == 0
+    assert len(fab.data.check(tables=[TESTS], checks=["orphan key"])) == 0
     with fab.engine.connect() as connection:
         query = f"SELECT CAST(t AS text) FROM dw.{TESTS} t WHERE batch_id = 'june'"
         after = sorted(tuple(row) for row in connection.execute(text(query)))
@@ -81,7 +81,7 @@ def test_a_restored_month_has_the_keys_that_its_wafers_have_by_now(
 def test_a_restored_month_with_other_keys_is_archived_again_with_them(fab: Warehouse, archive: Path) -> None:
     archived(fab, of("A.1", 0), of("A.1", 1))
     fab.merge("dim_lot", [{"lot_id": "A.1", "root_lot_id": "M"}], effective=SINCE)
-    fab.rekey_wafers()
+    fab.dimensions.rekey_wafers()
     fab.partitions.restore(TESTS, "2025-06", hold_days=0)
     report = fab.partitions.apply(now=NOW)
     assert [str(o.error) for o in report.failed] == []
@@ -96,7 +96,7 @@ def test_a_restored_month_with_other_keys_is_archived_again_with_them(fab: Wareh
 def test_wafers_re_keyed_after_their_month_was_restored_are_archived_again(fab: Warehouse, archive: Path) -> None:
     archived(fab, of("A.1", 0), of("B.1", 1))
     fab.partitions.restore(TESTS, "2025-06", hold_days=0)
-    assert fab.rekey_wafers([{"root_lot_id": "A", "true_root_lot_id": "M"}]).rows[TESTS] == 2
+    assert fab.dimensions.rekey_wafers([{"root_lot_id": "A", "true_root_lot_id": "M"}]).rows[TESTS] == 2
     assert [str(o.error) for o in fab.partitions.apply(now=NOW).failed] == []
     assert fab.partitions.restore(TESTS, "2025-06", hold_days=0) == 2
     assert june(fab) == {key("M", 1): 1, key("B", 2): 1}
@@ -105,8 +105,8 @@ def test_wafers_re_keyed_after_their_month_was_restored_are_archived_again(fab: 
 def test_a_chain_of_re_keyings_is_gone_through_at_once(fab: Warehouse) -> None:
     """Told by frames, and never by dim_lot: the lots of the wafers tell it."""
     archived(fab, of("A.1", 0))
-    fab.rekey_wafers([{"root_lot_id": "A", "true_root_lot_id": "B"}])
-    fab.rekey_wafers([{"root_lot_id": "B", "true_root_lot_id": "C"}])
+    fab.dimensions.rekey_wafers([{"root_lot_id": "A", "true_root_lot_id": "B"}])
+    fab.dimensions.rekey_wafers([{"root_lot_id": "B", "true_root_lot_id": "C"}])
     fab.partitions.restore(TESTS, "2025-06")
     assert june(fab) == {key("C", 1): 1}
 
@@ -117,7 +117,7 @@ def test_lots_of_one_root_may_go_to_different_ones(fab: Warehouse) -> None:
     fab.merge(
         "dim_lot", [{"lot_id": "A.1", "root_lot_id": "M"}, {"lot_id": "A.2", "root_lot_id": "N"}], effective=SINCE
     )
-    assert fab.rekey_wafers().merged == 2
+    assert fab.dimensions.rekey_wafers().merged == 2
     fab.partitions.restore(TESTS, "2025-06")
     assert june(fab) == {key("M", 1): 2, key("M", 2): 1, key("N", 1): 1, key("N", 2): 2}
 
@@ -125,7 +125,7 @@ def test_lots_of_one_root_may_go_to_different_ones(fab: Warehouse) -> None:
 def test_a_row_that_could_be_of_two_wafers_is_left_and_told(fab: Warehouse) -> None:
     archived(fab, of("A.1", 0), of("A.2", 2))
     mapping = [{"root_lot_id": "A", "wafer_id": str(n), "true_root_lot_id": root} for n, root in ((1, "M"), (3, "N"))]
-    fab.rekey_wafers(mapping)
+    fab.dimensions.rekey_wafers(mapping)
     fab.load(TESTS, [unit("2026-07", 0, lot_id="N.1")], batch_id="another 01")
     fab.merge("dim_lot", [{"lot_id": "A.1", "root_lot_id": None}], effective=SINCE)
     said: list[str] = []
@@ -154,7 +154,7 @@ def test_roots_that_only_the_names_of_lots_tell_are_found_by_the_pattern(wh: War
     with with_policy(wh, lot_root_pattern=r"^(\w+)-", **more) as fab:
         archived(fab, of("A-1", 0))
         assert june(fab) == {}
-        fab.rekey_wafers([{"root_lot_id": "A", "true_root_lot_id": "M"}])
+        fab.dimensions.rekey_wafers([{"root_lot_id": "A", "true_root_lot_id": "M"}])
         fab.partitions.restore(TESTS, "2025-06")
         assert june(fab) == {key("M", 1): 1}
 
@@ -166,9 +166,9 @@ def test_a_re_keying_warns_of_wafers_that_restoring_could_not_tell_again(fab: Wa
     mapping = [{"root_lot_id": old, "true_root_lot_id": "M"} for old in "A"] + [
         {"root_lot_id": "B", "true_root_lot_id": "N"}
     ]
-    result = fab.rekey_wafers(mapping, dry_run=True)
+    result = fab.dimensions.rekey_wafers(mapping, dry_run=True)
     assert result.warnings == ()
-    result = fab.rekey_wafers(mapping)
+    result = fab.dimensions.rekey_wafers(mapping)
     (line,) = result.warnings
     assert f"archived are {TESTS} 2025-06: rows there of 1 of these 3 wafers" in line
     assert "correct the root lots in dim_lot" in line

@@ -88,7 +88,7 @@ def test_a_hold_stays_when_the_month_is_replaced(wh: Warehouse) -> None:
     wh.partitions.hold(TESTS, "2026-02", days=90, reason="audit")
     held = held_until(wh)
     assert held is not None
-    wh.replace_month(TESTS, "2026-02", [unit("2026-02", number) for number in range(7)])
+    wh.facts.replace_month(TESTS, "2026-02", [unit("2026-02", number) for number in range(7)])
     assert len(dice(wh)) == 7
     assert held_until(wh) == held
 

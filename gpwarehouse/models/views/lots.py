@@ -53,7 +53,7 @@ LOT_GENEALOGY = View(
     ),
     comment=(
         "Ancestors and descendants of every lot, any depth. A filter does not reach into it: for one lot use "
-        "wh.genealogy(), which starts at the lot"
+        "wh.dimensions.genealogy(), which starts at the lot"
     ),
     columns={
         "lot_key": "Lot (dim_lot)",

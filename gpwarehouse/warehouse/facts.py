@@ -1,57 +1,37 @@
-"""What was loaded into facts, taken out or replaced in bulk."""
+"""``wh.facts``: what a fact takes, its records put in or taken out by their business key, and whole months."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from gpwarehouse.warehouse.base import Connected
+from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.models import BRIDGES, DIMENSIONS, FACTS
+from gpwarehouse.warehouse import rooms
+from gpwarehouse.warehouse.connected import Door
 from gpwarehouse.warehouse.counting import counted
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from gpwarehouse.intake.load_options import Analyze, Progress
-    from gpwarehouse.load import CsvOptions, Deleted, LoadResult
+    from gpwarehouse.load import CsvOptions, Deleted, LoadResult, Target
 
-__all__ = ["Reprocessing"]
+__all__ = ["Facts", "columns_of"]
 
 
-class Reprocessing(Connected):
-    """Delete batches and months of facts; replace months; put in and take out records by their key."""
+class Facts(Door):
+    """Records and months of facts."""
 
-    def delete_batch(self, batch_id: str) -> Deleted:
-        """Delete a batch's rows, looking only into the months of its events; then it can be loaded again.
+    def columns(self, target: str) -> pd.DataFrame:
+        """What a frame for ``target`` may bring: name, type, whether it is needed, and what it means.
 
-        Members it made or told of stay. A batch that has no rows any more is no error. Of one that failed what connections
-        left that committed apart (``atomic=False``) is deleted.
-
-        Records of it that :meth:`upsert_rows` or :meth:`replace_month` put into other batches since are those batches' and
-        stay. As long as they do, the batch is not loaded again beside them: that raises
-        :class:`~gpwarehouse.errors.BatchConflictError`.
-
-        :raises InvalidInputError: there is no such batch, or it went into a dimension or bridge.
-        :raises LoadError: the server refused; nothing was deleted.
-        :raises AmbiguousCommitError: the connection was lost at COMMIT, and the server could not be asked any more.
+        :param target: a fact, a dimension (:meth:`~gpwarehouse.Warehouse.merge`) or a bridge (``wh.dimensions.upsert_bridge``).
+        :raises InvalidInputError: there is no such table to bring rows to.
         """
-        from gpwarehouse.load import Deleter
+        return columns_of(target)
 
-        self._require_current_schema()
-        return Deleter(self.engine, self.settings).delete_batch(batch_id)
-
-    def delete_month(self, fact: str, month: str, *, across: bool = False, dry_run: bool = False) -> Deleted:
-        """Empty a month of a fact at once, whatever its size; batches that were wholly in it can be loaded again.
-
-        :param month: ``YYYY-MM``.
-        :param across: empty it even where batches have rows in other months too. Those stay loaded, with a note.
-        :param dry_run: only count.
-        :raises PartitionError: there are such batches, or no such month; nothing was deleted.
-        :raises AmbiguousCommitError: as :meth:`delete_batch`.
-        """
-        from gpwarehouse.load import Deleter
-
-        self._require_current_schema()
-        return Deleter(self.engine, self.settings).delete_month(fact, month, across=across, dry_run=dry_run)
-
-    def upsert_rows(
+    def upsert(
         self,
         fact: str,
         frame: Any,
@@ -76,7 +56,7 @@ class Reprocessing(Connected):
 
         Others wait to write to the fact meanwhile. Records in archived months are not found: restore those first.
 
-        :param frame: and ``csv``: as for :meth:`load`.
+        :param frame: and ``csv``: as for :meth:`~gpwarehouse.Warehouse.load`.
         :param months: ``YYYY-MM``, where records are looked for besides the months of the frame's times: what was wrong may
             have been the time.
         :param batch_id: done once; without one the same rows count again.
@@ -85,12 +65,12 @@ class Reprocessing(Connected):
         :raises BatchConflictError: ``batch_id`` was done before with other rows.
         :raises LoadError: and its kinds; nothing was changed.
         """
-        return self._by_key(
+        return self._write_by_key(
             fact, frame, csv, months, source_system, deletes=False,
             batch_id=batch_id, max_rejects=max_rejects, analyze=analyze, progress=progress,
         )  # fmt: skip
 
-    def delete_rows(
+    def delete(
         self,
         fact: str,
         frame: Any,
@@ -102,20 +82,20 @@ class Reprocessing(Connected):
         source_system: str = "FRAME",
         progress: Progress | None = None,
     ) -> LoadResult:
-        """Take records out of a fact by their business key, as :meth:`upsert_rows` has it, whoever loaded them.
+        """Take records out of a fact by their business key, as :meth:`upsert` has it, whoever loaded them.
 
         :param frame: the columns of the key and ``event_ts``, which tells the month; others are not looked at.
-        :param csv: as for :meth:`load`.
+        :param csv: as for :meth:`~gpwarehouse.Warehouse.load`.
         :return: ``rows_replaced`` are those that went. Records that are not there are no error.
-        :raises InvalidInputError: as :meth:`upsert_rows`.
+        :raises InvalidInputError: as :meth:`upsert`.
         :raises LoadError: and its kinds; nothing was changed.
         """
-        return self._by_key(
+        return self._write_by_key(
             fact, frame, csv, months, source_system, deletes=True,
             batch_id=batch_id, max_rejects=max_rejects, analyze="never", progress=progress,
         )  # fmt: skip
 
-    def _by_key(
+    def _write_by_key(
         self,
         fact: str,
         frame: Any,
@@ -126,13 +106,27 @@ class Reprocessing(Connected):
         deletes: bool,
         **options: Any,
     ) -> LoadResult:
-        from gpwarehouse.load import KeyLoader, KeySource, table_files
 
-        self._require_current_schema()
-        frame = table_files(frame, csv)
-        source = KeySource(frame, fact, source_system=source_system, months=list(months), deletes=deletes)
-        loader = KeyLoader(self.engine, self.settings)
+        self._connected.require_current_schema()
+        frame = rooms.load.table_files(frame, csv)
+        source = rooms.load.KeySource(frame, fact, source_system=source_system, months=list(months), deletes=deletes)
+        loader = rooms.load.KeyLoader(self._connected.engine, self._connected.settings)
         return counted(fact, lambda: loader.load(source, **options))
+
+    def delete_month(self, fact: str, month: str, *, across: bool = False, dry_run: bool = False) -> Deleted:
+        """Empty a month of a fact at once, whatever its size; batches that were wholly in it can be loaded again.
+
+        :param month: ``YYYY-MM``.
+        :param across: empty it even where batches have rows in other months too. Those stay loaded, with a note.
+        :param dry_run: only count.
+        :raises PartitionError: there are such batches, or no such month; nothing was deleted.
+        :raises AmbiguousCommitError: as :meth:`gpwarehouse.warehouse.batches.Batches.delete`.
+        """
+
+        self._connected.require_current_schema()
+        return rooms.load.Deleter(self._connected.engine, self._connected.settings).delete_month(
+            fact, month, across=across, dry_run=dry_run
+        )
 
     def replace_month(
         self,
@@ -152,16 +146,46 @@ class Reprocessing(Connected):
         Who reads sees the old month or the new one; who writes to the month waits. Rows of other months are rejected.
         Batches that had rows in it stay loaded, with a note, so that none comes back by being loaded again.
 
-        :param frame: and ``csv``: as for :meth:`load`. :param month: ``YYYY-MM``.
+        :param frame: and ``csv``: as for :meth:`~gpwarehouse.Warehouse.load`. :param month: ``YYYY-MM``.
         :return: its ``rows_replaced`` are those that were there.
         :raises LoadError: and its kinds; the month is as it was.
         """
-        from gpwarehouse.load import MonthLoader, MonthSource, table_files
 
-        self._require_current_schema()
-        source = MonthSource(table_files(frame, csv), fact, source_system=source_system, month=month)
-        loader = MonthLoader(self.engine, self.settings)
+        self._connected.require_current_schema()
+        source = rooms.load.MonthSource(
+            rooms.load.table_files(frame, csv), fact, source_system=source_system, month=month
+        )
+        loader = rooms.load.MonthLoader(self._connected.engine, self._connected.settings)
         return counted(
             fact,
             lambda: loader.load(source, batch_id=batch_id, max_rejects=max_rejects, analyze=analyze, progress=progress),
         )
+
+
+def columns_of(target: str) -> pd.DataFrame:
+    """What a frame for a table may bring; see :meth:`Facts.columns`."""
+    import pandas as pd
+
+    found = _target_of(target)
+    return pd.DataFrame(
+        {
+            "column": column.name,
+            "type": "json" if column.is_json else str(column.type),
+            "needed": column.required,
+            "meaning": getattr(found.table.columns.get(column.name), "comment", None) or "part of a natural key",
+        }
+        for column in found.inputs.values()
+    )
+
+
+def _target_of(name: str) -> Target:
+
+    if name in BRIDGES:
+        return rooms.dimensions.bridge_named(name)
+    if name in DIMENSIONS:
+        return rooms.dimensions.dimension_target(name, "effective_date", None)
+    if name not in FACTS:
+        raise InvalidInputError(
+            f"no table {name!r} to bring rows to; there are {', '.join((*FACTS, *DIMENSIONS, *BRIDGES))}"
+        )
+    return rooms.load.target_named(name)

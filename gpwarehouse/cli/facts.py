@@ -1,4 +1,4 @@
-"""Months and records of facts from a shell: taken out, or replaced by those of a file."""
+"""``gpwarehouse facts``: what a fact takes; its records and months put in, taken out or replaced."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gpwarehouse.cli.app import app, console, say, warehouse_named, warn
+from gpwarehouse.cli.app import console, group, say, warehouse_named, warn
 from gpwarehouse.cli.csv_options import with_csv
 from gpwarehouse.cli.load import limit
+from gpwarehouse.cli.tables import AsCsv, AsJson, print_result
 from gpwarehouse.cli.wording import in_commands
 from gpwarehouse.errors import InvalidInputError, PartitionError
 from gpwarehouse.load.progress_bar import load_bar
+from gpwarehouse.warehouse.facts import columns_of
 
 if TYPE_CHECKING:
     from gpwarehouse.warehouse import Warehouse
 
-__all__ = ["delete_month", "delete_rows", "replace_month", "upsert_rows"]
+__all__: list[str] = []
+
+facts = group("facts", "Facts: what they take; records and months put in, taken out or replaced.")
 
 _Fact = Annotated[str, typer.Argument(help="Table name, e.g. fact_test_results.")]
 _Month = Annotated[str, typer.Argument(help="YYYY-MM.")]
@@ -29,18 +33,28 @@ _Months = Annotated[
 _Across = Annotated[bool, typer.Option("--across", help="Even where batches have rows in other months too.")]
 
 
-@app.command()
+@facts.command()
+def columns(
+    target: Annotated[str, typer.Argument(help="The fact, e.g. fact_test_results.")],
+    as_csv: AsCsv = False,
+    as_json: AsJson = False,
+) -> None:
+    """List what a file for a fact may bring: columns, types, which are needed, and what they mean."""
+    print_result(columns_of(target), as_csv=as_csv, as_json=as_json)
+
+
+@facts.command()
 def delete_month(fact: _Fact, month: _Month, across: _Across = False, yes_drop_data: _Yes = False) -> None:
     """Empty a month of a fact; shows what that deletes, and refuses to unless told to."""
     with warehouse_named() as warehouse:
-        there = warehouse.delete_month(fact, month, across=across, dry_run=True)
+        there = warehouse.facts.delete_month(fact, month, across=across, dry_run=True)
         _refuse(fact, month, there.rows, len(there.batches), "empty it", yes_drop_data)
-        done = warehouse.delete_month(fact, month, across=across)
+        done = warehouse.facts.delete_month(fact, month, across=across)
     say(f"{fact}: {done.rows} rows of {month} deleted; {len(done.loadable)} batches can be loaded again")
     warn(map(in_commands, done.warnings))
 
 
-@app.command()
+@facts.command()
 @with_csv
 def replace_month(
     fact: _Fact,
@@ -55,14 +69,16 @@ def replace_month(
     allowed = limit(max_rejects)
     with warehouse_named() as warehouse, load_bar(console, file.name) as bar:
         _refuse(fact, month, *_rows(warehouse, fact, month), "replace them", yes_drop_data)
-        done = warehouse.replace_month(fact, month, file, csv=csv, batch_id=batch_id, max_rejects=allowed, progress=bar)
+        done = warehouse.facts.replace_month(
+            fact, month, file, csv=csv, batch_id=batch_id, max_rejects=allowed, progress=bar
+        )
     warn(map(in_commands, done.warnings))
     say(f"{done}; {done.rows_replaced} rows replaced")
 
 
-@app.command()
+@facts.command()
 @with_csv
-def upsert_rows(
+def upsert(
     fact: _Fact,
     file: Annotated[Path, typer.Argument(help="Parquet, CSV or Arrow file, or a glob of them: the records.")],
     month: _Months = None,
@@ -73,16 +89,16 @@ def upsert_rows(
     """Put records into a fact; those whose business key is there take the file's columns."""
     allowed = limit(max_rejects)
     with warehouse_named() as warehouse, load_bar(console, file.name) as bar:
-        done = warehouse.upsert_rows(
+        done = warehouse.facts.upsert(
             fact, file, csv=csv, months=month or (), batch_id=batch_id, max_rejects=allowed, progress=bar
         )
     warn(map(in_commands, done.warnings))
     say(str(done))
 
 
-@app.command()
+@facts.command()
 @with_csv
-def delete_rows(
+def delete(
     fact: _Fact,
     file: Annotated[Path, typer.Argument(help="Parquet, CSV or Arrow file: the columns of the key, and event_ts.")],
     month: _Months = None,
@@ -96,7 +112,7 @@ def delete_rows(
             f"{fact}: to take out the records of {file.name}, say --yes-drop-data; nothing was changed"
         )
     with warehouse_named() as warehouse, load_bar(console, file.name) as bar:
-        done = warehouse.delete_rows(fact, file, csv=csv, months=month or (), batch_id=batch_id, progress=bar)
+        done = warehouse.facts.delete(fact, file, csv=csv, months=month or (), batch_id=batch_id, progress=bar)
     warn(map(in_commands, done.warnings))
     say(
         f"{fact}: done before, as batch {done.batch_id}"
@@ -108,7 +124,7 @@ def delete_rows(
 def _rows(warehouse: Warehouse, fact: str, month: str) -> tuple[int, int]:
     """Rows that a month holds, and of how many batches."""
     try:
-        there = warehouse.delete_month(fact, month, across=True, dry_run=True)
+        there = warehouse.facts.delete_month(fact, month, across=True, dry_run=True)
     except PartitionError:  # a month that is not there yet is made
         return 0, 0
     return there.rows, len(there.batches)

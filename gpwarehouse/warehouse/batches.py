@@ -1,0 +1,139 @@
+"""``wh.batches``: what was loaded, what was rejected of it, and batches taken out, loaded anew or replaced."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from sqlalchemy import func, select
+
+from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.models import EtlLoadBatch, EtlReject
+from gpwarehouse.warehouse import rooms
+from gpwarehouse.warehouse.connected import Door
+from gpwarehouse.warehouse.counting import counted
+from gpwarehouse.warehouse.loading import load_frame
+from gpwarehouse.warehouse.reading import read
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gpwarehouse.load import Corrected, CsvOptions, Deleted, LoadResult, Progress
+
+__all__ = ["Batches"]
+
+BATCH_STATES = ("loaded", "deleted", "failed")
+_OF_BATCHES = (
+    "rows_read", "rows_loaded", "rows_rejected", "source_system", "source", "started_at", "finished_at", "loaded_by", "error",
+)  # fmt: skip
+
+
+class Batches(Door):
+    """Batches of loads: listed, corrected, deleted, replaced."""
+
+    def list(self, *, target: str | None = None, status: str | None = None, most: int = 100) -> pd.DataFrame:
+        """The latest batches, newest first: what each read, loaded and rejected, from where, and why it failed.
+
+        :param target: of this table alone. :param status: ``"loaded"``, ``"deleted"`` or ``"failed"`` alone.
+        :param most: so many at most.
+        :raises InvalidInputError: no such status.
+        """
+
+        table = EtlLoadBatch.__table__
+        there = func.lower(rooms.batches.state())
+        query = select(
+            *(table.c[name] for name in ("batch_id", "target")),
+            there.label("status"),
+            *(table.c[name] for name in _OF_BATCHES),
+        )
+        if target is not None:
+            query = query.where(table.c.target == target)
+        if status is not None:
+            if status not in BATCH_STATES:
+                raise InvalidInputError(f"status={status!r}: allowed are {', '.join(map(repr, BATCH_STATES))}")
+            query = query.where(there == status)
+        found: pd.DataFrame = read(
+            self._connected, query.order_by(table.c.started_at.desc(), table.c.batch_id).limit(most)
+        )
+        return found
+
+    def rejects(self, batch_id: str, *, as_given: bool = False) -> pd.DataFrame:
+        """The rejected rows of a batch: row number, column, reason, and the row as it was given, in JSON.
+
+        :param as_given: row number and the columns of the rows themselves, to be corrected for :meth:`reload`. A frame
+            has all columns for all rows: of rows that name different ones (dicts for
+            :meth:`~gpwarehouse.warehouse.facts.Facts.upsert` or :meth:`~gpwarehouse.Warehouse.merge`) only ``raw`` tells
+                which they named.
+        :raises InvalidInputError: there is no such batch.
+        """
+
+        if as_given:
+            return rooms.load.rejects_as_given(self._connected.engine, self._connected.settings, batch_id)
+        rooms.load.require_batch(self._connected.engine, self._connected.settings, batch_id)
+        query = select(EtlReject.row_number, EtlReject.column_name, EtlReject.reason, EtlReject.raw)
+        query = query.where(EtlReject.batch_id == batch_id).order_by(EtlReject.row_number)
+        found: pd.DataFrame = read(self._connected, query)
+        return found
+
+    def reload(
+        self,
+        batch_id: str,
+        corrected: Corrected,
+        *,
+        csv: CsvOptions | None = None,
+        progress: Progress | None = None,
+        analyze: Literal["auto", "always", "never"] | None = None,
+    ) -> LoadResult:
+        """Load corrected rejects into their batch, each once, and take them off its rejects.
+
+        >>> wh.batches.reload("lot 7", lambda rows: rows.assign(slot=rows.slot.abs()))   # doctest: +SKIP
+
+        :param corrected: a frame with the column ``row_number`` beside those of a load, or a function that makes one of
+            ``wh.batches.rejects(batch_id, as_given=True)``. What it leaves out, or what is rejected again, stays a reject.
+        :param csv: as for :meth:`~gpwarehouse.Warehouse.load`.
+        :raises BatchConflictError: records of the rows stand in other batches by now, and would be there twice.
+        :raises TooManyRejectsError: all rows were rejected again; their rejects have the new reasons.
+        :raises LoadError: and its other kinds; nothing was changed.
+        """
+
+        self._connected.require_current_schema()
+        corrected = rooms.load.table_files(corrected, csv)
+        loader = rooms.load.RejectLoader(self._connected.engine, self._connected.settings)
+        return counted(
+            f"the batch {batch_id}, of its rejects,",
+            lambda: loader.reload(batch_id, corrected, progress=progress, analyze=analyze),
+        )
+
+    def delete(self, batch_id: str) -> Deleted:
+        """Delete a batch's rows, looking only into the months of its events; then it can be loaded again.
+
+        Members it made or told of stay. A batch that has no rows any more is no error. Of one that failed what connections
+        left that committed apart (``atomic=False``) is deleted.
+
+        Records of it that :meth:`~gpwarehouse.warehouse.facts.Facts.upsert` or
+        :meth:`~gpwarehouse.warehouse.facts.Facts.replace_month` put into other batches since are those batches' and stay.
+            As long as they do, the batch is not loaded again beside them: that raises
+        :class:`~gpwarehouse.errors.BatchConflictError`.
+
+        :raises InvalidInputError: there is no such batch, or it went into a dimension or bridge.
+        :raises LoadError: the server refused; nothing was deleted.
+        :raises AmbiguousCommitError: the connection was lost at COMMIT, and the server could not be asked any more.
+        """
+
+        self._connected.require_current_schema()
+        return rooms.load.Deleter(self._connected.engine, self._connected.settings).delete_batch(batch_id)
+
+    def replace(
+        self, batch_id: str, frame: Any, *, csv: CsvOptions | None = None, source_system: str = "FRAME", **options: Any
+    ) -> LoadResult:
+        """Load a frame in the place of a batch's rows, in one transaction: readers see the old rows or the new ones.
+
+        :param frame: all rows of the batch, for the fact that it went into; as for :meth:`~gpwarehouse.Warehouse.load`.
+        :param options: of :meth:`~gpwarehouse.Warehouse.load`, but for ``batch_id`` and ``on_conflict``.
+        :raises InvalidInputError: there is no such batch.
+        :raises BatchConflictError: records of the batch are in other batches by now.
+        :raises LoadError: and its other kinds; the batch is as it was.
+        """
+        rooms.load.require_batch(self._connected.engine, self._connected.settings, batch_id)
+        target = read(self._connected, select(EtlLoadBatch.target).where(EtlLoadBatch.batch_id == batch_id)).target[0]
+        options |= {"batch_id": batch_id, "on_conflict": "replace"}
+        return load_frame(self._connected, target, frame, csv, source_system, options)

@@ -1,0 +1,84 @@
+"""``wh.data``: the data against its own rules, and made-up data with known answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import date
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from gpwarehouse.models.calendar import ShiftCalendar
+from gpwarehouse.warehouse import fabs, rooms
+from gpwarehouse.warehouse.connected import Door
+from gpwarehouse.warehouse.counting import counted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gpwarehouse.generate import Fab, FabFolder
+    from gpwarehouse.load import LoadResult, Progress
+
+__all__ = ["Data"]
+
+
+class Data(Door):
+    """All data of the warehouse: checked; made up."""
+
+    def check(
+        self,
+        *,
+        months: Iterable[str | date] | None = None,
+        since: str | date | None = None,
+        tables: Iterable[str] | None = None,
+        checks: Iterable[str] | None = None,
+        **options: Any,
+    ) -> pd.DataFrame:
+        """Look for orphan keys, doubled records, broken versions, lost batches, skew, wrong limits or shifts; nothing is changed.
+
+        :param months: months of the facts, e.g. ``["2026-03"]``; ``since``: those from this one on. By default all.
+        :param tables: tables to look at; ``checks``: which of :data:`gpwarehouse.integrity.CHECKS`. By default all.
+        :param options: ``skew_share``, ``skew_rows``, ``progress``: see :func:`gpwarehouse.integrity.check`.
+        :return: a row per finding: check, table, month, sample, count, remedy. None right after a load.
+        :raises InvalidInputError: no such month, table or check. :raises ReadError: the server refused a query.
+        """
+        import pandas as pd
+
+        self._connected.require_current_schema()
+        with self._connected.explained():
+            calendar = ShiftCalendar.build(**self._connected.settings.calendar_options())
+            options["calendar"] = calendar
+            found = rooms.integrity.check(
+                self._connected.engine, months=months, since=since, tables=tables, checks=checks, **options
+            )
+        return pd.DataFrame([asdict(problem) for problem in found], columns=list(rooms.integrity.COLUMNS))
+
+    def load_fab(
+        self, fab: Fab | FabFolder | str | PathLike[str], *, progress: Progress | None = None
+    ) -> list[LoadResult]:
+        """Load a made-up fab, or a folder that one was written to: facts, members, genealogy; each once.
+
+        >>> wh.data.load_fab(generate_fab(seed=7, lots=10))   # doctest: +SKIP
+
+        :return: a result per fact. :raises SourceFormatError: the folder holds no fab. :raises LoadError: and its kinds.
+        :raises InvalidInputError: its wafers were in other lots, or at other times: another fab has the prefix. Nothing was
+            loaded.
+        """
+
+        self._connected.require_current_schema()
+        made = rooms.generate.FabFolder(fab) if isinstance(fab, str | PathLike) else fab
+        bridges = fabs.bridges_of(made)
+        fabs.refuse_foreign_stays(self._connected, *bridges["bridge_wafer_lot"])
+        loader = rooms.load.Loader(self._connected.engine, self._connected.settings)
+        results = [
+            counted(source.target, lambda source=source: loader.load(source, progress=progress))  # type: ignore[misc]
+            for source in made.sources()
+        ]
+        for name, (batch_id, rows) in bridges.items():
+            given = rows.select(
+                [column for column in rows.schema.names if column != "root_lot_id"]
+            )  # follows from the lot
+            rooms.dimensions.Bridges(self._connected.engine, self._connected.settings).upsert(
+                name, given, batch_id=batch_id, source_system="GENERATED"
+            )
+        return results
