@@ -3,6 +3,8 @@
 Revision: 0002
 Revises: 0001
 
+``etl_load_batch.source_checksum`` tells the bytes of files, so that a loaded one is recognised without being read as a table.
+
 Since when a member is known stood behind the hash of its first version, or in its batch's row; it gets a column of its own.
 Of stored histories every column counts as told (``told`` NULL), but where a load had made the member and nobody told of it.
 """
@@ -38,6 +40,8 @@ COMMENTS = {
     "inherited. NULL: all (written before revision 0002)",
     "shown": "What facts show of the member, used where no source told: {column: [value, moment]}, the same in all versions",
 }
+
+SOURCE_CHECKSUM = "SHA-256 of the bytes of the files and of the options that they were read with, hexadecimal; NULL: from no such files"
 
 MOMENT = """CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)
         ELSE COALESCE(b.min_event_ts, v.effective_date) END"""
@@ -77,6 +81,9 @@ WHERE effective_date = '1900-01-01 00:00:00+00' AND known_from > effective_date 
 
 def upgrade() -> None:
     schema = op.get_context().opts["gpwarehouse_schema"]
+    op.add_column(
+        "etl_load_batch", sa.Column("source_checksum", sa.Text(), nullable=True, comment=SOURCE_CHECKSUM), schema=schema
+    )
     _create_observations(schema)
     for table in DIMENSIONS:
         op.add_column(table, _column("known_from", sa.DateTime(timezone=True)), schema=schema)
@@ -97,6 +104,7 @@ def downgrade() -> None:
             op.drop_column(table, name, schema=schema)
     op.drop_index("ix_etl_member_observation_member_key", table_name="etl_member_observation", schema=schema)
     op.drop_table("etl_member_observation", schema=schema)
+    op.drop_column("etl_load_batch", "source_checksum", schema=schema)
 
 
 def _column(name, type_):

@@ -27,6 +27,7 @@ __all__ = [
     "Batch",
     "announce",
     "are_scattered",
+    "content_of_files",
     "deleted",
     "has_left",
     "has_loaded",
@@ -76,6 +77,15 @@ class Batch:
     min_event_ts: datetime | None
     max_event_ts: datetime | None
     started_at: datetime
+    source_checksum: str | None = None
+
+
+def content_of_files(connection: Connection, target: str, source_checksum: str) -> str | None:
+    """The checksum of the content that a loaded batch of a target read from files of these bytes; None if there is none."""
+    table = EtlLoadBatch.__table__
+    same = and_(table.c.target == target, table.c.source_checksum == source_checksum, _is_loaded())
+    query = select(table.c.checksum).where(same).order_by(table.c.started_at, table.c.batch_id)
+    return connection.execute(query.limit(1)).scalar()
 
 
 def loaded_batches(connection: Connection, target: str, batch_id: str, checksum: str) -> Sequence[Any]:

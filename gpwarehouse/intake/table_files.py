@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -63,6 +64,22 @@ class TableFiles:
         except (pa.ArrowException, OSError):  # told by whoever reads them
             return None, None
         return None, size
+
+    def checksum(self) -> str:
+        """SHA-256 of the bytes of the files, of the kind that each is read as, and of ``csv``.
+
+        :raises InvalidInputError: one cannot be read, or changes meanwhile.
+        """
+        total = hashlib.sha256(repr(self.csv).encode())
+        for file in self.paths:
+            try:
+                with _unchanged(file), file.open("rb") as opened:
+                    total.update(_kind(file).encode() + hashlib.file_digest(opened, "sha256").digest())
+            except InvalidInputError as error:
+                raise InvalidInputError(f"{file}: {error}") from None
+            except OSError as error:
+                raise InvalidInputError(f"{file}: it cannot be read: {reason_of(error)}") from None
+        return total.hexdigest()
 
 
 def table_files(frame: Any, csv: CsvOptions | None = None) -> Any:

@@ -89,6 +89,12 @@ class FrameSource:
         return rows, bytes_of(self.frame)
 
 
+def files_checksum(source: Source) -> str | None:
+    """The checksum of the bytes of a source's files and of how they are read; None where it is no files of tables."""
+    frame = getattr(source, "frame", None)
+    return frame.checksum() if isinstance(frame, TableFiles) else None
+
+
 @dataclass
 class Run:
     """One call of :meth:`Loader.load`.
@@ -106,6 +112,7 @@ class Run:
     members: int = 0
     learned: int = 0
     batch_id: str | None = None
+    source_checksum: str | None = None
     replaced: Any = None
     scattered: list[Any] = field(default_factory=list)
     rows_replaced: int = 0
@@ -205,7 +212,7 @@ class Loader:
                 verdict = self._judged_alone(run, batch_id, checksum)
                 if verdict.loaded is not None:
                     return run.result(verdict.loaded)
-            recognised = self._recognised(run)
+            recognised = self._recognised_files(run) or self._recognised(run)
             if recognised is not None:
                 return run.result(recognised)
             early = send_early(self, run)
@@ -227,6 +234,17 @@ class Loader:
             what = f"load of batch {batch.batch_id} into {batch.target}"
             return self._after(run, found, policy.call(what, self._write, run, found, batch))
 
+    def _recognised_files(self, run: Run) -> Any | None:
+        """The row of the batch that was loaded from files of the same bytes, read with the same options; else None."""
+        run.source_checksum = files_checksum(run.source)
+        if run.source_checksum is None:
+            return None
+        checksum = self._looked(ledger.content_of_files, run.target.name, run.source_checksum)
+        if checksum is None:
+            return None
+        batch_id = run.options.batch_id or batch_id_for(run.target.name, checksum)
+        return self._judged_alone(run, batch_id, checksum).loaded
+
     def _recognised(self, run: Run) -> Any | None:
         """The row of the batch in which the files are loaded already, as far as that is told without checking their rows.
 
@@ -246,10 +264,10 @@ class Loader:
             return None
         return self._judged_alone(run, named or batch_id_for(run.target.name, checksum), checksum).loaded
 
-    def _looked(self, look: Callable[..., bool], *names: Any) -> bool:
+    def _looked(self, look: Callable[..., Any], *names: Any) -> Any:
         """What a look-up finds on a connection of its own."""
 
-        def once() -> bool:
+        def once() -> Any:
             with self.engine.connect() as connection:
                 return look(connection, *names)
 
@@ -270,6 +288,7 @@ class Loader:
             min_event_ts=found.first,
             max_event_ts=found.last,
             started_at=run.started_at,
+            source_checksum=run.source_checksum,
         )
 
     def _judged_alone(self, run: Run, batch_id: str, checksum: str) -> Verdict:

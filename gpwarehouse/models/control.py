@@ -43,6 +43,9 @@ class EtlLoadBatch(Base):
     source_system: Mapped[str | None] = col("System the rows came from")
     source: Mapped[str | None] = col("File or other source, without its folder")
     checksum: Mapped[str] = col("SHA-256 of the content, hexadecimal")
+    source_checksum: Mapped[str | None] = col(
+        "SHA-256 of the bytes of the files and of the options that they were read with, hexadecimal; NULL: from no such files"
+    )
     status: Mapped[str] = col("Outcome", domain=Domain(values=("LOADED", "FAILED")))
     rows_read: Mapped[int] = col("Rows read, count", server_default=text("0"), domain=Domain(ge=0))
     rows_loaded: Mapped[int] = col("Rows loaded, count", server_default=text("0"), domain=Domain(ge=0))

@@ -3021,6 +3021,10 @@ BEGIN;
 
 -- Running upgrade 0001 -> 0002
 
+ALTER TABLE dw.etl_load_batch ADD COLUMN source_checksum TEXT;
+
+COMMENT ON COLUMN dw.etl_load_batch.source_checksum IS 'SHA-256 of the bytes of the files and of the options that they were read with, hexadecimal; NULL: from no such files';
+
 CREATE TABLE dw.etl_member_observation (
     dimension TEXT NOT NULL, 
     member_key BIGINT NOT NULL, 
@@ -3226,7 +3230,7 @@ FROM (
 
 UPDATE dw.alembic_version SET version_num='0002' WHERE dw.alembic_version.version_num = '0001';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0002', 'upgrade', 'd623cdcfca7906b72cec138652dc02b7d54c853702c47d7746e60da35481757a', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0002', 'upgrade', 'd8bdd31292b528ec959bd166c356abbd7a95e5d6a60913218abbb2c5741b40ef', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 

@@ -73,9 +73,11 @@ DROP INDEX dw.ix_etl_member_observation_member_key;
 
 DROP TABLE dw.etl_member_observation;
 
+ALTER TABLE dw.etl_load_batch DROP COLUMN source_checksum;
+
 UPDATE dw.alembic_version SET version_num='0001' WHERE dw.alembic_version.version_num = '0002';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0002', 'downgrade', 'd623cdcfca7906b72cec138652dc02b7d54c853702c47d7746e60da35481757a', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0002', 'downgrade', 'd8bdd31292b528ec959bd166c356abbd7a95e5d6a60913218abbb2c5741b40ef', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 

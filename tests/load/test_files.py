@@ -14,8 +14,8 @@ import pyarrow.feather as pa_feather
 import pyarrow.parquet as pa_parquet
 import pytest
 
-from gpwarehouse import Warehouse
-from gpwarehouse.errors import InvalidInputError
+from gpwarehouse import CsvOptions, Warehouse
+from gpwarehouse.errors import BatchConflictError, InvalidInputError
 from gpwarehouse.intake.frames import BATCH_ROWS, record_batches
 from tests.load.rows import DEFECTS, defect, scalar, stored
 
@@ -227,6 +227,26 @@ def test_a_loaded_file_is_recognised_by_its_content_before_its_rows_are_checked(
     assert checked == []
     same = wh.load(DEFECTS, table)  # a frame is read and checked, and has the same checksum
     assert (same.already_loaded, same.batch_id) == (True, first.batch_id)
+
+
+def test_a_loaded_file_is_recognised_by_its_bytes_without_being_read_as_a_table(
+    wh: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "x.csv")
+    first = wh.load(DEFECTS, path)
+    (tmp_path / "copy.csv").write_bytes(path.read_bytes())
+    with monkeypatch.context() as patched:
+        patched.setattr("gpwarehouse.intake.table_files.csv_batches", None)
+        for name in ("x.csv", "copy.csv"):
+            again = wh.load(DEFECTS, tmp_path / name)
+            assert (again.already_loaded, again.batch_id) == (True, first.batch_id)
+        with pytest.raises(BatchConflictError, match="was loaded into"):
+            wh.load(DEFECTS, path, on_conflict="error")
+    assert (
+        wh.load(DEFECTS, path, csv=CsvOptions(null_values=("0.125",))).rows_loaded == 50
+    )  # other options, other content
+    wh.batches.delete(first.batch_id)
+    assert wh.load(DEFECTS, path).rows_loaded == 50
 
 
 def test_another_file_of_as_many_rows_is_loaded(wh: Warehouse, tmp_path: Path) -> None:
