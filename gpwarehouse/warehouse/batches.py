@@ -37,7 +37,6 @@ class Batches(Door):
         :param most: so many at most.
         :raises InvalidInputError: no such status.
         """
-
         table = EtlLoadBatch.__table__
         there = func.lower(rooms.batches.state())
         query = select(
@@ -65,7 +64,6 @@ class Batches(Door):
                 which they named.
         :raises InvalidInputError: there is no such batch.
         """
-
         if as_given:
             return rooms.load.rejects_as_given(self._connected.engine, self._connected.settings, batch_id)
         rooms.load.require_batch(self._connected.engine, self._connected.settings, batch_id)
@@ -94,7 +92,6 @@ class Batches(Door):
         :raises TooManyRejectsError: all rows were rejected again; their rejects have the new reasons.
         :raises LoadError: and its other kinds; nothing was changed.
         """
-
         self._connected.require_current_schema()
         corrected = rooms.load.table_files(corrected, csv)
         loader = rooms.load.RejectLoader(self._connected.engine, self._connected.settings)
@@ -118,7 +115,6 @@ class Batches(Door):
         :raises LoadError: the server refused; nothing was deleted.
         :raises AmbiguousCommitError: the connection was lost at COMMIT, and the server could not be asked any more.
         """
-
         self._connected.require_current_schema()
         return rooms.load.Deleter(self._connected.engine, self._connected.settings).delete_batch(batch_id)
 

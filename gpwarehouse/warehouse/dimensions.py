@@ -49,7 +49,6 @@ class Dimensions(Door):
         :raises InvalidInputError: the mapping is none, or sends a wafer to two roots.
         :raises LoadError: other months hold facts of the wafers, or the server refused; nothing was moved.
         """
-
         self._connected.require_current_schema()
         return rooms.dimensions.Rekeyer(self._connected.engine, self._connected.settings).rekey(
             rooms.load.table_files(mapping, csv), months=months, dry_run=dry_run
@@ -79,7 +78,6 @@ class Dimensions(Door):
         :raises BatchConflictError: ``batch_id`` was done before with other rows.
         :raises LoadError: and its kinds; nothing was changed.
         """
-
         self._connected.require_current_schema()
         options: dict[str, Any] = {"batch_id": batch_id, "source_system": source_system, "progress": progress}
         return rooms.dimensions.Bridges(self._connected.engine, self._connected.settings).upsert(
@@ -101,7 +99,6 @@ class Dimensions(Door):
         :raises InvalidInputError: no such bridge, unknown or missing columns.
         :raises LoadError: and its kinds; nothing was changed.
         """
-
         self._connected.require_current_schema()
         options: dict[str, Any] = {"batch_id": batch_id, "source_system": source_system, "progress": progress}
         return rooms.dimensions.Bridges(self._connected.engine, self._connected.settings).delete(
@@ -125,7 +122,6 @@ class Dimensions(Door):
         :return: the months that were made anew, ``YYYY-MM``.
         :raises LoadError: the server refused; nothing was changed.
         """
-
         self._connected.require_current_schema()
         calendar = ShiftCalendar.build(**self._connected.settings.calendar_options())
         return rooms.batches.settled(

@@ -106,7 +106,6 @@ class Facts(Door):
         deletes: bool,
         **options: Any,
     ) -> LoadResult:
-
         self._connected.require_current_schema()
         frame = rooms.load.table_files(frame, csv)
         source = rooms.load.KeySource(frame, fact, source_system=source_system, months=list(months), deletes=deletes)
@@ -122,7 +121,6 @@ class Facts(Door):
         :raises PartitionError: there are such batches, or no such month; nothing was deleted.
         :raises AmbiguousCommitError: as :meth:`gpwarehouse.warehouse.batches.Batches.delete`.
         """
-
         self._connected.require_current_schema()
         return rooms.load.Deleter(self._connected.engine, self._connected.settings).delete_month(
             fact, month, across=across, dry_run=dry_run
@@ -150,7 +148,6 @@ class Facts(Door):
         :return: its ``rows_replaced`` are those that were there.
         :raises LoadError: and its kinds; the month is as it was.
         """
-
         self._connected.require_current_schema()
         source = rooms.load.MonthSource(
             rooms.load.table_files(frame, csv), fact, source_system=source_system, month=month

@@ -34,7 +34,6 @@ def load_frame(
 
 def load_file(connected: Connected, path: str | Path, target: str | None, options: dict[str, Any]) -> LoadResult:
     """:meth:`gpwarehouse.Warehouse.load_file`."""
-
     if target is not None:
         if told := sorted(_OF_THE_TRADE & options.keys()):
             raise InvalidInputError(
@@ -49,7 +48,6 @@ def load_file(connected: Connected, path: str | Path, target: str | None, option
 
 
 def _load_source(connected: Connected, path: str | Path, given: dict[str, Any], options: dict[str, Any]) -> LoadResult:
-
     connected.require_current_schema()
     told = {"timezone": connected.settings.stdf_timezone, "defaults": dict(connected.settings.stdf_given)}
     source = rooms.sources.open_source(path, **told | given)
@@ -66,7 +64,6 @@ def load_files(
     options: dict[str, Any],
 ) -> FilesReport:
     """:meth:`gpwarehouse.Warehouse.load_files`."""
-
     if options.get("batch_id") is not None:
         raise InvalidInputError("batch_id names one batch, and each file is one: give it to load_file")
     outcomes: list[FileOutcome] = []

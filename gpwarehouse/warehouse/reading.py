@@ -63,7 +63,6 @@ def export(
     connected: Connected, statement: Query, target: str | Path, params: Values = None, **options: Any
 ) -> ExportResult:
     """:meth:`gpwarehouse.Warehouse.export`."""
-
     with connected.explained():
         with _counted(connected, statement, options) as counted:
             return rooms.read.export(connected.engine, statement, target, params, **counted)

@@ -44,7 +44,6 @@ def status_of(connected: Connected) -> Status:
 
     :raises WarehouseConnectionError: the server cannot be reached.
     """
-
     policy = RetryPolicy.once_met(connected.settings, connected.engine)
     revision = policy.call("look at the schema's revision", rooms.migrate.current, connected.settings)
     query = select(
