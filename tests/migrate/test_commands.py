@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from gpwarehouse.errors import MigrationError, WarehouseConnectionError
 from gpwarehouse.models import BRIDGES, DIMENSIONS, FACTS, VIEWS
 from gpwarehouse.settings import WarehouseSettings
 from tests.catalog import catalog
+from tests.command_line import alembic
 from tests.migrate.site import HEAD, OURS
 
 TREE = Path(__file__).parents[2]
@@ -180,17 +179,6 @@ def run_script(engine: Engine, sql: str) -> None:
             cursor.execute(sql)
     finally:
         driver.close()
-
-
-def alembic(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "alembic", *args],
-        cwd=TREE,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_plain_alembic_commands_work_in_the_source_tree(empty_url: URL) -> None:

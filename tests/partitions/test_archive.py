@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -31,6 +29,7 @@ from tests.partitions.fab import (
     rows_of,
     with_policy,
 )
+from tests.processes import run_code
 
 ODD = r"""
     (1, CAST('0.1' AS float8), CAST('NaN' AS float8), CAST('Infinity' AS float8), CAST('-0' AS float8), '',
@@ -356,7 +355,7 @@ def test_an_archiver_that_is_killed_leaves_nothing_that_is_taken_for_an_archive(
     before = rows_of(fab)
     url = fab.settings.sqlalchemy_url().render_as_string(hide_password=False)
     code = KILLED.format(where=where, url=url, rule=EXPORT, archive=str(archive), now=NOW.isoformat())
-    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    killed = run_code(code)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert rows_of(fab) == before
     assert (archive / "dw" / TESTS / "m202506.json").exists() == (where == "change_partitions_after")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +19,7 @@ from gpwarehouse.errors import InvalidInputError, ReadError
 from gpwarehouse.models import DimLot, FactTestResults
 from gpwarehouse.read.copy_out import CopyOut
 from gpwarehouse.read.query import Stream
+from tests.processes import run_code
 from tests.read.paths import WAYS
 from tests.test_warehouse import row
 
@@ -206,7 +205,8 @@ def test_chunks_take_constant_memory(shared_wh: Warehouse) -> None:
     url = shared_wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
 
     def peak_kb(rows: int) -> int:
-        done = subprocess.run([sys.executable, "-c", PEAK, url, str(rows)], capture_output=True, text=True, check=True)
+        done = run_code(PEAK, url, str(rows))
+        assert done.returncode == 0, done.stderr
         return int(done.stdout)
 
     few, many = peak_kb(200_000), peak_kb(1_000_000)  # 22 MB and 110 MB of text
