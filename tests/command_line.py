@@ -7,10 +7,9 @@ import subprocess
 from pathlib import Path
 
 from tests.processes import run_module
+from tests.tree import TREE
 
 __all__ = ["alembic", "run"]
-
-TREE = Path(__file__).parents[1]
 
 
 def run(*args: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

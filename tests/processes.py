@@ -20,7 +20,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-__all__ = ["PROCESS", "run_code", "run_module"]
+from gpwarehouse.warehouse import Warehouse
+
+__all__ = ["ANSWER_WITHIN_S", "PROCESS", "run_code", "run_module", "url_of"]
 
 # One list for all tests: the first process starts the server with it.
 _IMPORTED = (
@@ -58,6 +60,14 @@ _IMPORTED = (
 
 PROCESS = multiprocessing.get_context("forkserver")
 PROCESS.set_forkserver_preload(list(_IMPORTED))
+
+ANSWER_WITHIN_S = 240
+"""Then it hangs: the test fails and the processes are ended."""
+
+
+def url_of(wh: Warehouse) -> str:
+    """What another process connects by."""
+    return wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
 
 
 def run_module(

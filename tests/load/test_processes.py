@@ -18,12 +18,10 @@ from sqlalchemy import event
 
 from gpwarehouse import Warehouse
 from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar
-from tests.processes import PROCESS
+from tests.processes import ANSWER_WITHIN_S, PROCESS, url_of
 
 # As many as the acceptance asks for where the run is for that: on a real Greenplum, or with every kill.
 PROCESSES = 20 if {"GPWAREHOUSE_TEST_URL", "GPWAREHOUSE_TEST_EVERY_KILL"} & set(os.environ) else 10
-ANSWER_WITHIN_S = 240
-"""Then it hangs: the test fails and the processes are ended."""
 
 _together: Barrier
 
@@ -51,10 +49,6 @@ def pool() -> Iterator[Pool]:
         yield workers
     finally:
         workers.terminate()
-
-
-def url_of(wh: Warehouse) -> str:
-    return wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
 
 
 def all_load(pool: Pool, wh: Warehouse, frames: list[list[dict[str, Any]]]) -> list[tuple[str, bool, int]]:

@@ -6,45 +6,19 @@ import logging
 import os
 import re
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import Connection
+from sqlalchemy import text
 
 from gpwarehouse import Warehouse
 from gpwarehouse.engine import advisory_key
 from gpwarehouse.errors import GpwarehouseError, MigrationError
+from tests.migrate.locks import BLOCKED, WAIT, WITHIN_S, other, wait_for
 from tests.migrate.site import HEAD, OURS, write_revision
-from tests.processes import PROCESS
+from tests.processes import PROCESS, url_of
 
-WITHIN_S = 120
 SLEEP = 'op.execute("SELECT pg_sleep(1)")'
-WAIT = 'op.execute("LOCK TABLE dw.dim_lot IN ACCESS EXCLUSIVE MODE")'
-
-
-def url_of(wh: Warehouse) -> str:
-    return wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
-
-
-@contextmanager
-def other(wh: Warehouse) -> Iterator[Connection]:
-    engine = create_engine(wh.settings.sqlalchemy_url(), connect_args={"application_name": "the other one"})
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
-
-
-def wait_for(connection: Connection, query: str) -> None:
-    give_up = time.monotonic() + WITHIN_S
-    while not connection.execute(text(query)).scalar():
-        connection.rollback()
-        assert time.monotonic() < give_up, query
-        time.sleep(0.02)
-    connection.rollback()
 
 
 def begin_upgrade(wh: Warehouse) -> tuple[threading.Thread, list[Exception]]:
@@ -67,7 +41,6 @@ def upgrade_and_log(url: str, folder: str, log: str) -> None:
         wh.upgrade()
 
 
-BLOCKED = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'dw.dim_lot'::regclass"
 # Whoever waits lies outside a transaction between two looks, or behind a pooler would keep a connection from the other.
 TRYING = """SELECT count(*) FILTER (WHERE state = 'idle in transaction' AND query LIKE 'SELECT pg_try_advisory_xact_lock%') = 1
     AND count(*) FILTER (WHERE state = 'idle' AND query = 'ROLLBACK' AND application_name LIKE 'gpwarehouse%') = 1

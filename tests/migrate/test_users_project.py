@@ -18,8 +18,8 @@ from gpwarehouse.migrate.metadata import target_metadata
 from gpwarehouse.settings import WarehouseSettings
 from tests.migrate.site import HEAD
 from tests.processes import run_module
+from tests.tree import TREE
 
-TREE = Path(__file__).parents[2]
 README = (TREE / "README.md").read_text(encoding="utf-8")
 INI = re.search(r"```ini\n(.*?)```", README, re.DOTALL)
 
