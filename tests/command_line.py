@@ -1,22 +1,23 @@
-"""The command line as a process of its own."""
+"""The command lines, each as a process of its own."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
-__all__ = ["run"]
+from tests.processes import run_module
+from tests.tree import TREE
+
+__all__ = ["alembic", "run"]
 
 
 def run(*args: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    code = "from gpwarehouse.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *args],
-        env={**os.environ, "COLUMNS": "160", **environment},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """``gpwarehouse``."""
+    everything = {**os.environ, "COLUMNS": "160", **environment}
+    return run_module("gpwarehouse.cli", "gpwarehouse", *args, cwd=cwd, environment=everything)
+
+
+def alembic(*args: str, cwd: Path = TREE, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Plain ``alembic``, in the source tree if nothing else is said."""
+    return run_module("alembic.config", "alembic", *args, cwd=cwd, environment={**os.environ, **environment})

@@ -8,17 +8,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg2
 import pytest
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import URL
 
 from gpwarehouse.embedded import EmbeddedServer
 from gpwarehouse.errors import EmbeddedServerError, MissingExtraError
+from tests.embedded_servers import is_up, query, wait_for
 
 UNIX_ONLY = pytest.mark.skipif(os.name == "nt", reason="needs fork, signals or owners of files")
 ROOT_ONLY = pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root may become another user")
@@ -77,32 +74,6 @@ class Child:
     def kill(self, order: signal.Signals = signal.SIGKILL) -> None:
         self.process.send_signal(order)
         assert self.process.wait(60) == -order
-
-
-def query(url: URL | str, statement: str) -> object:
-    engine = create_engine(url)
-    try:
-        with engine.begin() as connection:
-            result = connection.execute(text(statement))
-            return result.scalar() if result.returns_rows else None
-    finally:
-        engine.dispose()
-
-
-def is_up(url: URL | str) -> bool:
-    try:
-        return query(url, "SELECT 1") == 1
-    except Exception as error:
-        assert isinstance(error.__cause__, psycopg2.OperationalError)  # noqa: PT017  # any other is no answer
-        return False
-
-
-def wait_for(condition: Callable[[], bool], patience_s: float = 60) -> None:
-    """What another process does when it comes to it."""
-    give_up = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
 
 
 def test_a_temporary_server_answers_and_leaves_nothing_behind() -> None:

@@ -19,7 +19,7 @@ import pytest
 from gpwarehouse import Warehouse
 from gpwarehouse.embedded import EmbeddedServer, programs
 from gpwarehouse.errors import EmbeddedServerError, GpwarehouseError
-from tests.test_embedded import is_up, query
+from tests.embedded_servers import is_up, query
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs users")
 ROOT_ONLY = pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root may become another user")

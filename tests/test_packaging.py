@@ -12,7 +12,7 @@ from zipfile import ZipFile
 
 import pytest
 
-TREE = Path(__file__).parents[1]
+from tests.tree import TREE
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, exc, text
+from sqlalchemy import exc, text
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import LoadError, PartitionError, RoleError
 from gpwarehouse.settings import WarehouseSettings
-from tests.partitions.fab import NOW, TESTS, command, execute, load_units, rows_of, with_policy
-
-NAMES = {kind: f"gpw_t{os.getpid()}_{kind}" for kind in ("reader", "loader", "admin")}
-LOGINS = {kind: f"{name}_login" for kind, name in NAMES.items()}
+from tests.partitions.fab import NOW, TESTS, command, contents, execute, load_units, with_policy
+from tests.roles import LOGINS, NAMES, fab_with_roles
 
 
 @pytest.fixture
 def fab(wh: Warehouse) -> Iterator[Warehouse]:
-    """A warehouse with roles of unusual names, which are the whole cluster's, and a login in each."""
-    url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
-    settings = WarehouseSettings(url=url, _env_file=None, **{f"role_{kind}": name for kind, name in NAMES.items()})
-    with Warehouse(settings=settings) as fab:
-        yield fab
-    admin = create_engine(wh.engine.url, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        for name in (*LOGINS.values(), *NAMES.values()):
-            there = connection.execute(text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": name}).scalar()
-            if there:
-                connection.execute(text(f"DROP OWNED BY {name} CASCADE"))
-                connection.execute(text(f"DROP ROLE {name}"))
-    admin.dispose()
+    with fab_with_roles(wh) as made:
+        yield made
 
 
 def become(fab: Warehouse, kind: str) -> Warehouse:
@@ -94,7 +80,7 @@ def test_a_loader_loads_into_months_that_are_there_and_cannot_change_the_schema(
     fab.partitions.apply(months=["2026-03"], tables=[TESTS], now=NOW)
     with become(fab, "loader") as loader:
         load_units(loader, "2026-03", 4)
-        assert len(rows_of(loader)) == 4
+        assert len(contents(loader)) == 4
         with pytest.raises(
             LoadError, match=r"may not change its partitions .* needs 2026-04: gpwarehouse partitions apply"
         ):
@@ -151,7 +137,7 @@ def test_months_are_moved_once_somebody_who_may_has_made_the_archive_schema(fab:
                 failed.error
             )
             assert "gpwarehouse roles apply" in str(failed.error)
-            assert len(rows_of(admin)) == 4
+            assert len(contents(admin)) == 4
             assert ("rights", "schema dw_archive") in [(f.kind, f.object) for f in admin.schema.validate()]
             policy.schema.roles.apply()
             assert policy.schema.validate() == []

@@ -20,9 +20,15 @@ from gpwarehouse.validate import Finding, validate
 from tests.catalog import catalog
 from tests.migrate.site import OURS
 from tests.partitions.fab import NOW, TESTS, command, execute, load_units, with_policy
-from tests.test_roles import fab  # noqa: F401  (a fixture)
+from tests.roles import fab_with_roles
 
 FACT = FACTS[TESTS].__table__
+
+
+@pytest.fixture
+def fab(wh: Warehouse) -> Iterator[Warehouse]:
+    with fab_with_roles(wh) as made:
+        yield made
 
 
 def told(wh: Warehouse) -> list[tuple[str, str]]:
@@ -265,7 +271,7 @@ def test_owners_that_differ_are_told_where_no_roles_are(wh: Warehouse, nobody: s
     assert told(wh) == [("owner", "etl_reject, v_lot_status")]
 
 
-def test_nothing_is_told_after_roles_and_partitions_were_applied(fab: Warehouse) -> None:  # noqa: F811
+def test_nothing_is_told_after_roles_and_partitions_were_applied(fab: Warehouse) -> None:
     fab.schema.roles.apply()
     load_units(fab, "2026-03", 3)
     fab.partitions.apply()
@@ -339,7 +345,7 @@ def test_months_in_which_nothing_was_loaded_are_no_finding_and_one_that_lost_its
     assert "gpwarehouse data check" in gap.remedy
 
 
-def test_rights_are_told_once_roles_have_any(fab: Warehouse) -> None:  # noqa: F811
+def test_rights_are_told_once_roles_have_any(fab: Warehouse) -> None:
     assert fab.schema.validate() == []
     assert ("rights", f"role {fab.settings.role_reader}") in [
         (f.kind, f.object) for f in fab.schema.validate(roles=True)

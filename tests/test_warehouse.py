@@ -23,14 +23,7 @@ from gpwarehouse.models import DimLot, FactTestResults
 from gpwarehouse.version import __version__
 from tests.load.rows import MEASUREMENTS, NOON, measurement
 from tests.migrate.site import HEAD
-
-
-def row(**values: Any) -> dict[str, Any]:
-    return {
-        "event_ts": datetime(2026, 1, 5, 10, tzinfo=UTC), "lot_id": "L1", "wafer_id": "1", "test_type": "CP",
-        "test_stage": "CP1", "step_number": "CP1", "process_flow_id": "P", "die_x": 1, "die_y": 1, "insertion_no": 1,
-        "retest_no": 0, "is_first_pass": True, "is_final_result": True, "is_pass": True,
-    } | values  # fmt: skip
+from tests.rows import tested_die
 
 
 def test_status_says_where_the_warehouse_stands(empty_url: URL) -> None:
@@ -38,7 +31,7 @@ def test_status_says_where_the_warehouse_stands(empty_url: URL) -> None:
         before = wh.status()
         assert (before.revision, before.is_current, before.batches_loaded) == (None, False, 0)
         wh.upgrade()
-        wh.load("fact_test_results", [row(), row(die_x=2)])
+        wh.load("fact_test_results", [tested_die(), tested_die(die_x=2)])
         after = wh.status()
         assert after.is_current
         assert (after.batches_loaded, after.batches_failed, after.rows_loaded) == (1, 0, 2)
@@ -47,13 +40,13 @@ def test_status_says_where_the_warehouse_stands(empty_url: URL) -> None:
 def test_a_load_before_the_upgrade_says_to_upgrade(empty_url: URL) -> None:
     with Warehouse(empty_url) as wh:
         with pytest.raises(MigrationError, match=rf"at revision none, this package writes {HEAD}; run wh\.upgrade"):
-            wh.load("fact_test_results", [row()])
+            wh.load("fact_test_results", [tested_die()])
 
 
 def test_an_unknown_server_is_told_at_the_first_use_and_not_at_construction() -> None:
     with Warehouse("postgresql://etl:hunter2@127.0.0.1:1/fab") as wh:
         assert "hunter2" not in repr(wh)
-        for use in (wh.status, lambda: wh.read("SELECT 1"), lambda: wh.load("fact_test_results", [row()])):
+        for use in (wh.status, lambda: wh.read("SELECT 1"), lambda: wh.load("fact_test_results", [tested_die()])):
             with pytest.raises(WarehouseConnectionError, match=r"127\.0\.0\.1:1/fab") as caught:
                 use()
             assert "hunter2" not in str(caught.value)
@@ -72,7 +65,7 @@ def test_settings_and_single_settings_do_not_mix() -> None:
 
 
 def test_a_session_commits_at_its_end_and_rolls_back_on_an_error(wh: Warehouse) -> None:
-    wh.load("fact_test_results", [row()])
+    wh.load("fact_test_results", [tested_die()])
     with wh.session() as session:
         lot = session.scalars(select(DimLot).where(DimLot.lot_id == "L1")).one()
         lot.owner = "ops"
@@ -90,7 +83,7 @@ def test_a_session_commits_at_its_end_and_rolls_back_on_an_error(wh: Warehouse) 
 
 
 def test_orm_relationships_lead_to_the_current_versions(wh: Warehouse) -> None:
-    wh.load("fact_test_results", [row(product_id="GOLD", equipment_id="T1")])
+    wh.load("fact_test_results", [tested_die(product_id="GOLD", equipment_id="T1")])
     with wh.session() as session:
         fact = session.scalars(select(FactTestResults)).one()
         assert (fact.lot.lot_id, fact.wafer.wafer_id, fact.product.product_id) == ("L1", "01", "GOLD")
@@ -155,7 +148,7 @@ def test_a_statement_without_rows_is_sent_elsewhere(shared_wh: Warehouse) -> Non
 
 
 def test_an_orm_select_is_read_as_well(wh: Warehouse) -> None:
-    wh.load("fact_test_results", [row(), row(die_x=2)])
+    wh.load("fact_test_results", [tested_die(), tested_die(die_x=2)])
     frame = wh.read(select(FactTestResults.die_x).order_by(FactTestResults.die_x))
     assert list(frame.die_x) == [1, 2]
 
@@ -195,7 +188,7 @@ def test_a_warehouse_is_shared_by_threads(wh: Warehouse) -> None:
 
     def work(number: int) -> None:
         try:
-            wh.load("fact_test_results", [row(lot_id=f"L{number}", die_x=n) for n in range(20)])
+            wh.load("fact_test_results", [tested_die(lot_id=f"L{number}", die_x=n) for n in range(20)])
             assert wh.read("SELECT count(*) AS n FROM dw.fact_test_results").n[0] >= 20
         except BaseException as error:
             failures.append(error)

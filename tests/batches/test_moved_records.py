@@ -11,10 +11,11 @@ from sqlalchemy import event
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import BatchConflictError, LoadError
-from tests.dimensions.rows import day, rows_of
+from tests.batches.records import found, record, site
+from tests.dimensions.rows import day
 from tests.load.rows import DEFECTS, MEASUREMENTS, defect
-from tests.load.test_delete_and_replace import record
-from tests.load.test_upsert import TESTS, found, site
+from tests.partitions.fab import TESTS
+from tests.queries import rows_of
 
 REFUSED = r"batch 'A' stand in other batches since it was loaded: 'U' \(1 rows, 2025-03\)"
 

@@ -22,7 +22,7 @@ from gpwarehouse.embedded.programs import wheel_programs
 from gpwarehouse.embedded.standing import running_server, start_standing, stop_standing
 from gpwarehouse.errors import EmbeddedServerError
 from tests.command_line import run
-from tests.test_embedded import wait_for
+from tests.embedded_servers import wait_for
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs sockets in folders")
 

@@ -6,19 +6,13 @@ from datetime import UTC, datetime
 from itertools import groupby, pairwise
 from typing import Any
 
-from sqlalchemy import text
-
 from gpwarehouse import Warehouse
 from gpwarehouse.models import BEGINNING, DIMENSIONS, END_OF_TIME
+from tests.queries import rows_of
 
 
 def day(month: int, number: int = 1) -> datetime:
     return datetime(2025, month, number, tzinfo=UTC)
-
-
-def rows_of(wh: Warehouse, query: str, **values: Any) -> list[tuple[Any, ...]]:
-    with wh.engine.connect() as connection:
-        return [tuple(row) for row in connection.execute(text(query), values)]
 
 
 def history(wh: Warehouse, lot: str, *columns: str) -> list[tuple[Any, ...]]:

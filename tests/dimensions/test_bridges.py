@@ -11,7 +11,8 @@ from gpwarehouse import Warehouse
 from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError, TooManyRejectsError
 from gpwarehouse.models import END_OF_TIME
 from gpwarehouse.models.keys import durable_key
-from tests.dimensions.rows import day, rows_of
+from tests.dimensions.rows import day
+from tests.queries import rows_of
 
 GENEALOGY, STAYS = "bridge_lot_genealogy", "bridge_wafer_lot"
 

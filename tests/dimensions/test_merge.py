@@ -24,8 +24,9 @@ from gpwarehouse.errors import (
 )
 from gpwarehouse.models import BEGINNING, END_OF_TIME
 from gpwarehouse.models.keys import durable_key
-from tests.dimensions.rows import check_intervals, day, history, rows_of
+from tests.dimensions.rows import check_intervals, day, history
 from tests.load.rows import MEASUREMENTS, measurement
+from tests.queries import rows_of
 
 
 def lot(name: str, **values: Any) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from gpwarehouse import Warehouse
 from gpwarehouse.dimensions import DELETED_HASH
 from gpwarehouse.load import Loader
 from gpwarehouse.models import BEGINNING
-from tests.dimensions.rows import check_intervals, day, rows_of
+from tests.dimensions.rows import check_intervals, day
 from tests.load.rows import MEASUREMENTS, measurement
-from tests.load.test_members import File
+from tests.load.told_members import File
+from tests.queries import rows_of
 
 MOMENTS = [day(1) + timedelta(days=7 * n) for n in range(5)]
 TOOLS = ("together", "forwards", "backwards", "shuffled")

@@ -15,8 +15,9 @@ from gpwarehouse.dimensions import RekeyResult
 from gpwarehouse.errors import InvalidInputError, LoadError
 from gpwarehouse.models import BEGINNING
 from gpwarehouse.models.keys import durable_key
-from tests.dimensions.rows import check_intervals, day, rows_of
+from tests.dimensions.rows import check_intervals, day
 from tests.load.rows import DEFECTS, MEASUREMENTS, defect, measurement
+from tests.queries import rows_of
 
 TESTS = "fact_test_results"
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from gpwarehouse import CsvOptions, Warehouse
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.load import streaming
+from tests import command_line
 from tests.load.rows import MEASUREMENTS, scalar, stored
 
 OPTIONS = CsvOptions(delimiter=";", encoding="cp1252", decimal=",", header_line=2, null_values=("NA",))
@@ -83,13 +82,7 @@ def test_the_command_line_takes_the_same_options(wh: Warehouse, tmp_path: Path) 
     url = wh.settings.sqlalchemy_url().set(drivername="postgresql").render_as_string(hide_password=False)
     said = ["--csv-delimiter", ";", "--csv-encoding", "cp1252", "--csv-decimal", ",", "--csv-header-line", "2"]
     said += ["--csv-null", "NA", "--csv-quote", "'"]
-    code = "from gpwarehouse.cli import main; main()"
-
-    def run(*command: str) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"GPWAREHOUSE_URL": url, "COLUMNS": "200"}
-        words = [sys.executable, "-c", code, *command]
-        return subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-
+    run = partial(command_line.run, cwd=tmp_path, GPWAREHOUSE_URL=url, COLUMNS="200")
     untold = run("load", str(facts), "--target", MEASUREMENTS)
     assert untold.returncode == 1
     assert "encoding='cp1252'" in untold.stderr

@@ -22,7 +22,7 @@ MONTHS = ("202403", "202404", "202405", "202406")
 IN_MAY = NOON + timedelta(days=61)
 
 
-def rows_of(lot: str, count: int = 5, **values: Any) -> list[dict[str, Any]]:
+def visits(lot: str, count: int = 5, **values: Any) -> list[dict[str, Any]]:
     return [measurement(lot_id=lot, slot=n, **values) for n in range(count)]
 
 
@@ -32,40 +32,40 @@ def counted(wh: Warehouse, lot: str) -> int:
 
 
 def test_error_refuses_what_was_loaded_before_and_nothing_else(shared_wh: Warehouse) -> None:
-    first = shared_wh.load(MEASUREMENTS, rows_of("E"), on_conflict="error")
+    first = shared_wh.load(MEASUREMENTS, visits("E"), on_conflict="error")
     with pytest.raises(BatchConflictError, match=rf"batch '{first.batch_id}' was loaded into {MEASUREMENTS} on"):
-        shared_wh.load(MEASUREMENTS, rows_of("E"), on_conflict="error")
+        shared_wh.load(MEASUREMENTS, visits("E"), on_conflict="error")
     with pytest.raises(BatchConflictError, match="on_conflict='skip' takes that as done"):
-        shared_wh.load(MEASUREMENTS, rows_of("E"), batch_id="e2", on_conflict="error")
+        shared_wh.load(MEASUREMENTS, visits("E"), batch_id="e2", on_conflict="error")
     assert counted(shared_wh, "E") == 5
 
 
 def test_append_loads_content_again_as_batches_of_their_own(shared_wh: Warehouse) -> None:
-    results = [shared_wh.load(MEASUREMENTS, rows_of("A"), on_conflict="append") for _ in range(3)]
+    results = [shared_wh.load(MEASUREMENTS, visits("A"), on_conflict="append") for _ in range(3)]
     first = results[0].batch_id
     assert [r.batch_id for r in results] == [first, f"{first}-2", f"{first}-3"]
     assert [r.rows_loaded for r in results] == [5, 5, 5]
     assert counted(shared_wh, "A") == 15
-    again = shared_wh.load(MEASUREMENTS, rows_of("A"))
+    again = shared_wh.load(MEASUREMENTS, visits("A"))
     assert (again.already_loaded, again.batch_id) == (True, first)
 
 
 def test_append_under_an_id_of_the_callers_own_is_done_once(shared_wh: Warehouse) -> None:
-    shared_wh.load(MEASUREMENTS, rows_of("O"))
-    assert shared_wh.load(MEASUREMENTS, rows_of("O"), batch_id="o2", on_conflict="append").rows_loaded == 5
-    assert shared_wh.load(MEASUREMENTS, rows_of("O"), batch_id="o2", on_conflict="append").already_loaded
+    shared_wh.load(MEASUREMENTS, visits("O"))
+    assert shared_wh.load(MEASUREMENTS, visits("O"), batch_id="o2", on_conflict="append").rows_loaded == 5
+    assert shared_wh.load(MEASUREMENTS, visits("O"), batch_id="o2", on_conflict="append").already_loaded
     with pytest.raises(BatchConflictError, match=r"'o2' was loaded into .* with other content"):
-        shared_wh.load(MEASUREMENTS, rows_of("O", 4), batch_id="o2", on_conflict="append")
+        shared_wh.load(MEASUREMENTS, visits("O", 4), batch_id="o2", on_conflict="append")
     assert counted(shared_wh, "O") == 10
 
 
 def test_replace_puts_new_rows_in_the_place_of_the_batchs_old_ones(wh: Warehouse) -> None:
     wh.load(MEASUREMENTS, [measurement(lot_id="R", slot=99)], batch_id="other")
     bad = {"cp": 1.0, "cpk": 2.0, "slot": 77}
-    first = [*rows_of("R"), measurement(lot_id="R", **bad)]
+    first = [*visits("R"), measurement(lot_id="R", **bad)]
     wh.load(MEASUREMENTS, first, batch_id="r", on_conflict="replace", max_rejects=1)
     assert len(wh.batches.rejects("r")) == 1
-    new = rows_of("R", 3, event_ts=IN_MAY)
+    new = visits("R", 3, event_ts=IN_MAY)
     result = wh.load(MEASUREMENTS, new, batch_id="r", on_conflict="replace")
     assert (result.rows_loaded, result.rows_replaced, result.already_loaded) == (3, 5, False)
     assert stored(wh, MEASUREMENTS, "r", "slot", "event_ts") == [(n, IN_MAY) for n in range(3)]
@@ -77,38 +77,38 @@ def test_replace_puts_new_rows_in_the_place_of_the_batchs_old_ones(wh: Warehouse
     assert [name[-7:] for name in result.vacuumed] == ["m202403"]
     assert wh.load(MEASUREMENTS, new, batch_id="r").already_loaded
     with pytest.raises(BatchConflictError):
-        wh.load(MEASUREMENTS, rows_of("R"), batch_id="r")
+        wh.load(MEASUREMENTS, visits("R"), batch_id="r")
 
 
 def test_replace_by_the_same_content_loads_it_anew_and_does_not_double_it(shared_wh: Warehouse) -> None:
     for replaced in (0, 5, 5):
-        result = shared_wh.load(MEASUREMENTS, rows_of("S"), on_conflict="replace")
+        result = shared_wh.load(MEASUREMENTS, visits("S"), on_conflict="replace")
         assert (result.rows_loaded, result.rows_replaced) == (5, replaced)
     assert counted(shared_wh, "S") == 5
 
 
 def test_replace_by_nothing_leaves_nothing(shared_wh: Warehouse) -> None:
-    shared_wh.load(MEASUREMENTS, rows_of("N"), batch_id="n")
+    shared_wh.load(MEASUREMENTS, visits("N"), batch_id="n")
     import pyarrow as pa
 
-    nothing = pa.Table.from_pylist(rows_of("N")).slice(0, 0)
+    nothing = pa.Table.from_pylist(visits("N")).slice(0, 0)
     assert shared_wh.load(MEASUREMENTS, nothing, batch_id="n", on_conflict="replace").rows_replaced == 5
     assert counted(shared_wh, "N") == 0
-    assert shared_wh.load(MEASUREMENTS, rows_of("N"), batch_id="n").rows_loaded == 5
+    assert shared_wh.load(MEASUREMENTS, visits("N"), batch_id="n").rows_loaded == 5
 
 
 def test_replace_by_content_that_another_batch_holds_is_refused(shared_wh: Warehouse) -> None:
-    shared_wh.load(MEASUREMENTS, rows_of("H", 4), batch_id="h4")
-    shared_wh.load(MEASUREMENTS, rows_of("H", 5), batch_id="h5")
+    shared_wh.load(MEASUREMENTS, visits("H", 4), batch_id="h4")
+    shared_wh.load(MEASUREMENTS, visits("H", 5), batch_id="h5")
     with pytest.raises(BatchConflictError, match=r"'h5' was loaded .* would leave the rows there twice"):
-        shared_wh.load(MEASUREMENTS, rows_of("H", 5), batch_id="h4", on_conflict="replace")
+        shared_wh.load(MEASUREMENTS, visits("H", 5), batch_id="h4", on_conflict="replace")
     assert counted(shared_wh, "H") == 9
 
 
 def test_a_replacement_that_fails_leaves_the_batch_as_it_was(shared_wh: Warehouse) -> None:
-    shared_wh.load(MEASUREMENTS, rows_of("F"), batch_id="f")
+    shared_wh.load(MEASUREMENTS, visits("F"), batch_id="f")
     before = shared_wh.read("SELECT * FROM dw.etl_load_batch WHERE batch_id = 'f'")
-    bad = [measurement(lot_id="F", cp=1.0, cpk=2.0), *rows_of("F", 2)]
+    bad = [measurement(lot_id="F", cp=1.0, cpk=2.0), *visits("F", 2)]
     with pytest.raises(TooManyRejectsError):
         shared_wh.load(MEASUREMENTS, bad, batch_id="f", on_conflict="replace", max_rejects=0)
     with pytest.raises(LoadError, match="is no int32"):
@@ -119,7 +119,7 @@ def test_a_replacement_that_fails_leaves_the_batch_as_it_was(shared_wh: Warehous
 
 def test_the_delete_looks_into_the_months_of_the_batch_only(wh: Warehouse) -> None:
     for month in range(4):
-        wh.load(MEASUREMENTS, rows_of("P", event_ts=NOON + timedelta(days=31 * month)), batch_id=f"p{month}")
+        wh.load(MEASUREMENTS, visits("P", event_ts=NOON + timedelta(days=31 * month)), batch_id=f"p{month}")
     deletes: list[str] = []
 
     def explain(_connection: Any, cursor: Any, sql: str, parameters: Any, *_: Any) -> None:
@@ -129,7 +129,7 @@ def test_the_delete_looks_into_the_months_of_the_batch_only(wh: Warehouse) -> No
 
     event.listen(wh.engine, "before_cursor_execute", explain)
     try:
-        wh.load(MEASUREMENTS, rows_of("P", 2), batch_id="p2", on_conflict="replace")
+        wh.load(MEASUREMENTS, visits("P", 2), batch_id="p2", on_conflict="replace")
     finally:
         event.remove(wh.engine, "before_cursor_execute", explain)
     (plan,) = deletes
@@ -138,11 +138,11 @@ def test_the_delete_looks_into_the_months_of_the_batch_only(wh: Warehouse) -> No
 
 
 def test_replacements_of_one_batch_at_once_come_one_after_the_other(wh: Warehouse) -> None:
-    wh.load(MEASUREMENTS, rows_of("C"), batch_id="c")
+    wh.load(MEASUREMENTS, visits("C"), batch_id="c")
     results: list[Any] = []
 
     def replace(count: int) -> None:
-        results.append(wh.load(MEASUREMENTS, rows_of("C", count), batch_id="c", on_conflict="replace"))
+        results.append(wh.load(MEASUREMENTS, visits("C", count), batch_id="c", on_conflict="replace"))
 
     threads = [threading.Thread(target=replace, args=(count,)) for count in range(6, 12)]
     for thread in threads:
@@ -159,30 +159,30 @@ def test_replacements_of_one_batch_at_once_come_one_after_the_other(wh: Warehous
 
 @pytest.mark.parametrize("after", [True, False])
 def test_a_replacement_whose_commit_is_lost_is_done_all_the_same(wh: Warehouse, after: bool) -> None:
-    wh.load(MEASUREMENTS, rows_of("L"), batch_id="l")
+    wh.load(MEASUREMENTS, visits("L"), batch_id="l")
     with proxy(wh.settings.sqlalchemy_url(), AtLastCommit(), after=after) as wire, Warehouse(wire.url) as far:
-        result = far.load(MEASUREMENTS, rows_of("L", 3), batch_id="l", on_conflict="replace", analyze="never")
+        result = far.load(MEASUREMENTS, visits("L", 3), batch_id="l", on_conflict="replace", analyze="never")
         assert wire.cuts == 1
     assert (result.rows_loaded, result.already_loaded) == (3, False)
     assert counted(wh, "L") == 3
 
 
 def test_a_replacement_that_never_came_to_commit_is_an_error_and_changes_nothing(wh: Warehouse) -> None:
-    wh.load(MEASUREMENTS, rows_of("M"), batch_id="m")
+    wh.load(MEASUREMENTS, visits("M"), batch_id="m")
     with (
         proxy(wh.settings.sqlalchemy_url(), AtLastCommit(), after=False) as wire,
         Warehouse(wire.url, retry_deadline_s=0) as far,
         pytest.raises(LoadError, match="the connection was lost; load again"),
     ):
-        far.load(MEASUREMENTS, rows_of("M"), batch_id="m", on_conflict="replace")
+        far.load(MEASUREMENTS, visits("M"), batch_id="m", on_conflict="replace")
     assert counted(wh, "M") == 5
 
 
 @pytest.mark.parametrize("after", [True, False])
 def test_content_appended_by_a_commit_that_is_lost_is_appended_once(wh: Warehouse, after: bool) -> None:
-    wh.load(MEASUREMENTS, rows_of("P"))
+    wh.load(MEASUREMENTS, visits("P"))
     with proxy(wh.settings.sqlalchemy_url(), AtLastCommit(), after=after) as wire, Warehouse(wire.url) as far:
-        result = far.load(MEASUREMENTS, rows_of("P"), on_conflict="append", analyze="never")
+        result = far.load(MEASUREMENTS, visits("P"), on_conflict="append", analyze="never")
         assert wire.cuts == 1
     assert (result.rows_loaded, result.already_loaded) == (5, False)
     assert counted(wh, "P") == 10
@@ -205,7 +205,7 @@ def died(wh: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
     with monkeypatch.context() as patch:
         patch.setattr(ledger, "record_loaded", kill)
         with pytest.raises(Killed):
-            wh.load(MEASUREMENTS, rows_of("K"), **APART)
+            wh.load(MEASUREMENTS, visits("K"), **APART)
     assert counted(wh, "K") == 5
     return wh
 
@@ -215,10 +215,10 @@ def died(wh: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
     [APART, {"batch_id": "k"}, {}, {"batch_id": "z", "on_conflict": "append"}, {"batch_id": "z", "parallel": 2}],
 )
 def test_rows_that_a_killed_load_committed_apart_are_deleted_by_the_next(died: Warehouse, options: Any) -> None:
-    died.load(MEASUREMENTS, rows_of("K", 3), batch_id="k0")
-    made = died.load(MEASUREMENTS, rows_of("K"), **options)
+    died.load(MEASUREMENTS, visits("K", 3), batch_id="k0")
+    made = died.load(MEASUREMENTS, visits("K"), **options)
     assert (made.rows_loaded, counted(died, "K")) == (5, 8)
-    assert died.load(MEASUREMENTS, rows_of("K"), **options).already_loaded
+    assert died.load(MEASUREMENTS, visits("K"), **options).already_loaded
     if made.batch_id != "k":
         said = scalar(died, "SELECT error FROM dw.etl_load_batch WHERE batch_id = 'k'")
         assert said == f"failed; 5 rows that it had left were deleted by batch {made.batch_id}"
@@ -228,7 +228,7 @@ def test_rows_that_a_killed_load_committed_apart_are_deleted_by_the_next(died: W
 def test_what_other_content_left_under_an_id_is_deleted_even_after_more_failures(
     died: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = [row | {"event_ts": IN_MAY} for row in rows_of("K", 2)]
+    other = [row | {"event_ts": IN_MAY} for row in visits("K", 2)]
     with pytest.raises(TooManyRejectsError):
         died.load(MEASUREMENTS, [*other, measurement(slot=-1)], batch_id="k", max_rejects=0)
     assert len(died.batches.rejects("k")) == 1
@@ -252,10 +252,10 @@ def test_a_failure_of_connections_that_commit_apart_does_not_say_that_nothing_wa
         with pytest.raises(
             LoadError, match="rows may be there already; load the same again, or delete_batch"
         ) as raised:
-            wh.load(MEASUREMENTS, rows_of("K"), **APART)
+            wh.load(MEASUREMENTS, visits("K"), **APART)
     assert raised.value.safe_to_repeat is None
     assert "nothing was loaded" not in str(raised.value)
-    assert wh.load(MEASUREMENTS, rows_of("K")).rows_loaded == 5
+    assert wh.load(MEASUREMENTS, visits("K")).rows_loaded == 5
     assert counted(wh, "K") == 5
 
 
@@ -273,7 +273,7 @@ def test_options_that_are_none_are_refused(shared_wh: Warehouse, options: Any, m
 
 
 def test_a_job_that_began_in_the_same_microsecond_is_another_one(wh: Warehouse) -> None:
-    wh.load(MEASUREMENTS, rows_of("S"), batch_id="s")
+    wh.load(MEASUREMENTS, visits("S"), batch_id="s")
     began = wh.read("SELECT started_at FROM dw.etl_load_batch WHERE batch_id = 's'").started_at[0].to_pydatetime()
     with wh.engine.connect() as connection:
         verdict = judge(connection, "replace", MEASUREMENTS, "s", "other content", named=True, started_at=began)

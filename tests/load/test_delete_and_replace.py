@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,26 +10,13 @@ import pytest
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import InvalidInputError, LoadError, PartitionError, TooManyRejectsError
 from gpwarehouse.models import BEGINNING
+from tests.batches.records import months, record, rows
 from tests.command_line import run
-from tests.dimensions.rows import day, history, rows_of
-from tests.load.rows import MEASUREMENTS, measurement
-from tests.load.test_members import load_file
+from tests.dimensions.rows import day, history
+from tests.load.rows import MEASUREMENTS
+from tests.load.told_members import load_file
 from tests.partitions.fab import with_policy
-
-
-def rows(*months: int, lot: str = "L1") -> list[dict[str, Any]]:
-    return [measurement(lot_id=lot, event_ts=day(month, number)) for month in months for number in (3, 4)]
-
-
-def months(wh: Warehouse) -> Counter[int]:
-    found = rows_of(wh, f"SELECT CAST(extract(month FROM event_ts) AS int) FROM dw.{MEASUREMENTS}")
-    return Counter(month for (month,) in found)
-
-
-def record(wh: Warehouse, batch_id: str) -> tuple[Any, ...]:
-    query = "SELECT status, rows_loaded, error FROM dw.etl_load_batch WHERE batch_id = :batch"
-    (found,) = rows_of(wh, query, batch=batch_id)
-    return found
+from tests.queries import rows_of
 
 
 def test_a_batch_is_deleted_and_can_be_loaded_again(wh: Warehouse) -> None:

@@ -43,7 +43,7 @@ def write(path: Path, table: pa.Table = TABLE) -> Path:
     return path
 
 
-def rows_of(frame: Any) -> list[dict[str, Any]]:
+def rows_read(frame: Any) -> list[dict[str, Any]]:
     return [row for batch in record_batches(frame, frozenset()) for row in batch.to_pylist()]
 
 
@@ -68,8 +68,8 @@ def test_a_file_that_is_loaded_again_is_known(wh: Warehouse, tmp_path: Path) -> 
 def test_a_glob_is_all_its_files_in_order(tmp_path: Path) -> None:
     for number, name in enumerate(["b.parquet", "a.csv", "c.parquet"]):
         write(tmp_path / name, pa.table({"lot_id": [f"L{number}"]}))
-    assert rows_of(str(tmp_path / "*")) == [{"lot_id": "L1"}, {"lot_id": "L0"}, {"lot_id": "L2"}]
-    assert rows_of(tmp_path / "*.parquet") == [{"lot_id": "L0"}, {"lot_id": "L2"}]
+    assert rows_read(str(tmp_path / "*")) == [{"lot_id": "L1"}, {"lot_id": "L0"}, {"lot_id": "L2"}]
+    assert rows_read(tmp_path / "*.parquet") == [{"lot_id": "L0"}, {"lot_id": "L2"}]
 
 
 def test_a_dataset_is_read_in_batches(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_dataset_is_read_in_batches(tmp_path: Path) -> None:
 def test_a_field_of_quotes_is_an_empty_text_and_one_of_nothing_is_null(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text('lot_id,class_name\nL1,""\nL2,\n007,"a ""b"",\nc"\n')
-    assert rows_of(path) == [
+    assert rows_read(path) == [
         {"lot_id": "L1", "class_name": ""},
         {"lot_id": "L2", "class_name": None},
         {"lot_id": "007", "class_name": 'a "b",\nc'},  # not the number 7
@@ -115,7 +115,7 @@ def test_a_file_that_cannot_be_read_is_named_and_not_quoted(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InvalidInputError) as caught:
-        rows_of(tmp_path / name)
+        rows_read(tmp_path / name)
     assert name in str(caught.value)
     assert said in str(caught.value)
     assert "secret" not in str(caught.value)
@@ -145,7 +145,7 @@ def test_a_fault_behind_the_first_block_names_the_file_and_quotes_no_row(tmp_pat
         if name in ("d.arrow", "e.arrows"):
             continue  # of integers every byte may be one: what is read is what the file says
         with pytest.raises(InvalidInputError) as caught:
-            rows_of(tmp_path / name)
+            rows_read(tmp_path / name)
         assert name in str(caught.value)
         assert "secret" not in str(caught.value)
 
@@ -155,7 +155,7 @@ def test_a_damaged_arrow_file_ends_no_process(tmp_path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:2000] + b"\xff" * 4000 + content[6000:])  # offsets far beyond the end
     with pytest.raises(InvalidInputError, match=r"x\.arrow: it cannot be read"):
-        rows_of(path)
+        rows_read(path)
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:

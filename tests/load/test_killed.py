@@ -21,7 +21,7 @@ from sqlalchemy import event, make_url
 from gpwarehouse import Warehouse
 from tests.faults.wire import AtLastCommit, proxy
 from tests.load.rows import DEFECTS, NOON, defect
-from tests.load.test_processes import ANSWER_WITHIN_S, PROCESS, url_of
+from tests.processes import ANSWER_WITHIN_S, PROCESS, url_of
 
 EVERY = bool(os.environ.get("GPWAREHOUSE_TEST_EVERY_KILL"))
 FILES = 20 if EVERY else 4

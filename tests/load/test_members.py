@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,27 +13,12 @@ from sqlalchemy import text
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import KeyCollisionError, LoadError
 from gpwarehouse.intake import natural_keys as key_module
-from gpwarehouse.load import FrameSource, Loader
 from gpwarehouse.models import BEGINNING, DIMENSIONS, END_OF_TIME
 from gpwarehouse.models.keys import durable_key
 from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar, stored, versions
+from tests.load.told_members import load_file
 
 WAFER_KEYS = ("wafer_key", "lot_key", "product_key", "equipment_key", "chamber_key", "process_step_key", "recipe_key")
-
-
-@dataclass
-class File(FrameSource):
-    """A frame with a word about its members, as the reader of a file has it."""
-
-    told: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-
-    def members(self) -> Mapping[str, list[dict[str, Any]]]:
-        return self.told
-
-
-def load_file(wh: Warehouse, told: dict[str, list[dict[str, Any]]], **values: Any) -> Any:
-    source = File([measurement(**values)], MEASUREMENTS, told=told)
-    return Loader(wh.engine, wh.settings).load(source)
 
 
 def test_every_key_has_a_member_and_is_the_hash_of_its_natural_key(shared_wh: Warehouse) -> None:

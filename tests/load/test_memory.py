@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import resource
 import tempfile
 from collections.abc import Iterator
@@ -20,8 +19,8 @@ from gpwarehouse.intake import spool as spool_module
 from gpwarehouse.intake.frames import BATCH_ROWS
 from gpwarehouse.intake.spool import Spool
 from tests.load.rows import DEFECTS, NOON, scalar
+from tests.processes import PROCESS
 
-PROCESS = multiprocessing.get_context("forkserver")
 FLOATS = ("x_rel_um", "y_rel_um")
 CHARACTERS = 256
 BATCHES = 20

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
@@ -19,15 +18,11 @@ from sqlalchemy import event
 
 from gpwarehouse import Warehouse
 from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar
+from tests.processes import ANSWER_WITHIN_S, PROCESS, url_of
 
 # As many as the acceptance asks for where the run is for that: on a real Greenplum, or with every kill.
 PROCESSES = 20 if {"GPWAREHOUSE_TEST_URL", "GPWAREHOUSE_TEST_EVERY_KILL"} & set(os.environ) else 10
-ANSWER_WITHIN_S = 240
-"""Then it hangs: the test fails and the processes are ended."""
 
-# Processes of a server that has imported everything and connected nowhere: as spawned ones, without 3 s each to import.
-PROCESS = multiprocessing.get_context("forkserver")
-PROCESS.set_forkserver_preload(["gpwarehouse.load", "gpwarehouse.migrate", "tests.load.test_processes"])
 _together: Barrier
 
 
@@ -54,10 +49,6 @@ def pool() -> Iterator[Pool]:
         yield workers
     finally:
         workers.terminate()
-
-
-def url_of(wh: Warehouse) -> str:
-    return wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
 
 
 def all_load(pool: Pool, wh: Warehouse, frames: list[list[dict[str, Any]]]) -> list[tuple[str, bool, int]]:

@@ -63,7 +63,7 @@ def copying_at(wh: Warehouse, load: Callable[[Any], LoadResult]) -> tuple[LoadRe
     return load(progress), seen
 
 
-def rows_of(wh: Warehouse, batch: str) -> int:
+def rows_in(wh: Warehouse, batch: str) -> int:
     return int(scalar(wh, f"SELECT count(*) FROM dw.{MEASUREMENTS} WHERE batch_id = :batch", batch=batch))
 
 
@@ -78,7 +78,7 @@ def test_the_server_takes_rows_before_the_last_ones_are_read(wh: Warehouse) -> N
     assert (copying[0], copying[-1]) == (0, 1)
     assert (result.rows_read, result.rows_loaded, result.rows_rejected) == (36, 36, 0)
     assert (result.transport, len(result.months_made), result.already_loaded) == ("copy binary", 1, False)
-    assert rows_of(wh, "b") == 36
+    assert rows_in(wh, "b") == 36
 
 
 def test_what_is_stored_and_told_is_the_same_as_in_the_plain_way(
@@ -118,7 +118,7 @@ def test_frames_and_files_are_sent_early(
     with caplog.at_level(logging.INFO, streaming.__name__):
         assert wh.load(MEASUREMENTS, frame, batch_id="b").rows_loaded == 9
     assert in_plain_way(caplog) == []
-    assert rows_of(wh, "b") == 9
+    assert rows_in(wh, "b") == 9
 
 
 def test_texts_in_views_are_sent_early(wh: Warehouse) -> None:
@@ -150,7 +150,7 @@ def test_a_frame_that_was_loaded_is_known_before_its_rows_are_checked(wh: Wareho
         wh.load(MEASUREMENTS, chunks("L"), on_conflict="error")
     appended = wh.load(MEASUREMENTS, chunks("L"), on_conflict="append")
     assert appended.batch_id != first.batch_id
-    assert rows_of(wh, appended.batch_id) == rows_of(wh, first.batch_id) == 9
+    assert rows_in(wh, appended.batch_id) == rows_in(wh, first.batch_id) == 9
 
 
 def test_json_that_cannot_be_read_makes_other_content_of_a_frame(
@@ -205,7 +205,7 @@ def test_a_month_that_comes_to_light_late_is_made_and_every_row_is_there_once(
     with caplog.at_level(logging.INFO, streaming.__name__):
         result = wh.load(MEASUREMENTS, frame, batch_id="b")
     assert "there is no partition m202404" in in_plain_way(caplog)[0]
-    assert (result.rows_loaded, len(result.months_made), rows_of(wh, "b")) == (9, 2, 9)
+    assert (result.rows_loaded, len(result.months_made), rows_in(wh, "b")) == (9, 2, 9)
 
 
 class Told:
@@ -249,7 +249,7 @@ def test_a_row_that_only_the_server_refuses_is_a_reject(wh: Warehouse) -> None:
         connection.exec_driver_sql(f"ALTER TABLE dw.{MEASUREMENTS} ADD CONSTRAINT of_the_fab CHECK (cd_nm < 100)")
     frame = chunks("L", chunk("L3", {}, {"cd_nm": 100.5}))
     result = wh.load(MEASUREMENTS, frame, batch_id="b", max_rejects=1)
-    assert (result.rows_loaded, result.rows_rejected, rows_of(wh, "b")) == (8, 1, 8)
+    assert (result.rows_loaded, result.rows_rejected, rows_in(wh, "b")) == (8, 1, 8)
     assert wh.batches.rejects("b").row_number.tolist() == [8]
 
 
@@ -257,7 +257,7 @@ def test_more_bad_rows_than_allowed_leave_nothing_but_their_record(wh: Warehouse
     frame = chunks("L", chunk("L3", {"lot_id": None}))
     with pytest.raises(TooManyRejectsError, match="1 of 9 rows were rejected"):
         wh.load(MEASUREMENTS, frame, batch_id="b", max_rejects=0)
-    assert rows_of(wh, "b") == 0
+    assert rows_in(wh, "b") == 0
     assert stored_batch(wh, "b", "status") == ("FAILED",)
     assert len(wh.batches.rejects("b")) == 1
 
@@ -289,7 +289,7 @@ def test_an_id_that_stands_for_other_content_is_refused_or_replaced(wh: Warehous
     with pytest.raises(BatchConflictError, match="other content"):
         wh.load(MEASUREMENTS, chunks("M"), batch_id="b")
     assert wh.load(MEASUREMENTS, chunks("M"), batch_id="b", on_conflict="replace").rows_replaced == 9
-    assert rows_of(wh, "b") == 9
+    assert rows_in(wh, "b") == 9
 
 
 def test_a_connection_lost_in_the_middle_costs_no_row_and_doubles_none(
@@ -306,7 +306,7 @@ def test_a_connection_lost_in_the_middle_costs_no_row_and_doubles_none(
         result = wh.load(MEASUREMENTS, frame, batch_id="b", progress=kill)
     assert killed == [True]
     assert len(in_plain_way(caplog)) == 1
-    assert (result.rows_loaded, result.already_loaded, rows_of(wh, "b")) == (36, False, 36)
+    assert (result.rows_loaded, result.already_loaded, rows_in(wh, "b")) == (36, False, 36)
 
 
 def test_of_two_that_load_the_same_at_once_one_does(wh: Warehouse) -> None:
@@ -401,7 +401,7 @@ def test_whoever_has_a_dimension_and_waits_for_the_fact_gets_it(
     result = wh.load(MEASUREMENTS, frame, batch_id="b", progress=begin)
     thread.join()
     assert outcome == ["both"]
-    assert (result.rows_loaded, rows_of(wh, "b")) == (36, 36)
+    assert (result.rows_loaded, rows_in(wh, "b")) == (36, 36)
 
 
 def test_a_load_with_too_many_bad_rows_makes_no_member(wh: Warehouse) -> None:
@@ -422,7 +422,7 @@ def test_a_connection_lost_before_the_first_row_is_made_anew(wh: Warehouse, monk
 
     monkeypatch.setattr(streaming.ledger, "is_recorded", lose)
     assert wh.load(MEASUREMENTS, chunks("L"), batch_id="b").rows_loaded == 9
-    assert (killed, rows_of(wh, "b")) == ([True], 9)
+    assert (killed, rows_in(wh, "b")) == ([True], 9)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

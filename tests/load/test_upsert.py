@@ -12,21 +12,14 @@ from sqlalchemy import event
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError, TooManyRejectsError
-from tests.batches.test_lost_commits import losing
+from tests.batches.lost_commits import losing
+from tests.batches.records import found, record, site
 from tests.command_line import run
-from tests.dimensions.rows import day, rows_of
-from tests.load.rows import DEFECTS, MEASUREMENTS, defect, measurement
-from tests.load.test_delete_and_replace import record
+from tests.dimensions.rows import day
+from tests.load.rows import DEFECTS, MEASUREMENTS, defect
+from tests.queries import rows_of
 
 TESTS, EQUIPMENT = "fact_test_results", "fact_equipment_performance"
-
-
-def site(number: int, **values: Any) -> dict[str, Any]:
-    return measurement(event_ts=day(3, 5), site_no=number) | values
-
-
-def found(wh: Warehouse, *columns: str, fact: str = MEASUREMENTS, order: str = "site_no") -> list[tuple[Any, ...]]:
-    return rows_of(wh, f"SELECT {', '.join(columns)} FROM dw.{fact} ORDER BY {order}")
 
 
 def test_a_record_that_is_there_takes_the_columns_of_the_frame_and_keeps_the_others(wh: Warehouse) -> None:

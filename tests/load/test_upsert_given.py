@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import BatchConflictError
 from gpwarehouse.intake import frames
-from tests.dimensions.rows import rows_of
 from tests.load.rows import DEFECTS, MEASUREMENTS, defect, measurement
+from tests.queries import rows_of
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "temperature_c": st.none() | st.integers(1, 9).map(float),

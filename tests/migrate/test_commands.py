@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,10 +14,11 @@ from gpwarehouse.errors import MigrationError, WarehouseConnectionError
 from gpwarehouse.models import BRIDGES, DIMENSIONS, FACTS, VIEWS
 from gpwarehouse.settings import WarehouseSettings
 from tests.catalog import catalog
+from tests.command_line import alembic
 from tests.migrate.site import HEAD, OURS
+from tests.rows import tested_die
+from tests.tree import GOLDEN
 
-TREE = Path(__file__).parents[2]
-GOLDEN = TREE / "tests" / "golden"
 SERVERS = ("postgresql", "greenplum6", "greenplum7", "cloudberry")
 
 
@@ -95,19 +94,11 @@ def test_the_schema_may_have_another_name_and_two_may_share_a_database(empty_url
         two.upgrade()
         one.upgrade()
         migrate.check(two.settings)
-        assert two.load("fact_test_results", [_test_row()]).rows_loaded == 1
+        assert two.load("fact_test_results", [tested_die()]).rows_loaded == 1
         assert two.read("SELECT count(*) AS n FROM fab_two.v_wafer_yield").n[0] == 3
         assert one.read("SELECT count(*) AS n FROM dw.fact_test_results").n[0] == 0
         two.downgrade("base", drop_data=True)
         assert one.status().is_current
-
-
-def _test_row() -> dict[str, object]:
-    return {
-        "event_ts": "2026-01-05T10:00:00+00:00", "lot_id": "L1", "wafer_id": "1", "test_type": "CP",
-        "test_stage": "CP1", "step_number": "CP1", "process_flow_id": "P", "die_x": 1, "die_y": 1,
-        "is_first_pass": True, "is_final_result": True, "is_pass": True, "insertion_no": 1, "retest_no": 0,
-    }  # fmt: skip
 
 
 def test_the_version_table_is_explicitly_distributed(shared_wh: Warehouse, server_info: ServerInfo) -> None:
@@ -180,17 +171,6 @@ def run_script(engine: Engine, sql: str) -> None:
             cursor.execute(sql)
     finally:
         driver.close()
-
-
-def alembic(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "alembic", *args],
-        cwd=TREE,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_plain_alembic_commands_work_in_the_source_tree(empty_url: URL) -> None:

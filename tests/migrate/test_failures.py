@@ -9,8 +9,9 @@ from sqlalchemy import create_engine, inspect, text
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import MigrationError, WarehouseConnectionError
+from tests.command_line import alembic
 from tests.migrate.site import HEAD, write_revision
-from tests.migrate.test_commands import TREE, alembic
+from tests.tree import TREE
 
 TABLE = 'op.create_table("made", sa.Column("a", sa.Integer()), schema="dw")'
 

@@ -10,8 +10,8 @@ from sqlalchemy import URL, text
 
 from gpwarehouse import Warehouse, migrate
 from gpwarehouse.errors import MigrationError, SettingsError
+from tests.command_line import alembic
 from tests.migrate.site import APPLIED, HEAD, OURS, write_revision
-from tests.migrate.test_commands import alembic
 from tests.partitions.fab import command
 
 NOTE = 'op.execute("SELECT 1")'

@@ -9,7 +9,6 @@ by a run of its own: what the next run makes of that has been seen.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import random
 import signal
@@ -30,13 +29,10 @@ from gpwarehouse.errors import MigrationError, WarehouseConnectionError
 from tests.catalog import catalog
 from tests.conftest import database
 from tests.migrate.site import write_site
+from tests.processes import PROCESS
 
 HOW_MANY = int(os.environ.get("GPWAREHOUSE_TEST_EVERY_KILL", "14"))
 ENDS_WITHIN_S = 300
-
-# Processes of a server that has imported everything and connected nowhere: as spawned ones, without 3 s each to import.
-PROCESS = multiprocessing.get_context("forkserver")
-PROCESS.set_forkserver_preload(["gpwarehouse.migrate", "tests.migrate.test_kill"])
 
 
 @contextmanager

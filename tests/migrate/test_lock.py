@@ -2,49 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import Connection
+from sqlalchemy import text
 
 from gpwarehouse import Warehouse
 from gpwarehouse.engine import advisory_key
 from gpwarehouse.errors import GpwarehouseError, MigrationError
+from tests.migrate.locks import BLOCKED, WAIT, WITHIN_S, other, wait_for
 from tests.migrate.site import HEAD, OURS, write_revision
+from tests.processes import PROCESS, url_of
 
-WITHIN_S = 120
 SLEEP = 'op.execute("SELECT pg_sleep(1)")'
-WAIT = 'op.execute("LOCK TABLE dw.dim_lot IN ACCESS EXCLUSIVE MODE")'
-
-
-def url_of(wh: Warehouse) -> str:
-    return wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
-
-
-@contextmanager
-def other(wh: Warehouse) -> Iterator[Connection]:
-    engine = create_engine(wh.settings.sqlalchemy_url(), connect_args={"application_name": "the other one"})
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
-
-
-def wait_for(connection: Connection, query: str) -> None:
-    give_up = time.monotonic() + WITHIN_S
-    while not connection.execute(text(query)).scalar():
-        connection.rollback()
-        assert time.monotonic() < give_up, query
-        time.sleep(0.02)
-    connection.rollback()
 
 
 def begin_upgrade(wh: Warehouse) -> tuple[threading.Thread, list[Exception]]:
@@ -61,28 +35,34 @@ def begin_upgrade(wh: Warehouse) -> tuple[threading.Thread, list[Exception]]:
     return thread, failed
 
 
-BLOCKED = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'dw.dim_lot'::regclass"
+def upgrade_and_log(url: str, folder: str, log: str) -> None:
+    logging.basicConfig(level="INFO", filename=log)
+    with Warehouse(url, migrations=folder) as wh:
+        wh.upgrade()
+
+
 # Whoever waits lies outside a transaction between two looks, or behind a pooler would keep a connection from the other.
 TRYING = """SELECT count(*) FILTER (WHERE state = 'idle in transaction' AND query LIKE 'SELECT pg_try_advisory_xact_lock%') = 1
     AND count(*) FILTER (WHERE state = 'idle' AND query = 'ROLLBACK' AND application_name LIKE 'gpwarehouse%') = 1
     FROM pg_stat_activity WHERE datname = current_database()"""
 
 
-def test_two_migrators_at_once_both_end_well_one_having_waited(swh: Warehouse, folder: Path) -> None:
+def test_two_migrators_at_once_both_end_well_one_having_waited(swh: Warehouse, folder: Path, tmp_path: Path) -> None:
     """The first is kept in the middle of its revision until the second waits for it."""
     write_revision(folder, "a1", None, WAIT)
-    code = (
-        "import logging; logging.basicConfig(level='INFO')\nfrom gpwarehouse import Warehouse\n"
-        f"with Warehouse({url_of(swh)!r}, migrations={str(folder)!r}) as wh: wh.upgrade()"
-    )
+    logs = [tmp_path / f"{n}.log" for n in range(2)]
     with other(swh) as connection, other(swh) as blocker:
         blocker.execute(text("LOCK TABLE dw.dim_lot IN ACCESS SHARE MODE"))
-        both = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(2)]
+        both = [PROCESS.Process(target=upgrade_and_log, args=(url_of(swh), str(folder), str(log))) for log in logs]
+        for process in both:
+            process.start()
         wait_for(connection, BLOCKED)
         wait_for(connection, TRYING)
         blocker.rollback()
-        told = [process.communicate(timeout=WITHIN_S)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
+        for process in both:
+            process.join(WITHIN_S)
+    told = [log.read_text() for log in logs]
+    assert [process.exitcode for process in both] == [0, 0], told
     history = swh.read("SELECT revision, direction FROM dw.etl_migration_history ORDER BY started_at")
     assert history.values.tolist() == [[one, "upgrade"] for one in (*OURS, "a1")]
     assert any("waiting for it" in one for one in told)

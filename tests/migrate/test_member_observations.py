@@ -10,8 +10,9 @@ from gpwarehouse import Warehouse
 from gpwarehouse.dimensions import DELETED_HASH
 from gpwarehouse.models import BEGINNING, END_OF_TIME
 from gpwarehouse.models.keys import durable_key
-from tests.dimensions.rows import check_intervals, day, rows_of
+from tests.dimensions.rows import check_intervals, day
 from tests.load.rows import MEASUREMENTS, measurement
+from tests.queries import rows_of
 
 
 def old_version(wh: Warehouse, table: str, natural: dict[str, str], since: Any, until: Any, **values: Any) -> None:

@@ -16,7 +16,7 @@ from gpwarehouse.errors import MigrationError
 from gpwarehouse.migrate.scripts import revision_checksum
 from gpwarehouse.migrate.sql_files import statements_of
 from gpwarehouse.migrate.sql_text import assigned, drops, hides_drops, rewrites, split
-from tests.migrate.test_commands import GOLDEN
+from tests.tree import GOLDEN
 
 TEXT = st.text(alphabet="ab;'\"$\\-/*() \n%:é", max_size=12)
 

@@ -17,8 +17,8 @@ from gpwarehouse.errors import MigrationError
 from gpwarehouse.migrate import check, create_revision, offline_sql
 from gpwarehouse.migrate.lock import one_thread_in_alembic
 from gpwarehouse.settings import WarehouseSettings
+from tests.migrate.locks import BLOCKED, WAIT, WITHIN_S, other, wait_for
 from tests.migrate.site import HEAD, write_revision
-from tests.migrate.test_lock import BLOCKED, WAIT, WITHIN_S, other, wait_for
 
 COMMANDS: dict[str, Callable[[Warehouse, Path], object]] = {
     "upgrade": lambda wh, _: wh.upgrade(),

@@ -17,8 +17,9 @@ from gpwarehouse.errors import SettingsError
 from gpwarehouse.migrate.metadata import target_metadata
 from gpwarehouse.settings import WarehouseSettings
 from tests.migrate.site import HEAD
+from tests.processes import run_module
+from tests.tree import TREE
 
-TREE = Path(__file__).parents[2]
 README = (TREE / "README.md").read_text(encoding="utf-8")
 INI = re.search(r"```ini\n(.*?)```", README, re.DOTALL)
 
@@ -66,12 +67,14 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def alembic(installed: Path, project: Path, empty_url: URL) -> Alembic:
-    """Plain ``alembic``, run in the project."""
+    """Plain ``alembic``, run in the project: of a wheel as Python starts it, with the wheel's modules."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GPWAREHOUSE_")}
     url = empty_url.set(drivername="postgresql").render_as_string(hide_password=False)
     environment = {**kept, "GPWAREHOUSE_URL": url, "PYTHONPATH": str(installed), "GPWAREHOUSE_MODELS": "fab:metadata"}
 
     def run(*command: str, **more: str) -> subprocess.CompletedProcess[str]:
+        if installed == TREE:
+            return run_module("alembic.config", "alembic", *command, cwd=project, environment={**environment, **more})
         return subprocess.run(
             [sys.executable, "-P", "-m", "alembic", *command],
             cwd=project,

@@ -37,7 +37,7 @@ def load_units(wh: Warehouse, month: str, count: int, *, batch_id: str | None = 
     wh.load(TESTS, [unit(month, n) for n in range(count)], batch_id=batch_id)
 
 
-def rows_of(wh: Warehouse, table: str = TESTS) -> list[tuple[Any, ...]]:
+def contents(wh: Warehouse, table: str = TESTS) -> list[tuple[Any, ...]]:
     """All rows as the server writes them, floats bit by bit, in an order of their own."""
     with wh.engine.connect() as connection:
         found = connection.execute(text(f"SELECT CAST(t AS text) AS r FROM dw.{table} t"))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -24,13 +22,14 @@ from tests.partitions.fab import (
     MEASUREMENTS,
     NOW,
     TESTS,
+    contents,
     execute,
     load_units,
     manifest,
     names,
-    rows_of,
     with_policy,
 )
+from tests.processes import run_code
 
 ODD = r"""
     (1, CAST('0.1' AS float8), CAST('NaN' AS float8), CAST('Infinity' AS float8), CAST('-0' AS float8), '',
@@ -59,13 +58,13 @@ def awkward_rows(fab: Warehouse) -> None:
 def test_a_month_is_exported_verified_dropped_and_restored_row_for_row(fab: Warehouse, archive: Path) -> None:
     awkward_rows(fab)
     load_units(fab, "2026-10", 5)
-    before = rows_of(fab)
+    before = contents(fab)
     report = fab.partitions.apply(now=NOW)
     assert not report.failed, report.failed
     exported = [(o.step.action, o.step.partition, o.rows) for o in report.outcomes if o.step.action != "create"]
     assert exported == [("export", "m202506", 54)]
     assert "m202506" not in names(fab)
-    assert len(rows_of(fab)) == 5
+    assert len(contents(fab)) == 5
     assert len(fab.partitions.plan(now=NOW)) == 0
 
     said = manifest(archive)
@@ -76,7 +75,7 @@ def test_a_month_is_exported_verified_dropped_and_restored_row_for_row(fab: Ware
     assert file.schema_arrow.metadata[b"gpwarehouse.revision"].decode() == said["parts"][0]["revision"]
 
     assert fab.partitions.restore(TESTS, "2025-06") == 54
-    assert rows_of(fab) == before
+    assert contents(fab) == before
     held = fab.partitions.plan(now=NOW)
     assert [step.action for step in held] == []
     assert held.notes[0].endswith(": restored from the archive")
@@ -109,10 +108,10 @@ def test_late_rows_of_an_archived_month_go_to_a_second_file_and_come_back_with_t
     fab: Warehouse, archive: Path
 ) -> None:
     load_units(fab, "2025-06", 7)
-    first = rows_of(fab)
+    first = contents(fab)
     fab.partitions.apply(now=NOW)
     load_units(fab, "2025-06", 3, batch_id="late")
-    late = rows_of(fab)
+    late = contents(fab)
     plan = fab.partitions.plan(now=NOW)
     assert [(s.action, s.partition) for s in plan] == [("export", "m202506")]
     assert "archived before (7 rows in 1 files) and open again: no mark of a restore" in plan.steps[0].why
@@ -123,7 +122,7 @@ def test_late_rows_of_an_archived_month_go_to_a_second_file_and_come_back_with_t
     fab.partitions.apply(now=NOW)
     assert [(p["rows"], p["superseded"]) for p in manifest(archive)["parts"]] == [(7, False), (3, False)]
     assert fab.partitions.restore(TESTS, "2025-06") == 10
-    assert rows_of(fab) == sorted(first + late)
+    assert contents(fab) == sorted(first + late)
 
 
 def test_rows_that_come_to_a_restored_month_are_archived_with_it(fab: Warehouse, archive: Path) -> None:
@@ -131,11 +130,11 @@ def test_rows_that_come_to_a_restored_month_are_archived_with_it(fab: Warehouse,
     fab.partitions.apply(now=NOW)
     fab.partitions.restore(TESTS, "2025-06", hold_days=0)
     load_units(fab, "2025-06", 2, batch_id="late")
-    all_of_them = rows_of(fab)
+    all_of_them = contents(fab)
     assert not fab.partitions.apply().failed
     assert [(p["rows"], p["superseded"]) for p in manifest(archive)["parts"]] == [(7, True), (9, False)]
     assert fab.partitions.restore(TESTS, "2025-06") == 9
-    assert rows_of(fab) == all_of_them
+    assert contents(fab) == all_of_them
 
 
 def test_a_restored_month_that_was_changed_is_not_archived_by_guessing(fab: Warehouse, archive: Path) -> None:
@@ -145,7 +144,7 @@ def test_a_restored_month_that_was_changed_is_not_archived_by_guessing(fab: Ware
     execute(fab, f"DELETE FROM dw.{TESTS} WHERE die_x = 3")
     report = fab.partitions.apply()
     assert "of the 7 rows archived of this month it holds 6" in str(report.failed[0].error)
-    assert len(rows_of(fab)) == 6
+    assert len(contents(fab)) == 6
     for path in (archive / "dw" / TESTS).glob("m202506*"):  # as it says, if the table is right
         path.rename(archive / path.name)
     assert not fab.partitions.apply().failed
@@ -160,11 +159,11 @@ def test_a_restored_month_of_which_every_row_was_changed_is_not_taken_for_late_r
     fab.partitions.apply(now=NOW)
     fab.partitions.restore(TESTS, "2025-06", hold_days=0)
     execute(fab, change.format(TESTS))
-    left = rows_of(fab)
+    left = contents(fab)
     report = fab.partitions.apply()
     assert "of the 7 rows archived of this month it holds 0. It was restored" in str(report.failed[0].error)
     assert "m202506" in names(fab)
-    assert rows_of(fab) == left
+    assert contents(fab) == left
     assert [(p["rows"], p["superseded"]) for p in manifest(archive)["parts"]] == [(7, False)]
     execute(fab, f"DELETE FROM dw.{TESTS}")
     assert fab.partitions.restore(TESTS, "2025-06", hold_days=0) == 7  # the archive is right
@@ -210,7 +209,7 @@ def test_a_restored_month_is_held_whatever_the_policy_does_with_it(fab: Warehous
         fab, retention=f"{TESTS}: drop after 12 months", archive_dir=archive, partition_premake=0
     ) as other:
         assert not other.partitions.apply().failed
-    assert len(rows_of(fab)) == 7
+    assert len(contents(fab)) == 7
 
 
 def test_a_damaged_manifest_stops_its_own_month_only(fab: Warehouse, archive: Path) -> None:
@@ -230,7 +229,7 @@ def test_an_archive_that_is_not_there_is_not_made(fab: Warehouse, archive: Path)
     archive.rmdir()
     report = fab.partitions.apply(now=NOW)
     assert f"{str(archive)!r} is no folder; mount it" in str(report.failed[0].error)
-    assert len(rows_of(fab)) == 7
+    assert len(contents(fab)) == 7
     assert not archive.exists()
 
 
@@ -247,7 +246,7 @@ def test_rows_that_come_while_a_month_is_archived_keep_it(fab: Warehouse, monkey
     monkeypatch.setattr(archive_month.Archiver, "_written", and_a_row_comes)
     report = fab.partitions.apply(now=NOW)
     assert "rows came or went while it was archived" in str(report.failed[0].error)
-    assert len(rows_of(fab)) == 8
+    assert len(contents(fab)) == 8
     monkeypatch.undo()
     assert not fab.partitions.apply(now=NOW).failed
     assert fab.partitions.restore(TESTS, "2025-06") == 8
@@ -264,7 +263,7 @@ def test_a_file_that_does_not_hold_the_rows_is_not_taken(
     )
     report = fab.partitions.apply(now=NOW)
     assert "the file read back holds" in str(report.failed[0].error)
-    assert len(rows_of(fab)) == 7
+    assert len(contents(fab)) == 7
     assert list((archive / "dw" / TESTS).iterdir()) == []
 
 
@@ -312,7 +311,7 @@ def test_a_month_that_was_attached_under_another_name_is_archived_as_any(
     if server_info.postgres_version < (12,):
         pytest.skip("Greenplum 6 attaches no tables")
     load_units(fab, "2025-06", 7)
-    before = rows_of(fab)
+    before = contents(fab)
     child = f"dw.{TESTS}_1_prt_m202506"
     bounds = "FOR VALUES FROM ('2025-06-01 00:00:00+00') TO ('2025-07-01 00:00:00+00')"
     execute(
@@ -323,10 +322,10 @@ def test_a_month_that_was_attached_under_another_name_is_archived_as_any(
     )
     report = fab.partitions.apply(now=NOW)
     assert report.failed == []
-    assert rows_of(fab) == []
+    assert contents(fab) == []
     (path,) = (archive / "dw" / TESTS).glob("*.json")
     assert fab.partitions.restore(TESTS, "2025-06") == 7
-    assert rows_of(fab) == before
+    assert contents(fab) == before
     assert path.stem == "m202506"
 
 
@@ -353,12 +352,12 @@ def test_an_archiver_that_is_killed_leaves_nothing_that_is_taken_for_an_archive(
 ) -> None:
     """With the file half done, before the manifest, and before the month is dropped."""
     load_units(fab, "2025-06", 7)
-    before = rows_of(fab)
+    before = contents(fab)
     url = fab.settings.sqlalchemy_url().render_as_string(hide_password=False)
     code = KILLED.format(where=where, url=url, rule=EXPORT, archive=str(archive), now=NOW.isoformat())
-    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    killed = run_code(code)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert rows_of(fab) == before
+    assert contents(fab) == before
     assert (archive / "dw" / TESTS / "m202506.json").exists() == (where == "change_partitions_after")
     deadline = time.monotonic() + 60
     while "m202506" in names(fab):  # the server may take a moment to see that the other is gone
@@ -368,7 +367,7 @@ def test_an_archiver_that_is_killed_leaves_nothing_that_is_taken_for_an_archive(
     files = {path.name for path in (archive / "dw" / TESTS).iterdir()}
     assert files == {"m202506.json", *(part["file"] for part in manifest(archive)["parts"])}
     fab.partitions.restore(TESTS, "2025-06")
-    assert rows_of(fab) == before
+    assert contents(fab) == before
 
 
 def test_of_two_that_archive_a_month_at_once_one_does(fab: Warehouse, archive: Path) -> None:
@@ -398,7 +397,7 @@ def test_a_restore_that_does_not_commit_leaves_a_month_like_any_other(
         with pytest.raises(KeyboardInterrupt):
             fab.partitions.restore(TESTS, "2025-06", hold_days=90)
     assert {path.name: path.read_bytes() for path in (archive / "dw" / TESTS).iterdir()} == files
-    assert rows_of(fab) == []
+    assert contents(fab) == []
     if late:
         load_units(fab, "2025-06", late, batch_id="late")
     assert not fab.partitions.apply(tables=[TESTS]).failed

@@ -23,11 +23,11 @@ from tests.partitions.fab import (
     NOW,
     TESTS,
     command,
+    contents,
     execute,
     load_units,
     manifest,
     names,
-    rows_of,
     with_policy,
 )
 
@@ -49,7 +49,7 @@ def test_a_copy_of_the_database_is_kept_out_of_the_originals_archive(
     report = copy.partitions.apply(now=NOW)
     assert "is the archive of another warehouse" in str(report.failed[0].error)
     assert "adopt-archive" in str(report.failed[0].error)
-    assert len(rows_of(copy)) == 2
+    assert len(contents(copy)) == 2
     with pytest.raises(PartitionError, match="give each a GPWAREHOUSE_ARCHIVE_DIR of its own"):
         copy.partitions.restore(TESTS, "2025-06")
     assert [p["rows"] for p in manifest(archive)["parts"]] == [7]
@@ -135,7 +135,7 @@ def test_files_whose_manifest_was_lost_keep_their_month(fab: Warehouse, archive:
     load_units(fab, "2025-06", 2, batch_id="late")
     report = fab.partitions.apply(now=NOW)
     assert f"{file} is not listed by a manifest" in str(report.failed[0].error)
-    assert len(rows_of(fab)) == 2
+    assert len(contents(fab)) == 2
     plan = fab.partitions.plan(now=NOW)
     with with_policy(
         fab, retention=f"{TESTS}: drop after 12 months", archive_dir=archive, partition_premake=0
@@ -146,7 +146,7 @@ def test_files_whose_manifest_was_lost_keep_their_month(fab: Warehouse, archive:
         (step,) = plan.steps
         refused = other.partitions.apply(Plan((replace(step, action="drop"),)), now=NOW)
         assert "not listed by a manifest" in str(refused.failed[0].error)
-    assert len(rows_of(fab)) == 2
+    assert len(contents(fab)) == 2
     path.write_text(kept)
     assert not fab.partitions.apply(now=NOW).failed
     assert fab.partitions.restore(TESTS, "2025-06") == 9
@@ -264,7 +264,7 @@ def test_a_hold_put_while_a_month_is_archived_keeps_it(
     report = fab.partitions.apply(tables=[TESTS])
     (export,) = [o for o in report.outcomes if o.step.action == "export"]
     assert (export.done, export.error, str(export).split(",")[0]) == (False, None, "left out")
-    assert len(rows_of(fab)) == 7
+    assert len(contents(fab)) == 7
     monkeypatch.undo()
     fab.partitions.hold(TESTS, "2025-06", days=0, reason="over")
     assert not fab.partitions.apply(tables=[TESTS]).failed
@@ -291,7 +291,7 @@ def test_an_outdated_manifest_gives_no_part_of_a_month(fab: Warehouse, archive: 
     path.write_text(outdated)  # which is content with what the month holds
     (failed,) = fab.partitions.apply(tables=[TESTS]).failed
     assert "m202506-2.parquet is not listed by a manifest" in str(failed.error)
-    assert len(rows_of(fab)) == 5
+    assert len(contents(fab)) == 5
 
 
 def test_a_file_that_a_killed_archiver_left_and_the_listed_ones_cover_is_listed_as_superseded(
@@ -320,7 +320,7 @@ def test_a_restored_month_is_held_as_any_whoever_asks(fab: Warehouse, archive: P
         assert [s.action for s in plan if s.partition == "m202506"] == []
         assert any("m202506 is held until" in note and "restored" in note for note in plan.notes)
         assert other.partitions.list(tables=[TESTS]).set_index("partition").held_until["m202506"] is not None
-    assert len(rows_of(fab)) == 7
+    assert len(contents(fab)) == 7
     fab.partitions.hold(TESTS, "2025-06", days=0, reason="looked at")
     assert not fab.partitions.apply(tables=[TESTS]).failed
     assert "m202506" not in names(fab)

@@ -16,10 +16,10 @@ from tests.partitions.fab import (
     NOW,
     TESTS,
     command,
+    contents,
     execute,
     manifest,
     names,
-    rows_of,
     unit,
     with_policy,
 )
@@ -34,7 +34,7 @@ def key(root: str, wafer: int) -> int:
 def archived(fab: Warehouse, *units: dict[str, Any]) -> list[tuple[Any, ...]]:
     """These units of June 2025 went to the archive; July's stay."""
     fab.load(TESTS, list(units), batch_id="june")
-    before = rows_of(fab)
+    before = contents(fab)
     assert not fab.partitions.apply(now=NOW).failed
     fab.load(TESTS, [u | {"event_ts": "2026-07-05T10:00:00+00:00"} for u in units], batch_id="july")
     assert "m202506" not in names(fab)

@@ -19,7 +19,7 @@ from gpwarehouse.errors import InvalidInputError, LoadError, PartitionError, Set
 from gpwarehouse.models import FACTS
 from gpwarehouse.partitions import Plan, Step
 from gpwarehouse.retention import RetentionRule, parse_retention
-from tests.partitions.fab import MEASUREMENTS, NOW, TESTS, execute, load_units, names, rows_of, with_policy
+from tests.partitions.fab import MEASUREMENTS, NOW, TESTS, contents, execute, load_units, names, with_policy
 
 AHEAD = ["m202611", "m202612", "m202701", "m202702"]
 
@@ -70,10 +70,10 @@ def test_a_month_that_is_old_enough_is_dropped_and_a_newer_one_is_refused(wh: Wa
         newer = Step("drop", TESTS, "m202511", datetime(2025, 11, 1, tzinfo=UTC), datetime(2025, 12, 1, tzinfo=UTC), "")
         with pytest.raises(PartitionError, match=r"'drop' is refused, the policy is 'drop after 12 months'"):
             fab.partitions.apply(Plan((*plan.steps, newer)), now=NOW)
-        assert len(rows_of(fab)) == 7
+        assert len(contents(fab)) == 7
         report = fab.partitions.apply(plan, now=NOW)
         assert [(o.step.partition, o.rows) for o in report.outcomes if o.rows] == [("m202510", 3)]
-        assert len(rows_of(fab)) == 4
+        assert len(contents(fab)) == 4
 
 
 def test_what_changed_is_analyzed(wh: Warehouse) -> None:
@@ -111,7 +111,7 @@ def test_a_default_partition_and_its_rows_are_told(wh: Warehouse, server_info: S
     assert note.startswith(f"{TESTS}: retention takes no rows of the default partition rest")
     with pytest.raises(LoadError, match=r"default partition .* SplitDefaultPartition"):
         load_units(wh, "2025-07", 1)
-    assert len(rows_of(wh)) == 4
+    assert len(contents(wh)) == 4
 
 
 def test_a_month_whose_table_has_an_odd_name_is_left_alone_and_told(wh: Warehouse, server_info: ServerInfo) -> None:
@@ -125,7 +125,7 @@ def test_a_month_whose_table_has_an_odd_name_is_left_alone_and_told(wh: Warehous
         report = other.partitions.apply(tables=[TESTS], now=NOW)
     assert not report.failed
     assert any("june:x %s is left alone: rename its table" in note for note in report.notes)
-    assert len(rows_of(wh)) == 2
+    assert len(contents(wh)) == 2
 
 
 def test_without_a_policy_nothing_leaves(wh: Warehouse) -> None:
@@ -142,7 +142,7 @@ def test_the_month_of_the_first_revision_is_emptied_never_dropped(wh: Warehouse)
         assert ("drop", "m200001") in told(fab.partitions.plan(now=NOW))
         assert not fab.partitions.apply(now=NOW).failed
         assert names(fab)[0] == "m200001"
-        assert rows_of(fab) == []
+        assert contents(fab) == []
         assert len(fab.partitions.plan(now=NOW)) == 0
 
 
@@ -151,12 +151,12 @@ def test_a_detached_month_keeps_its_rows_in_a_table_of_its_own(wh: Warehouse, ac
     with with_policy(wh, retention=f"{TESTS}: {action} after 12 months", partition_premake=0) as fab:
         for count, table in (3, f"{TESTS}_detached_m202506"), (4, f"{TESTS}_detached_m202506_2"):
             load_units(fab, "2025-06", count)
-            rows = rows_of(fab)
+            rows = contents(fab)
             assert len(rows) == count
             report = fab.partitions.apply(tables=[TESTS], now=NOW)
             assert not report.failed, report.failed
             assert "m202506" not in names(fab)
-            assert rows_of(fab) == []
+            assert contents(fab) == []
             with fab.engine.connect() as connection:
                 out = connection.execute(text(f"SELECT CAST(t AS text) FROM {schema}.{table} t"))
                 assert sorted(tuple(row) for row in out) == rows
@@ -168,7 +168,7 @@ def test_cold_months_are_compressed_harder_once(wh: Warehouse, server_info: Serv
     with with_policy(wh, retention="*: compress after 6 months", partition_premake=0) as fab:
         load_units(fab, "2026-03", 40)
         load_units(fab, "2026-09", 2)
-        rows = rows_of(fab)
+        rows = contents(fab)
         plan = fab.partitions.plan(tables=[TESTS], now=NOW)
         if server_info.brand is Brand.POSTGRESQL:
             assert "has no append-optimized storage" in plan.notes[0]
@@ -178,7 +178,7 @@ def test_cold_months_are_compressed_harder_once(wh: Warehouse, server_info: Serv
         assert "m202603" in {step.partition for step in compressing}
         report = fab.partitions.apply(plan, now=NOW)
         assert not report.failed, report.failed
-        assert rows_of(fab) == rows
+        assert contents(fab) == rows
         assert {o.step.partition: o.rows for o in report.outcomes if o.rows} == {"m202603": 40}
         stored = inspect(fab.engine).get_multi_storage("dw")  # type: ignore[attr-defined]
         assert stored["dw", f"{TESTS}_1_prt_m202603"] == AppendOptimized(
@@ -187,7 +187,7 @@ def test_cold_months_are_compressed_harder_once(wh: Warehouse, server_info: Serv
         assert stored["dw", f"{TESTS}_1_prt_m202609"].compresslevel == 1
         assert "compress" not in {s.action for s in fab.partitions.plan(tables=[TESTS], now=NOW)}
         load_units(fab, "2026-03", 1, batch_id="late")
-        assert len(rows_of(fab)) == 43
+        assert len(contents(fab)) == 43
 
 
 def test_two_that_apply_at_once_make_each_month_once(wh: Warehouse) -> None:
@@ -213,7 +213,7 @@ def test_a_step_that_fails_is_told_and_the_others_are_done(
         report = fab.partitions.apply(now=NOW)
         assert [(o.step.action, o.step.table) for o in report.failed] == [("export", TESTS)]
         assert "is no folder; mount it, or make it" in str(report.failed[0].error)
-        assert len(rows_of(fab)) == 3
+        assert len(contents(fab)) == 3
         assert "m202506" not in names(fab, MEASUREMENTS)
 
 
@@ -299,7 +299,7 @@ def test_a_load_in_the_same_months_is_waited_for_and_not_held_up(
         job.join(timeout=60)
         assert reports[0].failed == []
         assert "m202506" not in names(fab)
-        assert len(rows_of(fab)) == 4
+        assert len(contents(fab)) == 4
 
 
 def test_a_step_that_waits_says_for_whom_and_gives_up_naming_him(

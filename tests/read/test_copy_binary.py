@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -23,38 +21,9 @@ from gpwarehouse.read import copy_binary, copy_out, parallel, query
 from gpwarehouse.read.columns import Column
 from gpwarehouse.read.copy_binary import BinaryParser
 from gpwarehouse.read.query import Stream
-from tests.read.test_types import NASTY
+from tests.read.values import NASTY, VALUES, bitwise
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
-JSON = st.recursive(st.none() | st.booleans() | st.integers(-5, 5) | TEXT, lambda inner: st.lists(inner, max_size=2))
-VALUES: dict[str, st.SearchStrategy[Any]] = {
-    "smallint": st.integers(-(2**15), 2**15 - 1),
-    "integer": st.integers(-(2**31), 2**31 - 1),
-    "bigint": st.integers(-(2**63), 2**63 - 1),
-    "oid": st.integers(0, 2**32 - 1),
-    "real": st.floats(width=32).map(repr),
-    "double precision": st.floats().map(repr),
-    "boolean": st.booleans(),
-    "text": TEXT,
-    "varchar": TEXT,
-    "char(5)": st.text("ab ", max_size=5),
-    "name": st.text("abc", max_size=20),
-    "json": JSON.map(json.dumps).filter(lambda t: "\\u0000" not in t),
-    "jsonb": JSON.map(json.dumps).filter(lambda t: "\\u0000" not in t),
-    "bytea": st.binary(max_size=20),
-    "date": st.dates(date(1, 1, 1), date(9999, 12, 31)),
-    "timestamp": st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)),
-    "timestamptz": st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)),
-}
-
-
-def rows_of(table: pa.Table) -> list[tuple[Any, ...]]:
-    """Rows with floats by their bits, sorted."""
-    rows = [
-        tuple(struct.pack("d", v) if isinstance(v, float) else v for v in row.values()) for row in table.to_pylist()
-    ]
-    return sorted(rows, key=str)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -67,7 +36,7 @@ def test_any_row_is_the_same_by_both_forms(shared_wh: Warehouse, rows: list[tupl
     csv = shared_wh.read(f"SELECT * FROM ({sql}) q", given_values, arrow=True, transport="csv")
     assert found.schema == csv.schema
     found.validate(full=True)
-    assert rows_of(found) == rows_of(csv)
+    assert bitwise(found) == bitwise(csv)
 
 
 def test_nasty_values_are_the_same_by_both_forms(shared_wh: Warehouse) -> None:
@@ -81,7 +50,7 @@ def test_nasty_values_are_the_same_by_both_forms(shared_wh: Warehouse) -> None:
         )
         found, csv = (shared_wh.read(sql, given_values, arrow=True, transport=form) for form in ("binary", "csv"))
         assert found.schema == csv.schema
-        assert rows_of(found) == rows_of(csv)
+        assert bitwise(found) == bitwise(csv)
 
 
 def test_the_binary_form_is_taken_where_every_column_has_one(shared_wh: Warehouse) -> None:

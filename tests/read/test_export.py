@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import ReadError
+from tests.processes import run_code
 
 ROWS = (
     "SELECT g AS n, CASE WHEN g % 3 > 0 THEN 'L' || g % 3 END AS lot, now() AS at FROM generate_series(1, :rows) AS g"
@@ -97,9 +96,7 @@ def test_an_export_that_cannot_write_says_so_and_leaves_no_thread_waiting(
         f"with Warehouse(sys.argv[1]) as wh: wh.export('TABLE long_names', sys.argv[2], partition_by='x', parallel={parallel})"
     )
     url = shared_wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
-    done = subprocess.run(
-        [sys.executable, "-c", export, url, str(tmp_path / "out")], capture_output=True, text=True, timeout=120
-    )
+    done = run_code(export, url, str(tmp_path / "out"))
     assert "ReadError" in done.stderr
     assert "cannot be written" in done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import struct
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -18,7 +17,7 @@ from gpwarehouse.dialect import Brand, ServerInfo
 from gpwarehouse.read import parallel
 from gpwarehouse.read.query import Stream
 from tests.read.paths import by_cursor
-from tests.read.test_copy_binary import VALUES
+from tests.read.values import VALUES, bitwise
 
 TIMES = [
     "0001-01-01 00:00:00+00",
@@ -109,18 +108,6 @@ def same(shared_wh: Warehouse) -> Iterator[Warehouse]:
         connection.exec_driver_sql("DROP SCHEMA same CASCADE")
 
 
-def rows_of(table: pa.Table) -> list[tuple[Any, ...]]:
-    """Rows in order, floats by their bits."""
-    rows = [tuple(_bits(value) for value in row.values()) for row in table.to_pylist()]
-    return sorted(rows, key=lambda row: row[0])
-
-
-def _bits(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_bits(each) for each in value]
-    return struct.pack("d", value) if isinstance(value, float) else value
-
-
 def read_by(wh: Warehouse, sql: str, way: Any = nullcontext, **options: Any) -> tuple[str, pa.Table]:
     with way(), Stream(wh.engine, sql, **options) as stream:
         return stream.path, pa.concat_tables([stream.schema.empty_table(), *stream.tables()])
@@ -147,7 +134,7 @@ def test_every_value_is_the_same_by_every_path(
     for _, got in found:
         assert got.schema == found[0][1].schema
         got.validate(full=True)
-        assert rows_of(got) == rows_of(found[0][1])
+        assert bitwise(got) == bitwise(found[0][1])
 
 
 def test_what_has_no_type_of_its_own_is_the_servers_text(same: Warehouse) -> None:
@@ -167,9 +154,9 @@ def test_frames_and_files_hold_the_same(same: Warehouse, tmp_path: Any) -> None:
 
     table = same.read("SELECT * FROM same.every ORDER BY n", arrow=True)
     same.export("SELECT * FROM same.every ORDER BY n", tmp_path / "every.parquet")
-    assert rows_of(pq.read_table(tmp_path / "every.parquet")) == rows_of(table)
+    assert bitwise(pq.read_table(tmp_path / "every.parquet")) == bitwise(table)
     chunks = list(same.read("SELECT * FROM same.every ORDER BY n", arrow=True, chunks=3))
-    assert rows_of(pa.concat_tables(chunks)) == rows_of(table)
+    assert bitwise(pa.concat_tables(chunks)) == bitwise(table)
     frame = same.read("SELECT * FROM same.every ORDER BY n")
     for name in table.column_names:
         nulls = [value is None or value != value for value in table[name].to_pylist()]
@@ -203,4 +190,4 @@ def test_any_table_is_the_same_by_every_path(
     ]
     for table in tables[1:]:
         assert table.schema == tables[0].schema
-        assert rows_of(table) == rows_of(tables[0])
+        assert bitwise(table) == bitwise(tables[0])

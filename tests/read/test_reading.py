@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +19,9 @@ from gpwarehouse.errors import InvalidInputError, ReadError
 from gpwarehouse.models import DimLot, FactTestResults
 from gpwarehouse.read.copy_out import CopyOut
 from gpwarehouse.read.query import Stream
+from tests.processes import run_code
 from tests.read.paths import WAYS
-from tests.test_warehouse import row
+from tests.rows import tested_die
 
 BIG = "SELECT g AS n, repeat('x', 100) AS x FROM generate_series(1, 300000) AS g"
 
@@ -107,7 +106,7 @@ def test_a_query_runs_once(wh: Warehouse) -> None:
 
 @pytest.mark.segments
 def test_a_whole_table_is_formatted_by_the_segments(wh: Warehouse) -> None:
-    wh.load("fact_test_results", [row(die_x=n, wafer_id=str(n % 25)) for n in range(100)])
+    wh.load("fact_test_results", [tested_die(die_x=n, wafer_id=str(n % 25)) for n in range(100)])
     whole = [
         "SELECT * FROM dw.fact_test_results", "TABLE dw.fact_test_results;",
         "select die_x, dw.fact_test_results.part_id from dw.fact_test_results",
@@ -206,7 +205,8 @@ def test_chunks_take_constant_memory(shared_wh: Warehouse) -> None:
     url = shared_wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
 
     def peak_kb(rows: int) -> int:
-        done = subprocess.run([sys.executable, "-c", PEAK, url, str(rows)], capture_output=True, text=True, check=True)
+        done = run_code(PEAK, url, str(rows))
+        assert done.returncode == 0, done.stderr
         return int(done.stdout)
 
     few, many = peak_kb(200_000), peak_kb(1_000_000)  # 22 MB and 110 MB of text

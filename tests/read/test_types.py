@@ -6,7 +6,7 @@ import math
 import struct
 from collections.abc import Iterator
 from contextlib import nullcontext
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -24,31 +24,7 @@ from gpwarehouse.read.copy_csv import BlockParser, csv_of
 from gpwarehouse.read.query import Stream
 from gpwarehouse.transport.csv_archive import whole_rows
 from tests.read.paths import WAYS, by_cursor
-
-# Type → values that have gone wrong somewhere, as a client's driver binds them, and the Arrow type that holds them.
-NASTY: dict[str, tuple[pa.DataType, list[Any]]] = {
-    "smallint": (pa.int16(), [-(2**15), 2**15 - 1, 0]),
-    "integer": (pa.int32(), [-(2**31), 2**31 - 1]),
-    "bigint": (pa.int64(), [-(2**63), 2**63 - 1, 9007199254740993]),
-    "double precision": (pa.float64(), [0.1, -0.0, 1e-308, 5e-324, math.pi, math.inf, -math.inf, math.nan, 8.41e21]),
-    "boolean": (pa.bool_(), [True, False]),
-    "text": (
-        pa.string(),
-        ["", " ", "\\N", "\\.", "\t", "\n", "\r\n", "\r", '"', '""', ',"', "'", "\\", "%s :x", "é😀\u2028", "NULL",
-         "x" * 100_000],
-    ),
-    "varchar": (pa.string(), ["", "ä"]),
-    "timestamptz": (
-        pa.timestamp("us", "UTC"),
-        [datetime(1, 1, 1, tzinfo=UTC), datetime(1969, 12, 31, 23, 59, 59, 999999, UTC), datetime(9999, 12, 31, tzinfo=UTC)],
-    ),
-    "timestamp": (pa.timestamp("us"), [datetime(1900, 1, 1, 0, 0, 0, 120000), datetime(9999, 12, 31, 23, 59, 59, 999999)]),
-    "date": (pa.date32(), [date(1, 1, 1), date(9999, 12, 31)]),
-    "bytea": (pa.binary(), [b"", b"\x00\xff\\'\"\n", b"\\x41"]),
-    "bigint[]": (pa.list_(pa.int64()), [[], [1, None, 2**62]]),
-    "text[]": (pa.list_(pa.string()), [[], ["", None, "NULL", 'a"b', "c,d", "{}", "\\", "\n"]]),
-    "double precision[]": (pa.list_(pa.float64()), [[0.1, None, math.inf]]),
-}  # fmt: skip
+from tests.read.values import NASTY
 
 
 def same(left: Any, right: Any) -> bool:

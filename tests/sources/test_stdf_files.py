@@ -33,7 +33,7 @@ WHOLE = stdf_bytes(fill)
 BIG = stdf_bytes(fill, order=">")
 
 
-def rows_of(path: Path) -> int:
+def count_rows(path: Path) -> int:
     return sum(batch.num_rows for batch in open_source(path).batches())
 
 
@@ -117,7 +117,7 @@ def test_padding_after_the_end_is_no_damage(tmp_path: Path) -> None:
     for count in (1, 3, 4, 511):
         file = tmp_path / f"{count}.stdf"
         file.write_bytes(WHOLE + b"\0" * count)
-        assert rows_of(file) == 3
+        assert count_rows(file) == 3
 
 
 def test_a_damaged_archive_is_told_from_a_short_one(tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from stdf_help import T0, write
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import InvalidInputError, SourceFormatError
 from gpwarehouse.sources.stdf_writer import StdfWriter
+from tests.command_line import run
 
 
 def parts(out: StdfWriter, count: int, good: int | None = None) -> None:
@@ -38,12 +37,9 @@ def nameless(good: int, start: int) -> Any:
     return fill
 
 
-def run(wh: Warehouse, *args: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def load(wh: Warehouse, *args: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
-    code = "from gpwarehouse.cli import main; main()"
-    command = [sys.executable, "-c", code, "--url", url, "load", *args]
-    environ = {**os.environ, "COLUMNS": "200", **environment}
-    return subprocess.run(command, env=environ, cwd=cwd, capture_output=True, text=True, check=False)
+    return run("--url", url, "load", *args, cwd=cwd, **{"COLUMNS": "200", **environment})
 
 
 def rows(wh: Warehouse) -> int:
@@ -97,12 +93,12 @@ def test_nameless_wafers_of_two_files_are_two(wh: Warehouse, tmp_path: Path) -> 
 
 def test_the_command_line_gives_what_files_lack(wh: Warehouse, tmp_path: Path) -> None:
     write(tmp_path / "a.stdf", lambda out: parts(out, 2), lot_id="", numbers={"start_t": 0})
-    refused = run(wh, "a.stdf", cwd=tmp_path)
+    refused = load(wh, "a.stdf", cwd=tmp_path)
     assert (refused.returncode, "--lot-id" in refused.stderr) == (1, True)
-    refused = run(wh, "a.stdf", "--lot-id", "L1", cwd=tmp_path)
+    refused = load(wh, "a.stdf", "--lot-id", "L1", cwd=tmp_path)
     assert (refused.returncode, "--event-ts" in refused.stderr) == (1, True)
     given = ("--event-ts", "2026-03-04T06:30:00+00:00", "--wafer-id", "7", "--product-id", "IGNORED")
-    loaded = run(wh, "a.stdf", *given, cwd=tmp_path, GPWAREHOUSE_STDF_GIVEN="lot_id=L1")
+    loaded = load(wh, "a.stdf", *given, cwd=tmp_path, GPWAREHOUSE_STDF_GIVEN="lot_id=L1")
     assert loaded.returncode == 0, loaded.stderr
     assert "2 of 2 rows loaded" in loaded.stdout
     assert "MIR.PART_TYP is 'CHIP', and not 'IGNORED', as --product-id says: the file's stands" in loaded.stderr
@@ -113,9 +109,9 @@ def test_the_command_line_gives_what_files_lack(wh: Warehouse, tmp_path: Path) -
 
 def test_the_command_line_loads_what_is_there_where_that_is_allowed(wh: Warehouse, tmp_path: Path) -> None:
     write(tmp_path / "short.stdf", short)
-    refused = run(wh, "short.stdf", cwd=tmp_path)
+    refused = load(wh, "short.stdf", cwd=tmp_path)
     assert (refused.returncode, "--allow-incomplete" in refused.stderr) == (1, True)
-    loaded = run(wh, "short.stdf", "--allow-incomplete", cwd=tmp_path)
+    loaded = load(wh, "short.stdf", "--allow-incomplete", cwd=tmp_path)
     assert (loaded.returncode, "2 are missing" in loaded.stderr) == (0, True)
 
 
@@ -135,7 +131,7 @@ def test_a_folder_stands_for_the_files_of_the_trade_in_it_and_below(wh: Warehous
     ]
     assert (report.failed, report.rows_loaded, "1 passed over" in str(report)) == ((), 4, True)
     report.raise_for_errors()
-    told = run(wh, "day", cwd=tmp_path)
+    told = load(wh, "day", cwd=tmp_path)
     assert (told.returncode, told.stdout.count("loaded before")) == (0, 2), told.stderr
     assert "notes.txt: notes.txt starts with bytes 6e 6f" in told.stderr or "notes.txt starts with bytes" in told.stderr
 
@@ -154,7 +150,7 @@ def test_a_folder_without_any_such_file_is_an_error(wh: Warehouse, tmp_path: Pat
     (tmp_path / "notes" / "a.txt").write_text("notes")
     report = wh.load_files([tmp_path / "notes", tmp_path / "empty"])
     assert [outcome.status for outcome in report] == ["passed over", "failed", "failed"]
-    assert run(wh, "notes", cwd=tmp_path).returncode == 1
+    assert load(wh, "notes", cwd=tmp_path).returncode == 1
 
 
 def test_options_of_the_trade_are_none_of_tables(wh: Warehouse, tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import DistributedBy
-from tests.load.test_round_trip import NASTY_FLOATS, NASTY_TEXTS, characters, floats
+from gpwarehouse.transport import Address
+from tests.values import NASTY_FLOATS, NASTY_TEXTS, characters, floats
 
 LONG = 2**63
 
@@ -133,3 +134,12 @@ def stored(connection: Connection, table: Table, columns: tuple[str, ...]) -> li
         for row in connection.execute(query)
     )
     return [tuple(map(bits, row)) for row in rows]
+
+
+HERE = Address("127.0.0.1")
+
+
+def batches(count: int, rows: int = 20_000) -> Iterator[pa.RecordBatch]:
+    """Enough of them that segments are in the middle of their fetching."""
+    for number in range(count):
+        yield pa.record_batch({"number": range(number * rows, (number + 1) * rows), "text": ["x" * 100] * rows})

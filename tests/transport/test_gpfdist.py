@@ -33,23 +33,18 @@ from tests.load.rows import DEFECTS, defect
 from tests.load.rows import stored as stored_by_batch
 from tests.transport.rows import (
     BINARY,
+    HERE,
     NASTY,
     ROWS,
     TEXT,
     batch_of,
+    batches,
     stored,
     table_of_all,
 )
 
 SEGMENT = {"X-GP-PROTO": "1", "X-GP-XID": "1", "X-GP-CID": "0", "X-GP-SN": "0", "X-GP-SEGMENT-ID": "0"}
-HERE = Address("127.0.0.1")
 WITHIN_S = 60
-
-
-def batches(count: int, rows: int = 20_000) -> Iterator[pa.RecordBatch]:
-    """Enough of them that segments are in the middle of their fetching."""
-    for number in range(count):
-        yield pa.record_batch({"number": range(number * rows, (number + 1) * rows), "text": ["x" * 100] * rows})
 
 
 def rows_in(engine: Engine, table: Table) -> int:
@@ -412,8 +407,8 @@ def test_a_statement_that_takes_too_long_leaves_nothing_even_where_the_session_h
 CHILD = """
 import sys
 from sqlalchemy import MetaData, Table, create_engine
-from tests.transport.test_gpfdist import HERE, batches, insert_rows
-from tests.transport.rows import COLUMNS, Column
+from gpwarehouse.transport import insert_rows
+from tests.transport.rows import COLUMNS, HERE, Column, batches
 engine = create_engine(sys.argv[1], connect_args={"options": "-c search_path=dw"})
 table = Table("all_types", MetaData(), *(Column(name, kind) for name, (kind, _) in COLUMNS.items()))
 def told():

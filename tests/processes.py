@@ -1,0 +1,126 @@
+"""Processes of their own that start with everything imported, for tests that are not about how a process starts.
+
+A server imports what is heavy and connects nowhere; each process is a fork of it. It has its own memory, files, threads and
+exit code, as one that Python starts, without the seconds that each such one imports for. What looks around at its import
+is not in the server: gpwarehouse.cli asks there how wide the terminal is.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from gpwarehouse.warehouse import Warehouse
+
+__all__ = ["ANSWER_WITHIN_S", "PROCESS", "run_code", "run_module", "url_of"]
+
+# One list for all tests: the first process starts the server with it.
+_IMPORTED = (
+    "alembic.autogenerate",
+    "alembic.config",
+    "numpy",
+    "pandas",
+    "pyarrow.csv",
+    "pyarrow.dataset",
+    "pyarrow.parquet",
+    "pytest",
+    "rich.markdown",
+    "rich.progress",
+    "rich.traceback",
+    "sqlalchemy.dialects.postgresql",
+    "stdf_convert",
+    "typer",
+    "gpwarehouse.batches",
+    "gpwarehouse.dimensions",
+    "gpwarehouse.embedded",
+    "gpwarehouse.generate",
+    "gpwarehouse.integrity",
+    "gpwarehouse.load.progress_bar",
+    "gpwarehouse.migrate",
+    "gpwarehouse.months",
+    "gpwarehouse.partitions",
+    "gpwarehouse.read",
+    "gpwarehouse.roles",
+    "gpwarehouse.sources.stdf",
+    "gpwarehouse.sources.synthetic",
+    "gpwarehouse.validate",
+    "gpwarehouse.warehouse",
+    "tests.processes",
+)
+
+PROCESS = multiprocessing.get_context("forkserver")
+PROCESS.set_forkserver_preload(list(_IMPORTED))
+
+ANSWER_WITHIN_S = 240
+"""Then it hangs: the test fails and the processes are ended."""
+
+
+def url_of(wh: Warehouse) -> str:
+    """What another process connects by."""
+    return wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
+
+
+def run_module(
+    module: str, name: str, *args: str, cwd: Path, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """What comes of ``main`` of a module, called by this name on a command line."""
+    return _run(partial(_call_main, module), [name, *args], cwd, environment)
+
+
+def run_code(code: str, *args: str) -> subprocess.CompletedProcess[str]:
+    """What comes of ``python -c CODE ARGS``."""
+    return _run(partial(_execute, code), ["-c", *args], Path.cwd(), os.environ)
+
+
+def _run(
+    work: Callable[[], None], command: list[str], cwd: Path, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    with tempfile.TemporaryDirectory(prefix="gpw-said-") as folder:
+        said = [Path(folder, name) for name in ("stdout", "stderr")]
+        process = PROCESS.Process(
+            target=_begin, args=(work, command, str(cwd), dict(environment), [str(path) for path in said])
+        )
+        process.start()
+        process.join()
+        assert process.exitcode is not None
+        return subprocess.CompletedProcess(command, process.exitcode, *(path.read_text() for path in said))
+
+
+def _begin(
+    work: Callable[[], None], command: Sequence[str], cwd: str, environment: Mapping[str, str], said: Sequence[str]
+) -> None:
+    """Be what a new process is, but for the modules; then do the work."""
+    for number in (signal.SIGHUP, signal.SIGTERM):  # which nohup and some CI runners have us ignore
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for path, stream in zip(said, (sys.stdout, sys.stderr), strict=True):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(file, stream.fileno())
+        os.close(file)
+    os.environ.clear()
+    os.environ.update(environment)
+    time.tzset()
+    os.chdir(cwd)
+    sys.argv[:] = command
+    try:
+        work()
+    finally:
+        atexit._run_exitfuncs()  # processes of multiprocessing leave them out
+
+
+def _call_main(module: str) -> None:
+    importlib.import_module(module).main()
+
+
+def _execute(code: str) -> None:
+    exec(code, {"__name__": "__main__"})
