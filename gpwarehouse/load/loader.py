@@ -236,7 +236,9 @@ class Loader:
 
     def _recognised_files(self, run: Run) -> Any | None:
         """The row of the batch that was loaded from files of the same bytes, read with the same options; else None."""
-        if not self.begins_early:  # the same files may be put in by their key, or taken out: that is another thing to do
+        if (
+            not self.begins_early
+        ):  # the same files may be put in by their key, or taken out: that is another thing to do
             return None
         run.source_checksum = files_checksum(run.source)
         if run.source_checksum is None:
