@@ -16,6 +16,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 from gpwarehouse.dialect import DistributedBy, Heap
+from gpwarehouse.dialect.views import CommentOnView
 
 revision = "0002"
 down_revision = "0001"
@@ -81,6 +82,7 @@ WHERE effective_date = '1900-01-01 00:00:00+00' AND known_from > effective_date 
 
 def upgrade() -> None:
     schema = op.get_context().opts["gpwarehouse_schema"]
+    _comment_on_genealogy(schema, "wh.dimensions.genealogy()")
     op.add_column(
         "etl_load_batch", sa.Column("source_checksum", sa.Text(), nullable=True, comment=SOURCE_CHECKSUM), schema=schema
     )
@@ -105,6 +107,12 @@ def downgrade() -> None:
     op.drop_index("ix_etl_member_observation_member_key", table_name="etl_member_observation", schema=schema)
     op.drop_table("etl_member_observation", schema=schema)
     op.drop_column("etl_load_batch", "source_checksum", schema=schema)
+    _comment_on_genealogy(schema, "wh.genealogy()")
+
+
+def _comment_on_genealogy(schema, door):
+    """The comment names the method that finds the genealogy of one lot."""
+    op.execute(CommentOnView("v_lot_genealogy", GENEALOGY.format(door=door), schema))
 
 
 def _column(name, type_):

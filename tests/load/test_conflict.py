@@ -250,7 +250,7 @@ def test_a_failure_of_connections_that_commit_apart_does_not_say_that_nothing_wa
     with monkeypatch.context() as patch:
         patch.setattr(ledger, "record_loaded", lost)
         with pytest.raises(
-            LoadError, match="rows may be there already; load the same again, or delete_batch"
+            LoadError, match="rows may be there already; load the same again, or take the batch out"
         ) as raised:
             wh.load(MEASUREMENTS, visits("K"), **APART)
     assert raised.value.safe_to_repeat is None

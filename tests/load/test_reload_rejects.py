@@ -294,7 +294,7 @@ def test_rejects_of_an_upsert_do_not_go_beside_the_records_that_were_there(share
 def test_rows_that_are_all_rejected_again_are_an_error_and_keep_their_new_reasons(shared_wh: Warehouse) -> None:
     load_with_rejects(shared_wh, "none again")
     with pytest.raises(
-        TooManyRejectsError, match=r"none of the 3 .*First: row 3, column slot: -5 must.*All: wh.rejects"
+        TooManyRejectsError, match=r"none of the 3 .*First: row 3, column slot: -5 must.*All: wh.batches.rejects"
     ):
         shared_wh.batches.reload("none again", lambda rows: rows.assign(slot=[-5, -6, -7]))
     assert shared_wh.batches.rejects("none again").reason.tolist() == [f"{n} must be at least 0" for n in (-5, -6, -7)]
