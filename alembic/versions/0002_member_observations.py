@@ -42,6 +42,10 @@ COMMENTS = {
     "shown": "What facts show of the member, used where no source told: {column: [value, moment]}, the same in all versions",
 }
 
+GENEALOGY = (
+    "Ancestors and descendants of every lot, any depth. A filter does not reach into it: for one lot use {door}, which starts "
+    "at the lot"
+)
 SOURCE_CHECKSUM = "SHA-256 of the bytes of the files and of the options that they were read with, hexadecimal; NULL: from no such files"
 
 MOMENT = """CASE WHEN length(v.row_hash) > 32 THEN CAST(substr(v.row_hash, 34) AS timestamptz)

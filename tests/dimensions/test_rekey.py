@@ -196,7 +196,7 @@ def test_a_commit_whose_answer_was_lost_keeps_its_counts(
     wh: Warehouse, monkeypatch: pytest.MonkeyPatch, deadline: float
 ) -> None:
     loaded(wh, "A.1")
-    monkeypatch.setattr(wh, "settings", wh.settings.model_copy(update={"retry_deadline_s": deadline}))
+    monkeypatch.setattr(wh._connected, "settings", wh.settings.model_copy(update={"retry_deadline_s": deadline}))
     commit, lost = wh.engine.dialect.do_commit, [True]
 
     def lose(connection: Any) -> None:

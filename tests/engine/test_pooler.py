@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from sqlalchemy import URL, create_engine, text
 
 from gpwarehouse import Warehouse
 from gpwarehouse.dialect import Brand, ServerInfo
-from gpwarehouse.engine import extra_connections, has_shared_session, lock_advisory
+from gpwarehouse.engine import has_shared_session, lock_advisory
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError
 from gpwarehouse.read.query import Stream
 from tests.conftest import database
@@ -201,7 +202,7 @@ def test_loads_corrections_and_deletions_go_through_it(pooled: Warehouse) -> Non
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extra_connections, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(import_module("gpwarehouse.engine.extra_connections"), "PATIENCE_S", 0.5)
 
 
 @pytest.mark.usefixtures("impatient")

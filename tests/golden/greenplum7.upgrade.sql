@@ -3021,6 +3021,8 @@ BEGIN;
 
 -- Running upgrade 0001 -> 0002
 
+COMMENT ON VIEW dw.v_lot_genealogy IS 'Ancestors and descendants of every lot, any depth. A filter does not reach into it: for one lot use wh.dimensions.genealogy(), which starts at the lot';
+
 ALTER TABLE dw.etl_load_batch ADD COLUMN source_checksum TEXT;
 
 COMMENT ON COLUMN dw.etl_load_batch.source_checksum IS 'SHA-256 of the bytes of the files and of the options that they were read with, hexadecimal; NULL: from no such files';
@@ -3230,7 +3232,7 @@ FROM (
 
 UPDATE dw.alembic_version SET version_num='0002' WHERE dw.alembic_version.version_num = '0001';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0002', 'upgrade', 'd8bdd31292b528ec959bd166c356abbd7a95e5d6a60913218abbb2c5741b40ef', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0002', 'upgrade', '30ca4b942f484a2d6e8d05b5d822d6e47740a0a44b645f276a55f5c857f84a68', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 

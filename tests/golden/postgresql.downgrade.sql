@@ -75,9 +75,11 @@ DROP TABLE dw.etl_member_observation;
 
 ALTER TABLE dw.etl_load_batch DROP COLUMN source_checksum;
 
+COMMENT ON VIEW dw.v_lot_genealogy IS 'Ancestors and descendants of every lot, any depth. A filter does not reach into it: for one lot use wh.genealogy(), which starts at the lot';
+
 UPDATE dw.alembic_version SET version_num='0001' WHERE dw.alembic_version.version_num = '0002';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0002', 'downgrade', 'd8bdd31292b528ec959bd166c356abbd7a95e5d6a60913218abbb2c5741b40ef', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0002', 'downgrade', '30ca4b942f484a2d6e8d05b5d822d6e47740a0a44b645f276a55f5c857f84a68', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 
