@@ -19,8 +19,8 @@ from gpwarehouse.settings import WarehouseSettings
 from tests.migrate.site import HEAD
 
 TREE = Path(__file__).parents[2]
-README = (TREE / "README.md").read_text(encoding="utf-8")
-INI = re.search(r"```ini\n(.*?)```", README, re.DOTALL)
+PAGE = (TREE / "docs" / "how-to" / "upgrade-production.md").read_text(encoding="utf-8")
+INI = re.search(r"```ini\n(.*?)```", PAGE, re.DOTALL)
 
 MODELS = """
 from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table, Text
@@ -56,7 +56,7 @@ IN_BOTH = pytest.mark.parametrize("installed", ["editable", "wheel"], indirect=T
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """The README's alembic.ini, a folder of revisions, and models, in a folder of a user's."""
+    """The alembic.ini of docs/how-to/upgrade-production.md, a folder of revisions, and models, in a folder of a user's."""
     assert INI is not None
     (tmp_path / "alembic.ini").write_text(INI[1])
     (tmp_path / "versions").mkdir()
