@@ -13,8 +13,10 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import gpwarehouse
@@ -287,11 +289,28 @@ def operations() -> str:
     return "\n".join(lines)
 
 
+# Architecture
+
+
+def layers() -> str:
+    """The rooms from top to bottom, as the import-linter contract in pyproject.toml has them."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = (one for one in project["tool"]["importlinter"]["contracts"] if one["type"] == "layers")
+    lines = ["| Layer | Room | What it does |", "|---|---|---|"]
+    for number, layer in enumerate(contract["layers"], 1):
+        for room in layer.split(" | "):
+            about = (import_module(f"gpwarehouse.{room}").__doc__ or "").partition("\n\n")[0]
+            about = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", about).replace("``", "`")
+            lines.append(f"| {number} | `{room}` | {cell(about)} |")
+    return "\n".join(lines)
+
+
 PARTS: dict[str, Callable[..., str]] = {
     "api": api,
     "cli": cli,
     "diagram": diagram,
     "errors": error_tree,
+    "layers": layers,
     "operations": operations,
     "settings": settings,
     "tables": tables,
