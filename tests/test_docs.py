@@ -25,9 +25,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import sqlalchemy
 import typer.main
+from typer.testing import CliRunner
 
-from gpwarehouse import Warehouse
+from gpwarehouse import Warehouse, dialect
 from gpwarehouse.cli import app
 from gpwarehouse.models.diagram import mermaid
 from gpwarehouse.partitions import Partitions
@@ -39,7 +41,7 @@ README = (TREE / "README.md").read_text(encoding="utf-8")
 CI = (TREE / ".ci" / "run").read_text(encoding="utf-8")
 PAGES = {
     path.relative_to(TREE).as_posix(): path.read_text(encoding="utf-8")
-    for path in [TREE / "README.md", *sorted((TREE / "docs").rglob("*.md"))]
+    for path in [TREE / "README.md", TREE / "gpwarehouse/dialect/README.md", *sorted((TREE / "docs").rglob("*.md"))]
     if "_build" not in path.parts
 }
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
@@ -105,6 +107,9 @@ def run_python(block: Block, names: dict[str, Any]) -> str:
 
 def run_sh(block: Block) -> str:
     """What a block prints on stdout; what it exports holds for the blocks behind it."""
+    lines = [shlex.split(line, comments=True) for line in block.code.splitlines()]
+    if all(line[:1] == ["gpwarehouse"] for line in lines) and not re.search(r"[$><|&;\\]", block.code):
+        return "".join(run_command(line[1:], block.where) for line in lines)  # here, which spares the imports
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     script = f"set -euo pipefail\n{block.code}\nenv -0 >.exported"
     environment = {**os.environ, "PATH": path, "COLUMNS": "200"}
@@ -116,6 +121,12 @@ def run_sh(block: Block) -> str:
         name, _, value = variable.partition("=")
         if name.startswith("GPWAREHOUSE_"):
             os.environ[name] = value
+    return done.stdout
+
+
+def run_command(words: list[str], where: str) -> str:
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, f"{where}: {words}\n{done.output}\n{done.exception!r}"
     return done.stdout
 
 
@@ -159,10 +170,15 @@ def prepare_lots(wh: Warehouse) -> dict[str, Any]:
     return {}
 
 
+def prepare_dialect(wh: Warehouse) -> dict[str, Any]:
+    return {**vars(sqlalchemy), **vars(dialect), "metadata": sqlalchemy.MetaData()}
+
+
 PREPARED: dict[str, Callable[[Warehouse], dict[str, Any]]] = {
     "docs/how-to/load.md": prepare_load,
     "docs/how-to/read.md": prepare_lot,
     "docs/how-to/dimensions.md": prepare_lots,
+    "gpwarehouse/dialect/README.md": prepare_dialect,
 }
 """The files that a page speaks of, and the rows that it finds."""
 ALONE = ("README.md", "docs/tutorial.md")
@@ -323,7 +339,9 @@ def test_generated_parts_hold_all_there_is(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.syspath_prepend(str(TREE / "docs" / "_ext"))
     import generated
 
-    pages = {name: generated.expand(PAGES[f"docs/reference/{name}.md"]) for name in ("settings", "schema", "cli", "errors")}
+    pages = {
+        name: generated.expand(PAGES[f"docs/reference/{name}.md"]) for name in ("settings", "schema", "cli", "errors")
+    }
     assert settings_table() in pages["settings"]
     assert mermaid() in pages["schema"]
     assert "### `fact_test_results`" in pages["schema"]

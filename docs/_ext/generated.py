@@ -19,6 +19,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ways_out import WAYS_OUT
+
 import gpwarehouse
 from gpwarehouse import errors
 from gpwarehouse.dialect.errors import GpwarehouseError
@@ -26,7 +28,6 @@ from gpwarehouse.models import BRIDGES, DIMENSIONS, FACTS, VIEWS
 from gpwarehouse.models.base import Base
 from gpwarehouse.models.diagram import mermaid
 from gpwarehouse.settings import settings_table
-from ways_out import WAYS_OUT
 
 MARK = re.compile(r"^<!-- generated: (\w+)(.*?) -->$", re.MULTILINE)
 
@@ -55,6 +56,7 @@ def settings() -> str:
 def cli() -> str:
     """Every command of ``gpwarehouse`` with its arguments and options."""
     import typer.main
+
     from gpwarehouse.cli import app
 
     root = typer.main.get_command(app)
@@ -218,17 +220,14 @@ def tree_lines(root: type, classes: set[type], indent: str) -> Iterator[str]:
 def raised_by(error: str) -> list[str]:
     """The methods of the warehouse and its doors whose docstrings name an error."""
     return [
-        name
-        for name, method in warehouse_methods()
-        if re.search(rf":raises {error}:", inspect.getdoc(method) or "")
+        name for name, method in warehouse_methods() if re.search(rf":raises {error}:", inspect.getdoc(method) or "")
     ]
 
 
 def warehouse_methods() -> Iterator[tuple[str, object]]:
     """``wh.load``, ``wh.batches.delete`` …, with what they are."""
     from gpwarehouse.partitions import Partitions
-    from gpwarehouse.warehouse import Warehouse
-    from gpwarehouse.warehouse import batches, data, dimensions, facts, schema
+    from gpwarehouse.warehouse import Warehouse, batches, data, dimensions, facts, schema
 
     doors = {
         "wh": Warehouse,
@@ -285,7 +284,9 @@ def operations() -> str:
         if name.startswith("_") or not (getattr(method, "__module__", "") or "").startswith("gpwarehouse."):
             continue
         arguments = ", ".join(str(one) for one in list(inspect.signature(wanted).parameters)[1:])
-        lines.append(f"| `op.{name}` | `{arguments}` | {cell((inspect.getdoc(method) or '').partition(chr(10) * 2)[0])} |")
+        lines.append(
+            f"| `op.{name}` | `{arguments}` | {cell((inspect.getdoc(method) or '').partition(chr(10) * 2)[0])} |"
+        )
     return "\n".join(lines)
 
 
