@@ -17,6 +17,8 @@ version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinxcontrib.mermaid", "generated"]
 exclude_patterns = ["_build"]
 
+smartquotes = False  # they would make one dash of the two of an option
+
 html_theme = "furo"
 html_title = f"gpwarehouse {__version__}"
 html_show_sphinx = False

@@ -158,6 +158,13 @@ def prepare_load(wh: Warehouse) -> dict[str, Any]:
     return {"corrected": corrected}
 
 
+def prepare_month(wh: Warehouse) -> dict[str, Any]:
+    visit = {"event_ts": "2026-01-05T12:00:00+00:00", "lot_id": "L1", "wafer_id": "1", "process_flow_id": "F"}
+    visit |= {"step_number": "10", "measurement_type": "METROLOGY", "visit_no": 1, "site_no": 0, "cd_nm": 62.5}
+    wh.load("fact_process_measurements", [visit | {"equipment_id": "ETCH-07"}])
+    return {}
+
+
 def prepare_lot(wh: Warehouse) -> dict[str, Any]:
     write_demo_lot("lot.stdf.gz", wafers=1)
     wh.load_file("lot.stdf.gz")
@@ -175,6 +182,7 @@ def prepare_dialect(wh: Warehouse) -> dict[str, Any]:
 
 
 PREPARED: dict[str, Callable[[Warehouse], dict[str, Any]]] = {
+    "docs/how-to/check-data.md": prepare_month,
     "docs/how-to/load.md": prepare_load,
     "docs/how-to/read.md": prepare_lot,
     "docs/how-to/dimensions.md": prepare_lots,
