@@ -347,9 +347,11 @@ def test_generated_parts_hold_all_there_is(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.syspath_prepend(str(TREE / "docs" / "_ext"))
     import generated
 
-    pages = {
-        name: generated.expand(PAGES[f"docs/reference/{name}.md"]) for name in ("settings", "schema", "cli", "errors")
-    }
+    names = ("settings", "schema", "cli", "errors", "dialect")
+    pages = {name: generated.expand(PAGES[f"docs/reference/{name}.md"]) for name in names}
+    assert "`op.add_partition(" in pages["dialect"]
+    assert "| `event_ts` | TIMESTAMP WITH TIME ZONE | no |" in pages["schema"]
+    assert "### `etl_migration_history`" in pages["schema"]
     assert settings_table() in pages["settings"]
     assert mermaid() in pages["schema"]
     assert "### `fact_test_results`" in pages["schema"]

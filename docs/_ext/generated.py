@@ -23,8 +23,9 @@ from ways_out import WAYS_OUT
 
 import gpwarehouse
 from gpwarehouse import errors
+from gpwarehouse.dialect import GreenplumDialect
 from gpwarehouse.dialect.errors import GpwarehouseError
-from gpwarehouse.models import BRIDGES, DIMENSIONS, FACTS, VIEWS
+from gpwarehouse.models import BRIDGES, DIMENSIONS, FACTS, VIEWS, migration_history_table
 from gpwarehouse.models.base import Base
 from gpwarehouse.models.diagram import mermaid
 from gpwarehouse.settings import settings_table
@@ -40,6 +41,12 @@ def expand(text: str) -> str:
 def cell(text: str) -> str:
     """A text as one cell of a Markdown table."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def first_paragraph(thing: object) -> str:
+    """The first paragraph of a docstring, as Markdown."""
+    text = (inspect.getdoc(thing) or "").partition("\n\n")[0]
+    return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text).replace("``", "`")
 
 
 # Settings
@@ -138,7 +145,8 @@ def tables() -> str:
     """Every table with its columns: type, whether NULL is allowed, and the comment, which says unit and standard."""
     known = {**FACTS, **DIMENSIONS, **BRIDGES}
     kinds = [("Facts", FACTS), ("Dimensions", DIMENSIONS), ("Bridges", BRIDGES)]
-    rest = {t.name: t for t in Base.metadata.sorted_tables if t.name not in known}
+    control = [*Base.metadata.sorted_tables, migration_history_table()]
+    rest = {table.name: table for table in control if table.name not in known}
     lines: list[str] = []
     for title, models in [*kinds, ("Control tables", rest)]:
         lines += [f"## {title}", ""]
@@ -165,7 +173,8 @@ def table_of(name: str, table: Any) -> Iterator[str]:
     yield "|---|---|---|---|"
     for column in table.columns:
         null = "yes" if column.nullable else "no"
-        yield f"| `{column.name}` | {cell(str(column.type))} | {null} | {cell(column.comment or '')} |"
+        kind = cell(column.type.compile(dialect=GreenplumDialect()))
+        yield f"| `{column.name}` | {kind} | {null} | {cell(column.comment or '')} |"
 
 
 def shortened(value: object) -> str:
@@ -177,8 +186,7 @@ def shortened(value: object) -> str:
 def views() -> str:
     """Every view with its comment."""
     lines = ["| View | Meaning |", "|---|---|"]
-    for view in VIEWS.values() if isinstance(VIEWS, dict) else VIEWS:
-        lines.append(f"| `{view.name}` | {cell(view.comment)} |")
+    lines += [f"| `{view.name}` | {cell(view.comment)} |" for view in VIEWS]
     return "\n".join(lines)
 
 
@@ -274,19 +282,23 @@ def where_written(module: str, name: str) -> str:
 
 
 def operations() -> str:
-    """The operations that the dialect adds to Alembic's ``op``, with their arguments."""
-    from alembic.operations import Operations
+    """The operations that the package adds to Alembic's ``op``, with their arguments."""
+    from gpwarehouse.dialect.migration.operations import OPERATIONS
+    from gpwarehouse.migrate.operations import ReplaceViewOp, RunBatchedOp, RunSqlFileOp
 
-    lines = ["| Operation | Arguments | Meaning |", "|---|---|---|"]
-    for name in sorted(vars(Operations)):
-        method = getattr(Operations, name)
-        wanted = inspect.unwrap(method)
-        if name.startswith("_") or not (getattr(method, "__module__", "") or "").startswith("gpwarehouse."):
-            continue
-        arguments = ", ".join(str(one) for one in list(inspect.signature(wanted).parameters)[1:])
-        lines.append(
-            f"| `op.{name}` | `{arguments}` | {cell((inspect.getdoc(method) or '').partition(chr(10) * 2)[0])} |"
-        )
+    named = {cls.operation: (cls, "dialect") for cls in OPERATIONS}
+    named |= {"run_sql_file": (RunSqlFileOp, "migrate"), "run_batched": (RunBatchedOp, "migrate")}
+    named |= {"replace_view": (ReplaceViewOp, "migrate")}
+    lines = ["| Operation | Of | Meaning |", "|---|---|---|"]
+    for name, (cls, room) in sorted(named.items()):
+        method = getattr(cls, name)
+        parameters = list(inspect.signature(method).parameters.values())[1:]
+        bare = [str(one.replace(annotation=inspect.Parameter.empty)) for one in parameters]
+        keyword = next((i for i, one in enumerate(parameters) if one.kind is inspect.Parameter.KEYWORD_ONLY), None)
+        if keyword is not None and not any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in parameters):
+            bare.insert(keyword, "*")
+        about = cell(first_paragraph(cls))
+        lines.append(f"| `op.{name}({', '.join(bare)})` | `{room}` | {about} |")
     return "\n".join(lines)
 
 
@@ -300,8 +312,7 @@ def layers() -> str:
     lines = ["| Layer | Room | What it does |", "|---|---|---|"]
     for number, layer in enumerate(contract["layers"], 1):
         for room in layer.split(" | "):
-            about = (import_module(f"gpwarehouse.{room}").__doc__ or "").partition("\n\n")[0]
-            about = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", about).replace("``", "`")
+            about = first_paragraph(import_module(f"gpwarehouse.{room}"))
             lines.append(f"| {number} | `{room}` | {cell(about)} |")
     return "\n".join(lines)
 
