@@ -408,7 +408,7 @@ def _take(given: dict[str, _Given], values: Mapping[str, Any], where: str, rank:
         name = key if key in WarehouseSettings.model_fields else fields.get(key)
         if name is None:
             near = get_close_matches(key, fields, n=1)
-            hint = f"did you mean {_env(near[0])}?" if near else "see the table of settings in the README"
+            hint = f"did you mean {_env(near[0])}?" if near else "see the table: gpwarehouse settings"
             raise SettingsError(f"{_PREFIX}{key.upper()} ({where}) is no setting; {hint}")
         if value is not None:
             given.setdefault(name, _Given(value, where, rank))

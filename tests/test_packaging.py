@@ -71,6 +71,8 @@ def test_the_wheel_touches_nothing_but_its_own_folder(contents: dict[str, bytes]
         "alembic/ would overwrite Alembic"
     )
     assert not [name for name in contents if "__pycache__" in name or name.endswith(".pyc")]
+    pages = {path.name for path in (TREE / "docs").rglob("*.md") if "_build" not in path.parts}
+    assert not {name for name in contents if "docs" in name.split("/") or Path(name).name in pages}
 
 
 def test_licence_command_and_dialect_are_declared(contents: dict[str, bytes]) -> None:
@@ -88,6 +90,7 @@ def test_the_sdist_holds_what_the_wheel_is_made_of(dist: Path) -> None:
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {"pyproject.toml", "README.md", "LICENSE", "gpwarehouse/__init__.py", "alembic/env.py", "alembic.ini"}
+    wanted |= {"docs/conf.py", "docs/index.md"}
     assert not wanted - names
 
 

@@ -125,7 +125,8 @@ def delete_leftovers(connection: Connection, partition_column: str, left: Any, b
 
     Whoever calls holds the locks of the batch's id or content. Its row says afterwards that nothing of it is left.
 
-    :param left: its row, of :func:`gpwarehouse.batches.ledger.left_behind`. :param by: what deletes them, for that row.
+    :param left: its row, of :func:`gpwarehouse.batches.ledger.left_behind`.
+    :param by: what deletes them, for that row.
     """
     table, record, rows = FACTS[left.target].__table__, EtlLoadBatch.__table__, 0
     if left.min_event_ts is not None:

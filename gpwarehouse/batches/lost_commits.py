@@ -33,7 +33,8 @@ def settled(
     :param what: the work, ``table``: what it is on, ``undone``: that it was not done; for messages.
     :param done: looks whether an attempt went through; None if it did not.
     :raises AmbiguousCommitError: one may have, and there is nobody to ask.
-    :raises LoadError: the server refused, and none did. :raises WarehouseConnectionError: it cannot be reached.
+    :raises LoadError: the server refused, and none did.
+    :raises WarehouseConnectionError: it cannot be reached.
     """
     driver = engine.dialect.loaded_dbapi.Error
     found = None

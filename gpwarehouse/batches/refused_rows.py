@@ -32,7 +32,8 @@ def reject_of(
 ) -> Reject:
     """The reject for a row that the server refused.
 
-    :param place: of the row in the spool. :param names: columns there → as the source has them, where that differs.
+    :param place: of the row in the spool.
+    :param names: columns there → as the source has them, where that differs.
     """
     row = {(names or {}).get(name, name): value for name, value in _row(found, place).items()}
     given = _as_it_came(found, target, row)

@@ -18,7 +18,8 @@ _SHOWN = 3
 def refuse_rejects(found: FirstPass, allowed: int, batch_id: str, undone: str) -> None:
     """Refuse a batch with more bad rows than are allowed, or with no good one: success that changes nothing is none.
 
-    :param allowed: rows that may be rejected. :param undone: what was not done, for the message.
+    :param allowed: rows that may be rejected.
+    :param undone: what was not done, for the message.
     :raises TooManyRejectsError: naming the first of them.
     """
     rejected, read = found.rows_rejected, found.rows_read

@@ -35,7 +35,8 @@ Result = TypeVar("Result")
 def explaining(engine: Engine, settings: WarehouseSettings, table: str, work: Callable[[], Result]) -> Result:
     """Do it; an error of the driver is raised as ours, not chained to it, for it quotes values.
 
-    :raises LoadError: and its kinds. :raises WarehouseConnectionError: the server cannot be reached.
+    :raises LoadError: and its kinds.
+    :raises WarehouseConnectionError: the server cannot be reached.
     """
     try:
         return work()

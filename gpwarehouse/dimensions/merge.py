@@ -73,7 +73,8 @@ class MergeResult:
 class Merger:
     """Merges frames into the dimensions of one warehouse.
 
-    :param engine: a pooled engine of the warehouse. :param settings: reject limit, facility, patterns for wafers and lots.
+    :param engine: a pooled engine of the warehouse.
+    :param settings: reject limit, facility, patterns for wafers and lots.
     """
 
     def __init__(self, engine: Engine, settings: WarehouseSettings) -> None:

@@ -54,7 +54,8 @@ _NEW = "gpw_new_versions"
 class NewObservations:
     """What is told of one member now.
 
-    :ivar observations: in the order in which they count. :ivar implied: what its natural key implies where nothing is known.
+    :ivar observations: in the order in which they count.
+    :ivar implied: what its natural key implies where nothing is known.
     :ivar shown: column → what facts show, and since when.
     :ivar completes: a source speaks of the member itself, so it is inferred no more.
     :ivar come_first: of one moment, what is stored corrects what is told now.

@@ -105,7 +105,8 @@ def known_from(observations: Iterable[Observation], tracked: Collection[str]) ->
 def fold(observations: Sequence[Observation], tracked: Collection[str], unknown: Values) -> list[Version]:
     """The versions that all observations about a member come to, oldest first.
 
-    :param observations: in the order in which they came. :param tracked: the columns that versions are of.
+    :param observations: in the order in which they came.
+    :param tracked: the columns that versions are of.
     :param unknown: column → what it is where no observation tells.
     """
     state, observation = _before(observations, known_from(observations, tracked))

@@ -239,7 +239,8 @@ def _unit(
 def unit_of_work(engine: Engine, values: Mapping[str, str] | None = None, mark: str | None = None) -> Iterator[Session]:
     """A session in one transaction, committed at the end of the block and rolled back if it raises.
 
-    :param values: as from :func:`~gpwarehouse.engine.session_values`. :param mark: a lock held to the transaction's end.
+    :param values: as from :func:`~gpwarehouse.engine.session_values`.
+    :param mark: a lock held to the transaction's end.
     :raises AmbiguousCommitError: the connection was lost while COMMIT was under way.
     """
     committing: list[bool] = []

@@ -21,7 +21,8 @@ _OF_THE_TRADE = {".stdf", ".std"}
 class Named:
     """A file that is to be loaded.
 
-    :ivar error: why it cannot be. :ivar folder: the one that stands for it; None where it was named itself.
+    :ivar error: why it cannot be.
+    :ivar folder: the one that stands for it; None where it was named itself.
     """
 
     path: Path

@@ -216,7 +216,8 @@ def _are_values(texts: Sequence[str]) -> bool:
 def _clean(value: Any) -> Any:
     """``value`` in types that JSON has, without the entries that are no values.
 
-    :raises TypeError: it holds what is none of the types that are understood. :raises ValueError: or names that become one.
+    :raises TypeError: it holds what is none of the types that are understood.
+    :raises ValueError: or names that become one.
     """
     kind = type(value)
     if kind is dict and _PLAIN.issuperset(map(type, value)) and _PLAIN.issuperset(map(type, value.values())):

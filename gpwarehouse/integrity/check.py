@@ -48,7 +48,8 @@ def check(
     """Look for what is wrong with the data; nothing is changed. A warehouse that was only ever loaded has no finding.
 
     :param months: months of the facts, ``"2026-03"`` or a date in them; ``since``: those from this one on. By default all.
-    :param tables: facts, dimensions and bridges to look at; else all. :param checks: names of :data:`CHECKS`; else all.
+    :param tables: facts, dimensions and bridges to look at; else all.
+    :param checks: names of :data:`CHECKS`; else all.
     :param skew_share: share of a month's rows, and ``skew_rows``: number of them, from which on a single distribution key
         is a finding.
     :param calendar: the fab's calendar that the stored hours must be of; without one they are not compared.

@@ -38,8 +38,10 @@ Result = TypeVar("Result")
 class Deleted:
     """What was taken out of a fact.
 
-    :ivar batches: those that had rows there. :ivar loadable: of them, those that can be loaded again.
-    :ivar vacuumed: partitions whose space was given back. :ivar warnings: what could not be done after the commit, and why.
+    :ivar batches: those that had rows there.
+    :ivar loadable: of them, those that can be loaded again.
+    :ivar vacuumed: partitions whose space was given back.
+    :ivar warnings: what could not be done after the commit, and why.
     """
 
     target: str

@@ -75,7 +75,8 @@ def require_batch(engine: Engine, settings: WarehouseSettings, batch_id: str) ->
 def rejects_as_given(engine: Engine, settings: WarehouseSettings, batch_id: str) -> pd.DataFrame:
     """The rejects of a batch as a frame of the rows themselves: ``row_number`` and the columns as they were given.
 
-    :raises LoadError: the server refused. :raises WarehouseConnectionError: it cannot be reached.
+    :raises LoadError: the server refused.
+    :raises WarehouseConnectionError: it cannot be reached.
     """
     import pandas as pd
 

@@ -162,7 +162,8 @@ def _for_deletion(name: str) -> Target:
 class _Work:
     """Staged rows of a fact, and those that are there under their keys, in the transaction of ``connection``.
 
-    :param window: the half-open spans of time that are looked into. :param deletes: nothing is put in their place.
+    :param window: the half-open spans of time that are looked into.
+    :param deletes: nothing is put in their place.
     """
 
     stage: Table

@@ -80,7 +80,8 @@ def can_be_rekeyed(columns: Mapping[str, str]) -> bool:
 def rekey(connection: Connection, table: Table, child: Table, pattern: str | None) -> Rekeyed:
     """Give the rows of a month their keys of now; deleted and inserted, as a distribution key is not updated.
 
-    :param child: the month's own table. :param pattern: ``lot_root_pattern``.
+    :param child: the month's own table.
+    :param pattern: ``lot_root_pattern``.
     """
     found = keys_now(connection, child, pattern)
     if not found.moved:

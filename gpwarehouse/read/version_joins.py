@@ -20,7 +20,8 @@ def as_of(fact: Any, dimension: Any, *, key: str | None = None, at: str = "event
     :param fact: mapped class or alias that has the durable key and the time.
     :param dimension: versioned dimension, or an alias of it where one fact names it in several roles.
     :param key: the column of the fact that names the member, e.g. ``"tester_key"``; by default the dimension's own name
-        for it. :param at: the column of the fact that tells the time.
+        for it.
+    :param at: the column of the fact that tells the time.
     :raises ReadError: the dimension has no versions, or the fact no such column.
 
     Every event has exactly one version: intervals are half-open, without gap or overlap, and the first starts in 1900.

@@ -71,20 +71,17 @@ def open_source(
 ) -> Source:
     """The reader for a file, chosen by its content.
 
-    Args:
-        path: the file.
-        timezone: IANA zone of the file's epoch seconds, if the tester wrote local wall time.
-        test_type: ``WAT``, ``CP`` or ``FT``; default: ``CP`` if the file has wafers, else ``FT``.
-        source_file: name for the audit column; default: the file's own name.
-        allow_incomplete: read what there is of a file that is not whole; its ``warnings`` say what is missing.
-        defaults: what the settings say of all files, by the names of ``given``.
-        given: what holds where the file says nothing: ``facility``, ``lot_id``, ``wafer_id``, ``product_id``,
-            ``test_program``, ``equipment_id``, ``event_ts``.
-
-    Raises:
-        UnknownFormatError: the content is no format we read.
-        SourceFormatError: the file is empty, or compressed and damaged.
-        FileNotFoundError: no such file.
+    :param path: the file.
+    :param timezone: IANA zone of the file's epoch seconds, if the tester wrote local wall time.
+    :param test_type: ``WAT``, ``CP`` or ``FT``; default: ``CP`` if the file has wafers, else ``FT``.
+    :param source_file: name for the audit column; default: the file's own name.
+    :param allow_incomplete: read what there is of a file that is not whole; its ``warnings`` say what is missing.
+    :param defaults: what the settings say of all files, by the names of ``given``.
+    :param given: what holds where the file says nothing: ``facility``, ``lot_id``, ``wafer_id``, ``product_id``,
+        ``test_program``, ``equipment_id``, ``event_ts``.
+    :raises UnknownFormatError: the content is no format we read.
+    :raises SourceFormatError: the file is empty, or compressed and damaged.
+    :raises FileNotFoundError: no such file.
     """
     from gpwarehouse.sources.stdf_stream import first_bytes
 

@@ -88,22 +88,19 @@ FACT_SCHEMA = pa.schema(
 class StdfSource:
     """An STDF V4 file: one row per insertion (PIR to PRR).
 
-    Args:
-        path: plain or compressed (.gz, .bz2, .xz), or the only file in a .zip or .tar; told by content.
-        timezone: IANA zone. ``UTC`` takes the file's times as epoch seconds; another zone as its wall time.
-        test_type: ``WAT``, ``CP`` or ``FT``; default ``CP`` if the file has a WIR, or a ``wafer_id`` is given, else ``FT``.
-        source_file: name for the audit column; default the file's own.
-        chunk_bytes: size of the runs read at a time.
-        allow_incomplete: read what there is of a file that is not whole; :meth:`warnings` says what is missing.
-        defaults: what files lack, by the names of ``given``, from the settings: a file may say otherwise.
-        given: ``facility``, ``lot_id``, ``wafer_id``, ``product_id``, ``test_program``, ``equipment_id`` and ``event_ts`` (a
-            datetime, or its text in ISO 8601; without an offset in ``timezone``), used where the file has none. Where it
-            has another one, the file's stands, and a warning says so. Without a facility it is NULL, and the loader's
-            setting holds.
-
-    Raises:
-        SettingsError: unknown zone or test type.
-        InvalidInputError: what is given is no such thing.
+    :param path: plain or compressed (.gz, .bz2, .xz), or the only file in a .zip or .tar; told by content.
+    :param timezone: IANA zone. ``UTC`` takes the file's times as epoch seconds; another zone as its wall time.
+    :param test_type: ``WAT``, ``CP`` or ``FT``; default ``CP`` if the file has a WIR, or a ``wafer_id`` is given, else ``FT``.
+    :param source_file: name for the audit column; default the file's own.
+    :param chunk_bytes: size of the runs read at a time.
+    :param allow_incomplete: read what there is of a file that is not whole; :meth:`warnings` says what is missing.
+    :param defaults: what files lack, by the names of ``given``, from the settings: a file may say otherwise.
+    :param given: ``facility``, ``lot_id``, ``wafer_id``, ``product_id``, ``test_program``, ``equipment_id`` and ``event_ts`` (a
+        datetime, or its text in ISO 8601; without an offset in ``timezone``), used where the file has none. Where it
+        has another one, the file's stands, and a warning says so. Without a facility it is NULL, and the loader's
+        setting holds.
+    :raises SettingsError: unknown zone or test type.
+    :raises InvalidInputError: what is given is no such thing.
 
     What is not in STDF stays NULL: recipe, chamber, carrier, slot, job, and ``start_ts`` (a part has a
     duration, PRR.TEST_T, but no start). ``event_ts`` is the WIR's START_T, without a wafer the MIR's.
@@ -144,18 +141,14 @@ class StdfSource:
     @cached_property
     def survey(self) -> Survey:
         """The first pass, run once when something of it is needed.
-
-        Raises:
-            SourceFormatError: no STDF V4, or it is damaged or ends early.
+        :raises SourceFormatError: no STDF V4, or it is damaged or ends early.
         """
         return survey(self.path, self._chunk_bytes, self._findings)
 
     @cached_property
     def header(self) -> Header:
         """MIR, SDR, wafers, bins and summaries, which are compared with the parts that are there.
-
-        Raises:
-            SourceFormatError: the file is not whole.
+        :raises SourceFormatError: the file is not whole.
         """
         header = header_of(self.survey, self._zone, self.path.name)
         compare_counts(self.survey, header, self._findings)
@@ -175,9 +168,7 @@ class StdfSource:
     @property
     def checksum(self) -> str:
         """SHA-256 (hex) of the decompressed bytes.
-
-        Raises:
-            SourceFormatError: the file is not whole.
+        :raises SourceFormatError: the file is not whole.
         """
         _ = self.header
         return self.survey.checksum
@@ -242,10 +233,8 @@ class StdfSource:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """One batch per run of records, rows in PRR order with the columns of :data:`FACT_SCHEMA`.
-
-        Raises:
-            SourceFormatError: the file is damaged or changed meanwhile; nothing of it may be kept.
-            MissingExtraError: stdf_convert is not installed.
+        :raises SourceFormatError: the file is damaged or changed meanwhile; nothing of it may be kept.
+        :raises MissingExtraError: stdf_convert is not installed.
         """
         limits, tally, row = LimitBook(), Tally(), 0
         attribution = Attribution(np.array(sorted(self.survey.without_pir), np.int64))
@@ -350,9 +339,7 @@ class StdfSource:
     @cached_property
     def _times(self) -> list[datetime | None]:
         """Of each wafer, and last of parts without one.
-
-        Raises:
-            SourceFormatError: parts are without a time.
+        :raises SourceFormatError: parts are without a time.
         """
         start = self.header.start
         times = [*(visit.start or start for visit in self.header.wafers), start]

@@ -48,7 +48,8 @@ GIVEN = {
 class Given:
     """What the caller and the settings say.
 
-    :param options: of this file. :param defaults: of all files, from the settings.
+    :param options: of this file.
+    :param defaults: of all files, from the settings.
     :param zone: of times that name none.
     """
 

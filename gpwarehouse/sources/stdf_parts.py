@@ -66,9 +66,8 @@ class Results:
 def site_keys(table: pa.Table, first_record: int) -> Ints:
     """head, site, record number packed into an int64 per record.
 
-    Args:
-        table: of any record type with HEAD_NUM and SITE_NUM.
-        first_record: number of the run's first record; the table counts the FAR before it as 0.
+    :param table: of any record type with HEAD_NUM and SITE_NUM.
+    :param first_record: number of the run's first record; the table counts the FAR before it as 0.
     """
     head = table["HEAD_NUM"].to_numpy().astype(np.int64)
     site = table["SITE_NUM"].to_numpy().astype(np.int64)
@@ -170,10 +169,9 @@ class Attribution:
     def assign(self, starts: Ints, ends: Ints, results: Results) -> tuple[Results, Ints]:
         """The results that belong to the given PRRs, and for each the index of its PRR.
 
-        Args:
-            starts: keys of the run's PIRs.
-            ends: keys of the run's PRRs, in file order.
-            results: of the run.
+        :param starts: keys of the run's PIRs.
+        :param ends: keys of the run's PRRs, in file order.
+        :param results: of the run.
         """
         order = np.argsort(ends)
         ends = ends[order]

@@ -29,11 +29,10 @@ def record_tables(records: bytes, far: bytes, types: Iterable[str], where: str) 
     as a file of its own it returns them all, and ``sequence_number`` puts them in order again: one parse, and the
     memory of one run.
 
-    Args:
-        records: whole records, without FAR.
-        far: the FAR of the file they are from.
-        types: record types wanted.
-        where: for the message, e.g. ``lot.stdf.gz, bytes 6 to 8388612``.
+    :param records: whole records, without FAR.
+    :param far: the FAR of the file they are from.
+    :param types: record types wanted.
+    :param where: for the message, e.g. ``lot.stdf.gz, bytes 6 to 8388612``.
     """
     try:
         import stdf_convert
@@ -143,10 +142,9 @@ class Header:
 def header_of(survey: Survey, zone: ZoneInfo, name: str) -> Header:
     """Parse the small records the survey kept.
 
-    Args:
-        survey: of the file.
-        zone: the zone whose wall time the file's epoch seconds are.
-        name: the file's name, for messages.
+    :param survey: of the file.
+    :param zone: the zone whose wall time the file's epoch seconds are.
+    :param name: the file's name, for messages.
     """
     tables = record_tables(survey.small, survey.far, SMALL_TYPES, f"{name}, header and summary records")
     rows = {kind: [_tidy_row(row) for row in table.to_pylist()] for kind, table in tables.items()}

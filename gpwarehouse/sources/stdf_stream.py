@@ -27,9 +27,7 @@ HEAD = 262
 @contextmanager
 def open_stream(path: Path) -> Iterator[IO[bytes]]:
     """Open for reading, decompressing gzip, bzip2, xz, or a zip or tar archive with exactly one file in it.
-
-    Raises:
-        SourceFormatError: while open, whenever the compressed data turns out damaged or cut.
+    :raises SourceFormatError: while open, whenever the compressed data turns out damaged or cut.
     """
     with path.open("rb") as raw, ExitStack() as layers, _damage_is_ours(path):
         stream: IO[bytes] = raw

@@ -305,13 +305,10 @@ def _column(values: array[int], kind: type[Kind]) -> npt.NDArray[Kind]:
 def survey(path: Path, chunk_bytes: int, findings: Findings) -> Survey:
     """Walk the file once.
 
-    Args:
-        path: an STDF V4 file, plain or compressed.
-        chunk_bytes: cut the file into runs of whole records of about this size.
-        findings: takes the warnings, and says whether an incomplete file is allowed.
-
-    Raises:
-        SourceFormatError: no STDF V4, ends early, has no MRR, holds what no STDF file holds, or is several files in one.
+    :param path: an STDF V4 file, plain or compressed.
+    :param chunk_bytes: cut the file into runs of whole records of about this size.
+    :param findings: takes the warnings, and says whether an incomplete file is allowed.
+    :raises SourceFormatError: no STDF V4, ends early, has no MRR, holds what no STDF file holds, or is several files in one.
     """
     digest = hashlib.sha256()
     with open_stream(path) as stream:

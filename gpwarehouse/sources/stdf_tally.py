@@ -39,7 +39,8 @@ class Tally:
 
         A part without any result is one that the tester did not log (many log every second or tenth part).
 
-        :param executed: NUM_TEST of the run's PRRs. :param part: of each result, its PRR.
+        :param executed: NUM_TEST of the run's PRRs.
+        :param part: of each result, its PRR.
         """
         once = results.test & 0xFFFF <= 1  # an MPR counts once, whatever its pins
         seen = np.bincount(part[once], minlength=len(executed))
@@ -83,7 +84,8 @@ class Tally:
     def warnings(self, orphans: int, has_scans: bool) -> list[str]:
         """What was found, a sentence each.
 
-        :param orphans: results of no part. :param has_scans: NUM_TEST then counts what is not read here.
+        :param orphans: results of no part.
+        :param has_scans: NUM_TEST then counts what is not read here.
         """
         told = []
         lost = orphans + self._delimiters

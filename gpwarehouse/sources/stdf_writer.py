@@ -99,9 +99,8 @@ def _c1(text: str | None) -> bytes:
 class StdfWriter:
     """Writes records in the order of the calls; FAR is written at once, gzip by the suffix ``.gz``.
 
-    Args:
-        target: path, or a stream opened for writing bytes (left open).
-        byte_order: :data:`LITTLE_ENDIAN` (default) or :data:`BIG_ENDIAN`.
+    :param target: path, or a stream opened for writing bytes (left open).
+    :param byte_order: :data:`LITTLE_ENDIAN` (default) or :data:`BIG_ENDIAN`.
 
     The same calls give the same bytes, compressed or not.
     """

@@ -296,14 +296,13 @@ def write_demo_lot(
 ) -> DemoLot:
     """Write a wafer-sort lot.
 
-    Args:
-        path: file to write; gzip if it ends in ``.gz``.
-        lot_id: LOT_ID of the file.
-        wafers: how many, with ids ``01``, ``02`` ...
-        seed: of all chance; the same arguments give the same bytes.
-        radius: of the wafer in die; 10 gives 341 die.
-        retests: passes over the die that failed.
-        start: of the lot, timezone-aware; a wafer every 30 minutes.
+    :param path: file to write; gzip if it ends in ``.gz``.
+    :param lot_id: LOT_ID of the file.
+    :param wafers: how many, with ids ``01``, ``02`` ...
+    :param seed: of all chance; the same arguments give the same bytes.
+    :param radius: of the wafer in die; 10 gives 341 die.
+    :param retests: passes over the die that failed.
+    :param start: of the lot, timezone-aware; a wafer every 30 minutes.
     """
     begin = int(start.timestamp())
     with StdfWriter(path) as out:

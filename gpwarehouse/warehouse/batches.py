@@ -33,7 +33,8 @@ class Batches(Door):
     def list(self, *, target: str | None = None, status: str | None = None, most: int = 100) -> pd.DataFrame:
         """The latest batches, newest first: what each read, loaded and rejected, from where, and why it failed.
 
-        :param target: of this table alone. :param status: ``"loaded"``, ``"deleted"`` or ``"failed"`` alone.
+        :param target: of this table alone.
+        :param status: ``"loaded"``, ``"deleted"`` or ``"failed"`` alone.
         :param most: so many at most.
         :raises InvalidInputError: no such status.
         """
@@ -61,7 +62,7 @@ class Batches(Door):
         :param as_given: row number and the columns of the rows themselves, to be corrected for :meth:`reload`. A frame
             has all columns for all rows: of rows that name different ones (dicts for
             :meth:`~gpwarehouse.warehouse.facts.Facts.upsert` or :meth:`~gpwarehouse.Warehouse.merge`) only ``raw`` tells
-                which they named.
+            which they named.
         :raises InvalidInputError: there is no such batch.
         """
         if as_given:
@@ -108,7 +109,7 @@ class Batches(Door):
 
         Records of it that :meth:`~gpwarehouse.warehouse.facts.Facts.upsert` or
         :meth:`~gpwarehouse.warehouse.facts.Facts.replace_month` put into other batches since are those batches' and stay.
-            As long as they do, the batch is not loaded again beside them: that raises
+        As long as they do, the batch is not loaded again beside them: that raises
         :class:`~gpwarehouse.errors.BatchConflictError`.
 
         :raises InvalidInputError: there is no such batch, or it went into a dimension or bridge.

@@ -40,7 +40,8 @@ class Data(Door):
         :param tables: tables to look at; ``checks``: which of :data:`gpwarehouse.integrity.CHECKS`. By default all.
         :param options: ``skew_share``, ``skew_rows``, ``progress``: see :func:`gpwarehouse.integrity.check`.
         :return: a row per finding: check, table, month, sample, count, remedy. None right after a load.
-        :raises InvalidInputError: no such month, table or check. :raises ReadError: the server refused a query.
+        :raises InvalidInputError: no such month, table or check.
+        :raises ReadError: the server refused a query.
         """
         import pandas as pd
 
@@ -60,7 +61,9 @@ class Data(Door):
 
         >>> wh.data.load_fab(generate_fab(seed=7, lots=10))   # doctest: +SKIP
 
-        :return: a result per fact. :raises SourceFormatError: the folder holds no fab. :raises LoadError: and its kinds.
+        :return: a result per fact.
+        :raises SourceFormatError: the folder holds no fab.
+        :raises LoadError: and its kinds.
         :raises InvalidInputError: its wafers were in other lots, or at other times: another fab has the prefix. Nothing was
             loaded.
         """

@@ -144,7 +144,8 @@ class Facts(Door):
         Who reads sees the old month or the new one; who writes to the month waits. Rows of other months are rejected.
         Batches that had rows in it stay loaded, with a note, so that none comes back by being loaded again.
 
-        :param frame: and ``csv``: as for :meth:`~gpwarehouse.Warehouse.load`. :param month: ``YYYY-MM``.
+        :param frame: and ``csv``: as for :meth:`~gpwarehouse.Warehouse.load`.
+        :param month: ``YYYY-MM``.
         :return: its ``rows_replaced`` are those that were there.
         :raises LoadError: and its kinds; the month is as it was.
         """

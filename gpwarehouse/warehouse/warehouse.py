@@ -271,7 +271,8 @@ class Warehouse:
         may not hold, or with control limits out of order (LSL > USL), is a reject.
 
         :param dimension: table name, e.g. ``"dim_lot"``.
-        :param frame: natural keys and attributes; all that :meth:`load` takes. :param csv: as there.
+        :param frame: natural keys and attributes; all that :meth:`load` takes.
+        :param csv: as there.
         :param effective: the column with the time from which a row holds, or one moment for all, both with a time zone.
         :param deletes: a column of booleans: true where the member is deleted from that time on. It keeps its attributes,
             in a version whose ``row_hash`` begins with ``gpwarehouse.dimensions.DELETED_HASH``.
@@ -313,7 +314,8 @@ class Warehouse:
     def read(self, statement: Query, values: Values = None, /, **options: Any) -> Any:
         """Run a query and return its result as a pandas frame; the transaction is read-only.
 
-        :param statement: SQL with ``:name`` parameters, or a select. :param options: their values (in a dict before, where
+        :param statement: SQL with ``:name`` parameters, or a select.
+        :param options: their values (in a dict before, where
             names clash), ``arrow``, ``chunks``, ``parse_json``, ``exact_numeric``, ``progress``,
             ``transport``, ``parallel``, ``session``: see :func:`read.read`.
         :raises ReadError: the server refused it, or a parameter is missing or not used.

@@ -20,8 +20,8 @@ from tests.migrate.site import HEAD
 from tests.processes import run_module
 from tests.tree import TREE
 
-README = (TREE / "README.md").read_text(encoding="utf-8")
-INI = re.search(r"```ini\n(.*?)```", README, re.DOTALL)
+PAGE = (TREE / "docs" / "how-to" / "upgrade-production.md").read_text(encoding="utf-8")
+INI = re.search(r"```ini\n(.*?)```", PAGE, re.DOTALL)
 
 MODELS = """
 from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table, Text
@@ -57,7 +57,7 @@ IN_BOTH = pytest.mark.parametrize("installed", ["editable", "wheel"], indirect=T
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """The README's alembic.ini, a folder of revisions, and models, in a folder of a user's."""
+    """The alembic.ini of docs/how-to/upgrade-production.md, a folder of revisions, and models, in a folder of a user's."""
     assert INI is not None
     (tmp_path / "alembic.ini").write_text(INI[1])
     (tmp_path / "versions").mkdir()

@@ -42,8 +42,10 @@ def csv_batches(
 ) -> Iterator[pa.RecordBatch]:
     """The rows of a CSV file, as texts; one batch without rows if there are none.
 
-    :param stream: its bytes. :param expected: the columns that it may bring; None where that is not known.
-    :param delimiter: the one that is tried first. :param block_bytes: how much is read at a time.
+    :param stream: its bytes.
+    :param expected: the columns that it may bring; None where that is not known.
+    :param delimiter: the one that is tried first.
+    :param block_bytes: how much is read at a time.
     :raises InvalidInputError: the file is damaged or written otherwise; the message names line and option, not the file.
     """
     text = Utf8Text(stream, options.encoding)
