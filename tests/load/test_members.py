@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from gpwarehouse import Warehouse
+from gpwarehouse.engine import key_lists
 from gpwarehouse.errors import KeyCollisionError, LoadError
 from gpwarehouse.intake import natural_keys as key_module
 from gpwarehouse.models import BEGINNING, DIMENSIONS, END_OF_TIME
@@ -186,8 +187,9 @@ def test_two_natural_keys_of_one_load_with_one_durable_key_are_refused(
         shared_wh.load(MEASUREMENTS, [measurement(lot_id=f"CLASH{n}") for n in (1, 2)])
 
 
-def test_many_members_are_made_and_changed_in_one_go(shared_wh: Warehouse) -> None:
-    size = 12_001  # more than the keys asked for at once
+def test_many_members_are_made_and_changed_in_one_go(shared_wh: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_lists, "CHUNK", 500)
+    size = 1_201  # more than the keys asked for at once
     lots = [f"MANY{n}" for n in range(size)]
     table = pa.table({"event_ts": pa.repeat(pa.scalar(NOON), size), "lot_id": lots, "wafer_id": pa.repeat("1", size)})
     made = shared_wh.load(MEASUREMENTS, table)

@@ -16,7 +16,7 @@ from gpwarehouse.settings import WarehouseSettings
 from tests.catalog import catalog
 from tests.command_line import alembic
 from tests.migrate.site import HEAD, OURS
-from tests.rows import tested_die
+from tests.rows import die_of_l1
 from tests.tree import GOLDEN
 
 SERVERS = ("postgresql", "greenplum6", "greenplum7", "cloudberry")
@@ -94,7 +94,7 @@ def test_the_schema_may_have_another_name_and_two_may_share_a_database(empty_url
         two.upgrade()
         one.upgrade()
         migrate.check(two.settings)
-        assert two.load("fact_test_results", [tested_die()]).rows_loaded == 1
+        assert two.load("fact_test_results", [die_of_l1()]).rows_loaded == 1
         assert two.read("SELECT count(*) AS n FROM fab_two.v_wafer_yield").n[0] == 3
         assert one.read("SELECT count(*) AS n FROM dw.fact_test_results").n[0] == 0
         two.downgrade("base", drop_data=True)

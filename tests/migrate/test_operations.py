@@ -17,7 +17,7 @@ from gpwarehouse.models import FACTS
 from gpwarehouse.settings import WarehouseSettings
 from tests.command_line import alembic
 from tests.migrate.site import HEAD, write_revision, write_site
-from tests.rows import tested_die
+from tests.rows import die_of_l1
 
 MONTHS = 'op.run_batched("{sql}", table="fact_test_results")'
 KEYS = 'op.run_batched("{sql}", table="dim_lot", by="lot_key", slices=4)'
@@ -38,7 +38,7 @@ def batches(wh: Warehouse) -> list[str]:
 
 
 def test_a_change_by_month_commits_month_by_month_and_tells_its_progress(swh: Warehouse, folder: Path) -> None:
-    rows = [{**tested_die(), "event_ts": f"2026-0{month}-05T10:00:00+00:00", "die_x": month} for month in (1, 2, 3)]
+    rows = [{**die_of_l1(), "event_ts": f"2026-0{month}-05T10:00:00+00:00", "die_x": month} for month in (1, 2, 3)]
     swh.load("fact_test_results", rows)
     sql = "UPDATE {schema}.fact_test_results SET source_file = '5 % of :x' WHERE {batch}"
     write_revision(folder, "a1", None, MONTHS.format(sql=sql))
@@ -55,7 +55,7 @@ def test_a_change_by_month_commits_month_by_month_and_tells_its_progress(swh: Wa
 
 def test_a_change_goes_on_though_a_finished_month_went(swh: Warehouse, folder: Path) -> None:
     """As retention takes one; a month that is cut otherwise is refused, for rows of it may be done."""
-    swh.load("fact_test_results", [{**tested_die(), "event_ts": f"2026-0{m}-05T10:00:00+00:00"} for m in (1, 2, 3)])
+    swh.load("fact_test_results", [{**die_of_l1(), "event_ts": f"2026-0{m}-05T10:00:00+00:00"} for m in (1, 2, 3)])
     sql = "UPDATE {{schema}}.fact_test_results SET retest_no = retest_no + {by} WHERE {{batch}}"
     named = MONTHS.replace('results")', 'results", name="count")')
     wrong = "1 / (CASE WHEN event_ts >= '2026-03-01+00' THEN 0 ELSE 1 END)"
@@ -232,26 +232,26 @@ def test_nothing_is_loaded_while_data_is_half_changed(swh: Warehouse, folder: Pa
     with Warehouse(url) as older, Warehouse(url, migrations=folder) as newer:
         for wh in (older, newer):
             with pytest.raises(MigrationError, match=told):
-                wh.load("fact_test_results", [tested_die()])
+                wh.load("fact_test_results", [die_of_l1()])
         (name,) = {note.partition(":")[0] for note in batches(swh)}
         write_revision(folder, "a1", None, f"{NOTES.format(sql=failing('1'))}, name={name!r})")
         swh.upgrade()
-        assert newer.load("fact_test_results", [tested_die()]).rows_loaded == 1
+        assert newer.load("fact_test_results", [die_of_l1()]).rows_loaded == 1
 
 
 def test_a_warehouse_that_has_loaded_before_sees_what_another_process_began(swh: Warehouse, folder: Path) -> None:
     with Warehouse(swh.settings.sqlalchemy_url()) as wh:
-        assert wh.load("fact_test_results", [tested_die()]).rows_loaded == 1
+        assert wh.load("fact_test_results", [die_of_l1()]).rows_loaded == 1
         interrupted(swh, folder)
         with pytest.raises(MigrationError, match="in batches and is not ended"):
-            wh.load("fact_test_results", [tested_die() | {"wafer_id": "7"}])
+            wh.load("fact_test_results", [die_of_l1() | {"wafer_id": "7"}])
         with pytest.raises(MigrationError, match="in batches and is not ended"):
             wh.merge("dim_lot", [{"lot_id": "L1", "owner": "me"}], effective="2026-01-01T00:00:00+00:00")
         (name,) = {note.partition(":")[0] for note in batches(swh)}
         write_revision(folder, "a1", None, f"{NOTES.format(sql=failing('1'))}, name={name!r})")
         swh.upgrade()
         with pytest.raises(MigrationError, match=r"is at revision .*a1"):
-            wh.load("fact_test_results", [tested_die() | {"wafer_id": "7"}])
+            wh.load("fact_test_results", [die_of_l1() | {"wafer_id": "7"}])
 
 
 def test_a_load_that_a_change_in_batches_overtakes_is_taken_back(swh: Warehouse, folder: Path) -> None:
@@ -265,17 +265,17 @@ def test_a_load_that_a_change_in_batches_overtakes_is_taken_back(swh: Warehouse,
         with pytest.raises(
             LoadError, match="does not count as loaded, as revision a1 began to change data in batches meanwhile"
         ):
-            wh.load("fact_test_results", [tested_die()], progress=overtaken)
+            wh.load("fact_test_results", [die_of_l1()], progress=overtaken)
         assert wh.read("SELECT 1 FROM dw.fact_test_results").empty
         (name,) = {note.partition(":")[0] for note in batches(swh)}
         write_revision(folder, "a1", None, f"{NOTES.format(sql=failing('1'))}, name={name!r})")
         swh.upgrade()
-        assert swh.load("fact_test_results", [tested_die()]).rows_loaded == 1
+        assert swh.load("fact_test_results", [die_of_l1()]).rows_loaded == 1
 
 
 def test_a_batch_waits_for_rows_that_are_not_committed_yet(swh: Warehouse, folder: Path) -> None:
     """Or it would not see them, and they would miss the change."""
-    swh.load("fact_test_results", [tested_die()])
+    swh.load("fact_test_results", [die_of_l1()])
     sql = "UPDATE {schema}.fact_test_results SET retest_no = retest_no + 1 WHERE {batch}"
     write_revision(folder, "a1", None, MONTHS.format(sql=sql))
     with swh.engine.connect() as loading, ThreadPoolExecutor(1) as pool:

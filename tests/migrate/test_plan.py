@@ -13,7 +13,7 @@ from tests.catalog import catalog
 from tests.command_line import alembic
 from tests.migrate.site import HEAD, OURS, write_revision
 from tests.partitions.fab import command
-from tests.rows import tested_die
+from tests.rows import die_of_l1
 
 TABLE = 'op.create_table("made", sa.Column("a", sa.Integer()), sa.Column("b", sa.Integer()), schema="dw")'
 DROP = 'op.drop_table("made", schema="dw")'
@@ -53,7 +53,7 @@ def test_a_script_that_asks_the_database_is_said_to_be_unknown(swh: Warehouse, f
 
 
 def test_a_downgrades_plan_names_what_goes_and_the_rows_in_it(swh: Warehouse) -> None:
-    swh.load("fact_test_results", [tested_die()])
+    swh.load("fact_test_results", [die_of_l1()])
     *_, step = swh.schema.plan_downgrade("base")
     dropped = {str(drop) for drop in step.drops}
     assert {"table dw.fact_test_results", "view dw.v_wafer_yield", "table dw.dim_time"} <= dropped

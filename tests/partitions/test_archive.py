@@ -333,14 +333,14 @@ KILLED = """
 import os, signal
 from datetime import datetime
 from pathlib import Path
-from gpwarehouse.partitions import archiving, rows
+from gpwarehouse.partitions import archive_month
 from gpwarehouse import Warehouse
 from gpwarehouse.settings import WarehouseSettings
 
 def die(*_args, **_kw):
     os.kill(os.getpid(), signal.SIGKILL)
 
-archiving.{where} = die
+archive_month.{where} = die
 settings = WarehouseSettings(url={url!r}, retention={rule!r}, archive_dir={archive!r}, partition_premake=0, _env_file=None)
 Warehouse(settings=settings).partitions.apply(now=datetime.fromisoformat({now!r}))
 """

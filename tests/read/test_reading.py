@@ -21,7 +21,7 @@ from gpwarehouse.read.copy_out import CopyOut
 from gpwarehouse.read.query import Stream
 from tests.processes import run_code
 from tests.read.paths import WAYS
-from tests.rows import tested_die
+from tests.rows import die_of_l1
 
 BIG = "SELECT g AS n, repeat('x', 100) AS x FROM generate_series(1, 300000) AS g"
 
@@ -106,7 +106,7 @@ def test_a_query_runs_once(wh: Warehouse) -> None:
 
 @pytest.mark.segments
 def test_a_whole_table_is_formatted_by_the_segments(wh: Warehouse) -> None:
-    wh.load("fact_test_results", [tested_die(die_x=n, wafer_id=str(n % 25)) for n in range(100)])
+    wh.load("fact_test_results", [die_of_l1(die_x=n, wafer_id=str(n % 25)) for n in range(100)])
     whole = [
         "SELECT * FROM dw.fact_test_results", "TABLE dw.fact_test_results;",
         "select die_x, dw.fact_test_results.part_id from dw.fact_test_results",

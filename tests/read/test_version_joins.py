@@ -12,7 +12,7 @@ from gpwarehouse import Warehouse
 from gpwarehouse.errors import ReadError
 from gpwarehouse.models import DimEquipment, DimLot, DimTime, FactTestResults
 from gpwarehouse.read import as_of
-from tests.rows import tested_die
+from tests.rows import die_of_l1
 
 CHANGE = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
@@ -22,7 +22,7 @@ def versioned(wh: Warehouse) -> Warehouse:
     """A lot whose owner changed at noon, and a die tested before, at and after it."""
     wh.load(
         "fact_test_results",
-        [tested_die(event_ts=CHANGE.replace(hour=hour), die_x=hour, tester_id="T1") for hour in (10, 12, 14)],
+        [die_of_l1(event_ts=CHANGE.replace(hour=hour), die_x=hour, tester_id="T1") for hour in (10, 12, 14)],
     )
     copied = [
         c.name

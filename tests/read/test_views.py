@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, DateTime, Double, select, text
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import ReadError
 from gpwarehouse.models import VIEWS, DimLot, FactTestResults
-from tests.rows import tested_die
+from tests.rows import die_of_l1
 
 
 def test_every_view_has_the_columns_that_the_models_describe(shared_wh: Warehouse) -> None:
@@ -23,7 +23,7 @@ def test_every_view_has_the_columns_that_the_models_describe(shared_wh: Warehous
 
 
 def test_a_view_and_the_models_are_read_with_the_servers_types(wh: Warehouse) -> None:
-    wh.load("fact_test_results", [tested_die(die_x=x, is_pass=x > 0) for x in range(4)])
+    wh.load("fact_test_results", [die_of_l1(die_x=x, is_pass=x > 0) for x in range(4)])
     view = wh.view("v_wafer_yield")
     found = wh.read(select(view.c.lot_id, view.c.tested, view.c.die_yield_pct).where(view.c.basis == "LAST"))
     assert found.to_dict("records") == [{"lot_id": "L1", "tested": 4, "die_yield_pct": 75.0}]
