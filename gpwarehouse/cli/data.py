@@ -11,7 +11,7 @@ import typer
 
 from gpwarehouse.cli.app import console, errors, group, say, warehouse_named
 from gpwarehouse.cli.tables import print_frame
-from gpwarehouse.warehouse import Warehouse
+from gpwarehouse.warehouse import Warehouse, rooms
 
 __all__ = ["load_fab"]
 
@@ -58,12 +58,10 @@ def generate(
     ] = None,
 ) -> None:
     """Make up a fab with known answers, and load it, or write it to a folder."""
-    from gpwarehouse.generate import generate_fab, write_fab
-
     size = {"lots": lots, "wafers": wafers, "layers": layers, "radius": radius, "prefix": prefix}
-    fab = generate_fab(seed, **size, **({} if start is None else {"start": start.replace(tzinfo=UTC)}))
+    fab = rooms.generate.generate_fab(seed, **size, **({} if start is None else {"start": start.replace(tzinfo=UTC)}))
     if folder is not None:
-        path = write_fab(fab, folder)
+        path = rooms.generate.write_fab(fab, folder)
         say(f"{path}: the answers stand in fab.json")
         return
     with warehouse_named() as warehouse:

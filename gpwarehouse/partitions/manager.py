@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+import pandas as pd
 from sqlalchemy import Table, exc, text
 from sqlalchemy.engine import Connection, Engine
 
@@ -28,17 +29,13 @@ from gpwarehouse.months import (
 )
 from gpwarehouse.partitions import partition_changes
 from gpwarehouse.partitions.archive import Archive
+from gpwarehouse.partitions.archive_month import Archiver
 from gpwarehouse.partitions.archive_owner import adopt, identity_of, owned
 from gpwarehouse.partitions.holds import Hold, extend_hold, is_held, put_hold
 from gpwarehouse.partitions.plan import ANCHOR, Plan, Step, cold_storage, make_plan, refuse_unlisted, rules_of
 from gpwarehouse.partitions.sizes import list_frame, skew_frame
 from gpwarehouse.retention import first_kept
 from gpwarehouse.settings import WarehouseSettings
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from gpwarehouse.partitions.archive_month import Archiver
 
 __all__ = ["Outcome", "Partitions", "Report"]
 
@@ -365,8 +362,6 @@ class Partitions:
             return partition_changes.there(connection, fact_named(step.table), step.range) is None
 
     def _archiver(self) -> Archiver:
-        from gpwarehouse.partitions.archive_month import Archiver
-
         archive = self._archive()
         version = text(f"SELECT version_num FROM {self._quoted('alembic_version')}")
         revision, ownership = self._looked(
