@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gpwarehouse.cli.app import console, errors, group, say, warehouse_named
 from gpwarehouse.cli.tables import print_frame
 from gpwarehouse.warehouse import Warehouse, rooms
+
+if TYPE_CHECKING:
+    from gpwarehouse.generate import Fab
 
 __all__ = ["load_fab"]
 
@@ -73,7 +76,7 @@ def generate(
     )
 
 
-def load_fab(warehouse: Warehouse, fab: object) -> None:
+def load_fab(warehouse: Warehouse, fab: Fab | str) -> None:
     """Load a fab or a folder of one, and say what came of it."""
-    for result in warehouse.data.load_fab(fab):  # type: ignore[arg-type]
+    for result in warehouse.data.load_fab(fab):
         say(str(result))

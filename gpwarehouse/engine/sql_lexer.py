@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 __all__ = ["SqlToken", "TokenKind", "first_word", "first_words", "meaningful_tokens", "sql_tokens"]
 
@@ -74,7 +74,7 @@ def sql_tokens(sql: str) -> Iterator[SqlToken]:
         elif kind == "unclosed":
             yield SqlToken("string", found[0], start, closed=False)
         else:
-            yield SqlToken(kind, found[0], start)  # type: ignore[arg-type]
+            yield SqlToken(cast(TokenKind, kind), found[0], start)
         start += len(found[0]) if kind != "block" else end - start
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 from gpwarehouse.dialect import Analyze
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import Cause, cause_of, could_not_connect, explain_operational_error, look, unexpected, words_of
+from gpwarehouse.engine.progress import Announce
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, PartitionError
 from gpwarehouse.models import FACTS
 from gpwarehouse.months import (
@@ -135,7 +136,7 @@ class Partitions:
         reason: str = LATE,
         now: datetime | None = None,
         wait_s: float = Patience.seconds,
-        progress: Callable[[str], None] | None = None,
+        progress: Announce | None = None,
     ) -> Report:
         """Do what a plan says; each step in transactions of its own, so those before a failure stay done.
 
@@ -203,9 +204,7 @@ class Partitions:
         wanted = [month_named(month) for month in months]
         return self._looked(lambda c: skew_frame(c, [FACTS[name].__table__ for name in names], wanted))
 
-    def restore(
-        self, table: str, month: str, *, hold_days: int = HOLD_DAYS, progress: Callable[[str], None] | None = None
-    ) -> int:
+    def restore(self, table: str, month: str, *, hold_days: int = HOLD_DAYS, progress: Announce | None = None) -> int:
         """Bring an archived month back from its files, verified; how many rows.
 
         Wafers that ``wh.dimensions.rekey_wafers`` moved since it was archived get their keys of now: a key that

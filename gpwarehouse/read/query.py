@@ -20,6 +20,7 @@ from gpwarehouse.engine import (
     session_values,
     set_for_transaction,
 )
+from gpwarehouse.engine.progress import Progress
 from gpwarehouse.engine.server_errors import as_read_error
 from gpwarehouse.errors import ReadError
 from gpwarehouse.read.copy_binary import BinaryParser, has_binary
@@ -30,13 +31,10 @@ from gpwarehouse.read.statement import Sent, send
 from gpwarehouse.read.whole_table import whole_table
 from gpwarehouse.transport.csv_archive import whole_rows
 
-__all__ = ["Progress", "Stream", "Transport"]
+__all__ = ["Stream", "Transport"]
 
 Transport = Literal["auto", "binary", "csv"]
 """The form in which the server sends rows; ``auto`` takes the binary one where every column has one."""
-
-Progress = Callable[[str, int], None]
-"""Called with ``"read"`` and the rows read so far, once a block."""
 
 # The server's texts are parsed, so they must not follow the database's or the role's defaults.
 _SETTINGS = {
