@@ -11,6 +11,7 @@ from gpwarehouse.cli.app import console, group, say, warehouse_named, warn
 from gpwarehouse.cli.csv_options import with_csv
 from gpwarehouse.cli.tables import AsCsv, AsJson, print_result
 from gpwarehouse.cli.wording import in_commands
+from gpwarehouse.load import csv_of_rejects
 from gpwarehouse.load.progress_bar import load_bar
 
 batches = group("batches", "Batches: list, rejects, reload, delete, replace.")
@@ -36,8 +37,6 @@ def rejects(
     as_given: Annotated[bool, typer.Option("--as-given", help="The rows themselves, to correct them.")] = False,
 ) -> None:
     """Print what was rejected of a batch, as CSV. In the rows themselves an empty text is "", and NULL is nothing."""
-    from gpwarehouse.load import csv_of_rejects
-
     with warehouse_named() as warehouse:
         frame = warehouse.batches.rejects(batch_id, as_given=as_given)
     text = csv_of_rejects(frame) if as_given else frame.to_csv(index=False)

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from gpwarehouse.load import CsvOptions
+
 __all__ = ["with_csv"]
 
 _SPELLED = {"tab": "\t", r"\t": "\t"}
@@ -45,8 +47,6 @@ def _options(
         list[str] | None, typer.Option(help="CSV: a text that is NULL without quotes, as NA; may be given again.")
     ] = None,
 ) -> Any:
-    from gpwarehouse.load import CsvOptions
-
     said = CsvOptions(
         delimiter=_SPELLED.get(csv_delimiter, csv_delimiter) if csv_delimiter is not None else None,
         encoding=csv_encoding,

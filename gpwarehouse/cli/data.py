@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gpwarehouse.cli.app import console, errors, group, say, warehouse_named
 from gpwarehouse.cli.tables import print_frame
-from gpwarehouse.warehouse import Warehouse
+from gpwarehouse.warehouse import Warehouse, rooms
+
+if TYPE_CHECKING:
+    from gpwarehouse.generate import Fab
 
 __all__ = ["load_fab"]
 
@@ -58,12 +61,10 @@ def generate(
     ] = None,
 ) -> None:
     """Make up a fab with known answers, and load it, or write it to a folder."""
-    from gpwarehouse.generate import generate_fab, write_fab
-
     size = {"lots": lots, "wafers": wafers, "layers": layers, "radius": radius, "prefix": prefix}
-    fab = generate_fab(seed, **size, **({} if start is None else {"start": start.replace(tzinfo=UTC)}))
+    fab = rooms.generate.generate_fab(seed, **size, **({} if start is None else {"start": start.replace(tzinfo=UTC)}))
     if folder is not None:
-        path = write_fab(fab, folder)
+        path = rooms.generate.write_fab(fab, folder)
         say(f"{path}: the answers stand in fab.json")
         return
     with warehouse_named() as warehouse:
@@ -75,7 +76,7 @@ def generate(
     )
 
 
-def load_fab(warehouse: Warehouse, fab: object) -> None:
+def load_fab(warehouse: Warehouse, fab: Fab | str) -> None:
     """Load a fab or a folder of one, and say what came of it."""
-    for result in warehouse.data.load_fab(fab):  # type: ignore[arg-type]
+    for result in warehouse.data.load_fab(fab):
         say(str(result))

@@ -6,15 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
 from gpwarehouse.cli.app import app, console, errors, say, warehouse_named, warn
 from gpwarehouse.cli.csv_options import with_csv
+from gpwarehouse.cli.data import load_fab
 from gpwarehouse.cli.wording import in_commands
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, WarehouseConnectionError
+from gpwarehouse.load import FileOutcome, files_to_load
 from gpwarehouse.load.progress_bar import load_bar
+from gpwarehouse.settings_types import Rejects
+from gpwarehouse.warehouse import rooms
 
 if TYPE_CHECKING:
-    from gpwarehouse.load import FileOutcome
     from gpwarehouse.warehouse import Warehouse
 
 _MANY = 3
@@ -34,10 +38,6 @@ def limit(text: str | None) -> int | float | None:
 
     :raises InvalidInputError: it is neither a count nor a share.
     """
-    from pydantic import TypeAdapter, ValidationError
-
-    from gpwarehouse.settings_types import Rejects
-
     try:
         return None if text is None else TypeAdapter(Rejects).validate_python(text)
     except (ValidationError, ValueError):
@@ -99,10 +99,7 @@ def load(
 
 def _load(files: list[str], target: str | None, batch_id: str | None, options: dict[str, Any]) -> None:
     """Load them and tell of each; exit code 1 where one was not loaded."""
-    from gpwarehouse.generate.folder import is_fab_folder
-    from gpwarehouse.load import FileOutcome, files_to_load
-
-    folders = [name for name in files if target is None and is_fab_folder(Path(name))]
+    folders = [name for name in files if target is None and rooms.generate.folder.is_fab_folder(Path(name))]
     files = [name for name in files if name not in folders]
     named = list(files_to_load(files, target)) if batch_id is not None else []
     if batch_id is not None and (folders or len(named) != 1):
@@ -133,9 +130,6 @@ def _refuse_options(folders: list[str], options: dict[str, Any]) -> None:
 
 
 def _loaded_fab(warehouse: Warehouse, folder: str) -> bool:
-    from gpwarehouse.cli.data import load_fab
-    from gpwarehouse.load import FileOutcome
-
     try:
         load_fab(warehouse, folder)
     except WarehouseConnectionError:

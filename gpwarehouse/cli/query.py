@@ -11,6 +11,8 @@ import typer
 from gpwarehouse.cli.app import app, console, say, warehouse_named
 from gpwarehouse.cli.tables import DIGITS, AsCsv, AsJson, print_frame
 from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.settings import settings_table
+from gpwarehouse.warehouse import rooms
 
 if TYPE_CHECKING:
     from gpwarehouse.warehouse import Warehouse
@@ -83,13 +85,11 @@ def _export(warehouse: Warehouse, sql: str, target: Path, values: dict[str, str]
 
 
 def _stream(warehouse: Warehouse, sql: str, values: dict[str, str], *, as_json: bool, exact_numeric: bool) -> None:
-    from gpwarehouse.read import write_csv, write_json
-
     with warehouse.read(sql, values, arrow=True, chunks=_ROWS, exact_numeric=exact_numeric) as chunks:
         if as_json:
-            write_json(chunks.schema, chunks, sys.stdout, json_columns=chunks.json_columns)
+            rooms.read.write_json(chunks.schema, chunks, sys.stdout, json_columns=chunks.json_columns)
         else:
-            write_csv(chunks.schema, chunks, sys.stdout)
+            rooms.read.write_csv(chunks.schema, chunks, sys.stdout)
 
 
 def _bound(params: list[str] | None) -> dict[str, str]:
@@ -111,6 +111,4 @@ def _bound(params: list[str] | None) -> dict[str, str]:
 @app.command()
 def settings() -> None:
     """Print all settings as a Markdown table."""
-    from gpwarehouse.settings import settings_table
-
     sys.stdout.write(settings_table())

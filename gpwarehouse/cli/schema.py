@@ -13,8 +13,9 @@ from gpwarehouse.cli.app import app, console, errors, group, say, warehouse_name
 from gpwarehouse.cli.tables import make_table
 from gpwarehouse.cli.wording import in_commands
 from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.models.diagram import mermaid
 from gpwarehouse.settings import WarehouseSettings
-from gpwarehouse.warehouse import Warehouse
+from gpwarehouse.warehouse import Warehouse, rooms
 
 if TYPE_CHECKING:
     from gpwarehouse.migrate import PlannedStep
@@ -77,13 +78,11 @@ def _one_of(plan: bool, sql: bool) -> None:
 
 
 def _print_sql(warehouse: Warehouse, revision: str, direction: str, server: str | None) -> None:
-    from gpwarehouse import migrate
-
     settings = warehouse.settings
     if server is not None:
         given = {name: getattr(settings, name) for name in settings.model_fields_set}
         settings = WarehouseSettings(**{**given, "server": server, "_env_file": None})
-    sys.stdout.write(migrate.offline_sql(settings, revision, direction=direction))
+    sys.stdout.write(rooms.migrate.offline_sql(settings, revision, direction=direction))
 
 
 def _print_plan(steps: list[PlannedStep], *, statements: bool) -> None:
@@ -112,8 +111,6 @@ def _print_where(warehouse: Warehouse) -> None:
 @app.command()
 def status() -> None:
     """Server, revisions and batches; exit code 1 where the schema is not at this package's revision."""
-    from gpwarehouse import migrate
-
     with warehouse_named() as warehouse:
         now = warehouse.status()
         found = warehouse.schema.revisions()
@@ -126,7 +123,7 @@ def status() -> None:
         say(f"revision  {one.revision:<14} {one.state}{half}{when}{accepted}  {one.description}".rstrip())
     deleted = f", {now.batches_deleted} deleted" if now.batches_deleted else ""
     say(f"batches   {now.batches_loaded} loaded ({now.rows_loaded} rows), {now.batches_failed} failed{deleted}")
-    if told := migrate.advice(warehouse.settings, found):
+    if told := rooms.migrate.advice(warehouse.settings, found):
         say(in_commands(told), to=errors)
         raise typer.Exit(1)
 
@@ -151,18 +148,14 @@ def revision(
     sql: Annotated[bool, typer.Option("--sql", help="Write up.sql and down.sql, to be filled.")] = False,
 ) -> None:
     """Write a new revision of your own into the folder of GPWAREHOUSE_MIGRATIONS."""
-    from gpwarehouse import migrate
-
     with warehouse_named() as warehouse:
-        for path in migrate.create_revision(warehouse.settings, message, autogenerate=autogenerate, sql=sql):
+        for path in rooms.migrate.create_revision(warehouse.settings, message, autogenerate=autogenerate, sql=sql):
             say(str(path))
 
 
 @schema.command()
 def diagram() -> None:
     """Print the star schema as a Mermaid ER diagram."""
-    from gpwarehouse.models.diagram import mermaid
-
     sys.stdout.write(mermaid())
 
 

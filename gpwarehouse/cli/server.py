@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from gpwarehouse.cli.app import console, embedded_folder, group
+from gpwarehouse.embedded.programs import wheel_programs
+from gpwarehouse.embedded.standing import running_server, start_standing, stop_standing
 from gpwarehouse.errors import EmbeddedServerError
 
 server = group("server", "Keep a PostgreSQL up for psql, Alembic and tools for reports.")
@@ -27,9 +29,6 @@ def start(
     ] = None,
 ) -> None:
     """Start it, if it does not run, and leave it up: it says its URL and its folder. Nothing stops it but `stop`."""
-    from gpwarehouse.embedded.programs import wheel_programs
-    from gpwarehouse.embedded.standing import start_standing
-
     up = start_standing(folder or embedded_folder(), port)
     lines = [f"url     {up.url}", f"folder  {up.folder}", f"psql    {wheel_programs() / 'psql'}"]
     if up.tcp_url is not None:
@@ -44,8 +43,6 @@ def url(
     tcp: Annotated[bool, typer.Option("--tcp", help="By the port of `start --port`, with the password.")] = False,
 ) -> None:
     """Print its URL and nothing else: export GPWAREHOUSE_URL="$(gpwarehouse server url)"."""
-    from gpwarehouse.embedded.standing import running_server
-
     up = running_server(folder or embedded_folder())
     if tcp and up.tcp_url is None:
         raise EmbeddedServerError(f"the server in {up.folder} has no port: stop it, and start it with --port")
@@ -55,8 +52,6 @@ def url(
 @server.command()
 def stop(folder: Folder = None) -> None:
     """Stop it, whoever is connected. Its data stays."""
-    from gpwarehouse.embedded.standing import stop_standing
-
     where, ran = stop_standing(folder or embedded_folder())
     said = f"stopped; its data stays in {where}" if ran else f"no server runs in {where}"
     console.print(said, markup=False, highlight=False, soft_wrap=True)

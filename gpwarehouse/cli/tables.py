@@ -18,6 +18,7 @@ from rich.text import Text
 
 from gpwarehouse.cli.app import UNBOUND, console
 from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.warehouse import rooms
 
 __all__ = ["DIGITS", "cell_text", "make_table", "print_frame"]
 
@@ -111,12 +112,11 @@ def print_result(frame: Any, *, as_csv: bool, as_json: bool) -> None:
     """Print a frame as a table, as CSV or as JSON."""
     import pyarrow as pa
 
-    from gpwarehouse.read import write_csv, write_json
-
     if as_csv and as_json:
         raise InvalidInputError("give --csv or --json, not both")
     if not as_csv and not as_json:
         print_frame(console, frame)
         return
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    (write_csv if as_csv else write_json)(table.schema, [table], sys.stdout)
+    write = rooms.read.write_csv if as_csv else rooms.read.write_json
+    write(table.schema, [table], sys.stdout)

@@ -52,7 +52,6 @@ class GreenplumDialect(GreenplumReflection, PGDialect_psycopg2):
     ]
 
     server_info: ServerInfo | None = None
-    capabilities: Capabilities | None = None
 
     server_name: str | None = None
     """The server that the URL names, on the class made for that URL."""

@@ -6,7 +6,7 @@ PostgreSQL the partitions follow as statements of their own, in the same text.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Table
 
@@ -30,9 +30,7 @@ from gpwarehouse.dialect.options import (
     bound_literal,
 )
 from gpwarehouse.dialect.partitions import ListPartitions, ListValue
-
-if TYPE_CHECKING:
-    from gpwarehouse.dialect.server import Capabilities
+from gpwarehouse.dialect.server import Capabilities
 
 __all__ = ["GreenplumDDLCompiler", "child_table_name", "distribution_of"]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import (
     CheckConstraint,
     Column,
     Date,
     DateTime,
+    Index,
     Integer,
     Numeric,
     String,
@@ -36,11 +37,7 @@ from gpwarehouse.dialect.options import (
     RangePartition,
     RangePartitions,
 )
-
-if TYPE_CHECKING:
-    from sqlalchemy import Index
-
-    from gpwarehouse.dialect.server import Capabilities
+from gpwarehouse.dialect.server import Capabilities
 
 __all__ = [
     "check_bounds",

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from gpwarehouse.dialect.errors import OptionError
 
-__all__ = ["SERVER_NAMES", "Brand", "Capabilities", "ServerInfo"]
+__all__ = ["SERVER_NAMES", "Brand", "Capabilities", "ServerDialect", "ServerInfo"]
 
 
 class Brand(Enum):
@@ -160,3 +160,10 @@ class Capabilities:
             missing_index_methods=frozenset({"brin", "hash"} if classic_catalog else set() if mpp else {"bitmap"}),
             verified=server.brand is not Brand.CLOUDBERRY,
         )
+
+
+class ServerDialect(Protocol):
+    """What reading the catalogs needs of a dialect: the server it speaks to; None before it has asked."""
+
+    capabilities: Capabilities | None
+    server_version_info: tuple[Any, ...] | None

@@ -16,9 +16,9 @@ from gpwarehouse.dimensions.exactly_once import Once, explaining, told_by
 from gpwarehouse.dimensions.first_pass import ROW, Columns, FirstPass, read_frame
 from gpwarehouse.dimensions.targets import bridge_named
 from gpwarehouse.engine import qualified_name
+from gpwarehouse.engine.progress import Progress
 from gpwarehouse.engine.temporary_tables import create_temporary
 from gpwarehouse.intake.given_columns import GIVEN, marker
-from gpwarehouse.intake.load_options import Progress
 from gpwarehouse.models import BridgeWaferLot
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import copy_rows

@@ -14,13 +14,13 @@ import pyarrow.compute as pc
 from sqlalchemy.engine import Engine
 
 from gpwarehouse.engine import RetryPolicy
+from gpwarehouse.engine.progress import Progress
 from gpwarehouse.errors import NaturalKeyError
 from gpwarehouse.intake.checksum import Fingerprint
 from gpwarehouse.intake.expected_columns import expected_of
 from gpwarehouse.intake.first_pass import FirstPass as OfLoad
 from gpwarehouse.intake.frames import record_batches
 from gpwarehouse.intake.given_columns import GIVEN
-from gpwarehouse.intake.load_options import Progress
 from gpwarehouse.intake.natural_keys import KeyResolver
 from gpwarehouse.intake.root_lots import RootLots, roots_of_lots
 from gpwarehouse.intake.row_checks import Validator

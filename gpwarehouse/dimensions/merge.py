@@ -23,9 +23,10 @@ from gpwarehouse.dimensions.rewrite_versions import Changes
 from gpwarehouse.dimensions.staged_rows import stager
 from gpwarehouse.dimensions.targets import dimension_named, dimension_target
 from gpwarehouse.engine import qualified_name
+from gpwarehouse.engine.progress import Progress
 from gpwarehouse.engine.server_errors import reason_of
 from gpwarehouse.errors import InvalidInputError
-from gpwarehouse.intake.load_options import Analyze, LoadOptions, Progress
+from gpwarehouse.intake.load_options import Analyze, LoadOptions
 from gpwarehouse.models import DimLot
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import copy_rows

@@ -25,7 +25,7 @@ from gpwarehouse.engine.pool import Holder, PoolState, pool_state
 from gpwarehouse.engine.retry import RetryPolicy, Settled, reason_to_repeat, unit_of_work
 from gpwarehouse.engine.sessions import SESSION_OPTIONS, has_shared_session, session_values, set_for_transaction
 from gpwarehouse.engine.statement_hook import STATEMENT_HOOK
-from gpwarehouse.engine.statement_log import first_words, sql_tokens, tell_if_slow
+from gpwarehouse.engine.statement_log import tell_if_slow
 from gpwarehouse.engine.table_names import dialect_of, qualified_name
 
 __all__ = [
@@ -52,7 +52,6 @@ __all__ = [
     "end_statement",
     "explain_operational_error",
     "extra_connections",
-    "first_words",
     "has_shared_session",
     "lock_advisory",
     "lock_holders",
@@ -63,7 +62,6 @@ __all__ = [
     "refused_look",
     "session_values",
     "set_for_transaction",
-    "sql_tokens",
     "state_of",
     "tell_if_slow",
     "unexpected",

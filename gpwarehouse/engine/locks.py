@@ -78,7 +78,8 @@ def lock_holders(
 
     :param table: qualified and quoted; ``mine``: server processes to leave out.
     """
-    distributed = dialect_of(connection).capabilities.distribution  # type: ignore[union-attr]
+    capabilities = dialect_of(connection).capabilities
+    distributed = capabilities is not None and capabilities.distribution
     # Greenplum lists the locks of the segments too; those of the coordinator name the sessions.
     query = _HOLDERS.format(coordinator="AND l.gp_segment_id = -1" if distributed else "")
     values = {"high": (key >> 32) & 0xFFFFFFFF, "low": key & 0xFFFFFFFF, "table": table, "mine": [*mine, 0]}

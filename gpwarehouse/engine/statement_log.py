@@ -7,18 +7,18 @@ The log is the standard one (logger ``gpwarehouse.slow_query``); the facts go al
 from __future__ import annotations
 
 import logging
-import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from gpwarehouse.engine import metrics
+from gpwarehouse.engine.sql_lexer import first_word, sql_tokens
 from gpwarehouse.settings import WarehouseSettings
 
-__all__ = ["first_words", "kind_of", "observe", "sql_tokens", "tell_if_slow", "without_literals"]
+__all__ = ["kind_of", "observe", "tell_if_slow", "without_literals"]
 
 _logger = logging.getLogger("gpwarehouse.slow_query")
 _KINDS = {
@@ -26,70 +26,22 @@ _KINDS = {
     **dict.fromkeys(("WITH", "TABLE", "VALUES"), "select"),
     **dict.fromkeys(("CREATE", "ALTER", "DROP", "TRUNCATE", "COMMENT", "GRANT", "REVOKE"), "ddl"),
 }
-_WORD = re.compile(r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*([A-Za-z]+)", re.DOTALL)
-_TOKEN = re.compile(
-    r"""
-    (?P<space>\s+|--[^\r\n]*)
-  | (?P<block>/\*)
-  | (?P<name>(?:[uU]&)?"(?:[^"]|"")*+")
-  | (?P<text>
-        [eE]'(?:[^'\\]|\\(?:.|\Z)|'')*+(?:\Z|'(?:(?:\s|--[^\r\n]*)*+'(?:[^'\\]|\\(?:.|\Z)|'')*+(?:\Z|'))*+)
-      | (?:[uU]&|[bBnNxX])?'(?:[^']|'')*+(?:\Z|')
-      | \$(?P<tag>(?:[A-Za-z_\u0080-\U0010ffff][\w\u0080-\U0010ffff]*+)?)\$.*?(?:\$(?P=tag)\$|\Z)
-      | (?:[uU]&)?".*
-      | \.?[0-9][\w.]*+(?:(?<=[eE])[+-][0-9]+)?
-    )
-  | (?P<word>[A-Za-z_\u0080-\U0010ffff][\w$\u0080-\U0010ffff]*|\$[0-9]+)
-  | (?P<other>.)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-"""PostgreSQL's lexical structure (chapter 4.1, ``scan.l``). What is not closed is a text to the end; a text with escapes
-goes on with escapes behind a line's end."""
-_BLOCK = re.compile(r"/\*|\*/")
+_SHOWN = {"string": "?", "number": "?", "space": " ", "comment": " "}
 _LONGEST = 2_000
 _STARTED = "gpwarehouse_started"
 
 
 def kind_of(statement: str) -> str:
     """``select``, ``insert``, ``update``, ``delete``, ``copy``, ``merge``, ``lock``, ``ddl`` or ``other``."""
-    found = _WORD.match(statement)
-    return _KINDS.get(found[1].upper(), "other") if found else "other"
-
-
-def sql_tokens(statement: str) -> Iterator[tuple[str, str]]:
-    """The pieces of a text of SQL with their kinds: ``space`` (comments too), ``name`` (quoted), ``text`` (a literal, numbers
-    too), ``word`` or ``other``; joined they are the text.
-
-    Read as servers with ``standard_conforming_strings`` on, their default, read it.
-    """
-    at = 0
-    while at < len(statement):
-        found = _TOKEN.match(statement, at)
-        assert found is not None
-        kind = str(found.lastgroup)
-        end = found.end() if kind != "block" else _end_of_comment(statement, at)
-        yield "space" if kind == "block" else kind, statement[at:end]
-        at = end
-
-
-def first_words(statement: str) -> list[str]:
-    """The first word of each of the statements that a text holds, in upper case; none where it is empty."""
-    words: list[str] = []
-    begun = False
-    for kind, text in sql_tokens(statement):
-        if kind == "word" and not begun:
-            words.append(text.upper())
-        begun = text != ";" and (begun or kind == "word")
-    return words
+    return _KINDS.get(first_word(statement), "other")
 
 
 def without_literals(statement: str) -> str:
     """The statement with ``?`` for every text and number written into it, without its comments, cut where it is very long."""
     shown: list[str] = []
     length = 0
-    for kind, text in sql_tokens(statement):
-        piece = {"text": "?", "space": " "}.get(kind, text)
+    for token in sql_tokens(statement):
+        piece = _SHOWN.get(token.kind, token.text)
         if piece != " " or shown[-1:] != [" "]:  # or spaces alone would fill what is shown
             shown.append(piece)
             length += len(piece)
@@ -97,16 +49,6 @@ def without_literals(statement: str) -> str:
             break
     said = " ".join("".join(shown).split())
     return said if len(said) <= _LONGEST else said[:_LONGEST] + " …"
-
-
-def _end_of_comment(statement: str, start: int) -> int:
-    """Where a comment in which others may stand ends."""
-    depth = 0
-    for mark in _BLOCK.finditer(statement, start):
-        depth += 1 if mark[0] == "/*" else -1
-        if depth == 0:
-            return mark.end()
-    return len(statement)
 
 
 def _described(parameters: Any) -> Any:

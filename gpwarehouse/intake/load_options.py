@@ -7,16 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict, get_args
 
+from gpwarehouse.engine.progress import Progress
 from gpwarehouse.errors import InvalidInputError
 
-__all__ = ["LoadKeywords", "LoadOptions", "OnConflict", "Progress", "check_name"]
-
-Progress = Callable[[str, int], object]
-"""Called with the phase (``"read"``, ``"prepare"``, ``"copy"``, ``"analyze"``) and the rows done in it.
-
-One that has a method ``begin(phase, rows, bytes)`` is told before ``"read"`` and ``"copy"`` how many rows and bytes of Arrow
-data there are to come, None where nobody knows. Where a load has to begin anew, nothing is told until
-it is further than before."""
+__all__ = ["LoadKeywords", "LoadOptions", "OnConflict", "check_name"]
 
 OnConflict = Literal["skip", "error", "append", "replace"]
 Analyze = Literal["auto", "always", "never"]

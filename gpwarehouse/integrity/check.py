@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import refused_look
+from gpwarehouse.engine.progress import Announce
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.integrity import dimension_checks
 from gpwarehouse.integrity.batch_checks import BatchCount, loaded_batches
@@ -24,13 +25,10 @@ from gpwarehouse.models import BRIDGES, DIMENSIONS, FACTS
 from gpwarehouse.models.calendar import ShiftCalendar
 from gpwarehouse.months import partitions_there
 
-__all__ = ["Progress", "check", "months_named"]
+__all__ = ["check", "months_named"]
 
 _OF_MONTHS = ("orphan key", "doubled grain", "not finite", "batch", "skew")
 """Checks that look at the facts month by month."""
-
-Progress = Callable[[str], None]
-"""Called with the table, and month if any, that is looked at next."""
 
 
 def check(
@@ -43,7 +41,7 @@ def check(
     skew_share: float = 0.1,
     skew_rows: int = 10_000,
     calendar: ShiftCalendar | None = None,
-    progress: Progress | None = None,
+    progress: Announce | None = None,
 ) -> list[Problem]:
     """Look for what is wrong with the data; nothing is changed. A warehouse that was only ever loaded has no finding.
 
@@ -132,7 +130,7 @@ class _Run:
         takes: Callable[[datetime], bool],
         share: float,
         rows: int,
-        report: Progress,
+        report: Announce,
         calendar: ShiftCalendar | None,
     ) -> None:
         self.engine, self.checks, self.takes = engine, checks, takes

@@ -1,8 +1,9 @@
 """Frames and files → rows: validate, resolve keys, make months and members, COPY, once."""
 
+from gpwarehouse.engine.progress import Progress
 from gpwarehouse.intake.csv import CsvOptions
 from gpwarehouse.intake.folders import files_to_load
-from gpwarehouse.intake.load_options import LoadKeywords, OnConflict, Progress
+from gpwarehouse.intake.load_options import LoadKeywords, OnConflict
 from gpwarehouse.intake.rejects import Reject
 from gpwarehouse.intake.table_files import files_named, table_files
 from gpwarehouse.intake.target import Target, target_named

@@ -176,7 +176,7 @@ class Loader:
             this in its place, in one transaction.
         :param max_rejects: count, or share of the rows read, above which nothing is loaded; else as in settings. Where all
             rows read are rejected nothing is loaded whatever it says.
-        :param progress: called with phase and rows, from other threads too: :data:`gpwarehouse.intake.load_options.Progress`.
+        :param progress: called with phase and rows, from other threads too: :data:`gpwarehouse.engine.progress.Progress`.
         :param parallel: connections that COPY at once, up to 16; all but one through a staging table.
         :param atomic: False lets them write into the fact and commit on their own, before the batch's row says that it is
             loaded: if the load fails between the two, their rows stay until the same is loaded again, in whatever way, or

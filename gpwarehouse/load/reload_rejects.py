@@ -24,13 +24,14 @@ from gpwarehouse.batches.reject_limit import first_reasons
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.engine.key_lists import is_one_of
+from gpwarehouse.engine.progress import Progress
 from gpwarehouse.engine.server_errors import as_load_error
 from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError, TooManyRejectsError
 from gpwarehouse.intake.arrow_texts import text_of
 from gpwarehouse.intake.expected_columns import expected_of
 from gpwarehouse.intake.first_pass import FirstPass, read_source
 from gpwarehouse.intake.frames import record_batches
-from gpwarehouse.intake.load_options import Analyze, LoadOptions, Progress, check_name
+from gpwarehouse.intake.load_options import Analyze, LoadOptions, check_name
 from gpwarehouse.intake.python_values import array_of
 from gpwarehouse.intake.target import Target, target_named
 from gpwarehouse.load.loader import Loader, Run

@@ -22,12 +22,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import MetaData, Table, and_, column, exc, inspect, select, text
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.dialect import GreenplumDialect, RangePartitions
+from gpwarehouse.dialect.reflection import GreenplumInspector
 from gpwarehouse.engine import HOUSEKEEPING, qualified_name
 from gpwarehouse.errors import MigrationError
 from gpwarehouse.migrate import history
@@ -76,7 +77,7 @@ def batches_of(connection: Connection, table: str, schema: str | None, by: str, 
 
 
 def _by_partition(connection: Connection, table: str, schema: str | None) -> Iterator[Batch]:
-    scheme = inspect(connection).get_partitions(table, schema=schema)  # type: ignore[attr-defined]
+    scheme = cast(GreenplumInspector, inspect(connection)).get_partitions(table, schema=schema)
     if not isinstance(scheme, RangePartitions) or scheme.default is not None:
         raise MigrationError(
             f"op.run_batched(table={table!r}, by='partition'): the table is not partitioned by range, or has a default "

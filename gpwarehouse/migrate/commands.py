@@ -13,11 +13,12 @@ from sqlalchemy import exc
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.engine import create_migration_engine
+from gpwarehouse.engine.progress import Announce
 from gpwarehouse.errors import MigrationError
 from gpwarehouse.migrate import history
 from gpwarehouse.migrate.lock import lock_every_transaction, one_migrator, one_thread_in_alembic
 from gpwarehouse.migrate.plan import PlannedStep
-from gpwarehouse.migrate.run import Progress, explained
+from gpwarehouse.migrate.run import explained
 from gpwarehouse.migrate.scripts import Chain, alembic_config
 from gpwarehouse.settings import WarehouseSettings
 
@@ -109,7 +110,7 @@ def require_current(settings: WarehouseSettings) -> None:
         )
 
 
-def upgrade(settings: WarehouseSettings, revision: str = "head", *, progress: Progress | None = None) -> None:
+def upgrade(settings: WarehouseSettings, revision: str = "head", *, progress: Announce | None = None) -> None:
     """Bring the schema up to ``revision``. A change of data in batches that was interrupted is finished first.
 
     :param progress: takes a line on each revision and batch.
@@ -130,7 +131,7 @@ def upgrade_plan(settings: WarehouseSettings, revision: str = "head") -> list[Pl
 
 
 def downgrade(
-    settings: WarehouseSettings, revision: str, *, drop_data: bool = False, progress: Progress | None = None
+    settings: WarehouseSettings, revision: str, *, drop_data: bool = False, progress: Announce | None = None
 ) -> None:
     """Take the schema back to ``revision``; ``"base"`` drops all tables of the chain.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import event, exc
@@ -18,6 +18,7 @@ from gpwarehouse.engine import (
     unexpected,
     words_of,
 )
+from gpwarehouse.engine.progress import Announce
 from gpwarehouse.errors import GpwarehouseError, MigrationError, WarehouseConnectionError
 from gpwarehouse.migrate import history
 from gpwarehouse.migrate.lock import MigratorLock
@@ -25,10 +26,7 @@ from gpwarehouse.migrate.losses import refuse_hidden, refuse_losses
 from gpwarehouse.migrate.sql_text import drops, transaction_control
 from gpwarehouse.settings import WarehouseSettings
 
-__all__ = ["Progress", "Run", "explained"]
-
-Progress = Callable[[str], None]
-"""Takes a line on what is being done."""
+__all__ = ["Run", "explained"]
 
 
 class Run:
@@ -42,12 +40,12 @@ class Run:
         lock: MigratorLock,
         *,
         drop_data: bool = False,
-        progress: Progress | None = None,
+        progress: Announce | None = None,
     ) -> None:
         self.engine = engine
         self.settings = settings
         self.lock = lock
-        self.tell: Progress = progress or (lambda _line: None)
+        self.tell: Announce = progress or (lambda _line: None)
         self.revision: str | None = None
         self.direction = "upgrade"
         self.statements = 0

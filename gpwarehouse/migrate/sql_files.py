@@ -19,18 +19,18 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
 from gpwarehouse.dialect import Brand, ServerInfo
+from gpwarehouse.engine.sql_lexer import sql_tokens
 from gpwarehouse.errors import MigrationError
-from gpwarehouse.migrate.sql_text import TRANSACTION, Statement, split
+from gpwarehouse.migrate.sql_text import Statement, plain, split, transaction_word
 
 __all__ = ["Verbatim", "server_name", "statements_of"]
 
-_STDIN = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*COPY\b.*\bFROM\s+STDIN\b", re.I | re.S)
+_STDIN = re.compile(r"COPY\b.*\bFROM STDIN\b", re.I | re.S)
 _SESSION = re.compile(
-    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(SET\b(?!\s+(?:LOCAL|CONSTRAINTS|TRANSACTION)\b)(?:\s+\w+)?|RESET\b|DISCARD\b|"
-    r"SELECT\s+(?:pg_catalog\s*\.\s*)?set_config\b(?=.*\bfalse\s*\)\s*$))",
+    r"(SET\b(?! (?:LOCAL|CONSTRAINTS|TRANSACTION)\b)(?: \w+)?|RESET\b|DISCARD\b|"
+    r"SELECT (?:pg_catalog \. )?set_config\b(?=.*\bfalse \)$))",
     re.I | re.S,
 )
-_PSQL = re.compile(r"^\s*\\", re.M)
 
 
 class Verbatim(ExecutableDDLElement):
@@ -90,19 +90,29 @@ def _text(path: Path) -> str:
 
 def _check(path: Path, statement: Statement) -> None:
     where = f"{path}, line {statement.line}"
-    if transaction := TRANSACTION.match(statement.text):
+    words = plain(statement.text)
+    if transaction := transaction_word(statement.text):
         raise MigrationError(
-            f"{where}: {transaction[1].upper()} is not for a revision's file, which runs in the revision's own transaction; "
-            "leave it out"
+            f"{where}: {transaction} is not for a revision's file, which runs in the revision's own transaction; leave it out"
         )
-    if session := _SESSION.match(statement.text):
+    if session := _SESSION.match(words):
         raise MigrationError(
-            f"{where}: {' '.join(session[1].split())} would hold for the revisions after this one too, on the same "
-            "connection; write SET LOCAL, which ends with the revision, or name schemas in the statements"
+            f"{where}: {session[1]} would hold for the revisions after this one too, on the same connection; write SET LOCAL, "
+            "which ends with the revision, or name schemas in the statements"
         )
-    if _STDIN.match(statement.text):
+    if _STDIN.match(words):
         raise MigrationError(
             f"{where}: COPY FROM STDIN works in psql alone; write INSERT, or load the rows another way"
         )
-    if _PSQL.search(re.sub(r"'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$", "", statement.text, flags=re.S)):
+    if _has_psql_command(statement.text):
         raise MigrationError(f"{where}: commands that begin with a backslash are psql's own; leave them out")
+
+
+def _has_psql_command(statement: str) -> bool:
+    """Whether a line begins with a backslash outside strings, names and comments."""
+    begins_line = True
+    for token in sql_tokens(statement):
+        if begins_line and token.text == "\\":
+            return True
+        begins_line = token.is_blank and (begins_line or "\n" in token.text)
+    return False

@@ -1,9 +1,8 @@
 """SQL text: cut into statements as psql cuts it, and read for what it drops or rewrites.
 
-Ours, because the libraries are not right for PostgreSQL here: sqlparse cuts inside ``BEGIN ATOMIC`` bodies and rules, and
-guesses at ``CREATE FUNCTION``; sqlglot parses, and refuses what it does not know. Source of the rules: PostgreSQL's
-lexical structure (chapter 4.1) and psql's scanner (``psqlscan.l``): a semicolon ends a statement unless it stands in a
-string, a quoted name, a dollar-quoted text, a comment, brackets or a ``BEGIN ATOMIC`` body.
+A semicolon ends a statement unless it stands in a string, a quoted name, a comment, brackets or a ``BEGIN ATOMIC`` body
+(psql's scanner, ``psqlscan.l``). No library does this: sqlparse cuts inside ``BEGIN ATOMIC`` bodies and rules, sqlglot refuses
+what it does not know.
 """
 
 from __future__ import annotations
@@ -12,39 +11,27 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gpwarehouse.engine.sql_lexer import SqlToken, meaningful_tokens, sql_tokens
 from gpwarehouse.errors import MigrationError
 
-__all__ = ["TRANSACTION", "Drop", "Statement", "assigned", "drops", "rewrites", "split", "transaction_control"]
+__all__ = [
+    "Drop",
+    "Statement",
+    "assigned",
+    "drops",
+    "hides_drops",
+    "plain",
+    "rewrites",
+    "split",
+    "transaction_control",
+    "transaction_word",
+]
 
-TRANSACTION = re.compile(
-    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
-    r"(BEGIN|START\s+TRANSACTION|COMMIT|END|ROLLBACK(?!\s+(?:(?:WORK|TRANSACTION)\s+)?TO\b)|ABORT|PREPARE\s+TRANSACTION)\b",
-    re.I | re.S,
+_TRANSACTION = re.compile(
+    r"(BEGIN|START TRANSACTION|COMMIT|END|ROLLBACK(?! (?:(?:WORK|TRANSACTION) )?TO\b)|ABORT|PREPARE TRANSACTION)\b",
+    re.I,
 )
-"""What begins or ends a transaction; savepoints do not."""
-
-_TOKEN = re.compile(
-    r"""
-    (?P<space>\s+)
-  | (?P<comment>--[^\n]*)
-  | (?P<block>/\*)
-  | (?P<string>[eE]'(?:[^'\\]|\\.|'')*' | (?:[uU]&|[bBnNxX])?'(?:[^']|'')*')
-  | (?P<name>(?:[uU]&)?"(?:[^"]|"")*")
-  | (?P<dollar>\$(?P<tag>(?:[A-Za-z_\u0080-\U0010ffff][\w]*)?)\$.*?\$(?P=tag)\$)
-  | (?P<word>[A-Za-z_\u0080-\U0010ffff][\w$]*)
-  | (?P<number>\d[\w.]*)
-  | (?P<other>.)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-_OPENED = re.compile(r"""(?:[eEuU]&?|[bBnNxX])?['"]|\$(?:[A-Za-z_\u0080-\U0010ffff]\w*)?\$""")
-
-
-@dataclass(frozen=True)
-class _Token:
-    kind: str
-    text: str
-    at: int
+"""Begins or ends a transaction; savepoints do not."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +52,9 @@ def split(sql: str, where: str = "the SQL") -> list[Statement]:
     :raises MigrationError: a string, name or comment is not closed.
     """
     found: list[Statement] = []
-    part: list[_Token] = []
+    part: list[SqlToken] = []
     depth = _Depth()
-    for token in _tokens(sql, where):
+    for token in _closed(sql_tokens(sql), sql, where):
         if token.text == ";" and not depth.inside:
             _close(found, part, sql)
             part, depth = [], _Depth()
@@ -83,17 +70,22 @@ def transaction_control(sql: str) -> str | None:
     if not re.search(r"\b(?:BEGIN|START|COMMIT|END|ROLLBACK|ABORT|PREPARE)\b", sql, re.I):
         return None
     try:
-        found = (TRANSACTION.match(statement.text) for statement in split(sql))
-        return next((" ".join(match[1].upper().split()) for match in found if match is not None), None)
-    except MigrationError:  # what is not closed, the server tells
+        return next(filter(None, (transaction_word(statement.text) for statement in split(sql))), None)
+    except MigrationError:  # the server tells what is not closed
         return None
 
 
-def _close(found: list[Statement], part: list[_Token], sql: str) -> None:
-    meaning = [token for token in part if token.kind not in ("space", "comment")]
-    if meaning:
+def transaction_word(statement: str) -> str | None:
+    """The word with which a statement begins or ends a transaction, in capitals; None for any other statement."""
+    found = _TRANSACTION.match(plain(statement))
+    return found[1].upper() if found else None
+
+
+def _close(found: list[Statement], part: list[SqlToken], sql: str) -> None:
+    first = next((token for token in part if not token.is_blank), None)
+    if first is not None:
         text = "".join(token.text for token in part).strip()
-        found.append(Statement(text, sql.count("\n", 0, meaning[0].at) + 1))
+        found.append(Statement(text, sql.count("\n", 0, first.start) + 1))
 
 
 class _Depth:
@@ -108,7 +100,7 @@ class _Depth:
     def inside(self) -> bool:
         return self.brackets > 0 or self.body > 0
 
-    def see(self, token: _Token) -> None:
+    def see(self, token: SqlToken) -> None:
         if token.kind == "other":
             self.brackets = max(0, self.brackets + {"(": 1, ")": -1}.get(token.text, 0))
         elif token.kind == "word":
@@ -121,33 +113,13 @@ class _Depth:
             self.words.append(word)
 
 
-def _tokens(sql: str, where: str) -> Iterator[_Token]:
-    at = 0
-    while at < len(sql):
-        match = _TOKEN.match(sql, at)
-        assert match is not None
-        assert match.lastgroup is not None
-        kind, text = match.lastgroup, match[0]
-        if kind == "block":
-            kind, text = "comment", sql[at : _end_of_comment(sql, at, where)]
-        elif kind in ("other", "word") and _OPENED.match(sql, at):
-            raise _unclosed(sql, at, where)
-        yield _Token(kind, text, at)
-        at += len(text)
-
-
-def _end_of_comment(sql: str, start: int, where: str) -> int:
-    depth = 0
-    for mark in re.compile(r"/\*|\*/").finditer(sql, start):
-        depth += 1 if mark[0] == "/*" else -1
-        if depth == 0:
-            return mark.end()
-    raise _unclosed(sql, start, where)
-
-
-def _unclosed(sql: str, at: int, where: str) -> MigrationError:
-    line = sql.count("\n", 0, at) + 1
-    return MigrationError(f"{where}, line {line}: {sql[at : at + 20].splitlines()[0]!r} opens what is never closed")
+def _closed(tokens: Iterator[SqlToken], sql: str, where: str) -> Iterator[SqlToken]:
+    for token in tokens:
+        if not token.closed:
+            line = sql.count("\n", 0, token.start) + 1
+            opening = token.text[:20].splitlines()[0]
+            raise MigrationError(f"{where}, line {line}: {opening!r} opens what is never closed")
+        yield token
 
 
 # What a statement does, as far as its text tells.
@@ -183,7 +155,7 @@ class _Reader:
     """The tokens of a statement that mean something."""
 
     def __init__(self, sql: str) -> None:
-        self._tokens = [token for token in _tokens(sql, "the statement") if token.kind not in ("space", "comment")]
+        self._tokens = list(_meaning(sql))
         self._at = 0
 
     @property
@@ -202,7 +174,7 @@ class _Reader:
         return True
 
     def name(self) -> str:
-        token = self._tokens[self._at] if self._at < len(self._tokens) else _Token("other", "", 0)
+        token = self._tokens[self._at] if self._at < len(self._tokens) else SqlToken("other", "", 0)
         self._at += 1
         if token.kind == "name":
             return token.text[1:-1].replace('""', '"')
@@ -380,21 +352,23 @@ def hides_drops(sql: str) -> bool:
     Greenplum 6's ALTER PARTITION, which drops or empties a partition of a partition. What functions do that a SELECT
     calls is not looked into.
     """
-    return any(_hides(_plain(statement.text)) for statement in split(sql))
+    return any(_hides(plain(statement.text).upper()) for statement in split(sql))
 
 
-def _hides(plain: str) -> bool:
-    return not _OWN_BLOCK.match(plain) and bool(_HIDING.match(plain))
+def _hides(statement: str) -> bool:
+    return not _OWN_BLOCK.match(statement) and bool(_HIDING.match(statement))
 
 
-def _plain(sql: str) -> str:
-    """The tokens that mean something, in capitals, a space between them."""
-    return " ".join(
-        token.text for token in _tokens(sql, "the statement") if token.kind not in ("space", "comment")
-    ).upper()
+def plain(sql: str) -> str:
+    """The tokens of a text that are no spaces and comments, a space between them."""
+    return " ".join(token.text for token in _meaning(sql))
+
+
+def _meaning(sql: str) -> Iterator[SqlToken]:
+    return _closed(meaningful_tokens(sql), sql, "the statement")
 
 
 def rewrites(sql: str) -> str | None:
     """What a statement does to the rows that are there, where that takes as long as there are many; else None."""
-    plain = _plain(sql).replace(" . ", ".")
-    return next((what for pattern, what in _REWRITES if re.search(pattern, plain)), None)
+    statement = plain(sql).upper().replace(" . ", ".")
+    return next((what for pattern, what in _REWRITES if re.search(pattern, statement)), None)

@@ -224,6 +224,9 @@ class Dimension(Audited):
     order) and, where columns are overwritten in place, ``type1``.
     """
 
+    if TYPE_CHECKING:
+        __tablename__: Any
+
     durable_key: ClassVar[str]
     natural_key: ClassVar[tuple[str, ...]]
     type1: ClassVar[tuple[str, ...]] = ()
@@ -273,7 +276,7 @@ class Dimension(Audited):
             ),
             *cls.table_constraints(),
             Index(
-                f"uq_{cls.__tablename__}_current",  # type: ignore[attr-defined]
+                f"uq_{cls.__tablename__}_current",
                 cls.durable_key,
                 unique=True,
                 postgresql_where=text("is_current"),
@@ -334,6 +337,9 @@ class Fact:
     no unique key on Greenplum 6.
     """
 
+    if TYPE_CHECKING:
+        __tablename__: Any
+
     __mapper_args__: ClassVar[dict[str, Any]] = {"primary_key": ["batch_id", "source_record_no"]}
     distribution_key: ClassVar[str] = "wafer_key"
 
@@ -351,7 +357,7 @@ class Fact:
     @classmethod
     def __table_args__(cls) -> tuple[Any, ...]:
         """Checks over several columns, the one index, distribution, storage and partitions."""
-        name = cls.__tablename__  # type: ignore[attr-defined]
+        name = cls.__tablename__
         return (
             *cls.table_constraints(),
             Index(f"ix_{name}_{cls.distribution_key}", cls.distribution_key),

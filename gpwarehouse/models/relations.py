@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy.orm import relationship
+from sqlalchemy.orm import Mapped, relationship
 
 __all__ = ["to_current", "to_hour"]
 
 
-def to_current(owner: str, column: str, dimension: str, key: str) -> Any:
+def to_current(owner: str, column: str, dimension: str, key: str) -> Mapped[Any]:
     """The current version of the member that ``owner.column`` names.
 
     :param owner: class that has the key; ``dimension``: class it leads to, which may be the same.
@@ -29,7 +29,7 @@ def to_current(owner: str, column: str, dimension: str, key: str) -> Any:
     )
 
 
-def to_hour(owner: str) -> Any:
+def to_hour(owner: str) -> Mapped[Any]:
     """The row of ``dim_time`` for the hour of the event."""
     return relationship(
         "DimTime",

@@ -50,46 +50,46 @@ class WaferFact(Fact):
     @classmethod
     def time(cls) -> Mapped[DimTime]:
         """The hour."""
-        return to_hour(cls.__name__)  # type: ignore[no-any-return]
+        return to_hour(cls.__name__)
 
     @declared_attr
     @classmethod
     def wafer(cls) -> Mapped[DimWafer]:
         """The wafer as it is now."""
-        return to_current(cls.__name__, "wafer_key", "DimWafer", "wafer_key")  # type: ignore[no-any-return]
+        return to_current(cls.__name__, "wafer_key", "DimWafer", "wafer_key")
 
     @declared_attr
     @classmethod
     def lot(cls) -> Mapped[DimLot]:
         """The lot as it is now."""
-        return to_current(cls.__name__, "lot_key", "DimLot", "lot_key")  # type: ignore[no-any-return]
+        return to_current(cls.__name__, "lot_key", "DimLot", "lot_key")
 
     @declared_attr
     @classmethod
     def product(cls) -> Mapped[DimProduct]:
         """The product as it is now."""
-        return to_current(cls.__name__, "product_key", "DimProduct", "product_key")  # type: ignore[no-any-return]
+        return to_current(cls.__name__, "product_key", "DimProduct", "product_key")
 
     @declared_attr
     @classmethod
     def process_step(cls) -> Mapped[DimProcessStep]:
         """The step as it is now; for the limits in force at the event, join the version by its interval."""
-        return to_current(cls.__name__, "process_step_key", "DimProcessStep", "process_step_key")  # type: ignore[no-any-return]
+        return to_current(cls.__name__, "process_step_key", "DimProcessStep", "process_step_key")
 
     @declared_attr
     @classmethod
     def recipe(cls) -> Mapped[DimRecipe]:
         """The recipe as it is now."""
-        return to_current(cls.__name__, "recipe_key", "DimRecipe", "recipe_key")  # type: ignore[no-any-return]
+        return to_current(cls.__name__, "recipe_key", "DimRecipe", "recipe_key")
 
     @declared_attr
     @classmethod
     def equipment(cls) -> Mapped[DimEquipment]:
         """The tool as it is now."""
-        return to_current(cls.__name__, "equipment_key", "DimEquipment", "equipment_key")  # type: ignore[no-any-return]
+        return to_current(cls.__name__, "equipment_key", "DimEquipment", "equipment_key")
 
     @declared_attr
     @classmethod
     def chamber(cls) -> Mapped[DimEquipment]:
         """The chamber as it is now; the member "(not applicable)" where there was none."""
-        return to_current(cls.__name__, "chamber_key", "DimEquipment", "equipment_key")  # type: ignore[no-any-return]
+        return to_current(cls.__name__, "chamber_key", "DimEquipment", "equipment_key")

@@ -22,6 +22,7 @@ from gpwarehouse.dialect.ddl_compiler import child_table_name
 from gpwarehouse.dialect.options import missing_partitions
 from gpwarehouse.dialect.reflection import partitions_of
 from gpwarehouse.engine.locks import LOCK_MONTHS, LockHolder, advisory_key, lock_advisory, lock_holders
+from gpwarehouse.engine.progress import Announce
 from gpwarehouse.engine.table_names import dialect_of, qualified_name
 from gpwarehouse.errors import PartitionError
 
@@ -62,7 +63,7 @@ class Patience:
     """
 
     seconds: float = 900.0
-    tell: Callable[[str], None] = log.info
+    tell: Announce = log.info
 
 
 def schema_of(connection: Connection, table: Table) -> str | None:

@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+import pandas as pd
 from sqlalchemy import Table, exc, text
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import Analyze
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import Cause, cause_of, could_not_connect, explain_operational_error, look, unexpected, words_of
+from gpwarehouse.engine.progress import Announce
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, PartitionError
 from gpwarehouse.models import FACTS
 from gpwarehouse.months import (
@@ -28,17 +30,13 @@ from gpwarehouse.months import (
 )
 from gpwarehouse.partitions import partition_changes
 from gpwarehouse.partitions.archive import Archive
+from gpwarehouse.partitions.archive_month import Archiver
 from gpwarehouse.partitions.archive_owner import adopt, identity_of, owned
 from gpwarehouse.partitions.holds import Hold, extend_hold, is_held, put_hold
 from gpwarehouse.partitions.plan import ANCHOR, Plan, Step, cold_storage, make_plan, refuse_unlisted, rules_of
 from gpwarehouse.partitions.sizes import list_frame, skew_frame
 from gpwarehouse.retention import first_kept
 from gpwarehouse.settings import WarehouseSettings
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from gpwarehouse.partitions.archive_month import Archiver
 
 __all__ = ["Outcome", "Partitions", "Report"]
 
@@ -138,7 +136,7 @@ class Partitions:
         reason: str = LATE,
         now: datetime | None = None,
         wait_s: float = Patience.seconds,
-        progress: Callable[[str], None] | None = None,
+        progress: Announce | None = None,
     ) -> Report:
         """Do what a plan says; each step in transactions of its own, so those before a failure stay done.
 
@@ -206,9 +204,7 @@ class Partitions:
         wanted = [month_named(month) for month in months]
         return self._looked(lambda c: skew_frame(c, [FACTS[name].__table__ for name in names], wanted))
 
-    def restore(
-        self, table: str, month: str, *, hold_days: int = HOLD_DAYS, progress: Callable[[str], None] | None = None
-    ) -> int:
+    def restore(self, table: str, month: str, *, hold_days: int = HOLD_DAYS, progress: Announce | None = None) -> int:
         """Bring an archived month back from its files, verified; how many rows.
 
         Wafers that ``wh.dimensions.rekey_wafers`` moved since it was archived get their keys of now: a key that
@@ -365,8 +361,6 @@ class Partitions:
             return partition_changes.there(connection, fact_named(step.table), step.range) is None
 
     def _archiver(self) -> Archiver:
-        from gpwarehouse.partitions.archive_month import Archiver
-
         archive = self._archive()
         version = text(f"SELECT version_num FROM {self._quoted('alembic_version')}")
         revision, ownership = self._looked(

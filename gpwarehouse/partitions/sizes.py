@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from sqlalchemy import Table, text
 from sqlalchemy.engine import Connection
 
@@ -17,9 +18,6 @@ from gpwarehouse.partitions.archive import Archive, Manifest, archived_as
 from gpwarehouse.partitions.holds import Hold, holds_of
 from gpwarehouse.partitions.plan import child_of
 from gpwarehouse.settings import WarehouseSettings
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["list_frame", "skew_frame"]
 
@@ -50,8 +48,6 @@ def list_frame(connection: Connection, settings: WarehouseSettings, tables: Iter
 
     ``state`` is attached, archived, or reopened: archived, and there again with late rows or restored.
     """
-    import pandas as pd
-
     rows: list[dict[str, Any]] = []
     for table in tables:
         archived: dict[str, Manifest] = {}
@@ -112,8 +108,6 @@ def skew_frame(connection: Connection, tables: Iterable[Table], months: list[dat
     ``skew_pct`` is 100 · (rows of the fullest segment / mean rows of a segment − 1), the same for a month's segments;
     NULL where the month is empty. A server without segments counts as one, number −1.
     """
-    import pandas as pd
-
     frames = [_skewed(connection, table, months) for table in tables]
     frame = pd.DataFrame([row for rows in frames for row in rows], columns=list(_SKEWED))
     groups = frame.groupby(["table", "partition"])["rows"]

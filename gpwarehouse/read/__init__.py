@@ -1,9 +1,9 @@
 """Statements → frames and files."""
 
+from gpwarehouse.engine.progress import Progress
 from gpwarehouse.read.csv_json import write_csv, write_json
 from gpwarehouse.read.export import ExportResult, export
 from gpwarehouse.read.frames import Chunks, read, to_pandas
-from gpwarehouse.read.query import Progress
 from gpwarehouse.read.version_joins import as_of
 from gpwarehouse.read.views import view_table
 

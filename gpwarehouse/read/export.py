@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 from sqlalchemy import Executable
 from sqlalchemy.engine import Engine
 
+from gpwarehouse.engine.progress import Progress
 from gpwarehouse.errors import ReadError
 from gpwarehouse.read.csv_json import refuse_doubled_names, write_csv, write_json
-from gpwarehouse.read.query import Progress, Stream, Transport
+from gpwarehouse.read.query import Stream, Transport
 from gpwarehouse.transport.chunks import rechunked
 
 __all__ = ["ExportResult", "export"]

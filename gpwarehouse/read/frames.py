@@ -15,9 +15,10 @@ import pyarrow as pa
 from sqlalchemy import Executable
 from sqlalchemy.engine import Engine
 
+from gpwarehouse.engine.progress import Progress
 from gpwarehouse.errors import ReadError
 from gpwarehouse.read.columns import Column
-from gpwarehouse.read.query import Progress, Stream, Transport
+from gpwarehouse.read.query import Stream, Transport
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,13 +17,14 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
-from gpwarehouse.engine import sql_tokens
+from gpwarehouse.engine.sql_lexer import SqlToken, sql_tokens
 from gpwarehouse.errors import ReadError
 from gpwarehouse.transport import NotPlainError, plain
 
 __all__ = ["SqlText", "values_of"]
 
 _NAME = re.compile(r"[A-Za-z_\u0080-\U0010ffff][\w\u0080-\U0010ffff]*")
+_VALUES = ("string", "number", "name")
 
 
 class SqlText(Executable, ClauseElement):
@@ -58,24 +59,25 @@ def _write(element: SqlText, compiler: SQLCompiler, **_: Any) -> str:
 def _parts(sql: str) -> Iterator[tuple[str, bool]]:
     """Pieces of the text, each with whether it is the name of a parameter."""
     tokens = list(sql_tokens(sql))
-    while tokens and (tokens[-1][0] == "space" or tokens[-1][1] == ";"):
+    while tokens and (tokens[-1].is_blank or tokens[-1].text == ";"):
         tokens.pop()
-    last = last_kind = ""
+    last = SqlToken("other", "", 0)
     is_value_before = is_name = False
-    for (kind, text), (next_kind, next_text) in pairwise([*tokens, ("", "")]):
+    for token, following in pairwise([*tokens, SqlToken("other", "", len(sql))]):
+        kind, text = token.kind, token.text
         name = _NAME.match(text) if is_name else None
-        may_begin = text == ":" and last not in (":", "\\") and last_kind != "word" and not is_value_before
-        is_name = may_begin and next_kind == "word" and _NAME.match(next_text) is not None
+        may_begin = text == ":" and last.text not in (":", "\\") and last.kind != "word" and not is_value_before
+        is_name = may_begin and following.kind == "word" and _NAME.match(following.text) is not None
         if name is not None:
             yield name[0], True
             yield text[name.end() :], False
-        elif kind in ("text", "name", "space"):
+        elif kind not in ("word", "other"):
             yield text.replace("\\:", ":"), False
-        elif not is_name and (text != "\\" or next_text != ":"):
+        elif not is_name and (text != "\\" or following.text != ":"):
             yield text, False
-        if kind != "space":
-            is_value_before = kind in ("text", "name") or text in (")", "]")
-        last, last_kind = text, kind
+        if not token.is_blank:
+            is_value_before = kind in _VALUES or text in (")", "]")
+        last = token
 
 
 def values_of(parameters: Any) -> Any:

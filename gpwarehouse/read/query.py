@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, get_args
@@ -21,6 +20,7 @@ from gpwarehouse.engine import (
     session_values,
     set_for_transaction,
 )
+from gpwarehouse.engine.progress import Progress
 from gpwarehouse.engine.server_errors import as_read_error
 from gpwarehouse.errors import ReadError
 from gpwarehouse.read.copy_binary import BinaryParser, has_binary
@@ -28,15 +28,13 @@ from gpwarehouse.read.copy_csv import BlockParser, csv_of
 from gpwarehouse.read.copy_out import CopyOut, CopyRows
 from gpwarehouse.read.parallel import SHARED, CopySplit, conditions_of, follow
 from gpwarehouse.read.statement import Sent, send
+from gpwarehouse.read.whole_table import whole_table
 from gpwarehouse.transport.csv_archive import whole_rows
 
-__all__ = ["Progress", "Stream", "Transport"]
+__all__ = ["Stream", "Transport"]
 
 Transport = Literal["auto", "binary", "csv"]
 """The form in which the server sends rows; ``auto`` takes the binary one where every column has one."""
-
-Progress = Callable[[str, int], None]
-"""Called with ``"read"`` and the rows read so far, once a block."""
 
 # The server's texts are parsed, so they must not follow the database's or the role's defaults.
 _SETTINGS = {
@@ -49,12 +47,6 @@ _SETTINGS = {
 _CSV = b" TO STDOUT WITH (FORMAT csv, NULL '', ENCODING 'UTF8')"
 _BINARY = b" TO STDOUT WITH (FORMAT binary)"
 _ROWS_FETCHED = 10_000
-_NAME = r'(?:[A-Za-z_][\w$]*|"(?:[^"]|"")+")'
-_WHOLE_TABLE = re.compile(
-    rf"\s*(?:TABLE|SELECT\s+(?:\*|(?P<names>(?:{_NAME}\.){{0,2}}{_NAME}(?:\s*,\s*(?:{_NAME}\.){{0,2}}{_NAME})*))\s+FROM)"
-    rf"\s+(?P<table>(?:{_NAME}\.)?{_NAME})\s*",
-    re.IGNORECASE,
-)
 # Distributed, and what COPY reads is what SELECT reads, to the last row, which has to be known before the first is sent: COPY
 # leaves out the children of a table that is not partitioned, and stops at a partition that is an external or foreign table.
 _ON_SEGMENTS = """
@@ -280,11 +272,11 @@ class Stream:
         capabilities = dialect_of(self._connection).capabilities
         if self._parallel == 1 or capabilities is None or capabilities.distribution:
             return None
-        found = _WHOLE_TABLE.fullmatch(sent.sql.decode())
+        found = whole_table(sent.sql.decode())
         # A snapshot is taken over before any query, and behind a pooler each transaction begins with one that sets it up.
         if found is None or has_shared_session(self._connection):
             return None
-        conditions = conditions_of(self._connection, found["table"], self._parallel)
+        conditions = conditions_of(self._connection, found.name, self._parallel)
         if not conditions:
             if not self._connection.in_transaction():
                 self._begin()
@@ -298,8 +290,7 @@ class Stream:
                 self._begin(other)
         except exc.DBAPIError as error:
             raise as_read_error(error) from None
-        query = b"SELECT * FROM " + found["table"].encode() if sent.sql.lstrip()[:5].upper() == b"TABLE" else sent.sql
-        statements = [b"COPY (\n" + query + b"\nWHERE " + part + b"\n)" + _BINARY for part in conditions]
+        statements = [b"COPY (\n" + found.query.encode() + b"\nWHERE " + part + b"\n)" + _BINARY for part in conditions]
         drivers = [each.connection.driver_connection for each in (self._connection, *self._others)]
         self.path, self._parse = "split", lambda table: table
         self._copy = CopySplit(drivers, statements, BinaryParser(sent.columns))
@@ -313,13 +304,13 @@ class Stream:
         assert dialect.capabilities is not None
         if not dialect.capabilities.distribution or not self._is_utf8("client"):
             return None
-        found = _WHOLE_TABLE.fullmatch(sent.sql.decode())
-        if not found:
+        found = whole_table(sent.sql.decode())
+        if found is None:
             return None
         kind = dialect.capabilities.partition_catalog
         query = _ON_SEGMENTS.format(partitioned=_PARTITIONED[kind], external=_EXTERNAL[kind])
         try:
-            if self._connection.exec_driver_sql(query, (found["table"],)).first() is None:
+            if self._connection.exec_driver_sql(query, (found.name,)).first() is None:
                 return None
         except exc.DBAPIError:
             self._rollback()
@@ -327,9 +318,9 @@ class Stream:
             return None
         quote = dialect.identifier_preparer.quote_identifier
         names = ", ".join(quote(column.name) for column in sent.columns)
-        if found["names"] and len({column.name for column in sent.columns}) < len(sent.columns):
+        if found.named and len({column.name for column in sent.columns}) < len(sent.columns):
             return None
-        return f"{found['table']} ({names})".encode()
+        return f"{found.name} ({names})".encode()
 
 
 def _check(transport: str, parallel: int) -> None:

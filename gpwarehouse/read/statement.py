@@ -8,7 +8,6 @@ sends. SQLAlchemy compiles the statement as for any execution, so schema transla
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -20,8 +19,9 @@ from sqlalchemy.engine import Connection, CursorResult
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement, TextClause
 
-from gpwarehouse.engine import STATEMENT_HOOK, first_words, state_of, words_of
+from gpwarehouse.engine import STATEMENT_HOOK, state_of, words_of
 from gpwarehouse.engine.server_errors import as_read_error
+from gpwarehouse.engine.sql_lexer import first_word, first_words
 from gpwarehouse.errors import ReadError
 from gpwarehouse.read.columns import Column, columns_of
 from gpwarehouse.read.parameters import SqlText, values_of
@@ -29,8 +29,7 @@ from gpwarehouse.read.parameters import SqlText, values_of
 __all__ = ["Sent", "send"]
 
 # What COPY (…) takes; an opening bracket begins a SELECT, too.
-_QUERY = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*(?:SELECT|WITH|VALUES|TABLE)\b", re.IGNORECASE | re.DOTALL)
-_WORD = re.compile(r"\s*\(*\s*[A-Za-z]")
+_QUERIES = frozenset({"SELECT", "WITH", "VALUES", "TABLE"})
 # Syntax errors and "not supported": the statement stands on its own, but not in brackets (several, a writing CTE).
 _NOT_IN_BRACKETS = ("42601", "0A000")
 _ENDS_TRANSACTION = frozenset({"COMMIT", "END", "ROLLBACK", "ABORT", "PREPARE"})
@@ -116,7 +115,7 @@ class _Hook:
         _check(statement)
         parameters = values_of(parameters)
         self.sql = cursor.mogrify(statement, parameters)
-        if not self.run and _QUERY.match(statement):
+        if not self.run and first_word(statement) in _QUERIES:
             self.described = True
             return f"SELECT * FROM (\n{statement}\n) AS described WHERE false", parameters  # noqa: S608
         _leave_texts(cursor)
@@ -124,8 +123,7 @@ class _Hook:
 
 
 def _check(statement: str) -> None:
-    word = _WORD.match(statement)
-    if word is not None and ";" not in statement:
+    if first_word(statement) and ";" not in statement:
         return
     words = first_words(statement)
     if not words:

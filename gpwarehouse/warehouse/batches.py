@@ -17,7 +17,8 @@ from gpwarehouse.warehouse.reading import read
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gpwarehouse.load import Corrected, CsvOptions, Deleted, LoadResult, Progress
+    from gpwarehouse.engine.progress import Progress
+    from gpwarehouse.load import Corrected, CsvOptions, Deleted, LoadResult
 
 __all__ = ["Batches"]
 

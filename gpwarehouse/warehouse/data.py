@@ -16,8 +16,9 @@ from gpwarehouse.warehouse.counting import counted
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gpwarehouse.engine.progress import Progress
     from gpwarehouse.generate import Fab, FabFolder
-    from gpwarehouse.load import LoadResult, Progress
+    from gpwarehouse.load import LoadResult
 
 __all__ = ["Data"]
 

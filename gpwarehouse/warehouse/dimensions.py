@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from gpwarehouse.dimensions import BridgeResult, RekeyResult
-    from gpwarehouse.intake.load_options import Progress
+    from gpwarehouse.engine.progress import Progress
     from gpwarehouse.load import CsvOptions
 
 __all__ = ["Dimensions"]

@@ -14,7 +14,8 @@ from gpwarehouse.warehouse.counting import counted
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gpwarehouse.intake.load_options import Analyze, Progress
+    from gpwarehouse.engine.progress import Progress
+    from gpwarehouse.intake.load_options import Analyze
     from gpwarehouse.load import CsvOptions, Deleted, LoadResult, Target
 
 __all__ = ["Facts", "columns_of"]

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
     from gpwarehouse.dimensions import MergeResult
     from gpwarehouse.engine import Settled
-    from gpwarehouse.intake.load_options import Analyze, Progress
+    from gpwarehouse.engine.progress import Announce, Progress
+    from gpwarehouse.intake.load_options import Analyze
     from gpwarehouse.load import CsvOptions, FileOutcome, FilesReport, LoadKeywords, LoadResult
     from gpwarehouse.partitions import Partitions
     from gpwarehouse.read import Chunks, ExportResult
@@ -151,7 +152,7 @@ class Warehouse:
         """All data: check it, or make it up."""
         return Data(self._connected)
 
-    def upgrade(self, revision: str = "head", *, progress: Callable[[str], None] | None = None) -> None:
+    def upgrade(self, revision: str = "head", *, progress: Announce | None = None) -> None:
         """Bring the schema up to a revision.
 
         :param progress: takes a line on each revision and batch.
@@ -160,9 +161,7 @@ class Warehouse:
         rooms.migrate.upgrade(self.settings, revision, progress=progress)
         self._connected.forget_schema()
 
-    def downgrade(
-        self, revision: str, *, drop_data: bool = False, progress: Callable[[str], None] | None = None
-    ) -> None:
+    def downgrade(self, revision: str, *, drop_data: bool = False, progress: Announce | None = None) -> None:
         """Take the schema back to a revision; ``"base"`` drops every table of ours.
 
         :param drop_data: whether tables and columns that hold data may be dropped, with it.

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import suite_server
-from sqlalchemy.dialects.postgresql import provision as _postgresql  # noqa: F401  (registers what is copied below)
+from sqlalchemy.dialects.postgresql import provision as _postgresql  # noqa: F401  (or it registers after the removal below)
 from sqlalchemy.testing import config as suite_config
 from sqlalchemy.testing import provision
 from sqlalchemy.testing.plugin import pytestplugin
@@ -35,13 +35,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare a database, then let the plugin configure itself; what it would read from a setup.cfg is said here."""
-    # Not every server brings the extensions citext and hstore, which the stock provisioning creates; no test of the
-    # suites uses them.
+    # For --stock: not every server brings the extensions citext and hstore, which the stock provisioning creates; no
+    # test of the suites uses them. For our dialect gpwarehouse.dialect.provision leaves them out.
     provision.post_configure_engine.fns.pop("postgresql", None)
-    for register in vars(provision).values():
-        # Provisioning is looked up by the URL's name, "greenplum"; what it does is as on PostgreSQL.
-        if isinstance(register, provision.register) and "postgresql" in register.fns:
-            register.fns.setdefault("greenplum", register.fns["postgresql"])
     if not config.option.dburi:
         config.option.dburi = [_cleanup.enter_context(suite_server.database())]
     pytestplugin.pytest_configure(config)

@@ -29,8 +29,6 @@ def setup(plugin: Any) -> None:
 
 def register() -> None:
     """Register the plugin where no entry point did (a source tree that is not installed); a second time it does nothing."""
-    from alembic.runtime import plugins
-
     if PLUGIN_NAME not in plugins._all_plugins:
         plugins.Plugin.setup_plugin_from_module(sys.modules[__name__], PLUGIN_NAME)
 
@@ -44,4 +42,4 @@ class _Plugin(ModuleType):
 
 sys.modules[__name__].__class__ = _Plugin
 
-import alembic  # noqa: E402, F401 (after setup: importing Alembic loads its plugins, and so calls it)
+from alembic.runtime import plugins  # noqa: E402 (after setup: importing Alembic loads its plugins, and so calls it)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy.engine import Connection
 
@@ -13,9 +13,7 @@ from gpwarehouse.dialect.external_tables import CsvFormat, CustomFormat, Externa
 from gpwarehouse.dialect.reflection import catalog
 from gpwarehouse.dialect.reflection.left_open import UNREADABLE, warn_left_open
 from gpwarehouse.dialect.reflection.tables import Names, _names
-
-if TYPE_CHECKING:
-    from gpwarehouse.dialect.base import GreenplumDialect
+from gpwarehouse.dialect.server import ServerDialect
 
 __all__ = ["external_names", "externals_of", "externals_there", "parse_format_options"]
 
@@ -28,7 +26,7 @@ _OWN_KEYS = frozenset(
 _WORDS = ("delimiter", "null", "escape", "quote", "newline")
 
 
-def external_names(connection: Connection, dialect: GreenplumDialect, schema: str | None) -> set[str]:
+def external_names(connection: Connection, dialect: ServerDialect, schema: str | None) -> set[str]:
     """Names of the external tables, partitions among them, whatever their options; none on servers without them."""
     if dialect.capabilities is None or not dialect.capabilities.distribution:
         return set()
@@ -37,7 +35,7 @@ def external_names(connection: Connection, dialect: GreenplumDialect, schema: st
 
 
 def externals_of(
-    connection: Connection, dialect: GreenplumDialect, schema: str | None, table: Names = None
+    connection: Connection, dialect: ServerDialect, schema: str | None, table: Names = None
 ) -> dict[str, ExternalTable]:
     """Table name → what makes it external, of those we can say; empty on servers without external tables."""
     there = externals_there(connection, dialect, schema, table)
@@ -45,7 +43,7 @@ def externals_of(
 
 
 def externals_there(
-    connection: Connection, dialect: GreenplumDialect, schema: str | None, table: Names = None
+    connection: Connection, dialect: ServerDialect, schema: str | None, table: Names = None
 ) -> dict[str, ExternalTable | None]:
     """The same of all external tables; None, with a warning, where its options are none that we know."""
     if dialect.capabilities is None or not dialect.capabilities.distribution:

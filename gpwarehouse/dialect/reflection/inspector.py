@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy.dialects.postgresql.base import PGDialect, PGInspector
 from sqlalchemy.engine import Connection
@@ -22,9 +22,7 @@ from gpwarehouse.dialect.reflection.tables import (
     partitionings_of,
     storages_of,
 )
-
-if TYPE_CHECKING:
-    from gpwarehouse.dialect.base import GreenplumDialect
+from gpwarehouse.dialect.server import Capabilities, ServerDialect
 
 __all__ = ["STORAGE_SETTINGS", "GreenplumInspector", "base_table_options", "with_encodings", "with_greenplum_options"]
 
@@ -35,7 +33,7 @@ STORAGE_SETTINGS = frozenset(
 )
 
 
-def base_table_options(dialect: GreenplumDialect, parent: Any, connection: Connection, **kw: Any) -> Options:
+def base_table_options(dialect: GreenplumReflection, parent: Any, connection: Connection, **kw: Any) -> Options:
     """PostgreSQL's own table options, from SQLAlchemy where it can read them."""
     if stock_reads_table_options(dialect):
         return {key: dict(options) for key, options in parent.get_multi_table_options(connection, **kw)}
@@ -44,7 +42,7 @@ def base_table_options(dialect: GreenplumDialect, parent: Any, connection: Conne
 
 def with_greenplum_options(
     connection: Connection,
-    dialect: GreenplumDialect,
+    dialect: ServerDialect,
     schema: str | None,
     found: Options,
     names: Sequence[str] | None = None,
@@ -76,7 +74,7 @@ def with_greenplum_options(
 
 
 def with_encodings(
-    connection: Connection, dialect: GreenplumDialect, schema: str | None, columns: Any, names: Any = None
+    connection: Connection, dialect: ServerDialect, schema: str | None, columns: Any, names: Any = None
 ) -> dict[Any, Any]:
     """Add the columns' encodings to the columns found."""
     found = dict(columns)
@@ -95,7 +93,7 @@ class GreenplumInspector(PGInspector):
     The ``get_multi_…`` methods ask once for a whole schema, however many tables and partitions it has.
     """
 
-    dialect: GreenplumDialect
+    dialect: GreenplumReflection
 
     def _all(self, function: Any, schema: str | None, filter_names: Sequence[str] | None) -> Any:
         with self._operation_context() as connection:
@@ -159,7 +157,7 @@ class GreenplumInspector(PGInspector):
 
 
 def _encoded(dialect: GreenplumReflection, connection: Any, schema: Any, names: Any, found: Any) -> Any:
-    return with_encodings(connection, dialect, schema, found, names).items()  # type: ignore[arg-type]
+    return with_encodings(connection, dialect, schema, found, names).items()
 
 
 def _worded(dialect: GreenplumReflection, connection: Any, schema: Any, names: Any, found: Any) -> Any:
@@ -206,15 +204,15 @@ class GreenplumReflection(PGDialect):
     external tables are foreign ones; options come back as our objects.
     """
 
-    capabilities: Any
+    capabilities: Capabilities | None = None
 
     def _get_relnames_for_relkinds(self, connection: Any, schema: Any, relkinds: Any, scope: Any) -> Any:
         names = super()._get_relnames_for_relkinds(connection, schema, relkinds, scope)  # type: ignore[no-untyped-call]
         kinds = set(relkinds)
         if scope is ObjectScope.TEMPORARY or not kinds & {"r", "p", "f"}:
             return names
-        children = partition_children(connection, self, schema)  # type: ignore[arg-type]
-        external = external_names(connection, self, schema)  # type: ignore[arg-type]
+        children = partition_children(connection, self, schema)
+        external = external_names(connection, self, schema)
         shown = ({*names, *external} if "f" in kinds else {*names} - external) - children
         return [*(name for name in names if name in shown), *sorted(shown.difference(names))]
 
@@ -227,7 +225,7 @@ class GreenplumReflection(PGDialect):
         key = ("gpwarehouse narrowed", schema, scope, kind)
         if key not in cache:
             names = None
-            if partition_children(connection, self, schema):  # type: ignore[arg-type]
+            if partition_children(connection, self, schema):
                 relkinds = self._kind_to_relkinds(kind)
                 names = self._get_relnames_for_relkinds(connection, schema, relkinds, scope)
             cache[key] = names
@@ -253,8 +251,8 @@ class GreenplumReflection(PGDialect):
         """PostgreSQL's own options and ours, in a fixed number of queries however many tables there are."""
         names = self._narrowed(connection, schema, filter_names, scope, kind, kw)
         asked = {"schema": schema, "filter_names": names, "scope": scope, "kind": kind, **kw}
-        base = base_table_options(self, super(), connection, **asked)  # type: ignore[arg-type]
-        return with_greenplum_options(connection, self, schema, base, names).items()  # type: ignore[arg-type]
+        base = base_table_options(self, super(), connection, **asked)
+        return with_greenplum_options(connection, self, schema, base, names).items()
 
     def get_table_options(self, connection: Any, table_name: str, schema: Any = None, **kw: Any) -> Any:
         """Options of one table, as Table keyword arguments."""

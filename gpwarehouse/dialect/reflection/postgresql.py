@@ -6,17 +6,15 @@ fails on Greenplum 6.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Boolean, Table, column, func, null, select, table
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.dialects.postgresql.pg_catalog import pg_class
+from sqlalchemy.engine import Connection
 
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection
-
-    from gpwarehouse.dialect.base import GreenplumDialect
+from gpwarehouse.dialect.server import ServerDialect
 
 __all__ = ["postgresql_table_options", "stock_reads_table_options"]
 
@@ -25,7 +23,7 @@ _INHERITS = table("pg_inherits", column("inhrelid"), column("inhparent"), column
 _TABLESPACE = table("pg_tablespace", column("oid"), column("spcname"), schema="pg_catalog")
 
 
-def stock_reads_table_options(dialect: GreenplumDialect) -> bool:
+def stock_reads_table_options(dialect: ServerDialect) -> bool:
     """Whether SQLAlchemy's own dialect can be asked for the table options of this server."""
     has_access_methods = dialect.capabilities is not None and dialect.capabilities.access_methods
     return has_access_methods and "get_multi_table_options" in vars(PGDialect)

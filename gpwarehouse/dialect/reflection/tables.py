@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy.engine import Connection
 
@@ -32,9 +32,7 @@ from gpwarehouse.dialect.partitions import (
 from gpwarehouse.dialect.reflection import catalog
 from gpwarehouse.dialect.reflection.bounds import parse_bound, parse_range, parse_values
 from gpwarehouse.dialect.reflection.left_open import UNREADABLE, warn_left_open
-
-if TYPE_CHECKING:
-    from gpwarehouse.dialect.base import GreenplumDialect
+from gpwarehouse.dialect.server import ServerDialect
 
 __all__ = ["distributions_of", "encodings_of", "partition_children", "partitionings_of", "partitions_of", "storages_of"]
 
@@ -45,7 +43,7 @@ def _names(table: Names) -> list[str] | None:
     return [table] if isinstance(table, str) else None if table is None else list(table)
 
 
-def _catalog(dialect: GreenplumDialect) -> str | None:
+def _catalog(dialect: ServerDialect) -> str | None:
     """Which partition catalog there is: ``classic``, ``declarative``, or none before PostgreSQL 10."""
     capabilities, version = dialect.capabilities, dialect.server_version_info
     if capabilities is None or version is None:
@@ -55,14 +53,14 @@ def _catalog(dialect: GreenplumDialect) -> str | None:
     return capabilities.partition_catalog
 
 
-def partition_children(connection: Connection, dialect: GreenplumDialect, schema: str | None) -> set[str]:
+def partition_children(connection: Connection, dialect: ServerDialect, schema: str | None) -> set[str]:
     """Names of the tables in ``schema`` that are partitions of others."""
     kind = _catalog(dialect)
     return set() if kind is None else {row.relname for row in catalog.rows(connection, catalog.CHILDREN[kind], schema)}
 
 
 def distributions_of(
-    connection: Connection, dialect: GreenplumDialect, schema: str | None, table: Names = None
+    connection: Connection, dialect: ServerDialect, schema: str | None, table: Names = None
 ) -> dict[str, Distribution]:
     """Table name → distribution, for the tables of a schema; empty on servers without segments."""
     if dialect.capabilities is None or not dialect.capabilities.distribution:
@@ -82,7 +80,7 @@ def _distribution(policytype: str, columns: Iterable[str], classes: Iterable[str
 
 
 def storages_of(
-    connection: Connection, dialect: GreenplumDialect, schema: str | None, table: Names = None
+    connection: Connection, dialect: ServerDialect, schema: str | None, table: Names = None
 ) -> dict[str, Storage]:
     """Table name → storage, for the tables of a schema; empty on servers without append-optimized tables."""
     if dialect.capabilities is None or not dialect.capabilities.append_optimized:
@@ -130,7 +128,7 @@ def _storage(method: str, settings: Mapping[str, str]) -> Storage:
 
 
 def encodings_of(
-    connection: Connection, dialect: GreenplumDialect, schema: str | None, table: Names = None
+    connection: Connection, dialect: ServerDialect, schema: str | None, table: Names = None
 ) -> dict[str, dict[str, Encoding]]:
     """Table name → column → encoding, where a column's is not the table's own."""
     if dialect.capabilities is None or not dialect.capabilities.append_optimized:
@@ -149,7 +147,7 @@ def encodings_of(
 
 
 def partitionings_of(
-    connection: Connection, dialect: GreenplumDialect, schema: str | None, table: Names = None
+    connection: Connection, dialect: ServerDialect, schema: str | None, table: Names = None
 ) -> dict[str, Partitioning]:
     """Table name → partitioning, with the partitions there are."""
     kind = _catalog(dialect)
@@ -162,7 +160,7 @@ def partitionings_of(
 
 
 def partitions_of(
-    connection: Connection, dialect: GreenplumDialect, schema: str | None, table: Names = None
+    connection: Connection, dialect: ServerDialect, schema: str | None, table: Names = None
 ) -> dict[str, RangePartitions]:
     """Table name → range partitioning by one column, with the partitions there are, in order of their bounds."""
     found = partitionings_of(connection, dialect, schema, table)

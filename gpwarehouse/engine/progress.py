@@ -1,0 +1,18 @@
+"""How a caller is told of work that takes long: by numbers, or by lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+__all__ = ["Announce", "Progress"]
+
+Progress = Callable[[str, int], object]
+"""Called with the phase and the rows done in it. Phases are ``"read"``, ``"prepare"``, ``"copy"`` and ``"analyze"``.
+
+One that has a method ``begin(phase, rows, bytes)`` is told before ``"read"`` and ``"copy"`` of a load how many rows and bytes of
+Arrow data there are to come, None where nobody knows. Where a load has to begin anew, nothing is told until it is further
+than before.
+"""
+
+Announce = Callable[[str], object]
+"""Called with a line of text on what is being done."""
