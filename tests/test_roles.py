@@ -133,7 +133,7 @@ def test_months_are_moved_once_somebody_who_may_has_made_the_archive_schema(fab:
     with moving(fab) as policy:
         with become(policy, "admin") as admin:
             (failed,) = admin.partitions.apply(tables=[TESTS], now=NOW).failed
-            assert "schema 'dw_archive', which months are moved to, is not there, and this role may not" in str(
+            assert "schema 'dw_archive', to which months are moved, does not exist, and this role may not" in str(
                 failed.error
             )
             assert "gpwarehouse roles apply" in str(failed.error)

@@ -198,13 +198,13 @@ def test_what_hangs_on_tables_and_what_one_partition_has_is_told(
 
 def findings_in(connection: Connection, wh: Warehouse) -> list[Finding]:
     """All findings within a transaction, so that one warehouse serves all."""
-    from gpwarehouse.validate import _compared
+    from gpwarehouse.validate import _compare
     from gpwarehouse.validate.catalog import expected_snapshot, live_snapshot
     from gpwarehouse.validate.compare import compare_snapshots
 
     live = live_snapshot(connection, "dw")
     assert live is not None
-    (snapshot, partitions, detached), others = _compared(connection, live, wh.settings, None, NOW)
+    (snapshot, partitions, detached), others = _compare(connection, live, wh.settings, None, NOW)
     expected = expected_snapshot(connection)
     return [*compare_snapshots(expected, snapshot, partitions, detached), *others]
 

@@ -1,4 +1,4 @@
-"""What all commands share: the application, the consoles, and which warehouse is meant."""
+"""The parts that all commands share: the application, the consoles, and the choice of the warehouse."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def _tell(outcome: FileOutcome) -> None:
 
 
 def limit(text: str | None) -> int | float | None:
-    """What ``--max-rejects`` says.
+    """Read ``--max-rejects``.
 
     :raises InvalidInputError: it is neither a count nor a share.
     """

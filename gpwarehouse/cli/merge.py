@@ -1,4 +1,4 @@
-"""What a file says of a dimension's members, merged into their history."""
+"""Merge a file about a dimension's members into their history."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def query(
         raise InvalidInputError("give one of --csv, --json and --out: the result goes to one place")
     if overwrite and out is None:
         raise InvalidInputError("--overwrite is for --out, which names the file")
-    values = _bound(param)
+    values = _read_params(param)
     with warehouse_named() as warehouse:
         if out is not None:
             _export(warehouse, sql, out, values, exact_numeric=exact_numeric, overwrite=overwrite)
@@ -75,7 +75,9 @@ def export(
     """Write the result of a query to a file, in constant memory; a failed export leaves nothing behind."""
     options = {"partition_by": partition_by or (), "compression": compression, "parallel": parallel}
     with warehouse_named() as warehouse:
-        _export(warehouse, sql, target, _bound(param), exact_numeric=exact_numeric, overwrite=overwrite, **options)
+        _export(
+            warehouse, sql, target, _read_params(param), exact_numeric=exact_numeric, overwrite=overwrite, **options
+        )
 
 
 def _export(warehouse: Warehouse, sql: str, target: Path, values: dict[str, str], **options: Any) -> None:
@@ -92,7 +94,7 @@ def _stream(warehouse: Warehouse, sql: str, values: dict[str, str], *, as_json: 
             rooms.read.write_csv(chunks.schema, chunks, sys.stdout)
 
 
-def _bound(params: list[str] | None) -> dict[str, str]:
+def _read_params(params: list[str] | None) -> dict[str, str]:
     """Values by name, of ``name=value``.
 
     :raises InvalidInputError: one is written otherwise, or a name comes twice.

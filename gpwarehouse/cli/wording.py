@@ -36,7 +36,7 @@ _DOORS = {
 _OPTIONS = {"drop_data": "yes_drop_data", "months": "month", "tables": "table"}
 """Keywords whose option has another name."""
 _FILES = {"frame": "FILE", "files": "FILE", "path": "FILE", "table": "TABLE"}
-"""What stands for a caller's own value."""
+"""The text that stands for a caller's own value."""
 _CALL = re.compile(r"\b(?:wh|Warehouse)\.((?:\w+\.){0,2}\w+)(\((?:[^()'\"]|'[^']*'|\"[^\"]*\"|\([^()]*\))*\))?")
 _KEYWORD = re.compile(r"(?<![\w.'\"-])(\w+)=('[^']*'|\"[^\"]*\"|[\w.…]+)?(?=[\s;,:.)]|$)")
 
@@ -53,7 +53,7 @@ def in_commands(message: str, argv: Sequence[str] | None = None) -> str:
         option = options.get(_OPTIONS.get(match[1], match[1]))
         if option is None:
             return match[0]
-        return _written(option, shlex.quote(match[2].strip("'\"")) if match[2] else None)
+        return _write_option(option, shlex.quote(match[2].strip("'\"")) if match[2] else None)
 
     return _KEYWORD.sub(written, _CALL.sub(_command, message))
 
@@ -81,7 +81,7 @@ def _arguments(call: str, command: Any) -> Iterator[str]:
     for keyword in parsed.keywords:
         option = options.get(_OPTIONS.get(keyword.arg or "", keyword.arg))
         if option is not None and option.param_type_name == "option":
-            yield _written(option, _word(keyword.value))
+            yield _write_option(option, _word(keyword.value))
 
 
 def _word(node: ast.expr) -> str:
@@ -91,7 +91,7 @@ def _word(node: ast.expr) -> str:
     return _FILES.get(getattr(node, "id", ""), "…")
 
 
-def _written(option: Any, value: str | None) -> str:
+def _write_option(option: Any, value: str | None) -> str:
     if not option.is_flag:
         return f"{option.opts[0]} {value}" if value is not None else str(option.opts[0])
     return str(option.secondary_opts[0] if value == "False" and option.secondary_opts else option.opts[0])

@@ -126,13 +126,13 @@ class CompatibleDDLCompiler(PGDDLCompiler):
 
     def visit_set_table_comment(self, create: Any, **kw: Any) -> str:
         """``COMMENT ON``; an external table is a foreign one from Greenplum 7 on."""
-        return self._of_foreign(create, str(super().visit_set_table_comment(create, **kw)))  # type: ignore[no-untyped-call]
+        return self._name_foreign(create, str(super().visit_set_table_comment(create, **kw)))  # type: ignore[no-untyped-call]
 
     def visit_drop_table_comment(self, drop: Any, **kw: Any) -> str:
         """``COMMENT ON … IS NULL``."""
-        return self._of_foreign(drop, str(super().visit_drop_table_comment(drop, **kw)))  # type: ignore[no-untyped-call]
+        return self._name_foreign(drop, str(super().visit_drop_table_comment(drop, **kw)))  # type: ignore[no-untyped-call]
 
-    def _of_foreign(self, comment: Any, text: str) -> str:
+    def _name_foreign(self, comment: Any, text: str) -> str:
         capabilities = getattr(self.dialect, "capabilities", None)
         external = comment.element.dialect_options["greenplum"]["external"] is not None
         if not external or capabilities is None or capabilities.partition_catalog == "classic":

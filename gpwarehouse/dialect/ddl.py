@@ -3,7 +3,7 @@
 Partitions: :mod:`.partition_ddl`; storage: :mod:`.rewrite`; views: :mod:`.views`.
 
 Each element names its table by a :class:`~sqlalchemy.Table`; of one that is not modelled, ``Table("t", MetaData(),
-schema=…)`` will do. What a server does not have is refused when compiled, with the reason and what to do instead.
+schema=…)`` will do. A statement that the server does not have is refused when it is compiled, with the reason and the way out.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _vacuum(element: Vacuum, compiler: Any, **_: Any) -> str:
 class CreateExternalTable(CreateTable):
     """``CREATE EXTERNAL TABLE`` of a table with ``greenplum_external=``.
 
-    :raises OptionError: the table says nothing of what makes it external.
+    :raises OptionError: the table does not say what makes it external.
     """
 
     inherit_cache = False

@@ -127,7 +127,7 @@ class GreenplumDDLCompiler(CompatibleDDLCompiler):
         return text
 
     def capabilities_for(self, table: Table) -> Capabilities:
-        """What the target server can do.
+        """The capabilities of the target server.
 
         :raises UnsupportedByServerError: nobody said which server it is.
         """

@@ -1,4 +1,4 @@
-"""What is done with psycopg2's connections beneath SQLAlchemy."""
+"""Work with psycopg2's connections beneath SQLAlchemy."""
 
 from __future__ import annotations
 

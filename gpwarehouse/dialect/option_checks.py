@@ -82,7 +82,7 @@ def _columns_of_index(index: Index) -> tuple[str, tuple[str, ...]]:
     return "unique index", tuple(c.name for c in index.expressions if isinstance(c, Column))
 
 
-def _said(table: Table, option: str) -> Any:
+def _get_option(table: Table, option: str) -> Any:
     value = table.dialect_options["greenplum"][option]
     kinds, names = KINDS[option]
     if value is not None and not isinstance(value, kinds):
@@ -92,7 +92,7 @@ def _said(table: Table, option: str) -> Any:
 
 def distribution_of(table: Table) -> Distribution:
     """The table's distribution: what its options say, else what its keys allow (:func:`implied_distribution`)."""
-    said: Distribution | None = _said(table, "distributed_by")
+    said: Distribution | None = _get_option(table, "distributed_by")
     if said is not None:
         return said
     keys = sorted(key_sets(table), key=lambda item: item[0] != "primary key")
@@ -105,7 +105,11 @@ def check_table(table: Table, capabilities: Capabilities) -> None:
     :raises OptionError: naming table, option and remedy.
     """
     where = f"table {table.fullname!r}"
-    distribution, storage, partitions = distribution_of(table), _said(table, "storage"), _said(table, "partition_by")
+    distribution, storage, partitions = (
+        distribution_of(table),
+        _get_option(table, "storage"),
+        _get_option(table, "partition_by"),
+    )
     named: dict[str, tuple[str, ...]] = {}
     if isinstance(distribution, DistributedBy):
         named["greenplum_distributed_by"] = distribution.columns
@@ -178,7 +182,7 @@ def _check_keys(where: str, keys: Any, distribution: Distribution, storage: Any,
         )
     if misplaced is not None:
         raise OptionError(
-            f"{where}: a {misplaced[0]} on {misplaced[1]} is impossible with DistributedRandomly(); "
+            f"{where}: a {misplaced[0]} on {misplaced[1]} cannot be checked with DistributedRandomly(); "
             "distribute by columns of the key, or drop the key"
         )
     if isinstance(storage, AppendOptimized) and keys and not capabilities.unique_on_append_optimized:
@@ -324,7 +328,7 @@ def check_external(table: Table, external: ExternalTable, capabilities: Capabili
     for option in ("storage", "partition_by"):
         if table.dialect_options["greenplum"][option] is not None:
             raise OptionError(f"{where}: an external table stores nothing; drop greenplum_{option}")
-    distribution = _said(table, "distributed_by")
+    distribution = _get_option(table, "distributed_by")
     if distribution is not None and not external.writable:
         raise OptionError(f"{where}: only a writable external table is distributed; drop greenplum_distributed_by")
     if isinstance(distribution, DistributedReplicated):

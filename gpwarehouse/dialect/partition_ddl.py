@@ -36,7 +36,7 @@ def _classic(compiler: Any, table: Table) -> bool:
     return bool(compiler.capabilities_for(table).partition_ddl == "classic")
 
 
-def _by_table(compiler: Any, element: _PartitionDDL) -> bool:
+def _acts_on_table(compiler: Any, element: _PartitionDDL) -> bool:
     """Whether the partition is addressed by its table: there are no verbs, or its name is none to them."""
     if not _classic(compiler, element.table):
         return True
@@ -69,7 +69,7 @@ def _is_partition(compiler: Any, table: Table, child: str) -> str:
     )
 
 
-def _checked(compiler: Any, element: _PartitionDDL, statement: str, *, if_exists: bool = False) -> str:
+def _wrap_check(compiler: Any, element: _PartitionDDL, statement: str, *, if_exists: bool = False) -> str:
     """The statement about a partition's table, only where it is a partition of this table: names may mislead."""
     child = compiler.child_of(element.table, element.partition)
     condition = _is_partition(compiler, element.table, child)
@@ -146,9 +146,9 @@ class DropPartition(_PartitionDDL):
 
 @compiles(DropPartition, "postgresql")
 def _drop_partition(element: DropPartition, compiler: Any, **_: Any) -> str:
-    if _by_table(compiler, element):
+    if _acts_on_table(compiler, element):
         statement = f"DROP TABLE {compiler.child_of(element.table, element.partition)}"
-        return _checked(compiler, element, statement, if_exists=element.if_exists)
+        return _wrap_check(compiler, element, statement, if_exists=element.if_exists)
     exists = "IF EXISTS " if element.if_exists else ""
     return f"{alter(compiler, element.table)} DROP PARTITION {exists}{_which(compiler, element)}"
 
@@ -159,9 +159,9 @@ class TruncatePartition(_PartitionDDL):
 
 @compiles(TruncatePartition, "postgresql")
 def _truncate_partition(element: TruncatePartition, compiler: Any, **_: Any) -> str:
-    if _by_table(compiler, element):
+    if _acts_on_table(compiler, element):
         child = compiler.child_of(element.table, element.partition)
-        return _checked(compiler, element, f"TRUNCATE TABLE {child}")
+        return _wrap_check(compiler, element, f"TRUNCATE TABLE {child}")
     return f"{alter(compiler, element.table)} TRUNCATE PARTITION {_which(compiler, element)}"
 
 
@@ -176,9 +176,11 @@ class RenamePartition(_PartitionDDL):
 @compiles(RenamePartition, "postgresql")
 def _rename_partition(element: RenamePartition, compiler: Any, **_: Any) -> str:
     quote, table = compiler.preparer.quote, element.table
-    if _by_table(compiler, element):
+    if _acts_on_table(compiler, element):
         new = quote(child_table_name(table.name, element.new_name))
-        return _checked(compiler, element, f"ALTER TABLE {compiler.child_of(table, element.partition)} RENAME TO {new}")
+        return _wrap_check(
+            compiler, element, f"ALTER TABLE {compiler.child_of(table, element.partition)} RENAME TO {new}"
+        )
     return f"{alter(compiler, table)} RENAME PARTITION {_which(compiler, element)} TO {quote(element.new_name)}"
 
 
@@ -200,7 +202,7 @@ class ExchangePartition(_PartitionDDL):
 def _exchange_partition(element: ExchangePartition, compiler: Any, **_: Any) -> str:
     partition, table = element.partition, element.table
     other = compiler.preparer.format_table(element.with_table)
-    if not _by_table(compiler, element):
+    if not _acts_on_table(compiler, element):
         check = "WITH VALIDATION" if element.validation else "WITHOUT VALIDATION"
         which = _which(compiler, element)
         return f"{alter(compiler, table)} EXCHANGE PARTITION {which} WITH TABLE {other} {check}"

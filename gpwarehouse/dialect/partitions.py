@@ -269,7 +269,7 @@ class RangePartitions:
         if count < 1 or part_of_day or not start + step > start:
             raise OptionError(
                 f"RangePartitions.every(start={start!r}, step={step!r}, count={count!r}): "
-                "give a step above nothing (from a date: of whole days) and a count of 1 or more"
+                "give a step above zero (in whole days from a date) and a count of 1 or more"
             )
         parts: list[RangePartition] = []
         for number in range(1, count + 1):
@@ -373,7 +373,7 @@ def month_partition(moment: datetime) -> RangePartition:
 
 
 def missing_partitions(existing: Iterable[RangePartition], wanted: Iterable[RangePartition]) -> list[RangePartition]:
-    """Those of ``wanted`` whose range no existing partition holds, in order of their start."""
+    """Return the wanted partitions whose range no existing partition holds, in order of their start."""
     have = list(existing)
     return sorted((w for w in wanted if not any(_holds(e, w) for e in have)), key=_start)
 

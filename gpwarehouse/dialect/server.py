@@ -90,7 +90,7 @@ class ServerInfo:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a server can do, by name. Sources: greenplum-facts (tried on 6.24 and 7.0) and the vendors' references.
+    """The capabilities of a server, by name. Sources: greenplum-facts (tried on 6.24 and 7.0) and the vendors' references.
 
     :ivar distribution: has segments, so every CREATE TABLE carries a DISTRIBUTED clause.
     :ivar append_optimized: has append-optimized tables.
@@ -163,7 +163,7 @@ class Capabilities:
 
 
 class ServerDialect(Protocol):
-    """What reading the catalogs needs of a dialect: the server it speaks to; None before it has asked."""
+    """A dialect that knows the server it speaks to. Both are None before it has asked."""
 
     capabilities: Capabilities | None
     server_version_info: tuple[Any, ...] | None

@@ -94,7 +94,7 @@ def end(process: psutil.Process | None, *, clean: bool) -> None:
 
 
 def identity(data: Path) -> str | None:
-    """What tells one run of the server from the next: its number and its start. None without a server."""
+    """Return what identifies a run of the server: its number and its start. None without a server."""
     with suppress(OSError, IndexError):
         lines = (data / "postmaster.pid").read_text().splitlines()
         return f"{lines[0]} {lines[2]}"

@@ -132,7 +132,7 @@ def hand_over(data: Path) -> None:
         return
     if sys.platform != "linux":
         raise EmbeddedServerError(
-            "PostgreSQL does not run as root, on Linux alone as another user: start it as that user"
+            "PostgreSQL does not run as root, and only on Linux can root start it as another user: run as an ordinary user"
         )
     uid = _UID
     while _has_account(uid):

@@ -75,7 +75,7 @@ class RunningServer:
                     self._await()
         except _FAILURES as error:
             self._abandon()
-            raise self._explained(error) from error
+            raise self._explain(error) from error
         except BaseException:
             self._abandon()
             raise
@@ -86,7 +86,7 @@ class RunningServer:
         with fasteners.InterProcessLock(self.home / _STARTING):
             yield
 
-    def _explained(self, error: Exception) -> EmbeddedServerError:
+    def _explain(self, error: Exception) -> EmbeddedServerError:
         said = str(error) or type(error).__name__
         what = "did not start"
         return no_room(self.home, what, said) or EmbeddedServerError(

@@ -72,7 +72,7 @@ def running_server(folder: Path | None = None) -> StandingServer:
     if port is not None:
         with closing(running.connect("postgres")) as connection:
             tcp_url = f"postgresql://postgres:{set_password(home, connection)}@127.0.0.1:{port}/{_DATABASE}"
-    return StandingServer(home, _for_all(running.url(_DATABASE)), tcp_url)
+    return StandingServer(home, _write_url(running.url(_DATABASE)), tcp_url)
 
 
 def stop_standing(folder: Path | None = None) -> tuple[Path, bool]:
@@ -100,10 +100,10 @@ def _usual_folder() -> Path:
     try:
         return Path(import_module("platformdirs").user_data_path("gpwarehouse", appauthor=False)) / "server"
     except (RuntimeError, KeyError) as error:  # a user without an account and without HOME
-        raise EmbeddedServerError(f"there is no usual folder for this user ({error}): name one") from error
+        raise EmbeddedServerError(f"this user has no usual folder ({error}); name one") from error
 
 
-def _for_all(url: URL) -> str:
+def _write_url(url: URL) -> str:
     """Not SQLAlchemy's form: it names a driver, and writes a blank as "+", which is a plus to libpq."""
     host = "" if url.host is None else f"{url.host}:{url.port}"
     asked = "&".join(f"{name}={quote(str(value), safe='/')}" for name, value in url.query.items())

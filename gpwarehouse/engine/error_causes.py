@@ -1,4 +1,4 @@
-"""What an error of the driver means: nobody was there, the connection was lost, the server refused, or nobody knows.
+"""The meaning of a driver's error: unreachable, connection lost, refused by the server, or unknown.
 
 Only what is known is named. What is not is told as such, in the driver's own words, without the values that they quote.
 """
@@ -46,7 +46,7 @@ _KNOWN = {
 
 
 class Cause(Enum):
-    """What is known of an error's cause."""
+    """The known cause of an error."""
 
     UNREACHABLE = "no connection could be made"
     LOST = "the connection was lost"
@@ -144,7 +144,7 @@ def could_not_look(
 
 
 def explain_operational_error(error: exc.DBAPIError, settings: WarehouseSettings) -> WarehouseConnectionError:
-    """What could not be reached or was lost, and what to look at; never the password."""
+    """Return an error that says what could not be reached or was lost, and what to check; never the password."""
     where, words = settings.redacted(), words_of(error)
     if cause_of(error) is Cause.UNREACHABLE:
         raised = WarehouseConnectionError(

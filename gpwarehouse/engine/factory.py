@@ -124,7 +124,7 @@ def create_migration_engine(settings: WarehouseSettings) -> Engine:
 
 
 def _fixed_values(engine: Engine, search_path: tuple[str, ...]) -> dict[str, str]:
-    """What every session has, by the server's names."""
+    """The settings that every session has, by the server's names."""
     quote = engine.dialect.identifier_preparer.quote_identifier
     return {
         "TimeZone": "UTC",

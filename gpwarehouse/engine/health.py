@@ -1,4 +1,4 @@
-"""What a server says of itself, asked on a connection of its own within a time limit.
+"""A server's facts about itself, asked on a separate connection within a time limit.
 
 Not on a pooled one: that a new connection can be made is part of being well, and a pool that is exhausted must not keep the
 question waiting. A server that is frozen answers nothing and closes nothing, so the question is asked in a thread, and
@@ -50,7 +50,7 @@ class Segment:
 
 @dataclass
 class ServerFacts:
-    """What was found; what could not be asked stays empty.
+    """The facts that were found; what could not be asked stays empty.
 
     :ivar failure: why the server could not be asked, or why it stopped answering; None if it was asked to the end.
     :ivar latency_ms: of one round trip; ``connect_ms``: to connect.

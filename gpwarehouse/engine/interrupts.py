@@ -89,7 +89,7 @@ def cancel(driver: Any) -> bool:
 
 
 def end_statement(driver: Any) -> None:
-    """Have whoever waits for the connection's statement wait no more: :func:`cancel` it, or hang up."""
+    """End the wait for the connection's statement: :func:`cancel` it, or hang up."""
     if not cancel(driver):
         hang_up(driver)
 
@@ -111,7 +111,7 @@ def _answers(driver: Any) -> bool:
 
 
 def hang_up(driver: Any) -> None:
-    """Shut a connection's socket down, from any thread: whoever waits for the server's answer waits no more."""
+    """Shut a connection's socket down, from any thread. A thread that waits for the server's answer stops waiting."""
     with suppress(OSError, psycopg2.Error), _end_of(driver) as ours:
         ours.shutdown(socket.SHUT_RDWR)
 

@@ -1,4 +1,4 @@
-"""What is counted: queries, rows, loads, reads, retries and the pools, for Prometheus where prometheus-client is there.
+"""Counters of queries, rows, loads, reads, retries and the pools, for Prometheus where prometheus-client is there.
 
 Without it (extra ``metrics``) nothing is counted and nothing costs. The numbers go to prometheus-client's default
 registry, which every exporter serves.

@@ -86,7 +86,7 @@ class WarehousePool(QueuePool):
         except exc.TimeoutError:
             with self._count:
                 self._timeouts += 1
-            raise PoolTimeoutError(self._exhausted()) from None
+            raise PoolTimeoutError(self._explain_exhausted()) from None
         finally:
             with self._count:
                 self._waiting -= 1
@@ -106,7 +106,7 @@ class WarehousePool(QueuePool):
             self._opened += 1
         return record
 
-    def _exhausted(self) -> str:
+    def _explain_exhausted(self) -> str:
         holders = self.holders()
         more = f"; and {len(holders) - _LONGEST_LIST} more" if len(holders) > _LONGEST_LIST else ""
         return (

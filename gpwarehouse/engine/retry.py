@@ -54,9 +54,9 @@ _STATES = {
 Not the whole of class 40: Greenplum's 40M00 is a reject limit. Not 53400 or 53500: more memory will not be there either.
 """
 LOST_STATES = frozenset(state for state in _STATES if state[:2] in ("08", "57"))
-"""Those of a connection that is gone, or was refused."""
+"""SQLSTATEs of a connection that is gone, or was refused."""
 _UNDONE = frozenset({"40001", "40P01", "53300", "57P03"})
-"""Those that say for sure, even of a COMMIT, that it did not go through."""
+"""SQLSTATEs that prove, even for a COMMIT, that it did not go through."""
 _SEGMENT_LOST = re.compile(
     r"gang was lost|failed to acquire resources on one or more segments|Error on receive from seg|FTS detected|"
     r"segment is in (reset/)?recovery mode|writer gang .*gone|no longer connected to the segment",

@@ -1,4 +1,4 @@
-"""What an error of the server means to a load and to a read: a sentence that says what to do, without any row's values.
+"""The server's errors as errors of a load or a read: a sentence that says what to do, without any row's values.
 
 The server's own words go on with the whole row ("Failing row contains …", the line of the COPY). Those do not belong
 in logs, so they are left out here, and the driver's error is not chained to ours.

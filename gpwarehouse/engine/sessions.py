@@ -1,4 +1,4 @@
-"""What is set in a session: by the engine on every new connection, and by a block for its own transaction.
+"""The settings of a session: the engine's on every new connection, and a block's for its own transaction.
 
 Behind a pooler the engine's is set for each transaction alone, too: a session there is everybody's.
 
@@ -120,7 +120,7 @@ SESSION_OPTIONS: dict[str, SessionOption] = {
         "gp_resource_group_bypass", _switch, f"{_ON_OFF}; a superuser's on Greenplum 7", segments=True
     ),
 }
-"""What a block may set, by the name it is given.
+"""The options that a block may set, by name.
 
 A resource queue or group belongs to a role on Greenplum, not to a session: ``role`` runs the block as a role that has it.
 """

@@ -51,12 +51,12 @@ def without_literals(statement: str) -> str:
     return said if len(said) <= _LONGEST else said[:_LONGEST] + " …"
 
 
-def _described(parameters: Any) -> Any:
+def _describe(parameters: Any) -> Any:
     """The parameters' types, for their values do not belong in a log."""
     if isinstance(parameters, Mapping):
         return {str(name): type(value).__name__ for name, value in parameters.items()}
     if isinstance(parameters, list) and parameters and isinstance(parameters[0], Mapping | tuple):
-        return {"rows": len(parameters), "each": _described(parameters[0])}
+        return {"rows": len(parameters), "each": _describe(parameters[0])}
     return [type(value).__name__ for value in parameters or ()]
 
 
@@ -71,7 +71,7 @@ def tell_if_slow(
         "rows": rows,
         "kind": kind_of(statement),
         "statement": without_literals(statement),
-        "parameters": _described(parameters),
+        "parameters": _describe(parameters),
     }
     words = "slow query: %.1f s, %s rows: %s; parameters %s"
     shown = "?" if rows < 0 else rows

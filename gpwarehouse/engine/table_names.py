@@ -1,4 +1,4 @@
-"""What is asked of a connection before SQL is written for it: its dialect, and a table's name there."""
+"""The dialect of a connection, and a table's name there, for writing SQL."""
 
 from __future__ import annotations
 

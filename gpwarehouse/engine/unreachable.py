@@ -20,7 +20,7 @@ _GENERAL = "Check that the server runs and that GPWAREHOUSE_URL (or HOST, PORT, 
 
 
 def way_in(reason: str, url: URL) -> str:
-    """What to do where a server could not be connected to.
+    """Say what to do if a server cannot be reached.
 
     :param reason: the server's or the system's words; ``url``: of the connection.
     """
@@ -32,18 +32,18 @@ def _what_is_missing(reason: str, url: URL) -> str | None:
         name = found["name"]
         return (
             f"Make it: {_client('createdb', url)} -T template0 -E UTF8 {shlex.quote(name)} (or, connected to another database: "
-            f"CREATE DATABASE {_quoted(name)} TEMPLATE template0 ENCODING 'UTF8'); then: gpwarehouse upgrade. "
+            f"CREATE DATABASE {_quote(name)} TEMPLATE template0 ENCODING 'UTF8'); then: gpwarehouse upgrade. "
             "If the name is wrong, correct GPWAREHOUSE_URL (or DATABASE)"
         )
     if found := _NO_ROLE.search(reason):
         return (
-            f"Make it, as one who may: CREATE ROLE {_quoted(found['name'])} LOGIN PASSWORD '…'; "
+            f"Make it, as one who may: CREATE ROLE {_quote(found['name'])} LOGIN PASSWORD '…'; "
             "or name another in GPWAREHOUSE_URL (or USER)"
         )
     return None
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"{}"'.format(name.replace('"', '""'))
 
 

@@ -54,8 +54,8 @@ def check(
     :raises InvalidInputError: no such month, table or check; a month that none of the facts has.
     :raises ReadError: the server refused a query.
     """
-    chosen = _named("check", checks, CHECKS)
-    wanted = _named("table", tables, {**FACTS, **DIMENSIONS, **BRIDGES})
+    chosen = _check_names("check", checks, CHECKS)
+    wanted = _check_names("table", tables, {**FACTS, **DIMENSIONS, **BRIDGES})
     if not 0 <= skew_share <= 1 or skew_rows < 1:
         raise InvalidInputError(
             f"skew_share={skew_share!r}, skew_rows={skew_rows!r}: give a share from 0 to 1 and a number of rows from 1"
@@ -112,7 +112,7 @@ def _first_instant(month: str | date) -> datetime:
     return start
 
 
-def _named(kind: str, names: Iterable[str] | None, known: Collection[str]) -> list[str]:
+def _check_names(kind: str, names: Iterable[str] | None, known: Collection[str]) -> list[str]:
     asked = list(known) if names is None else [names] if isinstance(names, str) else list(names)
     unknown = [name for name in asked if name not in known]
     if unknown:

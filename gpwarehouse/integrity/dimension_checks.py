@@ -1,4 +1,4 @@
-"""What is checked of dimensions and bridges: whole tables, which are small beside the facts."""
+"""The checks of dimensions and bridges. They read whole tables, which are small beside the facts."""
 
 from __future__ import annotations
 

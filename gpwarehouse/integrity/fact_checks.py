@@ -1,4 +1,4 @@
-"""What is checked of one month of a fact: queries that read one leaf each.
+"""The checks of one month of a fact: queries that read one leaf each.
 
 The month's bounds are bound as aware datetimes, which every planner prunes by. Keys are compared as they are stored, without
 a cast, and groups begin with the distribution key, so on Greenplum nothing moves between segments but what is found, and for

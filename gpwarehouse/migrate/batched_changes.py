@@ -67,16 +67,16 @@ def batches_of(connection: Connection, table: str, schema: str | None, by: str, 
     if not there.has_table(table, schema):
         raise MigrationError(f"op.run_batched(table={table!r}): there is no such table in schema {schema!r}")
     if by == "partition":
-        return list(_by_partition(connection, table, schema))
+        return list(_cut_by_partition(connection, table, schema))
     columns = {found["name"] for found in there.get_columns(table, schema)}
     if by not in columns:
         raise MigrationError(
             f"op.run_batched(table={table!r}, by={by!r}): say 'partition' or a BIGINT column of the table"
         )
-    return list(_by_key(by, connection.dialect.identifier_preparer.quote(by), slices))
+    return list(_cut_by_key(by, connection.dialect.identifier_preparer.quote(by), slices))
 
 
-def _by_partition(connection: Connection, table: str, schema: str | None) -> Iterator[Batch]:
+def _cut_by_partition(connection: Connection, table: str, schema: str | None) -> Iterator[Batch]:
     scheme = cast(GreenplumInspector, inspect(connection)).get_partitions(table, schema=schema)
     if not isinstance(scheme, RangePartitions) or scheme.default is not None:
         raise MigrationError(
@@ -93,7 +93,7 @@ def _by_partition(connection: Connection, table: str, schema: str | None) -> Ite
         yield Batch(f"{scheme.column} from {part.start} to {part.end}", str(condition), scheme.column, texts)
 
 
-def _by_key(by: str, name: str, slices: int) -> Iterator[Batch]:
+def _cut_by_key(by: str, name: str, slices: int) -> Iterator[Batch]:
     edges = [_LOWEST + _KEYS * number // slices for number in range(1, slices)]
     for low, high in zip([None, *edges], [*edges, None], strict=True):
         bounds = [] if low is None else [f"{name} >= {low}"]
@@ -131,19 +131,19 @@ def run_batches(
     """
     if run.statements:
         raise MigrationError(
-            f"revision {run.revision}: op.run_batched after other statements of the same revision, whose locks it would "
+            f"revision {run.revision}: op.run_batched follows other statements of the same revision, whose locks it would "
             "wait for; put the data change into a revision of its own"
         )
-    name = _named(run, name, given)
+    name = _find_name(run, name, given)
     with run.engine.connect() as connection:
         all_done = done_batches(connection, run)
     done = all_done.get(name, set())
     _refuse_another(run, name, given, all_done)
     if strange := sorted(label for label in done if _cut_otherwise(label, batches)):
         raise MigrationError(
-            f"{run.direction} of revision {run.revision} was interrupted with other batches (done: {strange[0]}, …). Cut "
-            "otherwise, rows that are done would be changed again: give op.run_batched the table, by= and slices= it had; "
-            "the statement may change"
+            f"{run.direction} of revision {run.revision} was interrupted with other batches (done: {strange[0]}, …). With "
+            "these batches, rows that are done would be changed again: give op.run_batched the table, by= and slices= that it "
+            "had; the statement may change"
         )
     for number, batch in enumerate(batches, 1):
         if batch.label not in done:
@@ -177,12 +177,12 @@ def _bounds(label: str) -> tuple[str, list[Any]] | None:
     if found is None:
         return None
     try:
-        return found["column"], [_bound(found["start"]), _bound(found["end"])]
+        return found["column"], [_read_bound(found["start"]), _read_bound(found["end"])]
     except ValueError:
         return None
 
 
-def _bound(written: str) -> Any:
+def _read_bound(written: str) -> Any:
     if written == "None":
         return None
     return Decimal(written) if _NUMBER.fullmatch(written) else datetime.fromisoformat(written)
@@ -198,7 +198,7 @@ def _overlap(one: tuple[str, list[Any]], other: tuple[str, list[Any]] | None) ->
         return True
 
 
-def _named(run: Run, name: str, given: bool) -> str:
+def _find_name(run: Run, name: str, given: bool) -> str:
     """The operation's name in this revision: a statement that stands there twice is two operations."""
     before = run.batch_names.count(name)
     if before and given:
@@ -215,8 +215,8 @@ def _refuse_another(run: Run, name: str, given: bool, done: dict[str, set[str]])
     if name in done or given or not others:
         return
     raise MigrationError(
-        f"{run.direction} of revision {run.revision} was interrupted in op.run_batched of the name {others[0]!r} "
-        f"({len(done[others[0]])} batches done), and here stands another statement. If it is the same change, corrected: "
+        f"{run.direction} of revision {run.revision} was interrupted in the op.run_batched named {others[0]!r} "
+        f"({len(done[others[0]])} batches done), and this is another statement. If it is the same change, corrected: "
         f"give it name={others[0]!r}, and it goes on where it stopped. If it is a further one: give it a name of its own, "
         "or put it behind the interrupted one"
     )
@@ -234,14 +234,14 @@ def done_batches(connection: Connection, run: Run) -> dict[str, set[str]]:
 
 
 def refuse_lost_operations(connection: Connection, run: Run) -> None:
-    """Stop before a revision is taken for done that was interrupted in an operation it does not have any more.
+    """Stop before a revision is taken for done that was interrupted in an operation it no longer has.
 
     :raises MigrationError: it names the operation.
     """
     if lost := sorted(done_batches(connection, run).keys() - run.batch_operations):
         raise MigrationError(
-            f"{run.direction} of revision {run.revision} was interrupted in op.run_batched of the name {lost[0]!r}, which "
-            "its script does not have any more, so the data would stay half changed; bring the operation back, or give "
+            f"{run.direction} of revision {run.revision} was interrupted in the op.run_batched named {lost[0]!r}, which "
+            "its script no longer has, so the data would stay half changed; bring the operation back, or give "
             f"the one that takes its place name={lost[0]!r}"
         )
 

@@ -50,12 +50,12 @@ def current(settings: WarehouseSettings) -> str | None:
 
 
 def _heads(settings: WarehouseSettings) -> tuple[str, ...]:
-    with _connected(settings) as connection:
+    with _connect(settings) as connection:
         return history.database_heads(connection, settings)
 
 
 @contextmanager
-def _connected(settings: WarehouseSettings) -> Iterator[Connection]:
+def _connect(settings: WarehouseSettings) -> Iterator[Connection]:
     engine = create_migration_engine(settings)
     try:
         with engine.connect() as connection:
@@ -66,12 +66,12 @@ def _connected(settings: WarehouseSettings) -> Iterator[Connection]:
 
 def migrations(settings: WarehouseSettings) -> list[history.Migration]:
     """All revisions in their order, each applied, pending, edited or missing."""
-    with _connected(settings) as connection:
+    with _connect(settings) as connection:
         return history.migrations_of(connection, settings, Chain.of(settings))
 
 
 def advice(settings: WarehouseSettings, found: Iterable[history.Migration]) -> str | None:
-    """What to do next where the database and this package's scripts differ; None where they do not.
+    """Say what to do next if the database and this package's scripts differ; None if they do not.
 
     :param found: from :func:`migrations`.
     """
@@ -98,7 +98,7 @@ def require_current(settings: WarehouseSettings) -> None:
     :raises MigrationError: it is not; the message names both, and the way out.
     """
     chain = Chain.of(settings)
-    with _connected(settings) as connection:
+    with _connect(settings) as connection:
         heads = history.database_heads(connection, settings)
         history.refuse_missing(heads, chain, settings)
         history.refuse_half_changed(connection, settings)
@@ -124,7 +124,7 @@ def upgrade(settings: WarehouseSettings, revision: str = "head", *, progress: An
 
 
 def upgrade_plan(settings: WarehouseSettings, revision: str = "head") -> list[PlannedStep]:
-    """What :func:`upgrade` would run now; nothing is changed."""
+    """Return what :func:`upgrade` would run now; nothing is changed."""
     plan: list[PlannedStep] = []
     _command(command.upgrade, settings, Chain.of(settings).target(revision), plan=plan)
     return plan
@@ -162,7 +162,7 @@ def _below(chain: Chain, revision: str) -> str:
 
 
 def downgrade_plan(settings: WarehouseSettings, revision: str) -> list[PlannedStep]:
-    """What :func:`downgrade` would run now, and the rows it would drop; nothing is changed."""
+    """Return what :func:`downgrade` would run now, and the rows it would drop; nothing is changed."""
     plan: list[PlannedStep] = []
     _command(command.downgrade, settings, revision, plan=plan)
     return plan
@@ -209,7 +209,7 @@ def offline_sql(settings: WarehouseSettings, revision: str | None = None, *, dir
     if ":" not in asked:
         if len(chain.heads) > 1:
             raise MigrationError(
-                f"several revisions are newest ({', '.join(chain.heads)}); say from where: FROM:{asked}"
+                f"several revisions are the newest ({', '.join(chain.heads)}); name the start: FROM:{asked}"
             )
         asked = f"{chain.heads[0]}:{asked}"
     _command(command.downgrade, settings, asked, sql=True, output=buffer)

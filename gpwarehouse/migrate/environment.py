@@ -98,7 +98,7 @@ def configuration(context: EnvironmentContext, settings: WarehouseSettings) -> d
         "transaction_per_migration": True,
         "compare_type": True,
         "compare_server_default": True,
-        "on_version_apply": _applied,
+        "on_version_apply": _record_applied,
         "gpwarehouse_schema": settings.schema_name,
         "process_revision_directives": placing(context.config, settings, _command_name(context)),
         **compared(settings, targets, _command_name(context)),
@@ -138,7 +138,7 @@ def _run_online(context: EnvironmentContext, settings: WarehouseSettings) -> Non
             if asked_for_plan:
                 _plan(context, connection, settings)
             else:
-                _configured(context, connection, settings)
+                _configure(context, connection, settings)
                 with context.begin_transaction():
                     context.run_migrations()
         return
@@ -154,7 +154,7 @@ def _run_online(context: EnvironmentContext, settings: WarehouseSettings) -> Non
         _migrate(context, connection, settings, run)
 
 
-def _configured(
+def _configure(
     context: EnvironmentContext, connection: Connection, settings: WarehouseSettings, **more: Any
 ) -> MigrationContext:
     context.configure(connection=connection, **configuration(context, settings), **more)
@@ -162,7 +162,7 @@ def _configured(
 
 
 def _migrate(context: EnvironmentContext, connection: Connection, settings: WarehouseSettings, run: Run) -> None:
-    migration = _configured(context, connection, settings, gpwarehouse_run=run)
+    migration = _configure(context, connection, settings, gpwarehouse_run=run)
     steps = migration._migrations_fn  # Alembic has no other way to see its steps
     if _command_name(context) != "stamp":  # which is how one gets out of what is refused
         with connection.begin():
@@ -186,7 +186,7 @@ def _migrate(context: EnvironmentContext, connection: Connection, settings: Ware
 def _checked_steps(
     connection: Connection, settings: WarehouseSettings, migration: MigrationContext, context: EnvironmentContext
 ) -> list[Any]:
-    """What would run now; refused where the database and the scripts do not belong together."""
+    """Return what would run now; refused if the database and the scripts do not belong together."""
     chain = Chain(context.config)
     heads = migration.get_current_heads()
     history.refuse_missing(heads, chain, settings)
@@ -197,7 +197,7 @@ def _checked_steps(
 
 def _plan(context: EnvironmentContext, connection: Connection, settings: WarehouseSettings) -> None:
     """Say what would run, into the list that the caller has given, and run nothing."""
-    migration = _configured(context, connection, settings)
+    migration = _configure(context, connection, settings)
     steps = _checked_steps(connection, settings, migration, context)
     context.config.attributes["plan"].extend(planned(connection, settings, steps))
 
@@ -209,12 +209,12 @@ def _command_name(context: EnvironmentContext) -> str | None:
     return name
 
 
-def _applied(ctx: MigrationContext, step: MigrationInfo, **_: Any) -> None:
+def _record_applied(ctx: MigrationContext, step: MigrationInfo, **_: Any) -> None:
     """Leave a row for each applied or reverted revision, in the migration's own transaction, right before its COMMIT."""
     schema = ctx.opts["gpwarehouse_schema"]
     run: Run | None = ctx.opts.get("gpwarehouse_run")
     if step.is_stamp:
-        _stamped(ctx, step, schema)
+        _record_stamped(ctx, step, schema)
     elif step.up_revision_id is not None:
         direction = "upgrade" if step.is_upgrade else "downgrade"
         if run is not None and ctx.connection is not None:
@@ -231,7 +231,7 @@ def _checksum(step: MigrationInfo) -> str:
     return revision_checksum(Path(script.path))
 
 
-def _stamped(ctx: MigrationContext, step: MigrationInfo, schema: str) -> None:
+def _record_stamped(ctx: MigrationContext, step: MigrationInfo, schema: str) -> None:
     """A stamp may jump over several revisions; each is noted with the script that is taken to have run."""
     if ctx.config is None:
         return

@@ -82,7 +82,7 @@ class Migration:
 
 @dataclass(frozen=True)
 class _Trace:
-    """What the history says of a revision that is applied by its account."""
+    """The last entry of the history for a revision that it counts as applied."""
 
     checksum: str
     row: Any
@@ -136,19 +136,19 @@ def row(schema: str, revision: str, direction: str, checksum: str, note: str | N
 
 
 def forget_batches(schema: str, revision: str) -> Any:
-    """The DELETE of what the batches of a revision left to resume by."""
+    """The DELETE of the entries by which the batches of a revision would resume."""
     table = migration_history_table(schema)
     return delete(table).where(table.c.revision == literal(revision), table.c.direction.like("% batch"))
 
 
 def database_heads(connection: Connection, settings: WarehouseSettings) -> tuple[str, ...]:
-    """What ``alembic_version`` says, sorted; nothing before the first migration."""
+    """Read the revisions in ``alembic_version``, sorted; none before the first migration."""
     context = MigrationContext.configure(connection, opts={"version_table_schema": settings.schema_name})
     return tuple(sorted(context.get_current_heads()))
 
 
-def _traces(connection: Connection, settings: WarehouseSettings) -> dict[str, _Trace]:
-    """Revision → what was applied last, of those that were not reverted after it; empty where there is no history."""
+def _read_traces(connection: Connection, settings: WarehouseSettings) -> dict[str, _Trace]:
+    """Read the last application of each revision that was not reverted since; empty where there is no history."""
     there = inspect(connection)
     if not there.has_table(HISTORY_TABLE, settings.schema_name):
         return {}
@@ -170,14 +170,14 @@ def _traces(connection: Connection, settings: WarehouseSettings) -> dict[str, _T
 def migrations_of(connection: Connection, settings: WarehouseSettings, chain: Chain) -> list[Migration]:
     """All revisions in their order, and where the database stands with each; the missing ones stand at the end.
 
-    What a missing revision stands on nobody here can tell, so beside one the history says what is applied.
+    This package does not know what a missing revision stands on. If there is one, the history says what is applied.
     """
     heads = database_heads(connection, settings)
-    traces = _traces(connection, settings)
+    traces = _read_traces(connection, settings)
     applied = chain.applied(heads)
     if set(heads) - chain.scripts.keys():
         applied |= traces.keys() & chain.scripts.keys()
-    edited = set(_edited(chain, applied, traces))
+    edited = set(_find_edited(chain, applied, traces))
     found: list[Migration] = []
     for name, script in chain.scripts.items():
         state: Literal["applied", "pending", "edited"]
@@ -199,8 +199,8 @@ def _migration(name: str, state: Any, description: str, trace: _Trace | None) ->
     )
 
 
-def _edited(chain: Chain, applied: Iterable[str], traces: dict[str, _Trace]) -> list[str]:
-    """Those whose script is not the one that ran. One applied without a trace (stamped before we kept any) is taken as is."""
+def _find_edited(chain: Chain, applied: Iterable[str], traces: dict[str, _Trace]) -> list[str]:
+    """Find revisions whose script is not the one that ran. One that was stamped before there was a history counts as unedited."""
     return sorted(name for name in applied if name in traces and traces[name].checksum != chain.checksum(name))
 
 
@@ -215,7 +215,7 @@ def refuse_missing(heads: Iterable[str], chain: Chain, settings: WarehouseSettin
 
 
 def told_missing(missing: Iterable[str], chain: Chain, settings: WarehouseSettings) -> str:
-    """What to do about a database at revisions that no script here makes."""
+    """Say what to do about a database at revisions that no script here makes."""
     where = (
         f"or is its script gone from GPWAREHOUSE_MIGRATIONS = {str(settings.migrations)!r}? Bring it back"
         if settings.migrations is not None
@@ -232,7 +232,7 @@ def refuse_edited(connection: Connection, settings: WarehouseSettings, chain: Ch
 
     :raises MigrationError: it names the revision, and how an edit is accepted.
     """
-    edited = _edited(chain, chain.applied(heads), _traces(connection, settings))
+    edited = _find_edited(chain, chain.applied(heads), _read_traces(connection, settings))
     if edited:
         raise MigrationError(
             f"revision {', '.join(edited)} was edited after it was applied to schema {settings.schema_name!r}, so the "
@@ -287,7 +287,7 @@ def refuse_interrupted(connection: Connection, settings: WarehouseSettings, step
             raise MigrationError(
                 f"the {direction} of revision {revision} changes data in batches and was interrupted, so the data is half "
                 f"changed: finish it first ({finish}; the gpwarehouse command and wh.upgrade() do so by themselves). If it "
-                f"cannot be finished: alembic stamp {revision} takes it for applied, and its downgrade reverts it"
+                f"cannot be finished: alembic stamp {revision} marks it as applied, and its downgrade reverts it"
             )
 
 
@@ -298,7 +298,9 @@ def accept(connection: Connection, settings: WarehouseSettings, chain: Chain, re
     """
     if not reason.strip():
         raise MigrationError(f"revision {revision}: say why its edit is accepted (reason); it goes into the history")
-    edited = _edited(chain, chain.applied(database_heads(connection, settings)), _traces(connection, settings))
+    edited = _find_edited(
+        chain, chain.applied(database_heads(connection, settings)), _read_traces(connection, settings)
+    )
     if revision not in edited:
         raise MigrationError(
             f"revision {revision} is not edited, so there is nothing to accept; "

@@ -90,7 +90,7 @@ def one_thread_in_alembic(settings: WarehouseSettings) -> Iterator[None]:
         if not lock.acquire(timeout=settings.migration_wait_s):
             raise MigrationError(
                 f"another thread of this process still runs a command of Alembic after {settings.migration_wait_s} s of "
-                "waiting (GPWAREHOUSE_MIGRATION_WAIT_S), and one at a time can; wait for it and try again"
+                "waiting (GPWAREHOUSE_MIGRATION_WAIT_S), and only one runs at a time; wait for it and try again"
             )
     try:
         yield
@@ -127,7 +127,7 @@ def _acquire(connection: Connection, settings: WarehouseSettings, name: str) -> 
     pause = _FIRST_PAUSE_S
     while not connection.execute(_TRY, {"key": key}).scalar_one():
         if time.monotonic() >= give_up:
-            raise MigrationError(_told(connection, settings, key))
+            raise MigrationError(_describe_holder(connection, settings, key))
         if pause == _FIRST_PAUSE_S:
             log.info("another migration of schema %s runs; waiting for it", settings.schema_name)
         if name == RUN:  # behind a pooler whoever waits would keep a connection that the other needs
@@ -136,7 +136,7 @@ def _acquire(connection: Connection, settings: WarehouseSettings, name: str) -> 
         pause = min(pause * 2, _LONGEST_PAUSE_S)
 
 
-def _told(connection: Connection, settings: WarehouseSettings, key: int) -> str:
+def _describe_holder(connection: Connection, settings: WarehouseSettings, key: int) -> str:
     """Who holds the lock, as far as the server lets us see."""
     waited = f"after {settings.migration_wait_s} s of waiting (GPWAREHOUSE_MIGRATION_WAIT_S)"
     holders = lock_holders(connection, key)

@@ -1,4 +1,4 @@
-"""What a downgrade would lose: rows of tables it drops, values of columns it drops.
+"""The losses of a downgrade: rows of tables it drops, values of columns it drops.
 
 The reserved members of the dimensions (keys -1 and -2) come with the migration and ``dim_time`` is computed, so neither
 counts; nor does what stands outside the chain.
@@ -55,20 +55,20 @@ def refuse_losses(connection: Connection, settings: WarehouseSettings, found: It
 
 
 def refuse_hidden(statement: str, what: str) -> None:
-    """Stop before a statement of which nobody can tell what it drops.
+    """Stop before a statement that may drop data that its text does not name.
 
     :raises MigrationError: it is one.
     """
     if hides_drops(statement):
         raise MigrationError(
-            f"of a statement of the {what} it cannot be told what data it drops: {' '.join(statement.split())[:200]}. "
+            f"a statement of the {what} may drop data that its text does not name: {' '.join(statement.split())[:200]}. "
             "Nothing was changed by it. Write its DROPs as statements of their own; or, if they may go, say so: gpwarehouse "
             "downgrade … --yes-drop-data, wh.downgrade(…, drop_data=True), alembic -x drop-data=yes downgrade …"
         )
 
 
 def refusal(lost: Iterable[Loss], what: str) -> str:
-    """The message."""
+    """Return the message that refuses them."""
     names = "; ".join(map(str, lost))
     return (
         f"the {what} would drop data: {names}. Nothing was changed by it. Save what you need; to drop it, say so: "
@@ -79,17 +79,17 @@ def refusal(lost: Iterable[Loss], what: str) -> str:
 def losses(
     connection: Connection, settings: WarehouseSettings, found: Iterable[Drop], *, lock: bool = False
 ) -> list[Loss]:
-    """Those of the drops that hold data."""
+    """Return the drops that would lose data, with their rows."""
     counted: list[Loss] = []
     for drop in found:
-        for one in _single(connection, drop):
+        for one in _split_drop(connection, drop):
             rows = _rows(connection, settings, one, lock)
             if rows:
                 counted.append(Loss(one, rows))
     return counted
 
 
-def _single(connection: Connection, drop: Drop) -> Iterator[Drop]:
+def _split_drop(connection: Connection, drop: Drop) -> Iterator[Drop]:
     """The drop of a schema is one of each of its tables, that of a partition one of its table."""
     if drop.kind == "schema":
         there = inspect(connection)

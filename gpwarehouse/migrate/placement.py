@@ -77,7 +77,7 @@ def _own_folder(chain: Chain, settings: WarehouseSettings) -> Path:
         return places[0]
     if places:
         raise SettingsError(
-            f"alembic.ini names several folders ({', '.join(map(str, places))}): say which the new revision belongs in, by "
+            f"alembic.ini names several folders ({', '.join(map(str, places))}): name the one for the new revision by "
             "GPWAREHOUSE_MIGRATIONS or --version-path"
         )
     raise SettingsError(f"alembic.ini names no folder for revisions of your own. {places_advice(None)}")

@@ -1,4 +1,4 @@
-"""What a command would run, before it runs: revisions, their statements on this server, what they rewrite and lose."""
+"""The plan of a command: its revisions, their statements on this server, what they rewrite and lose."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class PlannedStep:
 
 def planned(connection: Connection, settings: WarehouseSettings, steps: Iterable[Any]) -> list[PlannedStep]:
     """The plan of Alembic's steps; the database is read, for what would be lost, and not changed."""
-    return [_planned(connection, settings, step) for step in steps]
+    return [_plan_step(connection, settings, step) for step in steps]
 
 
-def _planned(connection: Connection, settings: WarehouseSettings, step: Any) -> PlannedStep:
+def _plan_step(connection: Connection, settings: WarehouseSettings, step: Any) -> PlannedStep:
     direction = "upgrade" if step.is_upgrade else "downgrade"
-    sql, unknown = _rendered(connection, settings, step)
+    sql, unknown = _render(connection, settings, step)
     statements = tuple(
         statement.text for statement in split(sql, f"{direction} of revision {step.info.up_revision_id}")
     )
@@ -65,7 +65,7 @@ def _planned(connection: Connection, settings: WarehouseSettings, step: Any) -> 
     )
 
 
-def _rendered(connection: Connection, settings: WarehouseSettings, step: Any) -> tuple[str, str | None]:
+def _render(connection: Connection, settings: WarehouseSettings, step: Any) -> tuple[str, str | None]:
     """The SQL of a step as ``--sql`` would write it for the server at hand, and why there is none."""
     output = StringIO()
     opts = {

@@ -89,7 +89,7 @@ class Run:
         if (word := transaction_control(statement)) is not None:
             raise MigrationError(
                 f"statement {self.statements} of the {self.direction} of revision {self.revision}: {word} is not for a "
-                f"revision, which is one transaction; leave it out. {self._what_remains} Statement: {_short(statement)}"
+                f"revision, which is one transaction; leave it out. {self._what_remains} Statement: {_shorten(statement)}"
             )
         if self.direction == "downgrade" and not self.drop_data:
             self._ours = True
@@ -119,13 +119,13 @@ class Run:
         return f"{self.batches} batches, {self.batch_rows} rows"
 
     def failure(self, error: Exception) -> Exception:
-        """What went wrong, and where."""
-        told = self._told(error)
+        """Return an error that says what went wrong, and where."""
+        told = self._explain(error)
         if isinstance(told, GpwarehouseError) and told is not error:
             told.safe_to_repeat = reason_to_repeat(error)
         return told
 
-    def _told(self, error: Exception) -> Exception:
+    def _explain(self, error: Exception) -> Exception:
         if self.revision is None or isinstance(error, MigrationError):
             return error
         step = f"{self.direction} of revision {self.revision}"
@@ -135,21 +135,21 @@ class Run:
             if error.connection_invalidated:
                 return WarehouseConnectionError(
                     f"the connection to {self.settings.redacted()} was lost at {at}: {_reason(error)}. What was not "
-                    f"committed is rolled back by the server; run the command again. Statement: {_short(text)}"
+                    f"committed is rolled back by the server; run the command again. Statement: {_shorten(text)}"
                 )
-            return MigrationError(f"{at} failed: {_reason(error)} — statement: {_short(text)}. {self._what_remains}")
+            return MigrationError(f"{at} failed: {_reason(error)} — statement: {_shorten(text)}. {self._what_remains}")
         return MigrationError(
             f"the {step} failed after statement {self.statements}: {type(error).__name__}: {error}. {self._what_remains}"
         )
 
 
 def explained(error: exc.DBAPIError, settings: WarehouseSettings) -> GpwarehouseError:
-    """An error outside every step, in a sentence."""
+    """Explain an error outside every step in a sentence."""
     cause = cause_of(error)
     if cause in (Cause.UNREACHABLE, Cause.LOST):
         return explain_operational_error(error, settings)
     said = "the server refused a statement of the migration" if cause is Cause.REFUSED else "the migration failed"
-    refused = MigrationError(f"{said}: {_reason(error)} — statement: {_short(error.statement or '')}")
+    refused = MigrationError(f"{said}: {_reason(error)} — statement: {_shorten(error.statement or '')}")
     refused.safe_to_repeat = reason_to_repeat(error)
     return refused
 
@@ -158,6 +158,6 @@ def _reason(error: exc.DBAPIError) -> str:
     return unexpected(error) if cause_of(error) is Cause.UNKNOWN else words_of(error)
 
 
-def _short(statement: str, longest: int = 300) -> str:
+def _shorten(statement: str, longest: int = 300) -> str:
     text = " ".join(statement.split())
     return text if len(text) <= longest else f"{text[:longest]}…"

@@ -143,14 +143,14 @@ class Chain:
         return found
 
     def tops(self, revisions: Iterable[str]) -> tuple[str, ...]:
-        """Those of the revisions that no other of them stands on, sorted; unknown ones are kept."""
+        """Return the revisions that no other of them stands on, sorted; unknown ones are kept."""
         names = set(revisions)
         below = set().union(*(self.applied(self._under.get(name, ())) for name in names)) if names else set()
         return tuple(sorted(names - below))
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """What the database is at when every script is applied."""
+        """The revisions of a database to which every script is applied."""
         return self.tops(self.scripts)
 
     @property

@@ -54,7 +54,7 @@ def split(sql: str, where: str = "the SQL") -> list[Statement]:
     found: list[Statement] = []
     part: list[SqlToken] = []
     depth = _Depth()
-    for token in _closed(sql_tokens(sql), sql, where):
+    for token in _refuse_unclosed(sql_tokens(sql), sql, where):
         if token.text == ";" and not depth.inside:
             _close(found, part, sql)
             part, depth = [], _Depth()
@@ -113,16 +113,16 @@ class _Depth:
             self.words.append(word)
 
 
-def _closed(tokens: Iterator[SqlToken], sql: str, where: str) -> Iterator[SqlToken]:
+def _refuse_unclosed(tokens: Iterator[SqlToken], sql: str, where: str) -> Iterator[SqlToken]:
     for token in tokens:
         if not token.closed:
             line = sql.count("\n", 0, token.start) + 1
             opening = token.text[:20].splitlines()[0]
-            raise MigrationError(f"{where}, line {line}: {opening!r} opens what is never closed")
+            raise MigrationError(f"{where}, line {line}: {opening!r} is never closed")
         yield token
 
 
-# What a statement does, as far as its text tells.
+# The effects of a statement that its text shows.
 
 
 @dataclass(frozen=True)
@@ -144,18 +144,18 @@ class Drop:
 
 
 def drops(sql: str) -> list[Drop]:
-    """What the statements of a text drop, in their order.
+    """List what the statements of a text drop, in their order.
 
     Inside DO blocks only the dialect's own statements about partitions are seen (``DO $gpw$``), inside functions nothing.
     """
-    return [drop for statement in split(sql) for drop in _drops(_Reader(statement.text))]
+    return [drop for statement in split(sql) for drop in _read_drops(_Reader(statement.text))]
 
 
 class _Reader:
     """The tokens of a statement that mean something."""
 
     def __init__(self, sql: str) -> None:
-        self._tokens = list(_meaning(sql))
+        self._tokens = list(_significant(sql))
         self._at = 0
 
     @property
@@ -197,17 +197,17 @@ class _Reader:
         return False
 
 
-def _drops(read: _Reader) -> Iterator[Drop]:
+def _read_drops(read: _Reader) -> Iterator[Drop]:
     if read.take("TRUNCATE"):
         read.take("TABLE")
         read.take("ONLY")
-        yield from _named(read, "table")
+        yield from _read_names(read, "table")
     elif read.take("ALTER", "TABLE"):
-        yield from _altered(read)
+        yield from _read_alter(read)
     elif read.take("DO"):
         for block in read.rest:
             if block.startswith(_PARTITION_BLOCK):
-                yield from _inside(block.removeprefix(_PARTITION_BLOCK).removesuffix(_PARTITION_BLOCK))
+                yield from _read_block(block.removeprefix(_PARTITION_BLOCK).removesuffix(_PARTITION_BLOCK))
     elif read.take("DROP"):
         kind = read.name()
         while read.peek() in ("VIEW", "TABLE", "WRAPPER") and kind in ("materialized", "external", "foreign", "data"):
@@ -223,20 +223,20 @@ def _drops(read: _Reader) -> Iterator[Drop]:
             "index",
         ):
             read.take("CONCURRENTLY")
-            yield from _named(read, kind)
+            yield from _read_names(read, kind)
 
 
-def _inside(block: str) -> Iterator[Drop]:
+def _read_block(block: str) -> Iterator[Drop]:
     for statement in split(block):
         read = _Reader(statement.text)
         while read.peek():
             if read.peek() in ("DROP", "TRUNCATE"):
-                yield from _drops(read)
+                yield from _read_drops(read)
             else:
                 read.name()
 
 
-def _named(read: _Reader, kind: str) -> Iterator[Drop]:
+def _read_names(read: _Reader, kind: str) -> Iterator[Drop]:
     read.take("IF", "EXISTS")
     while True:
         schema, name = read.qualified()
@@ -246,7 +246,7 @@ def _named(read: _Reader, kind: str) -> Iterator[Drop]:
         read.take("ONLY")
 
 
-def _altered(read: _Reader) -> Iterator[Drop]:
+def _read_alter(read: _Reader) -> Iterator[Drop]:
     read.take("IF", "EXISTS")
     read.take("ONLY")
     schema, name = read.qualified()
@@ -277,12 +277,12 @@ def assigned(sql: str, table: str) -> set[str]:
         while read.peek():
             if not read.take("UPDATE"):
                 read.name()
-            elif _of_table(read, table) and read.take("SET"):
+            elif _is_of_table(read, table) and read.take("SET"):
                 found.update(_targets(read))
     return found
 
 
-def _of_table(read: _Reader, table: str) -> bool:
+def _is_of_table(read: _Reader, table: str) -> bool:
     """Whether the UPDATE is the table's; it is read up to its SET."""
     if read.peek() == "SET":  # its table stands elsewhere
         return True
@@ -349,26 +349,26 @@ def hides_drops(sql: str) -> bool:
     """Whether a statement of a text may drop data that :func:`drops` cannot name.
 
     So do DO blocks that drop, delete or run what they put together, CALL, EXECUTE, DROP OWNED, some DROP … CASCADE, and
-    Greenplum 6's ALTER PARTITION, which drops or empties a partition of a partition. What functions do that a SELECT
-    calls is not looked into.
+    Greenplum 6's ALTER PARTITION, which drops or empties a partition of a partition. Functions that a SELECT
+    calls are not examined.
     """
-    return any(_hides(plain(statement.text).upper()) for statement in split(sql))
+    return any(_hides_drop(plain(statement.text).upper()) for statement in split(sql))
 
 
-def _hides(statement: str) -> bool:
+def _hides_drop(statement: str) -> bool:
     return not _OWN_BLOCK.match(statement) and bool(_HIDING.match(statement))
 
 
 def plain(sql: str) -> str:
     """The tokens of a text that are no spaces and comments, a space between them."""
-    return " ".join(token.text for token in _meaning(sql))
+    return " ".join(token.text for token in _significant(sql))
 
 
-def _meaning(sql: str) -> Iterator[SqlToken]:
-    return _closed(meaningful_tokens(sql), sql, "the statement")
+def _significant(sql: str) -> Iterator[SqlToken]:
+    return _refuse_unclosed(meaningful_tokens(sql), sql, "the statement")
 
 
 def rewrites(sql: str) -> str | None:
-    """What a statement does to the rows that are there, where that takes as long as there are many; else None."""
+    """Say what a statement does to existing rows, if it takes longer the more there are; else None."""
     statement = plain(sql).upper().replace(" . ", ".")
     return next((what for pattern, what in _REWRITES if re.search(pattern, statement)), None)

@@ -1,4 +1,4 @@
-"""What all tables share: metadata, naming, the column builder, and the mixins of dimensions and facts."""
+"""The parts that all tables share: metadata, naming, the column builder, and the mixins of dimensions and facts."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 """End of the version in force. Finite, because not every client library can read ``infinity``."""
 
 RESERVED_NAMES: Mapping[int, str] = {UNKNOWN_KEY: "(unknown)", NOT_APPLICABLE_KEY: "(not applicable)"}
-"""What the two reserved members of a dimension are called."""
+"""The names of the two reserved members of a dimension."""
 
 
 @dataclass(frozen=True)
 class Domain:
-    """What a column may hold beyond its type: one source for the CHECK constraint and the loader's validation.
+    """The values that a column allows, beyond its type: one source for the CHECK constraint and the loader's validation.
 
     :param values: the allowed texts, or None for any.
     :param ge: least value allowed; ``gt``: bound that must be exceeded; ``le``: greatest value allowed.
@@ -101,7 +101,7 @@ class Domain:
         return " AND ".join(terms)
 
     def disorder(self, document: Mapping[str, Any]) -> str | None:
-        """What breaks :attr:`ordered` in a JSON object, or None; null stands for what is not there."""
+        """Say how a JSON object breaks :attr:`ordered`; None if it does not. A null counts as absent."""
         for name, entry in document.items() if self.ordered else ():
             if entry is None:
                 continue
@@ -303,7 +303,7 @@ class Dimension(Audited):
 
     @classmethod
     def inferred_attributes(cls, natural_key: Mapping[str, str]) -> dict[str, Any]:
-        """What an inferred member must know besides its natural key, because a check wants it."""
+        """Values that an inferred member needs besides its natural key, because a check requires them."""
         return {}
 
     @classmethod
@@ -326,7 +326,7 @@ class Dimension(Audited):
 
     @classmethod
     def reserved_attributes(cls, key: int) -> dict[str, Any]:
-        """What the reserved member ``key`` needs or says besides its name; a class overrides it."""
+        """Values of the reserved member ``key`` besides its name; a class overrides it."""
         return {}
 
 

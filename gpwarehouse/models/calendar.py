@@ -174,7 +174,9 @@ class ShiftCalendar:
         codes = tuple(shift_codes) or tuple(code for code, _ in usual)
         names = tuple(shift_names) or (tuple(shift_codes) or tuple(name for _, name in usual))
         if not len(codes) == len(names) == count:
-            raise OptionError(f"{count} shift starts, {len(codes)} codes and {len(names)} names: give as many of each")
+            raise OptionError(
+                f"{count} shift starts, {len(codes)} codes and {len(names)} names: give the same number of each"
+            )
         shifts = tuple(Shift(code, name, start) for code, name, start in zip(codes, names, shift_starts, strict=True))
         crews, rota = tuple(shift_crews), tuple(shift_rota)
         return cls(timezone, shifts, crews, rota, shift_rota_start, frozenset(holidays), fab_week_start)

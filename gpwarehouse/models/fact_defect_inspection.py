@@ -94,5 +94,5 @@ class FactDefectInspection(WaferFact, Base):
 
     @classmethod
     def table_constraints(cls) -> Sequence[Any]:
-        """What is no defect has no number."""
+        """Only a defect has a number."""
         return (CheckConstraint("is_defect OR defect_id IS NULL", name="clean"),)

@@ -1,4 +1,4 @@
-"""What a row of a fact is one of: its business key."""
+"""The business key of a fact's rows."""
 
 from __future__ import annotations
 

@@ -68,7 +68,9 @@ def natural_key_part(value: object, name: str = "part") -> str:
     that holds U+001F, NUL or a lone surrogate. The empty string is a value (``chamber_id`` of a tool itself).
     """
     if value is None:
-        raise NaturalKeyError(f"{name} is NULL: no part of a natural key may be; use key -1 where it is unknown")
+        raise NaturalKeyError(
+            f"{name} is NULL: no part of a natural key may be NULL; use key -1 where the member is unknown"
+        )
     if not isinstance(value, str):
         raise NaturalKeyError(f"{name} is {value!r} ({type(value).__name__}): a natural key part is text; pass a str")
     if KEY_SEPARATOR in value:
@@ -155,7 +157,7 @@ def normalise_wafer_id(
     if is_nameless_wafer_id(wafer):  # a pattern would find digits in it
         return wafer
     found = _find(pattern, wafer, "wafer")
-    wafer = found if found is not None else _without_lot(wafer, lot_id.strip(BLANKS), root)
+    wafer = found if found is not None else _cut_lot(wafer, lot_id.strip(BLANKS), root)
     return wafer.zfill(2) if wafer.isascii() and wafer.isdigit() else wafer
 
 
@@ -173,7 +175,7 @@ def root_lot(lot_id: str, pattern: str | re.Pattern[str] | None = None) -> str:
     return found or lot
 
 
-def _without_lot(wafer: str, lot: str, root: str | None) -> str:
+def _cut_lot(wafer: str, lot: str, root: str | None) -> str:
     for prefix in (lot, root or root_lot(lot)):
         if prefix and wafer != lot and wafer.startswith(prefix):
             rest = wafer[len(prefix) :]
@@ -183,10 +185,10 @@ def _without_lot(wafer: str, lot: str, root: str | None) -> str:
 
 
 def _find(pattern: str | re.Pattern[str] | None, text: str, group: str) -> str | None:
-    """What the pattern's group finds in the text, stripped; None where it finds nothing."""
+    """Return the text that the pattern's group finds, stripped; None if it finds nothing."""
     if pattern is None:
         return None
-    compiled = _compiled(pattern) if isinstance(pattern, str) else pattern
+    compiled = _compile(pattern) if isinstance(pattern, str) else pattern
     match = compiled.search(text)
     if match is None:
         return None
@@ -195,7 +197,7 @@ def _find(pattern: str | re.Pattern[str] | None, text: str, group: str) -> str |
 
 
 @lru_cache(maxsize=32)
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compile(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except re.error as error:

@@ -1,4 +1,4 @@
-"""What the three facts about wafers share: their keys, and what identifies the visit."""
+"""The columns that the three facts about wafers share: their keys, and the identity of the visit."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Changing the partitions of a table that others read and load: short transactions, one at a time, tried again.
 
 ADD and DROP PARTITION hold up every reader and writer of the table until their commit, and two sessions that change
-partitions inside longer transactions deadlock. So whoever does takes an advisory lock, waits for the table a moment at a
+partitions inside longer transactions deadlock. So each change takes an advisory lock, waits for the table a moment at a
 time, lets those through who queued behind the attempt, and tells for whom it waits.
 """
 
@@ -91,7 +91,7 @@ def child_of(table: Table, partition: RangePartition) -> str:
 
 
 def overlapping(partition: RangePartition, others: Iterable[RangePartition]) -> list[RangePartition]:
-    """Those of ``others`` that share an instant with ``partition``; all bounded by datetimes, or open."""
+    """Return the others that share an instant with ``partition``; all are bounded by datetimes, or open."""
 
     def meets(a: RangePartition, b: RangePartition) -> bool:
         starts_before = a.start is None or b.end is None or a.start < b.end  # type: ignore[operator]

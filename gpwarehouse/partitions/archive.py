@@ -32,7 +32,7 @@ _UNFINISHED = re.compile(r"\.(.+?)(?:-\d+\.parquet|\.json)\.\d+\.part")
 
 @dataclass(frozen=True)
 class Content:
-    """What rows a table holds, whatever their order: two tables with the same rows have the same, and contents add up.
+    """The content of a table, whatever the order of its rows: equal for equal rows, and contents can be added.
 
     :ivar rows: their number.
     :ivar checksum: sums of the first and second 60 bits of each row's MD5; a row that is there twice counts twice.
@@ -91,7 +91,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is archived of one month.
+    """The archived files of one month.
 
     :ivar hold_until: a restored month's hold, and ``restored_at``: when it was restored, in manifests of builds that wrote
         both here; now they stand in the partition's comment.
@@ -139,7 +139,7 @@ class Manifest:
         :raises ValueError: saying whose it is.
         """
         if (self.table, self.partition) != (table, partition):
-            raise ValueError(f"it is that of {self.table} {self.partition}")
+            raise ValueError(f"it belongs to {self.table} {self.partition}")
         named = re.fullmatch(r"m(\d{4})(\d\d)", partition)
         if named is not None and self.start:
             month = month_partition(datetime(int(named[1]), int(named[2]), 1, tzinfo=UTC))
@@ -186,7 +186,7 @@ class Archive:
         return self.folder / table / f"{partition}.json"
 
     def manifest(self, table: str, partition: str) -> Manifest | None:
-        """What is archived of a month; None if nothing.
+        """Return the manifest of a month; None if nothing is archived.
 
         :raises PartitionError: the manifest cannot be read.
         """
@@ -263,7 +263,7 @@ class Archive:
 
 
 def archived_as(partition: RangePartition) -> str:
-    """What the archive calls a partition: a month by its month, whatever the partition's name, else by that."""
+    """Return the archive's name of a partition: a month by its month, whatever the partition's name, else by that."""
     if isinstance(partition.start, datetime):
         month = month_partition(partition.start)
         if (month.start, month.end) == (partition.start, partition.end):

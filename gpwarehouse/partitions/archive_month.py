@@ -64,7 +64,7 @@ class Archiver:
         """
         if not self.ownership.knows(manifest.warehouse):
             raise PartitionError(
-                f"{manifest.path} is of another warehouse ({manifest.warehouse}; ours is {self.ownership.warehouse}); "
+                f"{manifest.path} belongs to another warehouse ({manifest.warehouse}; ours is {self.ownership.warehouse}); "
                 "give each a GPWAREHOUSE_ARCHIVE_DIR of its own"
             )
 
@@ -95,7 +95,7 @@ class Archiver:
                     child = sibling(table, child_of(table, found))
                     columns = columns_of(connection, child)
                     content = content_of(connection, child, columns)
-                    self._written(connection, table, found, columns, content)
+                    self._write(connection, table, found, columns, content)
             dropped = change_partitions_after(
                 self.engine,
                 table,
@@ -113,7 +113,7 @@ class Archiver:
         if manifest is not None and manifest.tells_of_a_restore:
             self.archive.write(replace(manifest, restored_at=None, hold_until=None))
 
-    def _written(
+    def _write(
         self,
         connection: Connection,
         table: Table,
@@ -127,11 +127,11 @@ class Archiver:
         if before is not None:
             self.check_owner(before)
         child = sibling(table, child_of(table, partition))
-        found = self._found(connection, child, columns, self.archive.unlisted(table.name, name, before))
+        found = self._find(connection, child, columns, self.archive.unlisted(table.name, name, before))
         if before is not None and before.is_exactly(content, columns):
             for part in before.current:
                 before.file(part)
-            self._listed(before, found)
+            self._check_listed(before, found)
             return
         restored = is_restored(connection, table, partition) or (before is not None and before.tells_of_a_restore)
         if not content.rows and (before is None or not restored):
@@ -140,7 +140,9 @@ class Archiver:
         if before is not None:
             supersedes, rekeyed = self._holds_archived(connection, child, columns, before, restored)
         if before is not None and supersedes and not rekeyed and before.rows == content.rows and before.tells(columns):
-            self._listed(before, found)  # columns were dropped since, nothing else: the files know more than the table
+            self._check_listed(
+                before, found
+            )  # columns were dropped since, nothing else: the files know more than the table
             return
         claim(self.archive, self.ownership.warehouse)
         manifest = before or Manifest(
@@ -161,18 +163,18 @@ class Archiver:
                 raise PartitionError(
                     f"{table.name} {partition.name}: the file read back holds {read_back.rows} rows ({read_back.text}), the "
                     f"table {content.rows} ({content.text}); nothing was dropped. "
-                    f"{_what_differs(connection, child, scratch, columns)}"
+                    f"{_describe_difference(connection, child, scratch, columns)}"
                 )
         server = str(dialect_of(connection).server_info)
         part = part_of(path, content, columns, revision=self.revision, server=server)
         self.archive.write(manifest.with_part(part, supersedes=supersedes, found=found))
 
-    def _listed(self, manifest: Manifest, found: list[Part]) -> None:
+    def _check_listed(self, manifest: Manifest, found: list[Part]) -> None:
         """List files, too, whose rows those listed hold."""
         if found:
             self.archive.write(replace(manifest, parts=(*manifest.parts, *found)))
 
-    def _found(
+    def _find(
         self, connection: Connection, child: Table, columns: Mapping[str, str], files: Iterable[Path]
     ) -> list[Part]:
         """Files that no manifest lists, as an archiver leaves them that was killed before it wrote one.
@@ -268,7 +270,9 @@ class Archiver:
                 connection.execute(text("SET LOCAL statement_timeout = 0"))
                 found = there(connection, table, partition)
                 if found is None:
-                    raise PartitionError(f"{table.name} {partition.name}: a partition of other bounds holds its range")
+                    raise PartitionError(
+                        f"{table.name} {partition.name}: a partition with other bounds holds its range"
+                    )
                 child = sibling(table, child_of(table, found))
                 # In the order in which a re-keying goes, and a load: the fact, then its months.
                 whole = qualified_name(connection, table)
@@ -354,12 +358,12 @@ def _still(
         return None
     if content_of(connection, child, columns) != content:
         raise PartitionError(
-            f"{table.name} {partition.name}: rows came or went while it was archived; it was not dropped. Run it again"
+            f"{table.name} {partition.name}: its rows changed while it was archived; it was not dropped. Run the command again"
         )
     return found
 
 
-def _what_differs(connection: Connection, table: Table, copied: Table, columns: Mapping[str, str]) -> str:
+def _describe_difference(connection: Connection, table: Table, copied: Table, columns: Mapping[str, str]) -> str:
     """A sentence on the columns whose values did not come back as they were."""
     differing = [
         name

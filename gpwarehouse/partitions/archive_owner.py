@@ -1,4 +1,4 @@
-"""Whose archive a folder is: written into it with the first month, and checked by whoever comes.
+"""The owner of an archive's folder: written with the first month, checked by every later user.
 
 ``<folder>/<schema>/warehouse.json`` names one warehouse, by what a copy of its database does not share: the server's
 system identifier and the database's oid, beside the time of its first revision. Greenplum 6 tells no identifier; the
@@ -32,7 +32,7 @@ _DATABASE = "SELECT CAST(oid AS bigint) FROM pg_database WHERE datname = current
 
 
 def identity_of(connection: Connection, first: datetime | None) -> str:
-    """What tells this warehouse from every other, copies of it included.
+    """Return what distinguishes this warehouse from every other, copies of it included.
 
     :param first: when its first revision was applied.
     """
@@ -46,7 +46,7 @@ def identity_of(connection: Connection, first: datetime | None) -> str:
 
 @dataclass(frozen=True)
 class Ownership:
-    """What the folder says.
+    """The owner that the folder names.
 
     :ivar warehouse: whose it is; ``before``: whose it was, each until when, who adopted it then, and why.
     """
@@ -65,7 +65,7 @@ def _path(archive: Archive) -> Path:
     return archive.folder / "warehouse.json"
 
 
-def _said(archive: Archive) -> Ownership | None:
+def _read_ownership(archive: Archive) -> Ownership | None:
     path = _path(archive)
     if not path.is_file():
         return None
@@ -80,7 +80,7 @@ def _said(archive: Archive) -> Ownership | None:
         ) from error
 
 
-def _named(archive: Archive) -> list[str]:
+def _list_named(archive: Archive) -> list[str]:
     """The warehouses that manifests name, where no file says whose the folder is."""
     folders = [path for path in archive.folder.glob("*") if path.is_dir()]
     found = (manifest.warehouse for folder in folders for manifest in archive.manifests(folder.name, damaged=True))
@@ -92,10 +92,10 @@ def owned(archive: Archive, ours: str) -> Ownership:
 
     :raises PartitionError: it is another's.
     """
-    said = _said(archive)
+    said = _read_ownership(archive)
     if said is None:
         said = Ownership(ours)
-        if strangers := [warehouse for warehouse in _named(archive) if not said.knows(warehouse)]:
+        if strangers := [warehouse for warehouse in _list_named(archive) if not said.knows(warehouse)]:
             raise PartitionError(_refusal(archive, strangers[0], ours))
     if said.warehouse != ours:
         raise PartitionError(_refusal(archive, said.warehouse, ours))
@@ -115,7 +115,7 @@ def claim(archive: Archive, ours: str) -> None:
 
     :raises PartitionError: it is another's.
     """
-    if _said(archive) is None:
+    if _read_ownership(archive) is None:
         owned(archive, ours)
         archive.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -135,10 +135,10 @@ def adopt(archive: Archive, ours: str, *, by: str, reason: str) -> list[str]:
     """
     if not reason.strip():
         raise PartitionError("say why the archive is adopted (reason); it is recorded in the archive")
-    said = _said(archive)
+    said = _read_ownership(archive)
     if said is not None and said.warehouse == ours:
         raise PartitionError(f"{archive.folder} is this warehouse's archive already; there is nothing to adopt")
-    fresh = [said.warehouse] if said is not None else _named(archive)
+    fresh = [said.warehouse] if said is not None else _list_named(archive)
     if not fresh:
         raise PartitionError(f"{archive.folder} is nobody's archive yet; there is nothing to adopt")
     about = {"until": datetime.now(UTC).isoformat(timespec="seconds"), "adopted_by": by, "reason": reason.strip()}

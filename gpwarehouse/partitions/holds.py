@@ -68,7 +68,7 @@ def holds_of(connection: Connection, table: Table, partitions: Iterable[RangePar
 
 
 def _read(match: re.Match[str]) -> Hold:
-    """What a comment says, which somebody may have written by hand: what cannot be read must not let a month go."""
+    """Read a comment, which somebody may have written by hand. A comment that cannot be read still holds its month."""
     try:
         until = datetime.fromisoformat(match[1] or "")
     except ValueError:

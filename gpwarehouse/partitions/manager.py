@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a step.
+    """The outcome of a step.
 
     :ivar done: False where somebody else did it, or is at it now, or it failed.
     :ivar rows: that left the fact or were rewritten; None where none were to be.
@@ -71,14 +71,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Report:
-    """What an apply did, in order."""
+    """The outcomes of an apply, in order."""
 
     outcomes: tuple[Outcome, ...]
     notes: tuple[str, ...] = ()
 
     @property
     def failed(self) -> list[Outcome]:
-        """Those that could not be done."""
+        """The steps that failed."""
         return [outcome for outcome in self.outcomes if outcome.error is not None]
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class Partitions:
         reason: str = LATE,
         now: datetime | None = None,
     ) -> Plan:
-        """What is to be done to the months; nothing is changed.
+        """Plan the changes to the months; nothing is changed.
 
         :param tables: facts to look at; else all.
         :param months: further months to make, ``YYYY-MM``. Those that retention would take are held for ``hold_days``,
@@ -124,7 +124,7 @@ class Partitions:
         wanted = [month_named(month) for month in months]
         moment = _moment(now)
         hold = Hold(moment + timedelta(days=hold_days), reason) if hold_days else None
-        return self._looked(lambda c: make_plan(c, self.settings, moment, tables=names, months=wanted, hold=hold))
+        return self._ask(lambda c: make_plan(c, self.settings, moment, tables=names, months=wanted, hold=hold))
 
     def apply(
         self,
@@ -151,7 +151,7 @@ class Partitions:
         if plan is None:
             plan = self.plan(tables=tables, months=months, hold_days=hold_days, reason=reason, now=now)
         else:
-            self._looked(lambda _: None)
+            self._ask(lambda _: None)
         moment = _moment(now)
         self._check(plan, moment)
         if self.settings.archive_dir is not None:
@@ -184,14 +184,14 @@ class Partitions:
                 )
             put_hold(connection, fact, found, hold)
 
-        self._looked(lambda _: None)
+        self._ask(lambda _: None)
         change_partitions(self.engine, fact, put)
         return hold.until if hold is not None else None
 
     def list(self, *, tables: Iterable[str] | None = None) -> pd.DataFrame:
         """A row for each month of each fact: bounds, state, storage, size, and what the archive holds of it."""
         names = list(FACTS) if tables is None else [fact_named(name).name for name in tables]
-        return self._looked(lambda c: list_frame(c, self.settings, [FACTS[name].__table__ for name in names]))
+        return self._ask(lambda c: list_frame(c, self.settings, [FACTS[name].__table__ for name in names]))
 
     def skew(self, *, tables: Iterable[str] | None = None, months: Iterable[str] = ()) -> pd.DataFrame:
         """A row for each month and segment: rows, bytes, and how far the month's fullest segment is above the mean.
@@ -202,7 +202,7 @@ class Partitions:
         """
         names = list(FACTS) if tables is None else [fact_named(name).name for name in tables]
         wanted = [month_named(month) for month in months]
-        return self._looked(lambda c: skew_frame(c, [FACTS[name].__table__ for name in names], wanted))
+        return self._ask(lambda c: skew_frame(c, [FACTS[name].__table__ for name in names], wanted))
 
     def restore(self, table: str, month: str, *, hold_days: int = HOLD_DAYS, progress: Announce | None = None) -> int:
         """Bring an archived month back from its files, verified; how many rows.
@@ -245,9 +245,7 @@ class Partitions:
         :raises PartitionError: no reason, no archive, or it is this warehouse's already.
         """
         archive = self._archive()
-        user, identity = self._looked(
-            lambda c: (c.execute(text("SELECT session_user")).scalar_one(), self._identity(c))
-        )
+        user, identity = self._ask(lambda c: (c.execute(text("SELECT session_user")).scalar_one(), self._identity(c)))
         return tuple(adopt(archive, identity, by=str(user), reason=reason))
 
     def _sweep(self) -> None:
@@ -257,7 +255,7 @@ class Partitions:
             if any(folder.unfinished(name) for name in FACTS):
                 self._archiver().sweep(FACTS[name].__table__ for name in FACTS)
 
-    def _looked(self, question: Callable[[Connection], Result]) -> Result:
+    def _ask(self, question: Callable[[Connection], Result]) -> Result:
         """The answer of a server that can be reached, and holds the facts.
 
         :raises PartitionError: they are not there.
@@ -279,7 +277,7 @@ class Partitions:
         return look(self.engine, self.settings, "the partitions", asked)
 
     def _check(self, plan: Plan, now: datetime) -> None:
-        """Refuse what the policy does not ask for, whoever made the plan, and however long ago."""
+        """Refuse a step that the policy does not ask for, whoever made the plan and whenever."""
         rules = rules_of(self.settings)
         for step in plan:
             rule = rules[fact_named(step.table).name]
@@ -290,7 +288,7 @@ class Partitions:
             if not fits or age is None or step.end > first_kept(age, now):
                 raise PartitionError(
                     f"{step.table} {step.partition}: {step.action!r} is refused, the policy is {str(rule)!r} "
-                    "(GPWAREHOUSE_RETENTION); nothing was done. Make the plan anew"
+                    "(GPWAREHOUSE_RETENTION); nothing was done. Make a new plan"
                 )
 
     def _outcome(self, step: Step, now: datetime, patience: Patience) -> Outcome:
@@ -304,7 +302,7 @@ class Partitions:
         except exc.DBAPIError as failure:
             if could_not_connect(failure):
                 raise explain_operational_error(failure, self.settings) from failure
-            if step.action in ("create", "hold") or not self._gone(step):  # else somebody was faster
+            if step.action in ("create", "hold") or not self._is_gone(step):  # else somebody was faster
                 error = unexpected(failure) if cause_of(failure) is Cause.UNKNOWN else words_of(failure)
         except OSError as failure:
             error = str(failure)
@@ -314,7 +312,7 @@ class Partitions:
         """Rows that left or were rewritten; None where there was nothing left to do."""
         table, partition = fact_named(step.table), step.range
         if step.action in ("create", "hold"):
-            made = change_partitions(self.engine, table, lambda c: _made(c, table, step), patience=patience)
+            made = change_partitions(self.engine, table, lambda c: _make(c, table, step), patience=patience)
             return 0 if made else None
         if step.action == "export":
             with self.engine.connect() as connection:
@@ -329,12 +327,12 @@ class Partitions:
         return change_partitions_after(
             self.engine,
             table,
-            lambda connection: self._prepared(connection, table, step, now),
+            lambda connection: self._prepare(connection, table, step, now),
             lambda connection, _: self._change(connection, table, step),
             patience=patience,
         )
 
-    def _prepared(self, connection: Connection, table: Table, step: Step, now: datetime) -> int | None:
+    def _prepare(self, connection: Connection, table: Table, step: Step, now: datetime) -> int | None:
         """Rows of the partition, with all writers kept off it; None if it is gone, or held."""
         found = partition_changes.there(connection, table, step.range)
         if found is None:
@@ -356,14 +354,14 @@ class Partitions:
                 connection, table, found, self.settings.archive_schema if step.action == "move" else None
             )
 
-    def _gone(self, step: Step) -> bool:
+    def _is_gone(self, step: Step) -> bool:
         with self.engine.connect() as connection:
             return partition_changes.there(connection, fact_named(step.table), step.range) is None
 
     def _archiver(self) -> Archiver:
         archive = self._archive()
-        version = text(f"SELECT version_num FROM {self._quoted('alembic_version')}")
-        revision, ownership = self._looked(
+        version = text(f"SELECT version_num FROM {self._quote('alembic_version')}")
+        revision, ownership = self._ask(
             lambda c: (
                 ", ".join(sorted(c.execute(version).scalars())) or None,
                 owned(archive, self._identity(c)),
@@ -373,7 +371,7 @@ class Partitions:
 
     def _archive(self) -> Archive:
         if self.settings.archive_dir is None:
-            raise PartitionError("GPWAREHOUSE_ARCHIVE_DIR says not where the archive is")
+            raise PartitionError("GPWAREHOUSE_ARCHIVE_DIR is not set; set it to the folder of the archive")
         if not self.settings.archive_dir.expanduser().is_dir():  # made here, it would hide a mount that is missing
             raise PartitionError(
                 f"GPWAREHOUSE_ARCHIVE_DIR = {str(self.settings.archive_dir)!r} is no folder; mount it, or make it"
@@ -381,10 +379,10 @@ class Partitions:
         return Archive(self.settings.archive_dir, self.settings.schema_name)
 
     def _identity(self, connection: Connection) -> str:
-        first = text(f"SELECT min(started_at) FROM {self._quoted('etl_migration_history')}")
+        first = text(f"SELECT min(started_at) FROM {self._quote('etl_migration_history')}")
         return identity_of(connection, connection.execute(first).scalar_one())
 
-    def _quoted(self, name: str) -> str:
+    def _quote(self, name: str) -> str:
         preparer = self.engine.dialect.identifier_preparer
         return f"{preparer.quote_schema(self.settings.schema_name)}.{preparer.quote(name)}"
 
@@ -397,7 +395,7 @@ class Partitions:
         )
 
 
-def _made(connection: Connection, table: Table, step: Step) -> bool:
+def _make(connection: Connection, table: Table, step: Step) -> bool:
     """Make a month, hold it, or both in one transaction; False where that was done already, or it is gone."""
     made = step.action == "create" and partition_changes.create(connection, table, step.range)
     if step.hold is None:

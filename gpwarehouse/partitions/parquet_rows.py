@@ -34,7 +34,7 @@ _ARROW = {
     "double precision": pa.float64(),
     "timestamp with time zone": _TIMESTAMP,
 }
-"""What a type of the server's is in a file; all others are text."""
+"""The server's types as types of a file; all others are text."""
 _EXACT = {"double precision": "float8send({0})", "real": "float4send({0})"}
 """Floats are compared bit by bit: their text differs from server to server."""
 SCRATCH = "gpw_archive_check"
@@ -51,7 +51,7 @@ def columns_in(path: Path) -> dict[str, str]:
         return {field.name: field.metadata[b"gpwarehouse.type"].decode() for field in fields}
     except (pa.ArrowInvalid, KeyError, TypeError) as error:
         raise PartitionError(
-            f"{path} is no file of an archive, though it is named like one: {error!r}; move it elsewhere"
+            f"{path} is named like a file of an archive, and is none: {error!r}; move it elsewhere"
         ) from error
 
 
@@ -69,7 +69,7 @@ def _row_hashes(connection: Connection, table: Table, columns: Mapping[str, str]
 
 
 def content_of(connection: Connection, table: Table, columns: Mapping[str, str]) -> Content:
-    """What rows a table holds, over these columns; the server reads them all.
+    """Compute the content of a table over these columns; the server reads all rows.
 
     A row's text tells NULL from empty, and every value of every type from every other.
     """
@@ -134,13 +134,13 @@ def write_file(
     # Closed whatever happens: the connection is another thread's until then.
     with closing(copied) as batches, pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in batches:
-            arrays = [_typed(array, field) for array, field in zip(batch.columns, schema, strict=True)]
+            arrays = [_convert(array, field) for array, field in zip(batch.columns, schema, strict=True)]
             writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema), row_group_size=GROUP_ROWS)
             rows += batch.num_rows
     return rows
 
 
-def _typed(array: pa.Array, field: pa.Field) -> pa.Array:
+def _convert(array: pa.Array, field: pa.Field) -> pa.Array:
     try:
         if pa.types.is_string(field.type):
             return array
@@ -151,7 +151,7 @@ def _typed(array: pa.Array, field: pa.Field) -> pa.Array:
         return array.cast(field.type)
     except pa.ArrowInvalid as error:
         raise PartitionError(
-            f"column {field.name!r}: a value of the server does not become Parquet's {field.type} ({error}); if no file can "
+            f"column {field.name!r}: a value of the server does not fit Parquet's {field.type} ({error}); if no file can "
             "hold it, correct or delete its row"
         ) from error
 

@@ -166,7 +166,7 @@ def make_archive_schema(engine: Engine, table: Table, schema: str) -> None:
         quoted, owner = preparer.quote_schema(schema), preparer.quote(name)
         if allowed is False:
             raise PartitionError(
-                f"table {table.name!r}: its owner {name} may not create in schema {schema!r}, which months are moved to: "
+                f"table {table.name!r}: its owner {name} may not create in schema {schema!r}, to which months are moved: "
                 f"gpwarehouse roles apply, or GRANT USAGE, CREATE ON SCHEMA {quoted} TO {owner}"
             )
         if allowed is None:
@@ -211,11 +211,11 @@ def twin(connection: Connection, table: Table, name: str, storage: AppendOptimiz
     like = f"LIKE {qualified_name(connection, table)} INCLUDING DEFAULTS INCLUDING CONSTRAINTS"
     connection.execute(text(f"CREATE TABLE {qualified_name(connection, new)} ({like}){clauses}"))
     for index in model.indexes:
-        connection.execute(CreateIndex(_renamed(index, name)))
+        connection.execute(CreateIndex(_rename(index, name)))
     return new
 
 
-def _renamed(index: Index, table: str) -> Index:
+def _rename(index: Index, table: str) -> Index:
     index.name = quoted_name(f"ix_{table}_{'_'.join(column.name for column in index.columns)}", None)
     return index
 

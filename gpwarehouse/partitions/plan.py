@@ -1,4 +1,4 @@
-"""What is to be done to the months of the facts: read from the catalog, the policy and the archive; nothing is changed."""
+"""The plan for the months of the facts, from the catalog, the policy and the archive; nothing is changed."""
 
 from __future__ import annotations
 
@@ -99,7 +99,9 @@ def rules_of(settings: WarehouseSettings) -> dict[str, RetentionRule]:
         )
     rules = {name: rule_for(settings.retention, name) for name in FACTS}
     if settings.archive_dir is None and any(rule.action == "export" for rule in rules.values()):
-        raise SettingsError("GPWAREHOUSE_RETENTION exports, but GPWAREHOUSE_ARCHIVE_DIR says not where to")
+        raise SettingsError(
+            "GPWAREHOUSE_RETENTION exports months, but GPWAREHOUSE_ARCHIVE_DIR names no folder for them"
+        )
     return rules
 
 
@@ -143,15 +145,15 @@ class _Planner:
     hold: Hold | None = None
 
     def of(self, table: Table, rule: RetentionRule) -> Iterator[Step]:
-        there = self._there(table)
+        there = self._find_partitions(table)
         made = list(self._months(table, rule, there))
         yield from made
         self._tell_orphans(table)
         due = first_kept(rule.after, self.now) if rule.action and rule.after else None
-        leaving = [p for p in there if due is not None and _ended(p, due)]
+        leaving = [p for p in there if due is not None and _has_ended(p, due)]
         held = {name: hold for name, hold in self._holds(table, leaving).items() if self.now < hold.until}
         for partition in leaving:
-            asked, before = self._asked(partition), held.get(partition.name)
+            asked, before = self._ask_hold(partition), held.get(partition.name)
             if asked is not None and (before is None or before.until < asked.until):
                 yield _step("hold", table, partition, "asked for", asked)
             elif before is not None:
@@ -159,17 +161,17 @@ class _Planner:
             else:
                 yield from self._leaves(table, rule, partition)
         for partition in missing_partitions((*there, *(s.range for s in made)), self.asked):
-            hold = self.hold if due is not None and _ended(partition, due) else None
+            hold = self.hold if due is not None and _has_ended(partition, due) else None
             yield _step("create", table, partition, f"asked for, {hold}" if hold else "asked for", hold)
         if rule.compress_after:
             cold = first_kept(rule.compress_after, self.now)
             yield from self._cold(
                 table,
                 rule,
-                [p for p in (*there, *(s.range for s in made)) if p.start and _ended(p, cold) and p not in leaving],
+                [p for p in (*there, *(s.range for s in made)) if p.start and _has_ended(p, cold) and p not in leaving],
             )
 
-    def _there(self, table: Table) -> tuple[RangePartition, ...]:
+    def _find_partitions(self, table: Table) -> tuple[RangePartition, ...]:
         """The partitions there are; told of, what there should not be."""
         if (default := default_there(self.connection, table)) is not None:
             self.notes.append(
@@ -187,7 +189,7 @@ class _Planner:
                 )
 
     def _months(self, table: Table, rule: RetentionRule, there: tuple[RangePartition, ...]) -> Iterator[Step]:
-        """Those ahead, and those missing since the first there is, as far back as window and policy go."""
+        """List the months ahead, and those missing since the first, as far back as window and policy go."""
         this_month = first_kept(0, self.now)
         first = min((p.start for p in there if p.name != ANCHOR and isinstance(p.start, datetime)), default=this_month)
         begin = min(first_filled(first, self.now, window=self.settings.partition_window, rule=rule), this_month)
@@ -241,7 +243,7 @@ class _Planner:
             return
         yield _step(rule.action, table, partition, why)
 
-    def _asked(self, partition: RangePartition) -> Hold | None:
+    def _ask_hold(self, partition: RangePartition) -> Hold | None:
         """The hold of a month that is asked for."""
         return self.hold if any((p.start, p.end) == (partition.start, partition.end) for p in self.asked) else None
 
@@ -273,7 +275,7 @@ def _compression(storage: AppendOptimized) -> tuple[str | None, int | None]:
     return storage.compresstype, storage.compresslevel
 
 
-def _ended(partition: RangePartition, limit: datetime) -> bool:
+def _has_ended(partition: RangePartition, limit: datetime) -> bool:
     return isinstance(partition.end, datetime) and partition.end <= limit
 
 
@@ -295,7 +297,7 @@ def make_plan(
     months: Iterable[datetime] = (),
     hold: Hold | None = None,
 ) -> Plan:
-    """What is to be done now.
+    """Make the plan for now.
 
     :param tables: facts to look at; else all.
     :param months: further months to make, any instant in each; ``hold``: for those of them that retention would take.

@@ -39,7 +39,7 @@ _RESERVED = f"({UNKNOWN_KEY}, {NOT_APPLICABLE_KEY})"
 
 @dataclass(frozen=True)
 class Rekeyed:
-    """What was found of keys that ``dim_wafer`` does not have.
+    """The findings about keys that ``dim_wafer`` does not have.
 
     :ivar moved: (wafer key, lot key) → the wafer's key now; ``left``: those whose wafer cannot be told.
     :ivar rows: (wafer key, lot key) → rows that have it.
@@ -52,7 +52,7 @@ class Rekeyed:
     example: str = ""
 
     def lines(self, what: str) -> Iterator[str]:
-        """What there is to say, a line each.
+        """Return the findings, a line each.
 
         :param what: table and month.
         """
@@ -99,7 +99,7 @@ def rekey(connection: Connection, table: Table, child: Table, pattern: str | Non
     come = connection.execute(text(into)).rowcount
     if not gone == come == sum(found.rows[keys] for keys in found.moved):
         raise PartitionError(
-            f"{table.name}: {gone} rows were to get other wafer keys and {come} did; nothing was loaded"
+            f"{table.name}: {gone} rows had to get other wafer keys, and {come} did; nothing was loaded"
         )
     return found
 

@@ -54,11 +54,11 @@ def list_frame(connection: Connection, settings: WarehouseSettings, tables: Iter
         if settings.archive_dir is not None:
             archive = Archive(settings.archive_dir, settings.schema_name)
             archived = {manifest.partition: manifest for manifest in archive.manifests(table.name)}
-        rows += _listed(connection, table, archived)
+        rows += _list_months(connection, table, archived)
     return pd.DataFrame(rows, columns=list(_LISTED)).sort_values(["table", "start"], ignore_index=True)
 
 
-def _listed(connection: Connection, table: Table, archived: dict[str, Manifest]) -> Iterable[dict[str, Any]]:
+def _list_months(connection: Connection, table: Table, archived: dict[str, Manifest]) -> Iterable[dict[str, Any]]:
     schema = schema_of(connection, table)
     there = {child_of(table, partition): partition for partition in partitions_there(connection, table)}
     asked = {"schema": schema, "names": list(there)}
@@ -74,7 +74,7 @@ def _listed(connection: Connection, table: Table, archived: dict[str, Manifest])
             "end": partition.end,
             "state": "attached" if manifest is None else "reopened",
             "bytes": sizes.get(child),
-            "storage": _said(storage) if isinstance(storage, AppendOptimized) else "heap",
+            "storage": _describe_storage(storage) if isinstance(storage, AppendOptimized) else "heap",
             "archived_rows": manifest.rows if manifest is not None else 0,
             "archived_files": len(manifest.current) if manifest is not None else 0,
             "held_until": _until(holds.get(partition.name)),
@@ -98,7 +98,7 @@ def _until(hold: Hold | None) -> str | None:
     return hold.until.isoformat(timespec="seconds") if hold is not None else None
 
 
-def _said(storage: AppendOptimized) -> str:
+def _describe_storage(storage: AppendOptimized) -> str:
     return f"{storage.orientation} {storage.compresstype}:{storage.compresslevel}"
 
 
@@ -108,7 +108,7 @@ def skew_frame(connection: Connection, tables: Iterable[Table], months: list[dat
     ``skew_pct`` is 100 · (rows of the fullest segment / mean rows of a segment − 1), the same for a month's segments;
     NULL where the month is empty. A server without segments counts as one, number −1.
     """
-    frames = [_skewed(connection, table, months) for table in tables]
+    frames = [_measure_skew(connection, table, months) for table in tables]
     frame = pd.DataFrame([row for rows in frames for row in rows], columns=list(_SKEWED))
     groups = frame.groupby(["table", "partition"])["rows"]
     mean = groups.transform("mean")
@@ -116,7 +116,7 @@ def skew_frame(connection: Connection, tables: Iterable[Table], months: list[dat
     return frame.sort_values(["table", "partition", "segment"], ignore_index=True)
 
 
-def _skewed(connection: Connection, table: Table, months: list[datetime]) -> list[dict[str, Any]]:
+def _measure_skew(connection: Connection, table: Table, months: list[datetime]) -> list[dict[str, Any]]:
     schema, capabilities = schema_of(connection, table), dialect_of(connection).capabilities
     assert capabilities is not None
     there = [p for p in partitions_there(connection, table) if not months or p.start in months]
@@ -130,7 +130,7 @@ def _skewed(connection: Connection, table: Table, months: list[datetime]) -> lis
         sizes = {(r.relname, -1): r.bytes for r in connection.execute(text(_SIZES), asked)}
     counted: dict[tuple[str, int], int] = {}
     for child in children:
-        counted |= _counted(connection, table, child, by_segment=capabilities.distribution)
+        counted |= _count_rows(connection, table, child, by_segment=capabilities.distribution)
     return [
         {
             "table": table.name,
@@ -144,7 +144,7 @@ def _skewed(connection: Connection, table: Table, months: list[datetime]) -> lis
     ]
 
 
-def _counted(connection: Connection, table: Table, child: str, *, by_segment: bool) -> dict[tuple[str, int], int]:
+def _count_rows(connection: Connection, table: Table, child: str, *, by_segment: bool) -> dict[tuple[str, int], int]:
     name = qualified_name(connection, Table(child, table.metadata.__class__(), schema=table.schema))
     segment = "gp_segment_id" if by_segment else "-1"
     query = text(f"SELECT {segment} AS segment, count(*) AS n FROM {name} GROUP BY 1")

@@ -1,6 +1,6 @@
 """Who may do what in the warehouse's schema: what the roles should have, what they have, and the statements between.
 
-The admin owns the schema and all in it, so whoever is a member may change it. The reader may read everything, the
+The admin owns the schema and all in it, so every member may change it. The reader may read everything, the
 loader write rows too, but neither the record of revisions nor the schema. Default privileges of the admin give the same
 to tables and months to come; :func:`~gpwarehouse.engine.become_owner` makes them the admin's.
 
@@ -28,7 +28,7 @@ __all__ = ["RightsChange", "rights_changes", "roles_in_use", "surplus_attributes
 READ = frozenset({"SELECT"})
 WRITE = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
 RECORDS = frozenset({"alembic_version", "etl_migration_history"})
-"""What only migrations write."""
+"""The tables that only migrations write."""
 
 _ROLES = "SELECT rolname FROM pg_roles WHERE rolname = ANY (:roles)"
 _SCHEMA = """
@@ -89,12 +89,12 @@ def _roles(settings: WarehouseSettings) -> tuple[str, str, str]:
 
 
 def rights_changes(connection: Connection, settings: WarehouseSettings) -> list[RightsChange]:
-    """What differs from what the module says, in an order in which the statements can run."""
+    """List the differences from these rights, in an order in which the statements can run."""
     return list(_Rights(connection, settings).changes())
 
 
 def surplus_attributes(connection: Connection, settings: WarehouseSettings) -> list[RightsChange]:
-    """What the roles are by attribute and should not be; ``roles apply`` leaves it, its statement is the DBA's."""
+    """List attributes that the roles have and should not have. ``roles apply`` leaves them to the DBA."""
     quote = connection.dialect.identifier_preparer.quote
     rows = connection.execute(text(_ATTRIBUTES), {"roles": list(_roles(settings))}).mappings()
     return [
@@ -123,13 +123,13 @@ class _Rights:
     def changes(self) -> Iterator[RightsChange]:
         yield from self._missing_roles()
         yield from self._members()
-        yield from self._of_schema()
+        yield from self._compare_schema()
         relations = self._rows(_RELATIONS, roles=[self.reader, self.loader])
         yield from self._owners(relations)
-        yield from self._of_relations(relations)
-        yield from self._of_columns()
+        yield from self._compare_relations(relations)
+        yield from self._compare_columns()
         yield from self._of_relations_to_come()
-        yield from self._of_archive()
+        yield from self._compare_archive()
 
     def _rows(self, sql: str, **values: Any) -> list[Any]:
         return list(self.connection.execute(text(sql), {"schema": self.schema, **values}))
@@ -149,7 +149,7 @@ class _Rights:
     def _whom(self, role: str) -> str:
         return role if role == "PUBLIC" else self.quote(role)
 
-    def _of_schema(self) -> Iterator[RightsChange]:
+    def _compare_schema(self) -> Iterator[RightsChange]:
         rows = self._rows(_SCHEMA)
         name = f"schema {self.schema}"
         if rows and rows[0].owner != self.admin:
@@ -169,19 +169,19 @@ class _Rights:
         for row in relations:
             if row.owner != self.admin and row.relname not in self.followers:
                 kind = {"v": "VIEW", "m": "MATERIALIZED VIEW"}.get(row.kind, "TABLE")
-                alter = f"ALTER {kind} {self._qualified(row.relname)} OWNER TO {self.quote(self.admin)}"
+                alter = f"ALTER {kind} {self._qualify(row.relname)} OWNER TO {self.quote(self.admin)}"
                 yield RightsChange(row.relname, f"owner {self.admin}", f"owner {row.owner}", alter)
 
-    def _qualified(self, name: str) -> str:
+    def _qualify(self, name: str) -> str:
         return f"{self.quoted_schema}.{self.quote(name)}"
 
-    def _of_relations(self, relations: Iterable[Any]) -> Iterator[RightsChange]:
+    def _compare_relations(self, relations: Iterable[Any]) -> Iterator[RightsChange]:
         missing: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
         excess: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
         for row in relations:
             for role in (self.reader, self.loader, "PUBLIC"):
                 found = {right.rpartition(" ")[2] for right in row.rights if right.rpartition(" ")[0] == role}
-                wanted, allowed = self._wanted(role, row)
+                wanted, allowed = self._choose_rights(role, row)
                 if lacking := tuple(sorted(wanted - found)):
                     missing[role, lacking].append(row.relname)
                 if surplus := tuple(sorted(found - allowed)):
@@ -193,26 +193,26 @@ class _Rights:
             revoke = f"REVOKE {', '.join(rights)} ON {self._list(names)} FROM {self._whom(role)}"
             yield RightsChange(_some(names), f"{role} may not {', '.join(rights)}", "may", revoke)
 
-    def _wanted(self, role: str, row: Any) -> tuple[frozenset[str], frozenset[str]]:
-        """What a role should have on a relation, and what it may have."""
+    def _choose_rights(self, role: str, row: Any) -> tuple[frozenset[str], frozenset[str]]:
+        """Return the rights that a role should have on a relation, and those that it may have."""
         if role == "PUBLIC":
             return frozenset(), frozenset()
         if role == self.reader or row.relname in RECORDS:
             return READ, READ
         return (READ, WRITE) if row.kind in ("v", "m") else (WRITE, WRITE)  # a view to come is given all of WRITE
 
-    def _of_columns(self) -> Iterator[RightsChange]:
+    def _compare_columns(self) -> Iterator[RightsChange]:
         for row in self._rows(_COLUMNS, roles=[self.reader, self.loader]):
-            if row.privilege not in self._wanted(row.role, row)[1]:
+            if row.privilege not in self._choose_rights(row.role, row)[1]:
                 revoke = (
-                    f"REVOKE {row.privilege} ({self.quote(row.name)}) ON {self._qualified(row.relname)} "
+                    f"REVOKE {row.privilege} ({self.quote(row.name)}) ON {self._qualify(row.relname)} "
                     f"FROM {self._whom(row.role)}"
                 )
                 told = f"{row.role} may not {row.privilege}"
                 yield RightsChange(f"{row.relname}.{row.name}", told, "may", revoke)
 
     def _list(self, names: Iterable[str]) -> str:
-        return ", ".join(map(self._qualified, names))
+        return ", ".join(map(self._qualify, names))
 
     def _of_relations_to_come(self) -> Iterator[RightsChange]:
         rows = self._rows(_DEFAULTS)
@@ -235,7 +235,7 @@ class _Rights:
                 )
                 yield RightsChange("tables to come", f"{role} may {', '.join(lacking)}", "may not", alter)
 
-    def _of_archive(self) -> Iterator[RightsChange]:
+    def _compare_archive(self) -> Iterator[RightsChange]:
         """The schema that retention moves to: the admin could not make it."""
         if self.archive is None:
             return

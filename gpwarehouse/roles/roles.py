@@ -31,7 +31,7 @@ class Roles:
         self.settings = settings
 
     def plan(self) -> list[RightsChange]:
-        """What is missing or too much, with the statement that ends it; nothing is changed.
+        """List rights that are missing or too many, each with the statement that corrects it; nothing is changed.
 
         :raises RoleError: there is no schema.
         """

@@ -48,7 +48,7 @@ def validate(
         live, findings = _live(engine, settings, roles, now or datetime.now(UTC))
         if live is None:
             return findings
-        expected = _expected(engine)
+        expected = _make_expected(engine)
     except exc.DBAPIError as error:
         if could_not_connect(error):
             raise explain_operational_error(error, settings) from error
@@ -67,10 +67,10 @@ def _live(
         snapshot = live_snapshot(connection, settings.schema_name)
         if snapshot is None:
             return None, [Finding("schema", settings.schema_name, "there", "missing", "gpwarehouse upgrade")]
-        return _compared(connection, snapshot, settings, roles, now)
+        return _compare(connection, snapshot, settings, roles, now)
 
 
-def _compared(
+def _compare(
     connection: Connection, snapshot: Snapshot, settings: WarehouseSettings, roles: bool | None, now: datetime
 ) -> tuple[tuple[Snapshot, set[str], set[str]], list[Finding]]:
     dialect, schema = dialect_of(connection), settings.schema_name
@@ -100,7 +100,7 @@ def _compared(
     return (snapshot, partitions, set(detached)), findings
 
 
-def _expected(engine: Engine) -> Snapshot:
+def _make_expected(engine: Engine) -> Snapshot:
     with engine.connect() as connection:
         transaction = connection.begin()
         try:

@@ -1,4 +1,4 @@
-"""What a schema holds, as the server says it; and what the models would be on the same server.
+"""The content of a schema, in the server's words, and the models as they would be on the same server.
 
 The server writes a default, a check, an index's condition and a view's text in its own words, so the models' are put to it
 too: as temporary tables and views in a transaction that is rolled back. So both sides are the same server's deparse, and

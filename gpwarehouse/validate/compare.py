@@ -21,14 +21,14 @@ from gpwarehouse.validate.finding import Finding
 __all__ = ["OURS", "compare_options", "compare_revisions", "compare_snapshots"]
 
 OURS = frozenset({"alembic_version"})
-"""What stands in the schema beside the models' tables."""
+"""Tables of ours in the schema that are not the models'."""
 _KINDS = {"r": "table", "p": "partitioned table", "v": "view", "m": "materialized view", "f": "foreign table"}
 
 
 def compare_snapshots(
     expected: Snapshot, live: Snapshot, partitions: set[str], detached: set[str]
 ) -> Iterator[Finding]:
-    """What differs.
+    """Compare two snapshots.
 
     :param partitions: tables that are partitions of others; ``detached``: that were once, by their names.
     """
@@ -44,8 +44,8 @@ def compare_snapshots(
         )  # fmt: skip
     there = names & live.relations.keys()
     yield from _columns(expected, live, there)
-    yield from _named(expected.constraints, live.constraints, there)
-    yield from _named(_as_indexes(expected), _as_indexes(live), there)
+    yield from _compare_named(expected.constraints, live.constraints, there)
+    yield from _compare_named(_as_indexes(expected), _as_indexes(live), there)
     yield from _views(expected, live)
     for key, comment in sorted(expected.comments.items(), key=str):
         if key[0] in there and (key[1] is None or key in live.columns) and live.comments.get(key) != comment:
@@ -66,7 +66,7 @@ _REVISIONS = {
 
 
 def compare_revisions(revisions: Iterable[tuple[str, str]]) -> Iterator[Finding]:
-    """Those that are not simply applied."""
+    """Find revisions that are not simply applied."""
     for revision, state in revisions:
         if state in _REVISIONS:
             expected, remedy = _REVISIONS[state]
@@ -88,7 +88,7 @@ def _columns(expected: Snapshot, live: Snapshot, there: set[str]) -> Iterator[Fi
                 yield Finding(kind, name, value, found[kind])
 
 
-def _named(
+def _compare_named(
     expected: dict[tuple[str, str], tuple[str, str]], live: dict[tuple[str, str], tuple[str, str]], there: set[str]
 ) -> Iterator[Finding]:
     for key in sorted({*expected, *live}):
@@ -150,7 +150,7 @@ def _encoding(table: Table, column: str) -> Any:
 
 
 def _storage_of_partitions(table: Table, scheme: Any, storages: dict[str, Any]) -> Iterator[Finding]:
-    """Partitions may be compressed otherwise than their table, but not stored otherwise."""
+    """Compare the storage of partitions with their table's. Their compression may differ, their kind of storage may not."""
     wanted = table.dialect_options["greenplum"]["storage"]
     if not isinstance(wanted, AppendOptimized):
         return

@@ -1,4 +1,4 @@
-"""What stands in the schema, or hangs on its tables, and is no table, column or view: the models have none of it.
+"""Objects in the schema or on its tables that are no tables, columns or views, and that the models do not have.
 
 One query of the catalogs a kind, whatever the number of tables. Row security and publications are asked of servers that
 have them (Greenplum 6 stands on PostgreSQL 9.4). Options of append-optimized storage are compared elsewhere.
@@ -107,7 +107,7 @@ _SAID = {
     "policy": ("no policy", "a policy of row security", "DROP POLICY"),
 }  # fmt: skip
 _COPIED = frozenset({"trigger", "disabled trigger", "statistics target", "column options"})
-"""What the server copies from a table to its partitions, and is told of the table alone."""
+"""Objects that the server copies from a table to its partitions; they are reported for the table only."""
 
 
 def parents_of(connection: Connection, space: int) -> dict[str, str]:

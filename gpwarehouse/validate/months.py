@@ -53,7 +53,7 @@ def compare_months(
     loaded: Collection[tuple[str, datetime]],
     now: datetime,
 ) -> Iterator[Finding]:
-    """What is wrong about the facts' partitions; which months are to be made is the plan's.
+    """Find what is wrong with the facts' partitions. The plan says which months are missing.
 
     :param loaded: facts, each with the first instant of a month of which rows were loaded.
     """

@@ -1,4 +1,4 @@
-"""What a partition has otherwise than its table: NOT NULL, defaults, collations, checks, indexes, kind of table.
+"""Differences between a partition and its table: NOT NULL, defaults, collations, checks, indexes, kind of table.
 
 Partitions are alike, or a statement means one thing in one month and another in the next. One query of the catalogs a
 kind, for all partitions of all facts.

@@ -20,7 +20,7 @@ __all__ = ["compare_content", "loaded_months"]
 
 
 def compare_content(connection: Connection, schema: str, live: Snapshot, calendar: ShiftCalendar) -> Iterator[Finding]:
-    """What is missing, and hours of another calendar; tables and columns that are missing themselves are told elsewhere."""
+    """Find missing rows, and hours of another calendar. Other checks report missing tables and columns."""
     yield from _members(connection, schema, live)
     needed = {("dim_time", "time_key"), *(("etl_load_batch", name) for name in _BATCH)}
     if needed <= live.columns.keys():

@@ -115,7 +115,7 @@ def test_ranges_of_any_width_are_written_out() -> None:
         (lambda: RangePartitions("c", (RangePartition("a", 1, None), RangePartition("b", 4, 5))), "overlap"),
         (lambda: RangePartitions("c", (RangePartition("a", 1, 2), RangePartition("b", "4", "5"))), "two types"),
         (lambda: RangePartitions.daily("d", first="2026-02-30"), "YYYY-MM-DD"),
-        (lambda: RangePartitions.every("n", start=1, step=0), "step above nothing"),
+        (lambda: RangePartitions.every("n", start=1, step=0), "step above zero"),
         (lambda: ExternalTable(), "either location"),
         (lambda: ExternalTable(location=("x://a",), command="ls"), "and not both"),
         (lambda: ExternalTable(location=("nowhere",)), "with a protocol"),

@@ -149,7 +149,7 @@ def test_plain_alembic_refuses_to_go_past_an_interrupted_change(swh: Warehouse) 
     [
         (
             'op.execute("SELECT 1"); ' + KEYS.format(sql="DELETE FROM dw.dim_lot WHERE {batch}"),
-            "after other statements",
+            "follows other statements",
         ),
         (KEYS.format(sql="DELETE FROM dw.dim_lot"), r"needs \{batch\}"),
         (KEYS.format(sql="DELETE FROM dw.dim_lot WHERE {batch}").replace("slices=4", "name=':'"), "letters, digits"),
@@ -300,7 +300,7 @@ def test_an_operation_put_in_before_an_interrupted_one_takes_none_of_its_batches
     first = NOTES.format(sql="UPDATE {schema}.dim_lot SET owner = 'me' WHERE {batch}")
     second = NOTES.format(sql=failing("1")) + f", name={name!r})"
     write_revision(folder, "a1", None, f"{first}); {second}")
-    with pytest.raises(MigrationError, match=rf"interrupted in op.run_batched of the name '{name}' \(2 batches done\)"):
+    with pytest.raises(MigrationError, match=rf"interrupted in the op.run_batched named '{name}' \(2 batches done\)"):
         swh.upgrade()
     assert set(swh.read("SELECT owner FROM dw.dim_lot").owner.dropna()) == set()
     write_revision(folder, "a1", None, f"{first}, name='owners'); {second}")
@@ -326,7 +326,7 @@ def test_a_corrected_statement_without_a_name_is_refused_with_the_name_that_lets
 def test_an_interrupted_operation_that_is_gone_from_its_script_is_missed(swh: Warehouse, folder: Path) -> None:
     name = interrupted(swh, folder)
     write_revision(folder, "a1", None, 'op.execute("SELECT 1")')
-    with pytest.raises(MigrationError, match=f"of the name '{name}', which its script does not have any more"):
+    with pytest.raises(MigrationError, match=f"named '{name}', which its script no longer has"):
         swh.upgrade()
     assert swh.status().revision == HEAD
     assert len(batches(swh)) == 2

@@ -77,7 +77,7 @@ def test_lines_are_counted_and_what_is_no_statement_is_left_out() -> None:
 
 @pytest.mark.parametrize("text", ["'a", '"a', "$$ a", "$x$ a $$", "/* a /* b */", "E'\\'"])
 def test_what_is_not_closed_is_told_with_its_line(text: str) -> None:
-    with pytest.raises(MigrationError, match=r"notes\.sql, line 2: .* opens what is never closed"):
+    with pytest.raises(MigrationError, match=r"notes\.sql, line 2: .* is never closed"):
         split(f"SELECT 1;\n{text};", "notes.sql")
 
 

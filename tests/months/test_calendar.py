@@ -44,7 +44,7 @@ def test_a_load_into_a_month_of_another_calendar_is_refused(
     shared_wh.load(MEASUREMENTS, [measurement()])
     with other(shared_wh, **changed) as wh:
         with pytest.raises(
-            LoadError, match=r"hours of 2024-03 were made with another calendar .*calendar rebuild"
+            LoadError, match=r"hours of 2024-03 were made with another calendar .*rebuild-calendar"
         ) as caught:
             wh.load(MEASUREMENTS, [measurement(slot=3)])
         assert f"column {column}: stored" in str(caught.value)

@@ -237,15 +237,15 @@ def test_rows_that_come_while_a_month_is_archived_keep_it(fab: Warehouse, monkey
     from gpwarehouse.partitions import archive_month
 
     load_units(fab, "2025-06", 7)
-    written = archive_month.Archiver._written
+    written = archive_month.Archiver._write
 
     def and_a_row_comes(self: Any, *args: Any) -> None:
         written(self, *args)
         load_units(fab, "2025-06", 1, batch_id="late")
 
-    monkeypatch.setattr(archive_month.Archiver, "_written", and_a_row_comes)
+    monkeypatch.setattr(archive_month.Archiver, "_write", and_a_row_comes)
     report = fab.partitions.apply(now=NOW)
-    assert "rows came or went while it was archived" in str(report.failed[0].error)
+    assert "its rows changed while it was archived" in str(report.failed[0].error)
     assert len(contents(fab)) == 8
     monkeypatch.undo()
     assert not fab.partitions.apply(now=NOW).failed
@@ -259,7 +259,7 @@ def test_a_file_that_does_not_hold_the_rows_is_not_taken(
 
     load_units(fab, "2025-06", 7)
     monkeypatch.setattr(
-        parquet_rows, "_typed", lambda array, field: array.cast(field.type) if len(array) > 7 else _bent(array, field)
+        parquet_rows, "_convert", lambda array, field: array.cast(field.type) if len(array) > 7 else _bent(array, field)
     )
     report = fab.partitions.apply(now=NOW)
     assert "the file read back holds" in str(report.failed[0].error)
@@ -267,7 +267,7 @@ def test_a_file_that_does_not_hold_the_rows_is_not_taken(
     assert list((archive / "dw" / TESTS).iterdir()) == []
 
 
-_typed = __import__("gpwarehouse.partitions.parquet_rows", fromlist=["_typed"])._typed
+_typed = __import__("gpwarehouse.partitions.parquet_rows", fromlist=["_convert"])._convert
 
 
 def _bent(array: Any, field: Any) -> Any:

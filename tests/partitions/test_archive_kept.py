@@ -104,7 +104,7 @@ def test_late_rows_are_archived_where_a_column_was_dropped_since(fab: Warehouse,
     execute(fab, f"ALTER TABLE dw.{TESTS} DROP COLUMN rs_ohm_sq CASCADE")
     assert not fab.partitions.apply(now=NOW).failed
     assert [(p["rows"], p["superseded"]) for p in manifest(archive)["parts"]] == [(7, False), (3, False)]
-    with pytest.raises(PartitionError, match="has column 'rs_ohm_sq', which the table has no more"):
+    with pytest.raises(PartitionError, match="has column 'rs_ohm_sq', which the table no longer has"):
         fab.partitions.restore(TESTS, "2025-06")
 
 
@@ -254,13 +254,13 @@ def test_a_hold_put_while_a_month_is_archived_keeps_it(
     from gpwarehouse.partitions import archive_month
 
     load_units(fab, "2025-06", 7)
-    written = archive_month.Archiver._written
+    written = archive_month.Archiver._write
 
     def and_it_is_held(self: archive_month.Archiver, *args: Any) -> None:
         written(self, *args)
         assert fab.partitions.hold(TESTS, "2025-06", days=90, reason="audit") is not None
 
-    monkeypatch.setattr(archive_month.Archiver, "_written", and_it_is_held)
+    monkeypatch.setattr(archive_month.Archiver, "_write", and_it_is_held)
     report = fab.partitions.apply(tables=[TESTS])
     (export,) = [o for o in report.outcomes if o.step.action == "export"]
     assert (export.done, export.error, str(export).split(",")[0]) == (False, None, "left out")

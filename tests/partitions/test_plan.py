@@ -242,7 +242,7 @@ def test_wrong_names_and_policies_are_told_with_what_is_allowed(wh: Warehouse, t
         with pytest.raises(SettingsError, match="names 'dim_lot', which is no partitioned fact"):
             fab.partitions.plan()
     with with_policy(wh, retention="*: export after 3 months") as fab:
-        with pytest.raises(SettingsError, match="ARCHIVE_DIR says not where to"):
+        with pytest.raises(SettingsError, match="ARCHIVE_DIR names no folder"):
             fab.partitions.plan()
     with pytest.raises(PartitionError, match="ARCHIVE_DIR"):
         wh.partitions.restore(TESTS, "2025-06")

@@ -1,4 +1,4 @@
-"""What all operations have in common: they render as they are called, and know what undoes them."""
+"""The base of all operations: they render as they are called, and know how to undo themselves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def register_operation(name: str, cls: type[MigrateOperation]) -> None:
     """Make ``op.<name>`` ours on connections of our dialect; on others it stays what it was.
 
     The names are the process's, and others have operations of such names, too: Alembic's cookbook has ``create_view`` and
-    ``replace_view``. Called again, this takes the name back from whoever registered it since.
+    ``replace_view``. Called again, this takes the name back from anybody who registered it since.
     """
     before: Any = getattr(Operations, name, None)
     if hasattr(before, _OURS):
@@ -59,7 +59,7 @@ class GreenplumOp(MigrateOperation):
         return Table(self.name, MetaData(), schema=self.schema, **given)
 
     def element(self) -> ExecutableDDLElement | None:
-        """What to execute; None for nothing."""
+        """Return the statement to execute; None for nothing."""
         raise NotImplementedError
 
     def elements(self) -> list[ExecutableDDLElement]:
@@ -80,7 +80,9 @@ class GreenplumOp(MigrateOperation):
 
     def _existing(self, key: str = "existing") -> Any:
         if key not in self.options:
-            raise OptionError(f"op.{self.operation}({self.name!r}): say {key}=, what was there before, to reverse it")
+            raise OptionError(
+                f"op.{self.operation}({self.name!r}): give {key}=, the value before the change, to reverse it"
+            )
         return self.options[key]
 
     @classmethod

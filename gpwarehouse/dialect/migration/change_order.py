@@ -29,7 +29,7 @@ _NOTES = "greenplum_order"
 
 @dataclass(frozen=True)
 class _Notes:
-    """What :func:`arrange` needs to know of a table: its storage, and the columns it is spread and partitioned by."""
+    """The facts about a table that :func:`arrange` needs: its storage, and the columns it is spread and partitioned by."""
 
     before: Storage | None
     after: Storage | None

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 def capabilities_of(context: Any) -> Capabilities | None:
-    """What the server can do; None where the connection is not of this dialect, or offline."""
+    """Return the server's capabilities; None where the connection is offline or not of this dialect."""
     dialect = context.dialect
     return dialect.capabilities if isinstance(dialect, GreenplumDialect) and context.connection is not None else None
 

@@ -46,7 +46,7 @@ def compare_external_tables(context: Any, changes: Any, schemas: set[str | None]
 
 
 def _compare_schema(context: Any, changes: Any, schema: str | None, wanted: dict[str, Table]) -> None:
-    found = _found(context, schema)
+    found = _find_tables(context, schema)
     for name in sorted({*found, *wanted}):
         before, after = found.get(name), wanted.get(name)
         if before is not None and before.dialect_options["greenplum"]["external"] is None:
@@ -65,7 +65,7 @@ def _compare_schema(context: Any, changes: Any, schema: str | None, wanted: dict
             changes.ops.append(_create(schema, after))
 
 
-def _found(context: Any, schema: str | None) -> dict[str, Table]:
+def _find_tables(context: Any, schema: str | None) -> dict[str, Table]:
     """The external tables there are. Those that are partitions are their tables' business, and hold somebody's rows."""
     there = (context.connection, context.dialect, schema)
     names = external_names(*there) - partition_children(*there)

@@ -24,7 +24,7 @@ _UNMADE = "# OtherPartitions(…) can be read, but not made: put SQL of your own
 
 
 def _add_imports(context: Any, text: str) -> None:
-    """What the values in ``text`` need to be evaluated."""
+    """Return the imports that the values in ``text`` need."""
     names = sorted(set(_OURS.findall(text)))
     if not names:
         return

@@ -1,4 +1,4 @@
-"""What a revision says above an operation that rewrites a table: how much that is, and what will stop it."""
+"""Remarks that a revision has above an operation that rewrites a table: the size, and what would stop it."""
 
 from __future__ import annotations
 

@@ -156,11 +156,11 @@ class GreenplumInspector(PGInspector):
         return self.get_multi_external(schema, [table_name]).get((schema, table_name))
 
 
-def _encoded(dialect: GreenplumReflection, connection: Any, schema: Any, names: Any, found: Any) -> Any:
+def _add_encodings(dialect: GreenplumReflection, connection: Any, schema: Any, names: Any, found: Any) -> Any:
     return with_encodings(connection, dialect, schema, found, names).items()
 
 
-def _worded(dialect: GreenplumReflection, connection: Any, schema: Any, names: Any, found: Any) -> Any:
+def _drop_unknown_words(dialect: GreenplumReflection, connection: Any, schema: Any, names: Any, found: Any) -> Any:
     """SQLAlchemy says of every key that its NULLs are distinct, which a server before PostgreSQL 15 cannot parse."""
     if dialect.capabilities is None or dialect.capabilities.nulls_not_distinct:
         return found
@@ -173,7 +173,7 @@ def _worded(dialect: GreenplumReflection, connection: Any, schema: Any, names: A
     return tables.items()
 
 
-def _without_clones(dialect: GreenplumReflection, connection: Any, schema: Any, names: Any, found: Any) -> Any:
+def _drop_clones(dialect: GreenplumReflection, connection: Any, schema: Any, names: Any, found: Any) -> Any:
     """The keys that somebody made: not those that the server added to each for the partitions of what it refers to."""
     if dialect.server_version_info is None or dialect.server_version_info < (12,):
         return found
@@ -184,13 +184,13 @@ def _without_clones(dialect: GreenplumReflection, connection: Any, schema: Any, 
     }.items()
 
 
-def _of_tables(name: str, meaning: str, finish: Callable[..., Any] | None = None) -> Any:
+def _ask_for_tables(name: str, meaning: str, finish: Callable[..., Any] | None = None) -> Any:
     """SQLAlchemy's method of that name, asked for tables, not for their partitions; a fixed number of queries."""
 
     def get_multi(
         self: GreenplumReflection, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
     ) -> Any:
-        names = self._narrowed(connection, schema, filter_names, scope, kind, kw)
+        names = self._narrow(connection, schema, filter_names, scope, kind, kw)
         stock = getattr(super(GreenplumReflection, self), name)
         found = stock(connection, schema=schema, filter_names=names, scope=scope, kind=kind, **kw)
         return found if finish is None else finish(self, connection, schema, names, found)
@@ -216,7 +216,7 @@ class GreenplumReflection(PGDialect):
         shown = ({*names, *external} if "f" in kinds else {*names} - external) - children
         return [*(name for name in names if name in shown), *sorted(shown.difference(names))]
 
-    def _narrowed(self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, kw: Any) -> Any:
+    def _narrow(self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, kw: Any) -> Any:
         """Names to ask for where SQLAlchemy would ask for everything: without the partitions, which are the most."""
         if filter_names or scope is ObjectScope.TEMPORARY or ObjectKind.TABLE not in kind:
             return filter_names
@@ -231,25 +231,31 @@ class GreenplumReflection(PGDialect):
             cache[key] = names
         return cache[key] or filter_names
 
-    get_multi_columns = _of_tables("get_multi_columns", "Columns of tables, with their encodings.", _encoded)
-    get_multi_pk_constraint = _of_tables("get_multi_pk_constraint", "Primary keys of tables, not of their partitions.")
-    get_multi_foreign_keys = _of_tables(
-        "get_multi_foreign_keys", "Foreign keys of tables, not of, nor to, their partitions.", _without_clones
+    get_multi_columns = _ask_for_tables("get_multi_columns", "Columns of tables, with their encodings.", _add_encodings)
+    get_multi_pk_constraint = _ask_for_tables(
+        "get_multi_pk_constraint", "Primary keys of tables, not of their partitions."
     )
-    get_multi_check_constraints = _of_tables(
+    get_multi_foreign_keys = _ask_for_tables(
+        "get_multi_foreign_keys", "Foreign keys of tables, not of, nor to, their partitions.", _drop_clones
+    )
+    get_multi_check_constraints = _ask_for_tables(
         "get_multi_check_constraints", "Checks of tables, not of their partitions."
     )
-    get_multi_table_comment = _of_tables("get_multi_table_comment", "Comments of tables, not of their partitions.")
-    get_multi_unique_constraints = _of_tables(
-        "get_multi_unique_constraints", "Unique constraints of tables, in the words this server has.", _worded
+    get_multi_table_comment = _ask_for_tables("get_multi_table_comment", "Comments of tables, not of their partitions.")
+    get_multi_unique_constraints = _ask_for_tables(
+        "get_multi_unique_constraints",
+        "Unique constraints of tables, in the words this server has.",
+        _drop_unknown_words,
     )
-    get_multi_indexes = _of_tables("get_multi_indexes", "Indexes of tables, in the words this server has.", _worded)
+    get_multi_indexes = _ask_for_tables(
+        "get_multi_indexes", "Indexes of tables, in the words this server has.", _drop_unknown_words
+    )
 
     def get_multi_table_options(  # type: ignore[override]
         self, connection: Any, schema: Any, filter_names: Any, scope: Any, kind: Any, **kw: Any
     ) -> Any:
         """PostgreSQL's own options and ours, in a fixed number of queries however many tables there are."""
-        names = self._narrowed(connection, schema, filter_names, scope, kind, kw)
+        names = self._narrow(connection, schema, filter_names, scope, kind, kw)
         asked = {"schema": schema, "filter_names": names, "scope": scope, "kind": kind, **kw}
         base = base_table_options(self, super(), connection, **asked)
         return with_greenplum_options(connection, self, schema, base, names).items()

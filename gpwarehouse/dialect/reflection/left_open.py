@@ -1,4 +1,4 @@
-"""What others made and our values cannot say: it is left open, with a warning, and costs nothing else of its schema."""
+"""Objects of others that our values cannot describe. They are left open, with a warning; the rest of the schema is read."""
 
 from __future__ import annotations
 

@@ -57,12 +57,14 @@ def postgresql_table_options(
     return {(schema, row.relname): _arguments(row) for row in connection.execute(query)}
 
 
-def _accepted() -> frozenset[str]:
+def _list_accepted() -> frozenset[str]:
     arguments = dict(PGDialect.construct_arguments or [])
     return frozenset(f"postgresql_{name}" for name in arguments.get(Table, {}))
 
 
-_ACCEPTED = _accepted()  # SQLAlchemy 2.0's Table knows no postgresql_with, and would refuse to be reflected with it
+_ACCEPTED = (
+    _list_accepted()
+)  # SQLAlchemy 2.0's Table knows no postgresql_with, and would refuse to be reflected with it
 
 
 def _arguments(row: Any) -> dict[str, Any]:

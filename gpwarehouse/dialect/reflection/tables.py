@@ -178,7 +178,7 @@ def _partitioning(name: str, rows: list[Any]) -> Partitioning:
     others = [row for row in partitions if not row.is_default]
     try:
         if method == "list":
-            listed = tuple(_listed(name, row) for row in others)
+            listed = tuple(_read_list_partition(name, row) for row in others)
             return ListPartitions(first.columns[0], listed, default)
         ranges = tuple(_range(name, row) for row in others)
         return RangePartitions(first.columns[0], ranges, default)
@@ -187,7 +187,7 @@ def _partitioning(name: str, rows: list[Any]) -> Partitioning:
         return other
 
 
-def _listed(table: str, row: Any) -> ListPartition:
+def _read_list_partition(table: str, row: Any) -> ListPartition:
     name, child = _name_and_child(table, row)
     return ListPartition(name, parse_values(row.list_values, row.kind), child=child)
 
@@ -197,7 +197,7 @@ def _range(table: str, row: Any) -> RangePartition:
     if row.lower_bound and row.lower_bound.startswith("FOR VALUES"):
         bounds = parse_range(row.lower_bound, row.kind)
         if bounds is None:
-            raise OptionError(f"table {table!r}: partition {name!r} {row.lower_bound} is none of one column")
+            raise OptionError(f"table {table!r}: partition {name!r} {row.lower_bound} is not a bound of one column")
         return RangePartition(name, *bounds, child=child)
     start, end = (parse_bound(text, row.kind) if text else None for text in (row.lower_bound, row.upper_bound))
     # As Greenplum 7 itself stores a start left out or an end taken in, of columns whose values have a next one.
@@ -211,7 +211,7 @@ def _next(table: str, name: str, bound: Any) -> Any:
         return bound + 1
     if type(bound) is date:
         return bound + timedelta(days=1)
-    raise OptionError(f"table {table!r}: partition {name!r} leaves its start out or takes its end in")
+    raise OptionError(f"table {table!r}: partition {name!r} excludes its start or includes its end")
 
 
 def _name_and_child(table: str, row: Any) -> tuple[str, str | None]:

@@ -78,7 +78,7 @@ class RewriteTable(TableDDL):
         self.repartition = repartition
 
 
-def _changed(table: Table, **options: Any) -> Table:
+def _change_options(table: Table, **options: Any) -> Table:
     """A table of that name and schema which says these options alone: the others are those of the table there is."""
     return Table(table.name, MetaData(), schema=table.schema, **options)
 
@@ -92,7 +92,7 @@ def _set_storage(element: SetStorage, compiler: Any, **kw: Any) -> str:
     if not isinstance(storage, Heap | AppendOptimized):
         raise OptionError(f"table {table.fullname!r}: storage={storage!r}; give Heap() or AppendOptimized(…)")
     if not capabilities.access_methods:
-        wanted = _changed(table, greenplum_storage=storage)
+        wanted = _change_options(table, greenplum_storage=storage)
         return _rewrite(RewriteTable(wanted, encodings=element.encodings), compiler, **kw)
     alter = f"ALTER TABLE {compiler.preparer.format_table(table)}"
     if isinstance(storage, Heap):
@@ -149,7 +149,7 @@ def _set_encodings(element: SetEncodings, compiler: Any, **kw: Any) -> str:
             for column, encoding in element.encodings.items()
         ]
         return f"ALTER TABLE {compiler.preparer.format_table(table)} {', '.join(changes)}"
-    return _rewrite(RewriteTable(_changed(table), encodings=element.encodings), compiler, **kw)
+    return _rewrite(RewriteTable(_change_options(table), encodings=element.encodings), compiler, **kw)
 
 
 @compiles(RewriteTable, "postgresql")

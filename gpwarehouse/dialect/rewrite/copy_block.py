@@ -41,7 +41,7 @@ def do_block(body: str, compiler: Any) -> str:
 
 @dataclass(frozen=True)
 class Copy:
-    """What a rewrite by copy changes; all else stays.
+    """The changes that a rewrite by copy makes; all else stays.
 
     :ivar table: its ``greenplum_`` options that are said are the new ones.
     :ivar encodings: new encodings; those of the other columns stay where the storage stays.
@@ -74,9 +74,9 @@ def copy_block(copy: Copy, compiler: Any) -> str:
         park=sql.PARK[kind],
         like=sql.LIKE if capabilities.identity else sql.LIKE_CLASSIC,
         encodings=_encodings(copy, compiler, capabilities),
-        made=_made(copy, compiler, capabilities),
+        made=_make_copy(copy, compiler, capabilities),
         clauses=_clauses(copy, compiler, capabilities),
-        partitioned=_partitioned(copy, compiler, capabilities),
+        partitioned=_write_partitioning(copy, compiler, capabilities),
         children=_children(copy, compiler, capabilities),
         overriding="OVERRIDING SYSTEM VALUE " if capabilities.identity else "",
         owner=sql.OWNER[kind],
@@ -166,7 +166,7 @@ def _storage_clause(copy: Copy, compiler: Any, capabilities: Any) -> str:
     return f"{method} || COALESCE(' WITH (' || {options} || ')', '') || {sql.TABLESPACE}"
 
 
-def _made(copy: Copy, compiler: Any, capabilities: Any) -> str:
+def _make_copy(copy: Copy, compiler: Any, capabilities: Any) -> str:
     """Statements that set ``made``: how the new table, and in ``made_leaf`` each of its partitions, is stored."""
     clause = _storage_clause(copy, compiler, capabilities)
     if capabilities.append_optimized:
@@ -179,17 +179,17 @@ def _clauses(copy: Copy, compiler: Any, capabilities: Any) -> str:
     """An expression of the clauses behind the columns, in the order of the server's grammar."""
     if not capabilities.distribution:
         return "divided || made"
-    return f"made || {_distributed(copy, compiler)} || divided"
+    return f"made || {_write_distribution(copy, compiler)} || divided"
 
 
-def _distributed(copy: Copy, compiler: Any) -> str:
+def _write_distribution(copy: Copy, compiler: Any) -> str:
     said = copy.option("distributed_by")
     if said is None:
         return "' ' || pg_get_table_distributedby(was)"
     return literal(" " + unformatted(compiler.distributed_clause(said), compiler))
 
 
-def _partitioned(copy: Copy, compiler: Any, capabilities: Any) -> str:
+def _write_partitioning(copy: Copy, compiler: Any, capabilities: Any) -> str:
     """Statements that set ``divided``: the PARTITION BY of the new table."""
     if copy.repartition:
         scheme = copy.option("partition_by")

@@ -1,4 +1,4 @@
-"""What a copy of a table could not carry, in SQL: each query gives what it found in words, or no row.
+"""Checks, in SQL, for what a copy of a table could not carry. Each query gives its finding in words, or no row.
 
 They are joined in the block of :mod:`.copying_sql`, whose names they use, and run before anything changes.
 """

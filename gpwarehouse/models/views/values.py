@@ -44,7 +44,7 @@ def _literals(texts: Mapping[str, str] | list[str]) -> str:
     return ", ".join(f"'{text}'" for text in texts)
 
 
-def _unfolded(table: str, measures: Mapping[str, str], columns: list[str], source: str) -> str:
+def _unfold(table: str, measures: Mapping[str, str], columns: list[str], source: str) -> str:
     """``columns`` of the fact with ``parameter``, ``value`` and ``own_unit``, a row per value.
 
     :param columns: ``alias.column`` as ``source`` calls them.
@@ -152,7 +152,7 @@ TEST_VALUES = View(
         """,
         columns=_bare(_TEST, "v."),
         in_spec=IN_SPEC,
-        values=_unfolded("fact_test_results", fact_test_results.MEASURES, _TEST, _TEST_NAMES),
+        values=_unfold("fact_test_results", fact_test_results.MEASURES, _TEST, _TEST_NAMES),
         with_limits=compose(_WITH_LIMITS, limits=LIMITS),
     ),
     comment="Parametric test results: a row per insertion of a unit and test number, with the limits in force",
@@ -199,7 +199,7 @@ PROCESS_VALUES = View(
         columns=_bare(_PROCESS, "v."),
         in_spec=IN_SPEC,
         in_control=IN_CONTROL,
-        values=_unfolded("fact_process_measurements", fact_process_measurements.MEASURES, _PROCESS, _NAMES),
+        values=_unfold("fact_process_measurements", fact_process_measurements.MEASURES, _PROCESS, _NAMES),
         with_limits=compose(_WITH_LIMITS, limits=LIMITS),
     ),
     comment="Measured values: a row per measurement and parameter, with the limits in force; a bare visit has none",
@@ -274,13 +274,13 @@ PROCESS_CAPABILITY = View(
         """,
         names=_bare(_CAPABILITY_NAMES, "g."),
         grouped=_bare(_CAPABILITY_NAMES, "v."),
-        process=_unfolded(
+        process=_unfold(
             "fact_process_measurements",
             fact_process_measurements.MEASURES,
             _CAPABILITY,
             _CAPABILITY_JOINS + "WHERE true",
         ),
-        test=_unfolded(
+        test=_unfold(
             "fact_test_results",
             fact_test_results.MEASURES,
             _CAPABILITY,

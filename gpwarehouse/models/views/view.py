@@ -1,4 +1,4 @@
-"""What a view is to us: its name, its text, and what its columns mean."""
+"""A view: its name, its text, and the meaning of its columns."""
 
 from __future__ import annotations
 
