@@ -1,4 +1,4 @@
-"""Frames and files → rows: validate, resolve keys, make months and members, COPY, once."""
+"""Load frames and files into facts: check rows, resolve keys, make months and members, COPY; each batch once."""
 
 from gpwarehouse.intake.csv import CsvOptions
 from gpwarehouse.intake.folders import files_to_load
