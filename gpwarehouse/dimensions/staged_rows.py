@@ -96,7 +96,7 @@ def _name_equipment(
         parts = dict(zip(natural, values, strict=True))
         if parts["chamber_id"]:
             resolver.member("dim_equipment", parts | {"chamber_id": ""})
-        attributes = model.inferred_read_attributes(parts)
+        attributes = model.inferred_attributes(parts)
         levels.append(attributes["hierarchy_level"])
         parents.append(attributes.get("parent_equipment_key"))
     picked = pa.array(inverse)

@@ -206,7 +206,7 @@ class KeyResolver:
         ):
             if child not in found or parent not in found:
                 continue
-            members = self.members["dim_" + child.removesuffix("_key_of")]
+            members = self.members["dim_" + child.removesuffix("_key")]
             since = self._linked.setdefault((child, parent), {})
             (children, child_keys), (parents, parent_keys) = found[child], found[parent]
             inverse, places = _number_distinct(

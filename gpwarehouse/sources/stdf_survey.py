@@ -290,7 +290,7 @@ class _Walk:
 def _describe_fault(kind: int, body: bytes) -> str:
     """Describe the fault of a record that is refused."""
     if kind not in SHORTEST:
-        "which neither STDF V4 nor V4-2007 defines"
+        return "which neither STDF V4 nor V4-2007 defines"
     return (
         "which is too short for its fields" if len(body) < SHORTEST[kind] else "whose texts are not valid or exceed it"
     )
