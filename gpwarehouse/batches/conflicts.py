@@ -1,7 +1,7 @@
-"""What a load does where its batch, or its content, was loaded before.
+"""What a load does if its batch, or its content, was loaded before.
 
-``skip``: nothing. ``error``: raise. ``append``: load it again as a batch of its own. ``replace``: delete the batch's rows
-and load, in one transaction. Whoever decides to write decides under the locks of the batch's id and content.
+``skip``: nothing. ``error``: raise. ``append``: load the content again as a batch of its own. ``replace``: delete the batch's
+rows and load, in one transaction. A decision to write is made under the locks of the batch's id and content.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ __all__ = ["Verdict", "delete_leftovers", "delete_rows", "delete_where", "hold",
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be done.
+    """The decision about a load.
 
     :ivar batch_id: the id to load under.
-    :ivar loaded: row of the batch that holds the content already: nothing is to be done.
-    :ivar replaced: row of the batch whose rows give way.
+    :ivar loaded: row of the batch that already holds the content: nothing is to be loaded.
+    :ivar replaced: row of the batch whose rows are replaced.
     """
 
     batch_id: str
@@ -51,13 +51,13 @@ def judge(
     started_at: datetime | None = None,
     emptied: bool = True,
 ) -> Verdict:
-    """What is to be done with content that is to be loaded under an id.
+    """Decide what to do with content that is to be loaded under an id.
 
-    :param named: the id is the caller's own, not derived from the content.
-    :param started_at: when this load began: the same content begun then is its own, by a COMMIT whose answer was lost.
-        Not the time alone: of two jobs that begin in one microsecond one would take the other's for its own.
-    :param emptied: a batch of this content counts as loaded although its rows went with their months.
-    :raises BatchConflictError: the id stands for other content, or ``on_conflict`` is ``"error"``.
+    :param named: whether the caller gave the id; else it is derived from the content.
+    :param started_at: when this load began. The same content with the same begin is this very load, whose COMMIT was not
+        answered. The time alone is not enough: two jobs may begin in the same microsecond.
+    :param emptied: whether a batch of this content counts as loaded although its rows were removed with their months.
+    :raises BatchConflictError: the id belongs to other content, or ``on_conflict`` is ``"error"``.
     """
     rows = loaded_batches(connection, target, batch_id, checksum)
     for row in rows:
@@ -67,33 +67,33 @@ def judge(
     mine = next((row for row in rows if row.batch_id == batch_id), None)
     if mine is not None and (mine.target != target or (on_conflict != "replace" and mine.checksum != checksum)):
         raise BatchConflictError(
-            f"{_told(mine)} with other content ({mine.rows_loaded} rows, checksum {mine.checksum[:12]}…); "
-            "give the new content a batch id of its own, or say on_conflict='replace'"
+            f"{_describe_load(mine)} with other content ({mine.rows_loaded} rows, checksum {mine.checksum[:12]}…). "
+            "Give the new content another batch_id, or on_conflict='replace' to replace the old content"
         )
     if not rows:
         return Verdict(batch_id)
     if on_conflict == "skip":
         return Verdict(batch_id, loaded=mine or rows[0])
     if on_conflict == "error":
-        raise BatchConflictError(f"{_told(mine or rows[0])}; on_conflict='skip' takes that as done")
+        raise BatchConflictError(f"{_describe_load(mine or rows[0])}. Give on_conflict='skip' to accept that")
     if on_conflict == "append":
-        return Verdict(batch_id, loaded=mine) if named else Verdict(_free(batch_id, rows))
+        return Verdict(batch_id, loaded=mine) if named else Verdict(_find_free_id(batch_id, rows))
     if mine is None or mine.checksum != checksum:
         other = next((row for row in rows if row.batch_id != batch_id), None)
         if other is not None:
             raise BatchConflictError(
-                f"{_told(other)}, and its content is the same: replacing {batch_id!r} by it would leave the rows there "
-                "twice; replace that batch, or say on_conflict='append'"
+                f"{_describe_load(other)} with the same content. If {batch_id!r} were replaced by it, its rows would be stored "
+                "twice. Replace that batch instead, or give on_conflict='append'"
             )
     return Verdict(batch_id, replaced=mine)
 
 
-def _told(row: Any) -> str:
+def _describe_load(row: Any) -> str:
     return f"batch {row.batch_id!r} was loaded into {row.target} on {row.finished_at:%Y-%m-%d %H:%M} UTC"
 
 
-def _free(batch_id: str, rows: Sequence[Any]) -> str:
-    """The id, with the first number behind it that no batch has."""
+def _find_free_id(batch_id: str, rows: Sequence[Any]) -> str:
+    """The id with the first number appended that makes an id of no batch."""
     taken = {row.batch_id for row in rows}
     number, free = 1, batch_id
     while free in taken:
@@ -105,10 +105,11 @@ def _free(batch_id: str, rows: Sequence[Any]) -> str:
 def delete_rows(
     connection: Connection, table: Table, partition_column: str, batch: Any, made: Collection[str] = ()
 ) -> int:
-    """Delete a batch's rows, looking only into the partitions of its events; how many there were.
+    """Delete a batch's rows, and look only into the partitions of its events.
 
     :param made: names of partitions that were missing until now.
-    :raises LoadError: there were fewer than the batch has: a month of it is archived, and would bring them back.
+    :return: number of deleted rows.
+    :raises LoadError: there were fewer rows than the batch has: a month of it is archived, and a restore would bring them back.
     """
     if batch.min_event_ts is None:
         return 0
@@ -116,17 +117,18 @@ def delete_rows(
     mine = and_(table.c.batch_id == batch.batch_id, times >= batch.min_event_ts, times <= batch.max_event_ts)
     rows = delete_where(connection, table, mine)
     if rows < batch.rows_loaded:
-        raise LoadError(_lacking(connection, table, batch, rows, made))
+        raise LoadError(_explain_missing_rows(connection, table, batch, rows, made))
     return rows
 
 
 def delete_leftovers(connection: Connection, partition_column: str, left: Any, by: str) -> int:
-    """Delete the rows that a failed load left, looking only into the partitions of its events; how many there were.
+    """Delete the rows that a failed load left, and look only into the partitions of its events.
 
-    Whoever calls holds the locks of the batch's id or content. Its row says afterwards that nothing of it is left.
+    The caller holds the locks of the batch's id or content. The batch's row says afterwards that no rows are left.
 
-    :param left: its row, of :func:`gpwarehouse.batches.ledger.left_behind`.
-    :param by: what deletes them, for that row.
+    :param left: its row, from :func:`gpwarehouse.batches.ledger.left_behind`.
+    :param by: what deletes the rows, for the note in its row.
+    :return: number of deleted rows.
     """
     table, record, rows = FACTS[left.target].__table__, EtlLoadBatch.__table__, 0
     if left.min_event_ts is not None:
@@ -140,10 +142,10 @@ def delete_leftovers(connection: Connection, partition_column: str, left: Any, b
 
 
 def delete_where(connection: Connection, table: Table, which: ColumnElement[bool]) -> int:
-    """Delete rows of a fact; how many.
+    """Delete rows of a fact; return their number.
 
-    Greenplum deletes under a lock on the whole table. It is taken first, in the mode it takes: one that is raised later
-    is what deadlocks are made of.
+    Greenplum deletes under a lock on the whole table. That lock is taken first, in its final mode: raising a lock later can
+    deadlock.
     """
     if _deletes_alone(connection):
         connection.execute(text(f"LOCK TABLE {qualified_name(connection, table)} IN EXCLUSIVE MODE"))
@@ -156,9 +158,9 @@ def _deletes_alone(connection: Connection) -> bool:
 
 
 def hold(connection: Connection, table: Table, row: Any) -> Any:
-    """The row of a loaded batch as it is now that nobody can put its records into another one (``wh.facts.upsert``).
+    """Read the row of a loaded batch again, under a lock that keeps ``wh.facts.upsert`` from moving its records.
 
-    To the end of the transaction, which holds the batch's locks: so it is there still.
+    The lock lasts to the end of the transaction, which also holds the batch's locks. So the row exists.
     """
     name = qualified_name(connection, table)
     alone = _deletes_alone(connection)
@@ -168,17 +170,17 @@ def hold(connection: Connection, table: Table, row: Any) -> Any:
     return connection.execute(select(batch).where(batch.c.batch_id == row.batch_id)).one()
 
 
-def _lacking(connection: Connection, table: Table, batch: Any, rows: int, made: Collection[str]) -> str:
-    """Why a batch is not deleted that has fewer rows than it should have."""
+def _explain_missing_rows(connection: Connection, table: Table, batch: Any, rows: int, made: Collection[str]) -> str:
+    """Explain why a batch is not deleted that has fewer rows than it should have."""
     there = [month for month in partitions_there(connection, table) if month.name not in made]
     window = list(months_between(batch.min_event_ts, batch.max_event_ts))
     absent = [f"{month:%Y-%m}" for month in window if not overlapping(month_partition(month), there)]
-    where = f"of its months {', '.join(absent)} had no partition" if absent else "every month of it has a partition"
-    said = f" (etl_load_batch says of it: {batch.error})" if batch.error else ""
+    where = f"its months {', '.join(absent)} have no partition" if absent else "every month of it has a partition"
+    said = f" (its note in etl_load_batch: {batch.error})" if batch.error else ""
     months = ", ".join(absent) or " to ".join(dict.fromkeys(f"{month:%Y-%m}" for month in (window[0], window[-1])))
     return (
-        f"{table.name}: batch {batch.batch_id!r} has {batch.rows_loaded} rows, of which {rows} are there{said}; {where}. "
-        f"Archived rows would come back beside those that replace them. Nothing was changed; if {months} was archived, "
-        f"restore it first: gpwarehouse partitions restore {table.name} YYYY-MM. If the rows are gone for good, say so: "
-        f"set rows_loaded of the batch to {rows} in etl_load_batch"
+        f"{table.name}: batch {batch.batch_id!r} loaded {batch.rows_loaded} rows, but the table holds {rows} of them{said}; "
+        f"{where}. Rows that were archived would come back beside the rows that replace them. Nothing was changed. "
+        f"If {months} was archived, restore it first: gpwarehouse partitions restore {table.name} YYYY-MM. If the "
+        f"missing rows are gone for good, set rows_loaded of the batch to {rows} in etl_load_batch"
     )

@@ -1,7 +1,7 @@
-"""The batch's row in ``etl_load_batch``, and its rejects: what makes a load happen once.
+"""The batch's row in ``etl_load_batch``, and its rejects: they make sure that a batch is loaded once.
 
-The row of a loaded batch and its rejects are written by the load's own transaction, so they exist exactly when the rows
-do. A failed load's row and rejects are written by a second one.
+The load's own transaction writes the row of a loaded batch and its rejects, so they exist exactly when the rows do. A second
+transaction writes the row and the rejects of a failed load.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ __all__ = [
 LOADED = "LOADED"
 FAILED = "FAILED"
 DELETED = "DELETED"
-"""In counts: loaded once, its rows deleted since. It is stored as a batch that failed, so that it can be loaded again."""
+"""State of a batch that was loaded and whose rows were deleted later. It is stored as failed, so that it can be loaded again."""
 _GONE = "deleted"
 _REPLACES = "in the place of "
 _LEFT = "rows may be there: "
 _SCATTERED = "records may be in other batches: "
 _ANYWHERE = "in any month; "
 NOTE = 4000
-"""Characters of a note: what goes beyond is cut, and with it where rows went."""
+"""Maximum characters of a note. The rest is cut off, and with it the months that rows were moved to."""
 REJECTS_KEPT = 10_000
-"""Rejects recorded for a batch that failed: enough to see what is wrong, not a copy of a wrong file."""
+"""Rejects recorded for a failed batch: enough to see what is wrong, not a copy of a wrong file."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def loaded_batches(connection: Connection, target: str, batch_id: str, checksum:
 
 
 def has_loaded(connection: Connection, target: str, rows_read: int) -> bool:
-    """Whether a batch of a target is loaded of which so many rows were read."""
+    """Whether a loaded batch of a target has so many rows read."""
     table = EtlLoadBatch.__table__
     query = select(table.c.batch_id).where(table.c.target == target, table.c.rows_read == rows_read, _is_loaded())
     return connection.execute(query.limit(1)).first() is not None
@@ -110,28 +110,28 @@ def is_recorded(connection: Connection, batch_id: str) -> bool:
 
 
 def _is_loaded() -> ColumnElement[bool]:
-    """A batch of no rows holds nothing that could be doubled, and must not keep its id from the rows to come.
+    """The condition that a batch counts as loaded.
 
-    One whose rows were taken out with their months says so, and counts as loaded: a job that is run once more must not
-    bring them back.
+    A batch without rows does not count: it holds nothing that could be doubled, and must not block its id for later rows. A batch
+    whose rows were removed with their months says so, and counts: a job that runs again must not bring them back.
     """
     table = EtlLoadBatch.__table__
     return and_(table.c.status == LOADED, or_(table.c.rows_loaded > 0, table.c.error.is_not(None)))
 
 
 def lock_batch(connection: Connection, target: str, batch_id: str, checksum: str) -> None:
-    """Wait until no other transaction loads this id or this content, and hold both to the end of the transaction."""
+    """Wait until no other transaction loads this id or this content; lock both to the end of the transaction."""
     for name in sorted({f"id {batch_id}", f"content {target} {checksum}"}):
         lock_advisory(connection, "batch", name)
 
 
 def replaces(month: str) -> str:
-    """What the row of a batch says that was loaded in the place of a month (``YYYY-MM``)."""
+    """The note of a batch that was loaded in the place of a month (``YYYY-MM``)."""
     return f"{_REPLACES}{month}"
 
 
 def month_replaced(row: Any) -> datetime | None:
-    """The first instant of the month in whose place a batch was loaded: it takes no rows of others."""
+    """The first instant of the month that a batch replaced; it accepts no rows of other months."""
     month = (row.error or "").removeprefix(_REPLACES)[:7]
     if row.status != LOADED or not (row.error or "").startswith(_REPLACES):
         return None
@@ -141,7 +141,7 @@ def month_replaced(row: Any) -> datetime | None:
 def record_loaded(
     connection: Connection, batch: Batch, rejects: Iterable[pa.RecordBatch], note: str | None = None
 ) -> None:
-    """Write the row of a loaded batch and its rejects, in place of those of the id; in the load's transaction.
+    """Write the row of a loaded batch and its rejects in place of those of the id, in the load's transaction.
 
     :raises LoadError: as :func:`refuse_half_changed`.
     """
@@ -152,26 +152,26 @@ def record_loaded(
 
 
 def refuse_half_changed(connection: Connection, target: str) -> None:
-    """Take back rows that a change of data in batches (``op.run_batched``), begun since the load looked, may have missed.
+    """Refuse a load that a change of data in batches (``op.run_batched``), begun during the load, may have missed.
 
-    Asked when the rows are written, so with their table locked: a batch locks it too, and so either sees the rows, or is
-    committed and seen here.
+    It is called when the rows are written, so their table is locked. A batch of the change locks the table too:
+    it either sees the rows, or is committed and visible here.
 
-    :raises LoadError: one is not ended.
+    :raises LoadError: a change has not ended.
     """
     history = migration_history_table()
     half = select(history.c.revision).where(history.c.direction.like("% batch")).limit(1)
     if (revision := connection.execute(half).scalar()) is not None:
         raise LoadError(
-            f"{target}: the batch does not count as loaded, as revision {revision} began to change data in batches meanwhile, "
-            "and its rows could miss the change; load it again when gpwarehouse upgrade has ended"
+            f"{target}: revision {revision} began to change data in batches during the load, and the rows of this batch could "
+            "miss the change. Nothing was loaded; load the batch again when gpwarehouse upgrade has ended"
         )
 
 
 def record_failure(engine: Engine, batch: Batch, rejects: Iterable[pa.RecordBatch], error: str) -> Any | None:
-    """Record a failed attempt, unless rows are loaded under the id; that batch's row then.
+    """Record a failed attempt; if rows are loaded under the id, record nothing and return that batch's row.
 
-    It waits for whoever is loading the batch: after a connection lost at COMMIT that may still be this very load.
+    It waits for any transaction that is loading the batch: after a connection lost at COMMIT, that may still be this very load.
     """
     table = EtlLoadBatch.__table__
     mine = table.c.batch_id == batch.batch_id
@@ -180,33 +180,34 @@ def record_failure(engine: Engine, batch: Batch, rejects: Iterable[pa.RecordBatc
         row = connection.execute(select(table).where(mine, _is_loaded())).first()
         if row is not None:
             return row
-        left = connection.execute(select(table).where(mine, _tells_of_rows())).first()
+        left = connection.execute(select(table).where(mine, _has_mark_of_rows())).first()
         if left is not None:
-            # It tells where rows are, which may be of other content than this attempt's.
+            # The note says where rows are. They may be of other content than this attempt's.
             said = f"{_LEFT}{error}" if has_left(left) else f"{left.error}; {error}"
             connection.execute(update(table).where(mine).values(error=said[:NOTE]))
             connection.execute(delete(EtlReject.__table__).where(EtlReject.__table__.c.batch_id == batch.batch_id))
         else:
             _forget(connection, batch.batch_id)
             _insert(connection, batch, FAILED, error[:NOTE])
-        insert_rejects(connection, batch.batch_id, batch.target, _at_most(REJECTS_KEPT, rejects))
+        insert_rejects(connection, batch.batch_id, batch.target, _limit_rows(REJECTS_KEPT, rejects))
         return None
 
 
 def announce(engine: Engine, batch: Batch) -> None:
-    """Record that rows of a batch may be committed before its row says that it is loaded; at once."""
+    """Record, in a transaction of its own, that rows of a batch may be committed before the batch counts as loaded."""
     with engine.begin() as connection:
         _forget(connection, batch.batch_id)
         _insert(connection, batch, FAILED, f"{_LEFT}it is being loaded by connections that commit apart, or that died")
 
 
 def left_behind(connection: Connection, target: str, batch_id: str, checksum: str) -> Sequence[Any]:
-    """Rows of batches with this content, or this id, that are not loaded and say where rows of theirs may be: left by a
-    load that failed (:func:`has_left`), or in other batches.
+    """Rows of ``etl_load_batch`` with this content or this id that may still have rows somewhere.
+
+    These are batches that failed and left rows (:func:`has_left`), and batches whose records are in other batches.
     """
     table = EtlLoadBatch.__table__
     same = or_(table.c.batch_id == batch_id, and_(table.c.target == target, table.c.checksum == checksum))
-    return connection.execute(select(table).where(same, _tells_of_rows())).all()
+    return connection.execute(select(table).where(same, _has_mark_of_rows())).all()
 
 
 def has_left(row: Any) -> bool:
@@ -214,14 +215,14 @@ def has_left(row: Any) -> bool:
     return row.status == FAILED and (row.error or "").startswith(_LEFT)
 
 
-def _tells_of_rows() -> ColumnElement[bool]:
+def _has_mark_of_rows() -> ColumnElement[bool]:
     table = EtlLoadBatch.__table__
     told = (table.c.error.startswith(mark, autoescape=True) for mark in (_LEFT, _SCATTERED))
     return and_(table.c.status == FAILED, or_(*told))
 
 
 def are_scattered(row: Any) -> bool:
-    """Whether records of a loaded batch may be in others: rows of it went, and it did not, or of what it was before."""
+    """Whether records of a batch, or of an earlier state of it, may be in other batches."""
     return bool(row.rows_loaded < row.rows_read - row.rows_rejected or (row.error or "").startswith(_SCATTERED))
 
 
@@ -233,19 +234,19 @@ def state() -> ColumnElement[str]:
 
 
 def no_such_batch(batch_id: str) -> InvalidInputError:
-    """The error to raise where no batch has an id."""
+    """Make the error for a batch id that does not exist."""
     return InvalidInputError(f"there is no batch {batch_id!r}; wh.batches.list() lists them")
 
 
 def deleted(row: Any, how: str) -> str:
-    """What the row of a loaded batch says when its rows are deleted; that its records are elsewhere, as long as it may be."""
+    """The note of a loaded batch whose rows were deleted. It keeps the mark that records may be in other batches."""
     why = f"{_GONE}{how}"
     before = f"; before: {row.error}" if row.error else ""
     return f"{_SCATTERED}{why}{before}"[:NOTE] if are_scattered(row) else why
 
 
 def still_scattered(before: Sequence[Any]) -> str | None:
-    """What the row of a batch says that was loaded anew in the place of these, of which records may be in others still."""
+    """The note of a batch that was loaded in the place of these batches, of which records may still be in others."""
     if not before:
         return None
     said = "; ".join(row.error for row in before if row.error)
@@ -253,12 +254,12 @@ def still_scattered(before: Sequence[Any]) -> str | None:
 
 
 def tells_no_months(row: Any) -> bool:
-    """Whether the row of a batch does not say any more in which months its records may be."""
+    """Whether the note of a batch no longer says in which months its records may be."""
     said = row.error or ""
     return _ANYWHERE in said or len(said) >= NOTE
 
 
-def _at_most(rows: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _limit_rows(rows: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         if rows <= 0:
             return
@@ -267,10 +268,10 @@ def _at_most(rows: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Record
 
 
 def _forget(connection: Connection, batch_id: str) -> None:
-    """Delete what is recorded under an id: a failed attempt, a batch of no rows, one that is replaced."""
+    """Delete what is recorded under an id: a failed attempt, a batch without rows, or a batch that is replaced."""
     table = EtlLoadBatch.__table__
     mine = table.c.batch_id == batch_id
-    # A DELETE locks the whole table on Greenplum 6: only where there is something to delete.
+    # A DELETE locks the whole table on Greenplum 6, so it runs only if there is something to delete.
     if connection.execute(select(table.c.batch_id).where(mine)).first() is not None:
         connection.execute(delete(table).where(mine))
         connection.execute(delete(EtlReject.__table__).where(EtlReject.__table__.c.batch_id == batch_id))

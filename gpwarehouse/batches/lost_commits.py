@@ -1,4 +1,4 @@
-"""Work that is repeated where that is safe, and looked for where its COMMIT was not answered."""
+"""Repeat work where that is safe; if the connection was lost at COMMIT, look whether the work was committed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gpwarehouse.engine.server_errors import as_load_error, reason_of
 from gpwarehouse.errors import AmbiguousCommitError
 from gpwarehouse.settings import WarehouseSettings
 
-__all__ = ["settled"]
+__all__ = ["commit_once"]
 
 Result = TypeVar("Result")
 
 
-def settled(
+def commit_once(
     engine: Engine,
     settings: WarehouseSettings,
     attempt: Callable[[], Result],
@@ -28,13 +28,15 @@ def settled(
     undone: str,
     done: Callable[[], Result | None] | None = None,
 ) -> Result:
-    """What ``attempt`` returns, or what one returned whose COMMIT went through although an error came back.
+    """Call ``attempt``; repeat it if it failed without effect. If an attempt was committed despite an error, return its result.
 
-    :param what: the work, ``table``: what it is on, ``undone``: that it was not done; for messages.
-    :param done: looks whether an attempt went through; None if it did not.
-    :raises AmbiguousCommitError: one may have, and there is nobody to ask.
-    :raises LoadError: the server refused, and none did.
-    :raises WarehouseConnectionError: it cannot be reached.
+    :param what: the name of the work, for messages.
+    :param table: the table that it changes, for messages.
+    :param undone: a sentence that says that nothing was done, for messages.
+    :param done: looks whether an attempt was committed; returns None if it was not.
+    :raises AmbiguousCommitError: an attempt may have been committed, and the server cannot be asked.
+    :raises LoadError: the server refused the work.
+    :raises WarehouseConnectionError: the server cannot be reached.
     """
     driver = engine.dialect.loaded_dbapi.Error
     found = None
@@ -46,8 +48,8 @@ def settled(
         found = done() if done is not None else None
     except (exc.SQLAlchemyError, driver) as error:
         raised = AmbiguousCommitError(
-            f"{table}: the connection was lost while COMMIT was under way, and the server could not be asked whether it went "
-            f"through ({reason_of(error)}); do it again, it is done once"
+            f"{table}: the connection was lost during COMMIT, and the server could not be asked whether the work was committed "
+            f"({reason_of(error)}); run it again, it will not be done twice"
         )
     if found is None:
         raise raised

@@ -1,9 +1,9 @@
-"""Records of a batch that is loaded anew, and that the fact has in other batches since: they must not be there twice.
+"""Records of a batch that is loaded again, which the fact now holds in other batches: they must not be stored twice.
 
-What a batch had may have been put into another one: by its key (``wh.facts.upsert``), or with its month
-(``wh.facts.replace_month``). Its row in ``etl_load_batch`` then counts fewer rows than it loaded, or says so, and only
-then are its new rows compared with the fact: over the months that it had and has, and over all where records were moved to
-others. They are refused before they are sent, and not put in the place of the others: those are corrections, and newer.
+A record may have moved to another batch by its key (``wh.facts.upsert``) or with its month (``wh.facts.replace_month``). The old
+batch's row in ``etl_load_batch`` then counts fewer rows than it loaded, or says so. Only then are the new rows compared with the
+fact: in the months of the batch, old and new, and in all months if records were moved to others. New rows with such records are
+refused before they are sent. They do not replace the stored ones, which are corrections and newer.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _SHOWN = 3
 
 
 def moved_to(months: Iterable[str]) -> str:
-    """What the note of a batch says of the months (``YYYY-MM``) to which an upsert moved rows of it."""
+    """The note of a batch about the months (``YYYY-MM``) to which an upsert moved rows of it."""
     named = ", ".join(sorted(months))
     return f"{_MOVED}{named}" if named else ""
 
 
 @dataclass(frozen=True)
 class Others:
-    """Records of rows to come that the fact has in another batch: how many, and the first and last of their times."""
+    """Records of new rows that the fact has in another batch: their number, and the first and last of their times."""
 
     batch_id: str
     rows: int
@@ -53,27 +53,27 @@ class Others:
 def refuse_doubles(
     connection: Connection, target: Target, batch_id: str, found: FirstPass, before: Sequence[Any]
 ) -> None:
-    """Refuse rows to come, of a batch that is loaded anew, where the fact has their records in other batches.
+    """Refuse the new rows of a batch that is loaded again if the fact has their records in other batches.
 
-    :param before: rows of ``etl_load_batch``: of the same batch or content, as it was loaded before.
-    :raises BatchConflictError: naming the batches.
+    :param before: rows of ``etl_load_batch``: earlier loads of the same batch or content.
+    :raises BatchConflictError: there are such records; the message names their batches.
     """
     if before and found.rows_to_load:
-        there = _where_they_may_be(target.table.c[target.partition_column], found.months, before)
+        there = _limit_search(target.table.c[target.partition_column], found.months, before)
         others = in_other_batches(connection, target, batch_id, found, there)
         if others:
-            raise BatchConflictError(_refusal(target.name, batch_id, others))
+            raise BatchConflictError(_explain_refusal(target.name, batch_id, others))
 
 
 def in_other_batches(
     connection: Connection, target: Target, batch_id: str, found: FirstPass, there: ColumnElement[bool] | None = None
 ) -> list[Others]:
-    """The batches other than this one in which the fact has records of rows to come.
+    """Find the other batches in which the fact has records of the new rows.
 
-    That cannot change to the end of the transaction: whoever puts in rows by key, or with their month, keeps others from
-    writing to the fact, and so waits for this one.
+    The result stays true to the end of the transaction: a load that moves records, by key or by month, keeps others from writing
+    to the fact, so it waits for this transaction.
 
-    :param there: where to look; else in the months of the rows.
+    :param there: where to look; by default in the months of the rows.
     """
     fact, time = target.table, target.table.c[target.partition_column]
     capabilities = dialect_of(connection).capabilities
@@ -83,12 +83,12 @@ def in_other_batches(
     names = columns_of_grain(key if known is None else [*key, known])
     new = create_temporary_like(
         connection, fact, _NEW
-    )  # with statistics, or a plan for a handful of rows would run for ever
+    )  # analysed, because the plan for a handful of rows would never end
     copy_rows(connection, new, found.sendable(), tuple(names))
     connection.execute(text(f"ANALYZE {_NEW}"))
     keys = select(*(new.c[name] for name in names)).distinct().subquery()
     if there is None:
-        there = _inside(time, found.months)
+        there = _is_inside(time, found.months)
     query = (
         select(fact.c.batch_id, func.count(), func.min(time), func.max(time))
         .join_from(fact, keys, same_record(fact.name, fact.c, keys.c))
@@ -99,24 +99,24 @@ def in_other_batches(
     return [Others(*row) for row in connection.execute(query)]
 
 
-def _where_they_may_be(times: ColumnElement[Any], months: Iterable[datetime], before: Sequence[Any]) -> Any:
-    """The condition on the partition column: the months of the new rows and those that the batches had.
+def _limit_search(times: ColumnElement[Any], months: Iterable[datetime], before: Sequence[Any]) -> Any:
+    """The condition on the partition column: the months of the new rows, and those that the batches had.
 
-    Anywhere, where records were moved to another month, as they may have been moved on from there, and where the batch's row
-    does not tell any more.
+    There is no condition if records were moved to another month, because they may have moved on from there, or if the batch's
+    note no longer lists the months.
     """
     if any(tells_no_months(row) or _MOVED in (row.error or "") for row in before):
         return true()
     had = (month for row in before if row.min_event_ts for month in months_between(row.min_event_ts, row.max_event_ts))
-    return _inside(times, [*months, *had])
+    return _is_inside(times, [*months, *had])
 
 
-def _inside(times: ColumnElement[Any], months: Iterable[datetime]) -> ColumnElement[bool]:
-    return or_(*(and_(times >= start, times < end) for start, end in _spans(months)))
+def _is_inside(times: ColumnElement[Any], months: Iterable[datetime]) -> ColumnElement[bool]:
+    return or_(*(and_(times >= start, times < end) for start, end in _join_months(months)))
 
 
-def _spans(months: Iterable[datetime]) -> list[tuple[Any, Any]]:
-    """The half-open spans of time that the months make, oldest first."""
+def _join_months(months: Iterable[datetime]) -> list[tuple[Any, Any]]:
+    """The half-open time spans that the months form, oldest first."""
     spans: list[tuple[Any, Any]] = []
     partitions = {partition.name: partition for partition in map(month_partition, months)}
     for _, partition in sorted(partitions.items()):
@@ -128,21 +128,20 @@ def _spans(months: Iterable[datetime]) -> list[tuple[Any, Any]]:
 
 
 def named(others: Sequence[Others]) -> str:
-    """The batches in words."""
-    said = [f"{o.batch_id!r} ({o.rows} rows, {' to '.join(_named(o.first, o.last))})" for o in others[:_SHOWN]]
+    """List the batches in a message."""
+    said = [f"{o.batch_id!r} ({o.rows} rows, {' to '.join(_name_months(o.first, o.last))})" for o in others[:_SHOWN]]
     return ", ".join(said) + (f" and {len(others) - _SHOWN} more batches" if len(others) > _SHOWN else "")
 
 
-def _refusal(fact: str, batch_id: str, others: Sequence[Others]) -> str:
+def _explain_refusal(fact: str, batch_id: str, others: Sequence[Others]) -> str:
     return (
-        f"{fact}: records of batch {batch_id!r} stand in other batches since it was loaded: {named(others)}. They were "
-        f"put in by their key (wh.facts.upsert), or with their month (wh.facts.replace_month); loaded anew beside "
-        f"those they would be there twice. Nothing was changed. To put these rows over all of them: "
-        f"wh.facts.upsert({fact!r}, frame). To load the batch "
-        "anew after all, first take the records out by their key (wh.facts.delete with the same frame), or those batches with "
-        "all that is in them (wh.batches.delete)"
+        f"{fact}: other batches now hold records of batch {batch_id!r}: {named(others)}. wh.facts.upsert or "
+        f"wh.facts.replace_month moved them there. If the batch were loaded again, these records would be stored twice. "
+        f"Nothing was changed. To replace all of them by these rows: wh.facts.upsert({fact!r}, frame). To load the batch "
+        "again, first delete the records by their key (wh.facts.delete with the same frame), or delete those batches with all "
+        "their rows (wh.batches.delete)"
     )
 
 
-def _named(first: datetime, last: datetime) -> dict[str, None]:
+def _name_months(first: datetime, last: datetime) -> dict[str, None]:
     return dict.fromkeys(f"{moment.astimezone(UTC):%Y-%m}" for moment in (first, last))

@@ -1,4 +1,4 @@
-"""The row that a server refused, told from the line of the COPY that it names; and the reject that it becomes."""
+"""Find the row that a server refused by the COPY line that it names, and make a reject of it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from gpwarehouse.models.keys import PLACEHOLDER_WAFER_ID
 __all__ = ["MOST_REFUSED", "place_of_line", "reject_of"]
 
 MOST_REFUSED = 25
-"""Rows found out one by one; each costs a COPY up to it, and whoever has more has one fault in all of them."""
+"""Rows that are found one by one. Each costs a COPY up to it; if there are more, they all have the same fault."""
 
 
 def place_of_line(found: FirstPass, refusal: Refusal) -> int:
-    """Place in the spool of the row on a line, which counts only rows that were sent."""
+    """The place in the spool of the row on a COPY line. Only rows that were sent are counted."""
     assert refusal.line is not None
-    place = refusal.line - 1  # a row is one line, whatever its texts hold
+    place = refusal.line - 1  # a row is one line, even if its texts hold line feeds
     for other in sorted(found.refused):
         place += other <= place
     return place
@@ -30,18 +30,18 @@ def place_of_line(found: FirstPass, refusal: Refusal) -> int:
 def reject_of(
     found: FirstPass, target: Target, place: int, refusal: Refusal, names: Mapping[str, str] | None = None
 ) -> Reject:
-    """The reject for a row that the server refused.
+    """Make the reject for a row that the server refused.
 
-    :param place: of the row in the spool.
-    :param names: columns there → as the source has them, where that differs.
+    :param place: place of the row in the spool.
+    :param names: columns of the spool → columns of the source, where the names differ.
     """
-    row = {(names or {}).get(name, name): value for name, value in _row(found, place).items()}
-    given = _as_it_came(found, target, row)
+    row = {(names or {}).get(name, name): value for name, value in _read_row(found, place).items()}
+    given = _restore_row(found, target, row)
     raw = {name: given.get(name) for name in target.inputs if name in found.given.names_of(row[GIVEN])}
-    return Reject(_row_number(found, place), refusal.column, refusal.reason, raw)
+    return Reject(_find_row_number(found, place), refusal.column, refusal.reason, raw)
 
 
-def _row(found: FirstPass, place: int) -> dict[str, Any]:
+def _read_row(found: FirstPass, place: int) -> dict[str, Any]:
     for batch in found.rows.batches():
         if place < batch.num_rows:
             return dict(batch.slice(place, 1).to_pylist()[0])
@@ -49,8 +49,8 @@ def _row(found: FirstPass, place: int) -> dict[str, Any]:
     raise AssertionError(f"the server refused row {place} beyond the last one")
 
 
-def _row_number(found: FirstPass, place: int) -> int:
-    """Number in the source: before it stand the rows that were kept, and those rejected, which are in their order."""
+def _find_row_number(found: FirstPass, place: int) -> int:
+    """The row's number in the source. Before it stand rows that were kept and rows that were rejected, in order."""
     number = place + 1
     for batch in found.rejects.batches():
         for rejected in batch.column("row_number").to_pylist():
@@ -60,10 +60,12 @@ def _row_number(found: FirstPass, place: int) -> int:
     return number
 
 
-def _as_it_came(found: FirstPass, target: Target, row: dict[str, Any]) -> dict[str, Any]:
-    """What is known of the row, with natural keys from those members that its durable keys stand for."""
+def _restore_row(found: FirstPass, target: Target, row: dict[str, Any]) -> dict[str, Any]:
+    """Restore a row as it was given, as far as possible: natural keys are taken from the members of its durable keys."""
     given = {name: row[name] for name in target.inputs if row.get(name) is not None}
-    roles = sorted(target.roles.items(), key=lambda role: role[1].dimension != "dim_wafer")  # the lot has the last word
+    roles = sorted(
+        target.roles.items(), key=lambda role: role[1].dimension != "dim_wafer"
+    )  # the lot overwrites the wafer
     for column, role in roles:
         member = found.resolver.members.get(role.dimension, {}).get(row[column]) if column in row else None
         if member is None:

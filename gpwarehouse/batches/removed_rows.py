@@ -1,4 +1,4 @@
-"""What ``etl_load_batch`` says of batches whose rows were taken out or replaced."""
+"""Notes in ``etl_load_batch`` about batches whose rows were removed or replaced."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["batches_in", "loaded_rows", "mark_deleted", "note"]
 
 
 def batches_in(connection: Connection, table: Table) -> dict[str, int]:
-    """Batch → its rows, of a table with a column ``batch_id``."""
+    """Batch → number of its rows, for a table with a column ``batch_id``."""
     batch = table.c.batch_id
     return {row[0]: int(row[1]) for row in connection.execute(select(batch, func.count()).group_by(batch))}
 
 
 def loaded_rows(connection: Connection, batches: Mapping[str, int]) -> list[Any]:
-    """The rows of these batches in ``etl_load_batch`` that say they are loaded."""
+    """The rows of these batches in ``etl_load_batch`` that count as loaded."""
     table = EtlLoadBatch.__table__
     found: list[Any] = []
     names = sorted(batches)
@@ -34,7 +34,7 @@ def loaded_rows(connection: Connection, batches: Mapping[str, int]) -> list[Any]
 def mark_deleted(connection: Connection, row: Any, how: str) -> None:
     """Record that the rows of a loaded batch were deleted, so that it can be loaded again.
 
-    :param how: what follows on the word "deleted".
+    :param how: the text after the word "deleted".
     """
     table = EtlLoadBatch.__table__
     gone = {"status": FAILED, "rows_loaded": 0, "error": deleted(row, how)}
@@ -42,7 +42,7 @@ def mark_deleted(connection: Connection, row: Any, how: str) -> None:
 
 
 def note(connection: Connection, row: Any, words: str, *, rows_gone: int) -> None:
-    """Add what happened to rows of a batch that goes on being loaded, even with none; ``rows_gone`` are counted no more."""
+    """Add a note about removed rows to a batch that still counts as loaded, even without rows; subtract ``rows_gone``."""
     table = EtlLoadBatch.__table__
     said = f"{row.error}; {words}" if row.error else words
     connection.execute(

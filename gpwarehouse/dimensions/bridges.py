@@ -1,4 +1,4 @@
-"""Rows of the bridges, put in, changed and taken out by their business key, in sets."""
+"""Insert, change and delete rows of the bridges by their business key, in sets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 from sqlalchemy import BigInteger, Column, Table, Text, text
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.dimensions.exactly_once import Once, explaining, told_by
+from gpwarehouse.dimensions.exactly_once import Once, tie_to_batch_id, translate_errors
 from gpwarehouse.dimensions.first_pass import ROW, Columns, FirstPass, read_frame
 from gpwarehouse.dimensions.targets import bridge_named
 from gpwarehouse.engine import qualified_name
@@ -30,12 +30,14 @@ _STAGE = "gpw_bridge_stage"
 
 @dataclass(frozen=True)
 class BridgeResult:
-    """What became of the rows of a bridge.
+    """What a bridge operation did.
 
-    :ivar batch_id: id of the batch; ``table``: the bridge.
-    :ivar rows_read: rows of the frame; ``rows_rejected``: of them, those that were left out.
-    :ivar already_done: the caller's batch was done before, and nothing was changed now.
-    :ivar members_inferred: lots and wafers that the rows name and that nobody had told of.
+    :ivar batch_id: id of the batch.
+    :ivar table: the bridge.
+    :ivar rows_read: rows of the frame.
+    :ivar rows_rejected: rows of the frame that were left out.
+    :ivar already_done: whether the caller's batch was done before, so that nothing was changed now.
+    :ivar members_inferred: lots and wafers that the rows name and that had no row yet.
     """
 
     batch_id: str
@@ -58,15 +60,15 @@ class Bridges:
         self.settings = settings
 
     def upsert(self, table: str, frame: Any, **options: Any) -> BridgeResult:
-        """Put rows in, or change those that are there: see :meth:`gpwarehouse.warehouse.dimensions.Dimensions.upsert_bridge`."""
-        return self._explained(table, frame, "upsert", _upsert, **options)
+        """Insert rows, or change existing ones: see :meth:`gpwarehouse.warehouse.dimensions.Dimensions.upsert_bridge`."""
+        return self._change_once(table, frame, "upsert", _upsert, **options)
 
     def delete(self, table: str, frame: Any, **options: Any) -> BridgeResult:
-        """Take rows out: see :meth:`gpwarehouse.warehouse.dimensions.Dimensions.delete_bridge`."""
-        return self._explained(table, frame, "delete", _delete, **options)
+        """Delete rows: see :meth:`gpwarehouse.warehouse.dimensions.Dimensions.delete_bridge`."""
+        return self._change_once(table, frame, "delete", _delete, **options)
 
-    def _explained(self, table: str, *args: Any, **options: Any) -> BridgeResult:
-        return explaining(self.engine, self.settings, table, lambda: self._change(table, *args, **options))
+    def _change_once(self, table: str, *args: Any, **options: Any) -> BridgeResult:
+        return translate_errors(self.engine, self.settings, table, lambda: self._change(table, *args, **options))
 
     def _change(
         self,
@@ -84,8 +86,8 @@ class Bridges:
         report = progress or (lambda phase, rows: None)
         with read_frame(frame, target, self.engine, self.settings, _stage, report) as found:
             if operation == "delete":
-                found.resolver.members.clear()  # who is not there has no rows
-            told_by(found, batch_id, operation)
+                found.resolver.members.clear()  # a member that does not exist has no rows
+            tie_to_batch_id(found, batch_id, operation)
             once = Once(
                 self.engine,
                 self.settings,
@@ -109,13 +111,13 @@ class Bridges:
 
 
 def _stage(columns: Columns, found: FirstPass) -> Columns:
-    """The key and all other columns: what a row does not give has its default in a new row."""
+    """Choose the columns to stage: the key and all others. A column that a row does not give has its default in a new row."""
     keys = found.resolver.resolve(pa.RecordBatch.from_arrays(list(columns.values()), list(columns)))
     return keys | {name: columns[name] for name in found.target.columns if name in columns}
 
 
 class _Rows:
-    """The staged rows of a bridge, in the transaction of ``connection``, with all others kept from writing to it."""
+    """The staged rows of a bridge, in the transaction of ``connection``, which locks the bridge against other writers."""
 
     def __init__(self, connection: Connection, rows: Iterable[pa.RecordBatch], found: FirstPass, once: Once) -> None:
         self.connection = connection
@@ -139,9 +141,9 @@ class _Rows:
         self.matches = " AND ".join(f"b.{name} = s.{name}" for name in self.key)
 
     def _last_of_each(self, varying: Mapping[str, str]) -> str:
-        """The staged rows; of those with one key the last one counts, of each column the last one that gives it.
+        """The staged rows. Of rows with the same key the last one counts, in each column the last row that gives it.
 
-        :param varying: columns that not all rows give, quoted → as they are called.
+        :param varying: columns that not all rows give: quoted name → plain name.
         """
         key = ", ".join(self.key)
         columns = [*self.key, *(name for name in self.others if name not in varying)]
@@ -156,7 +158,7 @@ class _Rows:
         return f"(SELECT * FROM (SELECT {', '.join(columns)} FROM {_STAGE}) s WHERE n = 1)"
 
     def execute(self, statement: str) -> int:
-        """Run a statement; how many rows it changed."""
+        """Run a statement; return how many rows it changed."""
         values = {name: value for name, value in self.values.items() if f":{name}" in statement}
         return int(self.connection.execute(text(statement), values).rowcount)
 
@@ -189,9 +191,9 @@ def _delete(rows: _Rows) -> dict[str, int]:
 
 
 def end_stays(connection: Connection, wafers: str) -> None:
-    """A wafer is in one lot at a time: end its stays where the next one begins, if they last longer.
+    """End the stays of wafers where the next stay begins, if they last longer: a wafer is in one lot at a time.
 
-    :param wafers: SQL that selects the keys of the wafers to look at.
+    :param wafers: SQL that selects the keys of the wafers.
     """
     bridge = qualified_name(connection, BridgeWaferLot.__table__)
     following = (

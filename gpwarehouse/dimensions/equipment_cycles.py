@@ -12,11 +12,11 @@ __all__ = ["refuse_cycles"]
 
 
 def refuse_cycles(connection: Connection) -> None:
-    """Look for tools and chambers that are, over any number of parents, part of themselves, as it is now.
+    """Refuse tools and chambers that are part of themselves, over any number of parents.
 
-    The parents of all are read: equipment is counted in thousands.
+    The parents of all equipment are read: there are only thousands.
 
-    :raises LoadError: naming one of them.
+    :raises LoadError: a piece of equipment is part of itself; the message names it.
     """
     table = DimEquipment.__table__
     query = select(table.c.equipment_key, table.c.parent_equipment_key, table.c.equipment_id, table.c.chamber_id)
@@ -30,7 +30,7 @@ def refuse_cycles(connection: Connection) -> None:
                 row = rows[key]
                 raise LoadError(
                     f"dim_equipment: {row.equipment_id!r} (chamber {row.chamber_id!r}) would be part of itself, over "
-                    f"{len(path)} parents; nothing was merged, correct parent_equipment_id"
+                    f"{len(path)} parents. Nothing was merged; correct parent_equipment_id"
                 )
             path[key] = None
             key = rows[key].parent_equipment_key

@@ -1,4 +1,4 @@
-"""Staged rows into the warehouse once: the batch's lock, its row in ``etl_load_batch``, its rejects, what errors mean."""
+"""Write staged rows once: lock the batch, write its row in ``etl_load_batch`` and its rejects, translate errors."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from gpwarehouse.intake.load_options import check_name
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import leave_statistics_alone
 
-__all__ = ["Once", "explaining", "told_by"]
+__all__ = ["Once", "tie_to_batch_id", "translate_errors"]
 
 Result = TypeVar("Result")
 
 
-def explaining(engine: Engine, settings: WarehouseSettings, table: str, work: Callable[[], Result]) -> Result:
-    """Do it; an error of the driver is raised as ours, not chained to it, for it quotes values.
+def translate_errors(engine: Engine, settings: WarehouseSettings, table: str, work: Callable[[], Result]) -> Result:
+    """Run ``work``; raise an error of the driver as one of ours, without chaining it, because it quotes values.
 
-    :raises LoadError: and its kinds.
+    :raises LoadError: the server refused. Subclasses name the cause.
     :raises WarehouseConnectionError: the server cannot be reached.
     """
     try:
@@ -45,17 +45,17 @@ def explaining(engine: Engine, settings: WarehouseSettings, table: str, work: Ca
     raise raised
 
 
-def told_by(found: FirstPass, batch_id: str | None, *observations: str) -> None:
-    """Make a repetition only of the same content under the same id of the caller's.
+def tie_to_batch_id(found: FirstPass, batch_id: str | None, *operation: str) -> None:
+    """Change the checksum so that only the same content under the same id of the caller is the same batch.
 
-    The same content again, without an id or under another one, is no retry: something else may have been said in between.
+    The same content without an id, or under another id, is not a repetition: something else may have been merged in between.
     """
-    run = " ".join([*observations, batch_id or str(uuid.uuid4()), found.checksum])
+    run = " ".join([*operation, batch_id or str(uuid.uuid4()), found.checksum])
     found.checksum = hashlib.sha256(run.encode()).hexdigest()
 
 
 class Once:
-    """One batch: read already, to be written once.
+    """One batch that has been read, and is to be written once.
 
     :param batch_id: the caller's id; otherwise one is derived from target and content.
     """
@@ -93,10 +93,10 @@ class Once:
         )
 
     def run(self, write: Write) -> bool:
-        """Members that the rows name first, then ``write`` and the batch's row in one transaction.
+        """Insert missing members first, then run ``write`` and write the batch's row in one transaction.
 
-        :return: False where the batch was written before.
-        :raises LoadError: and its kinds; nothing was written, and that is recorded.
+        :return: False if the batch was written before.
+        :raises LoadError: nothing was written, and the failure is recorded. Subclasses name the cause.
         """
         batch = self.batch
         what = f"batch {batch.batch_id} into {batch.target}"
@@ -106,7 +106,7 @@ class Once:
         batch = self.batch
         try:
             with self.engine.connect() as connection:
-                before = self._written(connection)
+                before = self._find_written(connection)
             if before is not None:
                 return self._is_ours(before)
             self._check_rejects()
@@ -116,30 +116,30 @@ class Once:
             with self.engine.begin() as connection:
                 leave_statistics_alone(connection)
                 ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
-                before = self._written(connection)
+                before = self._find_written(connection)
                 if before is not None:
                     return self._is_ours(before)
                 if self.found.rows_to_load:
                     write_all_but_refused(connection, self.found, write, self._check_rejects)
-                ledger.record_loaded(connection, self._counted(), self.found.all_rejects())
+                ledger.record_loaded(connection, self._update_counts(), self.found.all_rejects())
             return True
-        except (exc.SQLAlchemyError, LoadError, self._driver_error()) as error:
+        except (exc.SQLAlchemyError, LoadError, self._driver_error_class()) as error:
             raised = as_load_error(self.settings, batch.target, error)
-            if self._record_failure(raised):  # the connection was lost at COMMIT, and it had gone through
+            if self._record_failure(raised):  # the connection was lost at COMMIT, but the transaction was committed
                 return True
         raise raised
 
-    def _written(self, connection: Connection) -> Any | None:
-        """The row of the batch that has this content already."""
+    def _find_written(self, connection: Connection) -> Any | None:
+        """Find the row of the batch that already has this content."""
         batch, at = self.batch, self.batch.started_at
         names = (batch.target, batch.batch_id, batch.checksum)
         return judge(connection, "skip", *names, named=True, started_at=at).loaded
 
     def _is_ours(self, row: Any) -> bool:
-        """Whether it was written by this very run: the connection was lost at COMMIT, and it had gone through."""
+        """Whether this very run wrote the row: the connection was lost at COMMIT, but the transaction was committed."""
         return all(getattr(row, name) == getattr(self.batch, name) for name in ("started_at", "target", "checksum"))
 
-    def _driver_error(self) -> type[Exception]:
+    def _driver_error_class(self) -> type[Exception]:
         error: type[Exception] = self.engine.dialect.loaded_dbapi.Error
         return error
 
@@ -147,16 +147,16 @@ class Once:
         allowed = self.settings.rejects_allowed(self.batch.rows_read)
         refuse_rejects(self.found, allowed, self.batch.batch_id, "nothing was changed")
 
-    def _counted(self) -> ledger.Batch:
-        """The batch with what is known of its rows by now."""
+    def _update_counts(self) -> ledger.Batch:
+        """The batch with the current counts of its rows."""
         return replace(self.batch, rows_loaded=self.found.rows_to_load, rows_rejected=self.found.rows_rejected)
 
     def _record_failure(self, raised: GpwarehouseError) -> bool:
-        """Record the failure where the server can be reached; whether the batch is written after all."""
+        """Record the failure, if the server can be reached; return whether the batch was written after all."""
         try:
-            row = ledger.record_failure(self.engine, self._counted(), self.found.all_rejects(), str(raised))
-        except (exc.SQLAlchemyError, self._driver_error()) as second:
-            observations = str(getattr(second, "orig", None) or second).strip().splitlines()[0]
-            raised.add_note(f"The failure could not be recorded in etl_load_batch either: {observations}")
+            row = ledger.record_failure(self.engine, self._update_counts(), self.found.all_rejects(), str(raised))
+        except (exc.SQLAlchemyError, self._driver_error_class()) as second:
+            words = str(getattr(second, "orig", None) or second).strip().splitlines()[0]
+            raised.add_note(f"The failure could not be recorded in etl_load_batch either: {words}")
             return False
         return row is not None and self._is_ours(row)

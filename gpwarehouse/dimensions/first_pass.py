@@ -1,4 +1,4 @@
-"""The first pass over a frame: check every row, compute its keys, and keep the good ones to be staged."""
+"""The first pass over a frame: check every row, compute its keys, and keep the good rows for staging."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from gpwarehouse.models.keys import BLANKS, KEY_SEPARATOR, NOT_APPLICABLE_KEY, U
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport.columns import TIMESTAMP
 
-__all__ = ["ROW", "FirstPass", "durable_keys", "read_frame", "trimmed"]
+__all__ = ["ROW", "FirstPass", "durable_keys", "read_frame", "trim"]
 
 ROW = "_row"
 """Column of a staged row: its place among the good rows of the frame."""
@@ -40,11 +40,12 @@ Columns = dict[str, pa.Array]
 
 @dataclass(kw_only=True)
 class FirstPass(OfLoad):
-    """What the first pass found.
+    """The result of the first pass.
 
-    :ivar staged: the columns kept, in order; the text of what a row gives (:data:`gpwarehouse.intake.given_columns.GIVEN`)
-        only where not all rows give the same. ``names``: of them, those that the frame calls otherwise.
-    :ivar repeats: whether a key comes more than once; ``first``, ``last``: span of the rows' times.
+    :ivar staged: the columns that are kept, in order. The column :data:`gpwarehouse.intake.given_columns.GIVEN` is among them
+        only if not all rows give the same columns.
+    :ivar names: staged column → column of the frame, where the names differ.
+    :ivar repeats: whether a key occurs more than once.
     """
 
     target: Target
@@ -54,7 +55,7 @@ class FirstPass(OfLoad):
 
 
 Keep = Callable[[Columns, FirstPass], Columns]
-"""Makes of the input columns of good rows those that are staged; the first one is the key that may repeat."""
+"""Makes the columns to stage from the input columns of good rows. The first one is the key that may repeat."""
 
 
 def read_frame(
@@ -68,18 +69,18 @@ def read_frame(
 ) -> FirstPass:
     """Read a frame to its end.
 
-    :param constants: columns that every row has, beside those of the frame.
-    :raises InvalidInputError: it does not fit the target.
+    :param constants: columns with one value for all rows, besides those of the frame.
+    :raises InvalidInputError: the frame does not fit the target.
     """
     latest = datetime.now(UTC) + timedelta(days=settings.event_max_ahead_days)
     validator = Validator(target, earliest=BEGINNING, latest=latest)
-    roots = RootLots(lambda lots: _roots(engine, settings, list(lots)), settings.lot_root_pattern)
+    roots = RootLots(lambda lots: _look_up_roots(engine, settings, list(lots)), settings.lot_root_pattern)
     resolver = KeyResolver(target, roots, facility=settings.facility, wafer_id_pattern=settings.wafer_id_pattern)
     fingerprint, keys = Fingerprint(), []
     found = FirstPass(resolver, target=target)
     found.given.always = frozenset(constants or ())
     try:
-        for batch in record_batches(frame, target.json_columns, expected_of(target, told=constants or ())):
+        for batch in record_batches(frame, target.json_columns, expected_of(target, constants=constants or ())):
             for name, moment in (constants or {}).items():
                 batch = batch.append_column(name, pa.repeat(pa.scalar(moment, TIMESTAMP), batch.num_rows))
             clean = found.check(validator, batch, fingerprint)
@@ -89,7 +90,7 @@ def read_frame(
     except BaseException:
         found.close()
         raise
-    # What was not given and what was given as NULL are two things here.
+    # A column that was not given differs from one that was given as NULL, so the checksum includes the given columns.
     fingerprint.update_unreadable(",".join(found.given.words()))
     if found.given.not_every:
         found.staged[GIVEN] = None
@@ -99,13 +100,13 @@ def read_frame(
     return found
 
 
-def _roots(engine: Engine, settings: WarehouseSettings, lots: list[str]) -> dict[str, str]:
-    """Repeated here, because a frame may be read only once."""
+def _look_up_roots(engine: Engine, settings: WarehouseSettings, lots: list[str]) -> dict[str, str]:
+    """Look up the roots of lots; the look-up is repeated here, because the frame may be read only once."""
     return RetryPolicy.once_met(settings, engine).call("look up the roots of lots", roots_of_lots, engine, lots)
 
 
 def _keep(found: FirstPass, clean: pa.RecordBatch, keep: Keep) -> Any:
-    """Good rows into the spool; their keys."""
+    """Put good rows into the spool; return their keys."""
     found.see(clean.column(found.target.partition_column))
     columns = keep(dict(zip(clean.schema.names, clean.columns, strict=True)), found)
     columns[ROW] = pa.array(np.arange(found.rows.rows, found.rows.rows + clean.num_rows))
@@ -115,15 +116,15 @@ def _keep(found: FirstPass, clean: pa.RecordBatch, keep: Keep) -> Any:
     return np.asarray(next(iter(columns.values())))
 
 
-def trimmed(array: pa.Array, default: str = "") -> pa.Array:
-    """A part of a natural key as it is hashed and stored: blanks at its ends gone, ``default`` where there is none."""
+def trim(array: pa.Array, default: str = "") -> pa.Array:
+    """Normalise a part of a natural key as it is hashed and stored: without blanks at its ends, ``default`` if it is missing."""
     return pc.utf8_trim(pc.fill_null(array, default), BLANKS)
 
 
 def durable_keys(parts: Sequence[pa.Array]) -> pa.Array:
-    """The durable keys of natural keys whose parts are :func:`trimmed`, as ``durable_key`` has them one by one.
+    """Compute the durable keys of natural keys whose parts are :func:`trim`-med, equal to ``durable_key`` for each.
 
-    :raises NaturalKeyError: one hashes to a reserved key.
+    :raises NaturalKeyError: a natural key hashes to a reserved key.
     """
     joined = pc.binary_join_element_wise(*(part.cast(pa.binary()) for part in parts), KEY_SEPARATOR.encode())
     digests = b"".join(hashlib.md5(part, usedforsecurity=False).digest()[:8] for part in joined.to_pylist())
@@ -131,5 +132,5 @@ def durable_keys(parts: Sequence[pa.Array]) -> pa.Array:
     reserved = np.isin(keys, (UNKNOWN_KEY, NOT_APPLICABLE_KEY))
     if reserved.any():
         natural = joined[int(np.flatnonzero(reserved)[0])].as_py().decode()
-        raise NaturalKeyError(f"natural key {natural!r} hashes to a key that is reserved; change a part")
+        raise NaturalKeyError(f"natural key {natural!r} hashes to a reserved key; change a part of it")
     return pa.array(keys)

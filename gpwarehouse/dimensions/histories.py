@@ -1,9 +1,8 @@
-"""Stored histories of members: their versions and all observations about them, read from a dimension and
-``etl_member_observation``.
+"""Stored histories of members: their versions, and all observations of them, from a dimension and ``etl_member_observation``.
 
-The values of an observation that stands apart are those of the version in force at its moment
-(:mod:`gpwarehouse.dimensions.versions`), so whoever reads them to write keeps others from writing to the dimension until
-the commit. Observations are only ever added: deleting would lock their table on Greenplum 6.
+An observation that is stored apart has no values of its own: they are those of the version in force at its moment
+(:mod:`gpwarehouse.dimensions.versions`). So a transaction that reads histories in order to write must keep others from writing to
+the dimension until it commits. Observations are only added, never deleted: a DELETE would lock their table on Greenplum 6.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from gpwarehouse.dimensions.versions import (
     ENTRY,
     Observation,
     Version,
-    told_in,
+    moment_of_own,
 )  # fmt: skip
 from gpwarehouse.engine import qualified_name
 from gpwarehouse.engine.key_lists import chunks, is_one_of
@@ -40,18 +39,18 @@ __all__ = [
     "Shape",
     "Shown",
     "Stored",
-    "decoded",
+    "decode_row",
+    "encode_shown",
     "lock",
+    "read_writer",
     "record",
     "row_hash_sql",
     "shape_of",
-    "shown_json",
     "stored_histories",
-    "written_by",
 ]  # fmt: skip
 
 RESTORED = "RESTORED"
-"""Kind of an observation that takes back a deletion of the same moment."""
+"""Kind of an observation that revokes a deletion of the same moment."""
 
 Row = dict[str, Any]
 Shown = dict[str, tuple[Any, datetime]]
@@ -59,7 +58,7 @@ Shown = dict[str, tuple[Any, datetime]]
 
 @dataclass(frozen=True)
 class Provenance:
-    """Who says what is said of members: the batch, its source, and the time of its first event."""
+    """The origin of observations: the batch, its source, and the time of its first event."""
 
     batch_id: str | None
     source_system: str | None
@@ -68,9 +67,9 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Shape:
-    """What there is to know of a dimension, once and not for every member.
+    """The columns of a dimension, computed once for all members.
 
-    :ivar unset: what stands for "not known" in tracked columns that cannot be NULL: key -1, and false.
+    :ivar unset: values for "not known" in tracked columns that cannot be NULL: key -1, and false.
     :ivar documents: JSON objects to which loads add entries.
     """
 
@@ -106,10 +105,11 @@ def shape_of(name: str) -> Shape:
 
 @dataclass
 class Stored:
-    """What is stored of one member: rows of its versions, oldest first, and all observations about it.
+    """What is stored of one member: rows of its versions, oldest first, and all observations of it.
 
-    :ivar own: the merged observations that begin versions; ``apart``: the others, oldest arrival first.
-    :ivar deletions: moment → how many deletions of it are not taken back.
+    :ivar own: the merged observations with which versions begin.
+    :ivar apart: the other observations, in order of arrival.
+    :ivar deletions: moment → number of deletions of that moment that are not revoked.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -120,7 +120,7 @@ class Stored:
 
     @property
     def observations(self) -> list[Observation]:
-        """All observations; of one moment a deletion is the last, for else it was taken back."""
+        """All observations. A deletion is the last of its moment, because otherwise it was revoked."""
         deleted = [Observation(at, "DELETED") for at, count in self.deletions.items() if count > 0]
         return [*self.own, *self.apart, *deleted]
 
@@ -141,39 +141,39 @@ def lock(connection: Connection, name: str, mode: str) -> None:
     connection.execute(text(f"LOCK TABLE {qualified_name(connection, shape_of(name).table)} IN {mode} MODE"))
 
 
-def written_by(connection: Connection) -> tuple[datetime, str]:
-    """The time of the transaction, and the user."""
+def read_writer(connection: Connection) -> tuple[datetime, str]:
+    """Read the time of the transaction, and the user."""
     now, user = connection.execute(select(func.now(), func.current_user())).one()
     return now, user
 
 
 def row_hash_sql(name: str, quote: Any) -> str:
-    """The hash over the tracked columns in SQL. Doubles by their bits: as text, old segments leave the last digits out."""
+    """SQL for the hash of the tracked columns. Doubles are hashed by their bits: old segments print fewer digits."""
     shape = shape_of(name)
     parts = [f"float8send({quote(c)})" if isinstance(shape.table.c[c].type, Float) else quote(c) for c in shape.tracked]
     return f"md5(CAST(ROW({', '.join(parts)}) AS text))"
 
 
-# What is stored.
+# Reading what is stored.
 
 
 def stored_histories(connection: Connection, name: str, keys: Iterable[int]) -> Iterator[tuple[int, Stored]]:
-    """The versions of members and all observations about them, chunk by chunk."""
+    """Read the versions of members and all observations of them, chunk by chunk."""
     shape = shape_of(name)
     columns = [cast(c, Text).label(c.name) if c.name in shape.json else c for c in shape.table.columns]
     for some in chunks(keys):
         found: dict[int, Stored] = {key: Stored() for key in some}
         query = select(*columns).where(is_one_of(shape.key, some)).order_by(shape.table.c.effective_date)
         for row in connection.execute(query).mappings():
-            found[row[shape.key.name]].rows.append(decoded(shape, dict(row)))
+            found[row[shape.key.name]].rows.append(decode_row(shape, dict(row)))
         for each in found.values():
             _read_versions(shape, each)
-        for observation in connection.execute(_words_of(name, some)):
-            _read_word(found[observation.member_key], observation)
+        for observation in connection.execute(_query_observations(name, some)):
+            _read_observation(found[observation.member_key], observation)
         yield from found.items()
 
 
-def _words_of(name: str, keys: list[int]) -> Any:
+def _query_observations(name: str, keys: list[int]) -> Any:
     observation = EtlMemberObservation.__table__
     columns = (
         observation.c.member_key,
@@ -186,21 +186,21 @@ def _words_of(name: str, keys: list[int]) -> Any:
     return query.order_by(observation.c.told_at, observation.c.written_at)
 
 
-def decoded(shape: Shape, row: Row) -> Row:
-    """A row whose JSON columns were read as text, with their values."""
+def decode_row(shape: Shape, row: Row) -> Row:
+    """Decode the JSON columns of a row that were read as text."""
     for name in shape.json & row.keys():
-        row[name] = None if row[name] is None else json.loads(row[name], parse_float=_number)
+        row[name] = None if row[name] is None else json.loads(row[name], parse_float=_parse_number)
     return row
 
 
-def _number(digits: str) -> float | Decimal:
-    """A double where it is the number that was written, else all its digits."""
+def _parse_number(digits: str) -> float | Decimal:
+    """Read digits as a double if it is exactly that number, else as a Decimal with all digits."""
     number = float(digits)
     return number if Decimal(repr(number)) == Decimal(digits) else Decimal(digits)
 
 
 def _read_versions(shape: Shape, stored: Stored) -> None:
-    """Versions, and the merged observations that are their own; rows of somebody else's tell all from their beginning on."""
+    """Read versions and their own merged observations. A row written by another program is taken to give all its columns."""
     for row in stored.rows:
         values = {c: None if c in shape.unset and row[c] == shape.unset[c] else row[c] for c in shape.tracked}
         is_deleted = (row["row_hash"] or "").startswith(DELETED_HASH)
@@ -208,26 +208,28 @@ def _read_versions(shape: Shape, stored: Stored) -> None:
         stored.versions.append(version)
         if row["known_from"] is None and row["told"] is None and not row["is_inferred"]:
             row["known_from"] = stored.starts[0]
-        at = told_in(version, row["known_from"])
+        at = moment_of_own(version, row["known_from"])
         if at is None or row["told"] == []:
             continue
         told = row["told"]
-        if told is None:  # written before it was kept: all columns, but a key that says that nothing is known
+        if (
+            told is None
+        ):  # written before ``told`` was kept: all columns were given, except a key that means "not known"
             told = [*shape.type1, *(c for c in shape.tracked if values[c] is not None or c not in shape.unset)]
-        stored.own.append(_with_values(stored, Observation(at, "MERGED", dict.fromkeys(told), row["batch_id"])))
+        stored.own.append(_fill_values(stored, Observation(at, "MERGED", dict.fromkeys(told), row["batch_id"])))
 
 
-def _read_word(stored: Stored, row: Any) -> None:
-    """An observation that stands apart; deletions are counted, for a merge of the same moment may have taken one back."""
+def _read_observation(stored: Stored, row: Any) -> None:
+    """Read an observation that is stored apart. Deletions are counted, because a merge of the same moment may revoke one."""
     if row.kind in ("DELETED", RESTORED):
         stored.deletions[row.told_at] = stored.deletions.get(row.told_at, 0) + (1 if row.kind == "DELETED" else -1)
         return
     observation = Observation(row.told_at, row.kind, dict.fromkeys(json.loads(row.told)), row.batch_id)
-    stored.apart.append(_with_values(stored, observation) if stored.rows else observation)
+    stored.apart.append(_fill_values(stored, observation) if stored.rows else observation)
 
 
-def _with_values(stored: Stored, observation: Observation) -> Observation:
-    """A stored observation with what it told: what the version in force at its moment holds."""
+def _fill_values(stored: Stored, observation: Observation) -> Observation:
+    """Fill in the values of a stored observation: those of the version in force at its moment."""
     place = bisect_right(stored.starts, observation.at) - 1
     row, values = stored.rows[place], stored.versions[place].values
     told = {}
@@ -241,16 +243,16 @@ def _with_values(stored: Stored, observation: Observation) -> Observation:
     return replace(observation, told=told)
 
 
-def _iso(at: datetime) -> str:
+def _format_time(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
-def shown_json(shown: Shown) -> dict[str, Any] | None:
-    """What facts show as it is stored."""
-    return {column: [value, _iso(at)] for column, (value, at) in shown.items()} or None
+def encode_shown(shown: Shown) -> dict[str, Any] | None:
+    """Encode what facts show, as it is stored."""
+    return {column: [value, _format_time(at)] for column, (value, at) in shown.items()} or None
 
 
 def record(connection: Connection, observations: Sequence[Row]) -> None:
-    """Write observations that stand apart from versions."""
+    """Insert observations that are stored apart from versions."""
     table = EtlMemberObservation.__table__
     copy_records(connection, table, observations, [c.name for c in table.columns if c.name != "written_at"])

@@ -1,4 +1,4 @@
-"""Merging a frame into a versioned dimension (SCD type 2), from end to end."""
+"""Merge a frame into a versioned dimension (SCD type 2), from end to end."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import Analyze as AnalyzeTable
 from gpwarehouse.dimensions.equipment_cycles import refuse_cycles
-from gpwarehouse.dimensions.exactly_once import Once, explaining, told_by
+from gpwarehouse.dimensions.exactly_once import Once, tie_to_batch_id, translate_errors
 from gpwarehouse.dimensions.first_pass import FirstPass, read_frame
 from gpwarehouse.dimensions.histories import Provenance
 from gpwarehouse.dimensions.members import learn
 from gpwarehouse.dimensions.merge_sql import History
 from gpwarehouse.dimensions.rewrite_versions import Changes
-from gpwarehouse.dimensions.staged_rows import stager
+from gpwarehouse.dimensions.staged_rows import make_stager
 from gpwarehouse.dimensions.targets import dimension_named, dimension_target
 from gpwarehouse.engine import qualified_name
 from gpwarehouse.engine.progress import Progress
@@ -34,7 +34,7 @@ from gpwarehouse.transport import copy_rows
 __all__ = ["MergeResult", "Merger"]
 
 AUTO_SHARE = 0.1
-"""Of a dimension's rows: so many changed, and ``auto`` gathers statistics anew."""
+"""With ``analyze="auto"``, statistics are gathered if more than this share of the dimension's rows changed."""
 EFFECTIVE = "effective_date"
 
 
@@ -42,16 +42,20 @@ EFFECTIVE = "effective_date"
 class MergeResult:
     """What a merge did.
 
-    :ivar batch_id: id of the batch; ``dimension``: table name.
-    :ivar rows_read: rows of the frame; ``rows_rejected``: of them, those that were not merged.
-    :ivar already_merged: the caller's batch was merged before, and nothing was changed now.
-    :ivar members_new: members that the dimension did not have; ``versions_begun``: versions written, their first ones too.
-    :ivar versions_replaced: of those, the ones in the place of one that was there; ``members_completed``: in that of an
-        inferred one. ``members_deleted``: versions begun that say a member is deleted.
+    :ivar batch_id: id of the batch.
+    :ivar dimension: table name.
+    :ivar rows_read: rows of the frame.
+    :ivar rows_rejected: rows of the frame that were not merged.
+    :ivar already_merged: whether the caller's batch was merged before, so that nothing was changed now.
+    :ivar members_new: members that the dimension did not have.
+    :ivar versions_begun: versions that were written, including the first versions of new members.
+    :ivar versions_replaced: those of them that replaced an existing version.
+    :ivar members_completed: inferred members whose version was replaced by one with attributes.
+    :ivar members_deleted: versions begun that say that a member is deleted.
     :ivar rows_overwritten: rows with a new value in a column that is overwritten in place (type 1).
-    :ivar members_inferred: members of other dimensions that the rows name and that nobody had told of.
-    :ivar phase_seconds: of ``"read"`` (validate, hash) and ``"write"`` (stage, work out, write, commit).
-    :ivar warnings: what went wrong after the commit, which changes nothing of the versions.
+    :ivar members_inferred: members of other dimensions that the rows name and that had no row yet.
+    :ivar phase_seconds: seconds of ``"read"`` (check, hash) and ``"write"`` (stage, compute versions, write, commit).
+    :ivar warnings: what failed after the commit, which does not affect the versions.
     """
 
     batch_id: str
@@ -84,7 +88,7 @@ class Merger:
 
     def merge(self, dimension: str, frame: Any, **options: Any) -> MergeResult:
         """Merge a frame: see :meth:`gpwarehouse.Warehouse.merge`."""
-        return explaining(self.engine, self.settings, dimension, lambda: self._merge(dimension, frame, **options))
+        return translate_errors(self.engine, self.settings, dimension, lambda: self._merge(dimension, frame, **options))
 
     def _merge(
         self,
@@ -100,15 +104,15 @@ class Merger:
         progress: Progress | None = None,
     ) -> MergeResult:
         model = dimension_named(dimension)
-        LoadOptions(max_rejects=max_rejects, analyze=analyze)  # checks them
-        column, constants = _time(effective)
+        LoadOptions(max_rejects=max_rejects, analyze=analyze)  # checks their values
+        column, constants = _split_effective(effective)
         target = dimension_target(dimension, column, deletes)
         started, started_at = time.monotonic(), datetime.now(UTC)
         report = progress or (lambda phase, rows: None)
-        stage = stager(model, deletes, self.settings.lot_root_pattern)
+        stage = make_stager(model, deletes, self.settings.lot_root_pattern)
         with read_frame(frame, target, self.engine, self.settings, stage, report, constants) as found:
             read = time.monotonic() - started
-            told_by(found, batch_id)
+            tie_to_batch_id(found, batch_id)
             settings = self.settings
             if max_rejects is not None:
                 settings = settings.model_copy(update={"max_rejects": max_rejects})
@@ -126,7 +130,7 @@ class Merger:
                 lambda connection, rows: self._write(connection, rows, model, found, once, merged, report)
             )
             if changed and found.rows.rows:
-                warnings = self._gathered(model, merged, analyze or self.settings.analyze)
+                warnings = self._try_analyze(model, merged, analyze or self.settings.analyze)
             counts, seconds = merged.changes, time.monotonic() - started
             return MergeResult(
                 *(once.batch.batch_id, dimension, found.rows_read, found.rows_rejected, not changed, seconds),
@@ -148,7 +152,7 @@ class Merger:
         lots = found.resolver.members.get("dim_lot")
         if (
             lots and model is not DimLot
-        ):  # of what product they are, before the dimension is locked: in the order of names
+        ):  # the products of lots, before the dimension is locked: dimensions are locked in the order of their names
             learn(connection, {"dim_lot": lots}, provenance)
         history = History(connection, model, found.staged, repeats=found.repeats, given=found.given)
         copy_rows(connection, history.stage(), rows, tuple(found.staged))
@@ -158,16 +162,16 @@ class Merger:
         if "parent_equipment_key" in history.told:
             refuse_cycles(connection)
 
-    def _gathered(self, model: type[Any], merged: _Merged, analyze: Analyze) -> tuple[str, ...]:
-        """Statistics, and why there are none."""
+    def _try_analyze(self, model: type[Any], merged: _Merged, analyze: Analyze) -> tuple[str, ...]:
+        """Gather statistics; return a warning if that fails."""
         try:
-            self._gather(model, merged, analyze)
+            self._analyze(model, merged, analyze)
         except (exc.SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
             return (f"{model.__tablename__}: {reason_of(error)}",)
         return ()
 
-    def _gather(self, model: type[Any], merged: _Merged, analyze: Analyze) -> None:
-        """Statistics for the planner, in a transaction of their own: the merge stands whatever becomes of them."""
+    def _analyze(self, model: type[Any], merged: _Merged, analyze: Analyze) -> None:
+        """Gather statistics in a transaction of their own: if it fails, the merge is not affected."""
         changed = merged.changes.begun + merged.changes.overwritten
         if analyze == "never" or not changed:
             return
@@ -187,12 +191,12 @@ class _Merged:
     changes: Changes = field(default_factory=Changes)
 
 
-def _time(effective: str | datetime) -> tuple[str, dict[str, datetime]]:
-    """The column that says since when rows hold, and its value where all have the same."""
+def _split_effective(effective: str | datetime) -> tuple[str, dict[str, datetime]]:
+    """The column with the time from which a row holds; and that time, if it is the same for all rows."""
     if isinstance(effective, str):
         return effective, {}
     if not isinstance(effective, datetime) or effective.tzinfo is None:
         raise InvalidInputError(
-            f"effective={effective!r}: give the name of a column of the frame, or a moment with a time zone"
+            f"effective={effective!r}: give the name of a column of the frame, or a time with a time zone"
         )
     return EFFECTIVE, {EFFECTIVE: effective.astimezone(UTC)}

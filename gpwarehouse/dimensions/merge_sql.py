@@ -1,17 +1,17 @@
-"""The SQL of a merge: staged rows → versions, in sets, the same on every server.
+"""The SQL of a merge: from staged rows to versions, in sets, the same on every server.
 
-What observations about a member come to says :mod:`gpwarehouse.dimensions.versions`; here is the short way for the many rows of
-which the answer is plain. Each staged row is looked at beside the version in force at its moment:
+:mod:`gpwarehouse.dimensions.versions` defines the versions that observations of a member make. This module has the fast path
+for the many rows whose result is simple. Each staged row is compared with the version in force at its moment:
 
-- A row that says what is in force anyway begins no version; it is kept as an observation (``etl_member_observation``).
-- A row about a member that nobody told of begins its first version, in 1900.
-- A row that is newer than all observations about its member begins a version that lasts for ever; the one before ends there.
+- A row that says what is already in force begins no version. It is kept as an observation (``etl_member_observation``).
+- A row of a member without any observation begins its first version, in 1900.
+- A row that is newer than all observations of its member begins a version without end, and ends the one before.
 
-All others go the long way, with all observations about their members (:func:`gpwarehouse.dimensions.rewrite_versions.rewrite`):
-rows older than an observation that is there, or of its moment; rows about inferred members, and before all that is known; members
-that a frame tells of more than once. Both ways come to the same versions.
+All other rows take the slow path, with all observations of their members
+(:func:`gpwarehouse.dimensions.rewrite_versions.rewrite`): rows not newer than a stored observation, rows of inferred members,
+rows before everything that is known, and members that occur more than once in the frame. Both paths make the same versions.
 
-Columns that a row does not name are, in a new version, what they are in the version it falls into.
+In a new version, a column that the row does not give keeps the value of the version that the row falls into.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Table, Text, cast, select, text
 
 from gpwarehouse.dimensions.first_pass import ROW
-from gpwarehouse.dimensions.histories import Provenance, decoded, row_hash_sql, shape_of
+from gpwarehouse.dimensions.histories import Provenance, decode_row, row_hash_sql, shape_of
 from gpwarehouse.dimensions.rewrite_versions import Changes, NewObservations, rewrite
 from gpwarehouse.dimensions.staged_rows import AT, DELETED, IMPLIED
 from gpwarehouse.dimensions.versions import DELETED_HASH, Observation
@@ -45,10 +45,11 @@ _MERGED, _DELETED = "MERGED", "DELETED"
 
 
 class History:
-    """The statements for one dimension and the rows about it, in the transaction of ``connection``.
+    """The statements for one dimension and the staged rows of it, in the transaction of ``connection``.
 
-    :param staged: the columns of those rows; ``repeats``: whether a member may come more than once.
-    :param given: which of them each row gives.
+    :param staged: the columns of the staged rows.
+    :param repeats: whether a member may occur more than once.
+    :param given: which columns each row gives.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class History:
         self.deletes = f"s.{DELETED}" if self.has_deletes else "false"
 
     def stage(self) -> Table:
-        """Make the table for the rows of the frame, spread as the dimension is."""
+        """Make the table for the rows of the frame, distributed like the dimension."""
         own: dict[str, Column[Any]] = {
             AT: Column(AT, TimestampTZ, nullable=False),
             ROW: Column(ROW, BigInteger, nullable=False),
@@ -88,20 +89,20 @@ class History:
         return self.table
 
     def lock(self) -> None:
-        """Keep all others from writing to the dimension. Not a weaker mode: Greenplum would raise it for an UPDATE."""
+        """Keep others from writing to the dimension. In a weaker mode, Greenplum would have to raise the lock for an UPDATE."""
         self._run(f"LOCK TABLE {self.dimension} IN EXCLUSIVE MODE")
 
     def merge(self, provenance: Provenance) -> Changes:
-        """Write what the staged rows come to.
+        """Write the versions and observations that the staged rows make.
 
         :raises KeyCollisionError: two natural keys have one durable key; nothing was written.
         """
         self._find()
         self._refuse_collisions()
         done = self._begin_versions(provenance)
-        self._keep_words(provenance)
+        self._keep_observations(provenance)
         done.overwritten = self._overwrite()
-        for news in self._long_ways(provenance):
+        for news in self._read_slow_members(provenance):
             changes = rewrite(self.connection, self.name, news, provenance)
             for each in fields(Changes):
                 setattr(done, each.name, getattr(done, each.name) + getattr(changes, each.name))
@@ -111,53 +112,51 @@ class History:
     def _run(self, statement: str, values: dict[str, Any] | None = None) -> Any:
         return self.connection.execute(text(statement), values or {})
 
-    # What is found.
+    # Comparing staged rows with versions.
 
     def _find(self) -> None:
-        """Staged rows that change something, each beside the version in force; then the members that go the long way.
+        """Find the staged rows that change something, each with the version in force, and the members for the slow path.
 
-        Statistics of the key alone: what joins need.
+        Only the key is analysed, because joins need nothing else.
         """
         self._run(f"ANALYZE {_STAGE} ({self.key}, {AT})")
         dialect = dialect_of(self.connection)
         assert dialect.capabilities is not None
         spread = ""
         if not dialect.capabilities.distribution:
-            # The staged rows are hashed: at the default of 4 MB they would go to disk. Greenplum has queues for it.
+            # The staged rows are hashed; with the default of 4 MB they would spill to disk. Greenplum has queues.
             self._run(f"SELECT set_config('work_mem', '{WORK_MEMORY}', true)")
         else:
             compiler: Any = dialect.ddl_compiler(dialect, None)  # type: ignore[arg-type]
             spread = f" {compiler.distributed_clause(self.model.distribution)}"
         make = "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS {}{}"
-        self._run(make.format(_FOUND, self._found(), spread))
-        self._run(make.format(_LONG, self._long(), spread))
+        self._run(make.format(_FOUND, self._select_found(), spread))
+        self._run(make.format(_LONG, self._select_slow(), spread))
 
-    def _found(self) -> str:
+    def _select_found(self) -> str:
         q = self.quote
         is_deleted = f"(v.row_hash = '{DELETED_HASH}') IS TRUE"
         differs = f"(({self._differs()}) IS TRUE OR v.effective_date IS NULL OR {is_deleted})"
         if self.has_deletes:
             differs = f"CASE WHEN s.{DELETED} THEN NOT {is_deleted} ELSE {differs} END"
         collides = " OR ".join(f"v.{part} <> s.{part}" for part in self.natural)
-        # Rows that somebody else wrote tell all from their beginning on, as those before revision 0002 do.
+        # A row that another program wrote is taken to give all columns from its beginning on, like rows before revision 0002.
         known = f"COALESCE(v.known_from, CASE WHEN v.told IS NULL AND NOT v.is_inferred THEN {_FIRST} END)"
         early = f"{known} IS NULL OR s.{AT} < {known}"
         columns = [f"s.{self.key}", *(f"s.{part}" for part in self.natural), f"s.{AT}", f"s.{ROW}"]
-        columns += [f"{self._value(name)} AS {q(name)}" for name in self.tracked]
-        type1 = (
-            "CASE WHEN v.effective_date IS NULL THEN {0} ELSE v.{1} END AS {1}"  # the others are overwritten in place
-        )
-        columns += [type1.format(self._value(name), q(name)) for name in self.model.type1]
+        columns += [f"{self._new_value(name)} AS {q(name)}" for name in self.tracked]
+        type1 = "CASE WHEN v.effective_date IS NULL THEN {0} ELSE v.{1} END AS {1}"  # existing rows are overwritten in place
+        columns += [type1.format(self._new_value(name), q(name)) for name in self.model.type1]
         columns += ["s.source_id" if "source_id" in self.staged else "CAST(NULL AS text) AS source_id"]
         columns += [
             "v.effective_date AS v_from",
             f"{known} AS known_from",
             "v.shown",
             f"{self.deletes} AS deletes",
-            f"{self._names_told()} AS told",
-            f"{self._tells()} AS tells",
+            f"{self._given_names()} AS told",
+            f"{self._gives_tracked()} AS tells",
             f"({collides}) IS TRUE AS collides",
-            # Whether nothing newer is among the versions, and nothing of its moment.
+            # Whether no version is newer, or of the same moment.
             f"({differs} AND v.expiry_date = {_LAST} AND s.{AT} > GREATEST(v.effective_date, {known})) IS TRUE AS is_newest",
             f"({early}) AND v.effective_date IS NOT NULL AS is_early",
         ]
@@ -167,8 +166,8 @@ class History:
             f"WHERE {differs} OR ({collides}) IS TRUE OR {early}"
         )
 
-    def _long(self) -> str:
-        """Members with rows that are no plain new versions; an observation of their moment or later may be kept apart, too."""
+    def _select_slow(self) -> str:
+        """Members with rows that do not simply begin a version. Observations kept apart may also be of their moment or later."""
         last = (
             f"SELECT w.member_key, max(w.told_at) AS last FROM {self.observations} w "
             f"WHERE w.dimension = '{self.name}' AND w.member_key IN (SELECT {self.key} FROM {_FOUND}) GROUP BY w.member_key"
@@ -194,16 +193,16 @@ class History:
             row = self._run(query).first()
             if row is not None:
                 raise KeyCollisionError(
-                    f"{self.name}: the natural key {dict(row._mapping)} has the durable key of another member; nothing was "
-                    "merged, rename one of them"
+                    f"{self.name}: the natural key {dict(row._mapping)} has the same durable key as another member. Nothing was "
+                    "merged; rename one of them"
                 )
 
     def _is_given(self, name: str) -> str:
-        """Whether a staged row gives a column; empty where all do."""
+        """SQL: whether a staged row gives a column; empty if all rows give it."""
         return f"strpos(s.{GIVEN}, '{marker(name)}') > 0" if name in self.varies else ""
 
-    def _names_told(self) -> str:
-        """The names of the columns that a staged row tells, as JSON."""
+    def _given_names(self) -> str:
+        """SQL: the names of the columns that a staged row gives, as JSON."""
         every = [f'"{name}"' for name in (*self.told, *self.type1) if name not in self.varies]
         if not self.varies:
             return f"CAST('[{','.join(every)}]' AS jsonb)"
@@ -212,8 +211,8 @@ class History:
         some = f"CASE WHEN length(s.{GIVEN}) > 1 THEN '{comma}\"' || {varying} || '\"' ELSE '' END"
         return f"CAST('[{','.join(every)}' || {some} || ']' AS jsonb)"
 
-    def _tells(self) -> str:
-        """Whether a staged row names a column that versions are of."""
+    def _gives_tracked(self) -> str:
+        """SQL: whether a staged row gives any tracked column."""
         if any(name not in self.varies for name in self.told):
             return "true"
         return f"({' OR '.join(map(self._is_given, self.told)) or 'false'})"
@@ -225,8 +224,8 @@ class History:
             found.append(f"({self._is_given(name)} AND {differs})" if name in self.varies else differs)
         return " OR ".join(found) or "false"
 
-    def _value(self, name: str) -> str:
-        """What a column is in a version that begins with a staged row."""
+    def _new_value(self, name: str) -> str:
+        """SQL: the value of a column in a version that begins with a staged row."""
         q, column = self.quote(name), self.model.__table__.c[name]
         unset = None
         if not column.nullable:
@@ -241,18 +240,18 @@ class History:
         )
         return f"CASE WHEN {self._is_given(name)} THEN {given} ELSE {kept} END" if name in self.staged else kept
 
-    # What is written the short way.
+    # Writing on the fast path.
 
-    def _begun(self) -> str:
-        """Rows that begin a version; a deletion of what nobody knows begins none."""
+    def _select_begun(self) -> str:
+        """SQL: rows that begin a version. A deletion of an unknown member begins none."""
         is_long = f"SELECT 1 FROM {_LONG} l WHERE l.{self.key} = f.{self.key}"
         return f"SELECT f.* FROM {_FOUND} f WHERE NOT (f.deletes AND f.v_from IS NULL) AND NOT EXISTS ({is_long})"
 
     def _begin_versions(self, provenance: Provenance) -> Changes:
-        """End the versions before, insert those that begin."""
+        """End the versions before, and insert the new ones."""
         self._run(
             f"UPDATE {self.dimension} d SET expiry_date = f.{AT}, is_current = false, updated_at = now(), "
-            f'updated_by = "current_user"() FROM ({self._begun()}) f '
+            f'updated_by = "current_user"() FROM ({self._select_begun()}) f '
             f"WHERE d.{self.key} = f.{self.key} AND d.effective_date = f.v_from"
         )
         values = {name: name for name in [self.key, *self.natural, *map(self.quote, self.tracked)]}
@@ -272,39 +271,40 @@ class History:
             "batch_id": "CAST(:batch_id AS text)",
         }
         inserted = self._run(
-            f"INSERT INTO {self.dimension} ({', '.join(values)}) SELECT {', '.join(values.values())} FROM ({self._begun()}) f",
+            f"INSERT INTO {self.dimension} ({', '.join(values)}) SELECT {', '.join(values.values())} "
+            f"FROM ({self._select_begun()}) f",
             {"batch_id": provenance.batch_id, "source_system": provenance.source_system},
         ).rowcount
         row = self._run(
             "SELECT sum(CASE WHEN v_from IS NULL THEN 1 ELSE 0 END), sum(CASE WHEN deletes THEN 1 ELSE 0 END) "
-            f"FROM ({self._begun()}) f"
+            f"FROM ({self._select_begun()}) f"
         ).one()
         return Changes(begun=int(inserted), changed=int(inserted), new=int(row[0] or 0), deleted=int(row[1] or 0))
 
-    def _keep_words(self, provenance: Provenance) -> None:
-        """Staged rows that begin no version; of those that begin one, deletions and rows that tell nothing."""
-        begun = f"SELECT 1 FROM ({self._begun()}) b WHERE b.{self.key} = s.{self.key}"
+    def _keep_observations(self, provenance: Provenance) -> None:
+        """Keep as observations: staged rows that begin no version, deletions, and rows that give no column."""
+        begun = f"SELECT 1 FROM ({self._select_begun()}) b WHERE b.{self.key} = s.{self.key}"
         is_long = f"SELECT 1 FROM {_LONG} l WHERE l.{self.key} = s.{self.key}"
         kind = f"CASE WHEN {self.deletes} THEN '{_DELETED}' ELSE '{_MERGED}' END"
-        told = f"CASE WHEN {self.deletes} THEN CAST('[]' AS jsonb) ELSE {self._names_told()} END"
+        told = f"CASE WHEN {self.deletes} THEN CAST('[]' AS jsonb) ELSE {self._given_names()} END"
         self._run(
             f"INSERT INTO {self.observations} (dimension, member_key, told_at, kind, told, batch_id) "
             f"SELECT '{self.name}', s.{self.key}, s.{AT}, {kind}, {told}, CAST(:batch_id AS text) FROM {_STAGE} s "
-            f"WHERE NOT EXISTS ({is_long}) AND ({self.deletes} OR {self._names_told()} = '[]' OR NOT EXISTS ({begun}))",
+            f"WHERE NOT EXISTS ({is_long}) AND ({self.deletes} OR {self._given_names()} = '[]' OR NOT EXISTS ({begun}))",
             {"batch_id": provenance.batch_id},
         )
 
     def _overwrite(self) -> int:
-        """Type 1: what a row says that is the newest to name the column, in all versions; how many rows changed."""
+        """Overwrite type 1 columns in all versions by the newest row that gives them; return the number of changed rows."""
         if not self.type1:
             return 0
         names = [self.quote(name) for name in self.type1]
         is_long = f"SELECT 1 FROM {_LONG} l WHERE l.{self.key} = s.{self.key}"
         differs = " OR ".join(
-            f"({self._is_given(n) or 'true'} AND s.{q} IS DISTINCT FROM v.{q})" for n, q in self._pairs()
+            f"({self._is_given(n) or 'true'} AND s.{q} IS DISTINCT FROM v.{q})" for n, q in self._quote_type1()
         )
         staged = (
-            f"SELECT s.*, {', '.join(f'v.{q} AS {self.quote(_NOW + n)}' for n, q in self._pairs())} FROM {_STAGE} s "
+            f"SELECT s.*, {', '.join(f'v.{q} AS {self.quote(_NOW + n)}' for n, q in self._quote_type1())} FROM {_STAGE} s "
             f"JOIN {self.dimension} v ON v.{self.key} = s.{self.key} AND v.is_current "
             f"WHERE NOT {self.deletes} AND NOT EXISTS ({is_long}) AND ({differs})"
         )
@@ -320,7 +320,7 @@ class History:
         newest = "CASE WHEN {0} AND (t.{1} IS NULL OR s.{2} >= t.{1}) THEN s.{3} ELSE s.{4} END AS {3}"
         values = ", ".join(
             newest.format(self._is_given(n) or "true", self.quote(_LAST_TOLD + n), AT, q, self.quote(_NOW + n))
-            for n, q in self._pairs()
+            for n, q in self._quote_type1()
         )
         source = f"SELECT s.{self.key}, {values} FROM ({staged}) s LEFT JOIN ({moments}) t ON t.k = s.{self.key}"
         sets = ", ".join(f"{name} = s.{name}" for name in names)
@@ -331,13 +331,13 @@ class History:
         )
         return int(done.rowcount)
 
-    def _pairs(self) -> list[tuple[str, str]]:
+    def _quote_type1(self) -> list[tuple[str, str]]:
         return [(name, self.quote(name)) for name in self.type1]
 
-    # The long way.
+    # The slow path.
 
-    def _long_ways(self, provenance: Provenance) -> Iterator[dict[int, NewObservations]]:
-        """What is told of the members that go the long way, so many at a time as are read at once."""
+    def _read_slow_members(self, provenance: Provenance) -> Iterator[dict[int, NewObservations]]:
+        """Yield the observations of the members on the slow path, in chunks."""
         keys = [row[0] for row in self._run(f"SELECT {self.key} FROM {_LONG}")]
         shape = shape_of(self.name)
         columns = [
@@ -347,18 +347,18 @@ class History:
             news: dict[int, NewObservations] = {}
             query = select(*columns).where(is_one_of(self.table.c[self.model.durable_key], some))
             for row in self.connection.execute(query.order_by(self.table.c[ROW])).mappings():
-                staged = decoded(shape, dict(row))
+                staged = decode_row(shape, dict(row))
                 key = staged[self.model.durable_key]
                 natural = {part: staged[part] for part in self.model.natural_key}
                 member = news.setdefault(key, NewObservations(natural, []))
-                member.observations.append(self._word(staged, provenance))
+                member.observations.append(self._make_observation(staged, provenance))
                 if member.observations[-1].kind == _MERGED:
                     member.completes = True
                     member.source_id = staged.get("source_id")
-                member.implied = {**self._implied(staged), **member.implied}
+                member.implied = {**self._read_implied(staged), **member.implied}
             yield news
 
-    def _word(self, staged: dict[str, Any], provenance: Provenance) -> Observation:
+    def _make_observation(self, staged: dict[str, Any], provenance: Provenance) -> Observation:
         if staged.get(DELETED):
             return Observation(staged[AT], "DELETED", {}, provenance.batch_id)
         unset = shape_of(self.name).unset
@@ -369,7 +369,7 @@ class History:
                 told[name] = None if name in unset and value == unset[name] else value
         return Observation(staged[AT], "MERGED", told, provenance.batch_id)
 
-    def _implied(self, staged: dict[str, Any]) -> dict[str, Any]:
+    def _read_implied(self, staged: dict[str, Any]) -> dict[str, Any]:
         found = {
             name: staged[IMPLIED + name] for name in (*self.tracked, *self.model.type1) if IMPLIED + name in staged
         }

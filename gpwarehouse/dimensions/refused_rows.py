@@ -1,7 +1,7 @@
-"""Rows of a merge or bridge that only the server refuses, as rejects; the others are written.
+"""Make rejects of the rows of a merge or bridge that only the server refuses; the other rows are written.
 
-What is written in sets is refused as a whole, and the server does not say which row it was. So the rows are halved, each
-half tried and undone, until one is left that is refused alone. It is left out, and all is written anew.
+A statement on a set is refused as a whole, and the server does not say because of which row. So the rows are halved: each half is
+written and rolled back, until one row is left that is refused by itself. It is left out, and all others are written again.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from gpwarehouse.errors import GpwarehouseError
 __all__ = ["Write", "write_all_but_refused"]
 
 Write = Callable[[Connection, Iterable[pa.RecordBatch]], None]
-"""Stages rows and writes what they come to, in the connection's transaction."""
+"""Stages rows and writes their result, in the connection's transaction."""
 
 
 def write_all_but_refused(
-    connection: Connection, found: FirstPass, write: Write, may_refuse: Callable[[], None]
+    connection: Connection, found: FirstPass, write: Write, check_limit: Callable[[], None]
 ) -> None:
-    """Write rows in the connection's transaction, without those that the server refuses: these go to ``found.refused``.
+    """Write rows in the connection's transaction; rows that the server refuses go to ``found.refused``.
 
-    :param may_refuse: called after each, raises if that was one too many.
+    :param check_limit: called after each refused row; raises if there are too many.
     """
     refused = 0
     while True:
@@ -43,33 +43,33 @@ def write_all_but_refused(
                 place = (
                     place_of_line(found, refusal)
                     if refusal.line is not None
-                    else _refused_alone(connection, found, write)
+                    else _find_refused(connection, found, write)
                 )
             if place is None:
                 raise
         assert refusal is not None
         found.refused[place] = reject_of(found, found.target, place, refusal, found.names)
         refused += 1
-        may_refuse()  # out here, so that the driver's error, which quotes the row, is not chained to what it raises
+        check_limit()  # outside the handler: the driver's error, which quotes the row, must not be chained
 
 
-def _refused_alone(connection: Connection, found: FirstPass, write: Write) -> int | None:
-    """Place of a row that the server refuses by itself; None if rows are refused only together."""
+def _find_refused(connection: Connection, found: FirstPass, write: Write) -> int | None:
+    """Find a row that the server refuses by itself; None if rows are refused only together."""
     places = np.setdiff1d(np.arange(found.rows.rows), list(found.refused))
     while len(places) > 1:
         half = len(places) // 2
         first = places[:half]
-        places = first if _tried(connection, found, write, first) is not None else places[half:]
-    if len(places) == 0 or _tried(connection, found, write, places) is None:
+        places = first if _try_write(connection, found, write, first) is not None else places[half:]
+    if len(places) == 0 or _try_write(connection, found, write, places) is None:
         return None
     return int(places[0])
 
 
-def _tried(connection: Connection, found: FirstPass, write: Write, places: np.ndarray) -> Refusal | None:
-    """Why the server refuses these rows, written and undone; None if it does not."""
+def _try_write(connection: Connection, found: FirstPass, write: Write, places: np.ndarray) -> Refusal | None:
+    """Write these rows and roll back; return why the server refuses them, or None if it accepts them."""
     savepoint = connection.begin_nested()
     try:
-        write(connection, _those(found, places))
+        write(connection, _select_rows(found, places))
     except GpwarehouseError:
         return None
     except Exception as error:
@@ -82,6 +82,6 @@ def _tried(connection: Connection, found: FirstPass, write: Write, places: np.nd
     return None
 
 
-def _those(found: FirstPass, places: np.ndarray) -> Iterator[pa.RecordBatch]:
+def _select_rows(found: FirstPass, places: np.ndarray) -> Iterator[pa.RecordBatch]:
     for batch in found.given.labelled(found.rows.batches()):
         yield batch.filter(pa.array(np.isin(batch.column(ROW).to_numpy(), places)))

@@ -1,9 +1,9 @@
-"""Wafers under another root lot: their facts, their history and their stays in lots, moved in one transaction.
+"""Move wafers to another root lot: their facts, their history and their stays in lots, in one transaction.
 
-A wafer's key is the hash of its root lot and id, and rows lie by it. So a wafer whose root turns out to be another one is
-deleted and inserted again; a distribution key is never updated. Where the wafer is there already under its true root, what
-was told of both makes one history (:mod:`gpwarehouse.dimensions.versions`); at one moment, what stands under the true root
-stands.
+A wafer's key is the hash of its root lot and id, and rows are distributed by it. A distribution key is never updated, so the
+rows of a wafer with a wrong root are deleted and inserted again. If the wafer also exists under its true root, the
+observations of both make one history (:mod:`gpwarehouse.dimensions.versions`). Where both have an observation of the same
+moment, the one under the true root wins.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import pyarrow as pa
 from sqlalchemy import Column, Table, Text, text
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.batches.lost_commits import settled
+from gpwarehouse.batches.lost_commits import commit_once
 from gpwarehouse.dialect import DistributedReplicated
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.dimensions.bridges import end_stays
 from gpwarehouse.dimensions.histories import Provenance, stored_histories
 from gpwarehouse.dimensions.rewrite_versions import NewObservations, rewrite
-from gpwarehouse.dimensions.root_lots import Move, moves_of_genealogy, moves_of_lots, moves_told
+from gpwarehouse.dimensions.root_lots import Move, moves_of_genealogy, moves_of_lots, read_moves
 from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.engine.temporary_tables import create_temporary
 from gpwarehouse.errors import InvalidInputError, KeyCollisionError, LoadError
@@ -38,19 +38,20 @@ from gpwarehouse.transport import copy_rows, leave_statistics_alone
 __all__ = ["RekeyResult", "Rekeyer"]
 
 _MOVES, _MAP, _ROWS, _WAFERS = "gpw_rekey_moves", "gpw_rekey_map", "gpw_rekey_rows", "gpw_rekey_wafers"
-_ALONE, _WORDS = "gpw_rekey_alone", "gpw_rekey_words"
+_ALONE, _OBSERVATIONS = "gpw_rekey_alone", "gpw_rekey_observations"
 _WAFER = "wafer_key"
 
 
 @dataclass(frozen=True)
 class RekeyResult:
-    """What was moved, or would be.
+    """What was moved, or would be moved.
 
-    :ivar wafers: wafers with another root; ``merged``: of them, those that were there under it.
-    :ivar rows: table → rows that moved to the new key.
-    :ivar lots: lots whose root was corrected to what the genealogy shows.
-    :ivar warnings: of a dry run: months that were not named and hold rows of the wafers, so that nothing would be moved; and
-        archived months, where restoring them could not tell whose rows they are now.
+    :ivar wafers: wafers with another root.
+    :ivar merged: those of them that already existed under the true root.
+    :ivar rows: table → number of rows that moved to the new key.
+    :ivar lots: lots whose root was corrected to the one that the genealogy shows.
+    :ivar warnings: in a dry run, months that were not named and hold rows of the wafers, because of which nothing would be
+        moved. Also archived months whose rows a restore could not assign to the new key.
     """
 
     wafers: int
@@ -73,38 +74,38 @@ class Rekeyer:
         """Move wafers: see :meth:`gpwarehouse.warehouse.dimensions.Dimensions.rekey_wafers`."""
         started = time.monotonic()
         months = None if months is None else list(months)
-        moves = None if mapping is None else moves_told(mapping, self.settings.wafer_id_pattern)
+        moves = None if mapping is None else read_moves(mapping, self.settings.wafer_id_pattern)
 
         reached: list[_Done] = []
 
         def transaction() -> _Done:
             with self.engine.begin() as connection:
                 leave_statistics_alone(connection)
-                work = _Work(connection, months, self.settings)
+                work = _Rekeying(connection, months, self.settings)
                 if not dry_run:
                     work.lock()
                 done = work.run(moves, dry_run=dry_run)
                 if done.found or not reached:
                     reached.append(done)
-            return reached[-1]  # nothing is left to move where an attempt's COMMIT went through and its answer was lost
+            return reached[-1]  # after a COMMIT without an answer, nothing is left to move
 
         def done() -> _Done | None:
             if not reached:
                 return None
             with self.engine.begin() as connection:
-                work = _Work(connection, None, self.settings)
-                work.lock()  # waits for the transaction that was lost
+                work = _Rekeying(connection, None, self.settings)
+                work.lock()  # waits for the transaction whose connection was lost
                 return None if work.run(moves, dry_run=True).found else reached[-1]
 
         named = {"what": "re-keying of wafers", "table": "dim_wafer", "undone": "nothing was moved"}
-        result = settled(self.engine, self.settings, transaction, done=done, **named)
+        result = commit_once(self.engine, self.settings, transaction, done=done, **named)
         counts = (result.wafers, result.merged, result.rows, result.lots)
         return RekeyResult(*counts, dry_run, time.monotonic() - started, result.warnings)
 
 
 @dataclass(frozen=True)
 class _Done:
-    """What a transaction found, and moved if it was to."""
+    """What a transaction found, and moved unless it was a dry run."""
 
     wafers: int
     merged: int
@@ -117,8 +118,8 @@ class _Done:
         return bool(self.wafers or self.lots)
 
 
-class _Work:
-    """One run, in the transaction of ``connection``."""
+class _Rekeying:
+    """One attempt, in the transaction of ``connection``."""
 
     def __init__(self, connection: Connection, months: Iterable[str] | None, settings: WarehouseSettings) -> None:
         self.connection = connection
@@ -136,7 +137,7 @@ class _Work:
         return self.connection.execute(text(statement), dict(values or {}))
 
     def lock(self) -> None:
-        """Everybody who writes is kept out, in the order in which a load goes: facts, dimensions, observations, then bridges."""
+        """Keep all other writers out, in the order in which a load locks: facts, dimensions, observations, bridges."""
         dimensions = (DimLot.__table__, DimWafer.__table__, EtlMemberObservation.__table__)
         for table in (*self.facts, *dimensions, BridgeWaferLot.__table__):
             self.execute(f"LOCK TABLE {self.name(table)} IN EXCLUSIVE MODE")
@@ -146,16 +147,19 @@ class _Work:
         if moves is None:
             roots = moves_of_genealogy(self.connection)
             moves = moves_of_lots(self.connection, roots)
-        self._map(moves)
+        self._make_map(moves)
         wafers, merged = self._count()
         tables = (*self.facts, BridgeWaferLot.__table__)
-        warnings = self._passed_over() if wafers else ()
+        warnings = self._find_unnamed_months() if wafers else ()
         if warnings and not dry_run:
             raise LoadError(
-                f"{'; '.join(warnings)}: they would keep keys that dim_wafer has no more. None was moved; name these months, too"
+                f"{'; '.join(warnings)}: they would keep keys that dim_wafer no longer has. "
+                "Nothing was moved; name these months too"
             )
         if dry_run:
-            return _Done(wafers, merged, {table.name: self._rows(table) for table in tables}, len(roots), warnings)
+            return _Done(
+                wafers, merged, {table.name: self._count_rows(table) for table in tables}, len(roots), warnings
+            )
         moved = {table.name: self._move(table) for table in tables}
         if wafers:
             end_stays(self.connection, f"SELECT new_key FROM {_MAP}")
@@ -165,10 +169,10 @@ class _Work:
                 f"UPDATE {self.name(DimLot.__table__)} SET root_lot_id = :root, updated_at = now() WHERE lot_id = :lot",
                 {"lot": lot, "root": root},
             )
-        return _Done(wafers, merged, moved, len(roots), (*warnings, *(self._lost_to_archive() if wafers else ())))
+        return _Done(wafers, merged, moved, len(roots), (*warnings, *(self._check_archives() if wafers else ())))
 
-    def _map(self, moves: list[Move]) -> None:
-        """Old key, new key and new root of every wafer that moves."""
+    def _make_map(self, moves: list[Move]) -> None:
+        """Make a table with old key, new key and new root of every wafer that moves."""
         names = ("root_lot_id", "wafer_id", "true_root_lot_id")
         columns: list[Column[Any]] = [Column(name, Text) for name in names]
         stage = create_temporary(self.connection, _MOVES, columns, DistributedReplicated())
@@ -190,11 +194,11 @@ class _Work:
         ).first()
         if twice is not None:
             raise InvalidInputError(
-                f"a wafer {twice[2]!r} is to go to root {twice[0]!r} and to root {twice[1]!r}; give it one"
+                f"wafer {twice[2]!r} cannot move to root {twice[0]!r} and to root {twice[1]!r}; give one true root"
             )
 
     def _count(self) -> tuple[int, int]:
-        """Wafers that move, and those of them that are there under the new key."""
+        """Count the wafers that move, and those of them that already exist under the new key."""
         wafer = self.name(DimWafer.__table__)
         stored = (
             f"SELECT v.{_WAFER}, v.root_lot_id, v.wafer_id FROM {wafer} v WHERE v.is_current "
@@ -206,45 +210,45 @@ class _Work:
         ).one()
         if row[2] is not None:
             raise KeyCollisionError(
-                f"dim_wafer: a wafer of root {row[2]!r} has the durable key of another; none was moved"
+                f"dim_wafer: a wafer of root {row[2]!r} has the same durable key as another wafer. Nothing was moved"
             )
         return int(row[0]), int(row[1])
 
-    def _where(self, table: Table) -> str:
+    def _month_condition(self, table: Table) -> str:
         if self.months is None or table.name not in FACTS:
             return ""
-        return f" AND ({self._named()})"
+        return f" AND ({self._named_months()})"
 
-    def _named(self) -> str:
-        """The condition for rows of the months that were named."""
+    def _named_months(self) -> str:
+        """SQL: the condition for rows of the named months."""
         terms = [f"(f.event_ts >= '{month.start}' AND f.event_ts < '{month.end}')" for month in self.months or ()]
         return " OR ".join(terms) or "false"
 
-    def _passed_over(self) -> tuple[str, ...]:
-        """Of each fact the months that were not named and hold rows of these wafers. Their keys and times alone are read."""
+    def _find_unnamed_months(self) -> tuple[str, ...]:
+        """List, for each fact, the months that were not named and hold rows of these wafers. Only keys and times are read."""
         if self.months is None:
             return ()
         found, month = [], "date_trunc('month', f.event_ts AT TIME ZONE 'UTC')"
         for table in self.facts:
             left = self.execute(
                 f"SELECT to_char({month}, 'YYYY-MM'), count(*) FROM {self.name(table)} f JOIN {_MAP} m "
-                f"ON f.{_WAFER} = m.{_WAFER} WHERE NOT ({self._named()}) GROUP BY 1 ORDER BY 1"
+                f"ON f.{_WAFER} = m.{_WAFER} WHERE NOT ({self._named_months()}) GROUP BY 1 ORDER BY 1"
             ).all()
             if left:
                 rows = sum(row[1] for row in left)
                 found.append(f"{table.name}: {rows} rows of these wafers are in {', '.join(row[0] for row in left)}")
         return tuple(found)
 
-    def _lost_to_archive(self) -> Iterator[str]:
-        """Whether wafers moved whose rows in archived months would not be given the new key when they are restored."""
+    def _check_archives(self) -> Iterator[str]:
+        """Warn if a restore of archived months could not assign rows of moved wafers to their new key."""
         if self.settings.archive_dir is None:
             return
         archive = Archive(self.settings.archive_dir, self.settings.schema_name)
         months = {
             table.name: [m.start[:7] for m in archive.manifests(table.name, damaged=True)] for table in self.facts
         }
-        told = "; ".join(f"{name} {', '.join(found)}" for name, found in months.items() if found)
-        if not told:
+        archived = "; ".join(f"{name} {', '.join(found)}" for name, found in months.items() if found)
+        if not archived:
             return
         rows = (
             f"(SELECT m.{_WAFER}, w.lot_key FROM {_MAP} m JOIN {self.name(DimWafer.__table__)} w "
@@ -255,22 +259,22 @@ class _Work:
         moved = {row[0]: row[1] for row in self.execute(f"SELECT {_WAFER}, new_key FROM {_MAP}")}
         if lost := [key for key, new in moved.items() if found.get(key) != new]:
             yield (
-                f"archived are {told}: rows there of {len(lost)} of these {len(moved)} wafers would be restored with their old "
-                f"keys (e.g. {lost[0]}), for no lot tells of the old root and the new one; correct the root lots in dim_lot "
-                "(wh.merge) before"
+                f"these months are archived: {archived}. A restore would bring back rows of {len(lost)} of these {len(moved)} "
+                f"wafers with their old keys (e.g. {lost[0]}), because no lot connects the old root with the new one. Before a "
+                "restore, correct the root lots in dim_lot (wh.merge)"
             )
 
-    def _rows(self, table: Table) -> int:
-        join = f"FROM {self.name(table)} f JOIN {_MAP} m ON f.{_WAFER} = m.{_WAFER}{self._where(table)}"
+    def _count_rows(self, table: Table) -> int:
+        join = f"FROM {self.name(table)} f JOIN {_MAP} m ON f.{_WAFER} = m.{_WAFER}{self._month_condition(table)}"
         return int(self.execute(f"SELECT count(*) {join}").scalar_one())
 
     def _move(self, table: Table) -> int:
-        """Rows out, and in under the new key; of the fact only the months that hold some are written."""
+        """Delete the rows and insert them under the new key; of a fact only the months that hold such rows are written."""
         quote = self.connection.dialect.identifier_preparer.quote
         names = [quote(column.name) for column in table.columns]
         self.execute(
             f"CREATE TEMPORARY TABLE {_ROWS} ON COMMIT DROP AS SELECT m.new_key, f.* FROM {self.name(table)} f "
-            f"JOIN {_MAP} m ON f.{_WAFER} = m.{_WAFER}{self._where(table)}{self.spread}"
+            f"JOIN {_MAP} m ON f.{_WAFER} = m.{_WAFER}{self._month_condition(table)}{self.spread}"
         )
         moved, span = 0, ""
         time_column = "event_ts" if table.name in FACTS else "from_ts"
@@ -278,18 +282,19 @@ class _Work:
         if row[0]:
             span = f" AND f.{time_column} >= '{row[1].isoformat()}' AND f.{time_column} <= '{row[2].isoformat()}'"
             self.execute(
-                f"DELETE FROM {self.name(table)} f USING {_MAP} m WHERE f.{_WAFER} = m.{_WAFER}{span}{self._where(table)}"
+                f"DELETE FROM {self.name(table)} f USING {_MAP} m "
+                f"WHERE f.{_WAFER} = m.{_WAFER}{span}{self._month_condition(table)}"
             )
             source = ", ".join("new_key" if name == _WAFER else name for name in names)
-            unless = self._taken() if table.name not in FACTS else ""
+            unless = self._without_taken() if table.name not in FACTS else ""
             moved = self.execute(
                 f"INSERT INTO {self.name(table)} ({', '.join(names)}) SELECT {source} FROM {_ROWS} r{unless}"
             ).rowcount
         self.execute(f"DROP TABLE {_ROWS}")
         return int(moved)
 
-    def _taken(self) -> str:
-        """Of stays that begin at one moment, the one under the true root stands; of two that move, either."""
+    def _without_taken(self) -> str:
+        """SQL: keep one of several stays that begin at the same moment: the one under the true root, or any of two that move."""
         bridge = self.name(BridgeWaferLot.__table__)
         return (
             f" WHERE NOT EXISTS (SELECT 1 FROM {bridge} b WHERE b.{_WAFER} = r.new_key AND b.from_ts = r.from_ts) "
@@ -297,13 +302,13 @@ class _Work:
             f"AND o.{_WAFER} < r.{_WAFER})"
         )
 
-    # History.
+    # Histories.
 
     def _move_history(self) -> None:
-        """Histories as they are, where nothing is under the new key; else what was told of both makes one history."""
-        others = self._told_of_others()
+        """Move histories unchanged if nothing is stored under the new key; else join the observations of both to one history."""
+        others = self._read_observations()
         wafer, observations = self.name(DimWafer.__table__), self.name(EtlMemberObservation.__table__)
-        for made, source, key in ((_WAFERS, wafer, _WAFER), (_WORDS, observations, "member_key")):
+        for made, source, key in ((_WAFERS, wafer, _WAFER), (_OBSERVATIONS, observations, "member_key")):
             only = f" AND v.dimension = '{DimWafer.__tablename__}'" if source == observations else ""
             self.execute(
                 f"CREATE TEMPORARY TABLE {made} ON COMMIT DROP AS SELECT m.new_key, m.root, v.* FROM {source} v "
@@ -318,7 +323,9 @@ class _Work:
             "updated_by": '"current_user"()',
         }
         self._insert(DimWafer.__table__, _WAFERS, changed, alone.format(_WAFER))
-        self._insert(EtlMemberObservation.__table__, _WORDS, {"member_key": "w.new_key"}, alone.format("member_key"))
+        self._insert(
+            EtlMemberObservation.__table__, _OBSERVATIONS, {"member_key": "w.new_key"}, alone.format("member_key")
+        )
         for news in others:
             rewrite(self.connection, DimWafer.__tablename__, news, Provenance(None, None))
 
@@ -330,8 +337,8 @@ class _Work:
             f"WHERE EXISTS ({condition})"
         )
 
-    def _told_of_others(self) -> list[dict[int, NewObservations]]:
-        """What was told of wafers whose new key is taken, or is that of several: told again, before what stands there."""
+    def _read_observations(self) -> list[dict[int, NewObservations]]:
+        """Read the observations of wafers whose new key is taken, or shared; they count as earlier than those stored there."""
         wafer = self.name(DimWafer.__table__)
         there = (
             f"SELECT 1 FROM {wafer} v WHERE v.{_WAFER} = m.new_key AND v.{_WAFER} NOT IN (SELECT {_WAFER} FROM {_MAP})"

@@ -1,5 +1,4 @@
-"""Members are told more, and their versions written anew: what :mod:`gpwarehouse.dimensions.versions` makes of all their
-observations."""
+"""Add observations of members, and write their versions again as :mod:`gpwarehouse.dimensions.versions` defines them."""
 
 from __future__ import annotations
 
@@ -19,24 +18,24 @@ from gpwarehouse.dimensions.histories import (
     Shape,
     Shown,
     Stored,
+    encode_shown,
+    read_writer,
     record,
     row_hash_sql,
     shape_of,
-    shown_json,
     stored_histories,
-    written_by,
 )  # fmt: skip
 from gpwarehouse.dimensions.versions import (
     DELETED_HASH,
     Observation,
-    alike,
     filled,
     fold,
-    is_over,
+    is_revoked,
+    is_same,
     known_from,
     latest,
-    observations_apart,
-    told_in,
+    moment_of_own,
+    split_observations,
 )  # fmt: skip
 from gpwarehouse.engine import qualified_name
 from gpwarehouse.engine.key_lists import chunks, is_one_of
@@ -52,13 +51,13 @@ _NEW = "gpw_new_versions"
 
 @dataclass
 class NewObservations:
-    """What is told of one member now.
+    """New observations of one member.
 
-    :ivar observations: in the order in which they count.
-    :ivar implied: what its natural key implies where nothing is known.
+    :ivar observations: in order of arrival.
+    :ivar implied: column → value that follows from the natural key, for columns without observations.
     :ivar shown: column → what facts show, and since when.
-    :ivar completes: a source speaks of the member itself, so it is inferred no more.
-    :ivar come_first: of one moment, what is stored corrects what is told now.
+    :ivar completes: whether a source gives attributes of the member, so that it is no longer inferred.
+    :ivar come_first: whether these observations count as older than stored ones of the same moment.
     """
 
     natural: dict[str, str]
@@ -72,7 +71,7 @@ class NewObservations:
 
 @dataclass
 class Changes:
-    """What rewriting came to, as :class:`gpwarehouse.dimensions.merge_sql.Counts` has it."""
+    """Counts of what was written."""
 
     begun: int = 0
     new: int = 0
@@ -81,16 +80,16 @@ class Changes:
     deleted: int = 0
     overwritten: int = 0
     changed: int = 0
-    """Versions that are not what they were, gaps filled too."""
+    """Versions that differ from before, including those with a filled gap."""
 
 
 def rewrite(connection: Connection, name: str, news: Mapping[int, NewObservations], provenance: Provenance) -> Changes:
-    """Tell more of members and write their versions anew: one DELETE and one COPY, whatever their number.
+    """Add observations of members and write their versions again, by one DELETE and one COPY for a chunk of members.
 
     :raises KeyCollisionError: another natural key is stored under one of the durable keys.
     """
     shape, done = shape_of(name), Changes()
-    now, user = written_by(connection)
+    now, user = read_writer(connection)
     audit = {"created_at": now, "created_by": user, "updated_at": now, "updated_by": user}
     for some in chunks(news):
         rows: list[Row] = []
@@ -98,7 +97,7 @@ def rewrite(connection: Connection, name: str, news: Mapping[int, NewObservation
         gone: list[int] = []
         for key, stored in stored_histories(connection, name, some):
             _check_natural(name, key, news[key], stored)
-            made = _Made(shape, key, news[key], stored, provenance, audit)
+            made = _NewVersions(shape, key, news[key], stored, provenance, audit)
             observations += [{"dimension": name, **observation} for observation in made.observations()]
             if made.count(done):
                 gone += [key] if stored.rows else []
@@ -115,13 +114,13 @@ def _check_natural(name: str, key: int, news: NewObservations, stored: Stored) -
         natural = {part: row[part] for part in news.natural}
         if natural != news.natural:
             raise KeyCollisionError(
-                f"{name}: the natural keys {natural} (stored) and {news.natural} (to load) have the same "
-                f"durable key {key}; nothing was loaded, rename one of them"
+                f"{name}: the natural keys {natural} (stored) and {news.natural} (to load) have the same durable key {key}. "
+                "Nothing was loaded; rename one of them"
             )
 
 
-class _Made:
-    """The versions of one member after all that is told of it, as rows."""
+class _NewVersions:
+    """The versions of one member, as rows, after all its observations."""
 
     def __init__(
         self, shape: Shape, key: int, news: NewObservations, stored: Stored, provenance: Provenance, audit: Row
@@ -134,19 +133,19 @@ class _Made:
             else [*stored.observations, *news.observations]
         )
         self.oldest = known_from(self.all, shape.tracked)
-        self.shown = _shown(stored, news)
+        self.shown = _join_shown(stored, news)
         was_inferred = bool(stored.rows) and stored.rows[-1]["is_inferred"]
         self.completes = was_inferred and news.completes
         self.is_inferred = was_inferred and not self.completes
         is_known = bool(stored.rows) or any(observation.kind == "MERGED" for observation in self.all)
-        self.versions = fold(self.all, shape.tracked, self._unknown()) if is_known else []
-        self.told, self.apart = observations_apart(self.all, self.versions, self.oldest)
-        self.type1 = {column: self._type1(column) for column in shape.type1}
+        self.versions = fold(self.all, shape.tracked, self._initial_values()) if is_known else []
+        self.told, self.apart = split_observations(self.all, self.versions, self.oldest)
+        self.type1 = {column: self._read_type1(column) for column in shape.type1}
         self.places = [bisect_right(stored.starts, version.effective_date) - 1 for version in self.versions]
-        self.rows = [self._row(number) for number in range(len(self.versions))]
+        self.rows = [self._make_row(number) for number in range(len(self.versions))]
 
-    def _unknown(self) -> Row:
-        """What columns are where no observation tells."""
+    def _initial_values(self) -> Row:
+        """The values of columns before any observation of them."""
         stood = (
             filled(self.stored.observations, self.shape.tracked, self.stored.versions[0].values)
             if self.stored.versions
@@ -156,26 +155,26 @@ class _Made:
         implied = {c: value for c, value in self.news.implied.items() if c not in unset or value != unset[c]}
         return {**implied, **stood, **{column: value for column, (value, _) in self.shown.items()}}
 
-    def _type1(self, column: str) -> Any:
-        """What the observation with the latest moment says of a column that is overwritten."""
+    def _read_type1(self, column: str) -> Any:
+        """The value of a type 1 column: that of the observation with the latest moment."""
         observation = latest(self.all, column)
         if observation is not None:
             return observation.told[column]
         return self.stored.rows[-1][column] if self.stored.rows else self.news.implied.get(column)
 
     def _is_kept(self, number: int) -> bool:
-        """Whether a version with the same beginning said the same."""
+        """Whether a stored version with the same beginning is equal."""
         version, place = self.versions[number], self.places[number]
         old = self.stored.versions[place] if place >= 0 else None
         return (
             old is not None
             and old.effective_date == version.effective_date
             and old.is_deleted == version.is_deleted
-            and all(alike(old.values[c], version.values[c]) for c in self.shape.tracked)
+            and all(is_same(old.values[c], version.values[c]) for c in self.shape.tracked)
         )
 
-    def _is_told(self, number: int) -> bool:
-        """Whether what is told now is what a version begins with."""
+    def _is_new(self, number: int) -> bool:
+        """Whether a version begins with one of the new observations."""
         version = self.versions[number]
         if number:
             return any(observation.at == version.effective_date for observation in self.news.observations)
@@ -184,13 +183,13 @@ class _Made:
         )
         return self.completes or any(speak)
 
-    def _row(self, number: int) -> Row:
-        """A version's row; who wrote it stays where it goes on, or only had a gap filled."""
+    def _make_row(self, number: int) -> Row:
+        """Make a version's row. Its batch stays if the version continues, or only had a gap filled."""
         version, place = self.versions[number], self.places[number]
         before = self.stored.rows[place] if place >= 0 else None
         is_new = before is None or before["effective_date"] != version.effective_date
         row: Row = {} if before is None else dict(before)
-        if before is None or (self._is_told(number) and not self._is_kept(number)):
+        if before is None or (self._is_new(number) and not self._is_kept(number)):
             told_by = version.observation.batch_id if version.observation is not None else None
             row |= {"batch_id": self.provenance.batch_id or told_by, "source_system": self.provenance.source_system}
             row |= {"source_id": self.news.source_id} | (self.audit if is_new else {})
@@ -206,57 +205,60 @@ class _Made:
             "is_inferred": self.is_inferred,
             "known_from": self.oldest,
             "told": self.told[number],
-            "shown": shown_json(self.shown),
+            "shown": encode_shown(self.shown),
             **version.values,
             **{c: value for c, value in self.shape.unset.items() if version.values[c] is None},
         }
-        if before is None or not self._is_kept(number) or any(not alike(row[name], before[name]) for name in row):
+        if before is None or not self._is_kept(number) or any(not is_same(row[name], before[name]) for name in row):
             row |= {name: self.audit[name] for name in ("updated_at", "updated_by")}
             row["row_hash"] = DELETED_HASH if version.is_deleted else ""
         return row
 
     def observations(self) -> Iterator[Row]:
-        """The observations that stand apart and are not stored as such."""
+        """Yield the observations that stand apart and are not stored yet."""
         there = {(observation.at, observation.kind, frozenset(observation.told)) for observation in self.stored.apart}
         for observation in self.apart:
             mark = (observation.at, observation.kind, frozenset(observation.told))
             if observation.kind != "DELETED" and mark not in there:
                 there.add(mark)
-                yield self._word(observation.at, observation.kind, sorted(observation.told), observation.batch_id)
+                yield self._make_observation(
+                    observation.at, observation.kind, sorted(observation.told), observation.batch_id
+                )
         for at in sorted({observation.at for observation in self.all if observation.kind == "DELETED"}):
             count = self.stored.deletions.get(at, 0)
-            if is_over(self.all, at):
-                yield from (self._word(at, RESTORED, [], self.provenance.batch_id) for _ in range(count))
+            if is_revoked(self.all, at):
+                yield from (self._make_observation(at, RESTORED, [], self.provenance.batch_id) for _ in range(count))
             elif count == 0:
-                yield self._word(at, "DELETED", [], self.provenance.batch_id)
+                yield self._make_observation(at, "DELETED", [], self.provenance.batch_id)
 
-    def _word(self, at: datetime, kind: str, told: list[str], batch_id: str | None) -> Row:
+    def _make_observation(self, at: datetime, kind: str, told: list[str], batch_id: str | None) -> Row:
         return {"member_key": self.key, "told_at": at, "kind": kind, "told": told, "batch_id": batch_id}
 
     def count(self, done: Changes) -> bool:
-        """Add what changed to the counts; whether anything is to be written."""
+        """Add the changes to the counts; return whether anything is to be written."""
         old = self.stored
         moments = {
-            told_in(v, row["known_from"]) or v.effective_date for v, row in zip(old.versions, old.rows, strict=True)
+            moment_of_own(v, row["known_from"]) or v.effective_date
+            for v, row in zip(old.versions, old.rows, strict=True)
         }
         for number, version in enumerate(self.versions):
             if self._is_kept(number) and not (self.completes and not number):
                 continue
             done.changed += 1
-            if self._is_told(number):
+            if self._is_new(number):
                 done.begun += 1
-                at = told_in(version, self.oldest) or version.effective_date
+                at = moment_of_own(version, self.oldest) or version.effective_date
                 done.replaced += at in moments or (self.completes and not number)
                 done.deleted += version.is_deleted
         done.new += bool(self.versions) and not old.rows
         done.completed += self.completes
-        if old.rows and any(not alike(self.type1[c], old.rows[-1][c]) for c in self.shape.type1):
+        if old.rows and any(not is_same(self.type1[c], old.rows[-1][c]) for c in self.shape.type1):
             done.overwritten += len(self.rows)
         return self.rows != old.rows
 
 
-def _shown(stored: Stored, news: NewObservations) -> Shown:
-    """What facts show, of each column what they showed first; of one moment, what was shown before."""
+def _join_shown(stored: Stored, news: NewObservations) -> Shown:
+    """What facts show: for each column the earliest value; of the same moment, the stored one."""
     found = stored.shown
     for column, (value, at) in news.shown.items():
         if column not in found or at < found[column][1]:
@@ -265,7 +267,7 @@ def _shown(stored: Stored, news: NewObservations) -> Shown:
 
 
 def _insert(connection: Connection, name: str, rows: Sequence[Row]) -> None:
-    """Rows with their hash, by way of a table without checks: what the server then refuses is no line of a file."""
+    """Insert rows with their hash, by a table without constraints: a refusal by the server then names no COPY line."""
     if not rows:
         return
     shape, model = shape_of(name), DIMENSIONS[name]

@@ -1,4 +1,4 @@
-"""Which wafers have another root lot than their key says: by a frame, by ``dim_lot``, by the genealogy."""
+"""Find wafers whose key has the wrong root lot, by a frame, by ``dim_lot`` or by the genealogy of lots."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from gpwarehouse.intake.given_columns import named_apart
 from gpwarehouse.models import BridgeLotGenealogy, DimLot, DimWafer
 from gpwarehouse.models.keys import natural_key_part, normalise_wafer_id
 
-__all__ = ["Move", "moves_of_genealogy", "moves_of_lots", "moves_told"]
+__all__ = ["Move", "moves_of_genealogy", "moves_of_lots", "read_moves"]
 
 Move = tuple[str, str | None, str]
-"""Root lot as the key has it, wafer id (None: all wafers of that root), true root lot."""
+"""Root lot in the key, wafer id (None: all wafers of that root), true root lot."""
 
 _NEEDED = ("root_lot_id", "true_root_lot_id")
 _STRAIGHT = ("SPLIT", "REWORK", "RENAME")
-"""Events after which all wafers of the child come from the one parent."""
+"""Events after which all wafers of the child lot come from the one parent."""
 
 
-def moves_told(mapping: Any, wafer_id_pattern: str | None) -> list[Move]:
-    """The moves that a frame tells.
+def read_moves(mapping: Any, wafer_id_pattern: str | None) -> list[Move]:
+    """Read moves from a frame.
 
-    :raises InvalidInputError: a column is missing or unknown, or a value is no text.
+    :raises InvalidInputError: a column is missing or unknown, or a value is not a text.
     """
     moves: list[Move] = []
     for batch in record_batches(mapping, frozenset(), Expected("the mapping", frozenset((*_NEEDED, "wafer_id")))):
@@ -39,12 +39,12 @@ def moves_told(mapping: Any, wafer_id_pattern: str | None) -> list[Move]:
             continue
         if not names >= set(_NEEDED) or names - {*_NEEDED, "wafer_id"}:
             raise InvalidInputError(
-                f"the mapping has the columns {', '.join(sorted(names))}; give root_lot_id, true_root_lot_id and, where not "
-                "all wafers of the root move, wafer_id"
+                f"the mapping has the columns {', '.join(sorted(names))}; give root_lot_id, true_root_lot_id and, if not all "
+                "wafers of the root move, wafer_id"
             )
         for row in batch.to_pylist():
             if any(not isinstance(row[name], str) or not row[name].strip() for name in _NEEDED):
-                raise InvalidInputError(f"the mapping names no two roots in {row!r}; give both as text")
+                raise InvalidInputError(f"the mapping does not name two roots in {row!r}; give both as text")
             root, true = (natural_key_part(row[name], name) for name in _NEEDED)
             raw = row.get("wafer_id")
             wafer = None if raw is None else normalise_wafer_id(str(raw), root, wafer_id_pattern, root=root)
@@ -53,7 +53,7 @@ def moves_told(mapping: Any, wafer_id_pattern: str | None) -> list[Move]:
 
 
 def moves_of_lots(connection: Connection, roots: Mapping[str, str]) -> list[Move]:
-    """Wafers whose lot has another root now: as ``dim_lot`` says, or ``roots`` where they do."""
+    """Find wafers whose lot now has another root, by ``dim_lot`` or by ``roots``, which takes precedence."""
     wafer, lot = DimWafer.__table__, DimLot.__table__
     query = (
         select(wafer.c.root_lot_id, wafer.c.wafer_id, lot.c.lot_id, lot.c.root_lot_id.label("true_root"))
@@ -71,10 +71,10 @@ def moves_of_lots(connection: Connection, roots: Mapping[str, str]) -> list[Move
 
 
 def moves_of_genealogy(connection: Connection) -> dict[str, str]:
-    """Lot → root, of lots of which no source told but the genealogy shows another root than ``dim_lot`` has.
+    """Find lots whose root in the genealogy differs from ``dim_lot``, if no source gave the root: lot → root.
 
-    A lot goes back over splits, reworks and renamings as long as there is one parent. The wafers of a merged lot come from
-    many, so it says nothing of theirs.
+    A lot is followed back over splits, reworks and renamings while it has one parent. The wafers of a merged lot come from
+    many lots, so the lot does not show their root.
     """
     parent, child = aliased(DimLot), aliased(DimLot)
     edges = (
@@ -98,21 +98,21 @@ def moves_of_genealogy(connection: Connection) -> dict[str, str]:
     found: dict[str, str] = {}
     rows: Iterable[Any] = connection.execute(guessed) if parents else ()
     for lot_id, guess in rows:
-        root = _root(lot_id, parents, merged, known)
+        root = _follow_back(lot_id, parents, merged, known)
         if root is not None and root != guess:
             found[lot_id] = root
     return found
 
 
-def _root(lot: str, parents: Mapping[str, set[str]], merged: set[str], known: Mapping[str, str]) -> str | None:
-    """Where a lot goes back to; None if that cannot be said."""
+def _follow_back(lot: str, parents: Mapping[str, set[str]], merged: set[str], known: Mapping[str, str]) -> str | None:
+    """The lot that a lot goes back to; None if that is not known."""
     if lot not in parents:
         return None
     seen = {lot}
     while lot in parents and lot not in merged and len(parents[lot]) == 1:
         (lot,) = parents[lot]
         if lot in seen:
-            return None  # a circle
+            return None  # a cycle
         seen.add(lot)
         if lot in known:
             return known[lot]

@@ -1,4 +1,4 @@
-"""Rows of a dimension's frame → rows to be staged: durable keys, keys of the members they name, what their keys imply."""
+"""Convert rows of a dimension's frame to rows for staging: durable keys, keys of referenced members, implied attributes."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gpwarehouse.dimensions.first_pass import Columns, FirstPass, durable_keys, trimmed
+from gpwarehouse.dimensions.first_pass import Columns, FirstPass, durable_keys, trim
 from gpwarehouse.intake.natural_keys import Codes, KeyResolver
 from gpwarehouse.models.keys import PLACEHOLDER_WAFER_ID, UNKNOWN_KEY, natural_key_part, normalise_wafer_id, root_lot
 
-__all__ = ["AT", "DELETED", "IMPLIED", "stager"]
+__all__ = ["AT", "DELETED", "IMPLIED", "make_stager"]
 
 AT = "_at"
 DELETED = "_deleted"
-"""Columns of a staged row: since when it holds, and whether it deletes the member."""
+"""Columns of a staged row: the time from which it holds, and whether it deletes the member."""
 
 IMPLIED = "_implied_"
-"""Before the name of a column: what the natural key implies of it, for rows that do not give it."""
+"""Prefix of a column with the value that the natural key implies, for rows that do not give the column."""
 
 Naming = Callable[[Columns, KeyResolver, str | None, Any], tuple[Columns, Columns]]
-"""Input columns → the parts of the natural key, and what they imply."""
+"""Input columns → the parts of the natural key, and the attributes that they imply."""
 
 
-def stager(
+def make_stager(
     model: type[Any], deletes: str | None, lot_root_pattern: str | None
 ) -> Callable[[Columns, FirstPass], Columns]:
-    """What stages the rows of a dimension."""
-    naming: Naming = _NATURAL.get(model.__tablename__, _plain)
+    """Make the function that stages the rows of a dimension."""
+    naming: Naming = _NATURAL.get(model.__tablename__, _name_plain)
 
     def stage(columns: Columns, found: FirstPass) -> Columns:
         if "facility" in columns:
-            facility = trimmed(columns["facility"])
+            facility = trim(columns["facility"])
             columns["facility"] = pc.if_else(pc.equal(facility, ""), found.resolver.facility, facility)
         natural, implied = naming(columns, found.resolver, lot_root_pattern, model)
         staged = {model.durable_key: durable_keys(list(natural.values())), **natural}
@@ -43,12 +43,12 @@ def stager(
         if deletes is not None:
             staged[DELETED] = columns[deletes]
             found.names[DELETED] = deletes
-        return staged | _attributes(columns, found, implied, model)
+        return staged | _read_attributes(columns, found, implied, model)
 
     return stage
 
 
-def _attributes(columns: Columns, found: FirstPass, implied: Columns, model: type[Any]) -> Columns:
+def _read_attributes(columns: Columns, found: FirstPass, implied: Columns, model: type[Any]) -> Columns:
     told: Columns = {}
     some = found.given.any
     keys = found.resolver.resolve(pa.RecordBatch.from_arrays(list(columns.values()), list(columns)))
@@ -69,23 +69,27 @@ def _attributes(columns: Columns, found: FirstPass, implied: Columns, model: typ
     return told
 
 
-def _plain(columns: Columns, resolver: KeyResolver, pattern: str | None, model: type[Any]) -> tuple[Columns, Columns]:
-    return {part: trimmed(columns[part]) for part in model.natural_key}, {}
+def _name_plain(
+    columns: Columns, resolver: KeyResolver, pattern: str | None, model: type[Any]
+) -> tuple[Columns, Columns]:
+    return {part: trim(columns[part]) for part in model.natural_key}, {}
 
 
-def _lots(columns: Columns, resolver: KeyResolver, pattern: str | None, model: type[Any]) -> tuple[Columns, Columns]:
-    lots = trimmed(columns["lot_id"])
+def _name_lots(
+    columns: Columns, resolver: KeyResolver, pattern: str | None, model: type[Any]
+) -> tuple[Columns, Columns]:
+    lots = trim(columns["lot_id"])
     if pattern is None and not pc.any(pc.match_substring(lots, ".")).as_py():
-        return {"lot_id": lots}, {"root_lot_id": lots}  # as ``root_lot`` has it, which would take a while for millions
+        return {"lot_id": lots}, {"root_lot_id": lots}  # equal to ``root_lot``, which is slow for millions of lots
     roots = pa.array([root_lot(lot, pattern) for lot in lots.to_pylist()], pa.string())
     return {"lot_id": lots}, {"root_lot_id": roots}
 
 
-def _equipment(
+def _name_equipment(
     columns: Columns, resolver: KeyResolver, pattern: str | None, model: type[Any]
 ) -> tuple[Columns, Columns]:
-    """A chamber brings its tool, which is its parent until something better is known."""
-    natural = {part: trimmed(columns[part]) for part in model.natural_key}
+    """A chamber also needs its tool, which is its parent until another parent is given."""
+    natural = {part: trim(columns[part]) for part in model.natural_key}
     inverse, distinct = Codes(natural).combinations(list(natural))
     levels, parents = [], []
     for values in distinct:
@@ -103,8 +107,10 @@ def _equipment(
     return natural, implied
 
 
-def _wafers(columns: Columns, resolver: KeyResolver, pattern: str | None, model: type[Any]) -> tuple[Columns, Columns]:
-    """The root lot is the frame's where it names one; else that of the lot."""
+def _name_wafers(
+    columns: Columns, resolver: KeyResolver, pattern: str | None, model: type[Any]
+) -> tuple[Columns, Columns]:
+    """The root lot is that of the frame, if it names one; else that of the lot."""
     inverse, distinct = Codes(columns).combinations(["lot_id", "root_lot_id", "wafer_id"])
     resolver.roots.learn({natural_key_part(lot, "lot_id") for lot, root, _ in distinct if not (root or "").strip()})
     roots, wafers, numbers = [], [], []
@@ -126,7 +132,7 @@ def _wafers(columns: Columns, resolver: KeyResolver, pattern: str | None, model:
 
 
 _NATURAL: dict[str, Naming] = {
-    "dim_lot": _lots,
-    "dim_equipment": _equipment,
-    "dim_wafer": _wafers,
+    "dim_lot": _name_lots,
+    "dim_equipment": _name_equipment,
+    "dim_wafer": _name_wafers,
 }

@@ -1,4 +1,4 @@
-"""What a dimension or bridge takes from outside: natural keys, attributes, and the time from which they hold."""
+"""The input of a dimension or bridge: natural keys, attributes, and the time from which they hold."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gpwarehouse.transport.columns import TIMESTAMP, arrow_type
 __all__ = ["bridge_named", "dimension_named", "dimension_target"]
 
 MAY_BE_EMPTY = frozenset({"facility", "chamber_id", "revision", "flow_version", "recipe_version"})
-"""Parts of natural keys that a row need not have: the facility is the settings', the others are empty."""
+"""Parts of natural keys that a row need not give. A missing facility is that of the settings; the others are empty."""
 
 _PARENT = KeyRole(
     "dim_equipment",
@@ -27,26 +27,29 @@ _PARENT = KeyRole(
     identifier="parent_equipment_id",
     defaults={"parent_chamber_id": ""},
 )
-"""What a piece of equipment is part of; NULL, not -1, where it is part of nothing."""
+"""The parent of a piece of equipment. It is NULL, not -1, if there is none."""
 
 
 def dimension_named(name: str) -> type[Any]:
-    """The versioned dimension of that table name.
+    """Find the versioned dimension of that table name.
 
     :raises InvalidInputError: there is none.
     """
     versioned = {table: model for table, model in DIMENSIONS.items() if issubclass(model, Dimension)}
     if name not in versioned:
-        raise InvalidInputError(f"no dimension {name!r} with versions; there are {', '.join(versioned)}")
+        raise InvalidInputError(
+            f"there is no dimension {name!r} with versions; those with versions are {', '.join(versioned)}"
+        )
     return versioned[name]
 
 
 @cache
 def dimension_target(name: str, effective: str, deletes: str | None) -> Target:
-    """A dimension as a frame is checked against it.
+    """Make the target that a dimension's frame is checked against.
 
-    :param effective: the column with the time from which a row holds; ``deletes``: the one that says a row deletes.
-    :raises InvalidInputError: no such dimension, or these columns are none.
+    :param effective: the column with the time from which a row holds.
+    :param deletes: the column that says that a row deletes its member.
+    :raises InvalidInputError: there is no such dimension, or a column cannot have this role.
     """
     model = dimension_named(name)
     table: Table = model.__table__
@@ -56,7 +59,7 @@ def dimension_target(name: str, effective: str, deletes: str | None) -> Target:
     inputs: dict[str, InputColumn] = {}
     natural = ("lot_id", *model.natural_key) if name == "dim_wafer" else model.natural_key
     for part in natural:
-        derived = name == "dim_wafer" and part == "root_lot_id"  # from the lot, unless the frame knows better
+        derived = name == "dim_wafer" and part == "root_lot_id"  # derived from the lot, unless the frame gives it
         needed = part not in MAY_BE_EMPTY and not derived
         inputs[part] = InputColumn(part, pa.string(), required=needed, is_key_part=True)
     for role in roles.values():
@@ -64,11 +67,11 @@ def dimension_target(name: str, effective: str, deletes: str | None) -> Target:
             inputs.setdefault(part, InputColumn(part, pa.string(), is_key_part=True))
     for column in (*model.tracked_columns(), *model.type1, "source_id"):
         if column not in roles:
-            inputs.setdefault(column, _input(table.c[column], required=False))
+            inputs.setdefault(column, _make_input(table.c[column], required=False))
     _add_time(inputs, name, effective)
     if deletes is not None:
         if deletes in inputs:
-            raise InvalidInputError(f"{name}: column {deletes!r} is an attribute and cannot say what is deleted")
+            raise InvalidInputError(f"{name}: column {deletes!r} is an attribute; deletes= needs a column of its own")
         inputs[deletes] = InputColumn(deletes, pa.bool_(), default=pa.scalar(False))
     return Target(name, table, inputs, roles, (), effective)
 
@@ -76,11 +79,13 @@ def dimension_target(name: str, effective: str, deletes: str | None) -> Target:
 def _add_time(inputs: dict[str, InputColumn], name: str, effective: str) -> None:
     there = inputs.get(effective)
     if there is not None and there.type != TIMESTAMP:
-        raise InvalidInputError(f"{name}: column {effective!r} is {there.type} and cannot say since when a row holds")
+        raise InvalidInputError(
+            f"{name}: column {effective!r} has type {there.type}; effective= needs a column of times"
+        )
     inputs[effective] = replace(there or InputColumn(effective, TIMESTAMP), required=True)
 
 
-def _input(column: Column[Any], *, required: bool) -> InputColumn:
+def _make_input(column: Column[Any], *, required: bool) -> InputColumn:
     return InputColumn(
         column.name,
         arrow_type(column.type),
@@ -93,12 +98,12 @@ def _input(column: Column[Any], *, required: bool) -> InputColumn:
 
 @cache
 def bridge_named(name: str) -> Target:
-    """A bridge as a frame is checked against it.
+    """Make the target that a bridge's frame is checked against.
 
-    :raises InvalidInputError: no such bridge.
+    :raises InvalidInputError: there is no such bridge.
     """
     if name not in BRIDGES:
-        raise InvalidInputError(f"no bridge {name!r}; there are {', '.join(BRIDGES)}")
+        raise InvalidInputError(f"there is no bridge {name!r}; the bridges are {', '.join(BRIDGES)}")
     table: Table = BRIDGES[name].__table__
     roles = {c.name: c.info["role"] for c in table.columns if "role" in c.info}
     inputs = {
@@ -110,7 +115,7 @@ def bridge_named(name: str) -> Target:
     for column in table.columns:
         if column.name not in roles and column.name not in audit:
             needed = not column.nullable and column.server_default is None
-            inputs[column.name] = _input(column, required=needed)
+            inputs[column.name] = _make_input(column, required=needed)
     if "to_ts" in inputs:
         inputs["to_ts"] = InputColumn("to_ts", TIMESTAMP, default=pa.scalar(END_OF_TIME, TIMESTAMP))
     time = "event_ts" if "event_ts" in inputs else "from_ts"

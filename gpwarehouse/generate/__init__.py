@@ -1,4 +1,4 @@
-"""A made-up fab of any size with known answers, for tests, demos and benchmarks."""
+"""Generate a fab of any size with known answers, for tests, demos and benchmarks."""
 
 from gpwarehouse.generate.fab import BATCH_ROWS, FACTS, Fab, FabSource, generate_fab
 from gpwarehouse.generate.folder import FabFolder, write_fab

@@ -15,7 +15,7 @@ from gpwarehouse.generate.rows import TIMESTAMP, constant, times, wafer_ids
 __all__ = ["SCHEMA", "defect_rows", "is_inspected"]
 
 NUISANCE = 0.5
-"""Mean number of defects of an inspection that kill nothing."""
+"""Mean number of defects per inspection that kill no die."""
 
 SCHEMA = pa.schema(
     [
@@ -40,9 +40,9 @@ def is_inspected(wafer: int) -> bool:
 
 
 def defect_rows(lot: Lot, visit: Visit, place: int, dies: WaferDies) -> pa.Table:
-    """The rows of the inspection of a visit's wafer; a clean one has one.
+    """Make the rows of the inspection of one wafer in a visit; a wafer without defects has one row.
 
-    :param place: of the wafer in the visit.
+    :param place: place of the wafer in the visit.
     """
     wafer, step, settings = visit.wafers[place], visit.step, lot.settings
     rng = stream(settings.seed, "defect", lot.number, wafer, step.layer, visit.visit_no)
@@ -61,7 +61,7 @@ def defect_rows(lot: Lot, visit: Visit, place: int, dies: WaferDies) -> pa.Table
     }  # fmt: skip
     values: dict[str, Any] = {
         **{name: constant(value, rows) for name, value in texts.items()},
-        **(_of_defects(rng, lot.product.die_mm * 1000, dies.x[die], dies.y[die], kinds) if found else {}),
+        **(_describe_defects(rng, lot.product.die_mm * 1000, dies.x[die], dies.y[die], kinds) if found else {}),
         "event_ts": times(settings, np.full(rows, visit.start_s + place * step.wafer_s)),
         "wafer_id": wafer_ids(np.full(rows, wafer)),
         "test_no": constant(1, rows),
@@ -73,10 +73,13 @@ def defect_rows(lot: Lot, visit: Visit, place: int, dies: WaferDies) -> pa.Table
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
-def _of_defects(rng: np.random.Generator, um: float, columns: Any, lines: Any, kinds: Any) -> dict[str, Any]:
-    """What only rows of defects have: where they are, how large, and of which class.
+def _describe_defects(rng: np.random.Generator, um: float, columns: Any, lines: Any, kinds: Any) -> dict[str, Any]:
+    """Make the columns that only rows of defects have: position, size and class.
 
-    :param um: edge of a die; ``columns`` and ``lines``: the die they are on; ``kinds``: numbers in the list of classes.
+    :param um: edge length of a die in µm.
+    :param columns: column of the die of each defect.
+    :param lines: row of the die of each defect.
+    :param kinds: number of each defect's class in the list of classes.
     """
     rows = len(kinds)
     x_rel, y_rel = rng.uniform(0, um, rows), rng.uniform(0, um, rows)

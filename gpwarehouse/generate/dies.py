@@ -1,4 +1,4 @@
-"""Die of a wafer and why they fail: the same answer for the tests and for the inspections."""
+"""The die of a wafer and why they fail, the same for tests and inspections."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ __all__ = [
 
 Array = np.ndarray[Any, Any]
 GOOD, RANDOM, EDGE, SCRATCH, CENTRE, CONTACT = range(6)
-"""Why a die fails: not at all, a random defect, the edge ring, the scratch, the excursion's spot in the centre, or a bad
+"""Why a die fails: not at all, by a random defect, the edge ring, the scratch, the excursion's spot in the centre, or a bad
 contact, which a retest cures."""
 
 EDGE_FROM, EDGE_FAIL = 0.85, 0.30
-"""From which share of the radius the edge ring reaches, and the probability that a die in it fails."""
+"""Share of the radius from which the edge ring reaches, and the probability that a die in it fails."""
 CENTRE_TO, CENTRE_FAIL = 0.45, 0.80
 CONTACT_FAIL = 0.03
 
 
 @cache
 def die_map(radius: int) -> tuple[Array, Array, Array]:
-    """Columns, rows and distance from the centre (1 at the edge) of the whole die on a round wafer."""
+    """Compute columns, rows and distance from the centre (1 at the edge) of the whole die on a round wafer."""
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     inside = x * x + y * y <= (radius + 0.3) ** 2
     return x[inside], y[inside], np.hypot(x[inside], y[inside]) / radius
 
 
 def is_scratched(lot: Lot, wafer: int) -> bool:
-    """Whether a scratch runs over the wafer: the 4th and 11th of every third lot, and so on by sevens."""
+    """Whether a scratch crosses the wafer: the 4th, 11th, 18th … wafer of every third lot."""
     return lot.number % 3 == 0 and wafer % 7 == 4
 
 
 @dataclass(frozen=True)
 class WaferDies:
-    """A wafer's die: ``cause`` of each to fail, and the ``layer`` (from 1) whose defect it was."""
+    """The die of a wafer: the ``cause`` of each failure, and the ``layer`` (from 1) of its defect."""
 
     x: Array
     y: Array
@@ -59,17 +59,17 @@ class WaferDies:
 
     @property
     def first_good(self) -> int:
-        """Die good at the first touch."""
+        """Number of die that are good at the first touch."""
         return int((self.cause == GOOD).sum())
 
     @property
     def last_good(self) -> int:
-        """Die good in the end."""
+        """Number of die that are good in the end."""
         return self.first_good + int((self.cause == CONTACT).sum())
 
 
 def wafer_dies(lot: Lot, wafer: int, *, in_excursion: bool) -> WaferDies:
-    """The die of a wafer; a later cause in the list of causes goes over an earlier one."""
+    """Compute the die of a wafer. A cause later in the list of causes overrides an earlier one."""
     x, y, distance = die_map(lot.settings.radius)
     rng = stream(lot.settings.seed, "die", lot.number, wafer)
     chances = rng.random((4, len(x)))

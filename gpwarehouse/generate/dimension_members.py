@@ -1,4 +1,4 @@
-"""What a made-up fab tells of its dimension members, by dimension, as a loader's source gives it."""
+"""The dimension members of a generated fab, by dimension, as a loader's source gives them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Rows = list[dict[str, Any]]
 
 
 def fixed_members(settings: Settings) -> dict[str, Rows]:
-    """Products, steps with their limits, recipes, tools and chambers: as many in a small fab as in a large one."""
+    """Products, steps with their limits, recipes, tools and chambers, as many in a small fab as in a large one."""
     return {
         "dim_product": [
             {
@@ -26,17 +26,17 @@ def fixed_members(settings: Settings) -> dict[str, Rows]:
             }
             for p in products(settings)
         ],
-        "dim_process_step": [*_route_steps(settings), *_test_steps(settings)],
+        "dim_process_step": [*_list_route_steps(settings), *_list_test_steps(settings)],
         "dim_recipe": [
             {"recipe_id": f"{s.kind}_M{s.layer}", "recipe_version": "1", "recipe_type": "PRODUCTION",
              "total_time_s": s.wafer_s, "approval_status": "RELEASED"}
             for s in route(settings)
         ],
-        "dim_equipment": list(_equipment(settings)),
+        "dim_equipment": list(_list_equipment(settings)),
     }  # fmt: skip
 
 
-def _limits(measure: Measure) -> dict[str, Any]:
+def _describe_limits(measure: Measure) -> dict[str, Any]:
     control = 3 * measure.sigma
     return {
         "unit": measure.unit, "lsl": measure.lsl, "lcl": measure.target - control, "target": measure.target,
@@ -44,7 +44,7 @@ def _limits(measure: Measure) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _route_steps(settings: Settings) -> Iterator[dict[str, Any]]:
+def _list_route_steps(settings: Settings) -> Iterator[dict[str, Any]]:
     types = {"CD": "METROLOGY", "THK": "METROLOGY", "INSPECTION": "INSPECTION"}
     for number, step in enumerate(route(settings), 1):
         measures = MEASURES[step.kind]
@@ -53,14 +53,14 @@ def _route_steps(settings: Settings) -> Iterator[dict[str, Any]]:
             "step_sequence": number, "module": "BEOL", "layer_name": f"M{step.layer}", "process_area": step.group,
             "step_type": types.get(step.kind, "PROCESS"), "tool_group_required": step.group,
             "std_process_time_s": step.wafer_s,
-            "control_limits": {m.column: _limits(m) for m in measures} if measures else None,
+            "control_limits": {m.column: _describe_limits(m) for m in measures} if measures else None,
         }  # fmt: skip
 
 
-def _test_steps(settings: Settings) -> Iterator[dict[str, Any]]:
+def _list_test_steps(settings: Settings) -> Iterator[dict[str, Any]]:
     limits = {
-        "vth_mv": _limits(Measure("vth_mv", "mV", *VTH, VTH[0])),
-        "1100": _limits(Measure("1100", "pA/um", *ILEAK, ILEAK[0])) | {"name": "ILEAK"},
+        "vth_mv": _describe_limits(Measure("vth_mv", "mV", *VTH, VTH[0])),
+        "1100": _describe_limits(Measure("1100", "pA/um", *ILEAK, ILEAK[0])) | {"name": "ILEAK"},
     }
     for product in products(settings):
         yield {
@@ -69,7 +69,7 @@ def _test_steps(settings: Settings) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
-def _equipment(settings: Settings) -> Iterator[dict[str, Any]]:
+def _list_equipment(settings: Settings) -> Iterator[dict[str, Any]]:
     for tools in TOOLS.values():
         for tool in tools:
             told = {

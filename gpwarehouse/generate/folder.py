@@ -1,4 +1,4 @@
-"""A made-up fab as a folder of Parquet files: a file a fact and bridge, the members as JSON."""
+"""A generated fab as a folder of Parquet files: one file per fact and bridge, the members as JSON."""
 
 from __future__ import annotations
 
@@ -31,61 +31,67 @@ STAYS = pa.schema(
 
 
 def write_fab(fab: Fab, folder: str | PathLike[str]) -> Path:
-    """Write a fab to a new folder, in constant memory but for the members and genealogy of its lots.
+    """Write a fab to a new folder, in constant memory except for the members and genealogy of its lots.
 
-    :raises InvalidInputError: the folder is there and not empty.
+    :raises InvalidInputError: the folder exists and is not empty.
     """
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     if any(path.iterdir()):
-        raise InvalidInputError(f"{path} is not empty; name a new folder")
+        raise InvalidInputError(f"{path} is not empty; give a new folder")
     for source in fab.sources():
         with pq.ParquetWriter(path / f"{source.target}.parquet", source.schema, compression="zstd") as writer:
             for batch in source.batches():
                 writer.write_batch(batch)
     pq.write_table(pa.Table.from_pylist(fab.genealogy(), GENEALOGY), path / "bridge_lot_genealogy.parquet")
     pq.write_table(pa.Table.from_pylist(list(fab.stays()), STAYS), path / "bridge_wafer_lot.parquet")
-    (path / "members.json").write_text(json.dumps(fab.members(), default=_as_text), "utf-8")
-    told = {"kind": "gpwarehouse generated fab", "settings": asdict(fab.settings), "truth": _plain(asdict(fab.truth()))}
-    (path / _MARK).write_text(json.dumps(told, default=_as_text, indent=2) + "\n", "utf-8")  # last: the folder is whole
+    (path / "members.json").write_text(json.dumps(fab.members(), default=_encode), "utf-8")
+    told = {
+        "kind": "gpwarehouse generated fab",
+        "settings": asdict(fab.settings),
+        "truth": _flatten(asdict(fab.truth())),
+    }
+    (path / _MARK).write_text(
+        json.dumps(told, default=_encode, indent=2) + "\n", "utf-8"
+    )  # last: the folder is complete
     return path
 
 
-def _as_text(value: Any) -> str:
+def _encode(value: Any) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     raise TypeError(f"{type(value).__name__} has no JSON form here")
 
 
-def _plain(truth: dict[str, Any]) -> dict[str, Any]:
+def _flatten(truth: dict[str, Any]) -> dict[str, Any]:
     truth["capability"] = {" ".join(key): value for key, value in truth["capability"].items()}
     return truth
 
 
 def is_fab_folder(folder: Path) -> bool:
-    """Whether :func:`write_fab` made it."""
+    """Whether :func:`write_fab` wrote the folder."""
     return (folder / _MARK).is_file()
 
 
 class FabFolder:
     """A fab that was written to a folder, with the methods of :class:`Fab` that a load needs.
 
-    :raises SourceFormatError: it is no such folder.
+    :raises SourceFormatError: the folder is not such a folder.
     """
 
     def __init__(self, folder: str | PathLike[str]) -> None:
         self.folder = Path(folder)
         if not is_fab_folder(self.folder):
             raise SourceFormatError(
-                f"{self.folder} holds no {_MARK}: it was not written by gpwarehouse data generate, or not whole"
+                f"{self.folder} holds no {_MARK}: gpwarehouse data generate did not write it, or did not complete it"
             )
 
     def sources(self, *, batch_rows: int = BATCH_ROWS) -> list[FabSource]:
-        """The facts' rows; the first also tells of all members."""
-        return [self._source(name, batch_rows, with_members=number == 0) for number, name in enumerate(FACTS)]
+        """The facts' rows; the first source also has all members."""
+        return [self._open_source(name, batch_rows, with_members=number == 0) for number, name in enumerate(FACTS)]
 
     def members(self) -> dict[str, list[dict[str, Any]]]:
-        """Dimension → what the fab tells of its members."""
+        """Dimension → members of the fab with attributes."""
         told: dict[str, list[dict[str, Any]]] = json.loads((self.folder / "members.json").read_text("utf-8"))
         for row in told["dim_lot"]:
             row |= {name: datetime.fromisoformat(row[name]) for name in ("start_ts", "complete_ts")}
@@ -100,7 +106,7 @@ class FabFolder:
         """Which wafer was in which lot when."""
         yield from pq.read_table(self.folder / "bridge_wafer_lot.parquet").to_pylist()
 
-    def _source(self, name: str, batch_rows: int, *, with_members: bool) -> FabSource:
+    def _open_source(self, name: str, batch_rows: int, *, with_members: bool) -> FabSource:
         file = self.folder / f"{name}.parquet"
 
         def make() -> Iterator[pa.RecordBatch]:

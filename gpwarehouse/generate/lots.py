@@ -1,4 +1,4 @@
-"""What becomes of a lot: its way through the route, splits, merges and reworks."""
+"""The life of a lot: its way through the route, splits, merges and reworks."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ END = float("inf")
 
 @dataclass(frozen=True)
 class Visit:
-    """A lot, or part of one, at a step. Times are seconds since the fab's start; the wafers follow each other.
+    """A lot, or part of one, at a step. Times are seconds since the fab's start. The wafers follow each other.
 
-    :ivar number: of the visit in its lot, which keys its random numbers.
+    :ivar number: number of the visit in its lot; it seeds the visit's random numbers.
     """
 
     number: int
@@ -50,7 +50,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Stay:
-    """A wafer in a lot; ``to_s`` is infinite while it is there."""
+    """A wafer in a lot; ``to_s`` is infinite while the wafer is there."""
 
     wafer: int
     lot_id: str
@@ -60,9 +60,9 @@ class Stay:
 
 @dataclass
 class Lot:
-    """A lot by its number, from 0; everything about it follows from seed and number.
+    """A lot, given by its number from 0. Everything about it follows from seed and number.
 
-    :ivar must_use: group → tool that every visit of this lot takes.
+    :ivar must_use: group → tool that every visit of this lot uses.
     """
 
     settings: Settings
@@ -73,12 +73,12 @@ class Lot:
 
     @property
     def lot_id(self) -> str:
-        """Its name; parts are called ``….01`` and ``….02``."""
+        """Its name; its parts are named ``….01`` and ``….02``."""
         return f"{self.settings.prefix}{self.number + 1:05d}"
 
     @cached_property
     def product(self) -> Product:
-        """Its product: the lots take turns."""
+        """Its product: the lots use the products in turn."""
         every = products(self.settings)
         return every[self.number % len(every)]
 
@@ -89,7 +89,7 @@ class Lot:
 
     @cached_property
     def visits(self) -> tuple[Visit, ...]:
-        """All visits; on the way the events and stays are noted."""
+        """All visits. They also record the events and stays."""
         return tuple(self._walk())
 
     @property
@@ -103,7 +103,7 @@ class Lot:
         return self._stays if self.visits else []
 
     def wafer_lots(self) -> dict[int, str]:
-        """Wafer → the lot it is in at last."""
+        """Wafer → the lot that it is in at the end."""
         return {stay.wafer: stay.lot_id for stay in self.stays if stay.to_s == END}
 
     @property
@@ -141,7 +141,7 @@ class Lot:
         self._stay(second, names[0], merge_s, END)
 
     def _stay(self, wafers: tuple[int, ...], lot_id: str, from_s: float, to_s: float) -> None:
-        """Note a stay; one that goes on in the same lot grows."""
+        """Record a stay. A stay that continues in the same lot is extended."""
         for wafer in wafers:
             before = next((s for s in self._stays if (s.wafer, s.lot_id, s.to_s) == (wafer, lot_id, from_s)), None)
             if before is not None:
@@ -161,7 +161,7 @@ class Lot:
         for place, step in enumerate(steps):
             yield self._visit(rng, counter, lot_id, wafers, step)
             reworked = step.kind == "CD" and place > 0 and rng.random() < self.settings.rework_share
-            if reworked:  # lithography again, and what it made is measured again
+            if reworked:  # lithography is done again, and its result is measured again
                 for again in (steps[place - 1], step):
                     yield self._visit(rng, counter, lot_id, wafers, again, visit_no=2)
 
@@ -184,7 +184,7 @@ class Lot:
 
 @dataclass
 class _Counter:
-    """The next visit's number, and where in time a part of the lot is."""
+    """The number of the next visit, and the time that a part of the lot has reached."""
 
     number: int = 0
     at_s: float = 0.0

@@ -1,7 +1,7 @@
-"""What a made-up fab consists of: products, route, tools, and the numbers its analyses have to find again.
+"""The parts of a generated fab: products, route, tools, and the numbers that its analyses must find.
 
-Every entity draws from a stream of its own (PCG64, keyed by seed, kind and number), so what a lot is like depends neither on
-how many there are nor on how its rows are cut into batches.
+Every entity draws from a random stream of its own (PCG64, seeded by seed, kind and number). So a lot depends neither on the
+number of lots nor on how its rows are cut into batches.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 SHIFT_S = 43_200
-"""Two shifts a day, s."""
+"""Seconds of a shift; a day has two shifts."""
 
 PROGRAM_REVISION = "1"
 _STREAMS = ("lot", "die", "visit", "probe", "defect", "shift", "product")
@@ -44,13 +44,15 @@ def stream(seed: int, kind: str, *numbers: int) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Settings:
-    """The size of a fab, and its chances.
+    """The size of a fab, and its probabilities.
 
-    :ivar prefix: lots are named after it; two fabs in one warehouse need two.
-    :ivar lots: started one after the other, ``lot_interval_h`` hours apart; ``wafers`` in each.
-    :ivar layers: of the route, seven steps each; ``radius`` of the wafer in die: 10 gives 341 to 349.
-    :ivar split_share: of the lots that are split in three, two of which merge again; ``rework_share``: of lithography visits
-        that are done again.
+    :ivar prefix: beginning of the lot names; two fabs in one warehouse need different ones.
+    :ivar lots: number of lots, started ``lot_interval_h`` hours apart.
+    :ivar wafers: number of wafers in each lot.
+    :ivar layers: number of layers of the route, with seven steps each.
+    :ivar radius: radius of the wafer in die: 10 gives 341 to 349 die.
+    :ivar split_share: share of lots that are split in three parts, of which two merge again.
+    :ivar rework_share: share of lithography visits that are done again.
     """
 
     seed: int
@@ -90,13 +92,13 @@ class Product:
 
 
 def products(settings: Settings) -> tuple[Product, ...]:
-    """The products; the second has more defects than the first, and so on."""
+    """The products. Each one has more defects than the one before."""
     return tuple(Product(f"P{n + 1:02d}", 9.0, 0.003 + 0.05 * n) for n in range(settings.products))
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool of a group; ``chambers`` is empty where it has none that matter."""
+    """A tool of a group; ``chambers`` is empty if chambers do not matter."""
 
     equipment_id: str
     group: str
@@ -105,28 +107,28 @@ class Tool:
     wph: float = 60.0
 
 
-def _group(name: str, kind: str, count: int, chambers: str = "", wph: float = 60.0) -> tuple[Tool, ...]:
+def _make_group(name: str, kind: str, count: int, chambers: str = "", wph: float = 60.0) -> tuple[Tool, ...]:
     return tuple(Tool(f"{name}-{n + 1:02d}", name, kind, tuple(chambers), wph) for n in range(count))
 
 
 TOOLS: dict[str, tuple[Tool, ...]] = {
-    "CVD": _group("CVD", "CVD", 2, "AB", 50),
-    "LITHO": _group("LITHO", "LITHO", 2, wph=120),
-    "ETCH": _group("ETCH", "ETCH", 3, "AB", 40),
-    "CMP": _group("CMP", "CMP", 2, wph=45),
-    "METRO": _group("METRO", "METROLOGY", 1, wph=30),
-    "INSP": _group("INSP", "INSPECTION", 1, wph=20),
-    "TESTER": _group("TESTER", "TESTER", 2, wph=2),
-    "PROBER": _group("PROBER", "PROBER", 2, wph=2),
+    "CVD": _make_group("CVD", "CVD", 2, "AB", 50),
+    "LITHO": _make_group("LITHO", "LITHO", 2, wph=120),
+    "ETCH": _make_group("ETCH", "ETCH", 3, "AB", 40),
+    "CMP": _make_group("CMP", "CMP", 2, wph=45),
+    "METRO": _make_group("METRO", "METROLOGY", 1, wph=30),
+    "INSP": _make_group("INSP", "INSPECTION", 1, wph=20),
+    "TESTER": _make_group("TESTER", "TESTER", 2, wph=2),
+    "PROBER": _make_group("PROBER", "PROBER", 2, wph=2),
 }
 """Group → tools; the same in every fab."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A normally distributed value: ``mean`` and ``sigma`` are the process's, ``target`` and limits the step's.
+    """A normally distributed value: ``mean`` and ``sigma`` of the process, ``target`` and limits of the step.
 
-    Limits lie ``width`` sigma to each side of the target.
+    The limits are ``width`` sigma on each side of the target.
     """
 
     column: str
@@ -165,7 +167,7 @@ MEASURES: dict[str, tuple[Measure, ...]] = {
     "THK": (Measure("film_thickness_nm", "nm", 120, 1, 120, 5.0),),
     "INSPECTION": (),
 }
-"""Kind of step → what it measures. CD sits one sigma off its target: Cp 1.33, Cpk 1.00; thickness is centred: both 1.67."""
+"""Kind of step → what it measures. CD is one sigma off its target: Cp 1.33, Cpk 1.00. Thickness is centred: both are 1.67."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,7 @@ _LAYER: tuple[tuple[Kind, str, float], ...] = (
 
 
 def route(settings: Settings) -> tuple[Step, ...]:
-    """The steps in their order."""
+    """The steps in order."""
     return tuple(
         Step(f"{layer * 100 + (n + 1) * 10:04d}", f"{kind} M{layer}", kind, layer, group, seconds)
         for layer in range(1, settings.layers + 1)

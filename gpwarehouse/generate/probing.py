@@ -1,4 +1,4 @@
-"""Rows of ``fact_test_results``: every die once, and those that failed once more."""
+"""Rows of ``fact_test_results``: every die once, and failed die a second time."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from gpwarehouse.generate.rows import TIMESTAMP, constant, json_objects, times, 
 __all__ = ["ILEAK", "SCHEMA", "VTH", "probe_rows"]
 
 VTH, ILEAK = (420.0, 11.0), (40.0, 4.0)
-"""Mean and sigma of threshold voltage (mV) and leakage (pA/um) of good die; limits are six sigma to each side."""
+"""Mean and sigma of threshold voltage (mV) and leakage (pA/um) of good die; the limits are six sigma on each side."""
 TOUCH_S = 0.45
 SITES = 4
 BINS = {GOOD: (1, "PASS"), RANDOM: (20, "SCAN"), EDGE: (6, "LEAKAGE"), SCRATCH: (20, "SCAN"), CENTRE: (8, "THRESHOLD"),
         CONTACT: (5, "CONTACT")}  # fmt: skip
-"""Cause → hard bin and its name. Leakage and threshold are parametric fails, the others functional."""
+"""Cause → hard bin and its name. Leakage and threshold are parametric fails, the others functional fails."""
 _PARAMETRIC = (EDGE, CENTRE)
 
 SCHEMA = pa.schema(
@@ -42,7 +42,7 @@ SCHEMA = pa.schema(
 
 
 def probe_rows(lot: Lot, wafer: int, lot_id: str, dies: WaferDies, start_s: float) -> pa.Table:
-    """The rows of one wafer."""
+    """Make the rows of one wafer."""
     settings = lot.settings
     rng = stream(settings.seed, "probe", lot.number, wafer)
     tester, prober = (TOOLS[group][int(rng.integers(2))].equipment_id for group in ("TESTER", "PROBER"))
@@ -61,7 +61,7 @@ def probe_rows(lot: Lot, wafer: int, lot_id: str, dies: WaferDies, start_s: floa
     }  # fmt: skip
     numbers: dict[str, Any] = {
         "insertion_no": retest + 1, "retest_no": retest, "site_no": np.arange(rows) % SITES, "die_x": dies.x[part],
-        "die_y": dies.y[part], "hard_bin": _bins(cause), "soft_bin": _bins(cause),
+        "die_y": dies.y[part], "hard_bin": _choose_bins(cause), "soft_bin": _choose_bins(cause),
     }  # fmt: skip
     vth = rng.normal(*VTH, rows) + np.where(cause == CENTRE, 10 * VTH[1], 0.0)
     leak = rng.normal(*ILEAK, rows) + np.where(cause == EDGE, 10 * ILEAK[1], 0.0)
@@ -71,8 +71,8 @@ def probe_rows(lot: Lot, wafer: int, lot_id: str, dies: WaferDies, start_s: floa
         "event_ts": times(settings, start_s + np.arange(rows) // SITES * TOUCH_S),
         "wafer_id": wafer_ids(np.full(rows, wafer)),
         "part_id": pa.array(np.arange(1, rows + 1)).cast(pa.string()),
-        "bin_name": _named({code: name for code, (_, name) in BINS.items()}, cause),
-        "fail_kind": _named(
+        "bin_name": _choose_names({code: name for code, (_, name) in BINS.items()}, cause),
+        "fail_kind": _choose_names(
             {c: None if c == GOOD else "PARAMETRIC" if c in _PARAMETRIC else "FUNCTIONAL" for c in BINS}, cause
         ),
         "is_first_pass": pa.array(~retest),
@@ -86,9 +86,9 @@ def probe_rows(lot: Lot, wafer: int, lot_id: str, dies: WaferDies, start_s: floa
     return pa.Table.from_arrays([columns[field.name].cast(field.type) for field in SCHEMA], schema=SCHEMA)
 
 
-def _bins(cause: Any) -> Any:
+def _choose_bins(cause: Any) -> Any:
     return np.array([BINS[code][0] for code in sorted(BINS)])[cause]
 
 
-def _named(names: dict[int, str | None], cause: Any) -> pa.Array:
+def _choose_names(names: dict[int, str | None], cause: Any) -> pa.Array:
     return pa.array([names[code] for code in sorted(names)], pa.string()).take(pa.array(cause))

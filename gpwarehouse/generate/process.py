@@ -1,4 +1,4 @@
-"""Rows of ``fact_process_measurements``: a row a wafer and visit; at metrology five sites."""
+"""Rows of ``fact_process_measurements``: one row per wafer and visit; at metrology five sites."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gpwarehouse.generate.rows import TIMESTAMP, constant, json_objects, times, 
 __all__ = ["SCHEMA", "SITES", "Drift", "Excursion", "process_rows"]
 
 SITES = ((0.0, 0.0), (70.0, 0.0), (-70.0, 0.0), (0.0, 70.0), (0.0, -70.0))
-"""Measured sites, mm from the centre."""
+"""Measured sites, in mm from the centre."""
 
 _COLUMNS = tuple(dict.fromkeys(measure.column for measures in MEASURES.values() for measure in measures))
 SCHEMA = pa.schema(
@@ -44,9 +44,11 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Excursion:
-    """A chamber that ran wrong for a while: ``parameter`` was off by ``shift``, and the wafers' centres fail for it.
+    """A chamber that ran wrong for some time: ``parameter`` was off by ``shift``, so the centres of its wafers fail.
 
-    :ivar start, end: half-open; ``wafers``: pairs of root lot and wafer id that were in it.
+    :ivar start: first moment.
+    :ivar end: the moment after the last one.
+    :ivar wafers: pairs of root lot and wafer id that were in it.
     """
 
     equipment_id: str
@@ -69,7 +71,7 @@ class Drift:
 
 
 def chambers_of(visit: Visit) -> list[str | None]:
-    """The chamber of each wafer: they take turns."""
+    """The chamber of each wafer; wafers use the chambers in turn."""
     of = visit.tool.chambers
     return [of[wafer % len(of)] if of else None for wafer in visit.wafers]
 
@@ -87,7 +89,7 @@ def in_excursion(settings: Settings, visit: Visit, excursion: Excursion) -> np.n
 
 
 def process_rows(lot: Lot, visit: Visit, excursion: Excursion, drift: Drift) -> pa.Table:
-    """The rows of one visit."""
+    """Make the rows of one visit."""
     settings, step = lot.settings, visit.step
     rng = stream(settings.seed, "visit", lot.number, visit.number)
     sites = len(SITES) if step.group == "METRO" else 1

@@ -1,4 +1,4 @@
-"""What all rows have: names, times, and batches of a given size whatever they were made in."""
+"""Helpers for all rows: names, times, and batches of a given size."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpwarehouse.generate.plan import Settings
-from gpwarehouse.transport.chunks import rechunked
+from gpwarehouse.transport.chunks import rechunk
 
-__all__ = ["TIMESTAMP", "constant", "instant", "json_objects", "rebatched", "times", "wafer_ids"]
+__all__ = ["TIMESTAMP", "constant", "instant", "json_objects", "rebatch", "times", "wafer_ids"]
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 
 def times(settings: Settings, seconds: Any) -> pa.Array:
-    """Seconds since the fab's start as instants."""
+    """Convert seconds since the fab's start to times."""
     begin = int(settings.start.timestamp()) * 1_000_000
     return pa.array(np.rint(np.asarray(seconds) * 1e6).astype(np.int64) + begin).cast(TIMESTAMP)
 
 
 def instant(settings: Settings, seconds: float) -> datetime:
-    """One of them."""
+    """Convert one number of seconds to a time."""
     return datetime.fromtimestamp(round(settings.start.timestamp() + seconds), UTC)
 
 
@@ -37,13 +37,13 @@ def constant(value: Any, rows: int, type_: pa.DataType | None = None) -> pa.Arra
 
 
 def wafer_ids(numbers: Any) -> pa.Array:
-    """Wafer ids, ``01`` and on."""
+    """Wafer ids: ``01``, ``02`` …"""
     texts = pa.array(np.asarray(numbers, np.int64)).cast(pa.string())
     return pc.utf8_lpad(texts, 2, "0")
 
 
 def json_objects(**values: Any) -> pa.Array:
-    """A JSON object a row from arrays of numbers; names of parameters may start with a digit behind ``_``."""
+    """Make one JSON object per row from arrays of numbers; names of parameters may begin with a digit after ``_``."""
     parts: list[Any] = []
     for number, (name, array) in enumerate(values.items()):
         parts += [
@@ -53,12 +53,12 @@ def json_objects(**values: Any) -> pa.Array:
     return pc.binary_join_element_wise(*parts, "}", "")
 
 
-def rebatched(tables: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of ``rows``, the last of fewer."""
-    for table in rechunked(tables, rows):
-        yield _one(table, schema)
+def rebatch(tables: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield the same rows in batches of ``rows`` rows; the last one has fewer."""
+    for table in rechunk(tables, rows):
+        yield _make_batch(table, schema)
 
 
-def _one(table: pa.Table, schema: pa.Schema) -> pa.RecordBatch:
+def _make_batch(table: pa.Table, schema: pa.Schema) -> pa.RecordBatch:
     arrays = [pa.concat_arrays(column.chunks) for column in table.columns]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

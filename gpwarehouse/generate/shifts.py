@@ -1,4 +1,4 @@
-"""Rows of ``fact_equipment_performance``: each tool's twelve hours by SEMI E10 state, in whole seconds that sum to the shift."""
+"""Rows of ``fact_equipment_performance``: the SEMI E10 states of each tool per shift, in whole seconds that sum to the shift."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["SCHEMA", "STATES", "shift_rows"]
 STATES = {
     "standby_s": 0.12, "engineering_s": 0.03, "scheduled_down_s": 0.06, "unscheduled_down_s": 0.05, "non_scheduled_s": 0.02,
 }  # fmt: skip
-"""Mean share of the states; the rest is productive."""
+"""Mean share of each state; the rest of the time is productive."""
 SPEED, GOOD_SHARE = 0.92, 0.985
-"""Of the theoretical rate, and of the wafers processed."""
+"""Share of the theoretical rate, and share of good wafers."""
 _COUNTS = (
     "failure_count", "repair_count", "wafers_processed", "wafers_good", "wafers_scrapped", "lots_processed", "moves",
 )  # fmt: skip
@@ -35,13 +35,13 @@ SCHEMA = pa.schema(
 
 
 def shift_rows(settings: Settings, number: int, tool: Tool, shifts: int) -> pa.Table:
-    """All shifts of one tool.
+    """Make all shifts of one tool.
 
-    :param number: of the tool, which keys its random numbers.
+    :param number: number of the tool; it seeds the tool's random numbers.
     """
     rng = stream(settings.seed, "shift", number)
     parts = {name: np.floor(SHIFT_S * share * rng.uniform(0.4, 1.6, shifts)) for name, share in STATES.items()}
-    down = rng.random(shifts) < 0.6  # in the other shifts nothing broke
+    down = rng.random(shifts) < 0.6  # in the other shifts nothing failed
     parts["unscheduled_down_s"] = np.where(down, parts["unscheduled_down_s"], 0.0)
     parts["productive_s"] = SHIFT_S - np.sum(list(parts.values()), axis=0)
     processed = np.floor(parts["productive_s"] / 3600 * tool.wph * SPEED * rng.uniform(0.97, 1.03, shifts))

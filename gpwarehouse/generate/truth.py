@@ -1,4 +1,4 @@
-"""The answers that analyses of a made-up fab have to find."""
+"""The answers that analyses of a generated fab must find."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Capability", "Oee", "ProductYield", "Truth"]
 
 @dataclass(frozen=True)
 class ProductYield:
-    """Die of a product: tested, good at the first touch, good in the end (exact counts)."""
+    """Numbers of die of a product: tested, good at the first touch, good in the end (exact)."""
 
     tested: int
     first_good: int
@@ -31,7 +31,7 @@ class ProductYield:
 
 @dataclass(frozen=True)
 class Capability:
-    """The process that values were drawn from: estimates come near it as their number grows (not exact)."""
+    """The process that values were drawn from. Estimates approach it as the number of values grows (not exact)."""
 
     mean: float
     sigma: float
@@ -41,7 +41,7 @@ class Capability:
 
 @dataclass(frozen=True)
 class Oee:
-    """Of a tool over all shifts, from the sums (SEMI E79, exact)."""
+    """OEE of a tool over all shifts, from the sums (SEMI E79, exact)."""
 
     availability: float
     performance: float
@@ -51,15 +51,21 @@ class Oee:
 
 @dataclass(frozen=True)
 class Truth:
-    """What is planted in a fab, and what came of it.
+    """What is built into a fab, and the resulting numbers.
 
-    :ivar rows: fact → rows.
-    :ivar excursion: the one chamber that ran wrong, when, and which wafers it spoiled; ``drift``: the one that drifts.
-    :ivar yields: product → die tested and good.
-    :ivar capability: (kind of step, column) → the process, of steps that neither excursion nor drift touches.
+    :ivar rows: fact → number of rows.
+    :ivar excursion: the one chamber that ran wrong, when, and which wafers it spoiled.
+    :ivar drift: the one chamber that drifts.
+    :ivar yields: product → numbers of die tested and good.
+    :ivar capability: (kind of step, column) → the process, for steps that neither excursion nor drift affects.
     :ivar oee: tool → OEE over all shifts.
-    :ivar inspections: number of them; ``clean_inspections``: those without a defect; ``defects`` and ``killer_defects``.
-    :ivar reworks: lithography visits that were done again; ``splits`` and ``merges``: rows of the genealogy.
+    :ivar inspections: number of inspections.
+    :ivar clean_inspections: number of inspections without a defect.
+    :ivar defects: number of defects.
+    :ivar killer_defects: number of defects that kill a die.
+    :ivar reworks: number of lithography visits that were done again.
+    :ivar splits: number of splits in the genealogy.
+    :ivar merges: number of merges in the genealogy.
     """
 
     rows: Mapping[str, int]

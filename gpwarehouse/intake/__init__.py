@@ -1,1 +1,1 @@
-"""Frames and files → checked rows with their keys. Nothing is written here."""
+"""Turn frames and files into checked rows with their keys. This package writes nothing to the server."""

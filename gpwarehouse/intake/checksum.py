@@ -1,8 +1,9 @@
-"""The checksum of what a frame holds, the same whatever its chunks, its column order and the bytes behind its NULLs.
+"""The checksum of the values in a frame. It does not depend on chunks, column order or the bytes behind NULLs.
 
-:func:`checksum_of` takes it before the rows are checked: with it the batch's id is known, and rows may be sent early. It is
-the one that the first pass finds where every value can be read. It does not look whether JSON can be read, which would
-take longest: whoever checks the rows later gives up what was begun in its name once one of them cannot.
+:func:`checksum_of` computes it before the rows are checked. The batch's id is then known, and rows may be sent early. The first
+pass computes the same checksum if every value can be read. :func:`checksum_of` does not test whether JSON can be parsed, because
+that would take longest. If the later check finds a value that cannot be read, the caller gives up the batch that it began under
+this checksum.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from gpwarehouse.intake.target import InputColumn, Target
 __all__ = ["Fingerprint", "batch_id_for", "checksum_of"]
 
 _THREADS = 2
-"""Hashing leaves Python to others, and the server has nothing to do yet."""
+"""Hashing releases Python's global lock, and the server has nothing to do yet."""
 
 
 class _Column:
-    """Which rows of a column have a value, and the values; nothing until the first one."""
+    """Which rows of a column have a value, and the values. Nothing is hashed before the first value."""
 
     def __init__(self) -> None:
         self.is_empty = True
@@ -40,13 +41,13 @@ class _Column:
             return
         self._catch_up()
         self.is_empty = False
-        self._valid.update(_fixed_width(array.is_valid()))
+        self._valid.update(_view_fixed_width(array.is_valid()))
         array = array.drop_null()
         if pa.types.is_string(array.type):
-            self._sizes.update(_fixed_width(pc.binary_length(array)))
-            self._values.update(_characters(array))
+            self._sizes.update(_view_fixed_width(pc.binary_length(array)))
+            self._values.update(_view_characters(array))
         else:
-            self._values.update(_fixed_width(array))
+            self._values.update(_view_fixed_width(array))
 
     def digest(self) -> bytes:
         self._catch_up()
@@ -66,16 +67,16 @@ class Fingerprint:
         self._unreadable = hashlib.sha256()
 
     def update(self, batch: pa.RecordBatch) -> None:
-        """Add a batch; a column of nothing but NULLs counts as one that is not there."""
+        """Add a batch. A column of NULLs only counts as a column that is absent."""
         for name, array in zip(batch.schema.names, batch.columns, strict=True):
             self.update_column(name, array)
 
     def update_column(self, name: str, array: pa.Array) -> None:
-        """Add the next values of one column; other columns may have theirs added at the same time."""
+        """Add the next values of one column. Other threads may add values of other columns at the same time."""
         self._columns.setdefault(name, _Column()).update(array)
 
     def update_unreadable(self, raw: str) -> None:
-        """Add a row with a value that could not be read, as text: other content has other bad rows."""
+        """Add a row with an unreadable value, as text, so that content with other bad rows has another checksum."""
         self._unreadable.update(raw.encode() + b"\x00")
 
     def hexdigest(self) -> str:
@@ -88,8 +89,8 @@ class Fingerprint:
         return total.hexdigest()
 
 
-def _characters(array: pa.Array) -> Any:
-    """The bytes of all texts of an array without NULLs, one after the other, where they lie in memory."""
+def _view_characters(array: pa.Array) -> Any:
+    """Return the bytes of all texts of an array without NULLs, one after the other, without a copy."""
     if not len(array):
         return b""
     _, offsets, data = array.buffers()
@@ -98,7 +99,7 @@ def _characters(array: pa.Array) -> Any:
     return memoryview(data)[first:end] if data is not None else b""
 
 
-def _fixed_width(array: pa.Array) -> Any:
+def _view_fixed_width(array: pa.Array) -> Any:
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.uint8())
     elif pa.types.is_timestamp(array.type):
@@ -109,7 +110,7 @@ def _fixed_width(array: pa.Array) -> Any:
 
 
 def batch_id_for(target: str, checksum: str) -> str:
-    """The id of a batch whose caller gave none: 32 hexadecimal digits from target and content."""
+    """Derive the id of a batch from target and content: 32 hexadecimal digits. It is used if the caller gives none."""
     return hashlib.sha256(f"{target}\x1f{checksum}".encode()).hexdigest()[:32]
 
 
@@ -118,9 +119,10 @@ class _Unread(Exception):
 
 
 def checksum_of(batches: Iterable[pa.RecordBatch], target: Target) -> str | None:
-    """SHA-256 of the rows as their target has them; None where it takes a first pass to tell.
+    """Compute SHA-256 of the rows in the types of their target.
 
-    :raises InvalidInputError: they do not fit the target.
+    :return: None if a value cannot be read, so that only a first pass can tell the checksum.
+    :raises InvalidInputError: the rows do not fit the target.
     """
     fingerprint, inputs, first_row = Fingerprint(), Inputs(target), 1
     with ThreadPoolExecutor(_THREADS, "gpwarehouse-hash") as threads:

@@ -1,4 +1,4 @@
-"""The rows of a pyarrow Dataset, file by file: a column that a file does not have was not given in it, and is not NULL."""
+"""The rows of a pyarrow Dataset, file by file. A column that a file does not have was not given, which is not NULL."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from gpwarehouse.intake.table_files import reason_of
 __all__ = ["dataset_batches"]
 
 _FILE = "__filename"
-"""What a scanner calls the file that a batch is of."""
+"""The scanner's name for the column with the file of a row."""
 
 
 def dataset_batches(dataset: Any, batch_rows: int) -> Iterator[pa.RecordBatch]:
-    """Batches of at most ``batch_rows`` rows, each with those columns of the dataset that its file, or its folder, has.
+    """Yield batches of at most ``batch_rows`` rows, each with the columns of the dataset that its file or folder has.
 
-    What is in no file, a table in memory say, has all of them.
+    Rows that are in no file, e.g. those of a table in memory, have all columns.
 
     :raises InvalidInputError: a file cannot be read; the message names it.
     """
-    parts = {file: part for part in _parts(dataset) for file in getattr(part, "files", ())}
+    parts = {file: part for part in _walk_parts(dataset) for file in getattr(part, "files", ())}
     there: dict[str, set[str]] = {}
     columns = [*dataset.schema.names, _FILE]
     scanner = dataset.scanner(columns=columns, batch_size=batch_rows, batch_readahead=1, fragment_readahead=1)
-    for file, batch in _with_files(dataset, scanner):
+    for file, batch in _read_with_files(dataset, scanner):
         if file not in there:
             part = parts.get(file)
             schema = dataset.schema if part is None else part.format.inspect(file, part.filesystem)
@@ -36,8 +36,8 @@ def dataset_batches(dataset: Any, batch_rows: int) -> Iterator[pa.RecordBatch]:
         yield batch.select([name for name in columns[:-1] if name in there[file]])
 
 
-def _with_files(dataset: Any, scanner: Any) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """The batches that have rows, each with the file that it is of."""
+def _read_with_files(dataset: Any, scanner: Any) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """Yield the batches that have rows, each with its file."""
     file = None
     try:
         for batch in scanner.to_reader():
@@ -45,14 +45,16 @@ def _with_files(dataset: Any, scanner: Any) -> Iterator[tuple[str, pa.RecordBatc
                 file = batch.column(_FILE)[0].as_py()
                 yield file, batch
     except (pa.ArrowException, OSError) as error:
-        raise InvalidInputError(f"{_file_at_fault(dataset, file)}: it cannot be read: {reason_of(error)}") from None
+        raise InvalidInputError(
+            f"{_find_bad_file(dataset, file)}: the file cannot be read: {reason_of(error)}"
+        ) from None
 
 
-def _file_at_fault(dataset: Any, last: str | None) -> str:
-    """The file of a dataset that cannot be read: that of the last rows, or one of the two behind it."""
+def _find_bad_file(dataset: Any, last: str | None) -> str:
+    """Find the file of a dataset that cannot be read: the file of the last rows, or one of the next two."""
     try:
         fragments = list(dataset.get_fragments())
-    except (ValueError, pa.ArrowException):  # a filtered dataset does not tell them
+    except (ValueError, pa.ArrowException):  # a filtered dataset does not list its files
         return "a file of the dataset"
     paths = [getattr(fragment, "path", None) for fragment in fragments]
     first = paths.index(last) if last in paths else 0
@@ -65,10 +67,10 @@ def _file_at_fault(dataset: Any, last: str | None) -> str:
     return "a file of the dataset"
 
 
-def _parts(dataset: Any) -> Iterator[Any]:
-    """The datasets of which a union of datasets is made."""
+def _walk_parts(dataset: Any) -> Iterator[Any]:
+    """Yield the datasets that a union of datasets consists of."""
     if hasattr(dataset, "children"):
         for child in dataset.children:
-            yield from _parts(child)
+            yield from _walk_parts(child)
     else:
         yield dataset

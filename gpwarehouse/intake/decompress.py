@@ -1,4 +1,4 @@
-"""The bytes of a file, unpacked as they are read. How it is packed is told by its content, not by its name."""
+"""The bytes of a file, decompressed while they are read. The format is recognised by the content, not by the name."""
 
 from __future__ import annotations
 
@@ -17,30 +17,34 @@ from gpwarehouse.errors import InvalidInputError
 __all__ = ["DAMAGE", "Readable", "unpacked"]
 
 DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)
-"""What unpacking raises where the packed data is cut off or damaged, besides OSError without a number."""
-_NOT_READ = {b"PK\x03\x04": "a zip archive or a workbook", b"\xfd7zXZ\x00": "packed by xz", b"%PDF": "a PDF document"}
+"""Errors of decompression if the data is cut off or damaged; an OSError without a number is another."""
+_NOT_READ = {
+    b"PK\x03\x04": "a zip archive or a workbook",
+    b"\xfd7zXZ\x00": "compressed by xz",
+    b"%PDF": "a PDF document",
+}
 _BZ2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
 
 
 class Readable(Protocol):
-    """Bytes to be read from the beginning on."""
+    """Bytes that are read once, from the beginning."""
 
     def read(self, size: int, /) -> bytes:
-        """So many, fewer where it pleases the stream, none at the end."""
+        """Read up to ``size`` bytes; none at the end."""
 
 
 @contextmanager
 def unpacked(file: Path) -> Iterator[Readable]:
-    """Open for reading; gzip, bzip2 and Zstandard are unpacked.
+    """Open a file for reading; gzip, bzip2 and Zstandard are decompressed.
 
-    :raises InvalidInputError: the content is of a kind that holds no plain text.
+    :raises InvalidInputError: the content is of a kind that is not text.
     """
     with file.open("rb") as raw:
         magic = raw.read(10)
         raw.seek(0)
         for beginning, what in _NOT_READ.items():
             if magic.startswith(beginning):
-                raise InvalidInputError(f"it is {what}; unpack it, or save it as CSV")
+                raise InvalidInputError(f"the file is {what}; decompress it, or save it as CSV")
         if magic.startswith(b"\x1f\x8b"):
             with gzip.GzipFile(fileobj=raw) as packed:
                 yield packed

@@ -1,4 +1,4 @@
-"""What the columns of a file are to be, as far as its reader needs to know."""
+"""The columns that a file may have, as far as its reader needs to know them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ __all__ = ["Expected", "expected_of"]
 class Expected:
     """Columns of a target.
 
-    :ivar what: the target, in messages. ``names``: columns that a file may bring. ``numbers``: those that hold numbers.
-    :ivar check: raises :class:`~gpwarehouse.errors.InvalidInputError` where a file's columns do not fit as a whole.
+    :ivar what: name of the target, for messages.
+    :ivar names: columns that a file may have.
+    :ivar numbers: columns that hold numbers.
+    :ivar check: raises :class:`~gpwarehouse.errors.InvalidInputError` if the columns of a file do not fit as a whole.
     """
 
     what: str
@@ -27,17 +29,17 @@ class Expected:
     check: Callable[[list[str]], object] = lambda names: None
 
 
-def expected_of(target: Target, *, beside: Iterable[str] = (), told: Iterable[str] = ()) -> Expected:
-    """What files bring that are for a target.
+def expected_of(target: Target, *, beside: Iterable[str] = (), constants: Iterable[str] = ()) -> Expected:
+    """Make the expected columns of files for a target.
 
     :param beside: columns that a file has besides those of the target.
-    :param told: columns of the target that are told otherwise.
+    :param constants: columns of the target that the caller gives for all rows.
     """
-    more, told = frozenset(beside), list(told)
+    more = frozenset(beside)
     numbers = frozenset(c.name for c in target.inputs.values() if _is_number(c.type))
 
     def check(names: list[str]) -> None:
-        target.check_names([*(name for name in names if name not in more), *told])
+        target.check_names([*(name for name in names if name not in more), *constants])
 
     return Expected(target.name, frozenset(target.inputs) | more, numbers, check)
 

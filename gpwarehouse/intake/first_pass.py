@@ -34,11 +34,11 @@ __all__ = ["CheckedRows", "FirstPass", "Kept", "Source", "begin_reading", "read_
 
 _BATCH_BYTES = 16 << 20
 _CLOCK = pa.timestamp("us")
-"""The clock in UTC, without its zone: what Arrow need not ask the time zone database about."""
+"""The time in UTC without its time zone, so that Arrow need not use the time zone database."""
 
 
 class Source(Protocol):
-    """Where rows come from: a file's reader, or a frame."""
+    """Where rows come from: the reader of a file, or a frame."""
 
     @property
     def target(self) -> str:
@@ -46,29 +46,29 @@ class Source(Protocol):
 
     @property
     def source_system(self) -> str:
-        """What wrote it, e.g. ``"STDF"``."""
+        """The system or format that wrote the rows, e.g. ``"STDF"``."""
 
     @property
     def source_file(self) -> str:
-        """The file's name without its folder; empty if there is none."""
+        """Name of the file without its folder; empty if there is none."""
 
     @property
     def checksum(self) -> str | None:
-        """SHA-256 of the content, or None to take it from the rows."""
+        """SHA-256 of the content; None if it is to be computed from the rows."""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Rows in the target's input columns; read once."""
+        """Rows in the target's input columns. They can be read once."""
 
     def members(self) -> Mapping[str, list[dict[str, Any]]]:
-        """What the source says of dimension members, known when ``batches`` is at its end."""
+        """Attributes of dimension members that the source holds; known when ``batches`` has ended."""
 
     def warnings(self) -> Sequence[str]:
-        """What the source drops, guesses or does not understand, a sentence each, known when ``batches`` is at its end."""
+        """What the source drops, guesses or does not understand, one sentence each; known when ``batches`` has ended."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Good rows of one batch, all columns but the batch's, and the first instants of their months."""
+    """Good rows of one batch with all columns but the batch's, and the first instants of their months."""
 
     rows: pa.RecordBatch
     months: frozenset[datetime]
@@ -76,14 +76,17 @@ class Kept:
 
 @dataclass
 class CheckedRows:
-    """What any first pass over a source keeps: rows that were read and checked.
+    """The rows that a first pass over a source has read and checked.
 
-    It is a context manager: its temporary files go with it.
+    It is a context manager: at the end it deletes its temporary files.
 
-    :ivar rows: the good rows; ``rejects``: rows of ``etl_reject``. ``checksum``: of the content.
+    :ivar rows: the good rows.
+    :ivar rejects: rows of ``etl_reject``.
+    :ivar checksum: checksum of the content.
     :ivar given: the columns that the rows name.
-    :ivar are_read: whether every value could be had in its column's type.
-    :ivar first: earliest and ``last`` latest time of the good rows.
+    :ivar are_read: whether every value could be converted to its column's type.
+    :ivar first: earliest time of the good rows.
+    :ivar last: latest time of the good rows.
     """
 
     resolver: KeyResolver
@@ -108,13 +111,13 @@ class CheckedRows:
         self.close()
 
     def close(self) -> None:
-        """Give up what was kept."""
+        """Delete what was kept."""
         self.rows.close()
         self.rejects.close()
 
     @contextmanager
     def given_up(self) -> Iterator[None]:
-        """Give up what was kept if the block fails."""
+        """Delete what was kept if the block fails."""
         try:
             yield
         except BaseException:
@@ -122,9 +125,9 @@ class CheckedRows:
             raise
 
     def check(self, validator: Validator, batch: pa.RecordBatch, fingerprint: Fingerprint | None) -> pa.RecordBatch:
-        """Check the next rows and keep what is rejected; the good ones, with the column ``_given``.
+        """Check the next rows and keep the rejects; return the good rows, with the column ``_given``.
 
-        :param fingerprint: takes in all of them; None where the source tells its own.
+        :param fingerprint: adds up all rows; None if the source has a checksum of its own.
         """
         first = self.rows_read + 1
         batch, given = self.given.number(batch)
@@ -138,13 +141,13 @@ class CheckedRows:
         if checked.rejects:
             self.are_read &= not any(reject.unreadable for reject in checked.rejects)
             places = [reject.row_number - first for reject in checked.rejects]
-            rejects = [self._as_named(*each) for each in zip(checked.rejects, given[places].tolist(), strict=True)]
+            rejects = [self._keep_named(*each) for each in zip(checked.rejects, given[places].tolist(), strict=True)]
             self.rejects.append(reject_rows(rejects))
             given = np.delete(given, places)
         return checked.clean.append_column(GIVEN, pa.array(given, pa.int32()))
 
-    def _as_named(self, reject: Reject, given: int) -> Reject:
-        """A reject whose row has the columns that it named, and no others."""
+    def _keep_named(self, reject: Reject, given: int) -> Reject:
+        """Reduce a reject to the columns that its row named."""
         names = self.given.names_of(given)
         return replace(reject, raw={name: value for name, value in reject.raw.items() if name in names})
 
@@ -157,10 +160,10 @@ class CheckedRows:
 
 @dataclass
 class FirstPass(CheckedRows):
-    """What the first pass found: the good rows with their keys, all columns but the batch's.
+    """The result of the first pass: the good rows with their keys, all columns but the batch's.
 
-    :ivar refused: of the good rows those that the server would not have: place in ``rows`` → reject.
-    :ivar months: first instants of the months of its events, and the rows in each.
+    :ivar refused: good rows that the server refused: place in ``rows`` → reject.
+    :ivar months: first instant of each month that has events → number of its rows.
     """
 
     refused: dict[int, Reject] = field(default_factory=dict)
@@ -173,7 +176,7 @@ class FirstPass(CheckedRows):
 
     @property
     def rows_rejected(self) -> int:
-        """Rows that are."""
+        """Rows that are rejected or refused."""
         return self.rejects.rows + len(self.refused)
 
     def sendable(self) -> Iterator[pa.RecordBatch]:
@@ -189,7 +192,7 @@ class FirstPass(CheckedRows):
             yield batch
 
     def all_rejects(self) -> Iterator[pa.RecordBatch]:
-        """Rows of ``etl_reject``, those refused last."""
+        """Rows of ``etl_reject``; those that the server refused come last."""
         yield from self.rejects.batches()
         if self.refused:
             yield reject_rows(self.refused.values())
@@ -200,7 +203,7 @@ def read_source(
 ) -> FirstPass:
     """Read a source to its end.
 
-    :raises InvalidInputError: it does not fit the target.
+    :raises InvalidInputError: the source does not fit the target.
     """
     found, batches = begin_reading(source, target, engine, settings, options)
     with found.given_up():
@@ -218,36 +221,37 @@ def begin_reading(
     *,
     keep: bool = True,
 ) -> tuple[FirstPass, Generator[Kept, None, None]]:
-    """What a first pass is to find, and its good rows, as they are found; it is over when they are.
+    """Begin to read a source.
 
-    :param keep: whether the rows are kept for a second pass, or only counted.
+    :param keep: whether the rows are kept for a second pass; else they are only counted.
+    :return: the first pass, which is complete when the generator has ended, and the generator of its good rows.
     """
     earliest = datetime.combine(settings.event_min, datetime.min.time(), UTC)
     latest = datetime.now(UTC) + timedelta(days=settings.event_max_ahead_days)
     first, end = getattr(source, "window", None) or (
         earliest,
         latest,
-    )  # one that is to fill a month takes no other's rows
+    )  # a load that fills a month accepts no rows of other months
     validator = Validator(target, earliest=max(first, earliest), latest=min(end, latest))
     policy = RetryPolicy.once_met(settings, engine)
     roots = RootLots(lambda lots: policy.call("look up lots", roots_of_lots, engine, lots), settings.lot_root_pattern)
     resolver = KeyResolver(target, roots, facility=settings.facility, wafer_id_pattern=settings.wafer_id_pattern)
     found = FirstPass(resolver, rows=Spool(keep))
     options.begin("read", getattr(source, "extent", _unknown))
-    return found, _passing(found, source, target, validator, options)
+    return found, _read_batches(found, source, target, validator, options)
 
 
-def _passing(
+def _read_batches(
     found: FirstPass, source: Source, target: Target, validator: Validator, options: LoadOptions
 ) -> Generator[Kept, None, None]:
     fingerprint = Fingerprint()
     with ThreadPoolExecutor(1, "gpwarehouse-resolve") as beside:
         keeping: Future[Kept] | None = None  # one batch at a time, while the next one is checked
-        for batch in _portions(source.batches()):
+        for batch in _split(source.batches()):
             clean = found.check(validator, batch, fingerprint if source.checksum is None else None)
             kept = keeping.result() if keeping is not None else None
             keeping = beside.submit(_keep, found, target, clean, source)
-            del batch, clean  # a batch may be large: none is held longer than it is used
+            del batch, clean  # a batch may be large: hold none longer than it is used
             options.report("read", found.rows_read)
             if kept is not None:
                 yield kept
@@ -256,7 +260,7 @@ def _passing(
             yield keeping.result()
     for dimension, members in source.members().items():
         for member in members:
-            found.resolver.tell(dimension, member)
+            found.resolver.add_member(dimension, member)
     found.checksum = source.checksum or fingerprint.hexdigest()
 
 
@@ -264,8 +268,8 @@ def _unknown() -> tuple[None, None]:
     return None, None
 
 
-def _portions(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of bounded size: several are in memory at a time."""
+def _split(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield the same rows in batches of bounded size, because several are in memory at a time."""
     for batch in batches:
         step = max(1, -(-batch.num_rows // max(1, -(-(bytes_of(batch) or 0) // _BATCH_BYTES))))
         for start in range(0, max(1, batch.num_rows), step):
@@ -274,13 +278,13 @@ def _portions(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def _keep(found: FirstPass, target: Target, clean: pa.RecordBatch, source: Source) -> Kept:
-    """Good rows into the spool, with everything but the batch's own columns."""
+    """Put good rows into the spool, with all columns but the batch's own."""
     if not clean.num_rows:
         return Kept(clean, frozenset())
     columns = dict(zip(clean.schema.names, clean.columns, strict=True))
     columns |= found.resolver.resolve(clean)
     times = columns[target.partition_column]
-    columns["time_key"] = _time_keys(times)
+    columns["time_key"] = _compute_time_keys(times)
     for name, value in (("source_system", source.source_system), ("source_file", source.source_file or None)):
         columns[name] = pc.coalesce(columns[name], pa.scalar(value, pa.string()))
     names = [name for name in target.columns if name != "batch_id"]
@@ -293,8 +297,8 @@ def _keep(found: FirstPass, target: Target, clean: pa.RecordBatch, source: Sourc
     return Kept(rows, frozenset(firsts))
 
 
-def _time_keys(times: pa.Array) -> pa.Array:
-    """YYYYMMDDHH; by arithmetic, because formatting the times takes twenty times as long."""
+def _compute_time_keys(times: pa.Array) -> pa.Array:
+    """Compute YYYYMMDDHH. Arithmetic is used, because formatting the times takes twenty times as long."""
     clock = times.cast(_CLOCK)
     key = pc.year(clock)
     for part in (pc.month(clock), pc.day(clock), pc.hour(clock)):

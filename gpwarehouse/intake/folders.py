@@ -1,4 +1,4 @@
-"""What a folder stands for among the files of a load."""
+"""The files that a load finds in a folder."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _OF_THE_TRADE = {".stdf", ".std"}
 class Named:
     """A file that is to be loaded.
 
-    :ivar error: why it cannot be.
-    :ivar folder: the one that stands for it; None where it was named itself.
+    :ivar error: why it cannot be loaded.
+    :ivar folder: the folder in which it was found; None if the caller named the file itself.
     """
 
     path: Path
@@ -31,27 +31,29 @@ class Named:
 
     @property
     def may_be_passed_over(self) -> bool:
-        """Whether it was nobody's word that this is a file to load: neither the caller's nor its own name's."""
+        """Whether nothing says that this file is to be loaded: neither the caller nor the file's own name."""
         return self.folder is not None and not _OF_THE_TRADE & {suffix.lower() for suffix in self.path.suffixes}
 
 
 def files_to_load(paths: str | PathLike[str] | Iterable[str | PathLike[str]], target: str | None) -> Iterator[Named]:
-    """The files that paths, globs and folders name, none twice, in the order given.
+    """Find the files that paths, globs and folders name, each once, in the order given.
 
-    A folder stands for the files of the trade in it and in the folders below, by their paths; with a ``target`` for the files
-    in it that hold tables. What is hidden (its name begins with a dot) is no part of it.
+    A folder means the test data files in it and in its subfolders, sorted by path. With a ``target`` it means the files with
+    tables directly in it. Hidden files (whose name begins with a dot) are left out.
     """
     seen: set[Path] = set()
     for path, error in files_named(paths):
-        inside = [Named(file, folder=path) for file in _inside(path, target)] if path.is_dir() else [Named(path, error)]
+        inside = (
+            [Named(file, folder=path) for file in _list_files(path, target)] if path.is_dir() else [Named(path, error)]
+        )
         if not inside:
-            what = "no file" if target is None else "no file of tables"
-            inside = [Named(path, InvalidInputError(f"{path}: there is {what} in the folder"))]
+            what = "no file" if target is None else "no file with a table"
+            inside = [Named(path, InvalidInputError(f"{path}: the folder holds {what}"))]
         yield from (named for named in inside if named.path not in seen)
         seen |= {named.path for named in inside}
 
 
-def _inside(folder: Path, target: str | None) -> list[Path]:
+def _list_files(folder: Path, target: str | None) -> list[Path]:
     if target is not None:
         return sorted(file for file in folder.iterdir() if file.is_file() and _OF_TABLES & set(file.suffixes))
     found = (file for file in folder.rglob("*") if file.is_file())

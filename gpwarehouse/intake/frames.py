@@ -1,6 +1,6 @@
-"""Whatever people hold → Arrow record batches: pandas, polars, pyarrow, anything with an Arrow stream, dicts.
+"""Convert frames of any library to Arrow record batches: pandas, polars, pyarrow, any object with an Arrow stream, dicts.
 
-The columns are of flat types (:mod:`gpwarehouse.intake.arrow_layouts`), those for JSON are texts.
+The columns have flat types (:mod:`gpwarehouse.intake.arrow_layouts`). JSON columns are texts.
 """
 
 from __future__ import annotations
@@ -24,52 +24,54 @@ from gpwarehouse.intake.table_files import TableFiles, file_batches, reason_of, 
 __all__ = ["BATCH_ROWS", "bytes_of", "record_batches"]
 
 BATCH_ROWS = 65_536
-"""Rows at a time: enough for Arrow's kernels to be at full speed, little enough to keep memory small."""
+"""Rows per batch: enough for Arrow's kernels to run at full speed, few enough to keep memory small."""
 
 
 def record_batches(
     frame: Any, json_columns: frozenset[str], expected: Expected | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Record batches of at most :data:`BATCH_ROWS` rows; of a frame without rows, one batch without rows.
+    """Yield record batches of at most :data:`BATCH_ROWS` rows; for a frame without rows, one batch without rows.
+
+    Errors that the caller's own generator raises are passed on as they are.
 
     :param frame: pandas or polars DataFrame, pyarrow Table, RecordBatch, RecordBatchReader or Dataset, any object with
         ``__arrow_c_stream__``, an iterable of dicts, or the path or glob of files (:mod:`gpwarehouse.intake.table_files`).
-    :param json_columns: columns whose values may be dicts or lists; they become JSON text here.
-    :param expected: the columns that files may bring, by which their readers tell headings and numbers.
-    :return: where not every dict names all columns, with the column :data:`gpwarehouse.intake.given_columns.NAMED`.
-    :raises InvalidInputError: none of these, a column of a type that is not understood, or a file or stream that cannot be
-        read. What a generator of the caller's raises is raised as it is.
+    :param json_columns: columns whose values may be dicts or lists; they become JSON text.
+    :param expected: the columns that files may have, by which their readers recognise headings and numbers.
+    :return: batches; if not every dict names all columns, with the column :data:`gpwarehouse.intake.given_columns.NAMED`.
+    :raises InvalidInputError: the frame is none of these, a column has a type that is not supported, or a file or stream
+        cannot be read.
     """
     if _is_pandas(frame):
         for start in range(0, max(len(frame), 1), BATCH_ROWS):
-            yield _from_pandas(frame.iloc[start : start + BATCH_ROWS], json_columns)
+            yield _convert_pandas(frame.iloc[start : start + BATCH_ROWS], json_columns)
         return
     if isinstance(frame, str | PathLike | TableFiles):
         for batch in file_batches(table_files(frame), BATCH_ROWS, expected):
-            yield from _from_batches(batch.schema, [batch], json_columns, "the file")
+            yield from _read_batches(batch.schema, [batch], json_columns, "the file")
         return
-    if hasattr(frame, "scanner"):  # a pyarrow Dataset; the module that defines it takes long to import
-        yield from _from_batches(frame.schema, dataset_batches(frame, BATCH_ROWS), json_columns, "the dataset")
+    if hasattr(frame, "scanner"):  # a pyarrow Dataset; importing its module to test the class takes long
+        yield from _read_batches(frame.schema, dataset_batches(frame, BATCH_ROWS), json_columns, "the dataset")
         return
     if isinstance(frame, pa.RecordBatch):
         frame = pa.Table.from_batches([frame])
     if isinstance(frame, pa.Table):
         frame = frame.to_reader(max_chunksize=BATCH_ROWS)
     elif not isinstance(frame, pa.RecordBatchReader) and hasattr(frame, "__arrow_c_stream__"):
-        frame = _stream_of(frame)
+        frame = _open_stream(frame)
     if isinstance(frame, pa.RecordBatchReader):
-        yield from _from_batches(frame.schema, frame, json_columns, f"the {type(frame).__name__}")
+        yield from _read_batches(frame.schema, frame, json_columns, f"the {type(frame).__name__}")
         return
     if isinstance(frame, Mapping | bytes) or not isinstance(frame, Iterable):
         raise InvalidInputError(
             f"cannot load a {type(frame).__name__}; give a pandas or polars DataFrame, a pyarrow Table or reader, "
             "an iterable of dicts, or the path of a file"
         )
-    yield from _from_dicts(iter(frame), json_columns)
+    yield from _read_dicts(iter(frame), json_columns)
 
 
 def bytes_of(data: Any) -> int | None:
-    """Bytes of Arrow data; None of other data, or where Arrow cannot tell (of views, before pyarrow 22)."""
+    """Bytes of Arrow data; None for other data, or if Arrow cannot tell (of views, before pyarrow 22)."""
     try:
         size = getattr(data, "nbytes", None)
     except pa.ArrowException:
@@ -78,16 +80,16 @@ def bytes_of(data: Any) -> int | None:
 
 
 def _is_pandas(frame: Any) -> bool:
-    """Whether it is pandas' DataFrame, or of a class made of it."""
+    """Whether the frame is a pandas DataFrame or of a subclass."""
     return any(
         f"{each.__module__.partition('.')[0]}.{each.__name__}" == "pandas.DataFrame" for each in type(frame).__mro__
     )
 
 
-def _stream_of(frame: Any) -> pa.RecordBatchReader:
-    """What an object offers to Arrow.
+def _open_stream(frame: Any) -> pa.RecordBatchReader:
+    """Open the Arrow stream of an object.
 
-    :raises InvalidInputError: a column of a type that Arrow does not have, or the object is no table.
+    :raises InvalidInputError: a column has a type that Arrow does not have, or the object is not a table.
     """
     is_polars = type(frame).__module__.partition(".")[0] == "polars"
     dtypes = getattr(frame, "schema", {}) if is_polars else {}
@@ -106,12 +108,12 @@ def _stream_of(frame: Any) -> pa.RecordBatchReader:
     raise InvalidInputError(f"cannot load a {type(frame).__name__}: {told}")
 
 
-def _from_batches(
+def _read_batches(
     schema: pa.Schema, batches: Iterable[pa.RecordBatch], json_columns: frozenset[str], what: str
 ) -> Iterator[pa.RecordBatch]:
-    """Batches whose columns are understood, in steps; one without rows where there is none.
+    """Yield batches of flat columns, cut into steps; one batch without rows if there is none.
 
-    :raises InvalidInputError: a column's type is not understood, or ``what`` cannot be read on.
+    :raises InvalidInputError: a column's type is not supported, or ``what`` fails while it is read.
     """
     check_types(schema, json_columns)
     rows = 0
@@ -119,36 +121,38 @@ def _from_batches(
         for batch in batches:
             rows += batch.num_rows
             for start in range(0, batch.num_rows, BATCH_ROWS):
-                yield _flat(batch.slice(start, BATCH_ROWS), json_columns)
+                yield _flatten(batch.slice(start, BATCH_ROWS), json_columns)
     except (pa.ArrowException, OSError) as error:
-        raise InvalidInputError(f"{what} cannot be read on: {reason_of(error)}") from None
+        raise InvalidInputError(f"{what} could not be read to its end: {reason_of(error)}") from None
     if not rows:
         arrays = [pa.nulls(0, field.type) for field in schema]
-        yield _flat(pa.RecordBatch.from_arrays(arrays, schema.names), json_columns)
+        yield _flatten(pa.RecordBatch.from_arrays(arrays, schema.names), json_columns)
 
 
-def _flat(batch: pa.RecordBatch, json_columns: frozenset[str]) -> pa.RecordBatch:
+def _flatten(batch: pa.RecordBatch, json_columns: frozenset[str]) -> pa.RecordBatch:
     names = batch.schema.names
     arrays = [flat(array, is_json=name in json_columns) for name, array in zip(names, batch.columns, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, names)
 
 
-def _from_pandas(frame: Any, json_columns: frozenset[str]) -> pa.RecordBatch:
+def _convert_pandas(frame: Any, json_columns: frozenset[str]) -> pa.RecordBatch:
     names = [str(name) for name in frame.columns]
     for at, name in enumerate(names):
         check_dtype(name, frame.dtypes.iloc[at])
     arrays = [array_of_series(frame.iloc[:, at], is_json=name in json_columns) for at, name in enumerate(names)]
     batch = pa.RecordBatch.from_arrays(arrays, names)
     check_types(batch.schema, json_columns)
-    return _flat(batch, json_columns)
+    return _flatten(batch, json_columns)
 
 
-def _from_dicts(rows: Iterator[Any], json_columns: frozenset[str]) -> Iterator[pa.RecordBatch]:
-    names: dict[str, None] = {}  # of all rows so far: a column that one chunk lacks is missing in its rows only
+def _read_dicts(rows: Iterator[Any], json_columns: frozenset[str]) -> Iterator[pa.RecordBatch]:
+    names: dict[
+        str, None
+    ] = {}  # columns of all rows so far: a column absent from this chunk is then not given in its rows
     while chunk := list(islice(rows, BATCH_ROWS)):
         for row in chunk:
             if not isinstance(row, Mapping):
-                raise InvalidInputError(f"cannot load a row that is a {type(row).__name__}; give dicts")
+                raise InvalidInputError(f"cannot load a row that is a {type(row).__name__}; give each row as a dict")
             names.update(dict.fromkeys(row))
         arrays = [array_of([row.get(name) for row in chunk], is_json=name in json_columns) for name in names]
         batch = pa.RecordBatch.from_arrays(arrays, list(map(str, names)))

@@ -1,8 +1,8 @@
-"""JSON on its way to a JSONB column: Python values → text, and whether the server and the views will take a text.
+"""JSON for JSONB columns: convert Python values to text, and check that the server and the views accept a text.
 
-One rule for NaN, here as in columns: it is no value. An entry of an object that is NaN or None is left out, because an
-Arrow struct cannot tell an entry without a value from one that is not there, and the same row must be stored alike from
-every kind of frame; in a list such an element is ``null``. A text is stored as it was given, a Decimal with all its digits.
+NaN is not a value, here as in all columns. An entry of an object that is NaN or None is left out: an Arrow struct cannot tell an
+entry without a value from an entry that is absent, and the same row must be stored alike from every kind of frame. In a list such
+an element is ``null``. A text is stored as it was given, a Decimal with all its digits.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ from gpwarehouse.transport import NotPlainError, plain
 __all__ = ["REFUSED", "bad_json", "check_json", "given_of_refused", "json_of", "readable", "refused"]
 
 REFUSED = "!"
-"""Begins the text of a value that is no JSON; what follows is the reason. No JSON text begins with it."""
+"""First character of a text that stands for a value that is not JSON. The reason follows. No JSON text begins with it."""
 
 _LINES_AT_ONCE = 10_000
 _AT_ONCE = 1000
 _AT_ONCE_BYTES = 1 << 20
-"""Texts that are parsed together, and how long they may be: what comes of them is in memory for a moment."""
+"""How many texts are parsed together, and how many bytes: their values are all in memory for a moment."""
 _MARK = secrets.token_hex(16)
 _NUMBER_IN_QUOTES = re.compile(rf'"{_MARK}([^"]*)"')
 _NOTHING = pa.schema([(_MARK, pa.bool_())])
-"""What Arrow is to make of the objects: a column that none of them has."""
+"""The schema that Arrow is given for the objects: a column that none of them has."""
 _NO_LINE = r"[\r\n]|NaN|Inf|^[^{]|[^}]$|^$"
-"""Texts with it are none of Arrow's: more than a line, no object, or with numbers that only Arrow knows."""
+"""Matches texts that Arrow must not read: more than one line, not an object, or with numbers that only Arrow accepts."""
 _MOST_BRACKETS = 500
 _PLAIN = frozenset({str, int, float, bool})
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _LONG_NUMBER = re.compile(r"\d[eE][+-]?\d{3}|[\d.]{200}")
-"""Without it, 199 digits and two of an exponent, a number lies in the range of a double."""
+"""A number without 200 digits or a three-digit exponent lies in the range of a double."""
 _CLOSER_LOOK = r"[0-9][eE][+-]?[0-9]{3}|[0-9.]{200}|\\u(0000|[dD][89a-fA-F])"
-"""Texts without it are good if they can be parsed: what the two before and U+0000 are searched for, in one go."""
+"""Texts that do not match are good if they can be parsed. It joins the two patterns above and U+0000, for one search."""
 
 
 def json_of(value: Any) -> str | None:
-    """The text of a Python value: texts and bytes are JSON already, anything else is encoded, objects sorted by name.
+    """Convert a Python value to JSON text. Texts and bytes are JSON already; other values are encoded, objects sorted by name.
 
-    None and NaN are SQL's NULL, never JSON's. What cannot be encoded comes back as :func:`refused`, so that its row is
-    rejected and not the frame.
+    None and NaN become SQL's NULL, never JSON's ``null``. A value that cannot be encoded becomes the text of :func:`refused`:
+    its row is rejected, not the whole frame.
     """
     if value is None or (isinstance(value, float) and value != value) or type(value).__name__ in ("NAType", "NaTType"):
         return None
@@ -69,12 +69,12 @@ def json_of(value: Any) -> str | None:
 
 
 def refused(reason: str, value: Any) -> str:
-    """The text of a value that is no JSON: why, and what it was, for people; as it stands that is no JSON either."""
+    """Make a text for a value that is not JSON: the reason, and the value in readable form. The text itself is not JSON."""
     try:
         given = json.dumps(readable(value, as_text=False))
         check_json(given)
     except RecursionError:
-        given = f"a {type(value).__name__}, nested too deep"
+        given = f"a {type(value).__name__}, which is nested too deeply"
     except ValueError:
         pass
     else:
@@ -83,14 +83,14 @@ def refused(reason: str, value: Any) -> str:
 
 
 def given_of_refused(text: str) -> str:
-    """What a value was that :func:`refused` made a text of; any other text as it is."""
+    """Return the value, in readable form, that :func:`refused` was called with; any other text as it is."""
     return text.partition(_MARK)[2] if text.startswith(REFUSED) and _MARK in text else text
 
 
 def readable(value: Any, *, as_text: bool = True) -> Any:
-    """A value in types that JSON has, for people: times as ISO text, bytes as they look.
+    """Convert a value to types that JSON has, for people: times become ISO text, bytes become text.
 
-    :param as_text: infinities and the negative zero, which the server's JSON does not have, become texts, and NaN NULL.
+    :param as_text: convert infinities and the negative zero, which the server's JSON does not have, to texts, and NaN to NULL.
     """
     if isinstance(value, float) and as_text and (value - value != 0 or (value == 0 and math.copysign(1, value) < 0)):
         return None if value != value else f"{value:g}"
@@ -109,28 +109,28 @@ def readable(value: Any, *, as_text: bool = True) -> Any:
 
 
 def check_json(text: str) -> None:
-    """Refuse what the server would refuse, and take the whole batch down with it, or what would break a view.
+    """Refuse a text that the server would refuse, with its whole batch, and a text that would break a view.
 
-    Numbers must lie in the range of a double, because the views unfold them as such.
+    Numbers must lie in the range of a double, because the views read them as doubles.
 
-    :raises ValueError: saying what is wrong.
+    :raises ValueError: the text is refused; the message says why.
     """
     if text.startswith(REFUSED):
         raise ValueError(text.removeprefix(REFUSED).partition(_MARK)[0])
     value = (_STRICT if _LONG_NUMBER.search(text) else _DECODER).decode(text)
-    if "\\u0000" in text and any("\x00" in part for part in _texts(value)):
-        raise ValueError("it holds U+0000, which the server does not take")
-    if _SURROGATE.search(text) and not all(map(_is_utf8, _texts(value))):
-        raise ValueError("it holds a lone surrogate, which is no character")
+    if "\\u0000" in text and any("\x00" in part for part in _walk_texts(value)):
+        raise ValueError("it holds U+0000, which the server does not accept")
+    if _SURROGATE.search(text) and not all(map(_is_utf8, _walk_texts(value))):
+        raise ValueError("it holds a lone surrogate, which is not a character")
 
 
 def bad_json(texts: pa.Array) -> dict[int, str]:
-    """Which of an array of texts without NULLs :func:`check_json` refuses, and why.
+    """Find the texts of an array without NULLs that :func:`check_json` refuses, each with the reason.
 
-    Objects are read by Arrow, as lines. What Arrow does not take, or is not to be asked about, is parsed by Python: many at a
-    time, as one list, five times as fast as each alone. Between any two stands a mark that no text can hold: if the marks are
-    every second entry of what comes back, each text was one value, and none took a bracket of its neighbour's. What may need
-    more than parsing is looked at alone.
+    Arrow reads objects, as lines. Python parses the texts that Arrow refuses or must not read. It parses many at a time, as
+    one list, which is five times as fast. Between two texts stands a mark that no text can hold. If the marks are every
+    second element of the parsed list, each text was exactly one value, and no bracket belongs to two texts. Texts that need more
+    than parsing are checked one at a time.
     """
     doubtful = np.asarray(pc.match_substring_regex(texts, f"{_CLOSER_LOOK}|{_NO_LINE}"))
     sizes = np.asarray(pc.binary_length(texts))
@@ -141,23 +141,23 @@ def bad_json(texts: pa.Array) -> dict[int, str]:
         some = lines[start : start + _LINES_AT_ONCE]
         if not _are_objects(texts if len(some) == len(texts) else texts.take(pa.array(some))):
             left += some.tolist()
-    return _bad_among(texts.take(pa.array(sorted(left), pa.int64())), sorted(left)) if left else {}
+    return _find_bad(texts.take(pa.array(sorted(left), pa.int64())), sorted(left)) if left else {}
 
 
-def _bad_among(texts: pa.Array, numbers: list[int]) -> dict[int, str]:
-    """Those that Python refuses, by the numbers they have elsewhere."""
+def _find_bad(texts: pa.Array, numbers: list[int]) -> dict[int, str]:
+    """Find the texts that Python refuses; ``numbers`` are the keys of the result."""
     closer = np.asarray(pc.match_substring_regex(texts, _CLOSER_LOOK))
     plain = texts.to_pylist()
     alone, together = np.flatnonzero(closer).tolist(), np.flatnonzero(~closer).tolist()
-    for start, end in _portions(np.asarray(pc.binary_length(texts))[~closer]):
+    for start, end in _split(np.asarray(pc.binary_length(texts))[~closer]):
         places = together[start:end]
         if not _are_values([plain[place] for place in places]):
             alone += places
-    return {numbers[place]: reason for place in sorted(alone) if (reason := _refusal(plain[place])) is not None}
+    return {numbers[place]: reason for place in sorted(alone) if (reason := _refusal_of(plain[place])) is not None}
 
 
 def _may_be_deep(texts: pa.Array, sizes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Which may be nested deeper than servers take: Arrow knows no limit."""
+    """Mark the texts that may be nested deeper than servers accept. Arrow has no limit."""
     deep = sizes > _MOST_BRACKETS
     if deep.any():
         long = texts.filter(pa.array(deep))
@@ -167,10 +167,10 @@ def _may_be_deep(texts: pa.Array, sizes: np.ndarray[Any, Any]) -> np.ndarray[Any
 
 
 def _are_objects(texts: pa.Array) -> bool:
-    """Whether each is one object, for certain, if each begins and ends with a brace and holds no line feed.
+    """Whether each text is certainly one object, provided that each begins and ends with a brace and holds no line feed.
 
-    No object goes on into the next line: where one is not complete after a brace, no brace can follow. So there is at least one
-    on every line, and as many as there are lines only if there is one on each.
+    An object cannot continue on the next line: if it is incomplete, no brace can follow. So every line holds at least one object,
+    and the number of objects equals the number of lines only if every line holds exactly one.
     """
     joined = pc.binary_join_element_wise(texts, "", "\n")
     _, offsets, data = joined.buffers()
@@ -185,8 +185,8 @@ def _are_objects(texts: pa.Array) -> bool:
     return bool(found.num_rows == len(texts))
 
 
-def _portions(sizes: np.ndarray[Any, Any]) -> Iterator[tuple[int, int]]:
-    """First and last (excluded) of the texts to parse together, by their sizes."""
+def _split(sizes: np.ndarray[Any, Any]) -> Iterator[tuple[int, int]]:
+    """Yield first and last (excluded) of the texts to parse together, by their sizes."""
     ends = np.cumsum(sizes)
     start = 0
     while start < len(ends):
@@ -196,7 +196,7 @@ def _portions(sizes: np.ndarray[Any, Any]) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def _refusal(text: str) -> str | None:
+def _refusal_of(text: str) -> str | None:
     try:
         check_json(text)
     except (ValueError, RecursionError) as error:
@@ -205,7 +205,7 @@ def _refusal(text: str) -> str | None:
 
 
 def _are_values(texts: Sequence[str]) -> bool:
-    """Whether each is one value, for certain."""
+    """Whether each text is certainly one value."""
     try:
         values = _DECODER.decode(f"""[{f',"{_MARK}",'.join(texts)}]""")
     except (ValueError, RecursionError):
@@ -214,32 +214,32 @@ def _are_values(texts: Sequence[str]) -> bool:
 
 
 def _clean(value: Any) -> Any:
-    """``value`` in types that JSON has, without the entries that are no values.
+    """Convert ``value`` to types that JSON has, without entries that are not values.
 
-    :raises TypeError: it holds what is none of the types that are understood.
-    :raises ValueError: or names that become one.
+    :raises TypeError: it holds a value of a type that is not supported.
+    :raises ValueError: two names of an object would become one.
     """
     kind = type(value)
     if kind is dict and _PLAIN.issuperset(map(type, value)) and _PLAIN.issuperset(map(type, value.values())):
         if any(entry != entry for entry in value.values()):
             value = {name: entry for name, entry in value.items() if entry == entry}
-        return value if all(type(name) is str for name in value) else _named(value.items())
+        return value if all(type(name) is str for name in value) else _make_object(value.items())
     if kind in _PLAIN or value is None:
         return None if value != value else value
     if isinstance(value, Mapping):
         entries = ((name, _clean(entry)) for name, entry in value.items())
-        return _named((name, entry) for name, entry in entries if entry is not None)
+        return _make_object((name, entry) for name, entry in entries if entry is not None)
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         return [_clean(element) for element in value]
     if isinstance(value, np.ndarray):
         if value.dtype.kind in "biu" or value.dtype in (np.float32, np.float64):
             return _clean(value.tolist())
         return [_clean(element) for element in value] if value.ndim else _clean(value[()])
-    return _scalar(value)
+    return _convert_scalar(value)
 
 
-def _scalar(value: Any) -> Any:
-    """A number keeps all its digits, which Python's own encoder would take for a text: the quotes are taken off later."""
+def _convert_scalar(value: Any) -> Any:
+    """Convert a scalar. A Decimal keeps all its digits as a text; the quotes around it are removed later."""
     try:
         found = plain(value)
     except NotPlainError as error:
@@ -255,21 +255,21 @@ def _scalar(value: Any) -> Any:
     return str(found) if isinstance(found, UUID) else found
 
 
-def _named(entries: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
-    """An object; its names are texts, and numbers (test numbers) are written as such.
+def _make_object(entries: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
+    """Make an object whose names are texts; numbers as names (test numbers) are written as texts.
 
-    :raises ValueError: two of the names are one then.
+    :raises ValueError: two of the names become one text.
     """
     found: dict[str, Any] = {}
     for name, entry in entries:
-        text = _name(name)
+        text = _convert_name(name)
         if text in found:
-            raise ValueError(f"the name {text!r} is there twice, as a text and as a number")
+            raise ValueError(f"it holds the name {text!r} twice, as a text and as a number")
         found[text] = entry
     return found
 
 
-def _name(name: Any) -> str:
+def _convert_name(name: Any) -> str:
     try:
         found = plain(name)
     except NotPlainError:
@@ -278,7 +278,7 @@ def _name(name: Any) -> str:
         return "true" if found else "false"
     if isinstance(found, str | int) or (isinstance(found, float) and math.isfinite(found)):
         return str(found)
-    raise TypeError(f"a name in it is a {type(name).__name__}, which JSON does not have")
+    raise TypeError(f"it holds a name of type {type(name).__name__}, which JSON does not have")
 
 
 def _is_utf8(text: str) -> bool:
@@ -289,28 +289,28 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _walk_texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for name, entry in value.items():
             yield name
-            yield from _texts(entry)
+            yield from _walk_texts(entry)
     elif isinstance(value, list):
         for element in value:
-            yield from _texts(element)
+            yield from _walk_texts(element)
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
-def _double(digits: str) -> float:
+def _parse_double(digits: str) -> float:
     number = float(digits)
     if math.isinf(number) or (number == 0 and re.search("[1-9]", re.split("[eE]", digits)[0])):
-        raise ValueError(f"{digits[:40]} is beyond the range of a double")
+        raise ValueError(f"{digits[:40]} is outside the range of a double")
     return number
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-_STRICT = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_double, parse_int=_double)
+_STRICT = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_parse_double, parse_int=_parse_double)

@@ -1,4 +1,4 @@
-"""What a caller may ask of a load, checked before a row is read."""
+"""The options of a load, checked before a row is read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from typing import Literal, TypedDict, get_args
 from gpwarehouse.engine.progress import Progress
 from gpwarehouse.errors import InvalidInputError
 
-__all__ = ["LoadKeywords", "LoadOptions", "OnConflict", "check_name"]
+__all__ = ["LoadKeywords", "LoadOptions", "OnConflict", "Progress", "check_name"]
+
+Progress = Callable[[str, int], object]
+"""Called with the phase (``"read"``, ``"prepare"``, ``"copy"``, ``"analyze"``) and the rows done in it.
+
+If it has a method ``begin(phase, rows, bytes)``, that is called before ``"read"`` and ``"copy"`` with the expected rows and bytes
+of Arrow data, or None where they are not known. If a load has to begin again, nothing is reported until it is further than
+before."""
 
 OnConflict = Literal["skip", "error", "append", "replace"]
 Analyze = Literal["auto", "always", "never"]
@@ -30,7 +37,7 @@ class LoadKeywords(TypedDict, total=False):
 
 
 class _Furthest:
-    """How far a load has told that it is: the phases so far, and the rows of the last one."""
+    """The progress that a load has reported: the phases so far, and the rows of the last one."""
 
     def __init__(self) -> None:
         self._phases: list[str] = []
@@ -46,7 +53,7 @@ class _Furthest:
             return begins
 
     def is_passed(self, phase: str, rows: int) -> bool:
-        """Whether the load is further than ever with so many rows done in a phase."""
+        """Whether so many rows in a phase are further than all progress reported before."""
         with self._lock:
             if phase not in self._phases:
                 self._phases.append(phase)
@@ -58,9 +65,9 @@ class _Furthest:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """The same, with their defaults.
+    """The keywords of a load with their defaults.
 
-    :raises InvalidInputError: one of them is none that is allowed, or two do not go together.
+    :raises InvalidInputError: a value is not allowed, or two options exclude each other.
     """
 
     batch_id: str | None = None
@@ -83,10 +90,10 @@ class LoadOptions:
         for name, allowed in (("on_conflict", get_args(OnConflict)), ("analyze", (*get_args(Analyze), None))):
             if getattr(self, name) not in allowed:
                 words = ", ".join(map(repr, filter(None, allowed)))
-                raise InvalidInputError(f"{name}={getattr(self, name)!r}: allowed are {words}")
+                raise InvalidInputError(f"{name}={getattr(self, name)!r}: the allowed values are {words}")
         if self.on_conflict == "replace" and self.commits_apart:
             raise InvalidInputError(
-                "on_conflict='replace' deletes and loads in one transaction, atomic=False in several: leave one out"
+                "on_conflict='replace' deletes and loads in one transaction, atomic=False loads in several: leave one of them out"
             )
 
     @property
@@ -95,31 +102,33 @@ class LoadOptions:
         return self.parallel > 1 and not self.atomic
 
     def report(self, phase: str, rows: int) -> None:
-        """Tell the caller how far it is; never less than before, though part of the work may be done anew."""
+        """Report progress to the caller. It never goes back, even if part of the work is done again."""
         if self.progress is not None and self._furthest.is_passed(phase, rows):
             self.progress(phase, rows)
 
     def begin(self, phase: str, extent: Callable[[], tuple[int | None, int | None]]) -> None:
-        """Tell a caller who wants to know what is to come: rows and bytes."""
+        """Call the caller's ``begin``, if there is one, with the rows and bytes that are expected."""
         begin = getattr(self.progress, "begin", None)
         if begin is not None and self._furthest.begins(phase):
             begin(phase, *extent())
 
 
 def check_name(name: str, value: object) -> None:
-    """Refuse a name of a batch or a system that the server could not store, or that names nothing.
+    """Refuse a name of a batch or a system that is empty or that the server could not store.
 
-    :param name: the argument's, for the message.
-    :raises InvalidInputError: it is no text, empty or blank, or holds U+0000 or a lone surrogate.
+    :param name: name of the argument, for the message.
+    :raises InvalidInputError: it is not a text, is empty or blank, or holds U+0000 or a lone surrogate.
     """
     if not isinstance(value, str) or not value.strip():
-        raise InvalidInputError(f"{name}={value!r}: give a text that is not empty, or leave it out")
+        raise InvalidInputError(f"{name}={value!r}: give a text that is not blank, or leave it out")
     if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise InvalidInputError(f"{name}={value!r}: it holds a character that text cannot; leave that out")
+        raise InvalidInputError(
+            f"{name}={value!r}: it holds U+0000 or a lone surrogate, which cannot be stored; remove that"
+        )
 
 
 def _check_limit(max_rejects: int | float | None) -> None:
     share = isinstance(max_rejects, float) and 0 <= max_rejects < 1
     count = isinstance(max_rejects, int) and not isinstance(max_rejects, bool) and max_rejects >= 0
     if max_rejects is not None and not share and not count:
-        raise InvalidInputError(f"max_rejects={max_rejects!r}: give a count from 0, or a share below 1")
+        raise InvalidInputError(f"max_rejects={max_rejects!r}: give a number of rows from 0, or a share below 1")

@@ -1,4 +1,4 @@
-"""Natural keys in, durable keys out: each distinct combination of a batch is hashed once."""
+"""Convert natural keys to durable keys. Each distinct combination in a batch is hashed once."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ __all__ = ["Codes", "KeyResolver", "Member"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER = int(np.iinfo(np.int64).max)
 _TABLE = 1 << 16
-"""So many codes are numbered by a table, however few rows there are."""
+"""Up to so many codes are numbered by a lookup table, however few rows there are."""
 Array = np.ndarray[Any, Any]
 Numbered = tuple[Array, Array]
 """Each row's number among the members of a role, and their keys."""
 Known = dict[tuple[Any, ...], int]
-"""Natural key columns of a role → durable key, of all batches so far: their members are remembered already."""
+"""Natural key columns of a role → durable key, of all batches so far. Their members are already remembered."""
 
 
 @dataclass
 class Member:
-    """A dimension member a load needs, and what the load knows of it.
+    """A dimension member that a load needs, and what the load knows of it.
 
-    :ivar implied: what follows from its natural key; for a row that is made, never held against one that is there.
-    :ivar told: what the source says of it; what contradicts it gives way from then on.
+    :ivar implied: attributes that follow from its natural key. They fill a new row; they never contradict an existing row.
+    :ivar told: attributes that the source states. They replace other values from then on.
     :ivar overwritten: values of columns that are overwritten in place (type 1).
     :ivar lots: of a wafer: lot → when the wafer was first seen in it (microseconds since 1970).
-    :ivar products: of a lot or wafer: product → when it was first seen as of that product.
+    :ivar products: of a lot or wafer: product → when it was first seen as that product.
     """
 
     key: int
@@ -61,13 +61,13 @@ class Member:
     products: dict[int, int] = field(default_factory=dict)
 
     def at_first(self) -> dict[str, Any]:
-        """What its first version tells if this load makes it."""
+        """The attributes of its first version if this load creates the member."""
         links = {"lot_key": self.lots, "product_key": self.products}
         earliest = {column: min(seen, key=seen.__getitem__) for column, seen in links.items() if seen}
         return self.implied | earliest | self.told
 
     def shown(self) -> dict[str, tuple[Any, datetime]]:
-        """What may fill a gap but contradicts nothing: a fact is no authority on what product a lot is."""
+        """Attributes that may fill a gap but contradict nothing: a fact is no authority on the product of a lot."""
         if not self.products:
             return {}
         product = min(self.products, key=self.products.__getitem__)
@@ -101,41 +101,41 @@ class KeyResolver:
         coded = Codes(columns)
         found = {}
         for name, role in self.target.roles.items():
-            resolve = self._wafers if role.dimension == "dim_wafer" else self._plain
+            resolve = self._resolve_wafers if role.dimension == "dim_wafer" else self._resolve_plain
             found[name] = resolve(role, coded, self._known.setdefault(name, {}))
         self._link(found, columns[self.target.partition_column])
         return {name: pa.array(keys[inverse]) for name, (inverse, keys) in found.items()}
 
-    def _plain(self, role: KeyRole, coded: Codes, known: Known) -> Numbered:
+    def _resolve_plain(self, role: KeyRole, coded: Codes, known: Known) -> Numbered:
         inverse, distinct = coded.combinations(list(role.inputs.values()))
-        known |= {values: self._key(role, values) for values in distinct if values not in known}
+        known |= {values: self._key_of(role, values) for values in distinct if values not in known}
         return inverse, np.asarray([known[values] for values in distinct], np.int64)
 
-    def _key(self, role: KeyRole, values: tuple[Any, ...]) -> int:
+    def _key_of(self, role: KeyRole, values: tuple[Any, ...]) -> int:
         given = dict(zip(role.inputs.values(), values, strict=True))
-        if not _present(given[role.identifier]):
+        if not _is_present(given[role.identifier]):
             return role.absent
         given |= {column: value for column, value in role.defaults.items() if given.get(column) is None}
-        if not all(_present(value) for column, value in given.items() if column not in role.defaults):
-            return UNKNOWN_KEY  # a chamber of nobody says which tool, a step of no known flow
+        if not all(_is_present(value) for column, value in given.items() if column not in role.defaults):
+            return UNKNOWN_KEY  # a chamber without its tool, a step without its flow
         natural = {part: given[source] or "" for part, source in role.inputs.items()}
         return self.member(role.dimension, natural | dict(role.constants)).key
 
-    def _wafers(self, role: KeyRole, coded: Codes, known: Known) -> Numbered:
+    def _resolve_wafers(self, role: KeyRole, coded: Codes, known: Known) -> Numbered:
         inverse, distinct = coded.combinations(["lot_id", "wafer_id"])
         new = [values for values in distinct if values not in known]
-        self.roots.learn({natural_key_part(lot, "lot_id") for lot, _ in new if _present(lot)})
+        self.roots.learn({natural_key_part(lot, "lot_id") for lot, _ in new if _is_present(lot)})
         known |= {(lot, wafer): self.wafer(lot, wafer).key for lot, wafer in new}
         return inverse, np.asarray([known[values] for values in distinct], np.int64)
 
     def wafer(self, lot: str, wafer: str | None) -> Member:
-        """The wafer of a lot, by its root lot and normalised id; a placeholder where there is no id."""
+        """Remember the wafer of a lot, by its root lot and normalised id; a placeholder if there is no id."""
         lot = natural_key_part(lot, "lot_id")
         root = self.roots.of(lot)
         wafer_id = normalise_wafer_id(wafer, lot, self.wafer_id_pattern, root=root)
         member = self.member("dim_wafer", {"root_lot_id": root, "wafer_id": wafer_id})
         member.implied["is_placeholder"] = wafer_id == PLACEHOLDER_WAFER_ID
-        member.implied.setdefault("lot_key", durable_key(lot))  # of a wafer that no row is of
+        member.implied.setdefault("lot_key", durable_key(lot))  # for a wafer without rows
         if wafer_id.isdigit() and wafer_id.isascii() and len(wafer_id) < 5:
             member.implied["wafer_number"] = int(wafer_id)
         if wafer is not None and not is_nameless_wafer_id(wafer_id):
@@ -143,7 +143,7 @@ class KeyResolver:
         return member
 
     def member(self, dimension: str, natural: Mapping[str, str]) -> Member:
-        """Remember a member as needed; what its natural key tells of it goes with it.
+        """Remember a member as needed, with the attributes that follow from its natural key.
 
         :raises KeyCollisionError: another natural key of the load has the same durable key.
         """
@@ -152,26 +152,26 @@ class KeyResolver:
         key = durable_key(*clean.values(), names=order)
         members = self.members.setdefault(dimension, {})
         if key not in members:
-            members[key] = Member(key, clean, self._implied(dimension, clean))
+            members[key] = Member(key, clean, self._derive_attributes(dimension, clean))
         elif members[key].natural != clean:
             raise KeyCollisionError(
-                f"{dimension}: the natural keys {members[key].natural} and {clean} of this load have the same durable "
-                f"key {key}; nothing was loaded, rename one of them"
+                f"{dimension}: the natural keys {members[key].natural} and {clean} of this load have the same durable key {key}. "
+                "Nothing was loaded; rename one of them"
             )
         return members[key]
 
     def natural_key_of(self, dimension: str, row: Mapping[str, Any]) -> dict[str, str]:
-        """The natural key parts of a row of a dimension; parts it does not name are empty, the facility is ours."""
+        """Take the natural key parts from a row of a dimension. Missing parts are empty; a missing facility is our own."""
         default = {"facility": self.facility}
         return {
             part: str(row[part]) if row.get(part) is not None else default.get(part, "")
             for part in DIMENSIONS[dimension].natural_key
         }
 
-    def tell(self, dimension: str, row: Mapping[str, Any]) -> None:
-        """Add what a source says of a member to the members needed.
+    def add_member(self, dimension: str, row: Mapping[str, Any]) -> None:
+        """Remember a member with the attributes that the source states.
 
-        :param row: natural key parts and attributes by column; of a wafer, ``lot_id`` and ``wafer_id`` as in a fact.
+        :param row: natural key parts and attributes by column; for a wafer, ``lot_id`` and ``wafer_id`` as in a fact.
         """
         if dimension == "dim_wafer":
             member, parts = self.wafer(row["lot_id"], row.get("wafer_id")), {"lot_id", "wafer_id"}
@@ -180,15 +180,15 @@ class KeyResolver:
             member, parts = self.member(dimension, natural), set(natural)
         model = DIMENSIONS[dimension]
         for column, value in row.items():
-            if value is None or value != value or column in parts:  # NaN is no value
+            if value is None or value != value or column in parts:  # NaN is not a value
                 continue
             if column in model.type1:
-                member.overwritten[column] = _checked(model.__table__.c[column], value, member)
+                member.overwritten[column] = _check_value(model.__table__.c[column], value, member)
             elif column in model.tracked_columns():
-                member.told[column] = _checked(model.__table__.c[column], value, member)
+                member.told[column] = _check_value(model.__table__.c[column], value, member)
 
-    def _implied(self, dimension: str, natural: dict[str, str]) -> dict[str, Any]:
-        """What a natural key tells of its member; a chamber brings its tool, a lot knows its root."""
+    def _derive_attributes(self, dimension: str, natural: dict[str, str]) -> dict[str, Any]:
+        """The attributes that follow from a natural key. A chamber also needs its tool; a lot also knows its root."""
         if dimension == "dim_lot":
             return {"root_lot_id": self.roots.of(natural["lot_id"])}
         if dimension == "dim_equipment" and natural["chamber_id"]:
@@ -197,7 +197,7 @@ class KeyResolver:
         return implied
 
     def _link(self, found: dict[str, Numbered], times: pa.Array) -> None:
-        """Remember which lots and products the rows show members in, and since when."""
+        """Remember in which lots and products the rows show the members, and since when."""
         moments = np.asarray(times.cast(pa.int64()))
         for child, parent, name in (
             ("wafer_key", "lot_key", "lots"),
@@ -209,7 +209,9 @@ class KeyResolver:
             members = self.members["dim_" + child.removesuffix("_key")]
             since = self._linked.setdefault((child, parent), {})
             (children, child_keys), (parents, parent_keys) = found[child], found[parent]
-            inverse, places = _distinct(children * len(parent_keys) + parents, len(child_keys) * len(parent_keys))
+            inverse, places = _number_distinct(
+                children * len(parent_keys) + parents, len(child_keys) * len(parent_keys)
+            )
             first = np.full(len(places), _NEVER)
             np.minimum.at(first, inverse, moments)
             pairs = zip(child_keys[children[places]].tolist(), parent_keys[parents[places]].tolist(), strict=True)
@@ -223,36 +225,36 @@ class KeyResolver:
                     seen[parent_key] = min(moment, seen.get(parent_key, moment))
 
 
-def _checked(column: Column[Any], value: Any, member: Member) -> Any:
-    """What a source tells of a member.
+def _check_value(column: Column[Any], value: Any, member: Member) -> Any:
+    """Check a value that a source states of a member, and return it.
 
-    :raises LoadError: the column's domain does not have it, or it is infinite.
+    :raises LoadError: the value is outside the column's domain, or infinite.
     """
     domain = column.info.get("domain")
     reason = domain.disorder(value) if domain is not None and isinstance(value, Mapping) else None
     if isinstance(value, float) and math.isinf(value):
-        reason = f"{value} is no finite number"
+        reason = f"{value} is not a finite number"
     if reason is not None:
         raise LoadError(
-            f"{column.table.name}: what the source tells of {dict(member.natural)} cannot be, column {column.name!r}: {reason}; "
-            "nothing was loaded, correct the source"
+            f"{column.table.name}: the source states an impossible value in column {column.name!r} for {dict(member.natural)}: "
+            f"{reason}. Nothing was loaded; correct the source"
         )
     return value
 
 
-def _present(value: str | None) -> bool:
+def _is_present(value: str | None) -> bool:
     return value is not None and bool(value.strip(BLANKS))
 
 
 class Codes:
-    """The columns of a batch, each encoded once: several roles use the same ones."""
+    """The columns of a batch, each encoded once, because several roles use the same columns."""
 
     def __init__(self, columns: Mapping[str, pa.Array]) -> None:
         self._columns = columns
         self._coded: dict[str, tuple[Array, int]] = {}
 
-    def _code(self, name: str) -> tuple[Array, int]:
-        """A number for each row, the same for the same values, 0 for NULL; and how many there are."""
+    def _encode(self, name: str) -> tuple[Array, int]:
+        """A number for each row, equal for equal values and 0 for NULL; and how many numbers there are."""
         if name not in self._coded:
             encoded = self._columns[name].dictionary_encode()
             numbers = np.asarray(pc.fill_null(encoded.indices, -1)).astype(np.int64) + 1
@@ -261,25 +263,25 @@ class Codes:
 
     def combinations(self, names: Sequence[str]) -> tuple[Array, list[tuple[Any, ...]]]:
         """Each row's number among the distinct combinations of these columns, and the combinations."""
-        codes, count = self._code(names[0])
+        codes, count = self._encode(names[0])
         for name in names[1:]:
-            part, size = self._code(name)
+            part, size = self._encode(name)
             if count * size >= 2**62:  # the product of the counts must not overflow
-                codes, places = _distinct(codes, count)
+                codes, places = _number_distinct(codes, count)
                 count = len(places)
             codes = codes * size + part
             count *= size
-        inverse, places = _distinct(codes, count)
+        inverse, places = _number_distinct(codes, count)
         picked = pa.array(places)
         return inverse, list(zip(*(self._columns[name].take(picked).to_pylist() for name in names), strict=True))
 
 
-def _distinct(codes: Array, count: int) -> tuple[Array, Array]:
-    """Each row's number among the distinct codes in the order of their first rows, and these rows.
+def _number_distinct(codes: Array, count: int) -> tuple[Array, Array]:
+    """Each row's number among the distinct codes in the order of their first rows, and these first rows.
 
-    :param count: what the codes are less than.
+    :param count: all codes are less than this.
     """
-    backwards = np.arange(len(codes) - 1, -1, -1)  # the last to be written is the first row of each
+    backwards = np.arange(len(codes) - 1, -1, -1)  # the last one written is the first row of each code
     if count <= max(_TABLE, 2 * len(codes)):
         number = np.full(count, -1)
         number[codes[::-1]] = backwards

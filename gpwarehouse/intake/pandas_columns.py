@@ -1,4 +1,4 @@
-"""A column of a pandas frame → an Arrow array, by a list of the dtypes that are understood."""
+"""Convert a column of a pandas frame to an Arrow array, if its dtype is on the list of supported dtypes."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from gpwarehouse.intake.python_values import array_of
 __all__ = ["array_of_series", "check_dtype"]
 
 _UNFIT = (pa.ArrowException, UnicodeEncodeError, TypeError, ValueError, NotImplementedError)
-"""What comes of values that pandas keeps as Python's, and of zones that Arrow does not know."""
+"""Errors for values that pandas keeps as Python objects, and for time zones that Arrow does not know."""
 
 
 def check_dtype(column: str, dtype: Any) -> None:
-    """Refuse a column of a dtype that is not understood.
+    """Refuse a column of a dtype that is not supported.
 
-    Understood are pandas' own but periods and intervals, and of numpy's booleans, integers, floats up to a double, times and
-    objects. Other libraries' dtypes mean what only they know (units, geometries).
+    Supported are pandas' own dtypes except periods and intervals, and numpy's booleans, integers, floats up to a double, times
+    and objects. Only their own libraries know what other dtypes mean (units, geometries).
 
-    :raises InvalidInputError: naming column and dtype, and what to give instead.
+    :raises InvalidInputError: the dtype is not supported; the message names column and dtype, and what to give instead.
     """
     import pandas as pd
 
@@ -40,31 +40,31 @@ def check_dtype(column: str, dtype: Any) -> None:
 
 
 def array_of_series(series: Any, *, is_json: bool) -> pa.Array:
-    """The Arrow array of a column whose dtype :func:`check_dtype` lets pass."""
+    """Convert a column whose dtype :func:`check_dtype` accepts to an Arrow array."""
     import pandas as pd
 
     dtype = series.dtype
     if isinstance(dtype, pd.SparseDtype):
         return array_of_series(series.sparse.to_dense(), is_json=is_json)
     if str(dtype) == "object":
-        texts = _texts(series) if is_json else None
+        texts = _convert_texts(series) if is_json else None
         return array_of(list(series), is_json=is_json) if texts is None else texts
     try:
-        return _joined(pa.Array.from_pandas(series))
+        return _join_chunks(pa.Array.from_pandas(series))
     except _UNFIT:
         if isinstance(dtype, pd.DatetimeTZDtype):
-            return _joined(pa.Array.from_pandas(series.dt.tz_convert("UTC")))
+            return _join_chunks(pa.Array.from_pandas(series.dt.tz_convert("UTC")))
         return array_of(list(series), is_json=is_json)
 
 
-def _texts(series: Any) -> pa.Array | None:
-    """A column of texts as Arrow has them; None if there is anything else in it."""
+def _convert_texts(series: Any) -> pa.Array | None:
+    """Convert a column of texts; None if it holds any other value."""
     try:
-        array = _joined(pa.array(series, pa.string(), from_pandas=True))
+        array = _join_chunks(pa.array(series, pa.string(), from_pandas=True))
     except _UNFIT:
         return None
     return array if array.type == pa.string() else None
 
 
-def _joined(array: Any) -> pa.Array:
+def _join_chunks(array: Any) -> pa.Array:
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array

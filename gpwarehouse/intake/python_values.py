@@ -1,7 +1,7 @@
-"""Python values of a column → an Arrow array, by a list of the types that are understood.
+"""Convert the Python values of a column to an Arrow array, by a list of supported types.
 
-What :func:`gpwarehouse.transport.plain` knows is understood; a UUID is its text. What is not on its list, and durations,
-which no column takes, stay in the array as :class:`Alien`, so that their rows are rejected, with the type, and no others.
+The types that :func:`gpwarehouse.transport.plain` knows are supported; a UUID becomes its text. Other values, and durations,
+which no column can hold, stay in the array as :class:`Alien`. So only their own rows are rejected, with the type in the reason.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ __all__ = ["Alien", "array_of"]
 
 _QUICK = frozenset({type(None), bool, int, float, str, bytes, date})
 _MARK = b"\xed\xb3\xbf" + secrets.token_bytes(16)
-"""Begins the bytes of a value of another type: no UTF-8, so no column takes them."""
+"""First bytes of a value of another type. They are not UTF-8, so no column accepts them."""
 _UNFIT = (pa.ArrowException, OverflowError, UnicodeEncodeError, TypeError, ValueError, NotImplementedError)
-"""What Arrow raises for values that it cannot put into one array, or at all."""
+"""Errors of Arrow for values that it cannot put into one array, or into any."""
 
 
 class Alien(str):
-    """The text of a value of a type that is not understood.
+    """The text of a value of a type that is not supported.
 
     :ivar kind: name of its type.
     """
@@ -39,10 +39,10 @@ class Alien(str):
 
     @classmethod
     def of(cls, value: Any) -> Self:
-        """What is left of a value."""
+        """Keep the text and the type of a value."""
         try:
             text = str(value)
-        except Exception as error:  # whatever another library raises there
+        except Exception as error:  # another library may raise anything here
             text = f"without a text ({type(error).__name__})"
         alien = cls(text)
         alien.kind = type(value).__name__
@@ -50,7 +50,7 @@ class Alien(str):
 
     @classmethod
     def in_bytes(cls, data: bytes) -> Self | None:
-        """The one that :meth:`encoded` made these bytes of; None if they are a value's own."""
+        """Restore the value that :meth:`encoded` made these bytes of; None if the bytes are an ordinary value."""
         if not data.startswith(_MARK):
             return None
         kind, _, text = data[len(_MARK) :].decode("utf-8", "surrogatepass").partition("\x00")
@@ -59,20 +59,20 @@ class Alien(str):
         return alien
 
     def encoded(self) -> bytes:
-        """As bytes for an array."""
+        """Encode it as bytes for an array."""
         return _MARK + f"{self.kind}\x00{self}".encode("utf-8", "surrogatepass")
 
 
 def array_of(values: Sequence[Any], *, is_json: bool) -> pa.Array:
-    """An Arrow array of Python values; where they are not of one kind, of their texts, to be judged one by one.
+    """Make an Arrow array of Python values. If they are not of one kind, the array holds their texts, to be checked one by one.
 
-    None, NaN of every kind, pandas' NA and everybody's NaT are NULL.
+    None, NaN of every kind, pandas' NA and every library's NaT are NULL.
     """
     if is_json:
         return pa.array([json_of(value) for value in values], pa.string())
     kinds = set(map(type, values))
     if not kinds <= _QUICK:
-        values = [_simple(value) for value in values]
+        values = [_simplify(value) for value in values]
     elif float in kinds:
         values = [value if value == value else None for value in values]
     if _are_of_one_kind(values):
@@ -80,35 +80,33 @@ def array_of(values: Sequence[Any], *, is_json: bool) -> pa.Array:
             return pa.array(values)
         except _UNFIT:
             pass
-        if any(isinstance(value, datetime) for value in values):  # zones that Arrow does not know
+        if any(isinstance(value, datetime) for value in values):  # time zones that Arrow does not know
             try:
                 return pa.array([None if value is None else value.astimezone(UTC) for value in values])
             except _UNFIT:
                 pass
     try:
-        return pa.array([_text(value) for value in values], pa.string())
-    except (
-        _UNFIT
-    ):  # aliens, and lone surrogates, which are no UTF-8: as bytes they reach the check that refuses their rows
-        return pa.array([_bytes(value) for value in values], pa.binary())
+        return pa.array([_to_text(value) for value in values], pa.string())
+    except _UNFIT:  # aliens and lone surrogates are not UTF-8: as bytes they reach the check that refuses their rows
+        return pa.array([_to_bytes(value) for value in values], pa.binary())
 
 
-def _simple(value: Any) -> Any:
-    """The value in one of the types that Arrow has too, None if it is none, or an alien."""
+def _simplify(value: Any) -> Any:
+    """Convert a value to one of the types that Arrow has too; to None if it is missing, or to an alien."""
     try:
         found = plain(value)
     except NotPlainError:
         return Alien.of(value)
     if isinstance(found, timedelta) or (isinstance(found, time) and found.tzinfo is not None):
-        return Alien.of(value)  # no column takes the one, and Arrow would take the zone from the other
+        return Alien.of(value)  # no column holds a duration, and Arrow would drop the zone of a time
     return str(found) if isinstance(found, UUID) else found
 
 
 def _are_of_one_kind(values: Sequence[Any]) -> bool:
-    """Whether Arrow may look at them as a whole; of mixed values it would make what the first one is.
+    """Whether Arrow may convert the values together. From mixed values it would infer the type of the first one.
 
-    Times with and without a zone are two kinds: Arrow would take the latter for UTC. Decimals of several scales are too: it
-    would give all of them the largest, which is another text.
+    Times with and without a zone are two kinds: Arrow would read the latter as UTC. Decimals of different scales differ too:
+    Arrow would give all of them the largest scale, which changes their text.
     """
     kinds = {float if kind is int else kind for kind in set(map(type, values))} - {type(None)}
     if len(kinds) > 1 or Alien in kinds:
@@ -120,15 +118,15 @@ def _are_of_one_kind(values: Sequence[Any]) -> bool:
     return True
 
 
-def _text_of_decimal(value: Decimal) -> str:
+def _format_decimal(value: Decimal) -> str:
     scale = value.as_tuple().exponent
     return format(value, "f") if isinstance(scale, int) and scale > 0 else str(value)
 
 
-def _text(value: Any) -> str | None:
-    """A value as the text that Arrow makes of it where it stands among its like.
+def _to_text(value: Any) -> str | None:
+    """Convert a value to the text that Arrow makes of it among values of its own type.
 
-    :raises TypeError: it has none.
+    :raises TypeError: it has no text.
     """
     if value is None or type(value) is str:
         return value
@@ -141,21 +139,21 @@ def _text(value: Any) -> str | None:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, Decimal):
-        return _text_of_decimal(value)
-    return _text_by_arrow(value)
+        return _format_decimal(value)
+    return _format_by_arrow(value)
 
 
-def _text_by_arrow(value: Any) -> str:
+def _format_by_arrow(value: Any) -> str:
     try:
         return str(text_of(pa.array([value]))[0].as_py())
     except _UNFIT:
-        return value.isoformat()  # type: ignore[no-any-return]
+        return str(value.isoformat())
 
 
-def _bytes(value: Any) -> bytes | None:
+def _to_bytes(value: Any) -> bytes | None:
     if isinstance(value, bytes | None):
         return value
     if isinstance(value, Alien):
         return value.encoded()
-    text = str(_text(value))
+    text = str(_to_text(value))
     return text.encode("utf-8", "surrogatepass")

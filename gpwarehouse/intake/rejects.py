@@ -1,4 +1,4 @@
-"""Rows that are not loaded, and how ``etl_reject`` holds them."""
+"""Rejected rows, and their form in ``etl_reject``."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ __all__ = ["Reject", "raw_json", "reject_rows"]
 
 @dataclass(frozen=True)
 class Reject:
-    """A row that was not loaded: its number in the source (from 1), the first column at fault, why, and all of it.
+    """A row that was not loaded.
 
-    ``unreadable``: a value of it could not be had in its column's type, so the row as given is all there is of it.
+    :ivar row_number: its number in the source, from 1.
+    :ivar column_name: the first column at fault.
+    :ivar reason: why it was rejected.
+    :ivar raw: the row as it was given.
+    :ivar unreadable: whether a value could not be converted to its column's type, so that only ``raw`` holds the row.
     """
 
     row_number: int
@@ -29,7 +33,7 @@ class Reject:
 
 
 def reject_rows(rejects: Iterable[Reject]) -> pa.RecordBatch:
-    """Rejects as rows of ``etl_reject``, but for the batch's columns."""
+    """Convert rejects to rows of ``etl_reject``, without the batch's columns."""
     rejects = list(rejects)
     return pa.RecordBatch.from_pydict(
         {
@@ -42,6 +46,6 @@ def reject_rows(rejects: Iterable[Reject]) -> pa.RecordBatch:
 
 
 def raw_json(raw: Mapping[str, Any]) -> str:
-    """A row as JSON that the server takes: times as ISO text, no NaN, no U+0000."""
+    """Convert a row to JSON that the server accepts: times as ISO text, no NaN, no U+0000."""
     text = json.dumps(readable(raw), sort_keys=True, allow_nan=False)
     return text.replace("\\u0000", "\\ufffd")

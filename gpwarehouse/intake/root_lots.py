@@ -1,4 +1,4 @@
-"""The root of a lot: the lot that it was split from first."""
+"""The root of a lot: the first lot that it was split from."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["RootLots", "roots_of_lots"]
 
 
 class RootLots:
-    """The root of a lot: what ``dim_lot`` says, else what the pattern finds in its name, else the lot itself.
+    """The root of a lot: from ``dim_lot``, else what the pattern finds in its name, else the lot itself.
 
-    :param ask: looks lots up in ``dim_lot``: names in, name → root out for those it knows.
+    :param ask: looks lots up in ``dim_lot``: takes names, returns name → root for the lots that it knows.
     """
 
     def __init__(self, ask: Callable[[Iterable[str]], dict[str, str]], pattern: str | None) -> None:
@@ -26,11 +26,11 @@ class RootLots:
         self._known: dict[str, str] = {}
 
     def learn(self, lots: Iterable[str]) -> None:
-        """Look up those lots that are new, in one query."""
+        """Look up the lots that are new, in one query."""
         new = {lot for lot in lots if lot not in self._known}
         if new:
-            told = self._ask(new)
-            self._known |= {lot: told.get(lot) or root_lot(lot, self._pattern) for lot in new}
+            found = self._ask(new)
+            self._known |= {lot: found.get(lot) or root_lot(lot, self._pattern) for lot in new}
 
     def of(self, lot: str) -> str:
         """The root of one lot."""
@@ -39,7 +39,7 @@ class RootLots:
 
 
 def roots_of_lots(engine: Engine, lots: Iterable[str]) -> dict[str, str]:
-    """Lot → root lot, for the lots that ``dim_lot`` knows a root of."""
+    """Look up lot → root lot, for the lots whose root ``dim_lot`` knows."""
     table = DimLot.__table__
     wanted = {durable_key(lot, names=("lot_id",)): lot for lot in lots}
     found: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Rows as given → rows as the model wants them, and the rest as rejects with column and reason."""
+"""Split rows as given into rows in the types of the model and rejects, each with column and reason."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ __all__ = ["Checked", "Inputs", "Validator"]
 class Checked:
     """A batch after the checks.
 
-    :ivar rows: all rows in the target's input types (all input columns, in its order), NULL where a value could not be
-        read. What they hold is a matter of the source alone, not of limits, settings or the day they were read on.
-    :ivar clean: those that may be loaded.
+    :ivar rows: all rows in the target's input types (all input columns, in its order), NULL where a value could not be read. They
+        depend on the source only, not on limits, settings or the current date.
+    :ivar clean: the rows that may be loaded.
+    :ivar rejects: the other rows.
     """
 
     rows: pa.RecordBatch
@@ -42,8 +43,8 @@ class Checked:
 class Validator:
     """Checks batches against a target.
 
-    :param earliest: events before it are rejected (aware).
-    :param latest: events at or after it are rejected (aware).
+    :param earliest: earlier events are rejected (aware).
+    :param latest: events at or after this time are rejected (aware).
     """
 
     def __init__(self, target: Target, *, earliest: datetime, latest: datetime) -> None:
@@ -54,10 +55,10 @@ class Validator:
         self._numbers = _RecordNumbers()
 
     def check(self, batch: pa.RecordBatch, first_row: int) -> Checked:
-        """Tell good rows from bad ones.
+        """Split a batch into good rows and rejects.
 
         :param first_row: number of the batch's first row.
-        :raises InvalidInputError: a column is unknown or missing, or times come without a zone.
+        :raises InvalidInputError: a column is unknown or missing, or times come without a time zone.
         """
         self.target.check_names(batch.schema.names)
         faults: dict[int, tuple[str, str]] = {}
@@ -66,7 +67,7 @@ class Validator:
         for column in self._inputs.columns:
             array, unread = self._inputs.read(batch, column, first_row)
             unreadable |= unread.keys()
-            for row, reason in (self._faults(array, column) | unread).items():
+            for row, reason in (self._find_faults(array, column) | unread).items():
                 faults.setdefault(row, (column.name, reason))
             arrays.append(array)
         rows = pa.RecordBatch.from_arrays(arrays, list(self.target.inputs))
@@ -75,38 +76,38 @@ class Validator:
         bad = sorted(faults)
         rejects = [
             Reject(first_row + row, *faults[row], raw, row in unreadable)
-            for row, raw in zip(bad, self._as_given(batch, bad), strict=True)
+            for row, raw in zip(bad, self._restore_rows(batch, bad), strict=True)
         ]
         keep = pa.array([row not in faults for row in range(batch.num_rows)])
         return Checked(rows, rows.filter(keep), rejects)
 
-    def _as_given(self, batch: pa.RecordBatch, rows: list[int]) -> list[dict[str, Any]]:
-        """Rows of the batch as Python values; times for a column of texts as the texts that they are there."""
+    def _restore_rows(self, batch: pa.RecordBatch, rows: list[int]) -> list[dict[str, Any]]:
+        """Convert rows to the Python values that were given; times in a text column become the texts that they are there."""
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         for name, array in columns.items():
             if pa.types.is_temporal(array.type) and pa.types.is_string(self.target.inputs[name].type):
-                with suppress(pa.ArrowInvalid):  # seconds too far for microseconds
+                with suppress(pa.ArrowInvalid):  # moments in seconds that are too far away for microseconds
                     columns[name] = text_of(array)
         return [{name: as_given(array[row]) for name, array in columns.items()} for row in rows]
 
-    def _faults(self, array: pa.Array, column: InputColumn) -> Faults:
-        """What is wrong with values that could be read."""
+    def _find_faults(self, array: pa.Array, column: InputColumn) -> Faults:
+        """Find the faults of values that could be read."""
         if array.null_count == len(array):
-            return _required(array, column)
-        checks = [_required, _text_faults, _finite_faults, _domain_faults]
+            return _check_required(array, column)
+        checks = [_check_required, _check_texts, _check_finite, _check_domain]
         if column.name == self.target.partition_column:
-            checks.append(self._window_faults)
+            checks.append(self._check_window)
         if column.name == "source_record_no":
             checks.append(self._numbers.faults)
         bad: Faults = {}
-        for find in reversed(checks):  # the first one has the last word
+        for find in reversed(checks):  # the first check in the list wins
             bad |= find(array, column)
         return bad
 
-    def _window_faults(self, array: pa.Array, column: InputColumn) -> Faults:
+    def _check_window(self, array: pa.Array, column: InputColumn) -> Faults:
         early = pc.less(array, pa.scalar(self.earliest, TIMESTAMP))
         late = pc.greater_equal(array, pa.scalar(self.latest, TIMESTAMP))
-        return _faults(
+        return _collect_faults(
             pc.or_(early, late),
             array,
             lambda value: f"{value.isoformat()} is outside {self.earliest:%Y-%m-%d} to {self.latest:%Y-%m-%d}",
@@ -114,17 +115,17 @@ class Validator:
 
 
 class Inputs:
-    """The columns of a batch in the types of its target, those that it does not bring among them."""
+    """The columns of a batch in the types of its target, including columns that the batch does not have."""
 
     def __init__(self, target: Target) -> None:
         self.columns = tuple(target.inputs.values())
         self._nothing: dict[pa.DataType, pa.Array] = {}
 
     def read(self, batch: pa.RecordBatch, column: InputColumn, first_row: int) -> tuple[pa.Array, Faults]:
-        """A column, NULL where a value cannot be read; and why it cannot.
+        """Convert a column; a value that cannot be read becomes NULL, with its reason.
 
         :param first_row: number of the batch's first row.
-        :raises InvalidInputError: times come without a zone.
+        :raises InvalidInputError: times come without a time zone.
         """
         if column.name in batch.schema.names:
             return convert(batch.column(column.name), column)
@@ -132,19 +133,19 @@ class Inputs:
             return pa.array(range(first_row, first_row + batch.num_rows), pa.int64()), {}
         if column.default is not None:
             return pa.repeat(column.default, batch.num_rows), {}
-        return self._nulls(batch.num_rows, column.type), {}
+        return self._make_nulls(batch.num_rows, column.type), {}
 
-    def _nulls(self, rows: int, kind: pa.DataType) -> pa.Array:
-        """NULLs, shared by all the columns that a frame does not bring."""
+    def _make_nulls(self, rows: int, kind: pa.DataType) -> pa.Array:
+        """NULLs, shared by all columns that a frame does not have."""
         if kind not in self._nothing or len(self._nothing[kind]) < rows:
             self._nothing[kind] = pa.nulls(rows, kind)
         return self._nothing[kind].slice(0, rows)
 
 
 class _RecordNumbers:
-    """Finds record numbers that come twice: with the batch they are a fact's identity.
+    """Finds record numbers that come twice: batch and record number together identify a fact row.
 
-    As long as numbers rise from batch to batch nothing is looked up; they are kept, 8 bytes a row, in case they do not.
+    While numbers rise from batch to batch nothing is looked up. They are kept, 8 bytes per row, in case they do not rise.
     """
 
     def __init__(self) -> None:
@@ -165,10 +166,12 @@ class _RecordNumbers:
         self._seen.append(numbers[valid])
         if valid.any():
             self._highest = max(int(numbers[valid].max()), self._highest if self._highest is not None else -(2**63))
-        return _faults(pa.array(repeated & valid), array, lambda value: f"{value} was the number of a row before")
+        return _collect_faults(
+            pa.array(repeated & valid), array, lambda value: f"an earlier row already has the number {value}"
+        )
 
 
-def _faults(mask: pa.Array, array: pa.Array, reason: Callable[[Any], str]) -> Faults:
+def _collect_faults(mask: pa.Array, array: pa.Array, reason: Callable[[Any], str]) -> Faults:
     """Row → reason, for the rows where ``mask`` is true."""
     if not pc.any(mask).as_py():
         return {}
@@ -176,43 +179,43 @@ def _faults(mask: pa.Array, array: pa.Array, reason: Callable[[Any], str]) -> Fa
     return {row: reason(array[row].as_py()) for row in rows}
 
 
-def _required(array: pa.Array, column: InputColumn) -> Faults:
+def _check_required(array: pa.Array, column: InputColumn) -> Faults:
     if column.name != "source_record_no" and not column.required:
         return {}
     missing = array.is_null()
     if pa.types.is_string(array.type):
         missing = pc.or_(missing, pc.equal(pc.utf8_trim(pc.fill_null(array, ""), BLANKS), ""))
-    return _faults(missing, array, lambda _: "missing")
+    return _collect_faults(missing, array, lambda _: "missing")
 
 
-def _text_faults(array: pa.Array, column: InputColumn) -> Faults:
+def _check_texts(array: pa.Array, column: InputColumn) -> Faults:
     if not pa.types.is_string(array.type):
         return {}
-    bad = _faults(pc.match_substring(array, "\x00"), array, lambda _: "holds the character U+0000, which text cannot")
+    bad = _collect_faults(pc.match_substring(array, "\x00"), array, lambda _: "holds U+0000, which text cannot hold")
     if column.is_key_part:
         held = pc.match_substring(array, KEY_SEPARATOR)
-        bad |= _faults(held, array, lambda _: "holds U+001F, which separates the parts of a key")
+        bad |= _collect_faults(held, array, lambda _: "holds U+001F, which separates the parts of a key")
     return bad
 
 
-def _finite_faults(array: pa.Array, column: InputColumn) -> Faults:
-    """Infinities, which no instrument measures: an average over one is infinite, or none."""
+def _check_finite(array: pa.Array, column: InputColumn) -> Faults:
+    """Find infinities. No instrument measures one, and an average over one is infinite or undefined."""
     if not pa.types.is_floating(array.type):
         return {}
-    return _faults(pc.is_inf(array), array, lambda value: f"{value} is no finite number")
+    return _collect_faults(pc.is_inf(array), array, lambda value: f"{value} is not a finite number")
 
 
-def _domain_faults(array: pa.Array, column: InputColumn) -> Faults:
+def _check_domain(array: pa.Array, column: InputColumn) -> Faults:
     domain = column.domain
     if domain is None:
         return {}
     if domain.json is not None:
-        bad = _json_kind_faults(array, domain.json)
-        return faults_of_distinct(array, partial(_disorders, domain)) | bad if domain.ordered else bad
+        bad = _check_json_kind(array, domain.json)
+        return faults_of_distinct(array, partial(_find_disorders, domain)) | bad if domain.ordered else bad
     if domain.values is not None:
         allowed = ", ".join(domain.values)
         outside = pc.and_(pc.invert(pc.is_in(array, pa.array(domain.values, pa.string()))), array.is_valid())
-        return _faults(outside, array, lambda value: f"{shown(value)} is none of {allowed}")
+        return _collect_faults(outside, array, lambda value: f"{shown(value)} is not one of {allowed}")
     bad = {}
     for compare, limit, word in (
         (pc.less, domain.ge, "at least"),
@@ -220,18 +223,22 @@ def _domain_faults(array: pa.Array, column: InputColumn) -> Faults:
         (pc.greater, domain.le, "at most"),
     ):
         if limit is not None:
-            bad |= _faults(compare(array, limit), array, lambda v, w=word, n=limit: f"{v} must be {w} {n:g}")  # type: ignore[misc]
+            bad |= _check_limit(array, compare(array, limit), f"{word} {limit:g}")
     return bad
 
 
-def _disorders(domain: Domain, texts: pa.Array) -> Faults:
-    """Which JSON objects have numbers out of their order, and which; what is none has another fault."""
+def _check_limit(array: pa.Array, outside: pa.Array, allowed: str) -> Faults:
+    return _collect_faults(outside, array, lambda value: f"{value} must be {allowed}")
+
+
+def _find_disorders(domain: Domain, texts: pa.Array) -> Faults:
+    """Find the JSON objects with numbers out of order. Values that are not objects have another fault."""
     documents = enumerate(map(json.loads, texts.to_pylist()))
     found = {place: domain.disorder(document) for place, document in documents if isinstance(document, dict)}
     return {place: reason for place, reason in found.items() if reason is not None}
 
 
-def _json_kind_faults(array: pa.Array, kind: str) -> Faults:
+def _check_json_kind(array: pa.Array, kind: str) -> Faults:
     bracket = {"object": "{", "array": "["}[kind]
     other = pc.invert(pc.starts_with(pc.utf8_ltrim_whitespace(array), bracket))
-    return _faults(other, array, lambda value: f"{shown(value)} must be a JSON {kind}")
+    return _collect_faults(other, array, lambda value: f"{shown(value)} must be a JSON {kind}")

@@ -1,4 +1,4 @@
-"""Batches kept between the first pass (validate, resolve) and the second (COPY): in memory, then on disk."""
+"""Batches between the first pass (check, resolve keys) and the second (COPY): first in memory, then on disk."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ import pyarrow as pa
 __all__ = ["Spool"]
 
 MEMORY_BYTES = 64 * 1024 * 1024
-"""What is kept in memory; beyond that a temporary file takes it all, compressed."""
+"""How much is kept in memory. If there is more, all of it moves to a compressed temporary file."""
 
 
 class Spool:
-    """Written once, then read, as often as needed, then closed: its temporary file goes with it.
+    """A store that is written once, read as often as needed, and closed. Closing deletes its temporary file.
 
-    A column of a batch that is NULL throughout is not kept: facts are wide, frames are narrow.
+    A column that is NULL throughout a batch is not kept: facts have many columns, frames have few.
 
-    :param keeps: else it only counts.
-    :ivar rows: rows kept; ``bytes``: of them in Arrow's form; ``filled``: columns with a value in any of them.
+    :param keeps: whether rows are kept; else they are only counted.
+    :ivar rows: number of rows.
+    :ivar bytes: size of the rows in Arrow's form.
+    :ivar filled: columns with a value in any row.
     """
 
     def __init__(self, keeps: bool = True) -> None:
@@ -46,7 +48,7 @@ class Spool:
         self._writer.write_batch(batch)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The batches, in order, each with the columns it has values of; nothing can be appended any more."""
+        """Yield the batches in order, each with the columns that have values. Nothing can be appended afterwards."""
         assert self._keeps
         self._end_stream()
         end = self._file.seek(0, 2)
@@ -61,5 +63,5 @@ class Spool:
             self._writer = None
 
     def close(self) -> None:
-        """Give up what was kept."""
+        """Delete what was kept."""
         self._file.close()

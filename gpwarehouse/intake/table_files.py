@@ -1,4 +1,4 @@
-"""Files of tables → Arrow record batches: Parquet, CSV, Arrow IPC, one or many by a glob; never a whole file in memory."""
+"""Read files with tables as Arrow record batches: Parquet, CSV, Arrow IPC, one file or many by a glob; in bounded memory."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ __all__ = ["FILE_KINDS", "TableFiles", "file_batches", "files_named", "files_of"
 
 FILE_KINDS = ".parquet, .pq, .csv, .tsv (these two also .gz, .bz2, .zst), .arrow, .ipc, .feather, .arrows"
 READ_BYTES = 1 << 20
-"""Of a column at a time: without it a row group, which may be the file, is in memory as a whole."""
+"""Bytes of a column that are read at a time. Without it a whole row group, perhaps the whole file, is in memory."""
 _COMPRESSED = {".gz", ".bz2", ".zst"}
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _WHERE = re.compile(r"(?:Row #\d+: )?Expected \d+ columns, got \d+|[^:]*")
 
 
 def files_of(path: str | PathLike[str]) -> list[Path]:
-    """The files that a path or a glob (``2026-*/*.parquet``) names, sorted.
+    """Find the files that a path or a glob (``2026-*/*.parquet``) names, sorted.
 
     :raises InvalidInputError: there is none.
     """
     name = fspath(path)
     try:
-        names = [name] if Path(name).is_file() else glob.glob(name, recursive=True)  # noqa: PTH207 (takes absolute ones)
+        names = [name] if Path(name).is_file() else glob.glob(name, recursive=True)  # noqa: PTH207 (absolute patterns too)
         found = [file for file in sorted(map(Path, names)) if file.is_file()]
     except OSError as error:
-        raise InvalidInputError(f"{name}: it cannot be looked for: {error.strerror}") from None
+        raise InvalidInputError(f"{name}: cannot search for this file: {error.strerror}") from None
     if not found:
         raise InvalidInputError(f"there is no file {name!r}")
     return found
@@ -48,20 +48,20 @@ def files_of(path: str | PathLike[str]) -> list[Path]:
 
 @dataclass(frozen=True)
 class TableFiles:
-    """Files of tables as a frame: which they are is settled once, and how their CSV is written goes with them."""
+    """Files with tables as a frame: the list of files, fixed once, and the options of their CSV."""
 
     paths: tuple[Path, ...]
     csv: CsvOptions
 
     def extent(self) -> tuple[int | None, int | None]:
-        """Rows and bytes of the files, as far as they tell without being read."""
+        """Rows and bytes of the files, as far as they are known without reading the files."""
         try:
             size = sum(file.stat().st_size for file in self.paths)
-            if {_kind(file) for file in self.paths} <= {".parquet", ".pq"}:
+            if {_kind_of(file) for file in self.paths} <= {".parquet", ".pq"}:
                 import pyarrow.parquet as pq
 
                 return sum(pq.read_metadata(file).num_rows for file in self.paths), size
-        except (pa.ArrowException, OSError):  # told by whoever reads them
+        except (pa.ArrowException, OSError):  # the reader of the files reports it
             return None, None
         return None, size
 
@@ -83,22 +83,22 @@ class TableFiles:
 
 
 def table_files(frame: Any, csv: CsvOptions | None = None) -> Any:
-    """The files that a path or a glob names; another frame as it is.
+    """Find the files that a path or a glob names; another frame is returned as it is.
 
-    :param csv: how those of them that are CSV are written.
-    :raises InvalidInputError: there is no such file, or ``csv`` is given for what is none.
+    :param csv: the options of CSV files among them.
+    :raises InvalidInputError: there is no such file, or ``csv`` is given and ``frame`` is not a file.
     """
     if csv is not None and not isinstance(csv, CsvOptions):
         raise InvalidInputError(f"csv={csv!r}: give gpwarehouse.CsvOptions(…)")
     if isinstance(frame, str | PathLike):
         return TableFiles(tuple(files_of(frame)), csv or CsvOptions())
     if csv is not None:
-        raise InvalidInputError(f"csv= says how files are written, and a {type(frame).__name__} is none; leave it out")
+        raise InvalidInputError(f"csv= describes CSV files, but the frame is a {type(frame).__name__}; leave csv= out")
     return frame
 
 
 def files_named(paths: str | PathLike[str] | Iterable[str | PathLike[str]]) -> list[tuple[Path, Exception | None]]:
-    """The files that paths and globs name, none twice, in the order given; with an error those that name none."""
+    """Find the files that paths and globs name, each once, in the order given; a path that names no file has an error."""
     found: dict[Path, Exception | None] = {}
     for path in [paths] if isinstance(paths, str | PathLike) else paths:
         try:
@@ -109,28 +109,28 @@ def files_named(paths: str | PathLike[str] | Iterable[str | PathLike[str]]) -> l
 
 
 def file_batches(files: TableFiles, batch_rows: int, expected: Expected | None = None) -> Iterator[pa.RecordBatch]:
-    """The record batches of the files, one open at a time; of a file without rows, one batch without rows.
+    """Yield the record batches of the files, with one file open at a time; for a file without rows, one batch without rows.
 
-    The values of a CSV file are texts, which are read as those of any frame.
+    The values of a CSV file are texts. They are converted like those of any frame.
 
-    :param expected: the columns that they may bring; None where that is not known.
-    :raises InvalidInputError: a file cannot be read, its name tells no kind that is read, it is none of that kind, it is
-        damaged, or it changed meanwhile. The message names it, and holds nothing of its rows but the value at fault.
+    :param expected: the columns that the files may have; None if that is not known.
+    :raises InvalidInputError: a file cannot be read, its name has no known suffix, its content does not match its suffix, it is
+        damaged, or it changed while it was read. The message names the file. From its rows it quotes only the bad value.
     """
     for file in files.paths:
         try:
-            with _unchanged(file):
-                yield from _batches(file, batch_rows, expected, files.csv)
+            with _check_unchanged(file):
+                yield from _read_file(file, batch_rows, expected, files.csv)
         except InvalidInputError as error:
             raise InvalidInputError(f"{file}: {error}") from None
         except (pa.ArrowException, OSError, UnicodeError, *DAMAGE) as error:
-            raise InvalidInputError(f"{file}: it cannot be read: {reason_of(error)}") from None
+            raise InvalidInputError(f"{file}: the file cannot be read: {reason_of(error)}") from None
 
 
 def reason_of(error: Exception) -> str:
-    """Why something cannot be read, in the words of Arrow or the system as far as they quote no row."""
+    """Why something cannot be read, from the message of Arrow or the system, without the row that it quotes."""
     if isinstance(error, EOFError):
-        return "it is packed, and ends early: it is cut off"
+        return "the compressed data ends too early; the file is cut off"
     if isinstance(error, OSError) and error.strerror and not isinstance(error, pa.ArrowException):
         return error.strerror
     found = _WHERE.match(str(error).removeprefix("CSV parse error: "))  # what follows quotes the row
@@ -138,8 +138,8 @@ def reason_of(error: Exception) -> str:
 
 
 @contextmanager
-def _unchanged(file: Path) -> Iterator[None]:
-    """See that the file is at the end of the block what it was at its beginning."""
+def _check_unchanged(file: Path) -> Iterator[None]:
+    """Check that the file does not change during the block."""
     with file.open("rb") as held:
         before = os.fstat(held.fileno())
         try:
@@ -147,11 +147,11 @@ def _unchanged(file: Path) -> Iterator[None]:
         finally:
             after = os.fstat(held.fileno())
             if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-                raise InvalidInputError("it changed while it was read; load it when it is written to its end")
+                raise InvalidInputError("the file changed while it was read; load it when it is completely written")
 
 
-def _batches(file: Path, batch_rows: int, expected: Expected | None, csv: CsvOptions) -> Iterator[pa.RecordBatch]:
-    kind = _kind(file)
+def _read_file(file: Path, batch_rows: int, expected: Expected | None, csv: CsvOptions) -> Iterator[pa.RecordBatch]:
+    kind = _kind_of(file)
     if kind in _SEPARATORS:
         with unpacked(file) as stream:
             yield from csv_batches(stream, csv, expected, delimiter=_SEPARATORS[kind])
@@ -159,17 +159,17 @@ def _batches(file: Path, batch_rows: int, expected: Expected | None, csv: CsvOpt
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(file, buffer_size=READ_BYTES, pre_buffer=False, page_checksum_verification=True) as parquet:
-            yield from _checked(parquet.schema_arrow, parquet.iter_batches(batch_rows), expected)
+            yield from _read_batches(parquet.schema_arrow, parquet.iter_batches(batch_rows), expected)
     elif kind in (".arrow", ".ipc", ".feather", ".arrows"):
-        yield from _ipc_batches(file, expected)
+        yield from _read_ipc(file, expected)
     else:
-        raise InvalidInputError(f"the name tells no kind of table; read are {FILE_KINDS}")
+        raise InvalidInputError(f"the suffix of the file is not known; the known ones are {FILE_KINDS}")
 
 
-def _checked(
+def _read_batches(
     schema: pa.Schema, batches: Iterable[pa.RecordBatch], expected: Expected | None
 ) -> Iterator[pa.RecordBatch]:
-    """The batches, or one without rows."""
+    """Yield the batches, or one without rows."""
     if expected is not None:
         expected.check(schema.names)
     rows = 0
@@ -180,28 +180,28 @@ def _checked(
         yield pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
 
 
-def _kind(file: Path) -> str:
-    """The suffix that tells what is in it."""
+def _kind_of(file: Path) -> str:
+    """The suffix that says what the file holds."""
     suffixes = [suffix.lower() for suffix in file.suffixes]
     if len(suffixes) > 1 and suffixes[-1] in _COMPRESSED and suffixes[-2] in _SEPARATORS:
         return suffixes[-2]
     return suffixes[-1] if suffixes else ""
 
 
-def _ipc_batches(file: Path, expected: Expected | None) -> Iterator[pa.RecordBatch]:
+def _read_ipc(file: Path, expected: Expected | None) -> Iterator[pa.RecordBatch]:
     with pa.memory_map(str(file)) as source:
         try:
             opened = pa.ipc.open_file(source)
         except pa.ArrowInvalid:
             source.seek(0)
             stream = pa.ipc.open_stream(source)
-            yield from _checked(stream.schema, map(_validated, stream), expected)
+            yield from _read_batches(stream.schema, map(_validate, stream), expected)
             return
-        batches = (_validated(opened.get_batch(number)) for number in range(opened.num_record_batches))
-        yield from _checked(opened.schema, batches, expected)
+        batches = (_validate(opened.get_batch(number)) for number in range(opened.num_record_batches))
+        yield from _read_batches(opened.schema, batches, expected)
 
 
-def _validated(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch, which lies in memory as it lies in the file: a damaged one would be read beyond its end."""
+def _validate(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Check a batch that is memory-mapped from a file: a damaged one would be read beyond its end."""
     batch.validate(full=True)
     return batch

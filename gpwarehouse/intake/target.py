@@ -1,4 +1,4 @@
-"""What a fact takes from outside: its input columns, their types, domains and keys, derived from the model."""
+"""The input of a fact: its input columns, their types, domains and keys, derived from the model."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from gpwarehouse.transport.columns import arrow_type
 __all__ = ["InputColumn", "Target", "default_of", "role_inputs", "target_named"]
 
 LOADER_COLUMNS = frozenset({"time_key", "batch_id", "loaded_at", "source_system", "source_file"})
-"""Columns of a fact that the loader writes itself; the ``source_*`` ones are taken from a frame that has them."""
+"""Columns of a fact that the loader writes itself. It takes the ``source_*`` ones from a frame that has them."""
 
 OPTIONAL_IN_FRAME = frozenset({"source_system", "source_file", "source_record_no"})
 
 
 @dataclass(frozen=True)
 class InputColumn:
-    """A column a frame may bring: its Arrow type here, what its values may be, whether a row needs it.
+    """A column that a frame may have: its Arrow type, its allowed values, and whether every row needs it.
 
-    :ivar default: what a row without it has, where the column has a default and may not be NULL.
+    :ivar default: the value in rows without one, if the column has a default and is NOT NULL.
     """
 
     name: str
@@ -52,10 +52,10 @@ class InputColumn:
 class Target:
     """A fact as the loader sees it.
 
-    :ivar inputs: what a frame may bring: natural key columns and the fact's own columns, never durable keys.
-    :ivar roles: durable key column → how it is made.
-    :ivar columns: all columns the loader writes, distribution key and partition key first: the coordinator then parses
-        no further than these to find a row's segment and partition (a third faster on Greenplum). Then numbers.
+    :ivar inputs: the columns that a frame may have: natural key columns and the fact's own columns, never durable keys.
+    :ivar roles: durable key column → how it is computed.
+    :ivar columns: all columns that the loader writes, distribution key and partition key first. The coordinator then parses only
+        these to find a row's segment and partition (a third faster on Greenplum). Numbers come next.
     """
 
     name: str
@@ -66,34 +66,34 @@ class Target:
     partition_column: str
 
     def check_names(self, names: Iterable[str]) -> None:
-        """Refuse columns that the target does not take, and frames without its time.
+        """Refuse columns that the target does not have, and frames without its time.
 
-        :raises InvalidInputError: naming the columns and the nearest names that are taken.
+        :raises InvalidInputError: a column is refused or missing; the message names it, and the nearest names that are accepted.
         """
         names = list(names)
         for name, count in Counter(names).items():
             if count > 1:
-                raise InvalidInputError(f"{self.name}: column {name!r} is there {count} times; give it once")
+                raise InvalidInputError(f"{self.name}: column {name!r} occurs {count} times; give it once")
             if name in self.roles or name == "time_key":
                 role = self.roles.get(name)
                 instead = f"give {', '.join(role.inputs.values())}" if role else f"give {self.partition_column}"
                 raise InvalidInputError(
-                    f"{self.name}: column {name!r} is computed by the loader, which makes its member too; {instead} instead"
+                    f"{self.name}: the loader computes column {name!r}, and makes its dimension member; {instead} instead"
                 )
             if name not in self.inputs:
                 near = difflib.get_close_matches(name, self.inputs, n=3)
                 hint = (
                     f"did you mean {' or '.join(map(repr, near))}?"
                     if near
-                    else "see wh.facts.columns() for what it takes"
+                    else "wh.facts.columns() lists the columns that it takes"
                 )
                 raise InvalidInputError(f"{self.name}: unknown column {name!r}; {hint}")
         missing = [c.name for c in self.inputs.values() if c.required and c.name not in names]
         if missing:
-            raise InvalidInputError(f"{self.name}: column {missing[0]!r} is needed and not in the frame")
+            raise InvalidInputError(f"{self.name}: the frame does not have column {missing[0]!r}, which is required")
 
-    def told(self, names: Collection[str]) -> frozenset[str]:
-        """The columns of the table that a row tells which names these inputs: a durable key by the one that decides."""
+    def given_columns(self, names: Collection[str]) -> frozenset[str]:
+        """Columns of the table that a row gives if it names these inputs. A durable key is given by its identifying input."""
         own = {name for name in names if name in self.table.c and name not in self.roles}
         return frozenset(own | {column for column, role in self.roles.items() if role.identifier in names})
 
@@ -104,7 +104,7 @@ class Target:
 
 
 def default_of(column: Column[Any]) -> pa.Scalar | None:
-    """The default of a column that may not be NULL: COPY writes a NULL where the server would have put it."""
+    """The default of a NOT NULL column: COPY writes NULL where the server would have used the default."""
     default = column.server_default
     if column.nullable or not isinstance(default, DefaultClause):
         return None
@@ -112,18 +112,18 @@ def default_of(column: Column[Any]) -> pa.Scalar | None:
 
 
 def role_inputs(role: KeyRole) -> list[str]:
-    """Frame columns of a role; a root lot is derived from the lot, so the frame brings the lot."""
+    """The frame columns of a role. A root lot is derived from the lot, so the frame has the lot."""
     return ["lot_id" if name == "root_lot_id" else name for name in role.inputs.values()]
 
 
 @cache
 def target_named(name: str) -> Target:
-    """The fact of that table name.
+    """Find the fact of that table name.
 
-    :raises InvalidInputError: no such fact.
+    :raises InvalidInputError: there is no such fact.
     """
     if name not in FACTS:
-        raise InvalidInputError(f"no fact {name!r} to load into; there are {', '.join(FACTS)}")
+        raise InvalidInputError(f"there is no fact {name!r}; the facts are {', '.join(FACTS)}")
     table: Table = FACTS[name].__table__
     roles = {c.name: c.info["role"] for c in table.columns if "role" in c.info}
     distribution, partitions = (table.dialect_options["greenplum"][key] for key in ("distributed_by", "partition_by"))

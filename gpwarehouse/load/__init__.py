@@ -1,4 +1,4 @@
-"""Frames and files → rows: validate, resolve keys, make months and members, COPY, once."""
+"""Load frames and files into facts: check rows, resolve keys, make months and members, COPY; each batch once."""
 
 from gpwarehouse.engine.progress import Progress
 from gpwarehouse.intake.csv import CsvOptions

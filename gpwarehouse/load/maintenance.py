@@ -1,6 +1,7 @@
-"""After the commit: statistics of what changed, and the space of what was deleted. What fails here is a warning.
+"""Maintenance after the commit: gather statistics of changed tables, and free the space of deleted rows.
 
-Each table is seen to in a transaction of its own, as its owner where the role may become that: nobody else may.
+A failure here is only a warning. Each table has a transaction of its own, run as the owner of the table where the role may become
+the owner: only the owner may do this.
 """
 
 from __future__ import annotations
@@ -24,16 +25,18 @@ from gpwarehouse.months.hours import months_between
 __all__ = ["Upkeep"]
 
 SHARE = 0.1
-"""Rows loaded, as a share of those the statistics know of, above which they are gathered anew."""
+"""Statistics are gathered again if the loaded rows are more than this share of the rows that they count."""
 WAIT_MS = 5_000
-"""How long a table is waited for: the rows are there, and the caller wants to go on."""
+"""How long to wait for a table, in milliseconds. The rows are stored already, and the caller wants to continue."""
 
 
 @dataclass
 class Upkeep:
-    """Sees to one fact after a load.
+    """Maintains one fact after a load.
 
-    :ivar analyzed, vacuumed: names of tables; ``warnings``: what could not be done, and why.
+    :ivar analyzed: tables whose statistics were gathered.
+    :ivar vacuumed: tables whose space was freed.
+    :ivar warnings: what failed, and why.
     """
 
     engine: Engine
@@ -43,35 +46,35 @@ class Upkeep:
     warnings: list[str] = field(default_factory=list)
 
     def analyze(self, months: Mapping[datetime, int], policy: Policy) -> None:
-        """Gather statistics of the months loaded into, then those of the whole, which ORCA plans with.
+        """Gather statistics of the months with new rows, then those of the whole table, which ORCA plans with.
 
-        :param months: first instant of each → rows loaded into it.
-        :param policy: ``"auto"``: only where there are none, or a tenth of the rows is new.
+        :param months: first instant of each month → rows loaded into it.
+        :param policy: ``"auto"`` gathers them only if there are none, or if a tenth of the rows is new.
         """
         if policy == "never":
             return
-        rows = self._tried("the months", lambda: self._children(months))
+        rows = self._try("the months", lambda: self._find_children(months))
         for child, loaded in (rows or {}).items():
-            self._tried(child, lambda child=child, loaded=loaded: self._analyze(child, loaded, policy))  # type: ignore[misc]
+            self._try(child, self._analyze, child, loaded, policy)
         capabilities = dialect_of(self.engine).capabilities
         if self.analyzed and capabilities is not None and capabilities.distribution:
-            self._tried(self.table.name, lambda: self._analyze(self.table.name, None, policy))
+            self._try(self.table.name, self._analyze, self.table.name, None, policy)
 
     def vacuum(self, first: datetime, last: datetime) -> None:
-        """Give back the space of rows deleted from the months between two events."""
-        children = self._tried("the months", lambda: self._children(dict.fromkeys(months_between(first, last), 0)))
+        """Free the space of rows that were deleted from the months between two events."""
+        children = self._try("the months", self._find_children, dict.fromkeys(months_between(first, last), 0))
         for child in children or {}:
-            self._tried(child, lambda child=child: self._vacuum(child))  # type: ignore[misc]
+            self._try(child, self._vacuum, child)
 
-    def _tried(self, name: str, act: Callable[[], Any]) -> Any:
+    def _try(self, name: str, act: Callable[..., Any], *args: Any) -> Any:
         try:
-            return act()
+            return act(*args)
         except (exc.SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
             self.warnings.append(f"{name}: {reason_of(error)}")
             return None
 
-    def _children(self, months: Mapping[datetime, int]) -> dict[str, int]:
-        """Tables of the partitions that hold these months, and the rows loaded into each."""
+    def _find_children(self, months: Mapping[datetime, int]) -> dict[str, int]:
+        """Table of each partition that holds one of these months → rows loaded into it."""
         found: dict[str, int] = {}
         with self.engine.connect() as connection:
             there = partitions_there(connection, self.table)
@@ -82,44 +85,44 @@ class Upkeep:
         return found
 
     def _analyze(self, name: str, loaded: int | None, policy: Policy) -> None:
-        """Statistics of a partition, or of the root where ``loaded`` is None."""
+        """Gather statistics of a partition, or of the root table if ``loaded`` is None."""
         with self.engine.begin() as connection:
             table = Table(name, MetaData(), schema=schema_of(connection, self.table))
-            if loaded is not None and policy == "auto" and not _grew(connection, table, loaded):
+            if loaded is not None and policy == "auto" and not _has_grown(connection, table, loaded):
                 return
             key = {"key": advisory_key("analyze", qualified_name(connection, table))}
             if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), key).scalar_one():
-                return  # another load is at it, and will see these rows or those after them
+                return  # another load is gathering them, now or after these rows
             connection.execute(text(f"SET LOCAL lock_timeout = {WAIT_MS}"))
             become_owner(connection, table)
-            if self._done(connection, Analyze(table, root_only=loaded is None)):
+            if self._run(connection, Analyze(table, root_only=loaded is None)):
                 self.analyzed.append(name)
 
     def _vacuum(self, name: str) -> None:
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             table = Table(name, MetaData(), schema=schema_of(connection, self.table))
             try:
-                if has_shared_session(connection):  # it is to be left as it is
+                if has_shared_session(connection):  # another client uses the session: leave its settings alone
                     self._wait_for(table)
                 else:
                     connection.execute(text(f"SET lock_timeout = {WAIT_MS}"))
                     become_owner(connection, table, local=False)
-                if self._done(connection, Vacuum(table)):
+                if self._run(connection, Vacuum(table)):
                     self.vacuumed.append(name)
             finally:
-                connection.invalidate()  # with the settings of this session
+                connection.invalidate()  # its session has changed settings
 
     def _wait_for(self, table: Table) -> None:
-        """Until nobody is in VACUUM's way, or for as long as a table is waited for."""
+        """Wait until nobody blocks VACUUM, at most :data:`WAIT_MS`."""
         with self.engine.begin() as connection:
             connection.execute(text(f"SET LOCAL lock_timeout = {WAIT_MS}"))
             become_owner(connection, table)
             connection.execute(text(f"LOCK TABLE {qualified_name(connection, table)} IN SHARE UPDATE EXCLUSIVE MODE"))
 
-    def _done(self, connection: Connection, statement: Analyze | Vacuum) -> bool:
-        """Run it, and tell whether it was done: the server only warns where the role may not.
+    def _run(self, connection: Connection, statement: Analyze | Vacuum) -> bool:
+        """Run a statement and tell whether it took effect: if the role may not do this, the server only warns.
 
-        By the driver, because SQLAlchemy throws warnings away.
+        The driver runs it, because SQLAlchemy drops warnings.
         """
         driver: Any = connection.connection
         driver.notices.clear()
@@ -130,7 +133,7 @@ class Upkeep:
         return not skipped
 
 
-def _grew(connection: Connection, table: Table, loaded: int) -> bool:
+def _has_grown(connection: Connection, table: Table, loaded: int) -> bool:
     query = text("SELECT reltuples FROM pg_catalog.pg_class WHERE oid = CAST(:name AS regclass)")
     known = connection.execute(query, {"name": qualified_name(connection, table)}).scalar_one()
     return bool(known <= 0 or loaded > SHARE * known)

@@ -1,4 +1,4 @@
-"""A load's progress in a terminal: rows, MB/s, and when it will be done where the rows to come are known. Needs rich."""
+"""A load's progress in a terminal: rows, MB/s, and the remaining time if the total is known. It needs rich."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["LoadBar", "load_bar"]
 
 
 class LoadBar:
-    """What a load reports to (``progress=``): a line of a rich progress display."""
+    """The ``progress=`` of a load that drives one line of a rich progress display."""
 
     def __init__(self, display: Progress, name: str) -> None:
         self._display = display
@@ -26,13 +26,13 @@ class LoadBar:
         self._bytes_a_row: float | None = None
 
     def begin(self, phase: str, rows: int | None, size: int | None) -> None:
-        """A phase begins, of so many rows and bytes if that is known."""
+        """Begin a phase, with the total of rows and bytes if they are known."""
         self._phase, self._began = phase, time.monotonic()
         self._bytes_a_row = size / rows if rows and size else None
         self._display.reset(self._task, total=rows, completed=0, description=f"{self._name}: {phase}", speed="")
 
     def __call__(self, phase: str, rows: int) -> None:
-        """So many rows are done in a phase."""
+        """Show how many rows of a phase are done."""
         if phase != self._phase:
             self.begin(phase, None, None)
         seconds = time.monotonic() - self._began
@@ -45,7 +45,7 @@ class LoadBar:
 
 @contextmanager
 def load_bar(console: Console, name: str) -> Iterator[LoadBar]:
-    """A bar that is there during the block; nothing is shown where the console is no terminal."""
+    """Show a bar during the block; nothing if the console is not a terminal."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (

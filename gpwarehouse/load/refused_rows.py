@@ -1,8 +1,8 @@
-"""Rows that only the server refuses (a constraint of its own, a trigger, a value its type does not take) as rejects.
+"""Make rejects of rows that only the server refuses: by a constraint of its own, a trigger, or a value that its type rejects.
 
-The server names the line of the COPY. That row is left out and the rest is sent again, from a savepoint on, as long as no
-more rows are rejected than are allowed. Where several connections or segments took the rows, the lines they count say
-nothing of the batch, so the rows go once more on one. What the segments cannot even read they leave out and log.
+The server names the line of the COPY. That row is left out and the rest is sent again, from a savepoint, as long as no more rows
+are rejected than allowed. If several connections or segments received the rows, their line numbers do not refer to the batch, so
+the rows are sent once more on one connection. Rows that a segment cannot parse are left out and logged by the segment.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ def store_all_but_refused(
     found: FirstPass,
     rows: Callable[[], Iterator[pa.RecordBatch]],
     allowed: int,
-    may_refuse: Callable[[], None],
+    check_limit: Callable[[], None],
 ) -> Stored:
-    """Store rows in the connection's transaction, without those that the server refuses: these go to ``found.refused``.
+    """Store rows in the connection's transaction; rows that the server refuses go to ``found.refused``.
 
-    :param rows: what to send, which leaves out ``found.refused``.
-    :param allowed: how many rows may be refused; ``may_refuse``: called after each, raises if that was one too many.
+    :param rows: makes the rows to send, without those in ``found.refused``.
+    :param allowed: how many rows may be refused.
+    :param check_limit: called after each refused row; raises if there are too many.
     """
     refused = 0
     while True:
@@ -53,9 +54,9 @@ def store_all_but_refused(
             savepoint.commit()
             for unread in stored.unread:
                 reason = f"refused by the server: {unread.reason}"
-                place = _place_of(found, unread.key)
+                place = _find_place(found, unread.key)
                 found.refused[place] = reject_of(found, target, place, Refusal(None, unread.column, reason))
-                may_refuse()
+                check_limit()
             return stored
         assert refusal is not None
         if not route.counts_lines:
@@ -64,15 +65,15 @@ def store_all_but_refused(
         place = place_of_line(found, refusal)
         found.refused[place] = reject_of(found, target, place, refusal)
         refused += 1
-        may_refuse()  # out here, so that the driver's error, which quotes the row, is not chained to what it raises
+        check_limit()  # outside the handler: the driver's error, which quotes the row, must not be chained
 
 
-def _place_of(found: FirstPass, record_no: int) -> int:
-    """Place in the spool of the row with a record number."""
+def _find_place(found: FirstPass, record_no: int) -> int:
+    """The place in the spool of the row with a record number."""
     passed = 0
     for batch in found.rows.batches():
         at = pc.index(batch.column("source_record_no"), pa.scalar(record_no, pa.int64())).as_py()
         if at >= 0:
             return passed + int(at)
         passed += batch.num_rows
-    raise LoadError(f"a segment could not read the row with source_record_no {record_no}, which was not sent")
+    raise LoadError(f"a segment could not read the row with source_record_no {record_no}, but this row was not sent")

@@ -1,7 +1,8 @@
-"""Corrected rejects → the batch that rejected them, each once.
+"""Load corrected rejects into the batch that rejected them, each once.
 
-A row is known by its ``row_number``. It goes into the batch with the record number it would have had, and its reject goes,
-in one transaction with the batch's new counts. So what is no reject any more has been loaded, and is passed over.
+A row is identified by its ``row_number``. It is stored in the batch under the record number that it would have had. Its reject is
+deleted in the same transaction, which also updates the batch's counts. So a row that is no longer a reject has been loaded, and
+is skipped.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -46,11 +47,11 @@ __all__ = ["Corrected", "RejectLoader", "csv_of_rejects", "rejects_as_given", "r
 
 NUMBER = "row_number"
 Corrected = Any | Callable[["pd.DataFrame"], Any]
-"""A frame of corrected rows with their ``row_number``, or what makes one of the rows as they were given."""
+"""A frame of corrected rows with their ``row_number``, or a function that makes one from the rows as they were given."""
 
 
-def _looked(engine: Engine, settings: WarehouseSettings, target: str, look: Callable[..., Any], *args: Any) -> Any:
-    """What a look-up finds on a connection of its own; it is repeated after a lost one."""
+def _look_up(engine: Engine, settings: WarehouseSettings, target: str, look: Callable[..., Any], *args: Any) -> Any:
+    """Look something up on a connection of its own; repeat it if the connection is lost."""
 
     def once() -> Any:
         with engine.connect() as connection:
@@ -64,64 +65,64 @@ def _looked(engine: Engine, settings: WarehouseSettings, target: str, look: Call
 
 
 def require_batch(engine: Engine, settings: WarehouseSettings, batch_id: str) -> None:
-    """Refuse the id of no batch: that it has no rejects would be no news of any batch.
+    """Refuse an id that no batch has: the answer that it has no rejects would be misleading.
 
-    :raises InvalidInputError: there is none, loaded, failed or deleted.
+    :raises InvalidInputError: there is no batch with the id, neither loaded nor failed nor deleted.
     """
     check_name("batch_id", batch_id)
-    if not _looked(engine, settings, "etl_load_batch", ledger.is_recorded, batch_id):
+    if not _look_up(engine, settings, "etl_load_batch", ledger.is_recorded, batch_id):
         raise ledger.no_such_batch(batch_id)
 
 
 def rejects_as_given(engine: Engine, settings: WarehouseSettings, batch_id: str) -> pd.DataFrame:
-    """The rejects of a batch as a frame of the rows themselves: ``row_number`` and the columns as they were given.
+    """Read the rejects of a batch as a frame of the rows themselves: ``row_number`` and the columns as they were given.
 
     :raises LoadError: the server refused.
-    :raises WarehouseConnectionError: it cannot be reached.
+    :raises WarehouseConnectionError: the server cannot be reached.
     """
     import pandas as pd
 
     require_batch(engine, settings, batch_id)
     table = EtlReject.__table__
     query = select(table.c.row_number, table.c.raw).where(table.c.batch_id == batch_id).order_by(table.c.row_number)
-    found = _looked(engine, settings, "etl_reject", lambda connection: connection.execute(query).all())
+    found = _look_up(engine, settings, "etl_reject", lambda connection: connection.execute(query).all())
     rows = [{NUMBER: number} | (raw or {}) for number, raw in found]
-    frame = pd.DataFrame(rows, dtype=object)  # as floats, integers with gaps would lose digits
+    frame = pd.DataFrame(rows, dtype=object)  # integer columns with gaps would become floats and lose digits
     return frame if rows else pd.DataFrame({NUMBER: pd.Series(dtype="int64")})
 
 
 def csv_of_rejects(rows: pd.DataFrame) -> str:
-    """The frame of :func:`rejects_as_given` as CSV that a load reads as the same rows.
+    """Write the frame of :func:`rejects_as_given` as CSV that a load reads as the same rows.
 
-    NULL is nothing and an empty text is in quotes, so they stay apart; a number is the text that it would be in a column of
-    texts, and an object of JSON its text.
+    NULL is an empty field and an empty text is in quotes, so they differ. A number is written as the text that it would be in
+    a text column, a JSON object as its text.
     """
-    columns = [[_text_of(value) for value in rows[name]] for name in rows.columns]
+    columns = [[_format_value(value) for value in rows[name]] for name in rows.columns]
     lines = [map(str, rows.columns), *zip(*columns, strict=True)]
-    return "".join(",".join(map(_field, line)) + "\n" for line in lines)
+    return "".join(",".join(map(_quote_field, line)) + "\n" for line in lines)
 
 
-def _text_of(value: Any) -> str | None:
+def _format_value(value: Any) -> str | None:
     if isinstance(value, dict | list):
         return json.dumps(value)
-    return text_of(array_of([value], is_json=False))[0].as_py()  # type: ignore[no-any-return]
+    return cast("str | None", text_of(array_of([value], is_json=False))[0].as_py())
 
 
-def _field(text: str | None) -> str:
+def _quote_field(text: str | None) -> str:
     if text is None:
         return ""
     return text if text and not re.search('[",\r\n]', text) else f'"{text.replace(chr(34), chr(34) * 2)}"'
 
 
 class _Loaded(Exception):
-    """Some of the rows are no rejects any more."""
+    """Some of the rows are no longer rejects."""
 
 
 @dataclass
-class _Rows:
+class _CorrectedRows:
     """Corrected rows as a source.
 
-    :ivar numbers: ``row_number`` of each row that is taken, in the order in which they are given.
+    :ivar numbers: ``row_number`` of each row that is loaded, in the order of the frame.
     """
 
     batch: Any
@@ -147,20 +148,20 @@ class _Rows:
 
     @property
     def window(self) -> tuple[Any, Any] | None:
-        """The month that the batch is loaded in the place of: it takes no rows of others, now as then."""
+        """The month that the batch replaced, if it did: it accepts no rows of other months."""
         month = ledger.month_replaced(self.batch)
         partition = month_partition(month) if month is not None else None
         return (partition.start, partition.end) if partition is not None else None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Those that are rejects still, under the record numbers that they had, or that their place gave them."""
+        """Yield the rows that are still rejects, with their own record numbers, or those of their place in the source."""
         self.numbers.clear()
         for rows in self.given:
             numbers = rows.column(NUMBER)
             keep = pa.array([number in self.pending for number in numbers.to_pylist()], pa.bool_())
             rows, numbers = rows.filter(keep), numbers.filter(keep)
             self.numbers += numbers.to_pylist()
-            yield _numbered(rows.drop_columns([NUMBER]), numbers)
+            yield _add_numbers(rows.drop_columns([NUMBER]), numbers)
 
     def members(self) -> Mapping[str, list[dict[str, Any]]]:
         return {}
@@ -169,7 +170,7 @@ class _Rows:
         return ()
 
 
-def _numbered(rows: pa.RecordBatch, numbers: pa.Array) -> pa.RecordBatch:
+def _add_numbers(rows: pa.RecordBatch, numbers: pa.Array) -> pa.RecordBatch:
     at = rows.schema.get_field_index("source_record_no")
     if at < 0:
         return rows.append_column("source_record_no", numbers)
@@ -194,23 +195,23 @@ class RejectLoader(Loader):
     ) -> LoadResult:
         """Load corrected rejects of a loaded batch into it.
 
-        :param corrected: a frame, as for a load, with the ``row_number`` of each row beside its columns; or a function
-            that is given the rejects as they came (:func:`rejects_as_given`) and returns one. Rows that it leaves out
-            stay rejects, and so do those that are rejected again, with the new reason.
-        :return: of the rows given that were rejects still; ``already_loaded`` if none was.
+        :param corrected: a frame, as for a load, with the additional column ``row_number``; or a function that gets the rejects
+            as they were given (:func:`rejects_as_given`) and returns such a frame. Rows that it leaves out stay rejects. Rows
+            that are rejected again stay rejects with the new reason.
+        :return: counts of the given rows that were still rejects; ``already_loaded`` if there was none.
         :raises InvalidInputError: no batch of that id is loaded, or the frame does not fit.
-        :raises BatchConflictError: the batch was replaced meanwhile, or records of the rows stand in other batches by now.
-        :raises TooManyRejectsError: all rows were rejected again; their reasons are the new ones.
+        :raises BatchConflictError: the batch was replaced meanwhile, or other batches now hold records of the rows.
+        :raises TooManyRejectsError: all rows were rejected again; the new reasons are recorded.
         :raises LoadError: the server refused; nothing was changed.
         """
         options = LoadOptions(batch_id=batch_id, progress=progress, analyze=analyze)
-        row = self._look("etl_load_batch", self._batch_row, batch_id)
+        row = self._look("etl_load_batch", self._read_batch, batch_id)
         if callable(corrected):
             rejects = rejects_as_given(self.engine, self.settings, batch_id)
             corrected = corrected(rejects) if len(rejects) else []
-        given = _given(corrected, target_named(row.target), row)
+        given = _read_corrected(corrected, target_named(row.target), row)
         while True:
-            source = _Rows(row, given, self._look(row.target, self._rejected_still, row))
+            source = _CorrectedRows(row, given, self._look(row.target, self._find_pending, row))
             run = Run(source, target_named(row.target), options, started_at=row.started_at)
             with run.phase("read"):
                 found = read_source(source, run.target, self.engine, self.settings, options)
@@ -221,7 +222,7 @@ class RejectLoader(Loader):
                 except _Loaded:
                     continue
 
-    def _reload(self, run: Run, source: _Rows, found: FirstPass) -> LoadResult:
+    def _reload(self, run: Run, source: _CorrectedRows, found: FirstPass) -> LoadResult:
         counts = replace(self.batch_of(run, found), rows_loaded=0)
         if not source.numbers:
             return LoadResult(counts.batch_id, counts.target, 0, 0, source.batch.rows_rejected, True, run.seconds)
@@ -229,10 +230,10 @@ class RejectLoader(Loader):
             with run.phase("prepare"):
                 self._prepare(run, found, counts)
             with run.phase("copy"):
-                done = self._transaction_again(run, source, found)
-        except (exc.SQLAlchemyError, self._driver_error()) as error:
+                done = self._run_reload(run, source, found)
+        except (exc.SQLAlchemyError, self._driver_error_class()) as error:
             raised = as_load_error(self.settings, run.target.name, error)
-            if not self._went_through(source, found, raised):
+            if not self._is_done_anyway(source, found, raised):
                 done = None
             else:
                 done = replace(counts, rows_loaded=found.rows_to_load, rows_rejected=found.rows_rejected)
@@ -240,17 +241,17 @@ class RejectLoader(Loader):
             raise raised
         if not found.rows_to_load:
             raise TooManyRejectsError(
-                f"{run.target.name}: none of the {found.rows_read} corrected rows could be loaded, they are rejects as before. "
-                f"First: {first_reasons(_renumbered(found, source.numbers))}. All: wh.batches.rejects({counts.batch_id!r})"
+                f"{run.target.name}: none of the {found.rows_read} corrected rows could be loaded; they stay rejects. "
+                f"First: {first_reasons(_restore_numbers(found, source.numbers))}. All: wh.batches.rejects({counts.batch_id!r})"
             )
-        return self._after(run, found, run.result(done))
+        return self._maintain(run, found, run.result(done))
 
-    def _transaction_again(self, run: Run, source: _Rows, found: FirstPass) -> ledger.Batch:
+    def _run_reload(self, run: Run, source: _CorrectedRows, found: FirstPass) -> ledger.Batch:
         batch = self.batch_of(run, found)
         with self.engine.begin() as connection:
             ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
-            row = self._same_batch(connection, source.batch)
-            if not _pending(connection, batch.batch_id) >= set(source.numbers):
+            row = self._read_same_batch(connection, source.batch)
+            if not _read_pending(connection, batch.batch_id) >= set(source.numbers):
                 raise _Loaded
             _refuse_numbers(connection, run, row, found)
             _refuse_records(connection, run, row, found)
@@ -261,104 +262,110 @@ class RejectLoader(Loader):
             rejects = EtlReject.__table__
             mine = rejects.c.batch_id == batch.batch_id
             connection.execute(delete(rejects).where(mine, is_one_of(rejects.c.row_number, source.numbers)))
-            ledger.insert_rejects(connection, batch.batch_id, batch.target, _renumbered(found, source.numbers))
+            ledger.insert_rejects(connection, batch.batch_id, batch.target, _restore_numbers(found, source.numbers))
             return batch
 
     def _look(self, target: str, look: Callable[..., Any], *args: Any) -> Any:
-        """What a look-up finds on a connection of its own; it is repeated after a lost one."""
-        return _looked(self.engine, self.settings, target, look, *args)
+        """Look something up on a connection of its own; repeat it if the connection is lost."""
+        return _look_up(self.engine, self.settings, target, look, *args)
 
-    def _rejected_still(self, connection: Connection, batch: Any) -> frozenset[int]:
-        self._same_batch(connection, batch)
-        return frozenset(_pending(connection, batch.batch_id))
+    def _find_pending(self, connection: Connection, batch: Any) -> frozenset[int]:
+        self._read_same_batch(connection, batch)
+        return frozenset(_read_pending(connection, batch.batch_id))
 
-    def _same_batch(self, connection: Connection, batch: Any) -> Any:
-        """The batch's row as it is now.
+    def _read_same_batch(self, connection: Connection, batch: Any) -> Any:
+        """Read the batch's row again.
 
-        :raises BatchConflictError: another load stands in its place: what it rejected has the same numbers, but is not this.
+        :raises BatchConflictError: another load replaced the batch. Its rejects have the same numbers, but are other rows.
         """
-        now = self._batch_row(connection, batch.batch_id)
+        now = self._read_batch(connection, batch.batch_id)
         if (now.checksum, now.started_at) != (batch.checksum, batch.started_at):
             raise BatchConflictError(
-                f"batch {batch.batch_id!r} of {batch.target} was replaced meanwhile, and these rows are not of what is "
-                "loaded now; nothing was changed. Look at its rejects anew"
+                f"batch {batch.batch_id!r} of {batch.target} was replaced meanwhile; the corrected rows do not belong to the "
+                "content that is loaded now. Nothing was changed; read the batch's rejects again"
             )
         return now
 
-    def _batch_row(self, connection: Connection, batch_id: str) -> Any:
+    def _read_batch(self, connection: Connection, batch_id: str) -> Any:
         table = EtlLoadBatch.__table__
         query = select(table, ledger.state().label("state")).where(table.c.batch_id == batch_id)
         row = connection.execute(query).first()
         if row is None:
             raise ledger.no_such_batch(batch_id)
         if row.state == ledger.DELETED:
-            raise InvalidInputError(f"batch {batch_id!r} is not loaded any more ({row.error}): load the whole again")
+            raise InvalidInputError(f"batch {batch_id!r} is no longer loaded ({row.error}); load the whole batch again")
         if row.status != ledger.LOADED:
             raise InvalidInputError(
-                f"batch {batch_id!r} failed, and nothing of it is loaded: correct the whole and load it again"
+                f"batch {batch_id!r} failed, and nothing of it is loaded; correct the source and load all of it again"
             )
         if not row.rows_loaded and row.error:
             raise InvalidInputError(
-                f"batch {batch_id!r} has no rows any more ({row.error}): its rejects went with them"
+                f"batch {batch_id!r} has no rows any more ({row.error}); its rejects were removed with them"
             )
         return row
 
-    def _went_through(self, source: _Rows, found: FirstPass, raised: Exception) -> bool:
-        """Whether the rows are there although an error came back: they are no rejects any more."""
-        kept = {source.numbers[reject - 1] for reject in _numbers(found)}
+    def _is_done_anyway(self, source: _CorrectedRows, found: FirstPass, raised: Exception) -> bool:
+        """Whether the rows are stored although an error was raised: they are no longer rejects."""
+        kept = {source.numbers[reject - 1] for reject in _read_numbers(found)}
         try:
             with self.engine.begin() as connection:
                 ledger.lock_batch(connection, source.target, source.batch.batch_id, source.checksum)
-                left = _pending(connection, source.batch.batch_id)
-        except (exc.SQLAlchemyError, self._driver_error()):
-            raised.add_note("Whether it went through could not be found out; load them again, it is done once")
+                left = _read_pending(connection, source.batch.batch_id)
+        except (exc.SQLAlchemyError, self._driver_error_class()):
+            raised.add_note(
+                "It is not known whether the rows were loaded. Load them again: each row is loaded only once"
+            )
             return False
         return found.rows_to_load > 0 and not (set(source.numbers) - kept) & left
 
 
-def _given(frame: Any, target: Target, row: Any) -> list[pa.RecordBatch]:
-    """The frame's batches, each with its row numbers as integers.
+def _read_corrected(frame: Any, target: Target, row: Any) -> list[pa.RecordBatch]:
+    """Read the frame's batches, each with its row numbers as integers.
 
-    :raises InvalidInputError: there are none, or they are not the batch's, or one comes twice.
+    :raises InvalidInputError: there are no row numbers, they are not the batch's, or one occurs twice.
     """
     batches = []
     seen: set[int] = set()
     for batch in record_batches(frame, target.json_columns, expected_of(target, beside=(NUMBER,))):
         at = batch.schema.get_field_index(NUMBER)
         if at < 0:
-            raise InvalidInputError(f"corrected rows need a column {NUMBER!r}: which reject each of them was")
+            raise InvalidInputError(
+                f"the corrected rows need a column {NUMBER!r} that says which reject each of them was"
+            )
         try:
             numbers = batch.column(at).cast(pa.int64())
         except pa.ArrowException:
-            raise InvalidInputError(f"the column {NUMBER!r} holds what is no whole number") from None
+            raise InvalidInputError(f"the column {NUMBER!r} holds a value that is not a whole number") from None
         for number in numbers.to_pylist():
             if number is None or not 1 <= number <= row.rows_read:
-                raise InvalidInputError(f"{NUMBER} {number} is none of batch {row.batch_id!r}: 1 to {row.rows_read}")
+                raise InvalidInputError(
+                    f"{NUMBER} {number} is not in batch {row.batch_id!r}, which has 1 to {row.rows_read}"
+                )
             if number in seen:
-                raise InvalidInputError(f"{NUMBER} {number} is there twice; give each row once")
+                raise InvalidInputError(f"{NUMBER} {number} occurs twice; give each row once")
             seen.add(number)
         batches.append(batch.set_column(at, NUMBER, numbers))
     return batches
 
 
-def _pending(connection: Connection, batch_id: str) -> set[int]:
+def _read_pending(connection: Connection, batch_id: str) -> set[int]:
     rejects = EtlReject.__table__
     return set(connection.execute(select(rejects.c.row_number).where(rejects.c.batch_id == batch_id)).scalars())
 
 
 def _refuse_records(connection: Connection, run: Run, row: Any, found: FirstPass) -> None:
-    """A record that another batch has by now (``wh.facts.upsert``, or the same from elsewhere) would be there twice."""
+    """Refuse a record that another batch now holds (``wh.facts.upsert``, or another source): it would be stored twice."""
     others = in_other_batches(connection, run.target, row.batch_id, found) if found.rows_to_load else []
     if others:
         raise BatchConflictError(
-            f"{run.target.name}: records of the corrected rows stand in other batches: {named(others)}; loaded into batch "
-            f"{row.batch_id!r} they would be there twice. Nothing was changed. Leave these rows out, or put them over those "
-            f"records: wh.facts.upsert({run.target.name!r}, rows)"
+            f"{run.target.name}: other batches hold records of the corrected rows: {named(others)}. If they were also loaded "
+            f"into batch {row.batch_id!r}, they would be stored twice. Nothing was changed. Leave these rows out, or replace "
+            f"those records: wh.facts.upsert({run.target.name!r}, rows)"
         )
 
 
 def _refuse_numbers(connection: Connection, run: Run, row: Any, found: FirstPass) -> None:
-    """With the batch a record number is a row's identity: one that the batch has already cannot come in again."""
+    """Refuse a record number that the batch has already: batch and record number identify a row."""
     if row.min_event_ts is None:
         return
     table, times = run.target.table, run.target.table.c[run.target.partition_column]
@@ -370,8 +377,8 @@ def _refuse_numbers(connection: Connection, run: Run, row: Any, found: FirstPass
         there = connection.execute(mine.where(is_one_of(table.c.source_record_no, numbers))).scalars().first()
         if there is not None:
             raise LoadError(
-                f"{run.target.name}: batch {row.batch_id!r} has a row with source_record_no {there} already; "
-                "give the corrected row a number of its own. Nothing was changed"
+                f"{run.target.name}: batch {row.batch_id!r} already has a row with source_record_no {there}. "
+                "Nothing was changed; give the corrected row another number"
             )
 
 
@@ -380,24 +387,26 @@ def _count(connection: Connection, batch: ledger.Batch, row: Any) -> None:
     values: dict[str, Any] = {
         "rows_loaded": row.rows_loaded + batch.rows_loaded,
         "rows_rejected": row.rows_rejected - batch.rows_loaded,
-        "min_event_ts": _outer(min, row.min_event_ts, batch.min_event_ts),
-        "max_event_ts": _outer(max, row.max_event_ts, batch.max_event_ts),
+        "min_event_ts": _pick_outer(min, row.min_event_ts, batch.min_event_ts),
+        "max_event_ts": _pick_outer(max, row.max_event_ts, batch.max_event_ts),
         "finished_at": func.clock_timestamp(),
     }
     connection.execute(update(table).where(table.c.batch_id == batch.batch_id).values(**values))
 
 
-def _outer(pick: Callable[[datetime, datetime], datetime], a: datetime | None, b: datetime | None) -> datetime | None:
+def _pick_outer(
+    pick: Callable[[datetime, datetime], datetime], a: datetime | None, b: datetime | None
+) -> datetime | None:
     return pick(a, b) if a is not None and b is not None else a or b
 
 
-def _numbers(found: FirstPass) -> Iterator[int]:
+def _read_numbers(found: FirstPass) -> Iterator[int]:
     for rows in found.all_rejects():
         yield from rows.column(NUMBER).to_pylist()
 
 
-def _renumbered(found: FirstPass, numbers: list[int]) -> Iterator[pa.RecordBatch]:
-    """What is rejected again, under the numbers of the source it came from."""
+def _restore_numbers(found: FirstPass, numbers: list[int]) -> Iterator[pa.RecordBatch]:
+    """The rows that were rejected again, under their numbers in the original source."""
     for rows in found.all_rejects():
         own = pa.array([numbers[place - 1] for place in rows.column(NUMBER).to_pylist()], pa.int64())
         yield rows.set_column(rows.schema.get_field_index(NUMBER), NUMBER, own)

@@ -1,8 +1,8 @@
-"""A month loaded anew beside the one that is there, and put in its place: no reader sees anything in between.
+"""Load a month beside the existing one and exchange the two: no reader sees anything in between.
 
-The rows go into a table made like the partition, while nobody writes to that month; the exchange itself holds up the
-fact for a moment. Batches that had rows there stay loaded, with a note: their content has been replaced, and must not
-come back because a job that loaded it is run once more.
+The rows are loaded into a table made like the partition, while nobody writes to that month. The exchange itself blocks the fact
+only for a moment. Batches that had rows in the month stay loaded, with a note: their content has been replaced, and must not come
+back because a job that loaded it runs again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gpwarehouse.dimensions.members import learn
 from gpwarehouse.errors import LoadError, PartitionError
 from gpwarehouse.intake.checksum import batch_id_for
 from gpwarehouse.intake.first_pass import FirstPass
-from gpwarehouse.load.loader import FrameSource, Loader, Run, columns_to_copy, provenance_of, with_batch
+from gpwarehouse.load.loader import FrameSource, Loader, Run, add_batch_id, columns_to_copy, provenance_of
 from gpwarehouse.load.refused_rows import store_all_but_refused
 from gpwarehouse.load.result import LoadResult
 from gpwarehouse.months import change_partitions_after, child_of
@@ -37,7 +37,7 @@ __all__ = ["MonthLoader", "MonthSource"]
 
 @dataclass
 class MonthSource(FrameSource):
-    """A frame that is to be a month of a fact; rows of other months are rejected."""
+    """A frame that is to become a month of a fact; rows of other months are rejected."""
 
     month: str = ""
 
@@ -53,31 +53,31 @@ class MonthSource(FrameSource):
 
 
 class MonthLoader(Loader):
-    """Loads a :class:`MonthSource` in the place of the month that is there."""
+    """Loads a :class:`MonthSource` in the place of the existing month."""
 
-    begins_early = False
-    _emptied_is_loaded = False  # a month that another replaced may be put back
+    may_stream = False
+    _emptied_is_loaded = False  # a month that another one replaced may be loaded again
 
     def batch_of(self, run: Run, found: FirstPass) -> ledger.Batch:
-        """The same content as a load's is another batch here: it replaces."""
+        """The batch, with a checksum of its own: the same content in an ordinary load is another batch."""
         batch = super().batch_of(run, found)
         assert isinstance(run.source, MonthSource)
         checksum = hashlib.sha256(f"replace {run.source.month} {batch.checksum}".encode()).hexdigest()
         named = run.batch_id or run.options.batch_id
         return replace(batch, checksum=checksum, batch_id=named or batch_id_for(batch.target, checksum))
 
-    def _transaction(self, run: Run, found: FirstPass, batch: ledger.Batch, route: Route) -> Any:
+    def _run_transaction(self, run: Run, found: FirstPass, batch: ledger.Batch, route: Route) -> Any:
         assert isinstance(run.source, MonthSource)
         if not batch.rows_loaded:
             raise LoadError(
-                f"{batch.target}: no row of {run.source.month} is left to load; nothing was replaced. To empty the month: "
-                "delete_month"
+                f"{batch.target}: no row of {run.source.month} can be loaded. Nothing was replaced; to empty the month, use "
+                "wh.facts.delete_month"
             )
         table, month = run.target.table, run.source.partition
         state = _State(batch)
 
         def prepare(connection: Connection) -> _State | None:
-            return self._stored_beside(connection, run, found, state, route, month)
+            return self._store_beside(connection, run, found, state, route, month)
 
         def exchange(connection: Connection, state: _State) -> None:
             self._exchange(connection, run, found, state)
@@ -85,7 +85,7 @@ class MonthLoader(Loader):
         change_partitions_after(self.engine, table, prepare, exchange)
         return state.loaded if state.loaded is not None else state.batch
 
-    def _stored_beside(
+    def _store_beside(
         self,
         connection: Connection,
         run: Run,
@@ -96,27 +96,25 @@ class MonthLoader(Loader):
     ) -> _State | None:
         batch, table = state.batch, run.target.table
         ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
-        state.loaded = self.judged(connection, run, batch.batch_id, batch.checksum).loaded
+        state.loaded = self.decide(connection, run, batch.batch_id, batch.checksum).loaded
         if state.loaded is not None:
             return None
         leave_statistics_alone(connection)
         state.partition = there(connection, table, month)
         if state.partition is None:
-            raise PartitionError(f"{table.name}: {month.name[1:]} has no partition of its own; nothing was replaced")
+            raise PartitionError(f"{table.name}: {month.name[1:]} has no partition of its own. Nothing was replaced")
         hold_still(connection, table, state.partition)
-        name = (
-            f"{table.name}_new_{month.name}_{secrets.token_hex(3)}"  # its indexes keep theirs, so it must be a new one
-        )
+        name = f"{table.name}_new_{month.name}_{secrets.token_hex(3)}"  # its indexes keep their names: the name must be new
         twin(connection, table, name, table.dialect_options["greenplum"]["storage"])
         beside = replace(run.target, table=table.to_metadata(MetaData(), name=name))
-        rows = partial(with_batch, found, batch.batch_id, run.options)
-        allowed = self._allowed(run, found) - found.rows_rejected
+        rows = partial(add_batch_id, found, batch.batch_id, run.options)
+        allowed = self._count_allowed(run, found) - found.rows_rejected
         check = partial(self.check_rejects, run, found, batch.batch_id)
         columns = columns_to_copy(run.target, found.rows.filled)
         run.stored = store_all_but_refused(connection, route, beside, columns, found, rows, allowed, check)
         if run.stored.rows != found.rows_to_load:
             raise LoadError(
-                f"{table.name}: {found.rows_to_load} rows were sent and {run.stored.rows} stored; load again"
+                f"{table.name}: {found.rows_to_load} rows were sent, but the server stored {run.stored.rows}; load again"
             )
         state.batch = replace(batch, rows_loaded=found.rows_to_load, rows_rejected=found.rows_rejected)
         state.table = beside.table
@@ -142,16 +140,16 @@ class MonthLoader(Loader):
             connection, batch, found.all_rejects(), ledger.replaces(f"{run.source.partition.start:%Y-%m}")
         )
 
-    def _after(self, run: Run, found: FirstPass, result: LoadResult) -> LoadResult:
-        run.rows_replaced = 0  # they went with their table, and left no space to be given back
-        return super()._after(run, found, result)
+    def _maintain(self, run: Run, found: FirstPass, result: LoadResult) -> LoadResult:
+        run.rows_replaced = 0  # they were removed with their table, so no space is to be freed
+        return super()._maintain(run, found, result)
 
 
 @dataclass
 class _State:
-    """What one transaction prepared for the exchange.
+    """What a transaction prepared for the exchange.
 
-    :ivar loaded: row of the batch that did it before.
+    :ivar loaded: row of the batch that loaded the same content before.
     """
 
     batch: ledger.Batch

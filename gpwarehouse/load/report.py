@@ -1,4 +1,4 @@
-"""What a load of many files did, file by file."""
+"""The outcome of a load of many files, file by file."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["FileOutcome", "FilesReport"]
 
 @dataclass(frozen=True)
 class FileOutcome:
-    """What became of one file: a result, or the error that kept it out.
+    """The outcome of one file: a result, or the error because of which it was not loaded.
 
-    :ivar status: ``"loaded"``, ``"already loaded"``, ``"failed"``, ``"passed over"`` where it stands in a folder and is of no
-        kind that is read, or ``"not tried"`` where the server was lost before.
-    :ivar passed_over: whether it is; ``error`` says why.
+    :ivar status: ``"loaded"``, ``"already loaded"``, ``"failed"``; ``"passed over"`` if the file was found in a folder and is
+        of no kind that can be read; ``"not tried"`` if the connection to the server was lost before.
+    :ivar passed_over: whether the status is ``"passed over"``; ``error`` says why.
     """
 
     path: Path
@@ -29,7 +29,7 @@ class FileOutcome:
 
     @property
     def status(self) -> str:
-        """See above."""
+        """One of the statuses above."""
         if self.result is not None:
             return "already loaded" if self.result.already_loaded else "loaded"
         if self.passed_over:
@@ -37,14 +37,14 @@ class FileOutcome:
         return "failed" if self.error is not None else "not tried"
 
     def __str__(self) -> str:
-        told = str(self.result or self.error or self.status)
-        named = told.startswith((f"{self.path}:", f"{self.path.name}:", f"{self.path.name} "))
-        return told if named else f"{self.path.name}: {told}"
+        text = str(self.result or self.error or self.status)
+        named = text.startswith((f"{self.path}:", f"{self.path.name}:", f"{self.path.name} "))
+        return text if named else f"{self.path.name}: {text}"
 
 
 @dataclass(frozen=True)
 class FilesReport:
-    """Of all the files, in their order; as text, one line."""
+    """The outcomes of all files, in order; as text, one line."""
 
     files: tuple[FileOutcome, ...]
 
@@ -56,7 +56,7 @@ class FilesReport:
 
     @property
     def failed(self) -> tuple[FileOutcome, ...]:
-        """Those that are not in the warehouse, and should be."""
+        """Files that should be in the warehouse and are not."""
         return tuple(file for file in self.files if file.result is None and not file.passed_over)
 
     @property
@@ -65,15 +65,15 @@ class FilesReport:
         return sum(file.result.rows_loaded for file in self.files if file.result is not None)
 
     def raise_for_errors(self) -> None:
-        """Raise where a file failed.
+        """Raise an error if a file failed.
 
-        :raises LoadError: naming the first of them; the files that were loaded stay loaded.
+        :raises LoadError: a file failed; the message names the first. The files that were loaded stay loaded.
         """
         if self.failed:
             first = self.failed[0]
             raise LoadError(
                 f"{len(self.failed)} of {len(self.files)} files were not loaded; the first: {first}. "
-                "Load again: what is there is passed over"
+                "Load them again: files that are already loaded are skipped"
             ) from first.error
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What a load did, for whoever called it and for the log."""
+"""The outcome of a load, for its caller and for the log."""
 
 from __future__ import annotations
 
@@ -10,25 +10,29 @@ __all__ = ["LoadResult"]
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What a load did; as text, one line.
+    """The outcome of a load; as text, one line.
 
-    :ivar batch_id: id of the batch; of the one that loaded this content before, if ``already_loaded``.
-    :ivar target: the fact's table name.
-    :ivar rows_read: rows the source gave; ``rows_loaded`` and ``rows_rejected`` add up to it, unless it was loaded
-        before: then nothing was loaded now, and the others are what was counted then.
-    :ivar already_loaded: the content had been loaded before, and nothing was changed now.
+    :ivar batch_id: id of the batch; if ``already_loaded``, of the batch that loaded this content before.
+    :ivar target: table name of the fact.
+    :ivar rows_read: rows that the source gave.
+    :ivar rows_loaded: rows that were stored now; 0 if ``already_loaded``.
+    :ivar rows_rejected: rows that were rejected. If ``already_loaded``, ``rows_read`` and this are the counts of the earlier
+        load; else ``rows_loaded`` and this add up to ``rows_read``.
+    :ivar already_loaded: whether the content had been loaded before, so that nothing was changed now.
     :ivar seconds: from the first row read to the commit.
-    :ivar months_made: names of the partitions made for it; ``members_made``: dimension versions written.
+    :ivar months_made: names of the partitions that were made.
+    :ivar members_made: number of dimension versions that were written.
     :ivar transport: ``"copy binary"``, ``"copy text"`` or ``"gpfdist"``; empty if nothing was sent.
-    :ivar transport_reason: why it was COPY where gpfdist was wanted.
-    :ivar bytes_sent: of encoded rows.
-    :ivar phase_seconds: of ``"read"`` (validate, resolve), ``"prepare"`` (months, members), ``"copy"`` (to the commit) and
-        ``"analyze"`` (statistics, and VACUUM after a replacement); where rows were sent while others were read, ``"read"``
-        is all to the commit.
+    :ivar transport_reason: why COPY was used although gpfdist was asked for.
+    :ivar bytes_sent: bytes of the encoded rows.
+    :ivar phase_seconds: seconds of ``"read"`` (check, resolve keys), ``"prepare"`` (months, members), ``"copy"`` (until the
+        commit) and ``"analyze"`` (statistics, and VACUUM after a replacement). If rows were sent while others were read,
+        ``"read"`` lasts until the commit.
     :ivar rows_replaced: rows of the batch that were deleted for it (``on_conflict="replace"``).
-    :ivar analyzed: tables whose statistics were gathered; ``vacuumed``: those given back the space of deleted rows.
-    :ivar warnings: what the source dropped, guessed or did not understand, and what went wrong after the commit, which
-        changes nothing of the rows. Of a source loaded before those that are known without reading its rows again.
+    :ivar analyzed: tables whose statistics were gathered.
+    :ivar vacuumed: tables whose space was freed.
+    :ivar warnings: what the source dropped, guessed or did not understand, and what failed after the commit, which does not
+        affect the rows. If ``already_loaded``, only those of the source that are known without reading its rows again.
     """
 
     batch_id: str
@@ -51,7 +55,7 @@ class LoadResult:
 
     def __str__(self) -> str:
         if self.already_loaded:
-            return f"{self.target}: loaded before as batch {self.batch_id}; nothing was changed"
+            return f"{self.target}: already loaded as batch {self.batch_id}; nothing was changed"
         rejected = f", {self.rows_rejected} rejected" if self.rows_rejected else ""
         replaced = f", {self.rows_replaced} replaced" if self.rows_replaced else ""
         path = f" by {self.transport}" if self.transport else ""

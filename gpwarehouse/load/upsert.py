@@ -1,7 +1,7 @@
-"""Rows of facts put in, changed and taken out by their business key, in sets, as batches of their own.
+"""Insert, change and delete rows of facts by their business key, in sets, as batches of their own.
 
-The rows are staged, and what is there under their keys is looked for in the months of their times alone. It is deleted and
-written anew: append-optimized rows are not changed in place. Who writes to the fact waits meanwhile, who reads does not.
+The rows are staged. Existing rows with their keys are searched only in the months of their times. These are deleted and written
+again, because append-optimized rows are not changed in place. Other writers to the fact wait meanwhile; readers do not.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from gpwarehouse.intake.checksum import batch_id_for
 from gpwarehouse.intake.first_pass import FirstPass, Source
 from gpwarehouse.intake.given_columns import GIVEN, Given, marker
 from gpwarehouse.intake.target import Target, role_inputs, target_named
-from gpwarehouse.load.loader import FrameSource, Loader, Run, columns_to_copy, provenance_of, with_batch
+from gpwarehouse.load.loader import FrameSource, Loader, Run, add_batch_id, columns_to_copy, provenance_of
 from gpwarehouse.load.refused_rows import store_all_but_refused
 from gpwarehouse.load.result import LoadResult
 from gpwarehouse.models.grain import columns_of_grain, grain_of, plain, same_record
@@ -43,12 +43,12 @@ __all__ = ["KeyLoader", "KeySource"]
 
 _STAGE, _OLD = "gpw_key_stage", "gpw_key_old"
 _OWN = frozenset({"time_key", "batch_id", "loaded_at", "source_system", "source_file", "source_record_no"})
-"""What tells of the row that came last, and not of the record."""
+"""Columns that describe the last row of a record, and not the record itself."""
 
 
 @dataclass
 class KeySource(FrameSource):
-    """A frame of records; ``months`` (``YYYY-MM``): where else than in those of its times they are looked for."""
+    """A frame of records; ``months`` (``YYYY-MM``) are searched too, besides the months of the records' times."""
 
     months: Iterable[str] = ()
     deletes: bool = False
@@ -58,23 +58,23 @@ class KeySource(FrameSource):
         fact_named(self.target)
         self.starts = [month_named(month) for month in self.months]
 
-    def taker(self) -> Target:
-        """The fact; of rows that are to be taken out the key is enough."""
-        return _for_deletion(self.target) if self.deletes else super().taker()
+    def row_target(self) -> Target:
+        """The fact. For rows that are to be deleted, only the key is required."""
+        return _target_of_deletion(self.target) if self.deletes else super().row_target()
 
 
 @dataclass(frozen=True)
 class _Span:
-    """Of the rows that were deleted."""
+    """The time span of the deleted rows."""
 
     min_event_ts: datetime
     max_event_ts: datetime
 
 
 class KeyLoader(Loader):
-    """Writes one :class:`KeySource`."""
+    """Loads one :class:`KeySource`."""
 
-    begins_early = False  # the rows go to a table beside the fact
+    may_stream = False  # the rows are loaded into a table beside the fact
 
     def __init__(self, engine: Engine, settings: WarehouseSettings) -> None:
         super().__init__(engine, settings)
@@ -82,10 +82,10 @@ class KeyLoader(Loader):
 
     def _target(self, source: Source) -> Target:
         assert isinstance(source, KeySource)
-        return source.taker()
+        return source.row_target()
 
     def batch_of(self, run: Run, found: FirstPass) -> ledger.Batch:
-        """Repeated is only the same content under the same id of the caller's: in between something else may have come."""
+        """The batch. Only equal content under an equal id of the caller is the same batch: rows may have changed in between."""
         batch = super().batch_of(run, found)
         assert isinstance(run.source, KeySource)
         words = ("delete" if run.source.deletes else "upsert", *found.given.words())
@@ -96,14 +96,14 @@ class KeyLoader(Loader):
 
     def _prepare(self, run: Run, found: FirstPass, batch: ledger.Batch) -> None:
         assert isinstance(run.source, KeySource)
-        if not run.source.deletes:  # who is not there has no rows
+        if not run.source.deletes:  # a member that does not exist has no rows
             super()._prepare(run, found, batch)
 
-    def _transaction(self, run: Run, found: FirstPass, batch: ledger.Batch, route: Route) -> Any:
+    def _run_transaction(self, run: Run, found: FirstPass, batch: ledger.Batch, route: Route) -> Any:
         assert isinstance(run.source, KeySource)
         with self.engine.begin() as connection:
             ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
-            verdict = self.judged(connection, run, batch.batch_id, batch.checksum)
+            verdict = self.decide(connection, run, batch.batch_id, batch.checksum)
             if verdict.loaded is not None:
                 return verdict.loaded
             run.rows_replaced = 0
@@ -111,10 +111,10 @@ class KeyLoader(Loader):
             said = None
             if found.rows_to_load:
                 window = self._window(run.source, found)
-                work = _Work(connection, run.target, window, deletes=run.source.deletes)
+                work = _KeyMerge(connection, run.target, window, deletes=run.source.deletes)
                 self._stage(work, run, found, batch, route)
-                run.rows_replaced, run.replaced, said = work.take_out(batch)
-                rows = 0 if run.source.deletes else work.put_in(found.given)
+                run.rows_replaced, run.replaced, said = work.delete_old(batch)
+                rows = 0 if run.source.deletes else work.insert_new(found.given)
                 batch = replace(batch, rows_loaded=rows, rows_rejected=found.rows_rejected)
                 if not run.source.deletes and found.first is not None:
                     run.learned = learn(connection, found.resolver.members, provenance_of(batch, found.first))
@@ -125,31 +125,31 @@ class KeyLoader(Loader):
         partitions = [month_partition(month) for month in sorted({*found.months, *source.starts})]
         return [(partition.start, partition.end) for partition in partitions]
 
-    def _stage(self, work: _Work, run: Run, found: FirstPass, batch: ledger.Batch, route: Route) -> None:
+    def _stage(self, work: _KeyMerge, run: Run, found: FirstPass, batch: ledger.Batch, route: Route) -> None:
         assert isinstance(run.source, KeySource)
         work.make_stage(found.given)
         staged = replace(run.target, table=work.stage)
-        rows = partial(with_batch, found, batch.batch_id, run.options)
+        rows = partial(add_batch_id, found, batch.batch_id, run.options)
         columns = columns_to_copy(run.target, found.rows.filled) + ((GIVEN,) if GIVEN in work.stage.c else ())
-        allowed = self._allowed(run, found) - found.rows_rejected
+        allowed = self._count_allowed(run, found) - found.rows_rejected
         check = partial(self.check_rejects, run, found, batch.batch_id)
         run.stored = store_all_but_refused(work.connection, route, staged, columns, found, rows, allowed, check)
         if run.stored.rows != found.rows_to_load:
             raise LoadError(
-                f"{batch.target}: {found.rows_to_load} rows were sent and {run.stored.rows} staged; load again"
+                f"{batch.target}: {found.rows_to_load} rows were sent, but the server stored {run.stored.rows}; load again"
             )
-        work.staged()
+        work.finish_stage()
 
-    def _after(self, run: Run, found: FirstPass, result: LoadResult) -> LoadResult:
+    def _maintain(self, run: Run, found: FirstPass, result: LoadResult) -> LoadResult:
         assert isinstance(run.source, KeySource)
         if run.source.deletes:
-            found.months.clear()  # nothing came that statistics should know of
-        return super()._after(run, found, result)
+            found.months.clear()  # no rows were added, so statistics are not gathered
+        return super()._maintain(run, found, result)
 
 
 @cache
-def _for_deletion(name: str) -> Target:
-    """A fact of whose rows the business key is enough."""
+def _target_of_deletion(name: str) -> Target:
+    """A fact of which only the business key is required."""
     target = target_named(name)
     key, _ = grain_of(name, target.table.c)
     names = set(columns_of_grain(key))
@@ -159,11 +159,11 @@ def _for_deletion(name: str) -> Target:
     return replace(target, inputs=inputs)
 
 
-class _Work:
-    """Staged rows of a fact, and those that are there under their keys, in the transaction of ``connection``.
+class _KeyMerge:
+    """Staged rows of a fact and the existing rows with their keys, in the transaction of ``connection``.
 
-    :param window: the half-open spans of time that are looked into.
-    :param deletes: nothing is put in their place.
+    :param window: the half-open time spans that are searched.
+    :param deletes: whether the existing rows are only deleted.
     """
 
     stage: Table
@@ -182,16 +182,16 @@ class _Work:
         self.connection.execute(text(statement))
 
     def make_stage(self, given: Given) -> None:
-        """A temporary table like the fact; for rows that are to be put in, with what it checks of a row."""
+        """Make a temporary table like the fact; if rows are to be inserted, with its constraints."""
         self.stage = create_temporary_like(self.connection, self.fact, _STAGE, checked=not self.deletes)
         if given.not_every and not self.deletes:
             self.execute(f"ALTER TABLE {_STAGE} ADD COLUMN {GIVEN} text")
             self.stage.append_column(Column(GIVEN, Text))
 
-    def staged(self) -> None:
-        """See that every row has a key; then keep all others from writing to the fact.
+    def finish_stage(self) -> None:
+        """Check that every row has a key; then keep other transactions from writing to the fact.
 
-        :raises InvalidInputError: a row has none.
+        :raises InvalidInputError: a row has no key.
         """
         known = grain_of(self.fact.name, self.stage.c)[1]
         if known is not None:
@@ -199,16 +199,16 @@ class _Work:
             lost = self.connection.execute(query).first()
             if lost is not None:
                 raise InvalidInputError(
-                    f"{self.fact.name}: of the row with source_record_no {lost[0]} nothing says which record it is (a die, a "
-                    "part or a site; of a defect its number); nothing was changed"
+                    f"{self.fact.name}: the row with source_record_no {lost[0]} does not identify its record (by die, part or "
+                    "site; a defect by its number). Nothing was changed; give these columns"
                 )
         self.execute(f"ANALYZE {_STAGE}")
         self.execute(f"LOCK TABLE {qualified_name(self.connection, self.fact)} IN EXCLUSIVE MODE")
 
-    def take_out(self, batch: ledger.Batch) -> tuple[int, _Span | None, str]:
-        """Delete the rows that are there under the staged keys, and keep them aside.
+    def delete_old(self, batch: ledger.Batch) -> tuple[int, _Span | None, str]:
+        """Delete the existing rows with the staged keys, and keep them in a temporary table.
 
-        :return: how many, their span, and what is said of it.
+        :return: their number, their time span, and a note about them.
         """
         stage = _last_of_each(self.stage, self.fact.name)
         there = select(self.fact).join(stage, same_record(self.fact.name, self.fact.c, stage.c)).where(self.inside)
@@ -225,14 +225,16 @@ class _Work:
             times = self.fact.c.event_ts
             deleted = delete_where(self.connection, self.fact, and_(same, self.inside, times >= first, times <= last))
             if deleted != rows:
-                raise LoadError(f"{self.fact.name}: {rows} rows were found and {deleted} deleted; nothing was changed")
+                raise LoadError(
+                    f"{self.fact.name}: {rows} rows were found, but {deleted} were deleted. Nothing was changed"
+                )
             said = self._note(batch)
         return int(rows), _Span(first, last) if rows else None, said
 
     def _note(self, batch: ledger.Batch) -> str:
-        """Tell the batches that had the rows; what is said of all of them."""
+        """Add a note to the batches that had the rows; return a note about all of them."""
         c = self.old.c
-        month, moved = _month(self.old), self._moved()
+        month, moved = _month_of(self.old), self._find_moved()
         gone: dict[str, dict[str, int]] = {}
         for name, when, rows in self.connection.execute(
             select(c.batch_id, month, func.count()).group_by(c.batch_id, month).order_by(c.batch_id, month)
@@ -246,47 +248,47 @@ class _Work:
         months = sorted({when for found in gone.values() for when in found})
         return f"{', '.join(months)}: {sum(sum(found.values()) for found in gone.values())} rows deleted by key"
 
-    def _moved(self) -> dict[str, set[str]]:
-        """Of batches whose records come to stand in other months than they did: those months."""
+    def _find_moved(self) -> dict[str, set[str]]:
+        """Batch → the months that records of it move to, if these differ from their old months."""
         moved: dict[str, set[str]] = {}
         if self.may_move:
             stage = _last_of_each(self.stage, self.fact.name)
-            now, then = _month(stage), _month(self.old)
+            now, then = _month_of(stage), _month_of(self.old)
             pairs = self.old.join(stage, same_record(self.fact.name, self.old.c, stage.c))
             query = select(self.old.c.batch_id, now).select_from(pairs).where(now != then).distinct()
             for name, month in self.connection.execute(query):
                 moved.setdefault(name, set()).add(month)
         return moved
 
-    def put_in(self, given: Given) -> int:
-        """Insert the staged rows, the last of each key; what none of them says is as it was. How many."""
+    def insert_new(self, given: Given) -> int:
+        """Insert the last staged row of each key. Columns that no row gives keep their old values. Return the number of rows."""
         varying = sorted(given.not_every - _OWN)
         stage = _last_of_each(self.stage, self.fact.name, varying=varying)
         old = _last_of_each(self.old, self.fact.name, "loaded_at")
         names = [column.name for column in self.fact.columns]
         is_there = old.c.batch_id.is_not(None)
-        told: dict[str, ColumnElement[bool]] = {name: stage.c[_told(name)] for name in varying}
-        told |= dict.fromkeys(given.every | _OWN, true())
-        values = [self._value(name, stage.c, old.c, is_there, told) for name in names]
+        flags: dict[str, ColumnElement[bool]] = {name: stage.c[_flag_of(name)] for name in varying}
+        flags |= dict.fromkeys(given.every | _OWN, true())
+        values = [self._new_value(name, stage.c, old.c, is_there, flags) for name in names]
         joined = stage.outerjoin(old, same_record(self.fact.name, stage.c, old.c))
         return self.connection.execute(
             insert(self.fact).from_select(names, select(*values).select_from(joined))
         ).rowcount
 
-    def _value(self, name: str, new: Any, old: Any, is_there: Any, told: Mapping[str, ColumnElement[bool]]) -> Any:
-        """What a column of a record becomes: what the rows tell, else what it is, unless it belongs to what changes."""
-        is_told = told.get(name)
-        if isinstance(is_told, True_):
+    def _new_value(self, name: str, new: Any, old: Any, is_there: Any, flags: Mapping[str, ColumnElement[bool]]) -> Any:
+        """The new value of a column: the given one, else the old one, unless the column depends on one that changes."""
+        is_given = flags.get(name)
+        if isinstance(is_given, True_):
             return new[name]
-        kept = is_there if is_told is None else and_(is_there, ~is_told)
-        owner = _owner(self.target, name)
-        if owner is not None and owner in told:  # another tool has other chambers
-            kept = and_(kept, or_(~told[owner], new[owner] == old[owner]))
+        kept = is_there if is_given is None else and_(is_there, ~is_given)
+        owner = _owner_of(self.target, name)
+        if owner is not None and owner in flags:  # another tool has other chambers
+            kept = and_(kept, or_(~flags[owner], new[owner] == old[owner]))
         return case((kept, old[name]), else_=new[name])
 
 
-def _owner(target: Target, name: str) -> str | None:
-    """The key of the tool whose chamber a key is of: the other key that is made of a part of its inputs."""
+def _owner_of(target: Target, name: str) -> str | None:
+    """The key of the tool that a chamber key belongs to: the other key, made of a part of its inputs."""
     role = target.roles.get(name)
     if role is not None:
         for other, of in target.roles.items():
@@ -295,30 +297,31 @@ def _owner(target: Target, name: str) -> str | None:
     return None
 
 
-def _month(rows: Any) -> Any:
+def _month_of(rows: Any) -> Any:
     return func.to_char(func.timezone("UTC", rows.c.event_ts), "YYYY-MM")
 
 
-def _told(name: str) -> str:
-    """Column of a staged row: whether any row with its key tells a column."""
-    return f"gpw_told_{name}"
+def _flag_of(name: str) -> str:
+    """Name of a column of a staged row: whether any row with its key gives a column."""
+    return f"gpw_given_{name}"
 
 
 def _last_of_each(table: Table, fact: str, *order: str, varying: Sequence[str] = ()) -> Any:
-    """Of rows with one key the one that came last.
+    """The last of the rows with the same key.
 
-    :param varying: columns that not all rows tell: of each of them what the last row said that tells it; and whether one does.
+    :param varying: columns that not all rows give. Each gets the value of the last row that gives it, and a flag whether there
+        is one.
     """
     key = [plain(expression) for expression in grain_of(fact, table.c)[0]]
     last = [table.c[name].desc() for name in (*order, "source_record_no")]
     n = func.row_number().over(partition_by=key, order_by=last).label("gpw_n")
     columns: dict[str, Any] = {column.name: column for column in table.columns if column.name != GIVEN}
     for name in varying:
-        is_told = func.strpos(table.c[GIVEN], marker(name)) > 0
-        told_last = func.first_value(table.c[name]).over(partition_by=key, order_by=[is_told.desc(), *last])
+        is_given = func.strpos(table.c[GIVEN], marker(name)) > 0
+        last_given = func.first_value(table.c[name]).over(partition_by=key, order_by=[is_given.desc(), *last])
         columns |= {
-            name: told_last.label(name),
-            _told(name): func.bool_or(is_told).over(partition_by=key).label(_told(name)),
+            name: last_given.label(name),
+            _flag_of(name): func.bool_or(is_given).over(partition_by=key).label(_flag_of(name)),
         }
     numbered = select(*columns.values(), n).subquery()
     return select(*(numbered.c[name] for name in columns)).where(numbered.c.gpw_n == 1).subquery()

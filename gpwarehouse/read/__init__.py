@@ -1,4 +1,4 @@
-"""Statements → frames and files."""
+"""Run statements and return their rows as frames or files."""
 
 from gpwarehouse.engine.progress import Progress
 from gpwarehouse.read.csv_json import write_csv, write_json

@@ -1,7 +1,7 @@
 """The columns of a result: the server's types, and the Arrow types that hold them exactly.
 
-The types are those of PostgreSQL's pg_type.dat; Greenplum's are the same. What is not listed (interval, time, money,
-enumerations, ranges, …) comes as the text the server prints.
+The types are those of PostgreSQL's pg_type.dat; Greenplum's are the same. Types that are not listed (interval, time, money,
+enumerations, ranges, …) come as the text that the server prints.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ _MOST_DIGITS = 76
 class Column:
     """A column of a result.
 
-    :ivar oid: the server's type; ``digits``: precision and scale of a NUMERIC that declares them.
-    :ivar exact: NUMERIC as it is, not as the nearest double.
+    :ivar oid: the server's type.
+    :ivar digits: precision and scale of a NUMERIC that declares them.
+    :ivar exact: whether NUMERIC stays exact; else it becomes the nearest double.
     """
 
     name: str
@@ -53,33 +54,33 @@ class Column:
 
     @property
     def is_json(self) -> bool:
-        """Whether it is json or jsonb."""
+        """Whether the type is json or jsonb."""
         return self.oid in _JSON
 
     @property
     def is_bytes(self) -> bool:
-        """Whether it is bytea."""
+        """Whether the type is bytea."""
         return self.oid == _BYTEA
 
     @property
     def is_exact_text(self) -> bool:
-        """Whether it is an exact NUMERIC that declares no scale, which no Arrow decimal holds: Arrow has its text."""
+        """Whether it is an exact NUMERIC without a declared scale. No Arrow decimal holds it, so it stays text."""
         return self.exact and self.oid == _NUMERIC and self.digits is None
 
     @property
     def is_rounded(self) -> bool:
-        """Whether it is NUMERIC that comes as the nearest double."""
+        """Whether it is a NUMERIC that becomes the nearest double."""
         return self.oid == _NUMERIC and not self.exact
 
     @property
     def element(self) -> Column | None:
-        """The elements of an array, as a column; None where it is none."""
+        """The elements of an array, as a column; None if it is not an array."""
         oid = _ELEMENT.get(self.oid)
         return None if oid is None else Column(self.name, oid, exact=self.exact)
 
     @property
     def text_type(self) -> pa.DataType:
-        """The type Arrow's CSV parser makes of the server's text; a string where more has to be done to it."""
+        """The type that Arrow's CSV parser makes of the server's text; a string if more is to be done."""
         if self.is_rounded:
             return pa.float64()
         return _ARROW.get(self.oid, pa.string())
@@ -96,23 +97,23 @@ class Column:
         return self.text_type
 
     def unreadable(self, words: str) -> ReadError:
-        """The error for a value that the Arrow type does not hold."""
+        """Make the error for a value that the Arrow type cannot hold."""
         times = pa.types.is_temporal(self.arrow_type)
-        hint = ", or leave it out (NULLIF(x, 'infinity')): times end with the years 0001 and 9999" if times else ""
+        hint = ", or leave it out (NULLIF(x, 'infinity')): times must lie in the years 0001 to 9999" if times else ""
         return ReadError(
-            f"column {self.name!r}: a value does not become Arrow's {self.arrow_type}: {words}; CAST it to text in the "
+            f"column {self.name!r}: a value cannot be converted to Arrow's {self.arrow_type}: {words}; CAST it to text in the "
             f"query{hint}"
         )
 
 
 def columns_of(description: Sequence[Any], *, exact: bool) -> tuple[Column, ...]:
-    """The columns of a cursor's description."""
-    return tuple(Column(item.name, item.type_code, _digits(item), exact) for item in description)
+    """Make the columns from a cursor's description."""
+    return tuple(Column(item.name, item.type_code, _read_digits(item), exact) for item in description)
 
 
-def _digits(item: Any) -> tuple[int, int] | None:
+def _read_digits(item: Any) -> tuple[int, int] | None:
     if item.type_code != _NUMERIC or item.precision is None or item.scale is None:
         return None
-    # PostgreSQL 15 has negative scales and scales above the precision.
+    # PostgreSQL 15 allows negative scales, and scales above the precision.
     declared = 0 < item.precision <= _MOST_DIGITS and 0 <= item.scale <= item.precision
     return (item.precision, item.scale) if declared else None

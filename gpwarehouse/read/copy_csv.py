@@ -1,6 +1,6 @@
-"""The server's CSV → Arrow, a block of whole rows at a time.
+"""Convert the server's CSV to Arrow, a block of whole rows at a time.
 
-COPY leaves NULL empty and quotes the empty string, so the two stay apart; the types are given, never guessed.
+COPY leaves NULL empty and quotes the empty string, so the two differ. The types are given, never guessed.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _PARSING = pa_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False
 
 
 def csv_of(rows: Iterable[Sequence[str | None]]) -> bytes:
-    """Rows of the server's texts as COPY writes them."""
+    """Write rows of the server's texts as COPY does."""
     lines = (",".join("" if v is None else '"' + v.replace('"', '""') + '"' for v in row) for row in rows)
     return "".join(f"{line}\n" for line in lines).encode()
 
 
 class BlockParser:
-    """Parses blocks of one result."""
+    """Parses the blocks of one result."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self.columns = tuple(columns)
         self.schema = pa.schema([(column.name, column.arrow_type) for column in columns])
-        self._numbers = [str(number) for number in range(len(self.columns))]  # names may come twice
+        self._numbers = [str(number) for number in range(len(self.columns))]  # two columns may have the same name
         self._converting = pa_csv.ConvertOptions(
             column_types={str(number): column.text_type for number, column in enumerate(columns)},
             null_values=[""],
@@ -48,14 +48,14 @@ class BlockParser:
         )
 
     def parse(self, block: bytes) -> pa.Table:
-        """A table of the block's rows.
+        """Make a table of the block's rows.
 
-        :raises ReadError: a value that Arrow's type cannot hold.
+        :raises ReadError: Arrow's type cannot hold a value.
         """
         try:
             table = self._read(block, self._converting)
         except pa.ArrowInvalid as error:
-            raise self._unreadable(str(error)) from None
+            raise self._explain(str(error)) from None
         for number, column in enumerate(self.columns):
             if column.is_rounded and pc.any(pc.is_inf(table.column(number))).as_py():
                 self._refuse_beyond_double(block, number)
@@ -63,15 +63,15 @@ class BlockParser:
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
     def _read(self, block: bytes, converting: pa_csv.ConvertOptions) -> pa.Table:
-        # A block at a time fits the cache, and the thread that copies is the other one.
+        # A block fits the cache as a whole, and the other thread copies meanwhile.
         source = csv_block(block)
         reading = pa_csv.ReadOptions(column_names=self._numbers, block_size=source.size() + 1, use_threads=False)
         return pa_csv.read_csv(source, reading, _PARSING, converting)
 
     def _refuse_beyond_double(self, block: bytes, number: int) -> None:
-        """Refuse a NUMERIC that is no double; infinity itself is one (since PostgreSQL 14 there is such a NUMERIC).
+        """Refuse a NUMERIC outside the range of a double. Infinity is allowed: since PostgreSQL 14 a NUMERIC may be infinite.
 
-        :raises ReadError: there is one.
+        :raises ReadError: there is such a value.
         """
         name = str(number)
         only = pa_csv.ConvertOptions(
@@ -80,37 +80,35 @@ class BlockParser:
         texts = self._read(block, only).column(name)
         if any(math.isinf(float(text)) for text in texts.to_pylist() if text and not text.endswith("Infinity")):
             raise ReadError(
-                f"column {self.columns[number].name!r}: a NUMERIC is beyond the range of a double; give exact_numeric=True, "
+                f"column {self.columns[number].name!r}: a NUMERIC is outside the range of a double; give exact_numeric=True, "
                 "or CAST it to text in the query"
             )
 
-    def _unreadable(self, words: str) -> ReadError:
+    def _explain(self, words: str) -> ReadError:
         found = re.search(r"column #(\d+)", words)
         if found and "conversion error to " in words:
             return self.columns[int(found[1])].unreadable(words.rpartition("CSV conversion error to ")[2])
-        # A row that is not parsed is quoted after a colon.
-        return ReadError(
-            f"the answer cannot be parsed, for a reason that is not known ({': '.join(words.split(': ')[:2])})"
-        )
+        # After a colon Arrow quotes the row that cannot be parsed.
+        return ReadError(f"the answer cannot be parsed, for an unknown reason ({': '.join(words.split(': ')[:2])})")
 
     def _finish(self, values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
         if column.is_bytes:
             decoded = [None if v is None else bytes.fromhex(v[2:]) for v in values.to_pylist()]
             return pa.chunked_array([pa.array(decoded, pa.binary())])
         if column.element is not None:
-            return pa.chunked_array([_lists(values, column)])
+            return pa.chunked_array([_make_lists(values, column)])
         if pa.types.is_decimal(column.arrow_type):
             try:
                 return pc.cast(values, column.arrow_type)
             except pa.ArrowInvalid as error:
                 raise ReadError(
-                    f"column {column.name!r}: a value is no decimal ({error}); leave out exact_numeric, or filter NaN"
+                    f"column {column.name!r}: a value is not a decimal ({error}); leave out exact_numeric, or filter NaN"
                 ) from None
         return values
 
 
-def _lists(values: pa.ChunkedArray, column: Column) -> pa.Array:
-    """One-dimensional arrays as lists; the elements go through the same parser as a column does."""
+def _make_lists(values: pa.ChunkedArray, column: Column) -> pa.Array:
+    """Convert one-dimensional arrays to lists. Their elements go through the same parser as a column."""
     element = column.element
     assert element is not None
     lists = [None if value is None else _TEXT_ARRAY(value, None) for value in values.to_pylist()]

@@ -1,4 +1,4 @@
-"""COPY … TO STDOUT on a thread of its own, handed over in blocks: the server sends while Arrow parses."""
+"""COPY … TO STDOUT in a thread of its own, handed over in blocks: the server sends while Arrow parses."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from gpwarehouse.engine import end_statement
-from gpwarehouse.transport.copy_errors import last_words_kept
+from gpwarehouse.transport.copy_errors import last_message_kept
 
 __all__ = ["CopyOut", "CopyRows"]
 
 _BLOCK_BYTES = 1 << 20
 _BLOCKS_WAITING = 8
 _ROWS_BYTES = 4 << 20
-"""A block of rows: as much as a core's cache holds beside what is made of it."""
+"""Bytes of a block of rows: it fits a core's cache together with its result."""
 _ROW_BLOCKS_WAITING = 3
 _LANES_BYTES = 8 << 20
-"""A block of messages that hold many rows: as many messages as are parsed side by side."""
+"""Bytes of a block of messages with many rows: as many messages are parsed side by side."""
 
 
 class CopyOut(io.RawIOBase):
-    """The output of one COPY. Memory is bounded: when nobody takes the blocks, the server waits.
+    """The output of one COPY. Memory is bounded: if nobody takes the blocks, the server waits.
 
-    :param connection: psycopg2's; nobody else may use it until :meth:`stop` or the end.
-    :param blocks: where they are put, if others put theirs there too; None is the last.
+    :param connection: psycopg2's connection; nobody else may use it until :meth:`stop` or the end.
+    :param blocks: queue for the blocks, if several outputs share one; None marks the end.
     """
 
     def __init__(self, connection: Any, statement: bytes, blocks: queue.Queue[Any] | None = None) -> None:
@@ -42,7 +42,7 @@ class CopyOut(io.RawIOBase):
 
     def _copy(self) -> None:
         try:
-            with self._connection.cursor() as cursor, last_words_kept():
+            with self._connection.cursor() as cursor, last_message_kept():
                 self._take(cursor)
                 self.rows = cursor.rowcount
         except BaseException as error:
@@ -50,16 +50,16 @@ class CopyOut(io.RawIOBase):
         self._put(None)
 
     def _take(self, cursor: Any) -> None:
-        # psycopg2 writes row by row; the buffer is C, so a row costs no Python call.
+        # psycopg2 writes row by row. The buffer is written in C, so a row costs no call in Python.
         with io.BufferedWriter(self, _BLOCK_BYTES) as buffer:
             cursor.copy_expert(self._statement, buffer)
 
     def writable(self) -> bool:
-        """For the buffer."""
+        """The buffer asks this."""
         return True
 
     def write(self, data: Any) -> int:
-        """Take what the buffer has gathered. Refusing it would leave the connection inside the COPY."""
+        """Take what the buffer has gathered. A refusal would leave the connection inside the COPY."""
         self._put(bytes(data))
         return len(data)
 
@@ -68,16 +68,16 @@ class CopyOut(io.RawIOBase):
             self._blocks.put(block)
 
     def pieces(self) -> Iterator[Any]:
-        """The output, in pieces that end anywhere; of :class:`CopyRows`, what it makes of whole rows.
+        """Yield the output in pieces that may end anywhere; :class:`CopyRows` yields what it makes of whole rows.
 
         :raises psycopg2.Error: the server's error.
         """
         while (block := self._blocks.get()) is not None:
             yield block
-        self.finished()
+        self.wait_for_end()
 
-    def finished(self) -> None:
-        """After its last block: wait for the end.
+    def wait_for_end(self) -> None:
+        """Wait for the end of the COPY, after its last block.
 
         :raises psycopg2.Error: the server's error.
         """
@@ -86,7 +86,7 @@ class CopyOut(io.RawIOBase):
             raise self._error
 
     def stop(self) -> None:
-        """Cancel the COPY if it runs, and wait for its end; the connection may be used again after it."""
+        """Cancel the COPY if it runs, and wait for its end. Afterwards the connection may be used again."""
         self._stopped = True
         if self._thread.is_alive():
             end_statement(self._connection)
@@ -95,14 +95,16 @@ class CopyOut(io.RawIOBase):
                 while True:
                     self._blocks.get_nowait()
             self._thread.join(0.02)
-        with contextlib.suppress(queue.Full):  # there is something to take, then
-            self._blocks.put_nowait(None)  # or a thread that waits for blocks, as Arrow's writers do, waits for ever
+        with contextlib.suppress(queue.Full):  # in that case there is something to take
+            self._blocks.put_nowait(
+                None
+            )  # otherwise a thread that waits for blocks, like Arrow's writers, waits for ever
 
 
 class CopyRows(CopyOut):
     """The output of one COPY BINARY, in lists of messages of whole rows.
 
-    :param finish: what to make of a list, in this thread; by default nothing.
+    :param finish: makes the piece from a list, in this thread; by default the list is the piece.
     :param many: whether a message holds many rows, not one.
     """
 
@@ -124,7 +126,7 @@ class CopyRows(CopyOut):
         self._copy_rows(cursor, self._statement)
 
     def _copy_rows(self, cursor: Any, statement: bytes) -> None:
-        taking = self._taking()
+        taking = self._receive()
         next(taking)
         try:
             cursor.copy_expert(statement, _Sink(taking.send))
@@ -133,8 +135,8 @@ class CopyRows(CopyOut):
             if self._failure is not None:
                 raise self._failure from None
 
-    def _taking(self) -> Generator[None, bytes, None]:
-        """Takes a row at a time; an empty one is the end. Sending to a generator is the cheapest call there is."""
+    def _receive(self) -> Generator[None, bytes, None]:
+        """Receive one row at a time; an empty one is the end. A generator is used because sending to it is the cheapest call."""
         while True:
             rows: list[bytes] = []
             size = 0
@@ -150,13 +152,13 @@ class CopyRows(CopyOut):
     def _hand_over(self, rows: list[bytes]) -> None:
         try:
             self._put(self._finish(rows))
-        except BaseException as error:  # raised once the COPY is over, or the connection would be left inside it
+        except BaseException as error:  # raised after the COPY, because otherwise the connection would stay inside it
             self._failure = error
             end_statement(self._connection)
 
 
 class _Sink:
-    """What psycopg2 takes for a file."""
+    """The file object that psycopg2 writes to."""
 
     def __init__(self, write: Callable[[bytes], Any]) -> None:
         self.write = write

@@ -1,4 +1,4 @@
-"""A query's rows as Parquet, CSV or JSON, in constant memory: whole under its name, or not there at all."""
+"""Write a query's rows as Parquet, CSV or JSON, in constant memory. The file is either complete or not there."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from sqlalchemy.engine import Engine
 from gpwarehouse.engine.progress import Progress
 from gpwarehouse.errors import ReadError
 from gpwarehouse.read.csv_json import refuse_doubled_names, write_csv, write_json
-from gpwarehouse.read.query import Stream, Transport
-from gpwarehouse.transport.chunks import rechunked
+from gpwarehouse.read.query import Progress, Stream, Transport
+from gpwarehouse.transport.chunks import rechunk
 
 __all__ = ["ExportResult", "export"]
 
@@ -29,14 +29,18 @@ _NULL = "__HIVE_DEFAULT_PARTITION__"
 _FORMS = (".parquet", ".csv", ".json")
 _GROUP_ROWS = 131_072
 _FOLDER_ROWS = 4 * _GROUP_ROWS
-"""Rows in memory at a time where columns become folders; each value has a file of each such portion at most."""
+"""Rows in memory at a time if columns become folders. Each value gets at most one file for so many rows."""
 
 
 @dataclass(frozen=True)
 class ExportResult:
     """What an export wrote.
 
-    :ivar path: the file, or the folder. ``rows`` written, ``bytes`` on disk, number of ``files``, ``seconds`` it took.
+    :ivar path: the file, or the folder.
+    :ivar rows: number of rows.
+    :ivar bytes: size on disk.
+    :ivar files: number of files.
+    :ivar seconds: how long it took.
     """
 
     path: Path
@@ -61,27 +65,31 @@ def export(
     parallel: int = 1,
     session: Mapping[str, Any] | None = None,
 ) -> ExportResult:
-    """Write a query's rows to a file, in constant memory; a failed export leaves nothing behind.
+    """Write a query's rows to a file, in constant memory. A failed export leaves nothing behind.
 
     :param target: a file that ends in ``.parquet``, ``.csv`` or ``.json`` (an array of objects; see
         :mod:`gpwarehouse.read.csv_json`); with ``partition_by`` a folder of Parquet files.
     :param partition_by: columns that become folders (``lot_id=L1/part-0-0.parquet``).
-    :param overwrite: replace what is there; else that is an error.
-    :param compression: a codec, for Parquet; ``exact_numeric``, ``progress``, ``transport``,
-        ``parallel`` and ``session`` as for reading.
-    :raises ReadError: the query cannot be run, or the target will not do.
+    :param overwrite: replace an existing file or folder; otherwise it is an error.
+    :param compression: codec of Parquet files.
+    :param exact_numeric: as for reading.
+    :param progress: as for reading.
+    :param transport: as for reading.
+    :param parallel: as for reading.
+    :param session: as for reading.
+    :raises ReadError: the query cannot be run, or the target cannot be written.
     """
     started = perf_counter()
     path = Path(target)
     by = (partition_by,) if isinstance(partition_by, str) else tuple(partition_by)
     if path.exists() and not overwrite:
-        raise ReadError(f"{path} is there already; name another, or give overwrite=True")
+        raise ReadError(f"{path} exists already; give another name, or overwrite=True")
     if not path.parent.is_dir():
-        raise ReadError(f"{path.parent} is no folder; make it first")
+        raise ReadError(f"{path.parent} is not a folder; make it first")
     how: dict[str, Any] = {"progress": progress, "transport": transport, "parallel": parallel, "session": session}
     with Stream(engine, statement, params, exact_numeric=exact_numeric, **how) as stream:
         _check(path, by, stream.schema)
-        with _failures_told(path), _put_in_place(path) as draft:
+        with _translate_errors(path), _replace_at_end(path) as draft:
             if by:
                 rows = _write_folder(stream, draft, by, compression)
             elif path.suffix == ".parquet":
@@ -98,33 +106,33 @@ def _check(path: Path, by: Sequence[str], schema: pa.Schema) -> None:
         unknown = [name for name in by if name not in schema.names]
         if unknown or len(set(by)) == len(schema.names):
             raise ReadError(
-                f"partition_by={list(by)}: " + (f"no column {unknown[0]!r}" if unknown else "no column is left")
-                + f"; the query has {', '.join(schema.names)}"
+                f"partition_by={list(by)}: " + (f"there is no column {unknown[0]!r}" if unknown else "no column would be left")
+                + f"; the columns of the query are {', '.join(schema.names)}"
             )  # fmt: skip
         for name in by:
             _refuse_nameless(name, schema.field(name).type)
     elif path.suffix not in _FORMS:
         raise ReadError(
-            f"{path}: name a file that ends in {', '.join(_FORMS)}, or give partition_by= for a folder of Parquet"
+            f"{path}: give a file name that ends in {', '.join(_FORMS)}, or partition_by= for a folder of Parquet files"
         )
     if by or path.suffix != ".csv":
         refuse_doubled_names(schema)
 
 
 def _refuse_nameless(column: str, kind: pa.DataType) -> None:
-    """Refuse a column of values that have no text for a folder's name, from which they could be read again."""
+    """Refuse a column whose values have no text that could be a folder's name and be read back."""
     types = pa.types
     named = (types.is_string, types.is_integer, types.is_floating, types.is_boolean, types.is_date, types.is_timestamp)
     if not any(test(kind) for test in named):
         instead = f"encode({column}, 'hex')" if types.is_binary(kind) else f"CAST({column} AS text)"
         raise ReadError(
-            f"partition_by: column {column!r} is of type {kind}, whose values make no names of folders; give {instead} AS "
+            f"partition_by: column {column!r} has type {kind}, whose values cannot be names of folders; give {instead} AS "
             f"{column} in the query"
         )
 
 
 @contextmanager
-def _failures_told(path: Path) -> Iterator[None]:
+def _translate_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
@@ -132,14 +140,14 @@ def _failures_told(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _put_in_place(path: Path) -> Iterator[Path]:
-    """A name beside ``path`` to write to; it takes the place of ``path`` at the end, or goes if the block raises."""
+def _replace_at_end(path: Path) -> Iterator[Path]:
+    """Yield a name beside ``path`` to write to. At the end it replaces ``path``; if the block raises, it is deleted."""
     draft = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
     try:
         yield draft
         if path.is_dir():
             old = path.with_name(f".{path.name}.{uuid4().hex[:8]}.old")
-            path.rename(old)  # a folder that is not empty cannot be replaced in one step
+            path.rename(old)  # a folder with files cannot be replaced in one step
             draft.rename(path)
             shutil.rmtree(old)
         else:
@@ -162,7 +170,7 @@ def _write_text(stream: Stream, draft: Path, suffix: str) -> int:
 def _write_parquet(stream: Stream, draft: Path, compression: str) -> int:
     rows = 0
     with pq.ParquetWriter(draft, stream.schema, compression=compression) as writer:
-        for table in rechunked(stream.tables(), _GROUP_ROWS):
+        for table in rechunk(stream.tables(), _GROUP_ROWS):
             writer.write_table(table)
             rows += table.num_rows
     return rows
@@ -172,22 +180,22 @@ def _refuse_name_of_null(table: pa.Table, by: Sequence[str]) -> None:
     for name in by:
         if pa.types.is_string(table.schema.field(name).type) and _NULL in pc.unique(table.column(name)).to_pylist():
             raise ReadError(
-                f"partition_by: column {name!r} holds the text {_NULL}, which stands for NULL in names of folders"
+                f"partition_by: column {name!r} holds the text {_NULL}, which means NULL in names of folders"
             )
 
 
 def _write_folder(stream: Stream, draft: Path, by: Sequence[str], compression: str) -> int:
-    """A file or more for each value, ``column=value/part-0-0.parquet``, as Hive and its heirs read them.
+    """Write one or more files for each value, ``column=value/part-0-0.parquet``, like Hive.
 
-    Arrow is handed tables, not an iterator: a thread of its own calls that, goes on after a failure, and keeps the
-    interpreter from ending.
+    Arrow is given tables, not an iterator: it would call an iterator in a thread of its own, which continues after a failure and
+    keeps the interpreter from ending.
     """
     import pyarrow.dataset as ds
 
     form = ds.ParquetFileFormat()
     rows = 0
     draft.mkdir()
-    for number, table in enumerate(rechunked(stream.tables(), _FOLDER_ROWS)):
+    for number, table in enumerate(rechunk(stream.tables(), _FOLDER_ROWS)):
         rows += table.num_rows
         _refuse_name_of_null(table, by)
         ds.write_dataset(

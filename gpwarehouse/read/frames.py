@@ -1,4 +1,4 @@
-"""Results as Arrow tables and pandas frames whose types are the server's: integers stay integers, times keep UTC."""
+"""Return results as Arrow tables and pandas frames with the server's types: integers stay integers, times stay in UTC."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from gpwarehouse.read.query import Stream, Transport
 if TYPE_CHECKING:
     import pandas as pd
 
-from gpwarehouse.transport.chunks import rechunked
+from gpwarehouse.transport.chunks import rechunk
 
 __all__ = ["Chunks", "read", "to_pandas"]
 
 Frame = TypeVar("Frame")
 _LARGE_NUMBER = re.compile(r"[eE]\+?\d{3}|\d{300}")
-"""Without it no number is beyond the range of a double."""
+"""A number that does not match lies in the range of a double."""
 
 
 def read(
@@ -50,21 +50,22 @@ def read(
 ) -> Any:
     """Run a query in a read-only transaction.
 
-    :param params: values of the parameters, where their names are those of options; else give them by keyword. The
-        driver quotes them, nothing is formatted in. Give aware datetimes (they prune partitions), lists for ``= ANY(:x)``.
-    :param arrow: a pyarrow table, not a pandas frame.
-    :param chunks: an iterator of frames of so many rows, in constant memory; it holds a connection.
-    :param parse_json: json and jsonb as Python objects, not as the server's text.
-    :param exact_numeric: NUMERIC as Decimal, not as the nearest double. In Arrow it is a decimal where precision and
-        scale are declared, else text.
+    :param params: values of the parameters, if their names are those of options; otherwise give them by keyword. The driver
+        quotes them; they are never formatted into the text. Give aware datetimes (they prune partitions), and lists for ``=
+        ANY(:x)``.
+    :param arrow: return a pyarrow table, not a pandas frame.
+    :param chunks: return an iterator of frames of so many rows, in constant memory; it holds a connection.
+    :param parse_json: return json and jsonb as Python objects, not as the server's text.
+    :param exact_numeric: return NUMERIC as Decimal, not as the nearest double. In Arrow it is a decimal if precision and scale
+        are declared, else text.
     :param progress: called with ``"read"`` and the rows read so far.
-    :param transport: ``"csv"`` or ``"binary"``, the form in which the server sends the rows; ``"auto"`` takes the quicker one
-        that fits. The result is the same.
-    :param parallel: connections, up to 16, that read at once where the statement reads a whole table of PostgreSQL
-        (``SELECT * FROM t``), in one snapshot; rows then come in no set order. Others are read by one connection.
+    :param transport: the form in which the server sends the rows, ``"csv"`` or ``"binary"``; ``"auto"`` takes the faster one that
+        is possible. The result is the same.
+    :param parallel: number of connections, up to 16, that read at the same time if the statement reads a whole table of
+        PostgreSQL (``SELECT * FROM t``), in one snapshot; the rows then have no fixed order. Other statements use one connection.
     :param session: options of the transaction, such as ``{"statement_mem": "2GB", "optimizer": "off"}``; see
         :data:`~gpwarehouse.engine.SESSION_OPTIONS`.
-    :raises ReadError: the server refused it, a parameter is missing or not used, or a value has no Arrow type.
+    :raises ReadError: the server refused the query, a parameter is missing or not used, or a value has no Arrow type.
     """
     _check(arrow and parse_json, chunks)
     values = {**(params or {}), **named}
@@ -82,26 +83,27 @@ def read(
 def _check(arrow_and_json: bool, chunks: int | None) -> None:
     if arrow_and_json:
         raise ReadError(
-            "parse_json=True makes Python objects, which an Arrow table does not hold; leave out one of the two"
+            "parse_json=True makes Python objects, which an Arrow table cannot hold; leave out parse_json or arrow"
         )
     if chunks is not None and (isinstance(chunks, bool) or not isinstance(chunks, int) or chunks < 1):
-        raise ReadError(f"chunks={chunks!r}: give the rows of a chunk, 1 or more")
+        raise ReadError(f"chunks={chunks!r}: give the number of rows of a chunk, 1 or more")
 
 
 class Chunks(Generic[Frame], Iterator[Frame]):
     """The rows of a query, a given number at a time, in constant memory. Frames come as long as there are rows.
 
-    It holds a connection until its end, :meth:`close` or the end of a ``with`` block. The server waits for whoever
-    reads, and the statement timeout goes on.
+    It holds a connection until its end, :meth:`close` or the end of a ``with`` block. The server waits for the reader, and the
+    statement timeout counts meanwhile.
 
-    :ivar schema: the Arrow schema of the rows; ``json_columns``: names of the columns of json and jsonb.
+    :ivar schema: the Arrow schema of the rows.
+    :ivar json_columns: names of the json and jsonb columns.
     """
 
     def __init__(self, stream: Stream, rows: int, finish: Callable[[pa.Table], Frame]) -> None:
         self._stream = stream
         self.schema: pa.Schema = stream.schema
         self.json_columns = stream.json_columns
-        self._tables = rechunked(stream.tables(), rows)
+        self._tables = rechunk(stream.tables(), rows)
         self._finish = finish
 
     def __next__(self) -> Frame:
@@ -116,22 +118,22 @@ class Chunks(Generic[Frame], Iterator[Frame]):
         self.close()
 
     def close(self) -> None:
-        """Stop the query if it runs, and give the connection back."""
+        """Stop the query if it runs, and return the connection to the pool."""
         self._tables.close()
         self._stream.close()
 
 
-def _of_json(column: str, text: str) -> Any:
-    """A JSON text as Python's objects.
+def _parse_json(column: str, text: str) -> Any:
+    """Parse a JSON text to Python objects.
 
-    :raises ReadError: a number in it is beyond the range of a double, which Python would take for infinity.
+    :raises ReadError: a number is outside the range of a double; Python would make infinity of it.
     """
 
     def number(digits: str) -> float:
         found = float(digits)
         if math.isinf(found):
             raise ReadError(
-                f"column {column!r}: a number in the JSON is beyond the range of a double; leave out parse_json=True, and "
+                f"column {column!r}: a number in the JSON is outside the range of a double; leave out parse_json=True, and "
                 "parse the text with parse_float=decimal.Decimal"
             )
         return found
@@ -140,10 +142,10 @@ def _of_json(column: str, text: str) -> Any:
 
 
 def to_pandas(table: pa.Table, columns: Sequence[Column] = (), *, parse_json: bool = False) -> pd.DataFrame:
-    """A pandas frame with nullable integers and booleans, so that NULL does not turn them into floats and objects.
+    """Make a pandas frame with nullable integers and booleans, so that NULL does not turn them into floats and objects.
 
-    :param columns: the server's types, for what Arrow holds as text: exact NUMERIC becomes Decimal, and JSON objects if
-        ``parse_json``. Arrays become lists: numpy's would turn NULL into NaN and lose the zone of times.
+    :param columns: the server's types, for values that Arrow holds as text: exact NUMERIC becomes Decimal, and JSON becomes
+        objects if ``parse_json``. Arrays become lists, because numpy's would turn NULL into NaN and lose the zone of times.
     """
     import pandas as pd
 
@@ -153,7 +155,7 @@ def to_pandas(table: pa.Table, columns: Sequence[Column] = (), *, parse_json: bo
         pa.int64(): pd.Int64Dtype(),
         pa.bool_(): pd.BooleanDtype(),
     }
-    numbered = table.rename_columns(list(map(str, range(table.num_columns))))  # pandas' names must differ here
+    numbered = table.rename_columns(list(map(str, range(table.num_columns))))  # names in pandas must differ here
     frame: pd.DataFrame = numbered.to_pandas(types_mapper=nullable.get)
     frame.columns = pd.Index(table.column_names)
     for number, column in enumerate(columns):
@@ -161,12 +163,12 @@ def to_pandas(table: pa.Table, columns: Sequence[Column] = (), *, parse_json: bo
         if column.is_exact_text:
             make = Decimal
         elif parse_json and column.is_json:
-            make = partial(_of_json, column.name)
+            make = partial(_parse_json, column.name)
         elif column.element is not None:
             make = list
         if make is not None:
             made: Any = [None if v is None else make(v) for v in table.column(number).to_pylist()]
-            # A Series, or pandas 3 makes texts of the objects where all of them are.
+            # A Series is used, because pandas 3 would make texts of the objects if all of them are texts.
             objects: Any = pd.Series(made, dtype=object, index=frame.index)
             frame.isetitem(number, objects)
     return frame

@@ -1,7 +1,8 @@
-"""A whole table of PostgreSQL read by several connections that see one snapshot: by months, or by ranges of pages.
+"""Read a whole table of PostgreSQL by several connections in one snapshot: by months, or by ranges of pages.
 
-Each part is a condition on the table itself, never a partition by its own name: rights and row security are the table's.
-Not on Greenplum: its snapshots are not known to hold across connections, and its segments work side by side anyway.
+Each part is a condition on the table itself, never a partition by its own name: so rights and row security are those of the
+table. This is not done on Greenplum: its snapshots are not known to hold across connections, and its segments work in parallel
+anyway.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from gpwarehouse.read.copy_out import CopyRows
 __all__ = ["SHARED", "CopySplit", "conditions_of", "follow"]
 
 SHARED = "REPEATABLE READ"
-"""The isolation that keeps one snapshot for all statements of a transaction."""
+"""The isolation level that keeps one snapshot for all statements of a transaction."""
 
 _PARTS_EACH = 8
-"""Ranges of pages a connection: who is done early takes another."""
+"""Ranges of pages per connection: a connection that is done early takes another range."""
 _LEAST_PAGES = 2_000
 _TABLE = """
 SELECT n.nspname, c.relname, c.relkind, pg_catalog.pg_relation_size(c.oid) / current_setting('block_size')::bigint AS pages,
@@ -38,13 +39,13 @@ WHERE c.oid = CAST(%s AS regclass) AND c.relkind IN ('r', 'p') AND NOT pg_catalo
 
 
 def conditions_of(connection: Connection, table: str, parallel: int) -> list[bytes]:
-    """Conditions that part a table's rows among them, each for one COPY; none where it cannot be parted.
+    """Make conditions that divide a table's rows, each for one COPY; none if the table cannot be divided.
 
-    :param table: as SQL names it.
+    :param table: the table's name in SQL.
     """
     try:
         found = connection.exec_driver_sql(_TABLE, (table,)).one_or_none()
-    except exc.DBAPIError:  # the query will tell better what is wrong
+    except exc.DBAPIError:  # the query itself will report the error better
         connection.rollback()
         return []
     if found is None:
@@ -52,11 +53,11 @@ def conditions_of(connection: Connection, table: str, parallel: int) -> list[byt
     if found.relkind == "p":
         schemes = partitions_of(connection, dialect_of(connection), found.nspname, found.relname)
         scheme = schemes.get(found.relname)
-        return _by_bounds(connection, scheme) if isinstance(scheme, RangePartitions) else []
+        return _divide_by_bounds(connection, scheme) if isinstance(scheme, RangePartitions) else []
     driver: Any = connection.connection.driver_connection
     if (
         found.has_children or found.pages < _LEAST_PAGES or driver.server_version < 140_000
-    ):  # no scan of a range of pages
+    ):  # there is no scan of a range of pages
         return []
     step = -(-found.pages // (parallel * _PARTS_EACH))
     begins = list(range(0, found.pages, step))
@@ -64,8 +65,8 @@ def conditions_of(connection: Connection, table: str, parallel: int) -> list[byt
     return [part.encode() for part in (*parts, f"ctid >= '({begins[-1]},0)'::tid")]
 
 
-def _by_bounds(connection: Connection, scheme: RangePartitions) -> list[bytes]:
-    """A condition a partition; NULL and what no partition holds can stand in the default one only."""
+def _divide_by_bounds(connection: Connection, scheme: RangePartitions) -> list[bytes]:
+    """Make one condition per partition. Only the default partition can hold NULL and values outside all others."""
     if scheme.default is not None or len(scheme.partitions) < 2:
         return []
     column = connection.dialect.identifier_preparer.quote_identifier(scheme.column)  # % doubled
@@ -83,7 +84,7 @@ def _by_bounds(connection: Connection, scheme: RangePartitions) -> list[bytes]:
 
 
 def follow(engine: Engine, snapshot: str) -> Connection:
-    """Another connection in the transaction's snapshot."""
+    """Open another connection in the transaction's snapshot."""
     connection = engine.connect().execution_options(postgresql_readonly=True, isolation_level=SHARED)
     try:
         connection.exec_driver_sql("SET TRANSACTION SNAPSHOT '" + snapshot.replace("'", "''") + "'")
@@ -94,7 +95,7 @@ def follow(engine: Engine, snapshot: str) -> Connection:
 
 
 class _Worker(CopyRows):
-    """One connection, which takes part after part until none is left."""
+    """One connection, which takes one part after the other until none is left."""
 
     def __init__(self, connection: Any, parts: deque[bytes], parser: BinaryParser, tables: queue.Queue[Any]) -> None:
         self._parts = parts
@@ -110,15 +111,15 @@ class _Worker(CopyRows):
             try:
                 self._copy_rows(cursor, statement)
             except BaseException:
-                self._parts.clear()  # the others need not go on
+                self._parts.clear()  # the other connections need not continue
                 raise
             self.counted += cursor.rowcount
 
 
 class CopySplit:
-    """The output of COPYs by several connections, as tables in no set order.
+    """The output of COPYs by several connections, as tables without a fixed order.
 
-    :param connections: psycopg2's; nobody else may use them until :meth:`stop` or the end.
+    :param connections: psycopg2's connections; nobody else may use them until :meth:`stop` or the end.
     """
 
     def __init__(self, connections: list[Any], statements: list[bytes], parser: BinaryParser) -> None:
@@ -129,11 +130,11 @@ class CopySplit:
 
     @property
     def rows(self) -> int:
-        """Rows that the server counted, once all is read."""
+        """Number of rows that the server counted, once everything is read."""
         return sum(worker.counted for worker in self._workers)
 
     def pieces(self) -> Iterator[pa.Table]:
-        """The tables.
+        """Yield the tables.
 
         :raises psycopg2.Error: the error of one of the connections.
         """
@@ -145,10 +146,10 @@ class CopySplit:
             else:
                 yield table
         for worker in self._workers:
-            worker.finished()
+            worker.wait_for_end()
 
     def stop(self) -> None:
-        """Cancel what runs, and wait for the end."""
+        """Cancel the running COPYs, and wait for their end."""
         self._stopped = True
         for worker in self._workers:
             worker.stop()

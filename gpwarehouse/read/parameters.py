@@ -1,7 +1,7 @@
-"""The parameters of a read: where they stand in a text of SQL, and their values as the driver takes them.
+"""The parameters of a read: find them in a text of SQL, and convert their values to those of the driver.
 
-A ``:name`` is a parameter where SQL can have a value: not in a text, a quoted name or a comment, not behind a cast's ``::``,
-and not behind a value, where the colon is that of a slice (``a[1:n]``) or of a JSON constructor. ``\\:`` is a colon anywhere.
+A ``:name`` is a parameter where SQL can have a value. It is not a parameter in a text, a quoted name or a comment, after a cast's
+``::``, or after a value, where the colon belongs to a slice (``a[1:n]``) or a JSON constructor. ``\\:`` is always a colon.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ _VALUES = ("string", "number", "name")
 
 
 class SqlText(Executable, ClauseElement):
-    """A statement as text, with its parameters; what ends the last statement is left out.
+    """A statement as text, with its parameters. The semicolon at its end is removed.
 
-    SQLAlchemy's own ``text()`` takes every colon before a word for a parameter's, in texts and comments too.
+    SQLAlchemy's own ``text()`` takes every colon before a word for a parameter, also in texts and comments.
 
-    :ivar names: of the parameters, each once.
+    :ivar names: names of the parameters, each once.
     """
 
     inherit_cache = False
 
     def __init__(self, sql: str, values: Mapping[str, Any]) -> None:
-        parts = list(_parts(sql))
+        parts = list(_split(sql))
         self.names = tuple(dict.fromkeys(part for part, is_name in parts if is_name))
         binds: dict[str, BindParameter[Any]] = {name: bindparam(name, values.get(name)) for name in self.names}
         self._parts: list[str | BindParameter[Any]] = [binds[part] if is_name else part for part, is_name in parts]
 
     def written(self, compiler: SQLCompiler) -> str:
-        """The text with the marks of its parameters."""
+        """Write the text with the placeholders of its parameters."""
         written: Any = compiler
         return "".join(
             written.post_process_text(part) if isinstance(part, str) else written.process(part) for part in self._parts
@@ -56,8 +56,8 @@ def _write(element: SqlText, compiler: SQLCompiler, **_: Any) -> str:
     return element.written(compiler)
 
 
-def _parts(sql: str) -> Iterator[tuple[str, bool]]:
-    """Pieces of the text, each with whether it is the name of a parameter."""
+def _split(sql: str) -> Iterator[tuple[str, bool]]:
+    """Yield pieces of the text, each with whether it is the name of a parameter."""
     tokens = list(sql_tokens(sql))
     while tokens and (tokens[-1].is_blank or tokens[-1].text == ";"):
         tokens.pop()
@@ -81,41 +81,41 @@ def _parts(sql: str) -> Iterator[tuple[str, bool]]:
 
 
 def values_of(parameters: Any) -> Any:
-    """Values as the driver takes them: those of numpy, pandas, polars and pyarrow as Python's, columns as lists.
+    """Convert values to those that the driver takes: numpy, pandas, polars and pyarrow values to Python's, columns to lists.
 
-    As in loads, NaN, NaT and NA are NULL, and times are cut off behind the microsecond, not rounded.
+    As in loads, NaN, NaT and NA are NULL, and times are cut off after the microsecond, not rounded.
 
-    :raises ReadError: a value of another type, with the parameter's name.
+    :raises ReadError: a value has another type; the message names the parameter.
     """
     if not isinstance(parameters, Mapping):
         return parameters
-    return {name: _value_of(name, value) for name, value in parameters.items()}
+    return {name: _convert(name, value) for name, value in parameters.items()}
 
 
-def _value_of(name: str, value: Any) -> Any:
+def _convert(name: str, value: Any) -> Any:
     try:
-        return _value(value)
+        return _convert_value(value)
     except NotPlainError as error:
         raise ReadError(
-            f"a parameter cannot be sent: {name!r} is or holds {error}; give json.dumps(…) for JSON, else a number, a text, "
-            "a time, or a list of them"
+            f"parameter {name!r} cannot be sent: it is or holds {error}; give json.dumps(…) for JSON, otherwise a number, a "
+            "text, a time, or a list of them"
         ) from None
 
 
-def _value(value: Any) -> Any:
+def _convert_value(value: Any) -> Any:
     if isinstance(value, list):
-        return [_value(each) for each in value]
+        return [_convert_value(each) for each in value]
     if isinstance(value, tuple):
-        return tuple(map(_value, value))
+        return tuple(map(_convert_value, value))
     if isinstance(value, np.ndarray):
-        return [_value(each) for each in value] if value.ndim else _value(value[()])
+        return [_convert_value(each) for each in value] if value.ndim else _convert_value(value[()])
     library = type(value).__module__.partition(".")[0]
-    if library == "psycopg2":  # what SQLAlchemy's types have made of it
+    if library == "psycopg2":  # values that SQLAlchemy's types have made
         return value
     if library in ("pandas", "polars", "pyarrow"):
         for as_list in ("tolist", "to_list", "to_pylist"):
             if hasattr(value, as_list):
-                return [_value(each) for each in getattr(value, as_list)()]
+                return [_convert_value(each) for each in getattr(value, as_list)()]
         if hasattr(value, "as_py"):
-            return _value(value.as_py())
+            return _convert_value(value.as_py())
     return plain(value)

@@ -1,4 +1,4 @@
-"""One running query: how it is sent, and its rows as Arrow tables while they come."""
+"""One running query: how it is sent, and its rows as Arrow tables as they arrive."""
 
 from __future__ import annotations
 
@@ -34,21 +34,31 @@ from gpwarehouse.transport.csv_archive import whole_rows
 __all__ = ["Stream", "Transport"]
 
 Transport = Literal["auto", "binary", "csv"]
-"""The form in which the server sends rows; ``auto`` takes the binary one where every column has one."""
+"""The form in which the server sends rows; ``auto`` takes the binary form if every column has one."""
 
-# The server's texts are parsed, so they must not follow the database's or the role's defaults.
+Progress = Callable[[str, int], None]
+"""Called with ``"read"`` and the rows read so far, once per block."""
+
+# The server's texts are parsed, so they must not depend on the defaults of the database or the role.
 _SETTINGS = {
     "TimeZone": "UTC",
     "DateStyle": "ISO, MDY",
     "IntervalStyle": "postgres",
     "bytea_output": "hex",
-    "extra_float_digits": "3",  # before PostgreSQL 12 floats lose digits otherwise
+    "extra_float_digits": "3",  # before PostgreSQL 12 floats would lose digits
 }
 _CSV = b" TO STDOUT WITH (FORMAT csv, NULL '', ENCODING 'UTF8')"
 _BINARY = b" TO STDOUT WITH (FORMAT binary)"
 _ROWS_FETCHED = 10_000
-# Distributed, and what COPY reads is what SELECT reads, to the last row, which has to be known before the first is sent: COPY
-# leaves out the children of a table that is not partitioned, and stops at a partition that is an external or foreign table.
+_NAME = r'(?:[A-Za-z_][\w$]*|"(?:[^"]|"")+")'
+_WHOLE_TABLE = re.compile(
+    rf"\s*(?:TABLE|SELECT\s+(?:\*|(?P<names>(?:{_NAME}\.){{0,2}}{_NAME}(?:\s*,\s*(?:{_NAME}\.){{0,2}}{_NAME})*))\s+FROM)"
+    rf"\s+(?P<table>(?:{_NAME}\.)?{_NAME})\s*",
+    re.IGNORECASE,
+)
+# The table must be distributed, and COPY must read exactly the rows that SELECT reads, which must be known before the first
+# row is
+# sent. COPY leaves out the children of a table that is not partitioned, and stops at an external or foreign partition.
 _ON_SEGMENTS = """
 SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.gp_distribution_policy d ON d.localoid = c.oid
 WHERE c.oid = CAST(%s AS regclass) AND c.relkind IN ('r', 'p') AND d.policytype = 'p'
@@ -73,15 +83,18 @@ _EXTERNAL = {
 class Stream:
     """A query whose rows are read once, in a read-only transaction on a connection of its own.
 
-    Made, it has been accepted by the server and its first rows are here. Close it (or use it as a context manager).
+    When it has been made, the server has accepted the query and its first rows are here. Close it, or use it as a context
+    manager.
 
-    :param parallel: connections that read a whole table of PostgreSQL at once, in one snapshot; its rows then come in no
-        set order, as those of a table may. Fewer where the pool has no more. Other statements are read by one.
+    :param parallel: number of connections that read a whole table of PostgreSQL at the same time, in one snapshot; its rows then
+        have no fixed order. There are fewer if the pool has no more. Other statements are read by one connection.
     :param session: options of the transactions, see :data:`~gpwarehouse.engine.SESSION_OPTIONS`.
-    :ivar schema: the Arrow schema; ``columns``: the server's types; ``path``: ``"binary"``, ``"split"`` (binary, by several
-        connections), ``"table"`` (formatted by Greenplum's segments, in either form), ``"select"`` (CSV), or ``"cursor"``.
-    :raises ReadError: the query cannot be run, or not like that.
-    :raises InvalidInputError: an unknown option of a session, or a value that is not allowed.
+    :ivar schema: the Arrow schema.
+    :ivar columns: the server's types.
+    :ivar path: ``"binary"``, ``"split"`` (binary, by several connections), ``"table"`` (formatted by Greenplum's segments, in
+        either form), ``"select"`` (CSV), or ``"cursor"``.
+    :raises ReadError: the query cannot be run, or not in the way that was asked for.
+    :raises InvalidInputError: an option of the session is unknown, or its value is not allowed.
     """
 
     def __init__(
@@ -97,7 +110,7 @@ class Stream:
         session: Mapping[str, Any] | None = None,
     ) -> None:
         self._copy: CopyOut | CopySplit | None = None
-        self._connection: Connection | None = None  # for close(), if there is no connecting
+        self._connection: Connection | None = None  # close() needs it, even if no connection can be made
         self._pid = os.getpid()
         _check(transport, parallel)
         self._session = session_values(session or {})
@@ -126,9 +139,9 @@ class Stream:
         self.close()
 
     def close(self) -> None:
-        """Stop the query if it runs, and give the connection back."""
+        """Stop the query if it runs, and return the connection to the pool."""
         connection, self._connection = self._connection, None
-        if connection is None or os.getpid() != self._pid:  # in a forked child it is the parent's
+        if connection is None or os.getpid() != self._pid:  # in a forked child the connection belongs to the parent
             return
         if self._copy is not None:
             self._copy.stop()
@@ -137,13 +150,13 @@ class Stream:
 
     @property
     def json_columns(self) -> frozenset[str]:
-        """Names of the columns of json and jsonb, which come as the server's text."""
+        """Names of the json and jsonb columns, which come as the server's text."""
         return frozenset(column.name for column in self.columns if column.is_json)
 
     def tables(self) -> Iterator[pa.Table]:
-        """The rows, in tables of about a few MB; at their end the stream is closed.
+        """Yield the rows, in tables of a few MB. At their end the stream is closed.
 
-        :raises ReadError: the server failed on the way, or a value has no Arrow type.
+        :raises ReadError: the server failed meanwhile, or a value has no Arrow type.
         """
         rows = 0
         try:
@@ -154,15 +167,17 @@ class Stream:
                 yield table
                 if self._progress is not None:
                     self._progress("read", rows)
-                block = self._next()
+                block = self._take_next()
             if self._copy is not None and self._copy.rows not in (rows, -1):
-                raise ReadError(f"the server sent {self._copy.rows} rows and {rows} arrived; read again")
+                raise ReadError(f"the server sent {self._copy.rows} rows, but {rows} arrived; read again")
         finally:
             self.close()
 
-    def _next(self) -> Any:
+    def _take_next(self) -> Any:
         if os.getpid() != self._pid:
-            raise ReadError(f"this read belongs to process {self._pid}, which was forked; read again in this one")
+            raise ReadError(
+                f"this read belongs to process {self._pid}, which was forked; read again in the child process"
+            )
         try:
             return next(self._blocks, None)
         except psycopg2.Error as error:
@@ -178,17 +193,17 @@ class Stream:
         return connection
 
     def _send(self, statement: str | Executable, params: Mapping[str, Any], exact: bool) -> Sent:
-        with self._digits_kept(exact):
+        with self._keep_digits(exact):
             sent = send(self._begin(), statement, params, exact=exact)
         if sent is None:
-            with self._digits_kept(exact):
+            with self._keep_digits(exact):
                 sent = send(self._begin(), statement, params, exact=exact, run=True)
         assert sent is not None
         return sent
 
     @contextmanager
-    def _digits_kept(self, exact: bool) -> Iterator[None]:
-        """ORCA forgets the precision and scale of NUMERIC (seen on 7.0), so the Postgres planner describes them."""
+    def _keep_digits(self, exact: bool) -> Iterator[None]:
+        """ORCA drops precision and scale of NUMERIC (seen on 7.0), so the Postgres planner describes such columns."""
         connection = self._connection
         assert connection is not None
         capabilities = dialect_of(connection).capabilities
@@ -207,18 +222,18 @@ class Stream:
         self._connection.rollback()
 
     def _start(self, sent: Sent) -> tuple[Any, Iterator[Any]]:
-        """The first block and the others; waiting for it tells whether the server takes the statement."""
+        """Return the first block and the others. Waiting for the first block shows whether the server accepts the statement."""
         if sent.result is not None:
             self.path = "cursor"
-            blocks = _blocks_of(sent.result)
+            blocks = _read_blocks(sent.result)
             return next(blocks, None), blocks
         binary = self._is_binary(sent)
-        table = self._whole_table(sent)
+        table = self._find_whole_table(sent)
         if table is not None:
             try:
                 self.path = "table"
                 return self._copy_out(table, sent, binary)
-            except psycopg2.Error:  # what COPY does not read although it is a table: SELECT tells better what is wrong
+            except psycopg2.Error:  # COPY cannot read it, although it is a table; SELECT reports the error better
                 self._rollback()
                 self._begin()
         try:
@@ -248,32 +263,32 @@ class Stream:
     def _is_binary(self, sent: Sent) -> bool:
         """Whether the rows come in the binary form.
 
-        :raises ReadError: they were to, and cannot.
+        :raises ReadError: the binary form was asked for, and is not possible.
         """
         assert self._connection is not None
         why_not = (
             "server and client must both use UTF8" if not self._is_utf8("server", "client")
-            else "a column's type has none here" if not has_binary(sent.columns)
+            else "the type of a column has no binary form here" if not has_binary(sent.columns)
             else ""
         )  # fmt: skip
         if why_not and self._transport == "binary":
-            raise ReadError(f'transport="binary": {why_not}; "auto" takes CSV then')
+            raise ReadError(f'transport="binary": {why_not}; give "auto", which then takes CSV')
         return self._transport != "csv" and not why_not
 
     def _is_utf8(self, *sides: str) -> bool:
         assert self._connection is not None
         driver: Any = self._connection.connection.driver_connection
         said = [driver.get_parameter_status(f"{side}_encoding") or "" for side in sides]
-        return all(encoding.upper() == "UTF8" for encoding in said)  # pgbouncer hands on what the client wrote: utf8
+        return all(encoding.upper() == "UTF8" for encoding in said)  # pgbouncer returns what the client wrote: utf8
 
     def _split(self, sent: Sent) -> tuple[Any, Iterator[Any]] | None:
-        """By several connections, if it is a whole table that can be parted."""
+        """Read by several connections, if the statement reads a whole table that can be divided."""
         assert self._connection is not None
         capabilities = dialect_of(self._connection).capabilities
         if self._parallel == 1 or capabilities is None or capabilities.distribution:
             return None
-        found = whole_table(sent.sql.decode())
-        # A snapshot is taken over before any query, and behind a pooler each transaction begins with one that sets it up.
+        found = _WHOLE_TABLE.fullmatch(sent.sql.decode())
+        # The snapshot must be taken over before any query. Behind a pooler each transaction begins with a query that sets it up.
         if found is None or has_shared_session(self._connection):
             return None
         conditions = conditions_of(self._connection, found.name, self._parallel)
@@ -297,8 +312,8 @@ class Stream:
         blocks = self._copy.pieces()
         return next(blocks, None), blocks
 
-    def _whole_table(self, sent: Sent) -> bytes | None:
-        """Table and columns for COPY, if the statement reads a table of the segments as it is: they format it then."""
+    def _find_whole_table(self, sent: Sent) -> bytes | None:
+        """Table and columns for COPY, if the statement reads a table of the segments unchanged, so that they can format it."""
         assert self._connection is not None
         dialect = dialect_of(self._connection)
         assert dialect.capabilities is not None
@@ -325,24 +340,24 @@ class Stream:
 
 def _check(transport: str, parallel: int) -> None:
     if transport not in get_args(Transport):
-        raise ReadError(f"transport={transport!r}: allowed are {', '.join(get_args(Transport))}")
+        raise ReadError(f"transport={transport!r}: the allowed values are {', '.join(get_args(Transport))}")
     if isinstance(parallel, bool) or not isinstance(parallel, int) or not 1 <= parallel <= 16:
         raise ReadError(f"parallel={parallel!r}: give a number of connections from 1 to 16")
 
 
 def _give_back(connection: Connection) -> None:
-    if not connection.invalidated:  # or it is known to be lost already
+    if not connection.invalidated:  # otherwise it is known to be lost
         driver: Any = connection.connection.driver_connection
-        if driver.closed:  # by the server: not to be rolled back, nor kept in the pool
+        if driver.closed:  # by the server: it can neither be rolled back nor be kept in the pool
             connection.invalidate()
     try:
         connection.rollback()
-    except exc.DBAPIError:  # lost only now: the rows are all here, or another error is on its way
+    except exc.DBAPIError:  # it was lost just now: all rows are here, or another error is being raised
         connection.invalidate()
     connection.close()
 
 
-def _blocks_of(result: Any) -> Iterator[bytes]:
+def _read_blocks(result: Any) -> Iterator[bytes]:
     cursor = result.cursor
     while rows := cursor.fetchmany(_ROWS_FETCHED):
         yield csv_of(rows)

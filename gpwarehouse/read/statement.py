@@ -1,9 +1,9 @@
-"""A statement and its parameters → the text to send, and the columns it will give, without running it.
+"""Turn a statement and its parameters into the text to send, and find the columns of its result, without running it.
 
-COPY takes no bind parameters, and neither do prepared statements or views inside it. So the text is what
-``cursor.mogrify`` makes: psycopg2 never binds on the server, it quotes each value for the connection it goes to (encoding,
-``standard_conforming_strings``) and sends one text, and ``mogrify`` is documented to return exactly the text ``execute``
-sends. SQLAlchemy compiles the statement as for any execution, so schema translation, expanding IN and bind processors hold.
+COPY accepts no bind parameters, nor do prepared statements or views inside it. So the text is what ``cursor.mogrify`` returns:
+psycopg2 never binds on the server. It quotes each value for its connection (encoding, ``standard_conforming_strings``) and sends
+one text, and ``mogrify`` is documented to return exactly the text that ``execute`` sends. SQLAlchemy compiles the statement as
+for any execution, so schema translation, expanding IN and bind processors work.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from gpwarehouse.read.parameters import SqlText, values_of
 
 __all__ = ["Sent", "send"]
 
-# What COPY (…) takes; an opening bracket begins a SELECT, too.
-_QUERIES = frozenset({"SELECT", "WITH", "VALUES", "TABLE"})
-# Syntax errors and "not supported": the statement stands on its own, but not in brackets (several, a writing CTE).
+# Statements that COPY (…) accepts; an opening bracket begins a SELECT, too.
+_QUERY = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*(?:SELECT|WITH|VALUES|TABLE)\b", re.IGNORECASE | re.DOTALL)
+_WORD = re.compile(r"\s*\(*\s*[A-Za-z]")
+# Syntax errors and "not supported": the statement is valid alone, but not in brackets (several statements, a writing CTE).
 _NOT_IN_BRACKETS = ("42601", "0A000")
 _ENDS_TRANSACTION = frozenset({"COMMIT", "END", "ROLLBACK", "ABORT", "PREPARE"})
 
@@ -40,7 +41,7 @@ class Sent:
     """A statement that the server has seen.
 
     :ivar sql: the text with its values, as the driver sends it.
-    :ivar result: the rows, as texts, where COPY cannot take the statement and it has been run.
+    :ivar result: the rows, as texts, if COPY does not accept the statement and it has been run.
     """
 
     sql: bytes
@@ -51,46 +52,46 @@ class Sent:
 def send(
     connection: Connection, statement: str | Executable, params: Mapping[str, Any], *, exact: bool, run: bool = False
 ) -> Sent | None:
-    """Describe a query, or run a statement that is none.
+    """Describe a query, or run a statement of another kind.
 
     :param run: run it in any case.
-    :return: None if it has to be run: COPY would not take it. The transaction is then over.
-    :raises ReadError: a parameter has no value or no name, a value cannot be sent, the statement is empty, is several or ends
-        the read-only transaction, or the server refused it.
+    :return: None if it must be run, because COPY would not accept it. The transaction is then over.
+    :raises ReadError: a parameter has no value or no name, a value cannot be sent, the statement is empty, consists of several or
+        ends the read-only transaction, or the server refused it.
     """
     hook = _Hook(run)
     try:
-        found = _with_values(connection, statement, params)
+        found = _set_values(connection, statement, params)
         result = connection.execute(found, execution_options={STATEMENT_HOOK: hook})
     except (exc.SQLAlchemyError, psycopg2.Error, ValueError) as error:
-        # SQLAlchemy 2.0 does not wrap what a hook raises, so the driver's own errors come here too.
+        # SQLAlchemy 2.0 does not wrap errors that a hook raises, so the driver's own errors come here too.
         cause = getattr(error, "orig", None) or error
         if hook.described and state_of(cause) in _NOT_IN_BRACKETS:
             connection.rollback()
             return None
-        failure = _failure(cause)
+        failure = _make_error(cause)
     else:
         if not hook.sql:
-            raise ReadError("this engine is not a warehouse's; read with that of create_warehouse_engine()")
-        return _sent(result, hook, exact)
-    raise failure  # out here, so that the driver's error, which quotes the parameters, is not chained to it
+            raise ReadError("this engine was not made for a warehouse; read with one from create_warehouse_engine()")
+        return _make_sent(result, hook, exact)
+    raise failure  # outside the handler: the driver's error, which quotes the parameters, must not be chained
 
 
-def _failure(cause: BaseException) -> ReadError:
+def _make_error(cause: BaseException) -> ReadError:
     if "can't adapt type" in str(cause):
-        return ReadError(f"a parameter cannot be sent: {cause}; give json.dumps(…) for JSON, else CAST a text")
+        return ReadError(f"a parameter cannot be sent: {cause}; give json.dumps(…) for JSON, otherwise CAST a text")
     if isinstance(cause, psycopg2.Error):
         return as_read_error(cause)
     return ReadError(f"the query could not be sent: {words_of(cause)}")
 
 
-def _sent(result: CursorResult[Any], hook: _Hook, exact: bool) -> Sent:
+def _make_sent(result: CursorResult[Any], hook: _Hook, exact: bool) -> Sent:
     description = result.cursor.description if result.cursor is not None else None
     if not description:
         raise ReadError(
             "the statement returns no rows; use wh.session() for statements that change something"
             if description is None
-            else "the statement has no columns; name one"
+            else "the statement returns no columns; name one"
         )
     columns = columns_of(description, exact=exact)
     if hook.described:
@@ -100,10 +101,10 @@ def _sent(result: CursorResult[Any], hook: _Hook, exact: bool) -> Sent:
 
 
 class _Hook:
-    """Sees the statement as it would be sent; a query is asked for its columns only.
+    """Sees the statement before it is sent. For a query only the columns are asked for.
 
-    ``WHERE false`` leaves nothing to run: the planners of PostgreSQL and Greenplum, ORCA too, make an empty Result of it,
-    while LIMIT 0 lets Greenplum's segments begin to sort.
+    ``WHERE false`` leaves nothing to run: the planners of PostgreSQL and Greenplum, also ORCA, make an empty Result of it.
+    With LIMIT 0 Greenplum's segments would begin to sort.
     """
 
     def __init__(self, run: bool) -> None:
@@ -118,7 +119,7 @@ class _Hook:
         if not self.run and first_word(statement) in _QUERIES:
             self.described = True
             return f"SELECT * FROM (\n{statement}\n) AS described WHERE false", parameters  # noqa: S608
-        _leave_texts(cursor)
+        _keep_texts(cursor)
         return statement, parameters
 
 
@@ -133,35 +134,35 @@ def _check(statement: str) -> None:
         raise ReadError(f"{ends[0]} would end the read-only transaction; leave it out, or use wh.session() to write")
     if len(words) > 1:
         raise ReadError(
-            f"a read runs one statement, and here are {len(words)} ({', '.join(words)}); read them one by one, or use "
+            f"a read runs one statement, but these are {len(words)} ({', '.join(words)}); read them one by one, or use "
             "wh.session()"
         )
 
 
-def _leave_texts(cursor: Any) -> None:
-    """Let the driver leave values as the server's texts, so that they are parsed as those of COPY are."""
+def _keep_texts(cursor: Any) -> None:
+    """Make the driver return values as the server's texts, so that they are parsed like those of COPY."""
     known = {*psycopg2.extensions.string_types, *cursor.connection.string_types}
     as_it_is = psycopg2.extensions.new_type(tuple(known), "gpwarehouse_text", lambda value, _cursor: value)
     psycopg2.extensions.register_type(as_it_is, cursor)
 
 
-def _with_values(connection: Connection, query: Any, params: Mapping[str, Any]) -> Executable:
-    """The statement with its values.
+def _set_values(connection: Connection, query: Any, params: Mapping[str, Any]) -> Executable:
+    """Give the statement its values.
 
-    :raises ReadError: a parameter without a value, or a value without a parameter.
+    :raises ReadError: a parameter has no value, or a value has no parameter.
     """
     if isinstance(query, str):
-        query = SqlText(query, params)
-        _check_names(query.names, query.names, params)
-        return query  # type: ignore[no-any-return]
+        sql = SqlText(query, params)
+        _check_names(sql.names, sql.names, params)
+        return sql
     if not isinstance(query, ClauseElement):
-        raise ReadError(f"{type(query).__name__} is no statement; give SQL text or an SQLAlchemy select")
+        raise ReadError(f"{type(query).__name__} is not a statement; give SQL text or an SQLAlchemy select")
     compiled = query.compile(dialect=connection.dialect)
     binds = {bind.key: bind for bind in compiled.bind_names} if isinstance(compiled, SQLCompiler) else {}
     named = [name for name, bind in binds.items() if bind.required or not bind.unique]
     _check_names(named, [name for name, bind in binds.items() if bind.required], params)
     if isinstance(query, TextClause):
-        return query.bindparams(**params)  # typed by their values: a UUID, for one, is no type of the driver's
+        return query.bindparams(**params)  # typed by their values: the driver does not know, e.g., a UUID
     return cast(Executable, query.params(params))
 
 
@@ -170,11 +171,11 @@ def _check_names(named: Collection[str], required: Collection[str], params: Mapp
     if missing:
         raise ReadError(
             f"parameter {missing[0]!r} has no value; give {', '.join(f'{name}=…' for name in missing)} to read(), "
-            "or write \\: for a colon that begins none"
+            "or write \\: for a colon that does not begin a parameter"
         )
     unused = sorted(set(params) - set(named))
     if unused:
         known = ", ".join(f":{name}" for name in sorted(named)) or "none"
         raise ReadError(
-            f"parameter {unused[0]!r} is not in the statement, which has {known}; leave it out or use it (not in quotes)"
+            f"parameter {unused[0]!r} is not in the statement, which has {known}; leave it out, or use it (not in quotes)"
         )

@@ -1,9 +1,9 @@
-"""STDF V4 datalogs as rows of ``fact_test_results``.
+"""Read STDF V4 datalogs as rows of ``fact_test_results``.
 
-Two passes. The first (:mod:`gpwarehouse.sources.stdf_survey`) walks the record headers: is the file whole, its
-checksum, which insertion of each die is the last. The second reads runs of whole records (8 MiB by default), parses
-each with stdf_convert and yields one Arrow batch. In memory at any time: one run with its results, the results of the
-insertions open at its end, and 14 bytes per insertion of the whole file; never the file.
+There are two passes. The first (:mod:`gpwarehouse.sources.stdf_survey`) walks the record headers: it checks that the file is
+complete, computes its checksum, and finds the last insertion of each die. The second reads runs of whole records (8 MiB by
+default), parses each run with stdf_convert and yields one Arrow batch. Memory holds one run with its results,
+the results of the insertions that are open at its end, and 14 bytes per insertion of the whole file; never the file.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CHUNK_BYTES = 8 << 20
 TEST_TYPES = ("WAT", "CP", "FT")
 PART_TYPES = ["PIR", "PRR", "PTR", "MPR", "FTR"]
 
-# PRR PART_FLG (STDF V4, "PRR"): bit 3 = the part failed; bit 4 = bit 3 means nothing.
+# PRR PART_FLG (STDF V4, "PRR"): bit 3 = the part failed; bit 4 = bit 3 is not valid.
 PART_FAILED, NO_VERDICT = 0x08, 0x10
 
 _UTC = pa.timestamp("us", tz="UTC")
@@ -82,28 +82,28 @@ FACT_SCHEMA = pa.schema(
         ("parameter_counts", pa.string()),
     ]
 )
-"""Columns of every batch. ``parameters`` and ``parameter_counts`` are JSON text, ``test_time_ms`` milliseconds."""
+"""Columns of every batch. ``parameters`` and ``parameter_counts`` are JSON text, ``test_time_ms`` is in milliseconds."""
 
 
 class StdfSource:
-    """An STDF V4 file: one row per insertion (PIR to PRR).
+    """An STDF V4 file as a source: one row per insertion (PIR to PRR).
 
-    :param path: plain or compressed (.gz, .bz2, .xz), or the only file in a .zip or .tar; told by content.
-    :param timezone: IANA zone. ``UTC`` takes the file's times as epoch seconds; another zone as its wall time.
-    :param test_type: ``WAT``, ``CP`` or ``FT``; default ``CP`` if the file has a WIR, or a ``wafer_id`` is given, else ``FT``.
-    :param source_file: name for the audit column; default the file's own.
-    :param chunk_bytes: size of the runs read at a time.
-    :param allow_incomplete: read what there is of a file that is not whole; :meth:`warnings` says what is missing.
-    :param defaults: what files lack, by the names of ``given``, from the settings: a file may say otherwise.
+    What STDF does not have stays NULL: recipe, chamber, carrier, slot, job, and ``start_ts`` (a part has a duration,
+    PRR.TEST_T, but no start). ``event_ts`` is START_T of the WIR, or of the MIR if there is no wafer.
+
+    :param path: the file, plain or compressed (.gz, .bz2, .xz), or the only file in a .zip or .tar; recognised by content.
+    :param timezone: IANA time zone. ``UTC`` reads the file's times as epoch seconds; another zone reads them as its local time.
+    :param test_type: ``WAT``, ``CP`` or ``FT``; by default ``CP`` if the file has a WIR, or a ``wafer_id`` is given, else ``FT``.
+    :param source_file: name for the audit column; by default the file's own name.
+    :param chunk_bytes: bytes of the runs that are read at a time.
+    :param allow_incomplete: read what can be read of an incomplete file; :meth:`warnings` says what is missing.
+    :param defaults: values from the settings for what files lack, with the keys of ``given``. What a file says counts.
     :param given: ``facility``, ``lot_id``, ``wafer_id``, ``product_id``, ``test_program``, ``equipment_id`` and ``event_ts`` (a
-        datetime, or its text in ISO 8601; without an offset in ``timezone``), used where the file has none. Where it
-        has another one, the file's stands, and a warning says so. Without a facility it is NULL, and the loader's
-        setting holds.
-    :raises SettingsError: unknown zone or test type.
-    :raises InvalidInputError: what is given is no such thing.
-
-    What is not in STDF stays NULL: recipe, chamber, carrier, slot, job, and ``start_ts`` (a part has a
-    duration, PRR.TEST_T, but no start). ``event_ts`` is the WIR's START_T, without a wafer the MIR's.
+        datetime, or a text in ISO 8601; without an offset it is in ``timezone``), used if the file has no value. If the file has
+        another value, the file's counts, and a warning says so. Without a facility the column is NULL, and the loader's setting
+        is used.
+    :raises SettingsError: the time zone or test type is unknown.
+    :raises InvalidInputError: a given value cannot be used.
     """
 
     target = "fact_test_results"
@@ -128,10 +128,10 @@ class StdfSource:
             self._zone = ZoneInfo(timezone)
         except (ZoneInfoNotFoundError, ValueError) as error:
             raise SettingsError(
-                f"stdf_timezone: {timezone!r} is no IANA time zone, such as UTC or Europe/Berlin"
+                f"stdf_timezone: {timezone!r} is not an IANA time zone, such as UTC or Europe/Berlin"
             ) from error
         if test_type is not None and test_type not in TEST_TYPES:
-            raise SettingsError(f"test_type: {test_type!r} is none of {', '.join(TEST_TYPES)}")
+            raise SettingsError(f"test_type: {test_type!r} is not one of {', '.join(TEST_TYPES)}")
         self._test_type = test_type
         self._findings = Findings(self.path.name, allow_incomplete)
         self._given = Given(given, defaults or {}, self._zone, self._findings)
@@ -140,24 +140,26 @@ class StdfSource:
 
     @cached_property
     def survey(self) -> Survey:
-        """The first pass, run once when something of it is needed.
-        :raises SourceFormatError: no STDF V4, or it is damaged or ends early.
+        """The result of the first pass, which runs when it is first needed.
+
+        :raises SourceFormatError: the file is not STDF V4, is damaged or ends early.
         """
         return survey(self.path, self._chunk_bytes, self._findings)
 
     @cached_property
     def header(self) -> Header:
-        """MIR, SDR, wafers, bins and summaries, which are compared with the parts that are there.
-        :raises SourceFormatError: the file is not whole.
+        """MIR, SDR, wafers, bins and summaries. They are compared with the parts in the file.
+
+        :raises SourceFormatError: the file is incomplete.
         """
         header = header_of(self.survey, self._zone, self.path.name)
         compare_counts(self.survey, header, self._findings)
         for warning in header.guesses(self._zone):
-            self._findings.tell(warning)
+            self._findings.warn(warning)
         outside = int(np.count_nonzero(self.survey.is_part & (self.survey.wir_of_part < 0)))
         if header.wafers and outside:
-            self._findings.tell(
-                f"{outside} parts stand outside any wafer (before its WIR or behind its WRR), and have none"
+            self._findings.warn(
+                f"{outside} parts are outside any wafer (before its WIR or after its WRR), and have none"
             )
         return replace(
             header,
@@ -168,14 +170,15 @@ class StdfSource:
     @property
     def checksum(self) -> str:
         """SHA-256 (hex) of the decompressed bytes.
-        :raises SourceFormatError: the file is not whole.
+
+        :raises SourceFormatError: the file is incomplete.
         """
         _ = self.header
         return self.survey.checksum
 
     @property
     def insertions(self) -> int:
-        """Rows that :meth:`batches` will give, for progress bars."""
+        """Number of rows that :meth:`batches` will yield, for progress bars."""
         return int(np.count_nonzero(self.survey.is_part))
 
     @cached_property
@@ -185,7 +188,7 @@ class StdfSource:
 
     @cached_property
     def wafer_of_all(self) -> str | None:
-        """The wafer of all parts, where no WIR names one and the caller does."""
+        """The wafer of all parts, if no WIR names one and the caller does."""
         return None if self.header.wafers else self._given.wafer_of_all()
 
     @cached_property
@@ -197,7 +200,7 @@ class StdfSource:
         stage = mir["TEST_COD"] or mir["FLOW_ID"] or self.test_type
         return {
             "facility": given.text("facility", mir["FACIL_ID"]),
-            "lot_id": given.needed("lot_id", mir["LOT_ID"]),
+            "lot_id": given.require_text("lot_id", mir["LOT_ID"]),
             "product_id": given.text("product_id", mir["PART_TYP"]),
             "product_revision": mir["DSGN_REV"] or "",
             "process_flow_id": program,
@@ -213,17 +216,17 @@ class StdfSource:
         }
 
     def members(self) -> dict[str, list[dict[str, Any]]]:
-        """Dimension rows; limits are complete once :meth:`batches` was exhausted."""
+        """Rows of dimensions. The limits are complete after :meth:`batches` has ended."""
         return members_of(self.header, self.constants, self._limits or LimitBook(), self.wafer_of_all)
 
     def warnings(self) -> list[str]:
-        """What is dropped, guessed or not as it should be; complete once :meth:`batches` was exhausted."""
+        """What is dropped, guessed or faulty; complete after :meth:`batches` has ended."""
         return [*self._findings.warnings, *self._told]
 
     def test_times(self) -> list[tuple[int, str, float]]:
         """Test number, name and mean seconds of an execution (TSR.TEST_TIM), slowest first.
 
-        Not among the members: a mean of one file is no property of the test, and differs with every load.
+        They are not attributes of members: the mean of one file is not a property of the test, and differs in every load.
         """
         known = self.header.test_seconds.items()
         return sorted(
@@ -232,58 +235,59 @@ class StdfSource:
         )
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """One batch per run of records, rows in PRR order with the columns of :data:`FACT_SCHEMA`.
-        :raises SourceFormatError: the file is damaged or changed meanwhile; nothing of it may be kept.
+        """Yield one batch per run of records, with rows in PRR order and the columns of :data:`FACT_SCHEMA`.
+
+        :raises SourceFormatError: the file is damaged, or it changed meanwhile; nothing of it may be kept.
         :raises MissingExtraError: stdf_convert is not installed.
         """
         limits, tally, row = LimitBook(), Tally(), 0
         attribution = Attribution(np.array(sorted(self.survey.without_pir), np.int64))
         self._limits, self._told = limits, []
-        # The header first: a file without stdf_convert, or with a broken MIR, fails before any row.
+        # The header comes first: without stdf_convert, or with a broken MIR, it fails before any row.
         _ = self.constants, self._times
-        for chunk, tables in self._tables():
-            self._learn(limits, tally, tables)
-            results = results_of(tables, chunk.first_record, self._where(chunk))
+        for chunk, tables in self._read_tables():
+            self._collect(limits, tally, tables)
+            results = results_of(tables, chunk.first_record, self._describe_place(chunk))
             starts = site_keys(tables["PIR"], chunk.first_record) if "PIR" in tables else np.empty(0, np.int64)
             ends = site_keys(tables["PRR"], chunk.first_record) if "PRR" in tables else np.empty(0, np.int64)
             mine, part = attribution.assign(starts, ends, results)
             if "PRR" in tables:
-                yield self._rows(tables["PRR"], mine, part, row, tally)
+                yield self._make_rows(tables["PRR"], mine, part, row, tally)
                 row += tables["PRR"].num_rows
         if row != len(self.survey.is_part):
-            raise self._changed()
+            raise self._make_changed_error()
         compare = Findings(self.path.name)
         if tally.good is not None:
             compare_good(self.header, tally.good, compare)
         lost = attribution.orphans + len(attribution.pending.key)
         self._told = [*compare.warnings, *tally.warnings(lost, self.survey.has_scans), *limits.warnings()]
 
-    def _tables(self) -> Iterator[tuple[Chunk, dict[str, pa.Table]]]:
+    def _read_tables(self) -> Iterator[tuple[Chunk, dict[str, pa.Table]]]:
         digest = hashlib.sha256()
         with open_stream(self.path) as stream:
             digest.update(read_exactly(stream, FAR_BYTES))
             at = FAR_BYTES
             for chunk in self.survey.chunks:
-                digest.update(read_exactly(stream, chunk.offset - at))  # what is passed over
+                digest.update(read_exactly(stream, chunk.offset - at))  # records that are skipped
                 at = chunk.offset + chunk.length
                 data = read_exactly(stream, chunk.length)
                 digest.update(data)
                 if len(data) < chunk.length:
-                    raise self._changed()
-                yield chunk, record_tables(data, self.survey.far, PART_TYPES, self._where(chunk))
+                    raise self._make_changed_error()
+                yield chunk, record_tables(data, self.survey.far, PART_TYPES, self._describe_place(chunk))
             while data := stream.read(1 << 20):  # NUL padding after the last record
                 digest.update(data)
         if digest.hexdigest() != self.survey.checksum:
-            raise self._changed()
+            raise self._make_changed_error()
 
-    def _where(self, chunk: Chunk) -> str:
+    def _describe_place(self, chunk: Chunk) -> str:
         return f"{self.path.name}, bytes {chunk.offset} to {chunk.offset + chunk.length}"
 
-    def _changed(self) -> SourceFormatError:
+    def _make_changed_error(self) -> SourceFormatError:
         return SourceFormatError(f"{self.path.name} changed while it was read. {WAY_OUT}")
 
     @staticmethod
-    def _learn(limits: LimitBook, tally: Tally, tables: dict[str, pa.Table]) -> None:
+    def _collect(limits: LimitBook, tally: Tally, tables: dict[str, pa.Table]) -> None:
         if "PTR" in tables:
             limits.see_parametric(tables["PTR"], pins=False)
         if "MPR" in tables:
@@ -292,19 +296,19 @@ class StdfSource:
         if "FTR" in tables:
             limits.see_functional(tables["FTR"])
 
-    def _rows(
+    def _make_rows(
         self, prr: pa.Table, results: Results, part: npt.NDArray[np.int64], row: int, tally: Tally
     ) -> pa.RecordBatch:
         size = prr.num_rows
         seen = slice(row, row + size)
         is_part = self.survey.is_part[seen]
         if row + size > len(self.survey.is_part):
-            raise self._changed()
+            raise self._make_changed_error()
         tally.see_parts(prr["NUM_TEST"].to_numpy().astype(np.int64), results, part, is_part)
         columns: dict[str, Any] = {name: text_column(value, size) for name, value in self.constants.items()}
-        columns |= self._wafer_columns(self.survey.wir_of_part[seen])
-        columns |= self._site_columns(prr)
-        columns |= self._part_columns(prr, results, part)
+        columns |= self._make_wafer_columns(self.survey.wir_of_part[seen])
+        columns |= self._make_site_columns(prr)
+        columns |= self._make_part_columns(prr, results, part)
         insertion_no = self.survey.insertion_no[seen]
         before = int(np.count_nonzero(self.survey.is_part[:row]))
         columns["source_record_no"] = pa.array(before + np.cumsum(is_part, dtype=np.int64))
@@ -327,7 +331,7 @@ class StdfSource:
         tally.see_verdicts(rows.column("is_pass"), first, last)
         return rows
 
-    def _wafer_columns(self, visits: npt.NDArray[np.int32]) -> dict[str, pa.Array]:
+    def _make_wafer_columns(self, visits: npt.NDArray[np.int32]) -> dict[str, pa.Array]:
         wafers = self.header.wafers
         ids = [*(visit.wafer_id for visit in wafers), self.wafer_of_all]
         at = pa.array(np.where(visits < 0, len(wafers), visits))
@@ -338,16 +342,17 @@ class StdfSource:
 
     @cached_property
     def _times(self) -> list[datetime | None]:
-        """Of each wafer, and last of parts without one.
-        :raises SourceFormatError: parts are without a time.
+        """The time of each wafer, and as the last one that of parts without a wafer.
+
+        :raises SourceFormatError: there are parts without a time.
         """
         start = self.header.start
         times = [*(visit.start or start for visit in self.header.wafers), start]
         for visit in np.unique(self.survey.wir_of_part[self.survey.is_part]).tolist():
-            self._given.needed_time(times[visit])
+            self._given.require_time(times[visit])
         return times
 
-    def _site_columns(self, prr: pa.Table) -> dict[str, pa.Array]:
+    def _make_site_columns(self, prr: pa.Table) -> dict[str, pa.Array]:
         head, site = prr["HEAD_NUM"].to_numpy().astype(np.int32), prr["SITE_NUM"].to_numpy().astype(np.int32)
         pairs, at = np.unique(head << 8 | site, return_inverse=True)
         records = [self.header.site(pair >> 8, pair & 0xFF) for pair in pairs.tolist()]
@@ -359,36 +364,38 @@ class StdfSource:
         return {
             "head_no": pa.array(head),
             "site_no": pa.array(site),
-            # An unnumbered handler or prober is known by its type alone, better than not at all.
+            # A handler or prober without a number is identified by its type only.
             "prober_id": column("HAND_ID", "HAND_TYP"),
             "probe_card_id": column("CARD_ID"),
             "load_board_id": column("LOAD_ID"),
         }
 
-    def _part_columns(self, prr: pa.Table, results: Results, part: npt.NDArray[np.int64]) -> dict[str, pa.Array]:
+    def _make_part_columns(self, prr: pa.Table, results: Results, part: npt.NDArray[np.int64]) -> dict[str, pa.Array]:
         size = prr.num_rows
-        verdict = self._verdict(prr)
+        verdict = self._judge(prr)
         functional, parametric = fail_kinds(results, part, size)
         kind = pc.case_when(pc.make_struct(pa.array(functional), pa.array(parametric)), "FUNCTIONAL", "PARAMETRIC")
-        hard, soft = _known(prr["HARD_BIN"], NO_BIN), _known(prr["SOFT_BIN"], NO_BIN)
-        x, y = _known(prr["X_COORD"], NO_COORDINATE), _known(prr["Y_COORD"], NO_COORDINATE)
+        hard, soft = _mark_missing(prr["HARD_BIN"], NO_BIN), _mark_missing(prr["SOFT_BIN"], NO_BIN)
+        x, y = _mark_missing(prr["X_COORD"], NO_COORDINATE), _mark_missing(prr["Y_COORD"], NO_COORDINATE)
         trimmed = pc.utf8_trim(prr["PART_ID"].combine_chunks(), " \t\r\n\0")
         return {
             "die_x": pc.if_else(y.is_valid(), x, None),
             "die_y": pc.if_else(x.is_valid(), y, None),
             "part_id": pc.if_else(pc.equal(trimmed, ""), None, trimmed),
-            # STDF V4 knows no "missing" flag for TEST_T but 0, which no test takes.
-            "test_time_ms": _known(prr["TEST_T"], 0, pa.int64()),
+            # STDF V4 has no "missing" flag for TEST_T except 0, which no real test takes.
+            "test_time_ms": _mark_missing(prr["TEST_T"], 0, pa.int64()),
             "tests_executed": prr["NUM_TEST"].combine_chunks().cast(pa.int32()),
             "hard_bin": hard,
             "soft_bin": soft,
-            "bin_name": pc.coalesce(_names(soft, self.header.soft_bins), _names(hard, self.header.hard_bins)),
+            "bin_name": pc.coalesce(
+                _look_up_names(soft, self.header.soft_bins), _look_up_names(hard, self.header.hard_bins)
+            ),
             "is_pass": verdict,
             "fail_kind": pc.if_else(pc.equal(verdict, False), kind, pa.scalar(None, pa.string())),
         }
 
-    def _verdict(self, prr: pa.Table) -> pa.Array:
-        """Pass or fail: PART_FLG bit 3; where bit 4 voids it, what the HBR says of the hard bin; else NULL."""
+    def _judge(self, prr: pa.Table) -> pa.Array:
+        """Pass or fail by PART_FLG bit 3; if bit 4 makes it invalid, by the HBR of the hard bin; otherwise NULL."""
         flags = flag_bytes(prr["PART_FLG"])
         bins = prr["HARD_BIN"].to_pylist() if (flags & NO_VERDICT).any() else []
         by_flag = pa.array(flags & PART_FAILED == 0)
@@ -403,12 +410,12 @@ def text_column(value: str | None, size: int) -> pa.Array:
     return pa.repeat(pa.scalar(value, pa.string()), size)
 
 
-def _known(column: pa.ChunkedArray, missing: int, kind: pa.DataType | None = None) -> pa.Array:
-    """The column with its "no value" mark as NULL."""
+def _mark_missing(column: pa.ChunkedArray, missing: int, kind: pa.DataType | None = None) -> pa.Array:
+    """Replace the "no value" mark of a column by NULL."""
     values = column.combine_chunks().cast(kind or pa.int32())
     return pc.if_else(pc.equal(values, missing), None, values)
 
 
-def _names(numbers: pa.Array, names: dict[int, str]) -> pa.Array:
+def _look_up_names(numbers: pa.Array, names: dict[int, str]) -> pa.Array:
     keys = pa.array(list(names), pa.int32())
     return pa.array(list(names.values()), pa.string()).take(pc.index_in(numbers, keys))

@@ -1,7 +1,7 @@
-"""Which records an STDF file may hold, and how long each is at least: what a damaged file breaks first.
+"""The records that an STDF file may hold, and the minimum length of each: the first things that damage breaks.
 
-Record types are those of STDF V4 and V4-2007 ("STDF Record Types"). A block that was lost, zeroed or written twice leaves
-bytes where a record header is due, and those name, with few exceptions, no such type.
+Record types are those of STDF V4 and V4-2007 ("STDF Record Types"). Where a block was lost, zeroed or written twice, the bytes
+in the place of a record header rarely form one of these types.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ SHORTEST = {
     50 << 8 | 10: 2,  # GDR
     50 << 8 | 30: 1,  # DTR
 }
-"""Record type → bytes of its fields that no tester may leave off."""
+"""Record type → bytes of the fields that no tester may omit."""
 
 _LAYOUTS = {b"\x02\x00\x00\x0a": "<", b"\x00\x02\x00\x0a": ">"}
 _ENDIAN = {"<": "little-endian", ">": "big-endian"}
@@ -70,16 +70,16 @@ def is_user_record(typ: int) -> bool:
 
 
 def type_name(kind: int) -> str:
-    """``5/20`` for a record type in one number."""
+    """The name ``5/20`` of a record type that is given as one number."""
     return f"{kind >> 8}/{kind & 0xFF}"
 
 
 @dataclass
 class Findings:
-    """What is not as it should be in a file: refused, or told where the caller allows it.
+    """Faults found in a file: an error, or a warning if the caller allows it.
 
-    :ivar allow_incomplete: whether a file that is not whole is read as far as it goes.
-    :ivar warnings: what was allowed, dropped or guessed so far, a sentence each.
+    :ivar allow_incomplete: whether an incomplete file is read as far as possible.
+    :ivar warnings: what was allowed, dropped or guessed so far, one sentence each.
     """
 
     name: str
@@ -87,47 +87,46 @@ class Findings:
     warnings: list[str] = field(default_factory=list)
 
     def refuse(self, what: str) -> None:
-        """Raise unless an incomplete file is allowed; then it is a warning.
+        """Raise an error, or add a warning if incomplete files are allowed.
 
-        :raises SourceFormatError: the message says how to load what is there.
+        :raises SourceFormatError: the file is refused; the message says how to load what can be read.
         """
         if not self.allow_incomplete:
             raise SourceFormatError(
-                f"{self.name}: {what}. {WAY_OUT} To load what is there of it: allow_incomplete=True "
+                f"{self.name}: {what}. {WAY_OUT} To load what can be read of it, give allow_incomplete=True "
                 "(command line: --allow-incomplete)."
             )
-        self.tell(what)
+        self.warn(what)
 
-    def tell(self, what: str) -> None:
+    def warn(self, what: str) -> None:
         """Add a warning, once."""
         if what not in self.warnings:
             self.warnings.append(what)
 
 
 def byte_order(far: bytes, path: Path) -> str:
-    """``>`` or ``<`` by FAR.CPU_TYPE: 1 = Sun (big-endian), 2 = PC (little-endian).
+    """The byte order, ``>`` or ``<``, from FAR.CPU_TYPE: 1 = Sun (big-endian), 2 = PC (little-endian).
 
-    :raises SourceFormatError: it is no FAR, or one of another version or machine.
+    :raises SourceFormatError: it is not a FAR, or one of another version or machine.
     """
     layout = _LAYOUTS.get(far[:4])
     if layout is None and far and not (len(far) < 4 and any(head.startswith(far) for head in _LAYOUTS)):
         raise SourceFormatError(
-            f"{path.name} is no STDF file: at byte 0 a FAR record (02 00 00 0a or 00 02 00 0a) is due, "
-            f"found {far.hex(' ')}. Nothing of it was loaded. Check that this is the tester's binary datalog."
+            f"{path.name} is not an STDF file: it begins with {far.hex(' ')} instead of a FAR record (02 00 00 0a or "
+            "00 02 00 0a). Nothing of it was loaded. Check that this is the tester's binary datalog."
         )
     if layout is None or len(far) < FAR_BYTES:
         raise SourceFormatError(f"{path.name} ends early, at byte {len(far)}, within the FAR record. {WAY_OUT}")
     order = _CPU_TYPES.get(far[4])
     if order is None or far[5] != 4:
         raise SourceFormatError(
-            f"{path.name}: FAR at byte 0 says CPU_TYPE {far[4]}, STDF version {far[5]}; read are version 4 with "
+            f"{path.name}: FAR at byte 0 says CPU_TYPE {far[4]}, STDF version {far[5]}; supported are version 4 and "
             "CPU_TYPE 1 (big-endian) or 2 (little-endian). Nothing of it was loaded. Convert it to STDF V4."
         )
     if order != layout:
         raise SourceFormatError(
-            f"{path.name}: FAR at byte 0 says CPU_TYPE {far[4]}, STDF version 4, which is {_ENDIAN[order]}, but its own "
-            f"length, {far[:2].hex(' ')}, is {_ENDIAN[layout]}: they contradict each other. Nothing of it was loaded. "
-            f"If its records are {_ENDIAN[layout]}, byte 4 must be {2 if layout == '<' else 1}: have the converter that wrote "
-            "it mended."
+            f"{path.name}: FAR at byte 0 says CPU_TYPE {far[4]}, STDF version 4, which is {_ENDIAN[order]}, but its own length, "
+            f"{far[:2].hex(' ')}, is {_ENDIAN[layout]}. Nothing of it was loaded. If its records are {_ENDIAN[layout]}, "
+            f"byte 4 must be {2 if layout == '<' else 1}: correct the converter that wrote the file."
         )
     return order

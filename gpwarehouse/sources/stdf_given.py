@@ -1,7 +1,7 @@
-"""What an STDF file does not say of its lot, wafer, time and place, and who says it instead.
+"""What an STDF file does not say of its lot, wafer, time and place, and the values that are used instead.
 
-What the file says stands. Where it says nothing, what the caller gave holds, then what the settings hold for all files
-(``GPWAREHOUSE_STDF_GIVEN``). A caller who says another thing than the file gets a warning.
+What the file says counts. Otherwise the caller's value is used, then that of the settings for all files
+(``GPWAREHOUSE_STDF_GIVEN``). If the caller gives another value than the file, there is a warning.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["GIVEN", "Given", "GivenOptions"]
 
 
 class GivenOptions(TypedDict, total=False):
-    """Keywords of :func:`gpwarehouse.sources.open_source` and of a load: what holds where the file says nothing."""
+    """Keywords of :func:`gpwarehouse.sources.open_source` and of a load, for what the file does not say."""
 
     facility: str | None
     lot_id: str | None
@@ -41,16 +41,16 @@ GIVEN = {
     "equipment_id": "MIR.NODE_NAM",
     "event_ts": "MIR.START_T",
 }
-"""Option → the field of the file that goes before it."""
+"""Option → the field of the file that takes precedence over it."""
 
 
 @dataclass
 class Given:
-    """What the caller and the settings say.
+    """The values of the caller and the settings.
 
-    :param options: of this file.
-    :param defaults: of all files, from the settings.
-    :param zone: of times that name none.
+    :param options: values for this file.
+    :param defaults: values for all files, from the settings.
+    :param zone: time zone of times without one.
     """
 
     options: GivenOptions
@@ -61,16 +61,14 @@ class Given:
     def __post_init__(self) -> None:
         for name in {**self.defaults, **self.options}:
             if name not in GIVEN:
-                raise InvalidInputError(
-                    f"{name}= is nothing that an STDF file may lack; it may lack {', '.join(GIVEN)}"
-                )
-        self._time = self._moment(self._said("event_ts"))
+                raise InvalidInputError(f"{name}= cannot be given for an STDF file; the options are {', '.join(GIVEN)}")
+        self._time = self._parse_time(self._find_value("event_ts"))
 
-    def _said(self, name: str) -> object:
+    def _find_value(self, name: str) -> object:
         value = self.options.get(name)
         return self.defaults.get(name) if value is None else value
 
-    def _moment(self, value: object) -> datetime | None:
+    def _parse_time(self, value: object) -> datetime | None:
         if value is None:
             return None
         try:
@@ -80,64 +78,64 @@ class Given:
         return (moment if moment.tzinfo is not None else moment.replace(tzinfo=self.zone)).astimezone(UTC)
 
     def _warn(self, name: str, found: object) -> None:
-        self.findings.tell(
-            f"{GIVEN[name]} is {found!r}, and not {self.options.get(name)!r}, as {name}= says: the file's stands"
+        self.findings.warn(
+            f"{GIVEN[name]} is {found!r}, not {self.options.get(name)!r} as given by {name}=; the file's value is used"
         )
 
-    def _used(self, name: str, value: object) -> None:
-        """Tell of what the settings said in place of the file: nobody looked at this one."""
+    def _warn_of_default(self, name: str, value: object) -> None:
+        """Warn that a value of the settings is used, because nobody has checked it for this file."""
         if self.options.get(name) is None:
-            self.findings.tell(f"{GIVEN[name]} is not given; {str(value)!r} of GPWAREHOUSE_STDF_GIVEN stands for it")
+            self.findings.warn(f"{GIVEN[name]} is missing; {str(value)!r} of GPWAREHOUSE_STDF_GIVEN is used for it")
 
     def text(self, name: str, found: str | None) -> str | None:
-        """The file's word, else what was given."""
-        value = self._said(name)
+        """The file's value, else the given one."""
+        value = self._find_value(name)
         said = str(value).strip() if value is not None else ""
         if found and said and said != found and self.options.get(name) is not None:
             self._warn(name, found)
         if said and not found:
-            self._used(name, said)
+            self._warn_of_default(name, said)
         return found or said or None
 
-    def needed(self, name: str, found: str | None) -> str:
-        """The same, of what no row can do without.
+    def require_text(self, name: str, found: str | None) -> str:
+        """The same for a value that every row needs.
 
-        :raises SourceFormatError: neither the file nor anybody else says it.
+        :raises SourceFormatError: neither the file nor anybody else gives it.
         """
         value = self.text(name, found)
         if value is None:
-            raise self._lacking(name, "is empty")
+            raise self._make_missing_error(name, "is empty")
         return value
 
-    def _lacking(self, name: str, how: str) -> SourceFormatError:
+    def _make_missing_error(self, name: str, how: str) -> SourceFormatError:
         return SourceFormatError(
-            f"{self.findings.name}: {GIVEN[name]} {how}, and no row can be loaded without. Nothing of it was loaded. Give it: "
+            f"{self.findings.name}: {GIVEN[name]} {how}, and every row needs it. Nothing of it was loaded. Give it by "
             f"{name}= (command line: --{name.replace('_', '-')}), or in GPWAREHOUSE_STDF_GIVEN"
         )
 
     def time(self, found: datetime | None) -> datetime | None:
-        """When the file says it was begun, else the time given."""
+        """The time at which the file says it was begun, else the given time."""
         if found and self._time and self._time != found and self.options.get("event_ts") is not None:
             self._warn("event_ts", found.isoformat())
         if self._time and not found:
-            self._used("event_ts", self._time.isoformat())
+            self._warn_of_default("event_ts", self._time.isoformat())
         return found or self._time
 
-    def needed_time(self, found: datetime | None) -> datetime:
-        """A time of a row, which none can do without.
+    def require_time(self, found: datetime | None) -> datetime:
+        """The time of a row, which every row needs.
 
         :raises SourceFormatError: there is none.
         """
         if found is None:
-            raise self._lacking("event_ts", "is 0")
+            raise self._make_missing_error("event_ts", "is 0")
         return found
 
     def wafers(self, visits: list[WaferVisit], checksum: str) -> list[WaferVisit]:
-        """The visits, each with an id: a wafer that nobody names is one of its own, known by the file's content.
+        """The visits, each with a wafer id. A wafer without an id gets one of its own, derived from the file's content.
 
-        :raises SourceFormatError: the id given could be that of several wafers.
+        :raises SourceFormatError: the given id could belong to several wafers.
         """
-        value = self._said("wafer_id")
+        value = self._find_value("wafer_id")
         said = str(value).strip() if value is not None else ""
         nameless = [number for number, visit in enumerate(visits) if not visit.wafer_id]
         named = sorted({visit.wafer_id for visit in visits if visit.wafer_id})
@@ -145,20 +143,20 @@ class Given:
             self._warn("wafer_id", ", ".join(named))
         if said and len(nameless) > 1:
             raise SourceFormatError(
-                f"{self.findings.name}: {len(nameless)} wafers have no WAFER_ID, and wafer_id={said!r} can be one of them only. "
-                "Nothing of it was loaded. Leave it out, and each is a wafer of its own"
+                f"{self.findings.name}: {len(nameless)} wafers have no WAFER_ID, but wafer_id={said!r} can be only one of them. "
+                "Nothing of it was loaded. Leave wafer_id= out: then each is a wafer of its own"
             )
         if nameless and (not said or said in named):
-            self.findings.tell(
-                f"{len(nameless)} wafers have neither in WIR nor in WRR an id, and are wafers of this file alone; "
-                "wafer_id= (command line: --wafer-id) gives it"
+            self.findings.warn(
+                f"{len(nameless)} wafers have no id in WIR or WRR, and become wafers of this file alone; "
+                "wafer_id= (command line: --wafer-id) gives the id"
             )
         own = {number: nameless_wafer_id(f"{checksum[:12]}-{number + 1}") for number in nameless}
         if said and said not in named and nameless:
-            self._used("wafer_id", said)
+            self._warn_of_default("wafer_id", said)
             own = dict.fromkeys(nameless, said)
         return [replace(visit, wafer_id=own.get(number, visit.wafer_id)) for number, visit in enumerate(visits)]
 
     def wafer_of_all(self) -> str | None:
-        """The wafer of a file that has no WIR: what was given."""
+        """The wafer of a file without a WIR: the given one."""
         return self.text("wafer_id", None)

@@ -1,4 +1,4 @@
-"""The parts of an STDF file as its records go by: which PRRs are parts, which insertion of each unit is the last."""
+"""The parts of an STDF file as its records pass: which PRRs are parts, and which insertion of each unit is the last."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["NO_BIN", "NO_COORDINATE", "PartLog", "count_insertions"]
 
 NO_COORDINATE = -32768  # PRR X_COORD, Y_COORD: "missing/invalid data flag" (STDF V4, "PRR")
 NO_BIN = 65535  # PRR HARD_BIN, SOFT_BIN: none
-NOTHING_EXECUTED = (0, 65535)  # PRR NUM_TEST of a record that is no part
+NOTHING_EXECUTED = (0, 65535)  # PRR NUM_TEST of a record that is not a part
 NO_SITE = 255
 
 
@@ -24,8 +24,8 @@ NO_SITE = 255
 class PartLog:
     """One entry per PRR, and the parts that are open.
 
-    :ivar unfinished: PIRs that no PRR followed on their site; complete after :meth:`finish`.
-    :ivar without_pir: (HEAD_NUM << 8 | SITE_NUM) of PRRs before which no PIR stood, and how many they are.
+    :ivar unfinished: number of PIRs without a PRR on their site; complete after :meth:`finish`.
+    :ivar without_pir: (HEAD_NUM << 8 | SITE_NUM) of PRRs without a PIR → their number.
     """
 
     order: str
@@ -47,22 +47,22 @@ class PartLog:
         self._missing = pack(self.order + "HHHhh", 0, NO_BIN, NO_BIN, NO_COORDINATE, NO_COORDINATE)
 
     def begin(self, head: int, site: int, tests: int) -> None:
-        """Take in a PIR.
+        """Process a PIR.
 
-        :param tests: how many test records the file had before it.
+        :param tests: number of test records in the file before it.
         """
         key = head << 8 | site
         self.unfinished += key in self._open
         self._open[key] = tests
 
     def end(self, body: bytes, tests: int) -> None:
-        """Take in a PRR."""
+        """Process a PRR."""
         head, site = body[0], body[1]
         key = head << 8 | site
         begun = self._open.pop(key, -1)
         values = body if len(body) >= 13 else body + self._missing[len(body) - 3 :]
         executed, hard, soft, x, y = self._fields(values, 3)
-        # What some testers write between test plans: no bins, nothing executed.
+        # A record that some testers write between test plans: no bins, nothing executed.
         is_part = (
             hard != NO_BIN
             or soft != NO_BIN
@@ -93,13 +93,13 @@ class PartLog:
 def count_insertions(log: PartLog) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
     """Number the insertions of each unit in file order, and mark its last one.
 
-    A unit is a die (wafer, X, Y); without coordinates a part (wafer, PART_ID); without either every insertion
-    is a unit of its own. PART_FLG bits 0 and 1 ("supersedes") are not needed for this, and not trusted: many
-    testers never set them, the real lot among the checks included.
+    A unit is a die (wafer, X, Y); without coordinates a part (wafer, PART_ID); without both every insertion is a unit of its own.
+    PART_FLG bits 0 and 1 ("supersedes") are neither needed nor trusted: many testers never set them, including the one of the
+    real lot in the tests.
     """
     ids = log.wafers.ids
     names: dict[bytes, int] = {}
-    # A wafer visited twice in a file (two WIRs, one id) is one wafer; one without any id stays on its own.
+    # A wafer that is visited twice in a file (two WIRs, one id) is one wafer; a visit without an id stays a wafer of its own.
     wafer_no = [names.setdefault(name or b"\0%d" % number, len(names)) for number, name in sorted(ids.items())]
     wir = np.array(log.wir_of_part, dtype=np.int32)
     wafer = np.array([*wafer_no, -1], dtype=np.int64)[wir] + 1  # index -1 reads the -1 at the end

@@ -1,11 +1,11 @@
-"""Limits, units and names per test, as ``dim_process_step.control_limits`` wants them.
+"""Limits, units and names per test, in the form of ``dim_process_step.control_limits``.
 
-STDF V4, "PTR": the first record of a test number sets the defaults; later ones may leave the fields out or flag them
-as not valid, and then the first one's hold. So one set of limits per test number and program is kept: that of the first
-record which carries them. The pass/fail limits (LO_LIMIT, HI_LIMIT) become ``lsl`` and ``usl``, as they decide the
-bin; the specification limits, if given, stand beside them as ``lo_spec`` and ``hi_spec``. RESULT, limits and UNITS
-are all in the base unit (``v``, ``a``; ``%`` with RES_SCAL 2 is a fraction): RES_SCAL, LLM_SCAL and HLM_SCAL say how
-to *print* them, so no value is scaled here.
+STDF V4, "PTR": the first record of a test number sets the defaults. Later records may omit the fields or mark them as not
+valid; then those of the first record apply. So one set of limits per test number and program is kept: that of the first record
+that has limits. The pass/fail limits (LO_LIMIT, HI_LIMIT) become ``lsl`` and ``usl``, because they decide the bin. The
+specification limits, if there are any, become ``lo_spec`` and ``hi_spec``. RESULT, limits and UNITS are all in the base unit
+(``v``, ``a``; ``%`` with RES_SCAL 2 is a fraction). RES_SCAL, LLM_SCAL and HLM_SCAL only say how to *print* them, so no value
+is scaled here.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from gpwarehouse.sources.stdf_records import Header, tidy
 
 __all__ = ["LimitBook", "flag_bytes", "shortest"]
 
-# PTR and MPR OPT_FLAG (STDF V4): a set bit takes the field away.
+# PTR and MPR OPT_FLAG (STDF V4): a set bit marks the field as not valid.
 NO_LO_SPEC, NO_HI_SPEC = 0x04, 0x08
 LO_FROM_FIRST, HI_FROM_FIRST = 0x10, 0x20
 NO_LO_LIMIT, NO_HI_LIMIT = 0x40, 0x80
 
 
 def flag_bytes(column: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
-    """A B*1 column as numbers; a missing byte reads as 0."""
+    """Convert a B*1 column to numbers; a missing byte is 0."""
     flags = np.zeros(len(column), dtype=np.uint8)
     at = 0
     for chunk in column.chunks:
@@ -45,13 +45,13 @@ def flag_bytes(column: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
 
 
 def shortest(value: float | None) -> float | None:
-    """The decimal with the fewest digits that reads back to the same float32 (0.1, not 0.10000000149011612)."""
+    """The decimal with the fewest digits that is read back as the same float32 (0.1, not 0.10000000149011612)."""
     return None if value is None or not math.isfinite(value) else float(str(np.float32(value)))
 
 
 @dataclass
 class LimitBook:
-    """What was learnt of each test while the records go by."""
+    """What is known of each test, collected as the records pass."""
 
     first: dict[int, dict[str, Any]] = field(default_factory=dict)
     pins: dict[int, int] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class LimitBook:
     crossed: list[int] = field(default_factory=list)
 
     def see_parametric(self, table: pa.Table, pins: bool) -> None:
-        """Take limits and names from PTR, or with ``pins`` from MPR records."""
+        """Collect limits and names from PTR records, or with ``pins`` from MPR records."""
         tests = table["TEST_NUM"].to_numpy()
         self._see_names(table, tests)
         carries = ~table["OPT_FLAG"].is_null().to_numpy()
@@ -71,8 +71,8 @@ class LimitBook:
             columns = ["OPT_FLAG", "LO_LIMIT", "HI_LIMIT", "LO_SPEC", "HI_SPEC", "UNITS"]
             found = table.select(columns).take([row for _, row in fresh]).to_pylist()
             for (number, _), row in zip(fresh, found, strict=True):
-                self.first[number] = _limits(row)
-                if _cross(self.first[number]):
+                self.first[number] = _read_limits(row)
+                if _remove_crossed(self.first[number]):
                     self.crossed.append(number)
         if len(numbers):
             self._see_changes(table, tests, carries, numbers)
@@ -81,7 +81,7 @@ class LimitBook:
                 self.pins[number] = max(count, self.pins.get(number, 0))
 
     def see_functional(self, table: pa.Table) -> None:
-        """Take names from FTR records."""
+        """Collect names from FTR records."""
         self._see_names(table, table["TEST_NUM"].to_numpy())
 
     def _see_names(self, table: pa.Table, tests: npt.NDArray[np.uint32]) -> None:
@@ -109,16 +109,17 @@ class LimitBook:
             self.changed.setdefault(column, set()).update(tests[carries][differs].tolist())
 
     def warnings(self) -> list[str]:
-        """What of the limits is not kept, a sentence each."""
+        """What is not kept of the limits, one sentence each."""
         told = [
-            f"{column} of {len(tests)} tests changes within the file ({_some(tests)}); "
-            "the first record's stands in control_limits"
+            f"{column} of {len(tests)} tests changes within the file ({_name_some(tests)}); "
+            "control_limits has that of the first record"
             for column, tests in self.changed.items()
             if tests
         ]
         if self.crossed:
             told.append(
-                f"the low limit of {len(self.crossed)} tests is above the high one ({_some(self.crossed)}): both are left out"
+                f"the low limit of {len(self.crossed)} tests is above the high one "
+                f"({_name_some(self.crossed)}); they are left out"
             )
         return told
 
@@ -137,7 +138,7 @@ class LimitBook:
         return entries
 
 
-def _limits(row: dict[str, Any]) -> dict[str, Any]:
+def _read_limits(row: dict[str, Any]) -> dict[str, Any]:
     flag = row["OPT_FLAG"][0] if row["OPT_FLAG"] else 0
     fields = (
         ("lsl", "LO_LIMIT", NO_LO_LIMIT | LO_FROM_FIRST),
@@ -153,14 +154,14 @@ def _limits(row: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _cross(limits: dict[str, Any]) -> bool:
-    """Take limits that are no interval away."""
+def _remove_crossed(limits: dict[str, Any]) -> bool:
+    """Remove limits that do not form an interval; return whether there were any."""
     crossed = "lsl" in limits and "usl" in limits and bool(limits["lsl"] > limits["usl"])
     if crossed:
         del limits["lsl"], limits["usl"]
     return crossed
 
 
-def _some(tests: Iterable[int]) -> str:
+def _name_some(tests: Iterable[int]) -> str:
     numbers = sorted(tests)
     return ", ".join(map(str, numbers[:10])) + (" …" if len(numbers) > 10 else "")

@@ -1,7 +1,7 @@
-"""What an STDF file says of its dimensions: lot, product, wafers, tester, prober or handler, test step with limits.
+"""The dimension members of an STDF file: lot, product, wafers, tester, prober or handler, test step with limits.
 
-Column names are those of the dimension tables. Only what holds from file to file: what differs with every run (test
-times, counts) would begin a version of the dimension with every load.
+Column names are those of the dimension tables. Only attributes that are constant from file to file are used: those that differ
+in every run (test times, counts) would begin a version of the dimension in every load.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from gpwarehouse.sources.stdf_records import Header
 
 __all__ = ["members_of"]
 
-# MIR.MODE_COD (STDF V4, "MIR"); codes not listed are the customer's own and say nothing here.
+# MIR.MODE_COD (STDF V4, "MIR"); codes that are not listed are the customer's own and are ignored.
 LOT_TYPES = {"P": "PROD", "D": "ENG", "E": "ENG", "Q": "QUAL"}
 # WCR.WF_UNITS: 1 inches, 2 centimetres, 3 millimetres, 4 mils; 0 not known
 MILLIMETRES = {1: 25.4, 2: 10.0, 3: 1.0, 4: 0.0254}
@@ -25,16 +25,16 @@ Row = dict[str, Any]
 def members_of(
     header: Header, constants: dict[str, str | None], limits: LimitBook, wafer_of_all: str | None
 ) -> dict[str, list[Row]]:
-    """Dimension table → rows, without attributes that are not known.
+    """Make dimension table → rows, without unknown attributes.
 
     :param wafer_of_all: the wafer of a file that names none.
     """
     found = {
-        "dim_product": [_product(header, constants)],
-        "dim_lot": [_lot(header, constants)],
-        "dim_wafer": _wafers(header, constants, wafer_of_all),
-        "dim_equipment": _equipment(header, constants),
-        "dim_process_step": [_step(header, constants, limits)],
+        "dim_product": [_make_product(header, constants)],
+        "dim_lot": [_make_lot(header, constants)],
+        "dim_wafer": _make_wafers(header, constants, wafer_of_all),
+        "dim_equipment": _make_equipment(header, constants),
+        "dim_process_step": [_make_step(header, constants, limits)],
     }
     keys = {
         "dim_product": "product_id",
@@ -53,7 +53,7 @@ def members_of(
     }
 
 
-def _product(header: Header, constants: dict[str, str | None]) -> Row:
+def _make_product(header: Header, constants: dict[str, str | None]) -> Row:
     mir, size = header.mir, header.wafer_map
     return {
         "product_id": constants["product_id"],
@@ -62,22 +62,22 @@ def _product(header: Header, constants: dict[str, str | None]) -> Row:
         "package_type": mir["PKG_TYP"],
         "process_family": mir["PROC_ID"],
         "mask_set_id": next((wafer.mask_id for wafer in header.wafers if wafer.mask_id), None),
-        "wafer_size_mm": _mm(size, "WAFR_SIZ"),
-        "die_size_x_mm": _mm(size, "DIE_WID"),
-        "die_size_y_mm": _mm(size, "DIE_HT"),
+        "wafer_size_mm": _to_mm(size, "WAFR_SIZ"),
+        "die_size_x_mm": _to_mm(size, "DIE_WID"),
+        "die_size_y_mm": _to_mm(size, "DIE_HT"),
         "orientation_mark": FLATS.get(size.get("WF_FLAT") or ""),
     }
 
 
-def _lot(header: Header, constants: dict[str, str | None]) -> Row:
+def _make_lot(header: Header, constants: dict[str, str | None]) -> Row:
     return {
         "lot_id": constants["lot_id"],
         "lot_type": LOT_TYPES.get(header.mir["MODE_COD"] or ""),
     }
 
 
-def _wafers(header: Header, constants: dict[str, str | None], wafer_of_all: str | None) -> list[Row]:
-    diameter = _mm(header.wafer_map, "WAFR_SIZ")
+def _make_wafers(header: Header, constants: dict[str, str | None], wafer_of_all: str | None) -> list[Row]:
+    diameter = _to_mm(header.wafer_map, "WAFR_SIZ")
     rows: dict[str | None, Row] = {}
     if wafer_of_all is not None:
         rows[wafer_of_all] = {"lot_id": constants["lot_id"], "wafer_id": wafer_of_all, "diameter_mm": diameter}
@@ -91,7 +91,7 @@ def _wafers(header: Header, constants: dict[str, str | None], wafer_of_all: str 
     return list(rows.values())
 
 
-def _equipment(header: Header, constants: dict[str, str | None]) -> list[Row]:
+def _make_equipment(header: Header, constants: dict[str, str | None]) -> list[Row]:
     mir, facility = header.mir, constants["facility"]
     software = " ".join(text for text in (mir["EXEC_TYP"], mir["EXEC_VER"]) if text)
     tester = {
@@ -124,7 +124,7 @@ def _equipment(header: Header, constants: dict[str, str | None]) -> list[Row]:
     return list(rows.values())
 
 
-def _step(header: Header, constants: dict[str, str | None], limits: LimitBook) -> Row:
+def _make_step(header: Header, constants: dict[str, str | None], limits: LimitBook) -> Row:
     return {
         "process_flow_id": constants["process_flow_id"],
         "flow_version": constants["flow_version"],
@@ -135,7 +135,7 @@ def _step(header: Header, constants: dict[str, str | None], limits: LimitBook) -
     }
 
 
-def _mm(record: Row, name: str) -> float | None:
-    """A WCR length in millimetres; 0 is "not known" (STDF V4, "WCR")."""
+def _to_mm(record: Row, name: str) -> float | None:
+    """Convert a WCR length to millimetres; 0 is "not known" (STDF V4, "WCR")."""
     value, factor = record.get(name), MILLIMETRES.get(record.get("WF_UNITS") or 0)
     return shortest(value * factor) if value and factor else None

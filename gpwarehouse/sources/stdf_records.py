@@ -1,4 +1,4 @@
-"""Runs of STDF records as Arrow tables, and the records that are not per part as plain objects."""
+"""Parse runs of STDF records as Arrow tables, and the records that are not per part as plain objects."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ ANY = 255  # HEAD_NUM, SITE_GRP: "all heads", "all sites"
 def record_tables(records: bytes, far: bytes, types: Iterable[str], where: str) -> dict[str, pa.Table]:
     """Parse a run of whole records.
 
-    stdf_convert reads files only and hands out its batches one record type at a time (the rest of every type at the
-    end of the file), so an MIR would come last and a part's results long before the part. Given a run of records
-    as a file of its own it returns them all, and ``sequence_number`` puts them in order again: one parse, and the
-    memory of one run.
+    stdf_convert reads only files, and returns its batches one record type at a time (the rest of every type at the end of the
+    file). So an MIR would come last, and a part's results long before the part. A run that is given as a file of its own comes
+    back completely, and ``sequence_number`` restores the order: one parse, and the memory of one run.
 
     :param records: whole records, without FAR.
-    :param far: the FAR of the file they are from.
-    :param types: record types wanted.
-    :param where: for the message, e.g. ``lot.stdf.gz, bytes 6 to 8388612``.
+    :param far: the FAR of their file.
+    :param types: record types that are wanted.
+    :param where: place for the error message, e.g. ``lot.stdf.gz, bytes 6 to 8388612``.
     """
     try:
         import stdf_convert
@@ -50,12 +49,12 @@ def record_tables(records: bytes, far: bytes, types: Iterable[str], where: str) 
         except stdf_convert.StdfError as error:
             raise SourceFormatError(
                 f"{where}: a record cannot be read ({error}). Nothing of it was loaded. Check the file with "
-                "`stdf-convert` and have the tester write it again."
+                "`stdf-convert`, and have the tester write it again."
             ) from error
 
 
 def tidy(text: str | None) -> str | None:
-    """STDF pads with blanks and some testers with NUL: stripped, and NULL where nothing is left."""
+    """Strip a text: STDF pads with blanks, and some testers with NUL. An empty text becomes None."""
     if text is None:
         return None
     return text.replace("\0", "").strip() or None
@@ -63,7 +62,7 @@ def tidy(text: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class Site:
-    """What an SDR says of the sites it names."""
+    """What an SDR says of its sites."""
 
     head: int
     sites: frozenset[int]
@@ -81,7 +80,7 @@ class WaferVisit:
     mask_id: str | None
 
     @property
-    def told(self) -> str:
+    def shown(self) -> str:
         """The id, for messages."""
         return repr(self.wafer_id) if self.wafer_id else "(no id)"
 
@@ -104,27 +103,29 @@ class Header:
     """Record type (PCR, WRR, HBR, SBR) → its records."""
 
     def guesses(self, zone: ZoneInfo) -> list[str]:
-        """What was guessed of times, or not understood, a sentence each."""
-        told = []
+        """What was guessed of times, or not understood, one sentence each."""
+        guesses = []
         if not self.mir["START_T"] and self.mir["SETUP_T"]:
-            told.append("MIR.START_T is 0; SETUP_T stands for it")
-        late = [wafer.told for wafer in self.wafers if wafer.start is None]
+            guesses.append("MIR.START_T is 0; SETUP_T is used for it")
+        late = [wafer.shown for wafer in self.wafers if wafer.start is None]
         if late and self.start is not None:
-            told.append(f"WIR.START_T of wafers {', '.join(late[:10])} is 0; the MIR's stands for it")
+            guesses.append(f"WIR.START_T of wafers {', '.join(late[:10])} is 0; that of the MIR is used")
         seconds = {self.mir["START_T"] or self.mir["SETUP_T"], *(wafer.start_t for wafer in self.wafers)}
         for number in sorted(filter(None, seconds)):
             wall = datetime.fromtimestamp(number, UTC).replace(tzinfo=None)
             if wall.replace(tzinfo=zone, fold=0).utcoffset() != wall.replace(tzinfo=zone, fold=1).utcoffset():
-                told.append(
-                    f"the time {wall} is in {zone.key} twice or never, as its clocks change; "
-                    f"{moment(number, zone)} was taken for it"
+                guesses.append(
+                    f"the time {wall} occurs twice or never in {zone.key}, because its clocks change; "
+                    f"{moment(number, zone)} is used for it"
                 )
         if self.mir["TST_TEMP"] and self.temperature_c is None:
-            told.append(f"MIR.TST_TEMP {self.mir['TST_TEMP']!r} is no temperature in °C, and temperature_c is empty")
-        return told
+            guesses.append(
+                f"MIR.TST_TEMP {self.mir['TST_TEMP']!r} is not a temperature in °C, so temperature_c is empty"
+            )
+        return guesses
 
     def site(self, head: int, site: int) -> dict[str, str | None]:
-        """The SDR of a site: one that names it, else one that names no sites, else none."""
+        """The SDR of a site: one that names the site, else one that names no sites, else nothing."""
         mine = [s for s in self.sites if s.head in (head, ANY)]
         for found in mine:
             if site in found.sites:
@@ -133,29 +134,29 @@ class Header:
 
     @property
     def temperature_c(self) -> float | None:
-        """MIR.TST_TEMP where it is a number, alone or with C or °C after it; text such as ``85F`` is not guessed."""
+        """MIR.TST_TEMP if it is a number, alone or followed by C or °C; other texts, e.g. ``85F``, are not interpreted."""
         text = self.mir["TST_TEMP"] or ""
         found = re.fullmatch(r"([+-]?\d+(?:[.,]\d+)?)\s*(?:°|deg\.?\s*)?C?", text, re.IGNORECASE)
         return float(found[1].replace(",", ".")) if found else None
 
 
 def header_of(survey: Survey, zone: ZoneInfo, name: str) -> Header:
-    """Parse the small records the survey kept.
+    """Parse the small records that the survey kept.
 
-    :param survey: of the file.
-    :param zone: the zone whose wall time the file's epoch seconds are.
-    :param name: the file's name, for messages.
+    :param survey: survey of the file.
+    :param zone: time zone in which the file's epoch seconds are local time.
+    :param name: name of the file, for messages.
     """
     tables = record_tables(survey.small, survey.far, SMALL_TYPES, f"{name}, header and summary records")
     rows = {kind: [_tidy_row(row) for row in table.to_pylist()] for kind, table in tables.items()}
     mir = rows["MIR"][0]
-    names, seconds = _test_summaries(rows.get("TSR", []))
-    bins = _bins(rows.get("HBR", []), "H")
-    soft = _bins(rows.get("SBR", []), "S")
+    names, seconds = _read_test_summaries(rows.get("TSR", []))
+    bins = _read_bins(rows.get("HBR", []), "H")
+    soft = _read_bins(rows.get("SBR", []), "S")
     return Header(
         mir=mir,
         sites=[Site(row["HEAD_NUM"], frozenset(row["SITE_NUM"] or ()), row) for row in rows.get("SDR", [])],
-        wafers=_wafers(rows.get("WIR", []), rows.get("WRR", []), survey.wir_of_wrr, zone),
+        wafers=_read_wafers(rows.get("WIR", []), rows.get("WRR", []), survey.wir_of_wrr, zone),
         wafer_map=next(iter(rows.get("WCR", [])), {}),
         hard_bins=bins[0],
         soft_bins=soft[0],
@@ -168,11 +169,11 @@ def header_of(survey: Survey, zone: ZoneInfo, name: str) -> Header:
 
 
 def moment(seconds: int | None, zone: ZoneInfo) -> datetime | None:
-    """An STDF time in UTC; 0 is "not known".
+    """Convert an STDF time to UTC; 0 is "not known".
 
-    STDF V4 counts the seconds from 1 January 1970 "local time"; most testers write real epoch seconds. With UTC as
-    the zone the number is taken as it is. With another zone it is that zone's wall time: in the hour repeated in
-    autumn the first one, in the hour skipped in spring the time before the change.
+    STDF V4 counts the seconds from 1 January 1970 in "local time"; most testers write real epoch seconds. With UTC as the zone
+    the number is used unchanged. With another zone it is local time of that zone: in the hour that is repeated in autumn the
+    first occurrence, in the hour that is skipped in spring the time before the change.
     """
     if not seconds:
         return None
@@ -184,7 +185,7 @@ def _tidy_row(row: dict[str, Any]) -> dict[str, Any]:
     return {key: tidy(value) if isinstance(value, str) else value for key, value in row.items()}
 
 
-def _wafers(
+def _read_wafers(
     wirs: list[dict[str, Any]], wrrs: list[dict[str, Any]], wir_of_wrr: list[int], zone: ZoneInfo
 ) -> list[WaferVisit]:
     # "A WAFER_ID in the WRR supersedes any WAFER_ID found in the WIR" (STDF V4, "WRR").
@@ -204,8 +205,8 @@ def _wafers(
     return visits
 
 
-def _bins(rows: list[dict[str, Any]], kind: str) -> tuple[dict[int, str], dict[int, bool]]:
-    """Bin number → name and pass/fail; the summary over all sites (HEAD_NUM 255) counts before those per site."""
+def _read_bins(rows: list[dict[str, Any]], kind: str) -> tuple[dict[int, str], dict[int, bool]]:
+    """Bin number → name and pass/fail. The summary over all sites (HEAD_NUM 255) takes precedence over those per site."""
     names: dict[int, str] = {}
     passes: dict[int, bool] = {}
     for row in sorted(rows, key=lambda row: row["HEAD_NUM"] != ANY):
@@ -217,8 +218,8 @@ def _bins(rows: list[dict[str, Any]], kind: str) -> tuple[dict[int, str], dict[i
     return names, passes
 
 
-def _test_summaries(rows: list[dict[str, Any]]) -> tuple[dict[int, str], dict[int, float]]:
-    """Test number → name, and mean seconds (TSR.TEST_TIM, averaged over sites by EXEC_CNT)."""
+def _read_test_summaries(rows: list[dict[str, Any]]) -> tuple[dict[int, str], dict[int, float]]:
+    """Test number → name, and mean seconds (TSR.TEST_TIM, weighted over sites by EXEC_CNT)."""
     names: dict[int, str] = {}
     whole: dict[int, float] = {}
     parts: dict[int, list[tuple[int, float]]] = {}
@@ -226,7 +227,7 @@ def _test_summaries(rows: list[dict[str, Any]]) -> tuple[dict[int, str], dict[in
         number, seconds = row["TEST_NUM"], row["TEST_TIM"]
         if row["TEST_NAM"]:
             names.setdefault(number, row["TEST_NAM"])
-        # OPT_FLAG bit 2: "TEST_TIM value is invalid" (STDF V4, "TSR"); 0 is what a tester without a clock writes.
+        # OPT_FLAG bit 2: "TEST_TIM value is invalid" (STDF V4, "TSR"). A tester without a clock writes 0.
         flag = row["OPT_FLAG"]
         if not seconds or seconds < 0 or (flag and flag[0] & 0x04):
             continue

@@ -1,4 +1,4 @@
-"""The bytes of an STDF file, decompressed as they are read. Compression is told by content, not by suffix."""
+"""The bytes of an STDF file, decompressed as they are read. Compression is recognised by content, not by suffix."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ __all__ = ["first_bytes", "open_stream", "read_exactly"]
 
 WAY_OUT = "Nothing of it was loaded. Fetch the complete file from the tester or its archive again."
 LAYERS = 4
-"""Packings within each other that are undone: a zip that holds a tar.gz has three."""
+"""Maximum number of nested compressions and archives: a zip that holds a tar.gz has three."""
 HEAD = 262
-"""Bytes that tell the packing: a tar names itself at byte 257."""
+"""Bytes that identify the compression: a tar has its name at byte 257."""
 
 
 @contextmanager
 def open_stream(path: Path) -> Iterator[IO[bytes]]:
-    """Open for reading, decompressing gzip, bzip2, xz, or a zip or tar archive with exactly one file in it.
-    :raises SourceFormatError: while open, whenever the compressed data turns out damaged or cut.
+    """Open a file for reading. It decompresses gzip, bzip2, xz, and zip and tar archives with exactly one file.
+
+    :raises SourceFormatError: the compressed data is damaged or cut off; raised during reading.
     """
-    with path.open("rb") as raw, ExitStack() as layers, _damage_is_ours(path):
+    with path.open("rb") as raw, ExitStack() as layers, _translate_damage(path):
         stream: IO[bytes] = raw
         for _ in range(LAYERS):
             head = read_exactly(stream, HEAD)
@@ -44,46 +45,48 @@ def open_stream(path: Path) -> Iterator[IO[bytes]]:
 def _unzip(stream: IO[bytes], layers: ExitStack, path: Path) -> IO[bytes]:
     archive = layers.enter_context(zipfile.ZipFile(stream))
     files = {info.filename: info for info in archive.infolist() if not info.is_dir()}
-    only = files[_only_file(list(files), path, "zip")]
+    only = files[_find_only_file(list(files), path, "zip")]
     if only.flag_bits & 0x1:
-        raise SourceFormatError(f"{path.name}: the zip archive is encrypted. Unpack it and load the STDF file.")
+        raise SourceFormatError(f"{path.name}: the zip archive is encrypted. Decrypt it and load the STDF file.")
     return layers.enter_context(archive.open(only))
 
 
 def _untar(stream: IO[bytes], layers: ExitStack, path: Path) -> IO[bytes]:
     archive = layers.enter_context(tarfile.TarFile(fileobj=stream))
     files = {info.name: info for info in archive.getmembers() if info.isfile()}
-    return layers.enter_context(cast("IO[bytes]", archive.extractfile(files[_only_file(list(files), path, "tar")])))
+    return layers.enter_context(
+        cast("IO[bytes]", archive.extractfile(files[_find_only_file(list(files), path, "tar")]))
+    )
 
 
-def _only_file(names: list[str], path: Path, kind: str) -> str:
-    """The one file of an archive, not counting what macOS adds to it."""
+def _find_only_file(names: list[str], path: Path, kind: str) -> str:
+    """The one file of an archive, apart from files that macOS adds."""
     own = [name for name in names if "__MACOSX" not in (parts := PurePosixPath(name).parts) and parts[-1][:2] != "._"]
     if len(own) != 1:
         told = ", ".join(own[:5]) or "none"
         raise SourceFormatError(
-            f"{path.name}: a {kind} archive must hold exactly one STDF file, this one holds {len(own)} ({told}). "
+            f"{path.name}: a {kind} archive must hold exactly one STDF file, but this one holds {len(own)} ({told}). "
             "Unpack it and load the files one by one."
         )
     return own[0]
 
 
-def _opened(kind: Callable[[IO[bytes]], Any]) -> Callable[[IO[bytes], ExitStack, Path], IO[bytes]]:
+def _make_opener(kind: Callable[[IO[bytes]], Any]) -> Callable[[IO[bytes], ExitStack, Path], IO[bytes]]:
     return lambda stream, layers, _: cast("IO[bytes]", layers.enter_context(kind(stream)))
 
 
 Unpack = Callable[[IO[bytes], ExitStack, Path], IO[bytes]]
 PACKINGS: list[tuple[Callable[[bytes], bool], Unpack]] = [
-    (lambda head: head[:2] == b"\x1f\x8b", _opened(lambda stream: gzip.GzipFile(mode="rb", fileobj=stream))),
-    (lambda head: head[:3] == b"BZh", _opened(bz2.BZ2File)),
-    (lambda head: head[:6] == b"\xfd7zXZ\0", _opened(lzma.LZMAFile)),
+    (lambda head: head[:2] == b"\x1f\x8b", _make_opener(lambda stream: gzip.GzipFile(mode="rb", fileobj=stream))),
+    (lambda head: head[:3] == b"BZh", _make_opener(bz2.BZ2File)),
+    (lambda head: head[:6] == b"\xfd7zXZ\0", _make_opener(lzma.LZMAFile)),
     (lambda head: head[:4] == b"PK\x03\x04", _unzip),
     (lambda head: head[257:262] == b"ustar", _untar),
 ]
 
 
 @contextmanager
-def _damage_is_ours(path: Path) -> Iterator[None]:
+def _translate_damage(path: Path) -> Iterator[None]:
     try:
         yield
     except EOFError as error:
@@ -91,19 +94,19 @@ def _damage_is_ours(path: Path) -> Iterator[None]:
     except (zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, NotImplementedError) as error:
         raise SourceFormatError(f"{path.name}: the compressed data is damaged ({error}). {WAY_OUT}") from error
     except OSError as error:
-        if error.errno is not None:  # the operating system's own errors are no statement about the content
+        if error.errno is not None:  # errors of the operating system say nothing about the content
             raise
         raise SourceFormatError(f"{path.name}: the compressed data is damaged ({error}). {WAY_OUT}") from error
 
 
 def first_bytes(path: Path, count: int) -> bytes:
-    """Up to ``count`` bytes from the start of the decompressed content."""
+    """Read up to ``count`` bytes from the beginning of the decompressed content."""
     with open_stream(path) as stream:
         return read_exactly(stream, count)
 
 
 def read_exactly(stream: IO[bytes], count: int) -> bytes:
-    """``count`` bytes, or fewer only at the end of the stream."""
+    """Read ``count`` bytes; fewer only at the end of the stream."""
     data = stream.read(count)
     if len(data) == count or not data:
         return data

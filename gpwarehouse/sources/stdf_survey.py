@@ -1,13 +1,13 @@
-"""First pass over an STDF file: is it whole, what is its checksum, who was tested how often.
+"""The first pass over an STDF file: is it complete, what is its checksum, which part was tested how often.
 
-Walking the record headers costs little and tells, before any row leaves, what an STDF file only says at its end:
-whether it is complete (MRR), which insertion of a die is the last one, the names of the bins, the id of a wafer
-(a WAFER_ID in the WRR supersedes the one in the WIR), how many parts its summaries count. What is kept is small: the few
-records that are not per part, and 19 bytes per insertion while walking (14 afterwards), never a test result.
+Walking the record headers is cheap. It finds out, before any row is sent, what an STDF file says only at its end: whether it is
+complete (MRR), which insertion of a die is the last one, the names of the bins, the id of a wafer (a WAFER_ID in the WRR
+supersedes the one in the WIR), and how many parts its summaries count. Little is kept: the few records that are not per part,
+and 19 bytes per insertion during the walk (14 afterwards), never a test result.
 
-A file is refused where its records cannot be those of a whole file: a type that no STDF knows, a record shorter than its
-fields, text that runs over its record's end, records before the MIR or behind the MRR. What the records count is compared by
-:mod:`gpwarehouse.sources.stdf_completeness`.
+A file is refused if its records cannot be those of a complete file: a type that STDF does not define, a record shorter than
+its fields, a text that exceeds its record, records before the MIR or after the MRR.
+:mod:`gpwarehouse.sources.stdf_completeness` compares the counts.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ READ_RESULTS = (rec.PTR & 0xFF, rec.MPR & 0xFF, rec.FTR & 0xFF)
 NOT_BEFORE_MIR = frozenset({rec.WIR, rec.WRR, rec.PIR, rec.PRR})
 TAKEN = frozenset({*NOT_BEFORE_MIR, rec.FAR, rec.MIR, rec.MRR, rec.SDR, rec.STR})
 TEXTS = {rec.MIR: (15, 30), rec.WIR: (6, 1), rec.WRR: (26, 4), rec.PRR: (17, 2)}
-"""Record type → where its texts (Cn) begin, and how many there are."""
+"""Record type → where its texts (Cn) begin, and their number."""
 NAMES = 5
-"""Of the MIR's texts the first: lot, part type, node, tester type, job. In these no control character makes sense."""
+"""Number of leading texts of the MIR in which no control character is valid: lot, part type, node, tester type, job."""
 CONTROL = frozenset(range(32)) - frozenset(b"\t\r\n\0")
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A run of whole records: ``length`` bytes, the first of them record number ``first_record`` of the file."""
+    """A run of whole records: ``length`` bytes; the first record is number ``first_record`` of the file."""
 
     offset: int
     length: int
@@ -59,30 +59,30 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Survey:
-    """What the first pass found. Arrays have one entry per PRR, in file order."""
+    """The result of the first pass. Arrays have one entry per PRR, in file order."""
 
     checksum: str
     far: bytes
-    """The file's FAR record, to stand before any run of its records."""
+    """The file's FAR record, which must precede any run of its records."""
     small: bytes
     """All records that are not per part, in file order."""
     chunks: list[Chunk]
     wir_of_wrr: list[int]
-    """For each WRR the number of the WIR it closes, -1 if there is none."""
+    """For each WRR the number of the WIR that it closes, or -1."""
     overlapping: frozenset[int]
-    """Numbers of the WIRs that were in force beside another one."""
+    """Numbers of the WIRs that were open at the same time as another one."""
     wir_of_part: npt.NDArray[np.int32]
-    """Number of the WIR in force, -1 outside a wafer."""
+    """Number of the open WIR, or -1 outside a wafer."""
     insertion_no: npt.NDArray[np.int32]
     is_final: npt.NDArray[np.bool_]
     is_part: npt.NDArray[np.bool_]
-    """False for a PRR that is no part: a delimiter between test plans."""
+    """False for a PRR that is not a part but a separator of test plans."""
     hard_bin: npt.NDArray[np.uint16]
     soft_bin: npt.NDArray[np.uint16]
     unfinished: int
-    """PIRs that no PRR followed."""
+    """Number of PIRs without a PRR."""
     without_pir: frozenset[int]
-    """(HEAD_NUM << 8 | SITE_NUM) where a PRR stands that has no PIR."""
+    """(HEAD_NUM << 8 | SITE_NUM) on which there is a PRR without a PIR."""
     has_scans: bool
     """Whether there are scan results (STR), which are not read."""
 
@@ -110,9 +110,9 @@ class _Walk:
         self.parts = PartLog(self.order, self.wafers)
 
     def run(self, data: bytes) -> int:
-        """Walk the whole records in ``data``; returns how many bytes they take."""
+        """Walk the whole records in ``data``; return their number of bytes."""
         if self.has_mrr:
-            return self._behind(data)
+            return self._check_padding(data)
         header, at, end, record = self.header, 0, len(data) - 4, self.record
         while at <= end:
             length, typ, sub = header(data, at)
@@ -121,7 +121,7 @@ class _Walk:
                 break
             if typ != PER_TEST or length < 8 or sub not in READ_RESULTS:
                 kind = typ << 8 | sub
-                taken = self._other(kind, data[at + 4 : after], self.offset + at, record)
+                taken = self._take_other(kind, data[at + 4 : after], self.offset + at, record)
                 if taken and kind in KEPT:
                     self.small += data[at:after]
                     if kind == rec.MRR:
@@ -134,7 +134,7 @@ class _Walk:
         start, first = self.chunk_start
         if self.offset - start >= self.chunk_bytes:
             self._cut(start, first)
-        return at + self._behind(data[at:]) if self.has_mrr else at
+        return at + self._check_padding(data[at:]) if self.has_mrr else at
 
     def _cut(self, start: int, first: int) -> None:
         if self.offset > start:
@@ -142,10 +142,10 @@ class _Walk:
         self.chunk_start = (self.offset, self.record)
 
     def _skip(self, what: str, offset: int, length: int, record: int) -> None:
-        """Leave a record out of the runs that are read, where that is allowed."""
+        """Leave a record out of the runs, if that is allowed."""
         if not self.findings.allow_incomplete:
             self.findings.refuse(
-                f"at byte {offset} stands {what}: a block of the file was lost, overwritten or written twice"
+                f"at byte {offset} there is {what}: a block of the file was lost, overwritten or written twice"
             )
         self.skipped[what] += 1
         start, first = self.chunk_start
@@ -153,16 +153,18 @@ class _Walk:
             self.chunks.append(Chunk(start, offset - start, first))
         self.chunk_start = (offset + length, record + 1)
 
-    def _other(self, kind: int, body: bytes, offset: int, record: int) -> bool:
-        """Take in a record that is no test result; False where it was passed over."""
-        odd = len(body) < SHORTEST.get(kind, 65536) or (kind in TEXTS and not self._texts_fit(kind, body))
+    def _take_other(self, kind: int, body: bytes, offset: int, record: int) -> bool:
+        """Process a record that is not a test result; return False if it was skipped."""
+        odd = len(body) < SHORTEST.get(kind, 65536) or (kind in TEXTS and not self._has_valid_texts(kind, body))
         if odd and not is_user_record(kind >> 8):
-            self._skip(f"a record of type {type_name(kind)}, {_fault(kind, body)}", offset, 4 + len(body), record)
+            self._skip(
+                f"a record of type {type_name(kind)}, {_describe_fault(kind, body)}", offset, 4 + len(body), record
+            )
             return False
         if kind in NOT_BEFORE_MIR and not self.has_mir:
             raise SourceFormatError(
-                f"{self.path.name}: at byte {offset}, before any MIR, stands a record of type {type_name(kind)}: no lot, no "
-                f"program is known. {WAY_OUT}"
+                f"{self.path.name}: at byte {offset} a record of type {type_name(kind)} precedes the MIR, which names lot and "
+                f"program. {WAY_OUT}"
             )
         if kind in TAKEN:
             self._take(kind, body, offset, record - self.others)
@@ -193,12 +195,12 @@ class _Walk:
 
     def _refuse_second(self, name: str, offset: int) -> None:
         raise SourceFormatError(
-            f"{self.path.name}: a second {name} at byte {offset}: these are several STDF files joined into one, or a block "
-            "of it stands twice. Nothing of it was loaded. Split it at its FAR records and load the parts one by one."
+            f"{self.path.name}: there is a second {name} at byte {offset}: several STDF files were joined into one, or a block "
+            "was written twice. Nothing of it was loaded. Split it at its FAR records and load the parts one by one."
         )
 
     @staticmethod
-    def _texts_fit(kind: int, body: bytes) -> bool:
+    def _has_valid_texts(kind: int, body: bytes) -> bool:
         at, count = TEXTS[kind]
         for number in range(count):
             if at >= len(body):
@@ -211,27 +213,25 @@ class _Walk:
             at = end
         return True
 
-    def _behind(self, data: bytes) -> int:
-        """Nothing but NUL padding (tape blocks) stands behind the MRR; returns the bytes, all of them."""
+    def _check_padding(self, data: bytes) -> int:
+        """Check that only NUL padding (tape blocks) follows the MRR; return its number of bytes."""
         if data[:4] in (b"\x02\x00\x00\x0a", b"\x00\x02\x00\x0a"):
             self._refuse_second("FAR", self.offset)
         if data.strip(b"\0"):
-            self.findings.refuse(
-                f"behind the MRR, which closes every STDF file at byte {self.offset}, there are records"
-            )
+            self.findings.refuse(f"records follow the MRR, which must be the last record, at byte {self.offset}")
         return len(data)
 
     def finish(self, rest: bytes, checksum: str, far: bytes) -> Survey:
-        """What was found, when ``rest`` is all that is left.
+        """Make the survey, when ``rest`` is all that is left.
 
-        :raises SourceFormatError: it is no whole file.
+        :raises SourceFormatError: the file is incomplete.
         """
-        self._complete(rest)
+        self._check_complete(rest)
         self._cut(*self.chunk_start)
         self.parts.finish()
         self.wafers.finish()
         for what, count in self.skipped.items():
-            self.findings.tell(f"passed over {count} times: {what}")
+            self.findings.warn(f"skipped {count} times: {what}")
         insertion_no, is_final = count_insertions(self.parts)
         return Survey(
             checksum=checksum,
@@ -240,38 +240,38 @@ class _Walk:
             chunks=self.chunks,
             wir_of_wrr=self.wafers.wir_of_wrr,
             overlapping=frozenset(self.wafers.overlapping),
-            wir_of_part=_column(self.parts.wir_of_part, np.int32),
+            wir_of_part=_make_column(self.parts.wir_of_part, np.int32),
             insertion_no=insertion_no,
             is_final=is_final,
-            is_part=_column(self.parts.is_part, np.int8) != 0,
-            hard_bin=_column(self.parts.hard_bin, np.uint16),
-            soft_bin=_column(self.parts.soft_bin, np.uint16),
+            is_part=_make_column(self.parts.is_part, np.int8) != 0,
+            hard_bin=_make_column(self.parts.hard_bin, np.uint16),
+            soft_bin=_make_column(self.parts.soft_bin, np.uint16),
             unfinished=self.parts.unfinished,
-            without_pir=self._without_pir(),
+            without_pir=self._find_without_pir(),
             has_scans=self.has_scans,
         )
 
-    def _without_pir(self) -> frozenset[int]:
+    def _find_without_pir(self) -> frozenset[int]:
         lost, unfinished = sum(self.parts.without_pir.values()), self.parts.unfinished
         if unfinished:
-            self.findings.tell(f"{unfinished} parts have a PIR but no PRR; they, and their results, are left out")
+            self.findings.warn(f"{unfinished} parts have a PIR but no PRR; the parts and their results are left out")
         if lost:
-            self.findings.tell(
-                f"{lost} parts have a PRR but no PIR; theirs are the results since the part before on the same head and site"
+            self.findings.warn(
+                f"{lost} parts have a PRR but no PIR; they get the results since the previous part on the same head and site"
             )
         return frozenset(self.parts.without_pir)
 
-    def _complete(self, rest: bytes) -> None:
+    def _check_complete(self, rest: bytes) -> None:
         name = self.path.name
         self._refuse_cut(rest)
         if not self.has_mir:
             raise SourceFormatError(
-                f"{name} has no MIR record in its {self.offset} bytes: no lot, no program. {WAY_OUT}"
+                f"{name} has no MIR record in its {self.offset} bytes, so lot and program are not known. {WAY_OUT}"
             )
         if not self.has_mrr and not rest:
             self.findings.refuse(
-                f"it ends early: at byte {self.offset}, after record {self.record - 1}, the MRR that closes every STDF "
-                "file is missing"
+                f"it ends early: at byte {self.offset}, after record {self.record - 1}, the MRR is missing, which is the "
+                "last record of every complete file"
             )
 
     def _refuse_cut(self, rest: bytes) -> None:
@@ -282,23 +282,21 @@ class _Walk:
             length, typ, sub = self.header(rest, 0)
             what = f"a record (type {typ}, sub-type {sub}) of {4 + length} bytes"
         self.findings.refuse(
-            f"it ends early: {what} begins at byte {self.offset}, but only {len(rest)} bytes follow; the MRR that closes "
-            "every STDF file is missing"
+            f"it ends early: {what} begins at byte {self.offset}, but only {len(rest)} bytes follow, and the MRR is missing, "
+            "which is the last record of every complete file"
         )
 
 
-def _fault(kind: int, body: bytes) -> str:
-    """What is wrong with a record that is refused."""
+def _describe_fault(kind: int, body: bytes) -> str:
+    """Describe the fault of a record that is refused."""
     if kind not in SHORTEST:
-        return "which neither STDF V4 nor V4-2007 knows"
+        return "which neither STDF V4 nor V4-2007 defines"
     return (
-        "which is too short for its fields"
-        if len(body) < SHORTEST[kind]
-        else "whose texts are none or do not fit into it"
+        "which is too short for its fields" if len(body) < SHORTEST[kind] else "whose texts are not valid or exceed it"
     )
 
 
-def _column(values: array[int], kind: type[Kind]) -> npt.NDArray[Kind]:
+def _make_column(values: array[int], kind: type[Kind]) -> npt.NDArray[Kind]:
     return np.array(values, dtype=kind)
 
 
@@ -306,9 +304,10 @@ def survey(path: Path, chunk_bytes: int, findings: Findings) -> Survey:
     """Walk the file once.
 
     :param path: an STDF V4 file, plain or compressed.
-    :param chunk_bytes: cut the file into runs of whole records of about this size.
-    :param findings: takes the warnings, and says whether an incomplete file is allowed.
-    :raises SourceFormatError: no STDF V4, ends early, has no MRR, holds what no STDF file holds, or is several files in one.
+    :param chunk_bytes: approximate bytes of the runs of whole records that the file is cut into.
+    :param findings: collects the warnings, and says whether an incomplete file is allowed.
+    :raises SourceFormatError: the file is not STDF V4, ends early, has no MRR, holds records that STDF does not define, or
+        consists of several files.
     """
     digest = hashlib.sha256()
     with open_stream(path) as stream:

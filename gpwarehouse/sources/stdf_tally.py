@@ -1,4 +1,4 @@
-"""What an STDF file's parts hold, counted run by run: results against PRR.NUM_TEST, good parts, results of no part."""
+"""Count, run by run, what the parts of an STDF file hold: results against PRR.NUM_TEST, good parts, results without a part."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["Tally"]
 
 UNCOUNTED = 65535
 ZEROS = 32
-"""Values in a row of one MPR that are 0 to the last bit, from which it is told: a zeroed block looks like that."""
+"""Number of consecutive zero values in one MPR from which there is a warning: a zeroed block looks like this."""
 
 
 @dataclass
 class Tally:
     """Counts over the runs of one pass.
 
-    :ivar good: good parts of all insertions, of the first ones, of the last ones; None once a part has no verdict.
+    :ivar good: numbers of good parts of all insertions, of the first ones, of the last ones; None after a part without a verdict.
     """
 
     good: list[int] | None = field(default_factory=lambda: [0, 0, 0])
@@ -35,14 +35,14 @@ class Tally:
     _delimiters: int = 0
 
     def see_parts(self, executed: Ints, results: Results, part: Ints, is_part: npt.NDArray[np.bool_]) -> None:
-        """Compare PRR.NUM_TEST with the records that are there: all, or those whose test was executed.
+        """Compare PRR.NUM_TEST with the number of records: of all records, or of those whose test was executed.
 
-        A part without any result is one that the tester did not log (many log every second or tenth part).
+        A part without any result was not logged by the tester (many testers log every second or tenth part).
 
         :param executed: NUM_TEST of the run's PRRs.
-        :param part: of each result, its PRR.
+        :param part: for each result, its PRR.
         """
-        once = results.test & 0xFFFF <= 1  # an MPR counts once, whatever its pins
+        once = results.test & 0xFFFF <= 1  # an MPR counts once, whatever its number of pins
         seen = np.bincount(part[once], minlength=len(executed))
         run = np.bincount(part[once & results.executed], minlength=len(executed))
         counted = is_part & (executed != 0) & (executed != UNCOUNTED)
@@ -82,27 +82,27 @@ class Tally:
         ]
 
     def warnings(self, orphans: int, has_scans: bool) -> list[str]:
-        """What was found, a sentence each.
+        """What was found, one sentence each.
 
-        :param orphans: results of no part.
-        :param has_scans: NUM_TEST then counts what is not read here.
+        :param orphans: number of results without a part.
+        :param has_scans: whether there are scan results; NUM_TEST then counts tests that are not read.
         """
-        told = []
+        found = []
         lost = orphans + self._delimiters
         if lost:
-            without = f"; {self._unlogged} parts have none, though NUM_TEST counts some" if self._unlogged else ""
-            told.append(f"{lost} test results belong to no part and are left out{without}")
+            without = f"; {self._unlogged} parts have none, although NUM_TEST counts some" if self._unlogged else ""
+            found.append(f"{lost} test results belong to no part and are left out{without}")
         elif self._unlogged * 2 < self._logged and self._unlogged:
-            told.append(f"{self._unlogged} parts have no results in the file, though their PRR.NUM_TEST counts some")
+            found.append(f"{self._unlogged} parts have no results in the file, although their PRR.NUM_TEST counts some")
         differ = self._differ + (self._zero_counts if self._logged else 0)
         if differ and not has_scans:
-            told.append(
-                f"{differ} of {self._logged + self._zero_counts} parts have other results than their PRR.NUM_TEST counts: "
+            found.append(
+                f"{differ} of {self._logged + self._zero_counts} parts have other numbers of results than their PRR.NUM_TEST: "
                 f"{self._seen} are in the file, {self._counted} are counted"
             )
         if self._zeroed:
             numbers = ", ".join(map(str, sorted(self._zeroed)[:10]))
-            told.append(
-                f"{ZEROS} values in a row and more are 0 in MPRs of tests {numbers}: a lost block looks like that"
+            found.append(
+                f"{ZEROS} or more consecutive values are 0 in MPRs of tests {numbers}; a lost block looks like this"
             )
-        return told
+        return found

@@ -1,4 +1,4 @@
-"""Which wafer is under which head and site while the records of an STDF file go by."""
+"""The wafer under each head and site, as the records of an STDF file pass."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from gpwarehouse.sources.stdf_framing import Findings
 __all__ = ["OpenWafers", "text_at"]
 
 ALL_HEADS = (0, 255)
-"""HEAD_NUM of a WIR that speaks of every head: 255 by the book, 0 on some testers."""
+"""HEAD_NUM of a WIR for all heads: 255 in the specification, 0 on some testers."""
 
 
 def text_at(body: bytes, at: int) -> bytes:
-    """The Cn field at ``at`` (length byte, then the characters), stripped; empty where the record ends before."""
+    """Read the Cn field at ``at`` (length byte, then the characters), stripped; empty if the record ends before it."""
     if at >= len(body):
         return b""
     return body[at + 1 : at + 1 + body[at]].strip(b" \t\r\n\0")
@@ -25,9 +25,9 @@ def text_at(body: bytes, at: int) -> bytes:
 class OpenWafers:
     """Visits of wafers, numbered by their WIR.
 
-    :ivar wir_of_wrr: for each WRR the visit it closes, -1 if there is none.
-    :ivar ids: visit → wafer id, empty if neither WIR nor WRR names one; that of the WRR supersedes (STDF V4, "WRR").
-    :ivar overlapping: visits that were open beside another one.
+    :ivar wir_of_wrr: for each WRR the visit that it closes, or -1.
+    :ivar ids: visit → wafer id, empty if neither WIR nor WRR has one; that of the WRR supersedes (STDF V4, "WRR").
+    :ivar overlapping: visits that were open at the same time as another one.
     """
 
     findings: Findings
@@ -40,11 +40,11 @@ class OpenWafers:
     _unclosed: list[int] = field(default_factory=list)
 
     def site_group(self, body: bytes) -> None:
-        """Take in an SDR: head, group, count, sites."""
+        """Process an SDR: head, group, count, sites."""
         self._sites[body[0], body[1]] = body[3 : 3 + body[2]]
 
     def begin(self, body: bytes) -> None:
-        """Take in a WIR."""
+        """Process a WIR."""
         visit, (head, group) = len(self.ids), body[:2]
         self.ids[visit] = text_at(body, 6)
         wafers = self._open.setdefault(head, {})
@@ -55,60 +55,60 @@ class OpenWafers:
             self.overlapping.update(wafers.values())
 
     def end(self, body: bytes, offset: int) -> None:
-        """Take in a WRR.
+        """Process a WRR.
 
         :raises SourceFormatError: no wafer is open, and an incomplete file is not allowed.
         """
         head, group = body[:2]
         wafers = self._open.get(head) or next((self._open[h] for h in ALL_HEADS if self._open.get(h)), {})
         visit = wafers.pop(group, -1)
-        if visit < 0 and len(wafers) == 1:  # the SITE_GRP differs between WIR and WRR: some testers do
+        if visit < 0 and len(wafers) == 1:  # on some testers the SITE_GRP of WIR and WRR differ
             visit = wafers.popitem()[1]
-        if visit < 0 and len(only := list(self._places())) == 1:
+        if visit < 0 and len(only := list(self._list_places())) == 1:
             visit = self._open[only[0][0]].pop(only[0][1])
         self.wir_of_wrr.append(visit)
         name = text_at(body, 26)
         if visit < 0:
-            what = f"wafer {_shown(name)}" if name else "a wafer without an id"
+            what = f"wafer {_show(name)}" if name else "a wafer without an id"
             self.findings.refuse(f"at byte {offset} a WRR ends {what}, but no WIR began it")
         elif name:
             self.ids[visit] = name
 
-    def _places(self) -> Iterator[tuple[int, int]]:
+    def _list_places(self) -> Iterator[tuple[int, int]]:
         return ((head, group) for head, wafers in self._open.items() for group in wafers)
 
     def at(self, head: int, site: int) -> int:
-        """The visit under a site, -1 outside a wafer."""
+        """The visit under a site; -1 outside a wafer."""
         wafers = self._open.get(head)
         if not wafers:
-            return self._elsewhere(head)
+            return self._find_elsewhere(head)
         if len(wafers) > 1:
             for group, visit in wafers.items():
                 if site in self._sites.get((head, group), b""):
                     return visit
         return next(reversed(wafers.values()))
 
-    def _elsewhere(self, head: int) -> int:
+    def _find_elsewhere(self, head: int) -> int:
         for every in ALL_HEADS:
             if self._open.get(every):
                 return next(reversed(self._open[every].values()))
-        only = list(self._places())
+        only = list(self._list_places())
         if len(only) != 1:
             return -1
         self._guessed[head, only[0][0]] += 1
         return self._open[only[0][0]][only[0][1]]
 
     def finish(self) -> None:
-        """Tell of wafers without an end, and of parts on a head that had no wafer of its own."""
+        """Warn of wafers without an end, and of parts on a head without a wafer of its own."""
         self._unclosed += [visit for wafers in self._open.values() for visit in wafers.values()]
         if self._unclosed:
-            names = ", ".join(_shown(self.ids[visit]) for visit in sorted(self._unclosed)[:10])
-            self.findings.tell(f"{len(self._unclosed)} wafers have a WIR but no WRR: {names}")
+            names = ", ".join(_show(self.ids[visit]) for visit in sorted(self._unclosed)[:10])
+            self.findings.warn(f"{len(self._unclosed)} wafers have a WIR but no WRR: {names}")
         for (head, other), count in self._guessed.items():
-            self.findings.tell(
-                f"{count} parts on head {head}, which has no wafer, were taken for parts of the only wafer open, on head {other}"
+            self.findings.warn(
+                f"{count} parts on head {head}, which has no wafer, were assigned to the only open wafer, on head {other}"
             )
 
 
-def _shown(name: bytes) -> str:
+def _show(name: bytes) -> str:
     return repr(name.decode("latin-1")) if name else "(no id)"

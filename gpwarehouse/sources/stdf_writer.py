@@ -1,4 +1,4 @@
-"""Write STDF V4 files: for the demo, for tests, for generators. Standard library only.
+"""Write STDF V4 files, for the demo, tests and generators. It needs only the standard library.
 
 >>> with StdfWriter("lot.stdf.gz") as out:                      # doctest: +SKIP
 ...     out.mir(lot_id="L1", part_typ="CHIP", job_nam="PROG", start_t=1_700_000_000)
@@ -7,7 +7,7 @@
 ...     out.prr(head=1, site=0, hard_bin=1, soft_bin=1, part_id="1")
 ...     out.mrr(finish_t=1_700_000_900)
 
-Field names are those of the specification in lower case. A field left ``None`` is written as its "missing" mark.
+Field names are those of the specification in lower case. A field that is ``None`` is written as its "missing" mark.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ MIR_TEXTS = [
     "serl_num",
     "supr_nam",
 ]
-"""The text fields of the MIR in the order of the file."""
+"""The text fields of the MIR, in file order."""
 
 SDR_TEXTS = [
     "hand_typ",
@@ -83,26 +83,26 @@ SDR_TEXTS = [
 ]
 
 
-def _cn(text: str | None) -> bytes:
-    """A Cn field: length byte and up to 255 characters."""
+def _encode_cn(text: str | None) -> bytes:
+    """Encode a Cn field: length byte and up to 255 characters."""
     data = (text or "").encode("utf-8")
     if len(data) > 255:
-        raise ValueError(f"an STDF text holds at most 255 bytes, this one has {len(data)}: {text!r:.60}")
+        raise ValueError(f"an STDF text holds at most 255 bytes, but this one has {len(data)}: {text!r:.60}")
     return bytes((len(data),)) + data
 
 
-def _c1(text: str | None) -> bytes:
-    """A C1 field: one character, a blank where missing."""
+def _encode_c1(text: str | None) -> bytes:
+    """Encode a C1 field: one character; a blank if it is missing."""
     return (text or " ").encode("latin-1")[:1]
 
 
 class StdfWriter:
-    """Writes records in the order of the calls; FAR is written at once, gzip by the suffix ``.gz``.
+    """Writes records in the order of the calls. FAR is written at once. A name that ends in ``.gz`` is compressed.
 
-    :param target: path, or a stream opened for writing bytes (left open).
+    The same calls write the same bytes, compressed or not.
+
+    :param target: path, or a binary stream opened for writing (it is left open).
     :param byte_order: :data:`LITTLE_ENDIAN` (default) or :data:`BIG_ENDIAN`.
-
-    The same calls give the same bytes, compressed or not.
     """
 
     def __init__(self, target: str | PathLike[str] | IO[bytes], byte_order: Literal["<", ">"] = LITTLE_ENDIAN) -> None:
@@ -119,7 +119,7 @@ class StdfWriter:
         self._close.append(raw)
         if path.suffix != ".gz":
             return raw
-        # no name and no time in the gzip header: same content, same file
+        # The gzip header has no name and no time, so that the same content is the same file.
         packed = cast("IO[bytes]", gzip.GzipFile("", "wb", fileobj=raw, mtime=0))
         self._close.insert(0, packed)
         return packed
@@ -133,14 +133,14 @@ class StdfWriter:
         self.close()
 
     def close(self) -> None:
-        """Close what this writer opened. It writes no MRR: a file without one is incomplete."""
+        """Close the file that this writer opened. It writes no MRR: a file without one is incomplete."""
         while self._close:
             self._close.pop(0).close()
 
     def record(self, typ: int, sub: int, body: bytes) -> None:
-        """Any record from its body."""
+        """Write any record from its body."""
         if len(body) > 65535:
-            raise ValueError(f"an STDF record holds at most 65535 bytes, this one {len(body)}")
+            raise ValueError(f"an STDF record holds at most 65535 bytes, but this one has {len(body)}")
         self._out.write(pack(self.byte_order + "HBB", len(body), typ, sub) + body)
 
     def _pack(self, layout: str, *values: int | float | bytes) -> bytes:
@@ -161,24 +161,25 @@ class StdfWriter:
     ) -> None:
         """Master information: times in epoch seconds, texts by the names in :data:`MIR_TEXTS`."""
         body = self._pack("IIB", start_t if setup_t is None else setup_t, start_t, stat_num)
-        body += _c1(mode_cod) + _c1(rtst_cod) + _c1(prot_cod) + self._pack("H", burn_tim) + _c1(cmod_cod)
-        self.record(1, 10, body + self._texts(MIR_TEXTS, texts))
+        body += _encode_c1(mode_cod) + _encode_c1(rtst_cod) + _encode_c1(prot_cod) + self._pack("H", burn_tim)
+        body += _encode_c1(cmod_cod)
+        self.record(1, 10, body + self._encode_texts(MIR_TEXTS, texts))
 
-    def _texts(self, names: Sequence[str], texts: dict[str, str]) -> bytes:
-        """Text fields in order, those after the last given one left off."""
+    def _encode_texts(self, names: Sequence[str], texts: dict[str, str]) -> bytes:
+        """Encode text fields in order; those after the last given one are omitted."""
         if unknown := texts.keys() - set(names):
-            raise TypeError(f"no such field: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+            raise TypeError(f"there is no field {', '.join(sorted(unknown))}; the fields are {', '.join(names)}")
         last = max((names.index(name) + 1 for name in texts), default=0)
-        return b"".join(_cn(texts.get(name)) for name in names[:last])
+        return b"".join(_encode_cn(texts.get(name)) for name in names[:last])
 
     def mrr(self, *, finish_t: int = 0, disp_cod: str = " ") -> None:
         """Master results: the last record of every complete file."""
-        self.record(1, 20, self._pack("I", finish_t) + _c1(disp_cod))
+        self.record(1, 20, self._pack("I", finish_t) + _encode_c1(disp_cod))
 
     def sdr(self, *, head: int = 1, site_grp: int = 255, sites: Sequence[int] = (), **texts: str) -> None:
         """Site description: texts ``hand_typ``, ``hand_id``, ``card_id``, ``load_id`` ..."""
         body = bytes((head, site_grp, len(sites), *sites))
-        self.record(1, 80, body + self._texts(SDR_TEXTS, texts))
+        self.record(1, 80, body + self._encode_texts(SDR_TEXTS, texts))
 
     def wcr(
         self,
@@ -194,12 +195,12 @@ class StdfWriter:
         pos_y: str = " ",
     ) -> None:
         """Wafer configuration; ``wf_units`` 1 inch, 2 cm, 3 mm, 4 mil."""
-        body = self._pack("fffB", wafr_siz, die_ht, die_wid, wf_units) + _c1(wf_flat)
-        self.record(2, 30, body + self._pack("hh", center_x, center_y) + _c1(pos_x) + _c1(pos_y))
+        body = self._pack("fffB", wafr_siz, die_ht, die_wid, wf_units) + _encode_c1(wf_flat)
+        self.record(2, 30, body + self._pack("hh", center_x, center_y) + _encode_c1(pos_x) + _encode_c1(pos_y))
 
     def wir(self, *, head: int = 1, site_grp: int = 255, start_t: int = 0, wafer_id: str = "") -> None:
-        """A wafer begins."""
-        self.record(2, 10, self._pack("BBI", head, site_grp, start_t) + _cn(wafer_id))
+        """Beginning of a wafer."""
+        self.record(2, 10, self._pack("BBI", head, site_grp, start_t) + _encode_cn(wafer_id))
 
     def wrr(
         self,
@@ -217,13 +218,15 @@ class StdfWriter:
         frame_id: str = "",
         mask_id: str = "",
     ) -> None:
-        """A wafer ends."""
+        """End of a wafer."""
         counts = (finish_t, part_cnt, rtst_cnt, abrt_cnt, good_cnt, func_cnt)
         body = self._pack("BBIIIIII", head, site_grp, *counts)
-        self.record(2, 20, body + _cn(wafer_id) + _cn(fabwf_id) + _cn(frame_id) + _cn(mask_id))
+        self.record(
+            2, 20, body + _encode_cn(wafer_id) + _encode_cn(fabwf_id) + _encode_cn(frame_id) + _encode_cn(mask_id)
+        )
 
     def pir(self, *, head: int = 1, site: int = 0) -> None:
-        """A part begins."""
+        """Beginning of a part."""
         self.record(5, 10, bytes((head, site)))
 
     def prr(
@@ -240,7 +243,7 @@ class StdfWriter:
         test_t: int = 0,
         part_id: str = "",
     ) -> None:
-        """A part ends; ``part_flg`` 0x08 = failed, ``test_t`` in milliseconds, 0 = not known."""
+        """End of a part; ``part_flg`` 0x08 = failed, ``test_t`` in milliseconds, 0 = not known."""
         body = self._pack(
             "BBBHHHhhI",
             head,
@@ -253,7 +256,7 @@ class StdfWriter:
             NO_COORDINATE if y is None else y,
             test_t,
         )
-        self.record(5, 20, body + _cn(part_id))
+        self.record(5, 20, body + _encode_cn(part_id))
 
     def ptr(
         self,
@@ -277,14 +280,14 @@ class StdfWriter:
         body = self._pack("IBBBBf", test_num, head, site, test_flg, parm_flg, result)
         given = (test_txt, lo_limit, hi_limit, units, opt_flag, lo_spec, hi_spec)
         if any(value is not None for value in given):
-            body += _cn(test_txt) + _cn("")
+            body += _encode_cn(test_txt) + _encode_cn("")
         if any(value is not None for value in given[1:]):
-            body += self._limits(lo_limit, hi_limit, opt_flag, lo_spec, hi_spec, scale) + _cn(units)
+            body += self._encode_limits(lo_limit, hi_limit, opt_flag, lo_spec, hi_spec, scale) + _encode_cn(units)
             if lo_spec is not None or hi_spec is not None:
-                body += _cn("") * 3 + self._pack("ff", lo_spec or 0.0, hi_spec or 0.0)
+                body += _encode_cn("") * 3 + self._pack("ff", lo_spec or 0.0, hi_spec or 0.0)
         self.record(15, 10, body)
 
-    def _limits(
+    def _encode_limits(
         self,
         lo: float | None,
         hi: float | None,
@@ -315,24 +318,24 @@ class StdfWriter:
     ) -> None:
         """A test with a result per pin."""
         body = self._pack("IBBBBHH", test_num, head, site, test_flg, parm_flg, 0, len(results))
-        body += self._pack(f"{len(results)}f", *results) + _cn(test_txt) + _cn("")
-        body += self._limits(lo_limit, hi_limit, None, None, None, 0) + self._pack("ff", 0.0, 0.0)
-        self.record(15, 15, body + _cn(units))
+        body += self._pack(f"{len(results)}f", *results) + _encode_cn(test_txt) + _encode_cn("")
+        body += self._encode_limits(lo_limit, hi_limit, None, None, None, 0) + self._pack("ff", 0.0, 0.0)
+        self.record(15, 15, body + _encode_cn(units))
 
     def ftr(self, test_num: int, *, head: int = 1, site: int = 0, test_flg: int = 0, test_txt: str = "") -> None:
         """A functional test; ``test_flg`` 0x80 = failed."""
         body = self._pack("IBBBB", test_num, head, site, test_flg, 0xFF)
         body += self._pack("IIIIiihHH", 0, 0, 0, 0, 0, 0, 0, 0, 0)  # counters and addresses, none valid
-        body += self._pack("H", 0) + _cn("") * 3 + _cn(test_txt)  # FAIL_PIN; VECT_NAM, TIME_SET, OP_CODE
+        body += self._pack("H", 0) + _encode_cn("") * 3 + _encode_cn(test_txt)  # FAIL_PIN; VECT_NAM, TIME_SET, OP_CODE
         self.record(15, 20, body)
 
     def hbr(self, number: int, count: int, pf: str = " ", name: str = "", *, head: int = 255, site: int = 0) -> None:
         """Hard bin summary; ``pf`` is ``P``, ``F`` or blank."""
-        self.record(1, 40, self._pack("BBHI", head, site, number, count) + _c1(pf) + _cn(name))
+        self.record(1, 40, self._pack("BBHI", head, site, number, count) + _encode_c1(pf) + _encode_cn(name))
 
     def sbr(self, number: int, count: int, pf: str = " ", name: str = "", *, head: int = 255, site: int = 0) -> None:
         """Soft bin summary; ``pf`` is ``P``, ``F`` or blank."""
-        self.record(1, 50, self._pack("BBHI", head, site, number, count) + _c1(pf) + _cn(name))
+        self.record(1, 50, self._pack("BBHI", head, site, number, count) + _encode_c1(pf) + _encode_cn(name))
 
     def pcr(
         self,
@@ -361,8 +364,8 @@ class StdfWriter:
         site: int = 0,
     ) -> None:
         """Test summary; ``test_tim`` is the mean time of one execution in seconds."""
-        body = bytes((head, site)) + _c1(test_typ) + self._pack("IIII", test_num, exec_cnt, fail_cnt, NO_COUNT)
-        body += _cn(test_nam) + _cn("") * 2
+        body = bytes((head, site)) + _encode_c1(test_typ) + self._pack("IIII", test_num, exec_cnt, fail_cnt, NO_COUNT)
+        body += _encode_cn(test_nam) + _encode_cn("") * 2
         # OPT_FLAG: bits 3, 6, 7 reserved (set); min, max, sums, squares not valid; bit 2 = no TEST_TIM
         body += self._pack("Bf", 0xFB if test_tim is not None else 0xFF, test_tim or 0.0)
         self.record(10, 30, body)

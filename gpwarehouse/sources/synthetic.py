@@ -1,9 +1,9 @@
-"""A made-up wafer-sort lot as an STDF file, with its answers known. Standard library only.
+"""Write a generated wafer-sort lot as an STDF file, with known answers. It needs only the standard library.
 
-Round wafers, four sites in parallel, a first pass over all die and a retest of the failing ones. Three signatures to
-look at: a ring of leakage at the edge of every wafer, a scratch (functional fails) across one, a cluster of threshold
-shifts on another; besides some random fails, and bad contacts that a retest cures. The same seed gives the same
-bytes.
+Wafers are round; four sites are tested in parallel; a first pass covers all die, and a retest the failed ones. Three
+signatures are built in: a ring of leakage at the edge of every wafer, a scratch (functional fails) across one wafer, and a
+cluster of threshold shifts on another. There are also random fails, and bad contacts that a retest cures. The same seed gives
+the same bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FAILED, SUPERSEDES_XY = 0x08, 0x02
 
 @dataclass(frozen=True)
 class DemoTest:
-    """A test of the program; limits are six sigma around the mean. ``sigma`` 0 marks a functional test."""
+    """A test of the program. The limits are six sigma around the mean; ``sigma`` 0 marks a functional test."""
 
     number: int
     name: str
@@ -62,7 +62,7 @@ DEMO_TESTS = (
     DemoTest(5000, "SCAN_CHAIN", "", 0.0, 0.0, 0.0580, 20),
     DemoTest(5010, "MBIST", "", 0.0, 0.0, 0.0940, 21),
 )
-"""The program: 20 parametric tests and two functional ones, ADC_INL by far the slowest."""
+"""The program: 20 parametric tests and two functional ones; ADC_INL is by far the slowest."""
 
 BIN_NAMES = {
     1: "PASS",
@@ -82,7 +82,7 @@ BIN_NAMES = {
 
 @dataclass(frozen=True)
 class DemoWafer:
-    """The answers for a wafer: how many die, how many good at first and at last, insertions with retests."""
+    """The answers for a wafer: numbers of die, of good die at first and in the end, of insertions including retests."""
 
     wafer_id: str
     die: int
@@ -106,7 +106,7 @@ class DemoLot:
 
     @property
     def insertions(self) -> int:
-        """Rows the file gives."""
+        """Number of rows of the file."""
         return sum(wafer.insertions for wafer in self.wafers)
 
 
@@ -126,7 +126,7 @@ Die = tuple[int, int]
 
 
 def die_map(radius: int) -> list[Die]:
-    """The whole die on a round wafer, row by row, every second row backwards, as a prober steps."""
+    """The whole die on a round wafer, row by row, every second row backwards, like a prober."""
     rows: list[Die] = []
     for y in range(-radius, radius + 1):
         row = [(x, y) for x in range(-radius, radius + 1) if x * x + y * y <= (radius + 0.3) ** 2]
@@ -134,8 +134,8 @@ def die_map(radius: int) -> list[Die]:
     return rows
 
 
-def _defects(dice: list[Die], wafer: int, radius: int, rng: random.Random) -> tuple[dict[Die, int], set[Die]]:
-    """The test each bad die fails for good, and the die with a bad contact at first touch."""
+def _choose_defects(dice: list[Die], wafer: int, radius: int, rng: random.Random) -> tuple[dict[Die, int], set[Die]]:
+    """Choose the test that each bad die always fails, and the die with a bad contact at the first touch."""
     bad: dict[Die, int] = {}
     parametric = [test.number for test in DEMO_TESTS if test.sigma and test.fail_bin not in (5, 6, 8)]
     for x, y in dice:
@@ -153,7 +153,7 @@ def _defects(dice: list[Die], wafer: int, radius: int, rng: random.Random) -> tu
 
 
 class _Prober:
-    """Tests touchdowns of four die and writes their records, interleaved as a parallel tester does."""
+    """Tests touchdowns of four die and writes their records, interleaved like a parallel tester."""
 
     def __init__(self, out: StdfWriter, rng: random.Random, radius: int) -> None:
         self.out, self.rng, self.radius = out, rng, radius
@@ -161,11 +161,11 @@ class _Prober:
         self.part_no = 0
 
     def run(self, dice: list[Die], fails: dict[Die, int], retest: bool) -> None:
-        """Test all die, four at a time; ``fails`` names the test a die fails at."""
+        """Test all die, four at a time; ``fails`` has the test that a die fails."""
         for start in range(0, len(dice), SITES):
-            self._touch(dice[start : start + SITES], fails, retest)
+            self._test_touchdown(dice[start : start + SITES], fails, retest)
 
-    def _touch(self, dice: list[Die], fails: dict[Die, int], retest: bool) -> None:
+    def _test_touchdown(self, dice: list[Die], fails: dict[Die, int], retest: bool) -> None:
         tally, spent, runs = self.tally, [0.0] * SITES, [0] * SITES
         for site in range(len(dice)):
             self.out.pir(site=site)
@@ -179,7 +179,7 @@ class _Prober:
                 tally.seconds[test.number] += seconds
                 spent[site] += seconds
                 runs[site] += 1
-                self._result(test, site, die, failed)
+                self._write_result(test, site, die, failed)
                 if failed:  # stop on first fail
                     tally.fails[test.number] += 1
                     bins[site] = test.fail_bin
@@ -199,19 +199,19 @@ class _Prober:
                 part_id=str(self.part_no),
             )
 
-    def _result(self, test: DemoTest, site: int, die: Die, failed: bool) -> None:
+    def _write_result(self, test: DemoTest, site: int, die: Die, failed: bool) -> None:
         if not test.sigma:
             self.out.ftr(test.number, site=site, test_flg=0x80 if failed else 0, test_txt=test.name)
             return
         self.tally.values += 1
-        # a bowl over the wafer, and noise cut well inside the limits: a die fails where it is meant to, only
+        # A bowl over the wafer, with noise well inside the limits: only die that are meant to fail do fail.
         bowl = (die[0] ** 2 + die[1] ** 2) / self.radius**2
         deviation = bowl + max(-4.0, min(4.0, self.rng.gauss(0.0, 1.0)))
         if failed:
             deviation = 9.0 + 3.0 * self.rng.random()
         value = test.mean + deviation * test.sigma
         flag = 0x80 if failed else 0
-        if test.number in self.tally.described:  # limits and units hold from the first record
+        if test.number in self.tally.described:  # limits and units are inherited from the first record
             self.out.ptr(test.number, value, site=site, test_flg=flag)
             return
         self.tally.described.add(test.number)
@@ -225,7 +225,7 @@ class _Prober:
 def _probe_wafer(prober: _Prober, number: int, radius: int, start: int, retests: int) -> DemoWafer:
     rng, out, wafer_id = prober.rng, prober.out, f"{number + 1:02d}"
     dice = die_map(radius)
-    bad, contact = _defects(dice, number, radius, rng)
+    bad, contact = _choose_defects(dice, number, radius, rng)
     out.wir(start_t=start, wafer_id=wafer_id)
     fails = bad | dict.fromkeys(contact, 1000)
     prober.run(dice, fails, retest=False)
@@ -243,7 +243,7 @@ def _probe_wafer(prober: _Prober, number: int, radius: int, start: int, retests:
     return DemoWafer(wafer_id, len(dice), first_good, good, insertions)
 
 
-def _summaries(out: StdfWriter, tally: _Tally, insertions: int, good: int, finish: int) -> None:
+def _write_summaries(out: StdfWriter, tally: _Tally, insertions: int, good: int, finish: int) -> None:
     for test in DEMO_TESTS:
         runs = tally.runs[test.number]
         out.tsr(
@@ -262,7 +262,7 @@ def _summaries(out: StdfWriter, tally: _Tally, insertions: int, good: int, finis
     out.mrr(finish_t=finish)
 
 
-def _header(out: StdfWriter, lot_id: str, begin: int) -> None:
+def _write_header(out: StdfWriter, lot_id: str, begin: int) -> None:
     out.mir(
         start_t=begin,
         setup_t=begin - 600,
@@ -298,20 +298,20 @@ def write_demo_lot(
 
     :param path: file to write; gzip if it ends in ``.gz``.
     :param lot_id: LOT_ID of the file.
-    :param wafers: how many, with ids ``01``, ``02`` ...
-    :param seed: of all chance; the same arguments give the same bytes.
-    :param radius: of the wafer in die; 10 gives 341 die.
-    :param retests: passes over the die that failed.
-    :param start: of the lot, timezone-aware; a wafer every 30 minutes.
+    :param wafers: number of wafers, with ids ``01``, ``02`` ...
+    :param seed: seed of all random numbers; the same arguments write the same bytes.
+    :param radius: radius of the wafer in die; 10 gives 341 die.
+    :param retests: number of passes over the die that failed.
+    :param start: start of the lot, with a time zone; a wafer takes 30 minutes.
     """
     begin = int(start.timestamp())
     with StdfWriter(path) as out:
-        _header(out, lot_id, begin)
+        _write_header(out, lot_id, begin)
         prober = _Prober(out, random.Random(seed), radius)
         done = tuple(_probe_wafer(prober, number, radius, begin + 1800 * number, retests) for number in range(wafers))
         tally = prober.tally
         insertions = sum(wafer.insertions for wafer in done)
-        _summaries(out, tally, insertions, sum(w.last_good for w in done), begin + 1800 * wafers)
+        _write_summaries(out, tally, insertions, sum(w.last_good for w in done), begin + 1800 * wafers)
     means = {
         test: tally.seconds[test.number] / tally.runs[test.number] for test in DEMO_TESTS if tally.runs[test.number]
     }

@@ -1,4 +1,4 @@
-"""Arrow record batches → rows of a table, in the caller's transaction, by the path that suits the server; and out again."""
+"""Store Arrow record batches in a table, in the caller's transaction, by the path that suits the server; and copy rows out."""
 
 from gpwarehouse.transport.copy import Stored, Unread, copy_rows, leave_statistics_alone
 from gpwarehouse.transport.copy_stream import ahead

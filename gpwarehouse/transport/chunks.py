@@ -1,4 +1,4 @@
-"""Rows in other portions."""
+"""Split rows into tables of another size."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Generator, Iterable
 
 import pyarrow as pa
 
-__all__ = ["rechunked"]
+__all__ = ["rechunk"]
 
 
-def rechunked(tables: Iterable[pa.Table], rows: int) -> Generator[pa.Table, None, None]:
-    """The same rows in tables of ``rows`` rows, the last one of fewer."""
+def rechunk(tables: Iterable[pa.Table], rows: int) -> Generator[pa.Table, None, None]:
+    """Yield the same rows in tables of ``rows`` rows; the last one has fewer."""
     waiting: list[pa.Table] = []
     count = 0
     for table in tables:

@@ -1,7 +1,7 @@
-"""What goes over the wire for a column: the Arrow type its values are brought to, whatever a batch holds them in.
+"""The Arrow type in which the values of a column are sent, whatever type a batch holds them in.
 
-Both encoders take what comes out of here, so no path can store another value than the other: an int32 array for a bigint
-column is int64 before it is written as eight bytes.
+Both encoders take their input from here, so both store the same values: an int32 array for a bigint column becomes int64
+before it is written as eight bytes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 CHUNK_ROWS = 16_384
 CHUNK_BYTES = 4 * 1024 * 1024
-"""What is encoded at a time; a row of more goes alone."""
+"""Bytes that are encoded at a time; a larger row is encoded alone."""
 
 _TYPES: tuple[tuple[type[Any], pa.DataType], ...] = (
     (SmallInteger, pa.int16()),
@@ -56,13 +56,13 @@ _TYPES: tuple[tuple[type[Any], pa.DataType], ...] = (
 
 @dataclass(frozen=True)
 class Wire:
-    """A column on the wire.
+    """The form in which a column is sent.
 
-    :ivar type: of the values: an integer, ``float32``, ``float64``, ``bool``, ``timestamp[us]`` (the clock in UTC),
-        ``date32``, ``binary``, or ``string`` for everything that goes as text.
-    :ivar is_jsonb: its binary form begins with a version.
-    :ivar is_zoned: its text names the zone.
-    :ivar has_binary: whether there is a binary form; numbers of any precision have none here, they go as text.
+    :ivar type: Arrow type of the values: an integer, ``float32``, ``float64``, ``bool``, ``timestamp[us]`` (in UTC), ``date32``,
+        ``binary``, or ``string`` for everything that is sent as text.
+    :ivar is_jsonb: whether its binary form begins with a version.
+    :ivar is_zoned: whether its text names the time zone.
+    :ivar has_binary: whether there is a binary form. NUMERIC has none here and is sent as text.
     """
 
     table: str
@@ -74,7 +74,7 @@ class Wire:
 
     @classmethod
     def of(cls, table: Table, column: Column[Any]) -> Wire:
-        """The wire of a table's column."""
+        """Make the wire of a table's column."""
         kind = next((arrow for sql, arrow in _TYPES if isinstance(column.type, sql)), pa.string())
         return cls(
             table=table.name,
@@ -86,7 +86,7 @@ class Wire:
         )
 
     def array(self, batch: pa.RecordBatch) -> pa.Array:
-        """The column's values in its type; NULLs where the batch has no such column.
+        """Convert the column of a batch to the type of the wire; it is NULL if the batch has no such column.
 
         :raises InvalidInputError: a value does not fit the column.
         """
@@ -104,20 +104,20 @@ class Wire:
             return array.cast(self.type)
         except pa.ArrowException as error:
             raise InvalidInputError(
-                f"{self.table}: the values of column {self.name!r} are {array.type} and do not fit {self.type}: "
+                f"{self.table}: the values of column {self.name!r} have type {array.type} and do not fit {self.type}: "
                 f"{_without_value(error)}"
             ) from None
 
 
 def _without_value(error: Exception) -> str:
-    """Arrow's words up to the value it stumbled over, which does not belong in a log."""
+    """Arrow's message up to the value that it quotes, which must not be logged."""
     return str(error).partition(":")[0].partition(" value ")[0].strip() or type(error).__name__
 
 
 def raw_values(array: pa.Array) -> Any:
-    """The memory of an array of numbers, or of dates or times as numbers, as numpy has it.
+    """View the memory of an array of numbers, or of dates or times as numbers, as a numpy array.
 
-    What stands where the array is NULL is of no account.
+    The values in the places of NULLs are undefined.
     """
     kind = array.type
     if pa.types.is_temporal(kind):
@@ -127,17 +127,17 @@ def raw_values(array: pa.Array) -> Any:
 
 
 def slices(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Batches cut so that what is encoded at a time stays small; none is empty."""
+    """Cut batches so that what is encoded at a time stays small; none is empty."""
     for batch in batches:
         for start in range(0, batch.num_rows, CHUNK_ROWS):
-            yield from _halves(batch.slice(start, CHUNK_ROWS))
+            yield from _split_halves(batch.slice(start, CHUNK_ROWS))
 
 
-def _halves(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+def _split_halves(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     if batch.num_rows > 1 and batch.nbytes > CHUNK_BYTES:
         middle = batch.num_rows // 2
-        yield from _halves(batch.slice(0, middle))
-        yield from _halves(batch.slice(middle))
+        yield from _split_halves(batch.slice(0, middle))
+        yield from _split_halves(batch.slice(middle))
     else:
         yield batch
 

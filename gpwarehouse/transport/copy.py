@@ -1,4 +1,4 @@
-"""Rows to the server by COPY: binary wherever every column has a binary form."""
+"""Store rows by COPY, in binary if every column has a binary form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.transport.columns import Wire, slices
 from gpwarehouse.transport.copy_binary import HEADER, TRAILER, encode_binary
-from gpwarehouse.transport.copy_errors import last_words_kept
+from gpwarehouse.transport.copy_errors import last_message_kept
 from gpwarehouse.transport.copy_stream import EncodedStream
 from gpwarehouse.transport.copy_text import encode_text
 
@@ -21,7 +21,7 @@ __all__ = ["Format", "Stored", "Unread", "copy_rows", "leave_statistics_alone", 
 
 Format = Literal["binary", "text"]
 READ_BYTES = 4 << 20
-"""Handed to the driver at a time: for each piece it waits for Python, which the threads beside it keep busy."""
+"""Bytes handed to the driver at a time. For each piece it waits for Python, while other threads keep Python busy."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Unread:
     """A row that a segment could not read.
 
     :ivar key: its value in the column that the caller named.
-    :ivar column: the column at fault, empty where it is not told; ``reason``: the server's words.
+    :ivar column: the column at fault; empty if it is not known.
+    :ivar reason: the server's message.
     """
 
     key: int
@@ -39,9 +40,9 @@ class Unread:
 
 @dataclass(frozen=True)
 class Stored:
-    """What a transport did: rows the server took, bytes sent, the path, and why not the other one.
+    """What a transport did: rows that the server stored, bytes sent, the path, and why the other path was not taken.
 
-    :ivar unread: rows that were left out, where the caller allowed it.
+    :ivar unread: rows that were left out, if the caller allowed it.
     """
 
     rows: int
@@ -52,15 +53,15 @@ class Stored:
 
 
 def wires_of(table: Table, columns: Iterable[str]) -> list[Wire]:
-    """The wires of a table's columns."""
+    """Make the wires of a table's columns."""
     return [Wire.of(table, table.columns[name]) for name in columns]
 
 
 def leave_statistics_alone(connection: Connection) -> None:
-    """For the transaction: no ANALYZE at the end of the first COPY or INSERT into a table without statistics.
+    """Switch off, for this transaction, the ANALYZE at the end of the first COPY or INSERT into a table without statistics.
 
-    Greenplum does that inside the load: it holds a lock until the commit, at which a second load of the table waits, and it
-    fails the load where the statistics overflow. Partitioned tables are spared it anyway.
+    Greenplum runs it inside the load. It holds a lock until the commit, for which a second load of the table waits, and it
+    fails the load if the statistics overflow. It never runs it for partitioned tables.
     """
     capabilities = dialect_of(connection).capabilities
     if capabilities is not None and capabilities.distribution:
@@ -78,10 +79,10 @@ def copy_rows(
 
     A column that a batch does not have is NULL in its rows. ``batches`` is read in a thread of its own.
 
-    :param columns: distribution key and partition key first: the coordinator of a Greenplum then parses no further in
-        a text than to find a row's segment and partition.
-    :param form: else binary, if there is a binary form of every column.
-    :raises InvalidInputError: a value does not fit its column; the transaction has to be rolled back.
+    :param columns: distribution key and partition key first: the coordinator of a Greenplum then parses a text only so far as to
+        find a row's segment and partition.
+    :param form: by default binary, if every column has a binary form.
+    :raises InvalidInputError: a value does not fit its column; the transaction must be rolled back.
     """
     wires = wires_of(table, columns)
     form = form or ("binary" if all(wire.has_binary for wire in wires) else "text")
@@ -95,7 +96,7 @@ def copy_rows(
         driver.cursor() as cursor,
     ):
         try:
-            with last_words_kept():
+            with last_message_kept():
                 cursor.copy_expert(statement, stream, READ_BYTES)
         except Exception:
             if stream.error is not None:

@@ -1,11 +1,11 @@
-"""Arrow → PostgreSQL's binary COPY format, without a loop over rows.
+"""Encode Arrow data in PostgreSQL's binary COPY format, without a loop over rows.
 
-Source: PostgreSQL documentation, COPY, "Binary Format": a signature, then a row as the number of its fields (int16) and, a
-field, its length (int32, -1 for NULL) and its bytes, big-endian; then -1 (int16). Times count microseconds, dates days,
-from 2000-01-01; jsonb begins with a version, 1.
+Source: PostgreSQL documentation, COPY, "Binary Format". It begins with a signature. A row is the number of its fields (int16)
+and, for each field, its length (int32, -1 for NULL) and its bytes, big-endian. At the end stands -1 (int16). Times are
+microseconds and dates are days since 2000-01-01. jsonb begins with a version, 1.
 
-The columns of a batch become pieces: of each row so many bytes, or nothing. Arrow joins them row by row, and puts -1 where
-a piece is NULL. Neighbouring columns without NULLs share a piece, because it is pieces that take the time.
+The columns of a batch become pieces: of each row a fixed number of bytes, or none. Arrow joins the pieces row by row, and puts -1
+where a piece is NULL. Neighbouring columns without NULLs share a piece, because the time depends on the number of pieces.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _JSONB_VERSION = 1
 
 
 def encode_binary(batch: pa.RecordBatch, wires: Sequence[Wire]) -> pa.Buffer:
-    """Rows in binary, without header and trailer.
+    """Encode rows in binary, without header and trailer.
 
     :raises InvalidInputError: a value does not fit its column.
     """
@@ -48,11 +48,11 @@ def encode_binary(batch: pa.RecordBatch, wires: Sequence[Wire]) -> pa.Buffer:
         else:
             values = _values(array, wire)
             pieces.add_nullable(array, [(_LENGTH, values.itemsize), (values.dtype.newbyteorder(">").str, values)])
-    return pieces.joined()
+    return pieces.join()
 
 
 class _Pieces:
-    """What each row is made of, from left to right."""
+    """The parts of each row, from left to right."""
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
@@ -60,24 +60,24 @@ class _Pieces:
         self._run: list[tuple[str, Any]] = []
 
     def add(self, kind: str, values: Any) -> None:
-        """So many bytes of every row: numpy's name for their type, and an array or one value for all."""
+        """Add some bytes to every row: numpy's name of their type, and an array or one value for all."""
         self._run.append((kind, values))
 
     def add_nullable(self, array: pa.Array, fields: list[tuple[str, Any]]) -> None:
-        """As :meth:`add`, but -1 where ``array`` is NULL."""
+        """Like :meth:`add`, but -1 where ``array`` is NULL."""
         if not array.null_count:
             self._run += fields
             return
         self._flush()
-        self._arrays.append(self._packed(fields, pc.is_valid(array).buffers()[1]))
+        self._arrays.append(self._pack(fields, pc.is_valid(array).buffers()[1]))
 
     def add_bytes(self, array: pa.Array) -> None:
-        """The bytes of an array without NULLs."""
+        """Add the bytes of an array without NULLs."""
         self._flush()
         self._arrays.append(array)
 
-    def joined(self) -> pa.Buffer:
-        """The rows, one behind the other."""
+    def join(self) -> pa.Buffer:
+        """Join the rows, one after the other."""
         self._flush()
         nothing = pa.scalar(b"", pa.binary())
         rows = pc.binary_join_element_wise(*self._arrays, nothing, null_handling="replace", null_replacement=_NULL)
@@ -88,10 +88,10 @@ class _Pieces:
 
     def _flush(self) -> None:
         if self._run:
-            self._arrays.append(self._packed(self._run, None))
+            self._arrays.append(self._pack(self._run, None))
             self._run = []
 
-    def _packed(self, fields: list[tuple[str, Any]], validity: pa.Buffer | None) -> pa.Array:
+    def _pack(self, fields: list[tuple[str, Any]], validity: pa.Buffer | None) -> pa.Array:
         kind = np.dtype([(str(number), kind) for number, (kind, _) in enumerate(fields)])
         rows = np.empty(self._rows, kind)
         for number, (_, values) in enumerate(fields):
@@ -110,7 +110,7 @@ def _add_text(pieces: _Pieces, array: pa.Array, wire: Wire) -> None:
 
 
 def _values(array: pa.Array, wire: Wire) -> Any:
-    """Values as numpy has them; what stands for a NULL is not sent."""
+    """View values as a numpy array. Values in the places of NULLs are not sent."""
     kind = wire.type
     if pa.types.is_boolean(kind):
         return np.asarray(pc.fill_null(array, False).cast(pa.uint8()))
@@ -118,6 +118,6 @@ def _values(array: pa.Array, wire: Wire) -> Any:
     if pa.types.is_timestamp(kind):
         least = np.iinfo(np.int64).min + _EPOCH_US
         if values.min() <= least and pc.min(array.cast(pa.int64())).as_py() <= least:
-            raise InvalidInputError(f"{wire.table}: column {wire.name!r} has a time that is out of the server's range")
+            raise InvalidInputError(f"{wire.table}: column {wire.name!r} has a time outside the server's range")
         return values - _EPOCH_US
     return values - np.int32(_EPOCH_DAYS) if pa.types.is_date(kind) else values

@@ -1,4 +1,4 @@
-"""What a server said last of a COPY that it ended."""
+"""The last message of a server that ended a COPY."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg2
 
-__all__ = ["last_words_kept"]
+__all__ = ["last_message_kept"]
 
 _guard = threading.Lock()
 _here = threading.local()
@@ -19,11 +19,11 @@ _before: Any = None
 
 
 @contextmanager
-def last_words_kept() -> Iterator[None]:
-    """Around a COPY: raise why the server ended it, not only that the connection is gone.
+def last_message_kept() -> Iterator[None]:
+    """Around a COPY: raise the reason for which the server ended it, not only that the connection was lost.
 
-    Where a server ends a COPY and then the connection (the disk is full, an administrator ended the session), psycopg2
-    2.9 meets both. The first it prints, through ``sys.excepthook``, as the cause of a SystemError; the second it raises.
+    If a server ends a COPY and then the connection (the disk is full, an administrator ended the session), psycopg2 2.9 gets two
+    errors. It prints the first, through ``sys.excepthook``, as the cause of a SystemError, and raises the second.
     """
     said: list[psycopg2.Error] = []
     outer = getattr(_here, "said", None)

@@ -1,4 +1,4 @@
-"""Rows as dicts → a table, by COPY: for members and other small sets of rows."""
+"""Store rows given as dicts by COPY: members and other small sets of rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["copy_records"]
 def copy_records(
     connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], names: Sequence[str] = ()
 ) -> None:
-    """COPY: inserting 50 000 members by statements takes half a minute, and others wait for the lock."""
+    """COPY dicts into a table. Inserting 50 000 members by statements takes half a minute, while others wait for the lock."""
     if not rows:
         return
     arrays, columns = [], tuple(names or [column.name for column in table.columns])
@@ -33,14 +33,12 @@ def copy_records(
         try:
             arrays.append(pa.array(values, arrow_type(type_)))
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise LoadError(
-                f"{table.name}: what the source tells of column {name!r} does not fit it: {error}"
-            ) from None
+            raise LoadError(f"{table.name}: a value of the source does not fit column {name!r}: {error}") from None
     copy_rows(connection, table, [pa.RecordBatch.from_arrays(arrays, list(columns))], columns)
 
 
 def _json(value: Any) -> str:
-    """JSON with all digits of a Decimal, which the encoder of Python does not write."""
+    """Encode JSON with all digits of a Decimal, which Python's encoder does not do."""
     if isinstance(value, Mapping):
         return f"{{{','.join(f'{json.dumps(str(name))}:{_json(entry)}' for name, entry in value.items())}}}"
     if isinstance(value, list | tuple):

@@ -1,7 +1,7 @@
-"""Chunks of encoded rows as the file that psycopg2 reads, encoded by a thread beside the server.
+"""Encoded rows as a file that psycopg2 reads, encoded by a thread while the server works.
 
-The thread is one chunk ahead and no more: memory is two chunks, whatever the load's size, and nothing can be left waiting
-on a full queue when the server refuses.
+The thread is one chunk ahead and no more. So memory is two chunks, whatever the size of the load, and no thread can wait for
+ever on a full queue when the server refuses.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 @contextmanager
 def ahead(items: Iterator[T], patience_s: float | None = None) -> Iterator[Iterator[T]]:
-    """The same items, the next one being made in a thread while one is used; the thread ends with the block.
+    """Make each next item in a thread while the current one is used. The thread ends with the block.
 
-    The items raise TimeoutError if one is longer in the making than ``patience_s`` from when it is wanted.
+    The items raise TimeoutError if one is not ready ``patience_s`` after it is asked for.
     """
     end = object()
 
@@ -37,13 +37,13 @@ def ahead(items: Iterator[T], patience_s: float | None = None) -> Iterator[Itera
 
 
 class EncodedStream(io.RawIOBase):
-    """What ``copy_expert`` reads: never an empty read before the end, because that means the end.
+    """The file that ``copy_expert`` reads. A read is empty only at the end, because an empty read means the end.
 
-    A context manager: its thread ends with it.
+    It is a context manager: its thread ends with it.
 
     :param chunks: objects with the buffer protocol, made in the thread.
     :ivar sent: bytes given to the reader.
-    :ivar error: what the chunks' maker raised; the driver reports it as a text only.
+    :ivar error: the error that was raised while chunks were made; the driver reports only its text.
     """
 
     def __init__(self, chunks: Iterator[Any]) -> None:
@@ -62,11 +62,11 @@ class EncodedStream(io.RawIOBase):
         return None
 
     def readable(self) -> bool:
-        """It is."""
+        """Always True."""
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Up to ``size`` bytes; empty only at the end."""
+        """Read up to ``size`` bytes; none only at the end."""
         if not self._rest:
             try:
                 wait((self._ahead, self._broken_off), return_when=FIRST_COMPLETED)
@@ -86,11 +86,11 @@ class EncodedStream(io.RawIOBase):
         return piece
 
     def break_off(self) -> None:
-        """From another thread: whoever reads waits no more for the next chunk."""
+        """Make the reader, in another thread, stop waiting for the next chunk."""
         with suppress(InvalidStateError):
             self._broken_off.set_result(None)
 
     def close(self) -> None:
-        """End the thread, when the chunk in its hands is done."""
+        """End the thread, after the chunk that it is making."""
         self._thread.shutdown(wait=True, cancel_futures=True)
         super().close()

@@ -1,8 +1,8 @@
-"""Rows out and in again as the server writes them: for archives, where every value must come back as it was.
+"""Copy rows out and in again as the server writes them: for archives, in which every value must come back unchanged.
 
-CSV, because Arrow reads and writes it at full speed and it tells the empty string (``""``) from NULL (nothing). A value's
-text may be anything the server reads for its type (``infinity``, years before Christ), which the loads' own wire formats,
-checked value by value, do not take.
+The format is CSV, because Arrow reads and writes it at full speed, and it distinguishes the empty string (``""``) from NULL
+(nothing). The text of a value may be anything that the server reads for its type (``infinity``, years before Christ). The
+formats of the loads, which check each value, do not accept all of these.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from sqlalchemy.engine import Connection
 
 from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.errors import ReadError
-from gpwarehouse.transport.copy_errors import last_words_kept
-from gpwarehouse.transport.number_text import exact_text
+from gpwarehouse.transport.copy_errors import last_message_kept
+from gpwarehouse.transport.number_text import format_exactly
 
 __all__ = ["copy_in", "copy_out", "whole_rows"]
 
 
 def copy_in(connection: Connection, table: Table, batches: Iterable[pa.RecordBatch], columns: tuple[str, ...]) -> int:
-    """COPY batches into ``columns`` of ``table``, in the connection's transaction; returns the rows the server took.
+    """COPY batches into ``columns`` of ``table``, in the connection's transaction; return the number of stored rows.
 
     A column that a batch does not have is NULL in its rows.
     """
@@ -39,19 +39,19 @@ def copy_in(connection: Connection, table: Table, batches: Iterable[pa.RecordBat
     driver: Any = connection.connection
     with driver.cursor() as cursor:
         try:
-            with last_words_kept():
+            with last_message_kept():
                 cursor.copy_expert(f"COPY {target} ({names}) FROM STDIN WITH (FORMAT csv, NULL '')", stream, 1 << 16)
         except Exception:
-            if stream.error is not None:  # the driver has the server cancel the COPY, and reports that
+            if stream.error is not None:  # the driver makes the server cancel the COPY, and reports only that
                 raise stream.error from None
             raise
         return int(cursor.rowcount)
 
 
 class _CsvStream(io.RawIOBase):
-    """What psycopg2 reads: never an empty read before the end, because that means the end.
+    """The file that psycopg2 reads. A read is empty only at the end, because an empty read means the end.
 
-    :ivar error: what the batches' maker raised; the driver reports it as a text only.
+    :ivar error: the error that was raised while batches were made; the driver reports only its text.
     """
 
     error: BaseException | None = None
@@ -71,7 +71,7 @@ class _CsvStream(io.RawIOBase):
             arrays = [batch.column(name) if name in there else none for name in columns]
             batch = pa.RecordBatch.from_arrays(arrays, list(columns))
             if not exact_floats:
-                batch = _with_exact_floats(batch)
+                batch = _format_floats(batch)
             sink = pa.BufferOutputStream()
             pa_csv.write_csv(batch, sink, options)
             yield sink.getvalue()
@@ -80,7 +80,7 @@ class _CsvStream(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Up to ``size`` bytes; empty only at the end."""
+        """Read up to ``size`` bytes; none only at the end."""
         if not self._rest:
             try:
                 self._rest = memoryview(next(self._chunks, b""))
@@ -92,24 +92,25 @@ class _CsvStream(io.RawIOBase):
         return bytes(piece)
 
 
-def _with_exact_floats(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _format_floats(batch: pa.RecordBatch) -> pa.RecordBatch:
     arrays = [
-        exact_text(array.cast(pa.float64())) if pa.types.is_floating(array.type) else array for array in batch.columns
+        format_exactly(array.cast(pa.float64())) if pa.types.is_floating(array.type) else array
+        for array in batch.columns
     ]
     return pa.RecordBatch.from_arrays(arrays, batch.schema.names)
 
 
 BLOCK_BYTES = 16 << 20
-"""What is parsed at once, or a row, where that is longer."""
+"""Bytes that are parsed at a time; a longer row is parsed alone."""
 
 
 def copy_out(connection: Connection, query: str, columns: tuple[str, ...]) -> Generator[pa.RecordBatch, None, None]:
-    """The rows of a query as the server writes them, all columns text, a block at a time.
+    """Yield the rows of a query as the server writes them, all columns as text, one block at a time.
 
-    Until the generator is at its end or closed, the connection belongs to a thread of its own.
+    Until the generator ends or is closed, a thread of its own uses the connection.
 
-    :param query: what stands between COPY and TO: a table, or a SELECT in brackets.
-    :raises DBAPIError: the server refused it, when the batches are read.
+    :param query: the text between COPY and TO: a table, or a SELECT in brackets.
+    :raises DBAPIError: the server refused the query; raised when the batches are read.
     """
     source, sink = os.pipe()
     failures: list[BaseException] = []
@@ -117,28 +118,28 @@ def copy_out(connection: Connection, query: str, columns: tuple[str, ...]) -> Ge
 
     def copy() -> None:
         try:
-            with os.fdopen(sink, "wb") as stream, driver.cursor() as cursor, last_words_kept():
+            with os.fdopen(sink, "wb") as stream, driver.cursor() as cursor, last_message_kept():
                 cursor.copy_expert(f"COPY {query} TO STDOUT WITH (FORMAT csv, NULL '')", stream, 1 << 16)
-        except BaseException as error:  # told by the reader, in its own thread
+        except BaseException as error:  # the reader raises it, in its own thread
             failures.append(error)
 
     worker = threading.Thread(target=copy, name="copy-out", daemon=True)
     worker.start()
     try:
         with os.fdopen(source, "rb") as stream:
-            yield from _parsed(stream, columns)
+            yield from _parse(stream, columns)
     except Exception:
         worker.join()
         if not failures:
             raise
-        # What broke off the COPY is the reason, not the row that it left unended.
+        # The reason is the error that broke off the COPY, not the incomplete row that it left.
     finally:
         worker.join()
     if failures:
         raise failures[0]
 
 
-def _parsed(stream: Any, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+def _parse(stream: Any, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
     convert = pa_csv.ConvertOptions(
         column_types=dict.fromkeys(columns, pa.string()),
         null_values=[""],
@@ -154,9 +155,8 @@ def _parsed(stream: Any, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
 def whole_rows(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Cut a stream of CSV so that each block ends with a row.
 
-    A line feed ends a row if the quotes before it are even in number: quotes inside values are doubled.
-
-    Arrow's own blocks lose the end of a line in a value that stands at theirs (apache/arrow#51368).
+    A line feed ends a row if the number of quotes before it is even, because quotes inside values are doubled. Arrow's own
+    blocks lose the end of a line in a value that stands at the end of a block (apache/arrow#51368).
 
     :raises ReadError: the stream ended inside a row.
     """
@@ -173,4 +173,4 @@ def whole_rows(pieces: Iterable[bytes]) -> Iterator[bytes]:
             yield block[:end]
         rest = block[end:]
     if rest:
-        raise ReadError("the server's answer ended inside a row, and it gave no reason; read again")
+        raise ReadError("the server's answer ended inside a row, without a reason; read again")

@@ -1,14 +1,14 @@
-"""A gpfdist server inside the loading process: the segments of a Greenplum fetch a load's rows from it, all at once.
+"""A gpfdist server inside the loading process. The segments of a Greenplum fetch a load's rows from it in parallel.
 
-One server serves one load. It listens on one address, knows one path, which cannot be guessed, and closes every other
-request without an answer: what it holds are a fab's data.
+One server serves one load. It listens on one address and knows one path, which cannot be guessed. It closes every other
+request without an answer, because its rows are a fab's data.
 
-The protocol, version 1, as the segments of Greenplum 6 and 7 speak it (source: src/bin/gpfdist/gpfdist.c and
-src/backend/access/external/url_curl.c of Greenplum, and tried): each segment sends a GET with ``X-GP-PROTO: 1`` and the scan it
-belongs to in ``X-GP-XID``, ``X-GP-CID``, ``X-GP-SN``. The answer repeats ``X-GP-PROTO: 1``, in exactly this case, and
-goes on in frames: a byte for the kind, four for the length (big-endian), the content. ``D`` is data in whole rows, ``D``
-of length 0 the end, ``E`` an error, which fails the statement. Without the header a segment takes whatever comes before
-the connection ends for all there is, so such a request gets nothing, and the caller compares the rows.
+The protocol is version 1, as the segments of Greenplum 6 and 7 use it (source: src/bin/gpfdist/gpfdist.c and
+src/backend/access/external/url_curl.c of Greenplum, confirmed by tests). Each segment sends a GET with ``X-GP-PROTO: 1`` and
+the id of its scan in ``X-GP-XID``, ``X-GP-CID``, ``X-GP-SN``. The answer repeats ``X-GP-PROTO: 1``, in exactly this case, and
+continues in frames: one byte for the kind, four for the length (big-endian), the content. ``D`` is data in whole rows, ``D``
+of length 0 is the end, ``E`` is an error, which fails the statement. Without the header a segment accepts any data up to the
+end of the connection as complete. So a request without it gets nothing, and the caller compares the number of rows.
 """
 
 from __future__ import annotations
@@ -33,27 +33,30 @@ __all__ = ["CannotServeError", "GpfdistServer"]
 Encode = Callable[[pa.RecordBatch], Any]
 _HEADER = b"HTTP/1.0 200 ok\r\nContent-type: text/plain\r\nX-GP-PROTO: 1\r\nConnection: close\r\n\r\n"
 _REQUEST_WITHIN_S = 30.0
-"""A connection that has not said what it wants by then is closed."""
+"""A connection whose request does not arrive within this time is closed."""
 _LAST_BATCH_WITHIN_S = 5.0
-"""How long the end of a load waits for a batch that is being made; one that never comes must not hold it up."""
-_ERROR = "the loading process could not go on; it has the reason"
+"""Maximum time that the end of a load waits for a batch that is being made."""
+_ERROR = "the loading process failed; it reports the reason"
 
 
 class CannotServeError(LoadError):
-    """There is no address or port to serve rows on; no row has been taken."""
+    """No address or port is available to serve rows on. No row has been taken yet."""
 
 
 class GpfdistServer:
-    """Serves batches to the segments, each batch to one of them, until there are none.
+    """Serves batches to the segments, each batch to one segment, until there are none.
 
-    A context manager; at its end every connection is closed, so a statement that still reads fails.
+    It is a context manager. At its end every connection is closed, so a statement that is still reading fails.
 
-    :param host: address to listen on; ``ports``: to try in turn, 0 for any free one.
-    :param batches: read by the threads of the segments, one at a time.
-    :param encode: a batch as text; runs in those threads at the same time.
-    :raises LoadError: none of the ports can be listened on.
-    :ivar rows: rows given out; ``bytes``: of text; ``segments``: numbers of the segments that came.
-    :ivar error: what ended it before the last row, if anything did.
+    :param host: address to listen on.
+    :param ports: ports to try in turn; 0 means any free port.
+    :param batches: read by the threads of the segments, one batch at a time.
+    :param encode: encodes a batch as text; runs in several of those threads at the same time.
+    :raises LoadError: none of the ports is available.
+    :ivar rows: number of rows that were served.
+    :ivar bytes: number of bytes of text that were served.
+    :ivar segments: numbers of the segments that connected.
+    :ivar error: the error that ended the server before the last row; None if there was none.
     """
 
     def __init__(self, host: str, ports: Sequence[int], batches: Iterator[pa.RecordBatch], encode: Encode) -> None:
@@ -84,34 +87,34 @@ class GpfdistServer:
         self.close()
 
     def close(self) -> None:
-        """Stop listening, break off what is under way, end the threads."""
+        """Stop listening, break off open connections, end the threads."""
         self.fail(LoadError("the load is over"))
         self._server.shutdown()
         self._server.hang_up()
         self._server.server_close()
         self._thread.join()
-        # Whoever goes on with the batches' source is not to find a thread of ours still reading from it.
+        # The caller continues to use the source of the batches: no thread of ours may still read from it.
         if self._reading.acquire(timeout=_LAST_BATCH_WITHIN_S):
             self._reading.release()
 
     def knows(self, path: str) -> bool:
-        """Whether it is the path of this load."""
+        """Whether the path is that of this load."""
         return hmac.compare_digest(path.encode(), self._path.encode())
 
     def joins(self, scan: tuple[str, ...], segment: str) -> bool:
-        """Whether a segment reads for the scan that came first: a second scan would get a part of the rows."""
+        """Whether a segment belongs to the first scan. A second scan would get a part of the rows."""
         with self._state:
             self._scan = self._scan or scan
             self.segments.add(segment)
             return scan == self._scan
 
     def fail(self, error: BaseException) -> None:
-        """No more rows for anybody."""
+        """Stop giving out rows."""
         with self._state:
             self.error = self.error or error
 
     def chunks(self) -> Iterator[Any]:
-        """Text for one segment, until there is no more for any.
+        """Yield text for one segment, until no rows are left.
 
         :raises LoadError: the load has failed, here or for another segment.
         """
@@ -139,12 +142,12 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        """Rows for the segment that asks; a connection that ends for anything else."""
+        """Send rows to the segment; close the connection for any other request."""
         load = self.server.load
         if not load.knows(self.path) or self.headers.get("X-GP-PROTO") != "1":
             return
         scan = tuple(self.headers.get(f"X-GP-{part}", "") for part in ("XID", "CID", "SN"))
-        self.connection.settimeout(None)  # the server decides how long it may take; close() breaks it off
+        self.connection.settimeout(None)  # the server limits the time; close() breaks the connection off
         try:
             self.wfile.write(_HEADER)
             if load.joins(scan, self.headers.get("X-GP-SEGMENT-ID", "")):
@@ -169,11 +172,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def send_error(self, *_: Any, **__: Any) -> None:
-        """Say nothing to what is no request of a segment."""
+        """Send nothing for requests that do not come from a segment."""
         self.close_connection = True
 
     def log_message(self, *_: Any) -> None:
-        """Not on the caller's standard error."""
+        """Keep the caller's standard error clean."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -188,32 +191,32 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
-        """Without the look-up of a name that HTTPServer does."""
+        """Bind without the name look-up that HTTPServer does."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """In a thread of its own; remembered, so that it can be broken off."""
+        """Handle a request in a thread of its own; remember it, so that it can be broken off."""
         with self._changing:
             self._open.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """Close it."""
+        """Close the connection."""
         with self._changing:
             self._open.discard(request)
         super().shutdown_request(request)
 
     def hang_up(self) -> None:
-        """Break off what is under way."""
+        """Break off the open connections."""
         with self._changing:
             for request in self._open:
-                with contextlib.suppress(OSError):  # it may have gone already
+                with contextlib.suppress(OSError):  # the connection may be closed already
                     request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Not on the caller's standard error: the statement fails, and says so."""
+        """Keep the caller's standard error clean: the statement fails and reports the error."""
         self.load.fail(ConnectionError("a segment's connection was lost"))
 
 
@@ -227,5 +230,5 @@ def _listen(host: str, ports: Sequence[int], load: GpfdistServer) -> _Server:
             reason = error
     raise CannotServeError(
         f"cannot serve rows on {host}: {reason}; set GPWAREHOUSE_GPFDIST_HOST to an address of this machine that the "
-        "segments reach, and GPWAREHOUSE_GPFDIST_PORTS to ports that are free"
+        "segments can reach, and GPWAREHOUSE_GPFDIST_PORTS to free ports"
     ) from None

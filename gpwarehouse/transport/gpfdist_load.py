@@ -1,4 +1,4 @@
-"""INSERT … SELECT from an external table that the segments read from our own gpfdist server, in the caller's transaction."""
+"""Load by INSERT … SELECT from an external table that the segments read from our gpfdist server, in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ from gpwarehouse.transport.gpfdist import GpfdistServer
 __all__ = ["Address", "RejectPolicy", "insert_rows", "why_not"]
 
 _UNREACHED = re.compile(r"gpfdist|curl|http|resolve|connect|timed? ?out|timeout|unreachable", re.IGNORECASE)
-"""What segments say of a server that they do not reach, or that does not answer them."""
+"""Messages of segments that cannot reach a server, or get no answer from it."""
 _COLUMN = re.compile(r",? column (?P<column>\w+)\s*$")
 LONGEST_S = 24 * 3600
-"""A statement's limit where the session has none: a segment waits for ever for a server that hangs."""
+"""Statement timeout in seconds if the session has none: a segment would wait for ever for a server that hangs."""
 PROBE_S = 10
-"""A segment that cannot reach us in that time, in an empty load, will not do."""
+"""A segment must reach us within these seconds in an empty load; otherwise gpfdist is not used."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where to serve: an address of this machine that the segments reach (None: the one that reaches the coordinator),
-    and the ports to try in turn.
+    """Where to serve: an address of this machine that the segments can reach, and the ports to try in turn.
+
+    Without an address it is the one that the coordinator is reached from.
     """
 
     host: str | None = None
@@ -46,11 +47,11 @@ class Address:
 
     def host_for(self, connection: Connection) -> str:
         """The address to listen on."""
-        return self.host or _own_address(connection)
+        return self.host or _find_own_address(connection)
 
 
-def _own_address(connection: Connection) -> str:
-    """Our end of the connection to the coordinator; its segments are in the same network."""
+def _find_own_address(connection: Connection) -> str:
+    """Our end of the connection to the coordinator, whose segments are in the same network."""
     driver: Any = connection.connection
     with socket.socket(fileno=os.dup(driver.fileno())) as ours:
         name = ours.getsockname()
@@ -59,18 +60,20 @@ def _own_address(connection: Connection) -> str:
 
 @dataclass(frozen=True)
 class RejectPolicy:
-    """Rows that cannot be read may be left out, up to so many a segment; they are told by the number in column ``key``."""
+    """Rows that cannot be read may be left out, up to a number per segment. Column ``key`` identifies them."""
 
     rows: int
     key: str
 
     def options(self) -> dict[str, Any]:
-        """Of the external table. One row alone is no limit that Greenplum takes: 2 is the least at which it fails."""
+        """Options of the external table. Greenplum does not accept a limit of one row: it fails from 2 rows on at least."""
         return {"log_errors": True, "reject_limit": RejectLimit(self.rows + 1)} if self.rows > 0 else {}
 
 
-def _external(table: Table | None, columns: Iterable[str], url: str, rejecting: RejectPolicy | None = None) -> Table:
-    """A temporary external table with these columns; of one number if there is no table."""
+def _make_external(
+    table: Table | None, columns: Iterable[str], url: str, rejecting: RejectPolicy | None = None
+) -> Table:
+    """Make a temporary external table with these columns; without ``table``, with one number."""
     options = rejecting.options() if rejecting is not None else {}
     kinds = [Column(name, table.columns[name].type) for name in columns] if table is not None else []
     return Table(
@@ -90,50 +93,50 @@ def insert_rows(
     address: Address,
     rejecting: RejectPolicy | None = None,
 ) -> Stored:
-    """Let the segments fetch batches into ``columns`` of ``table``; the order of the rows is not kept.
+    """Let the segments fetch batches into ``columns`` of ``table``. The order of the rows is not kept.
 
-    ``batches`` is read in threads, one at a time; batches are encoded in as many threads as there are segments.
+    ``batches`` is read in threads, one batch at a time. As many threads as there are segments encode batches.
 
-    :param rejecting: whether rows that a segment cannot read are left out and told; else the first one fails the statement.
-    :raises LoadError: the server stored another number of rows than it was given; roll back.
+    :param rejecting: whether rows that a segment cannot read are left out and returned; else the first one fails the statement.
+    :raises LoadError: the server stored another number of rows than it was sent; the caller must roll back.
     """
     capabilities = dialect_of(connection).capabilities
     assert capabilities is not None
     wires, exact = wires_of(table, columns), capabilities.exact_float_text
-    _limit(connection)
+    _limit_statement(connection)
     leave_statistics_alone(connection)
 
     def encode(batch: pa.RecordBatch) -> pa.Buffer:
         return encode_text(batch, wires, exact_floats=exact)
 
     with GpfdistServer(address.host_for(connection), address.ports, slices(batches), encode) as server:
-        external = _external(table, columns, server.url, rejecting)
+        external = _make_external(table, columns, server.url, rejecting)
         try:
             connection.execute(CreateTable(external))
             chosen = select(*(external.c[name] for name in columns))
             statement = insert(table).from_select(list(columns), chosen, include_defaults=False)
             stored = connection.execute(statement).rowcount
         except Exception:
-            # What ended the server is the reason, unless it is the connection that the failed statement broke off.
+            # The reason is the server's error, unless that is only the connection that the failed statement broke off.
             if server.error is not None and not isinstance(server.error, OSError):
                 raise server.error from None
             raise
         unread: tuple[Unread, ...] = ()
         if rejecting is not None and rejecting.rows > 0 and stored < server.rows:
-            unread = tuple(_unread(connection, external, columns, rejecting.key))
+            unread = tuple(_read_error_log(connection, external, columns, rejecting.key))
         if server.error is not None or stored + len(unread) != server.rows:
             raise LoadError(
-                f"{table.name}: {server.rows} rows were served and {stored} stored; nothing was loaded. "
+                f"{table.name}: {server.rows} rows were sent, but {stored} were stored. Nothing was loaded. "
                 "A segment may have lost its connection; load again"
             )
         connection.execute(DropTable(external))
         return Stored(stored, server.bytes, "gpfdist", unread=unread)
 
 
-def _unread(connection: Connection, external: Table, columns: tuple[str, ...], key: str) -> Iterator[Unread]:
-    """What the segments logged of rows that they could not read.
+def _read_error_log(connection: Connection, external: Table, columns: tuple[str, ...], key: str) -> Iterator[Unread]:
+    """Read the segments' log of rows that they could not read.
 
-    :raises LoadError: a row cannot be told from others, because its text is not even UTF-8 to the server.
+    :raises LoadError: a row cannot be identified, because its text is not even UTF-8 to the server.
     """
     at = columns.index(key)
     log = text("SELECT errmsg, rawdata FROM gp_read_error_log(:name)")
@@ -142,11 +145,11 @@ def _unread(connection: Connection, external: Table, columns: tuple[str, ...], k
         try:
             number = int((line or "").split("\t")[at])
         except (IndexError, ValueError):
-            raise LoadError(f"a segment could not read a row, and does not say which: {message}") from None
+            raise LoadError(f"a segment could not read a row, and it is not known which: {message}") from None
         yield Unread(number, found["column"] if found else "", _COLUMN.sub("", message))
 
 
-def _limit(connection: Connection) -> None:
+def _limit_statement(connection: Connection) -> None:
     if connection.execute(text("SELECT current_setting('statement_timeout')")).scalar_one() == "0":
         connection.execute(
             text("SELECT set_config('statement_timeout', :limit, true)"), {"limit": f"{LONGEST_S * 1000}"}
@@ -154,7 +157,7 @@ def _limit(connection: Connection) -> None:
 
 
 def why_not(engine: Engine, address: Address) -> str:
-    """Why rows cannot go by gpfdist; empty if they can. Tried with one row, which nobody keeps."""
+    """Find out why rows cannot be sent by gpfdist; empty if they can. It tries with one row, which is not stored."""
     capabilities = dialect_of(engine).capabilities
     if capabilities is None or not capabilities.distribution:
         return "the server has no segments"
@@ -165,20 +168,20 @@ def why_not(engine: Engine, address: Address) -> str:
             limit = {"limit": str(PROBE_S * 1000)}
             connection.execute(text("SELECT set_config('statement_timeout', :limit, true)"), limit)
             with GpfdistServer(host, address.ports, iter([row]), lambda _: b"1\n") as server:
-                external = _external(None, (), server.url)
+                external = _make_external(None, (), server.url)
                 connection.execute(CreateTable(external))
                 seen = connection.execute(select(func.count()).select_from(external)).scalar_one()
-                return "" if seen == 1 else f"the segments read {seen} rows of 1"
+                return "" if seen == 1 else f"the segments read {seen} rows instead of 1"
         except (SQLAlchemyError, LoadError, OSError) as error:
-            return _reason(error, host)
+            return _explain(error, host)
         finally:
             connection.rollback()
 
 
-def _reason(error: Exception, host: str) -> str:
+def _explain(error: Exception, host: str) -> str:
     words = words_of(error)
     if state_of(error) == "42501":
-        return f"the role may not create external tables ({words}): ALTER ROLE … CREATEEXTTABLE (type = 'readable')"
+        return f"the role may not create external tables ({words}); use ALTER ROLE … CREATEEXTTABLE (type = 'readable')"
     if state_of(error) == "57014" or _UNREACHED.search(words):
-        return f"the segments do not reach {host}; set GPWAREHOUSE_GPFDIST_HOST to an address that they reach ({words})"
+        return f"the segments cannot reach {host}; set GPWAREHOUSE_GPFDIST_HOST to an address that they can reach ({words})"
     return f"a trial failed: {unexpected(error) if cause_of(error) is Cause.UNKNOWN else words}"

@@ -1,9 +1,9 @@
-"""Several COPYs at once, on connections of their own.
+"""Several COPYs at the same time, on connections of their own.
 
-The caller's connection takes its share into the table itself. What the others bring goes, if the load is to be atomic, into
-a staging table, and from there with one INSERT into the caller's transaction. Else they write into the table and commit
-before the caller does, all of them or, where a COPY fails, none; only if the caller's transaction fails after that are
-their rows there without the caller's.
+The caller's connection copies its share into the table itself. If the load is to be atomic, the other connections copy into a
+staging table, and one INSERT moves its rows in the caller's transaction. Otherwise the others copy into the table and commit
+before the caller does: all of them, or none if a COPY fails. Only if the caller's transaction fails after that do their rows
+stay without the caller's.
 """
 
 from __future__ import annotations
@@ -37,29 +37,29 @@ def copy_parallel(
     *,
     atomic: bool = True,
 ) -> Stored:
-    """COPY batches into ``columns`` of ``table`` on so many connections, the caller's among them.
+    """COPY batches into ``columns`` of ``table`` on several connections, including the caller's.
 
-    :param atomic: through a staging table, which takes the right to create one in the table's schema.
+    :param atomic: whether to use a staging table, which needs the right to create a table in the table's schema.
     """
     source = _Shared(batches)
     if not atomic:
         return _copy_together(connection, (table, table), source, columns, connections)[0]
-    with _staging(connection, table, columns) as staging:
+    with _make_staging(connection, table, columns) as staging:
         done, staged = _copy_together(connection, (table, staging), source, columns, connections)
         rows = select(*(staging.c[name] for name in columns))
         statement = insert(table).from_select(list(columns), rows, include_defaults=False)
         moved = connection.execute(statement).rowcount
         if moved != staged:
-            raise LoadError(f"{table.name}: {staged} rows were staged and {moved} moved on; nothing was loaded")
+            raise LoadError(f"{table.name}: {staged} rows were staged, but {moved} were stored. Nothing was loaded")
         return done
 
 
 def _copy_together(
     connection: Connection, tables: tuple[Table, Table], source: _Shared, columns: tuple[str, ...], connections: int
 ) -> tuple[Stored, int]:
-    """COPY into the first table, on the others' connections into the second; also the rows in that."""
+    """COPY into the first table, and on the other connections into the second; also return the number of rows in the second."""
     leave_statistics_alone(connection)
-    extra = extra_connections(lambda: _begun(connection.engine), connections - 1)
+    extra = extra_connections(lambda: _begin(connection.engine), connections - 1)
     others = [_Other(one, tables[1], source, columns) for one in extra]
     try:
         mine = copy_rows(connection, tables[0], source, columns)
@@ -86,7 +86,7 @@ def _copy_together(
     return Stored(rows, sum(part.bytes for part in parts), how), rows - mine.rows
 
 
-def _begun(engine: Engine) -> Connection:
+def _begin(engine: Engine) -> Connection:
     connection = engine.connect()
     try:
         connection.begin()
@@ -98,7 +98,7 @@ def _begun(engine: Engine) -> Connection:
 
 
 class _Shared:
-    """Batches that several threads take from, one at a time; no more after a failure."""
+    """Batches that several threads share, one at a time. After a failure there are no more."""
 
     def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
         self._batches = iter(batches)
@@ -122,9 +122,9 @@ class _Shared:
 
 
 class _Other:
-    """A COPY in a thread and a transaction of its own, which ends as the caller decides when all have copied.
+    """A COPY in a thread and a transaction of its own. When all have copied, the caller decides how the transaction ends.
 
-    :param connection: with that transaction; closed at its end.
+    :param connection: its connection, closed at the end.
     """
 
     def __init__(self, connection: Connection, table: Table, source: _Shared, columns: tuple[str, ...]) -> None:
@@ -153,25 +153,25 @@ class _Other:
 
 
 @contextmanager
-def _staging(connection: Connection, table: Table, columns: tuple[str, ...]) -> Iterator[Table]:
-    """A table without log, distributed as the target, dropped by the caller's transaction; at once if that fails."""
+def _make_staging(connection: Connection, table: Table, columns: tuple[str, ...]) -> Iterator[Table]:
+    """Make an unlogged table, distributed like the target. The caller's transaction drops it; after a failure, we do."""
     engine = connection.engine
     _drop_left_over(engine, table)
-    staging = _staging_table(table, f"{_PREFIX}{secrets.token_hex(6)}", columns)
-    lock_advisory(connection, "staging", staging.name)  # as long as this is held, nobody takes it for left over
+    staging = _define_staging(table, f"{_PREFIX}{secrets.token_hex(6)}", columns)
+    lock_advisory(connection, "staging", staging.name)  # while this is held, no other load drops it as left over
     with engine.begin() as own:
         own.execute(CreateTable(staging))
     try:
         yield staging
         connection.execute(DropTable(staging))
     except BaseException:
-        with suppress(SQLAlchemyError), engine.begin() as own:  # else the next load does it
+        with suppress(SQLAlchemyError), engine.begin() as own:  # otherwise the next load drops it
             own.execute(text("SELECT set_config('lock_timeout', '1000', true)"))
             own.execute(DropTable(staging))
         raise
 
 
-def _staging_table(table: Table, name: str, columns: Iterable[str] = ()) -> Table:
+def _define_staging(table: Table, name: str, columns: Iterable[str] = ()) -> Table:
     distribution = table.dialect_options["greenplum"]["distributed_by"]
     return Table(
         name,
@@ -184,7 +184,7 @@ def _staging_table(table: Table, name: str, columns: Iterable[str] = ()) -> Tabl
 
 
 def _drop_left_over(engine: Engine, table: Table) -> None:
-    """Drop the staging tables of loads that were killed, or failed after their INSERT."""
+    """Drop the staging tables of loads that were killed, or that failed after their INSERT."""
     found = text(
         "SELECT c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
         "WHERE n.nspname = coalesce(:schema, current_schema()) AND c.relkind = 'r' AND c.relname LIKE :names"
@@ -196,4 +196,4 @@ def _drop_left_over(engine: Engine, table: Table) -> None:
         for name in own.execute(found, names).scalars().all():
             key = {"key": advisory_key("staging", name)}
             if own.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), key).scalar_one():
-                own.execute(DropTable(_staging_table(table, name), if_exists=True))
+                own.execute(DropTable(_define_staging(table, name), if_exists=True))

@@ -1,4 +1,4 @@
-"""Which path a load takes: what the settings say, what the server can, and why it is not the other one."""
+"""The path of a load: what the settings ask for, what the server can do, and why another path is not taken."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ __all__ = ["Route", "Router", "Transport"]
 
 Transport = Literal["auto", "copy", "gpfdist"]
 AUTO_ROWS = 1_000_000
-"""From here on ``auto`` relieves the coordinator; before, COPY is done before the segments have been set up."""
+"""From so many rows ``auto`` uses gpfdist; with fewer rows, a COPY is done before the segments have been set up."""
 
 _log = logging.getLogger(__name__)
-TRIED_ANEW_AFTER_S = 600
-"""What kept the segments from reaching us may have passed by then."""
+RETRY_OBSTACLE_S = 600
+"""Seconds after which gpfdist is tried again: the obstacle may be gone."""
 _obstacles: WeakKeyDictionary[Engine, dict[Address, tuple[str, float]]] = WeakKeyDictionary()
-"""Why gpfdist does not work, or nothing, and when that was found."""
+"""Why gpfdist does not work, or an empty text, and when that was found."""
 
 
 class Route:
-    """The way of one load.
+    """The path of one load.
 
-    :ivar reason: why it is COPY where gpfdist was wanted; else empty.
+    :ivar reason: why it is COPY although gpfdist was asked for; else empty.
     """
 
     def __init__(self, address: Address | None, reason: str = "", *, connections: int = 1, atomic: bool = True) -> None:
@@ -51,14 +51,14 @@ class Route:
         columns: tuple[str, ...],
         rejecting: RejectPolicy | None = None,
     ) -> Stored:
-        """Store batches in the connection's transaction; as :func:`copy_rows` and :func:`insert_rows`.
+        """Store batches in the connection's transaction, like :func:`copy_rows` and :func:`insert_rows`.
 
-        :param rejecting: rows that gpfdist may leave out; a COPY takes all or fails.
+        :param rejecting: rows that gpfdist may leave out; a COPY stores all rows or fails.
         """
         if self._address is not None:
             try:
                 return insert_rows(connection, table, batches, columns, self._address, rejecting)
-            except CannotServeError as error:  # other loads may have the ports; no row has been taken yet
+            except CannotServeError as error:  # other loads may use the ports; no row has been taken yet
                 self.reason = str(error)
                 _log.warning("loading by COPY, not gpfdist: %s", error)
         if self._connections > 1:
@@ -69,25 +69,26 @@ class Route:
 
     @property
     def counts_lines(self) -> bool:
-        """Whether the line that the server names when it refuses a row is the row's place among those sent."""
+        """Whether the line in the server's refusal of a row is the row's place among those sent."""
         return self._address is None and self._connections == 1
 
     @property
     def can_repeat(self) -> bool:
-        """Whether all that a failed try stored is taken back with the caller's savepoint."""
+        """Whether the caller's savepoint undoes everything that a failed attempt stored."""
         return self._atomic or self._connections == 1
 
     def on_one_connection(self) -> Route:
         """The same rows by a single COPY, which counts lines."""
-        return Route(None, self.reason or "the server refused a row, which a single COPY finds")
+        return Route(None, self.reason or "the server refused a row, and only a single COPY tells which")
 
 
 class Router:
-    """Finds the way: whether the segments reach us is tried once an engine, at the first load that could use it, and again
-    after :data:`TRIED_ANEW_AFTER_S` if they do not.
+    """Chooses the path. The first load that could use gpfdist tries, once per engine, whether the segments can reach us.
 
-    :param transport: ``"copy"``; ``"gpfdist"``, and COPY where that does not work; ``"auto"``: gpfdist for a load of
-        :data:`AUTO_ROWS` rows into a Greenplum whose segments reach this process.
+    If they cannot, it is tried again after :data:`RETRY_OBSTACLE_S`.
+
+    :param transport: ``"copy"``; ``"gpfdist"``, with COPY if that does not work; ``"auto"``: gpfdist for a load of at least
+        :data:`AUTO_ROWS` rows into a Greenplum whose segments can reach this process.
     """
 
     def __init__(self, engine: Engine, transport: Transport, address: Address) -> None:
@@ -96,21 +97,22 @@ class Router:
         self._address = address
 
     def route(self, rows: int, *, connections: int = 1, atomic: bool = True) -> Route:
-        """The way of a load of so many rows. Not inside a transaction: it may try, on a connection of its own.
+        """Choose the path of a load of so many rows. Call it outside a transaction: it may open a connection of its own.
 
-        :param connections: of COPY; gpfdist needs no second one. ``atomic``: see :func:`copy_parallel`.
+        :param connections: number of connections for COPY; gpfdist needs only one.
+        :param atomic: see :func:`copy_parallel`.
         """
         copy = Route(None, connections=connections, atomic=atomic)
         if self._transport == "copy" or (self._transport == "auto" and (rows < AUTO_ROWS or connections > 1)):
             return copy
-        copy.reason = self._obstacle()
+        copy.reason = self._find_obstacle()
         return copy if copy.reason else Route(self._address)
 
-    def _obstacle(self) -> str:
-        """Why the segments do not reach us; empty if they do."""
+    def _find_obstacle(self) -> str:
+        """Why the segments cannot reach us; empty if they can."""
         tried = _obstacles.setdefault(self._engine, {})
         obstacle, found_at = tried.get(self._address, ("", None))
-        if found_at is None or (obstacle and time.monotonic() - found_at > TRIED_ANEW_AFTER_S):
+        if found_at is None or (obstacle and time.monotonic() - found_at > RETRY_OBSTACLE_S):
             obstacle = why_not(self._engine, self._address)
             tried[self._address] = obstacle, time.monotonic()
             if obstacle:

@@ -1,7 +1,7 @@
-"""Values of numpy, pandas and others → Python's own, the same wherever values come in: loads, JSON, parameters of reads.
+"""Convert values of numpy, pandas and other libraries to Python's own types, alike in loads, JSON and parameters of reads.
 
-Subclasses count as what they are: numpy's scalars, enumerations by their values, pandas' times. None, NaN of every kind,
-pandas' NA and everybody's NaT are no value. Times are cut off behind the microsecond.
+Subclasses count as their base types: numpy's scalars, enumerations (by their values), pandas' times. None, NaN of every kind,
+pandas' NA and every library's NaT are not values. Times are cut off after the microsecond.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _MISSING = frozenset({"NaTType", "NAType"})
 
 
 class NotPlainError(TypeError):
-    """A value of a type that is not understood; the message names the type."""
+    """A value of a type that is not supported; the message names the type."""
 
     def __init__(self, value: Any) -> None:
         super().__init__(f"a {type(value).__name__}")
 
 
 def plain(value: Any) -> Any:
-    """The value as bool, int, float, Decimal, str, bytes, datetime, date, time, timedelta or UUID; None if it is no value.
+    """Convert a value to bool, int, float, Decimal, str, bytes, datetime, date, time, timedelta or UUID; None if it is missing.
 
-    :raises NotPlainError: it is of another type: a list, a period, a complex number, numpy's long double.
+    :raises NotPlainError: it has another type, e.g. a list, a period, a complex number, numpy's long double.
     """
     kind = type(value)
     if value is None or kind in _OWN:
@@ -43,7 +43,7 @@ def plain(value: Any) -> Any:
     if kind.__name__ in _MISSING:
         return None
     if isinstance(value, np.generic):
-        return _of_numpy(value)
+        return _convert_numpy(value)
     if isinstance(value, Enum):
         return plain(value.value)
     for own, bare in _BARE.items():
@@ -52,20 +52,20 @@ def plain(value: Any) -> Any:
     raise NotPlainError(value)
 
 
-def _of_numpy(value: np.generic) -> Any:
-    if isinstance(value, np.datetime64 | np.timedelta64):  # the latter is an integer to numpy
+def _convert_numpy(value: np.generic) -> Any:
+    if isinstance(value, np.datetime64 | np.timedelta64):  # a timedelta64 is an integer to numpy
         found = value.astype(f"{value.dtype.kind}8[us]").item()
-        if found is None or isinstance(found, datetime | timedelta):  # else a year that Python does not have
+        if found is None or isinstance(found, datetime | timedelta):  # otherwise a year that Python does not have
             return found
     elif isinstance(value, np.bool_ | np.integer | np.floating | np.str_ | np.bytes_) and not (
-        isinstance(value, np.longdouble)  # which Python's float does not hold
+        isinstance(value, np.longdouble)  # Python's float cannot hold it
     ):
         return plain(value.item())
     raise NotPlainError(value)
 
 
-def _bare_datetime(value: datetime) -> datetime:
-    """pandas' nanoseconds are cut off here."""
+def _strip_datetime(value: datetime) -> datetime:
+    """Cut off pandas' nanoseconds."""
     parts = (
         value.year,
         value.month,
@@ -86,7 +86,7 @@ _BARE: dict[Any, Callable[[Any], Any]] = {
     str: lambda value: "".join((value,)),
     int: lambda value: int.__add__(value, 0),
     float: float.__pos__,
-    datetime: _bare_datetime,
+    datetime: _strip_datetime,
     date: lambda value: date(value.year, value.month, value.day),
     time: lambda value: time(value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold),
     timedelta: lambda value: timedelta(value.days, value.seconds, value.microseconds),
@@ -95,4 +95,4 @@ _BARE: dict[Any, Callable[[Any], Any]] = {
     memoryview: bytes,
     UUID: lambda value: UUID(int=value.int),
 }
-"""Of a subclass, or of what is as good, the value without what the subclass adds."""
+"""Functions that take from a subclass, or a similar type, what it adds to the base type."""

@@ -1,4 +1,4 @@
-"""The one object that a job holds, and the doors that it has to the rooms."""
+"""The one object that a job holds, and its doors to the rooms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Health", "LoadResult", "Status", "Warehouse"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "LoadResult":  # pyarrow comes with it, so not before it is asked for
+    if name == "LoadResult":  # it needs pyarrow, so it is imported when it is first asked for
         from gpwarehouse.load import LoadResult
 
         return LoadResult

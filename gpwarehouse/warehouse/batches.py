@@ -1,4 +1,4 @@
-"""``wh.batches``: what was loaded, what was rejected of it, and batches taken out, loaded anew or replaced."""
+"""``wh.batches``: list batches and their rejects; reload, delete and replace batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.models import EtlLoadBatch, EtlReject
 from gpwarehouse.warehouse import rooms
 from gpwarehouse.warehouse.connected import Door
-from gpwarehouse.warehouse.counting import counted
+from gpwarehouse.warehouse.counting import count_load
 from gpwarehouse.warehouse.loading import load_frame
 from gpwarehouse.warehouse.reading import read
 
@@ -29,15 +29,15 @@ _OF_BATCHES = (
 
 
 class Batches(Door):
-    """Batches of loads: listed, corrected, deleted, replaced."""
+    """Batches of loads: list, correct, delete, replace."""
 
     def list(self, *, target: str | None = None, status: str | None = None, most: int = 100) -> pd.DataFrame:
-        """The latest batches, newest first: what each read, loaded and rejected, from where, and why it failed.
+        """List the latest batches, newest first: rows read, loaded and rejected, the source, and why a batch failed.
 
-        :param target: of this table alone.
-        :param status: ``"loaded"``, ``"deleted"`` or ``"failed"`` alone.
-        :param most: so many at most.
-        :raises InvalidInputError: no such status.
+        :param target: only batches of this table.
+        :param status: only ``"loaded"``, ``"deleted"`` or ``"failed"`` batches.
+        :param most: maximum number of batches.
+        :raises InvalidInputError: there is no such status.
         """
         table = EtlLoadBatch.__table__
         there = func.lower(rooms.batches.state())
@@ -50,7 +50,9 @@ class Batches(Door):
             query = query.where(table.c.target == target)
         if status is not None:
             if status not in BATCH_STATES:
-                raise InvalidInputError(f"status={status!r}: allowed are {', '.join(map(repr, BATCH_STATES))}")
+                raise InvalidInputError(
+                    f"status={status!r}: the allowed values are {', '.join(map(repr, BATCH_STATES))}"
+                )
             query = query.where(there == status)
         found: pd.DataFrame = read(
             self._connected, query.order_by(table.c.started_at.desc(), table.c.batch_id).limit(most)
@@ -58,12 +60,11 @@ class Batches(Door):
         return found
 
     def rejects(self, batch_id: str, *, as_given: bool = False) -> pd.DataFrame:
-        """The rejected rows of a batch: row number, column, reason, and the row as it was given, in JSON.
+        """Read the rejected rows of a batch: row number, column, reason, and the row as it was given, in JSON.
 
-        :param as_given: row number and the columns of the rows themselves, to be corrected for :meth:`reload`. A frame
-            has all columns for all rows: of rows that name different ones (dicts for
-            :meth:`~gpwarehouse.warehouse.facts.Facts.upsert` or :meth:`~gpwarehouse.Warehouse.merge`) only ``raw`` tells
-            which they named.
+        :param as_given: return row number and the columns of the rows themselves, to be corrected for :meth:`reload`. A frame has
+            all columns for all rows. If rows gave different columns (dicts for
+            :meth:`~gpwarehouse.warehouse.facts.Facts.upsert` or :meth:`~gpwarehouse.Warehouse.merge`), only ``raw`` shows which.
         :raises InvalidInputError: there is no such batch.
         """
         if as_given:
@@ -83,37 +84,37 @@ class Batches(Door):
         progress: Progress | None = None,
         analyze: Literal["auto", "always", "never"] | None = None,
     ) -> LoadResult:
-        """Load corrected rejects into their batch, each once, and take them off its rejects.
+        """Load corrected rejects into their batch, each once, and remove them from its rejects.
 
         >>> wh.batches.reload("lot 7", lambda rows: rows.assign(slot=rows.slot.abs()))   # doctest: +SKIP
 
-        :param corrected: a frame with the column ``row_number`` beside those of a load, or a function that makes one of
-            ``wh.batches.rejects(batch_id, as_given=True)``. What it leaves out, or what is rejected again, stays a reject.
+        :param corrected: a frame with the column ``row_number`` besides those of a load; or a function that makes such a frame
+            from ``wh.batches.rejects(batch_id, as_given=True)``. Rows that it leaves out, and rows that are rejected again,
+            stay rejects.
         :param csv: as for :meth:`~gpwarehouse.Warehouse.load`.
-        :raises BatchConflictError: records of the rows stand in other batches by now, and would be there twice.
+        :raises BatchConflictError: other batches now hold records of the rows, which would be stored twice.
         :raises TooManyRejectsError: all rows were rejected again; their rejects have the new reasons.
-        :raises LoadError: and its other kinds; nothing was changed.
+        :raises LoadError: nothing was changed. Subclasses name the cause.
         """
         self._connected.require_current_schema()
         corrected = rooms.load.table_files(corrected, csv)
         loader = rooms.load.RejectLoader(self._connected.engine, self._connected.settings)
-        return counted(
-            f"the batch {batch_id}, of its rejects,",
+        return count_load(
+            f"the rejects of batch {batch_id}",
             lambda: loader.reload(batch_id, corrected, progress=progress, analyze=analyze),
         )
 
     def delete(self, batch_id: str) -> Deleted:
-        """Delete a batch's rows, looking only into the months of its events; then it can be loaded again.
+        """Delete a batch's rows, and look only into the months of its events. The batch can then be loaded again.
 
-        Members it made or told of stay. A batch that has no rows any more is no error. Of one that failed what connections
-        left that committed apart (``atomic=False``) is deleted.
+        Members that it made, and what it told of members, stay. A batch that has no rows any more is no error. Of a failed batch,
+        the rows are deleted that connections committed on their own (``atomic=False``).
 
-        Records of it that :meth:`~gpwarehouse.warehouse.facts.Facts.upsert` or
-        :meth:`~gpwarehouse.warehouse.facts.Facts.replace_month` put into other batches since are those batches' and stay.
-        As long as they do, the batch is not loaded again beside them: that raises
-        :class:`~gpwarehouse.errors.BatchConflictError`.
+        Records of it may have been moved to other batches by :meth:`~gpwarehouse.warehouse.facts.Facts.upsert` or
+        :meth:`~gpwarehouse.warehouse.facts.Facts.replace_month`. They belong to those batches and stay. While they are there, the
+        batch cannot be loaded again: that raises :class:`~gpwarehouse.errors.BatchConflictError`.
 
-        :raises InvalidInputError: there is no such batch, or it went into a dimension or bridge.
+        :raises InvalidInputError: there is no such batch, or it belongs to a dimension or bridge.
         :raises LoadError: the server refused; nothing was deleted.
         :raises AmbiguousCommitError: the connection was lost at COMMIT, and the server could not be asked any more.
         """
@@ -125,11 +126,11 @@ class Batches(Door):
     ) -> LoadResult:
         """Load a frame in the place of a batch's rows, in one transaction: readers see the old rows or the new ones.
 
-        :param frame: all rows of the batch, for the fact that it went into; as for :meth:`~gpwarehouse.Warehouse.load`.
-        :param options: of :meth:`~gpwarehouse.Warehouse.load`, but for ``batch_id`` and ``on_conflict``.
+        :param frame: all rows of the batch, for its fact; as for :meth:`~gpwarehouse.Warehouse.load`.
+        :param options: options of :meth:`~gpwarehouse.Warehouse.load`, except ``batch_id`` and ``on_conflict``.
         :raises InvalidInputError: there is no such batch.
-        :raises BatchConflictError: records of the batch are in other batches by now.
-        :raises LoadError: and its other kinds; the batch is as it was.
+        :raises BatchConflictError: other batches now hold records of the batch.
+        :raises LoadError: the batch is unchanged. Subclasses name the cause.
         """
         rooms.load.require_batch(self._connected.engine, self._connected.settings, batch_id)
         target = read(self._connected, select(EtlLoadBatch.target).where(EtlLoadBatch.batch_id == batch_id)).target[0]

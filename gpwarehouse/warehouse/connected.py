@@ -1,4 +1,4 @@
-"""What every door of the warehouse holds: settings, engine, embedded server, and whether the schema is ours."""
+"""The shared state of the doors of a warehouse: settings, engine, embedded server, and whether the schema is current."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["Connected"]
 
 
 class Connected:
-    """Holds the settings, the engine and, where it is its own, the server."""
+    """Holds the settings, the engine and, if it started one, the embedded server."""
 
     def __init__(self, settings: WarehouseSettings) -> None:
         self.settings = settings
@@ -48,34 +48,34 @@ class Connected:
 
     @property
     def engine(self) -> Engine:
-        """The pooled SQLAlchemy engine; made on first use, connects when a connection is asked for."""
+        """The pooled SQLAlchemy engine. It is made on first use, and connects when a connection is asked for."""
         if self._engine is None:
             self._engine = create_warehouse_engine(self.settings)
         return self._engine
 
     def pool_state(self) -> PoolState | None:
-        """The pool of this process; None before it is used."""
+        """The pool of this process; None before its first use."""
         return pool_state(self._engine.pool) if self._engine is not None else None
 
     def forget_schema(self) -> None:
-        """Look at the schema again before it is next relied on."""
+        """Check the schema again before it is next used."""
         self._checked = None
 
     def require_current_schema(self) -> None:
-        """Look whether the schema is the package's: all of it once, and again where somebody has migrated since.
+        """Check that the schema is the package's: completely once, and again if it has been migrated since.
 
-        A question on the pooled connection each time: another process may have begun to change data in batches.
+        Each call asks the server on the pooled connection, because another process may have begun to change data in batches.
         """
-        there = self._position()
+        there = self._read_position()
         if there is None or there != self._checked:
             policy = RetryPolicy.once_met(self.settings, self.engine)
             policy.call("compare the schema with the package", rooms.migrate.require_current, self.settings)
             self._checked = there
 
-    def _position(self) -> frozenset[tuple[str, str]] | None:
-        """Where the schema's history stands; None where it cannot be told, and the whole check says why.
+    def _read_position(self) -> frozenset[tuple[str, str]] | None:
+        """The position of the schema in its history; None if it cannot be read, in which case the complete check says why.
 
-        :raises WarehouseConnectionError: the server is not there, or was lost and did not come back.
+        :raises WarehouseConnectionError: the server cannot be reached.
         """
 
         def look() -> frozenset[tuple[str, str]]:
@@ -90,8 +90,8 @@ class Connected:
             return None
 
     @contextmanager
-    def explained(self) -> Iterator[None]:
-        """Errors of the driver in a block as errors of ours."""
+    def translate_errors(self) -> Iterator[None]:
+        """Raise the driver's errors in a block as errors of ours."""
         try:
             yield
         except exc.DBAPIError as error:
@@ -99,7 +99,7 @@ class Connected:
 
 
 class Door:
-    """What a warehouse does in one room."""
+    """A part of a warehouse's interface: what it does in one room."""
 
     def __init__(self, connected: Connected) -> None:
         self._connected = connected

@@ -1,4 +1,4 @@
-"""Loads as metrics and log lines."""
+"""Metrics and log lines of loads."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from gpwarehouse.dimensions import MergeResult
     from gpwarehouse.load import LoadResult
 
-__all__ = ["counted", "counted_merge"]
+__all__ = ["count_load", "count_merge"]
 
 _logger = logging.getLogger("gpwarehouse.load")
 Result = TypeVar("Result")
 _TABLES = frozenset(table.name for table in Base.metadata.tables.values())
 
 
-def counted(target: str, load: Callable[[], LoadResult]) -> LoadResult:
-    """Run a load, count it and log what it did."""
-    return _counted(target, load, lambda done: done)
+def count_load(target: str, load: Callable[[], LoadResult]) -> LoadResult:
+    """Run a load, count it and log its result."""
+    return _count(target, load, lambda done: done)
 
 
-def counted_merge(dimension: str, merge: Callable[[], MergeResult]) -> MergeResult:
-    """Run a merge, and count and log it as a load into its dimension."""
+def count_merge(dimension: str, merge: Callable[[], MergeResult]) -> MergeResult:
+    """Run a merge; count and log it as a load into its dimension."""
     from gpwarehouse.load import LoadResult
 
     def as_load(done: MergeResult) -> LoadResult:
@@ -36,15 +36,15 @@ def counted_merge(dimension: str, merge: Callable[[], MergeResult]) -> MergeResu
         counts = (done.rows_read, merged, done.rows_rejected, done.already_merged, done.seconds)
         return LoadResult(done.batch_id, done.dimension, *counts)
 
-    return _counted(dimension, merge, as_load)
+    return _count(dimension, merge, as_load)
 
 
-def _counted(target: str, load: Callable[[], Result], as_load: Callable[[Result], LoadResult]) -> Result:
+def _count(target: str, load: Callable[[], Result], as_load: Callable[[Result], LoadResult]) -> Result:
     started = time.monotonic()
     try:
         result = load()
     except GpwarehouseError as error:
-        # An error may be of an unknown target, which must not become a label.
+        # The target may be unknown, and must then not become a label.
         metrics.loaded(target if target in _TABLES else "unknown", "failed", seconds=time.monotonic() - started)
         _logger.error("load into %s failed: %s", target, type(error).__name__, extra={"target": target})
         raise

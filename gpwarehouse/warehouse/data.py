@@ -1,17 +1,18 @@
-"""``wh.data``: the data against its own rules, and made-up data with known answers."""
+"""``wh.data``: check the data against its own rules, and load generated data with known answers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import date
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from gpwarehouse.models.calendar import ShiftCalendar
 from gpwarehouse.warehouse import fabs, rooms
 from gpwarehouse.warehouse.connected import Door
-from gpwarehouse.warehouse.counting import counted
+from gpwarehouse.warehouse.counting import count_load
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,7 @@ __all__ = ["Data"]
 
 
 class Data(Door):
-    """All data of the warehouse: checked; made up."""
+    """All data of the warehouse: check it, or load a generated fab."""
 
     def check(
         self,
@@ -35,19 +36,21 @@ class Data(Door):
         checks: Iterable[str] | None = None,
         **options: Any,
     ) -> pd.DataFrame:
-        """Look for orphan keys, doubled records, broken versions, lost batches, skew, wrong limits or shifts; nothing is changed.
+        """Look for orphan keys, duplicate records, broken versions, lost batches, skew, wrong limits or shifts; change nothing.
 
-        :param months: months of the facts, e.g. ``["2026-03"]``; ``since``: those from this one on. By default all.
-        :param tables: tables to look at; ``checks``: which of :data:`gpwarehouse.integrity.CHECKS`. By default all.
+        :param months: months of the facts, e.g. ``["2026-03"]``; by default all.
+        :param since: months of the facts from this one on; by default all.
+        :param tables: tables to check; by default all.
+        :param checks: names from :data:`gpwarehouse.integrity.CHECKS`; by default all.
         :param options: ``skew_share``, ``skew_rows``, ``progress``: see :func:`gpwarehouse.integrity.check`.
-        :return: a row per finding: check, table, month, sample, count, remedy. None right after a load.
-        :raises InvalidInputError: no such month, table or check.
+        :return: one row per finding: check, table, month, sample, count, remedy. There is none right after a load.
+        :raises InvalidInputError: there is no such month, table or check.
         :raises ReadError: the server refused a query.
         """
         import pandas as pd
 
         self._connected.require_current_schema()
-        with self._connected.explained():
+        with self._connected.translate_errors():
             calendar = ShiftCalendar.build(**self._connected.settings.calendar_options())
             options["calendar"] = calendar
             found = rooms.integrity.check(
@@ -58,15 +61,15 @@ class Data(Door):
     def load_fab(
         self, fab: Fab | FabFolder | str | PathLike[str], *, progress: Progress | None = None
     ) -> list[LoadResult]:
-        """Load a made-up fab, or a folder that one was written to: facts, members, genealogy; each once.
+        """Load a generated fab, or a folder that one was written to: facts, members, genealogy; each once.
 
         >>> wh.data.load_fab(generate_fab(seed=7, lots=10))   # doctest: +SKIP
 
-        :return: a result per fact.
+        :return: one result per fact.
         :raises SourceFormatError: the folder holds no fab.
-        :raises LoadError: and its kinds.
-        :raises InvalidInputError: its wafers were in other lots, or at other times: another fab has the prefix. Nothing was
-            loaded.
+        :raises LoadError: a fact could not be loaded. Subclasses name the cause.
+        :raises InvalidInputError: its wafers were in other lots, or at other times, because another fab has the same prefix.
+            Nothing was loaded.
         """
 
         self._connected.require_current_schema()
@@ -75,13 +78,12 @@ class Data(Door):
         fabs.refuse_foreign_stays(self._connected, *bridges["bridge_wafer_lot"])
         loader = rooms.load.Loader(self._connected.engine, self._connected.settings)
         results = [
-            counted(source.target, lambda source=source: loader.load(source, progress=progress))  # type: ignore[misc]
-            for source in made.sources()
+            count_load(source.target, partial(loader.load, source, progress=progress)) for source in made.sources()
         ]
         for name, (batch_id, rows) in bridges.items():
             given = rows.select(
                 [column for column in rows.schema.names if column != "root_lot_id"]
-            )  # follows from the lot
+            )  # it follows from the lot
             rooms.dimensions.Bridges(self._connected.engine, self._connected.settings).upsert(
                 name, given, batch_id=batch_id, source_system="GENERATED"
             )

@@ -1,4 +1,4 @@
-"""``wh.dimensions``: wafers under another root lot, bridges, genealogy, and the fab's calendar."""
+"""``wh.dimensions``: move wafers to another root lot, bridges, genealogy, and the fab's calendar."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ class Dimensions(Door):
     ) -> RekeyResult:
         """Move wafers to their true root lot: facts, history and stays in lots, in one transaction.
 
-        All who write to facts about wafers wait meanwhile. What moved stays until VACUUM in the files of the facts. Rows in
-        archived months get the new keys when they are restored (:meth:`gpwarehouse.partitions.Partitions.restore`); tables that
-        retention has detached or moved are not looked at.
+        Writers to facts about wafers wait meanwhile. The old rows stay in the files of the facts until VACUUM. Rows in
+        archived months get the new keys when they are restored (:meth:`gpwarehouse.partitions.Partitions.restore`). Tables
+        that retention has detached or moved are not changed.
 
-        :param mapping: a frame of ``root_lot_id`` (as it is), ``true_root_lot_id`` and, where not all wafers of a root move,
-            ``wafer_id``; then correct ``dim_lot`` too (:meth:`~gpwarehouse.Warehouse.merge`), or the next load goes by the
-            old root. Without one: every wafer whose lot has another root in ``dim_lot``; of lots that no source told of,
-            what the genealogy shows, which is then written to ``dim_lot``.
-        :param csv: how the mapping is written, where it is a CSV file, as for :meth:`~gpwarehouse.Warehouse.load`.
-        :param months: ``YYYY-MM``: the ones that hold facts of the wafers. Of others only keys are read, to be sure of it.
+        :param mapping: a frame of ``root_lot_id`` (the current one), ``true_root_lot_id`` and, if not all wafers of a root move,
+            ``wafer_id``. Afterwards correct ``dim_lot`` too (:meth:`~gpwarehouse.Warehouse.merge`), or the next load uses the old
+            root. Without a mapping, every wafer moves whose lot has another root in ``dim_lot``. For lots whose root no source
+            gave, the root is that of the genealogy, which is then written to ``dim_lot``.
+        :param csv: options of a mapping that is a CSV file, as for :meth:`~gpwarehouse.Warehouse.load`.
+        :param months: ``YYYY-MM``: the months that hold facts of the wafers. In other months only keys are read, to check this.
         :param dry_run: only count.
-        :raises InvalidInputError: the mapping is none, or sends a wafer to two roots.
+        :raises InvalidInputError: the mapping cannot be used, or moves a wafer to two roots.
         :raises LoadError: other months hold facts of the wafers, or the server refused; nothing was moved.
         """
         self._connected.require_current_schema()
@@ -64,19 +64,20 @@ class Dimensions(Door):
         source_system: str = "FRAME",
         progress: Progress | None = None,
     ) -> BridgeResult:
-        """Put rows into a bridge; one whose key is there takes the values that its row names, and keeps the others.
+        """Insert rows into a bridge. An existing row with the same key takes the values that its row gives, and keeps the others.
 
-        Lots and wafers are named by natural keys and made where missing. Of rows with one key the last counts, of each column
-        the last that names it. A stay of a
-        wafer in a lot ends where its next one begins, whatever either says.
+        Lots and wafers are given by natural keys, and made if they are missing. Of rows with the same key the last one counts;
+        each column takes the value of the last row that gives it. A stay of a wafer in a lot ends where its next stay begins,
+        whatever the rows say.
 
-        :param bridge: ``"bridge_lot_genealogy"``: ``parent_lot_id``, ``child_lot_id``, ``event_type``, ``event_ts`` are the
-            key; ``"bridge_wafer_lot"``: ``lot_id``, ``wafer_id``, ``from_ts``, of which the lot is not part of the key.
+        :param bridge: ``"bridge_lot_genealogy"``, with the key ``parent_lot_id``, ``child_lot_id``, ``event_type``,
+            ``event_ts``; or ``"bridge_wafer_lot"``, with the columns ``lot_id``, ``wafer_id``, ``from_ts``; the lot is not
+            part of its key.
         :param csv: as for :meth:`~gpwarehouse.Warehouse.load`.
-        :param batch_id: done once; without one nothing is held against the same rows again.
-        :raises InvalidInputError: no such bridge, unknown or missing columns.
+        :param batch_id: a batch with this id is done once; without an id the same rows are written again.
+        :raises InvalidInputError: there is no such bridge, or columns are unknown or missing.
         :raises BatchConflictError: ``batch_id`` was done before with other rows.
-        :raises LoadError: and its kinds; nothing was changed.
+        :raises LoadError: nothing was changed. Subclasses name the cause.
         """
         self._connected.require_current_schema()
         options: dict[str, Any] = {"batch_id": batch_id, "source_system": source_system, "progress": progress}
@@ -94,10 +95,10 @@ class Dimensions(Door):
         source_system: str = "FRAME",
         progress: Progress | None = None,
     ) -> BridgeResult:
-        """Take rows out of a bridge by their key, as :meth:`upsert_bridge` has it; rows that are not there are no error.
+        """Delete rows of a bridge by their key, as in :meth:`upsert_bridge`. Rows that do not exist are no error.
 
-        :raises InvalidInputError: no such bridge, unknown or missing columns.
-        :raises LoadError: and its kinds; nothing was changed.
+        :raises InvalidInputError: there is no such bridge, or columns are unknown or missing.
+        :raises LoadError: nothing was changed. Subclasses name the cause.
         """
         self._connected.require_current_schema()
         options: dict[str, Any] = {"batch_id": batch_id, "source_system": source_system, "progress": progress}
@@ -106,7 +107,7 @@ class Dimensions(Door):
         )
 
     def genealogy(self, lot_id: str) -> pd.DataFrame:
-        """All ancestors and descendants of a lot, any depth; starts at the lot, so it is quick in a large fab."""
+        """Read all ancestors and descendants of a lot, of any depth. It is fast, as the search begins at the lot."""
         schema = self._connected.engine.dialect.identifier_preparer.quote_schema(self._connected.settings.schema_name)
         found: pd.DataFrame = read(
             self._connected, genealogy_sql().replace("{schema}", schema), lot_key=durable_key(lot_id)
@@ -114,23 +115,23 @@ class Dimensions(Door):
         return found
 
     def rebuild_calendar(self) -> list[str]:
-        """Make the hours of ``dim_time`` that are not of the settings' calendar anew, in one transaction.
+        """Correct the hours of ``dim_time`` that do not agree with the calendar of the settings, in one transaction.
 
-        Needed where time zone, shifts, crews, holidays or the start of the week were changed and months were loaded before:
-        loads into these are refused meanwhile. Facts are not touched; their shifts are found by the hour.
+        It is needed after a change of time zone, shifts, crews, holidays or the start of the week, if months were loaded before:
+        loads into these months are refused until then. Facts are not changed, because their shifts are found by the hour.
 
-        :return: the months that were made anew, ``YYYY-MM``.
+        :return: the corrected months, ``YYYY-MM``.
         :raises LoadError: the server refused; nothing was changed.
         """
         self._connected.require_current_schema()
         calendar = ShiftCalendar.build(**self._connected.settings.calendar_options())
-        return rooms.batches.settled(
+        return rooms.batches.commit_once(
             *(
                 self._connected.engine,
                 self._connected.settings,
                 lambda: rooms.months.rebuild_hours(self._connected.engine, calendar),
             ),
-            what="rebuilding of the calendar",
+            what="correction of the calendar",
             table="dim_time",
             undone="nothing was changed",
         )

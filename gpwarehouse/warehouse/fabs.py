@@ -1,4 +1,4 @@
-"""A made-up fab on its way into the warehouse: its bridges as batches, and other fabs in its place."""
+"""Load a generated fab: its bridges as batches, and a check for another fab with the same names."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 __all__ = ["bridges_of", "refuse_foreign_stays"]
 
 _WAFERS_AT_ONCE = 5_000
-"""Of a query for their stays."""
+"""Wafers per query for their stays."""
 
 
 def refuse_foreign_stays(connected: Connected, batch_id: str, stays: pa.Table) -> None:
-    """Keep two fabs that name their lots alike from becoming one, before a fact is loaded."""
+    """Refuse a fab if another fab with the same lot names is loaded, before any fact is loaded."""
 
     def look() -> dict[str, Any] | None:
         policy = RetryPolicy.once_met(connected.settings, connected.engine)
-        return policy.call("look whether a fab's wafers are there", _foreign, connected.engine, batch_id, stays)
+        return policy.call("look whether a fab's wafers are there", _find_foreign, connected.engine, batch_id, stays)
 
-    foreign = rooms.dimensions.explaining(connected.engine, connected.settings, "bridge_wafer_lot", look)
+    foreign = rooms.dimensions.translate_errors(connected.engine, connected.settings, "bridge_wafer_lot", look)
     if foreign is not None:
         raise InvalidInputError(
-            f"bridge_wafer_lot: wafer {foreign['wafer_id']} of lot {foreign['root_lot_id']!r} has stays that this fab does "
-            "not know of, so another fab or source has lots of these names; generate it with another prefix"
+            f"bridge_wafer_lot: wafer {foreign['wafer_id']} of lot {foreign['root_lot_id']!r} has stays that are not of this "
+            "fab, so another fab or source has lots with these names; generate the fab with another prefix"
         )
 
 
 def bridges_of(fab: Fab | FabFolder) -> dict[str, tuple[str, pa.Table]]:
-    """Bridge → id of its batch, which follows from the rows, and the rows."""
+    """Bridge → id of its batch, which is derived from the rows, and the rows."""
     import pyarrow as pa
 
     from gpwarehouse.generate.folder import GENEALOGY, STAYS
@@ -57,8 +57,8 @@ def bridges_of(fab: Fab | FabFolder) -> dict[str, tuple[str, pa.Table]]:
     return found
 
 
-def _foreign(engine: Engine, batch_id: str, stays: pa.Table) -> dict[str, Any] | None:
-    """A wafer of the fab with a stay that is none of the fab's; None once the fab's own have been loaded."""
+def _find_foreign(engine: Engine, batch_id: str, stays: pa.Table) -> dict[str, Any] | None:
+    """Find a wafer of the fab with a stay that is not the fab's; None if the fab's own stays have been loaded."""
     known: dict[int, tuple[dict[str, Any], set[tuple[Any, int]]]] = {}
     row: dict[str, Any]
     for row in stays.to_pylist():

@@ -1,4 +1,4 @@
-"""``wh.facts``: what a fact takes, its records put in or taken out by their business key, and whole months."""
+"""``wh.facts``: the columns of a fact, upsert and delete by business key, and whole months."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.models import BRIDGES, DIMENSIONS, FACTS
 from gpwarehouse.warehouse import rooms
 from gpwarehouse.warehouse.connected import Door
-from gpwarehouse.warehouse.counting import counted
+from gpwarehouse.warehouse.counting import count_load
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,10 +25,10 @@ class Facts(Door):
     """Records and months of facts."""
 
     def columns(self, target: str) -> pd.DataFrame:
-        """What a frame for ``target`` may bring: name, type, whether it is needed, and what it means.
+        """List the columns that a frame for ``target`` may have: name, type, whether it is required, and its meaning.
 
         :param target: a fact, a dimension (:meth:`~gpwarehouse.Warehouse.merge`) or a bridge (``wh.dimensions.upsert_bridge``).
-        :raises InvalidInputError: there is no such table to bring rows to.
+        :raises InvalidInputError: there is no such table.
         """
         return columns_of(target)
 
@@ -45,26 +45,26 @@ class Facts(Door):
         analyze: Analyze | None = None,
         progress: Progress | None = None,
     ) -> LoadResult:
-        """Put records into a fact; one whose business key is there takes the values that its row names.
+        """Insert records into a fact. An existing record with the same business key takes the values that its row gives.
 
-        The key: of measurements wafer, process step, visit, chamber and site; of tests wafer, lot, type, stage, die (or part
-        and site), insertion, retest and time; of defects wafer, inspection, test and defect; of equipment it and the shift's
-        time. Columns that a row does not name stay as they are, whatever other rows name: the files of a glob or dataset, and
-        the dicts of an iterable, may each name others. Of rows with one key the last counts (``source_record_no``), of each
-        column the last that names it. Batches that had the records stay loaded, with a note of how many went; they are not
-        replaced (``on_conflict="replace"``) by rows with the same keys as long as these are here, or the records would be
-        there twice.
+        The key of a measurement: wafer, process step, visit, chamber and site. Of a test: wafer, lot, type, stage, die (or
+        part and site), insertion, retest and time. Of a defect: wafer, inspection, test and defect. Of equipment performance:
+        the equipment and the shift's time. Columns that a row does not give keep their values, whatever other rows give: the
+        files of a glob or dataset, and the dicts of an iterable, may each give other columns. Of rows with the same key the
+        last one counts (``source_record_no``); each column takes the value of the last row that gives it. The earlier batches
+        of changed records stay loaded, with a note of the number of records. They cannot be loaded again with
+        ``on_conflict="replace"`` while rows with the same keys exist, because the records would be stored twice.
 
-        Others wait to write to the fact meanwhile. Records in archived months are not found: restore those first.
+        Other writers to the fact wait meanwhile. Records in archived months are not found: restore those months first.
 
-        :param frame: and ``csv``: as for :meth:`~gpwarehouse.Warehouse.load`.
-        :param months: ``YYYY-MM``, where records are looked for besides the months of the frame's times: what was wrong may
-            have been the time.
-        :param batch_id: done once; without one the same rows count again.
-        :return: ``rows_replaced`` are those that were there.
-        :raises InvalidInputError: nothing says which record a row is: no die, part or site, no number of a defect.
+        :param frame: as for :meth:`~gpwarehouse.Warehouse.load`.
+        :param csv: as for :meth:`~gpwarehouse.Warehouse.load`.
+        :param months: ``YYYY-MM``: months that are searched besides those of the frame's times, if the stored time may be wrong.
+        :param batch_id: a batch with this id is done once; without an id the same rows are written again.
+        :return: ``rows_replaced`` is the number of existing records.
+        :raises InvalidInputError: a row does not identify its record: it has no die, part or site, or no number of a defect.
         :raises BatchConflictError: ``batch_id`` was done before with other rows.
-        :raises LoadError: and its kinds; nothing was changed.
+        :raises LoadError: nothing was changed. Subclasses name the cause.
         """
         return self._write_by_key(
             fact, frame, csv, months, source_system, deletes=False,
@@ -83,13 +83,13 @@ class Facts(Door):
         source_system: str = "FRAME",
         progress: Progress | None = None,
     ) -> LoadResult:
-        """Take records out of a fact by their business key, as :meth:`upsert` has it, whoever loaded them.
+        """Delete records of a fact by their business key, as in :meth:`upsert`, whatever batch loaded them.
 
-        :param frame: the columns of the key and ``event_ts``, which tells the month; others are not looked at.
+        :param frame: the columns of the key and ``event_ts``, which gives the month; other columns are ignored.
         :param csv: as for :meth:`~gpwarehouse.Warehouse.load`.
-        :return: ``rows_replaced`` are those that went. Records that are not there are no error.
-        :raises InvalidInputError: as :meth:`upsert`.
-        :raises LoadError: and its kinds; nothing was changed.
+        :return: ``rows_replaced`` is the number of deleted records. Records that do not exist are no error.
+        :raises InvalidInputError: as for :meth:`upsert`.
+        :raises LoadError: nothing was changed. Subclasses name the cause.
         """
         return self._write_by_key(
             fact, frame, csv, months, source_system, deletes=True,
@@ -111,16 +111,16 @@ class Facts(Door):
         frame = rooms.load.table_files(frame, csv)
         source = rooms.load.KeySource(frame, fact, source_system=source_system, months=list(months), deletes=deletes)
         loader = rooms.load.KeyLoader(self._connected.engine, self._connected.settings)
-        return counted(fact, lambda: loader.load(source, **options))
+        return count_load(fact, lambda: loader.load(source, **options))
 
     def delete_month(self, fact: str, month: str, *, across: bool = False, dry_run: bool = False) -> Deleted:
-        """Empty a month of a fact at once, whatever its size; batches that were wholly in it can be loaded again.
+        """Empty a month of a fact at once, whatever its size. Batches that were wholly in it can be loaded again.
 
         :param month: ``YYYY-MM``.
-        :param across: empty it even where batches have rows in other months too. Those stay loaded, with a note.
+        :param across: empty it even if batches also have rows in other months. These batches stay loaded, with a note.
         :param dry_run: only count.
-        :raises PartitionError: there are such batches, or no such month; nothing was deleted.
-        :raises AmbiguousCommitError: as :meth:`gpwarehouse.warehouse.batches.Batches.delete`.
+        :raises PartitionError: there are such batches, or there is no such month; nothing was deleted.
+        :raises AmbiguousCommitError: as for :meth:`gpwarehouse.warehouse.batches.Batches.delete`.
         """
         self._connected.require_current_schema()
         return rooms.load.Deleter(self._connected.engine, self._connected.settings).delete_month(
@@ -140,32 +140,33 @@ class Facts(Door):
         analyze: Analyze | None = None,
         progress: Progress | None = None,
     ) -> LoadResult:
-        """Put a frame in the place of all rows of a month, once: loaded beside it, then exchanged.
+        """Replace all rows of a month by a frame, once: it is loaded beside the month and then exchanged with it.
 
-        Who reads sees the old month or the new one; who writes to the month waits. Rows of other months are rejected.
-        Batches that had rows in it stay loaded, with a note, so that none comes back by being loaded again.
+        Readers see the old month or the new one; writers to the month wait. Rows of other months are rejected. Batches that
+        had rows in the month stay loaded, with a note, so that none of them is loaded again.
 
-        :param frame: and ``csv``: as for :meth:`~gpwarehouse.Warehouse.load`.
+        :param frame: as for :meth:`~gpwarehouse.Warehouse.load`.
+        :param csv: as for :meth:`~gpwarehouse.Warehouse.load`.
         :param month: ``YYYY-MM``.
-        :return: its ``rows_replaced`` are those that were there.
-        :raises LoadError: and its kinds; the month is as it was.
+        :return: ``rows_replaced`` is the number of old rows.
+        :raises LoadError: the month is unchanged. Subclasses name the cause.
         """
         self._connected.require_current_schema()
         source = rooms.load.MonthSource(
             rooms.load.table_files(frame, csv), fact, source_system=source_system, month=month
         )
         loader = rooms.load.MonthLoader(self._connected.engine, self._connected.settings)
-        return counted(
+        return count_load(
             fact,
             lambda: loader.load(source, batch_id=batch_id, max_rejects=max_rejects, analyze=analyze, progress=progress),
         )
 
 
 def columns_of(target: str) -> pd.DataFrame:
-    """What a frame for a table may bring; see :meth:`Facts.columns`."""
+    """List the columns that a frame for a table may have; see :meth:`Facts.columns`."""
     import pandas as pd
 
-    found = _target_of(target)
+    found = _find_target(target)
     return pd.DataFrame(
         {
             "column": column.name,
@@ -177,7 +178,7 @@ def columns_of(target: str) -> pd.DataFrame:
     )
 
 
-def _target_of(name: str) -> Target:
+def _find_target(name: str) -> Target:
 
     if name in BRIDGES:
         return rooms.dimensions.bridge_named(name)
@@ -185,6 +186,6 @@ def _target_of(name: str) -> Target:
         return rooms.dimensions.dimension_target(name, "effective_date", None)
     if name not in FACTS:
         raise InvalidInputError(
-            f"no table {name!r} to bring rows to; there are {', '.join((*FACTS, *DIMENSIONS, *BRIDGES))}"
+            f"there is no table {name!r} to load into; the tables are {', '.join((*FACTS, *DIMENSIONS, *BRIDGES))}"
         )
     return rooms.load.target_named(name)

@@ -1,4 +1,4 @@
-"""How the warehouse is: healthy, degraded or down, and why."""
+"""The health of the warehouse: healthy, degraded or down, and why."""
 
 from __future__ import annotations
 
@@ -18,20 +18,27 @@ __all__ = ["Health", "HealthCheck"]
 
 _logger = logging.getLogger(__name__)
 _NEARLY_FULL = 0.9
-"""Share of the server's connections in use at which it is degraded: the next job may find none."""
+"""Share of the server's connections in use from which it is degraded, because the next job may find none."""
 
 
 @dataclass(frozen=True)
 class Health:
-    """How it is now.
+    """The current health.
 
-    :ivar status: ``"healthy"``; ``"degraded"``: it works, and somebody should look; ``"down"``: it does not.
-    :ivar reasons: why it is not healthy, the worst first.
-    :ivar server: brand and version; ``url``: without secrets; ``latency_ms`` of a round trip, ``connect_ms`` to connect.
-    :ivar pool: the pool of this process; ``connections`` of ``max_connections``: clients of the whole server.
-    :ivar segments: Greenplum's, with roles and modes; ``segments_answering``: that ran a query just now.
-    :ivar revision: the database's; ``head``: this package's; None where they could not be read.
-    :ivar disk_free: bytes by segment, where asked for and seen.
+    :ivar status: ``"healthy"``; ``"degraded"``: it works, but needs attention; ``"down"``: it does not work.
+    :ivar reasons: why it is not healthy, the worst reason first.
+    :ivar server: brand and version.
+    :ivar url: URL without secrets.
+    :ivar latency_ms: time of a round trip.
+    :ivar connect_ms: time to connect.
+    :ivar pool: the pool of this process.
+    :ivar connections: number of clients of the whole server.
+    :ivar max_connections: maximum number of clients of the whole server.
+    :ivar segments: Greenplum's segments, with roles and modes.
+    :ivar segments_answering: number of segments that ran a query just now.
+    :ivar revision: the database's revision; None if it could not be read.
+    :ivar head: this package's revision; None if it could not be read.
+    :ivar disk_free: free bytes by segment, if they were asked for and could be read.
     """
 
     status: Literal["healthy", "degraded", "down"]
@@ -51,7 +58,7 @@ class Health:
     disk_free: dict[str, int] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The health as a dict for JSON."""
         return asdict(self)
 
 
@@ -65,23 +72,23 @@ class HealthCheck:
     def ask(self, *, timeout_s: float, disk: bool) -> Health:
         """:meth:`gpwarehouse.Warehouse.health`."""
         try:
-            return self._health(timeout_s, disk)
+            return self._examine(timeout_s, disk)
         except Exception as error:
-            _logger.debug("the health could not be found out", exc_info=True)
+            _logger.debug("the health check failed", exc_info=True)
             return Health("down", (str(error).partition("\n")[0] or type(error).__name__,))
 
-    def _health(self, timeout_s: float, disk: bool) -> Health:
+    def _examine(self, timeout_s: float, disk: bool) -> Health:
         facts = ask_server(self._connected.settings, timeout_s=timeout_s, disk=disk)
         pool = self._connected.pool_state()
-        chain = self._revisions()
+        chain = self._read_revisions()
         head = ", ".join(chain.heads)
         revision = ", ".join(chain.tops(facts.revisions)) if facts.revisions is not None else None
-        down = list(_down(facts))
-        degraded = [*_degraded_server(facts), *_degraded_segments(facts.segments), *_degraded_pool(pool)]
+        down = list(_check_down(facts))
+        degraded = [*_check_server(facts), *_check_segments(facts.segments), *_check_pool(pool)]
         if facts.failure is None and revision != head:
-            where = "cannot be seen" if revision is None else f"is at revision {revision or 'none'}"
+            where = "cannot be read" if revision is None else f"is at revision {revision or 'none'}"
             degraded.append(
-                f"schema {self._connected.settings.schema_name!r} {where}, this package at {head}: gpwarehouse upgrade"
+                f"schema {self._connected.settings.schema_name!r} {where}, this package is at {head}: run gpwarehouse upgrade"
             )
         return Health(
             status="down" if down else "degraded" if degraded else "healthy",
@@ -101,13 +108,13 @@ class HealthCheck:
             disk_free=facts.disk_free or None,
         )
 
-    def _revisions(self) -> Chain:
+    def _read_revisions(self) -> Chain:
         if self._chain is None:
             self._chain = rooms.migrate.Chain.of(self._connected.settings)
         return self._chain
 
 
-def _down(facts: ServerFacts) -> Iterator[str]:
+def _check_down(facts: ServerFacts) -> Iterator[str]:
     if facts.failure is not None:
         yield facts.failure
     for content in sorted({segment.content for segment in facts.segments}):
@@ -116,14 +123,14 @@ def _down(facts: ServerFacts) -> Iterator[str]:
             yield f"content {content} has no primary that is up: queries fail"
 
 
-def _degraded_server(facts: ServerFacts) -> Iterator[str]:
+def _check_server(facts: ServerFacts) -> Iterator[str]:
     if facts.in_recovery:
-        yield "the server is a standby in recovery: it takes no writes"
+        yield "the server is a standby in recovery: it accepts no writes"
     if facts.connections and facts.max_connections and facts.connections >= _NEARLY_FULL * facts.max_connections:
         yield f"{facts.connections} of the server's {facts.max_connections} connections are in use"
 
 
-def _degraded_segments(segments: tuple[Segment, ...]) -> Iterator[str]:
+def _check_segments(segments: tuple[Segment, ...]) -> Iterator[str]:
     mirrored = {segment.content for segment in segments if segment.preferred_role == "m"}
     for segment in segments:
         what = "mirror" if segment.role == "m" else "primary"
@@ -136,6 +143,6 @@ def _degraded_segments(segments: tuple[Segment, ...]) -> Iterator[str]:
             yield f"the {name} is not in sync with its mirror"
 
 
-def _degraded_pool(pool: PoolState | None) -> Iterator[str]:
+def _check_pool(pool: PoolState | None) -> Iterator[str]:
     if pool is not None and pool.in_use >= pool.limit and pool.waiting:
         yield f"all {pool.limit} connections of this process's pool are in use, and {pool.waiting} threads wait"

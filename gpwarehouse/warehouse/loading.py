@@ -1,4 +1,4 @@
-"""Frames and files into the warehouse."""
+"""Load frames and files into the warehouse."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gpwarehouse.errors import GpwarehouseError, InvalidInputError, UnknownForma
 from gpwarehouse.settings_types import STDF_LACKS
 from gpwarehouse.warehouse import rooms
 from gpwarehouse.warehouse.connected import Connected
-from gpwarehouse.warehouse.counting import counted
+from gpwarehouse.warehouse.counting import count_load
 
 if TYPE_CHECKING:
     from gpwarehouse.load import CsvOptions, FileOutcome, FilesReport, LoadResult
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["load_file", "load_files", "load_frame"]
 
 _OF_THE_TRADE = frozenset({"timezone", "test_type", "allow_incomplete", *STDF_LACKS})
-"""Options of files of the trade alone."""
+"""Options that only test data files have."""
 
 
 def load_frame(
@@ -29,7 +29,7 @@ def load_frame(
     connected.require_current_schema()
     source = rooms.load.FrameSource(rooms.load.table_files(frame, csv), target, source_system=source_system)
     loader = rooms.load.Loader(connected.engine, connected.settings)
-    return counted(target, lambda: loader.load(source, **options))
+    return count_load(target, lambda: loader.load(source, **options))
 
 
 def load_file(connected: Connected, path: str | Path, target: str | None, options: dict[str, Any]) -> LoadResult:
@@ -37,12 +37,12 @@ def load_file(connected: Connected, path: str | Path, target: str | None, option
     if target is not None:
         if told := sorted(_OF_THE_TRADE & options.keys()):
             raise InvalidInputError(
-                f"{told[0]}= says what a file of the trade lacks; the rows of {path} have columns of their own: leave it out"
+                f"{told[0]}= gives what a test data file lacks, but the rows of {path} have columns of their own; leave it out"
             )
         csv, system = options.pop("csv", None), options.pop("source_system", "FRAME")
         return load_frame(connected, target, path, csv, system, options)
     if options.pop("csv", None) is not None:
-        raise InvalidInputError("csv= says how files of tables are written: name their target= too")
+        raise InvalidInputError("csv= describes files with tables; name their target= too")
     given = {name: options.pop(name) for name in list(options) if name not in rooms.load.LoadKeywords.__annotations__}
     return _load_source(connected, path, given, options)
 
@@ -51,7 +51,7 @@ def _load_source(connected: Connected, path: str | Path, given: dict[str, Any], 
     connected.require_current_schema()
     told = {"timezone": connected.settings.stdf_timezone, "defaults": dict(connected.settings.stdf_given)}
     source = rooms.sources.open_source(path, **told | given)
-    return counted(
+    return count_load(
         source.target, lambda: rooms.load.Loader(connected.engine, connected.settings).load(source, **options)
     )
 
@@ -65,7 +65,9 @@ def load_files(
 ) -> FilesReport:
     """:meth:`gpwarehouse.Warehouse.load_files`."""
     if options.get("batch_id") is not None:
-        raise InvalidInputError("batch_id names one batch, and each file is one: give it to load_file")
+        raise InvalidInputError(
+            "batch_id names one batch, but each file is a batch of its own; give it to wh.load_file"
+        )
     outcomes: list[FileOutcome] = []
     used: dict[Path, bool] = {}
     lost = False
@@ -91,7 +93,7 @@ def load_files(
         tell(
             rooms.load.FileOutcome(
                 folder,
-                error=UnknownFormatError(f"{folder}: none of the files in the folder is of a kind read here"),
+                error=UnknownFormatError(f"{folder}: the folder has no file of a kind that can be read"),
             )
         )
     return rooms.load.FilesReport(tuple(outcomes))

@@ -1,4 +1,4 @@
-"""Results out of the warehouse."""
+"""Read results from the warehouse."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def read(connected: Connected, statement: Query, values: Values = None, /, **opt
     """:meth:`gpwarehouse.Warehouse.read`."""
 
     def attempt() -> Any:
-        with connected.explained(), _counted(connected, statement, options) as counted:
+        with connected.translate_errors(), _count(connected, statement, options) as counted:
             return rooms.read.read(connected.engine, statement, values, **counted)
 
-    # Chunks that were handed out cannot be taken back, but until the first is there nothing has been.
+    # Chunks that were handed out cannot be taken back, so the read is only repeated until the first one is ready.
     return RetryPolicy.once_met(connected.settings, connected.engine).call("read", attempt)
 
 
 @contextmanager
-def _counted(connected: Connected, statement: Query, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Count a read and its rows, by the progress that every way of reading tells; that goes on with chunks."""
+def _count(connected: Connected, statement: Query, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Count a read and its rows, by the progress that every way of reading reports; this continues with chunks."""
     started, told = time.monotonic(), options.get("progress")
     rows = 0
 
@@ -63,6 +63,7 @@ def export(
     connected: Connected, statement: Query, target: str | Path, params: Values = None, **options: Any
 ) -> ExportResult:
     """:meth:`gpwarehouse.Warehouse.export`."""
-    with connected.explained():
-        with _counted(connected, statement, options) as counted:
+
+    with connected.translate_errors():
+        with _count(connected, statement, options) as counted:
             return rooms.read.export(connected.engine, statement, target, params, **counted)

@@ -1,6 +1,6 @@
-"""The rooms behind the doors of :class:`gpwarehouse.Warehouse`, each imported when it is first entered.
+"""The rooms behind the doors of :class:`gpwarehouse.Warehouse`, each imported when it is first used.
 
-They bring pandas, pyarrow and Alembic, which take a second to import: ``import gpwarehouse`` does without them.
+They need pandas, pyarrow and Alembic, which take a second to import: ``import gpwarehouse`` does not import them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``wh.schema``: what migrations would do and did, whether the database is as the models say, and who may do what."""
+"""``wh.schema``: plans and history of migrations, comparison of the database with the models, roles."""
 
 from __future__ import annotations
 
@@ -19,33 +19,35 @@ class Schema(Door):
     """The warehouse's schema: plans, revisions, validation, roles."""
 
     def plan(self, revision: str = "head") -> list[PlannedStep]:
-        """What :meth:`~gpwarehouse.Warehouse.upgrade` would run: revisions, their statements, what they rewrite. Nothing
-        is changed."""
+        """List what :meth:`~gpwarehouse.Warehouse.upgrade` would run: revisions, their statements, what they rewrite.
+
+        Nothing is changed.
+        """
 
         return rooms.migrate.upgrade_plan(self._connected.settings, revision)
 
     def plan_downgrade(self, revision: str) -> list[PlannedStep]:
-        """What :meth:`~gpwarehouse.Warehouse.downgrade` would run, what it would drop and the rows in it. Nothing is changed."""
+        """List what :meth:`~gpwarehouse.Warehouse.downgrade` would run and drop, with the number of rows. Nothing is changed."""
 
         return rooms.migrate.downgrade_plan(self._connected.settings, revision)
 
     def revisions(self) -> list[Migration]:
-        """All revisions in their order, each applied, pending, edited or missing."""
+        """List all revisions in order, each applied, pending, edited or missing."""
 
         return rooms.migrate.migrations(self._connected.settings)
 
     def accept_edit(self, revision: str, *, reason: str) -> None:
         """Accept that the script of an applied revision was edited, and record why.
 
-        :raises MigrationError: it was not edited, or no reason is given.
+        :raises MigrationError: the script was not edited, or no reason is given.
         """
 
         rooms.migrate.accept_edit(self._connected.settings, revision, reason)
 
     def validate(self, *, roles: bool | None = None) -> list[Finding]:
-        """Compare the database with the models; nothing is changed, and there is no finding right after an upgrade.
+        """Compare the database with the models. Nothing is changed, and there is no finding right after an upgrade.
 
-        :param roles: whether to compare rights; None: if one of the roles has any in the schema.
+        :param roles: whether to compare rights; None: if one of the roles has any rights in the schema.
         """
 
         revisions = [(one.revision, one.state) for one in rooms.migrate.migrations(self._connected.settings)]

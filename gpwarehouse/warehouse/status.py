@@ -1,4 +1,4 @@
-"""Where a warehouse stands: server, revision and batches."""
+"""The status of a warehouse: server, revision and batches."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ __all__ = ["Status", "status_of"]
 
 @dataclass(frozen=True)
 class Status:
-    """Where a warehouse stands.
+    """The status of a warehouse.
 
-    :ivar server: brand and version; ``revision``: the database's, None before the first; ``head``: this package's.
-    :ivar rows_loaded: rows of all loaded batches, as the batches counted them.
-    :ivar batches_deleted: batches that were loaded, and whose rows were deleted since; they are not among those that failed.
+    :ivar server: brand and version.
+    :ivar revision: the database's revision; None before the first one.
+    :ivar head: this package's revision.
+    :ivar rows_loaded: number of rows of all loaded batches, as the batches counted them.
+    :ivar batches_deleted: number of loaded batches whose rows were deleted later; they do not count as failed.
     """
 
     server: str
@@ -40,7 +42,7 @@ class Status:
 
 
 def status_of(connected: Connected) -> Status:
-    """Server, revision and batches.
+    """Read server, revision and batches.
 
     :raises WarehouseConnectionError: the server cannot be reached.
     """

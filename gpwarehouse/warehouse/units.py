@@ -1,4 +1,4 @@
-"""Units of work that are repeated where that is safe."""
+"""Units of work, which are repeated if that is safe."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _require_result(result: Result, name: str) -> Result:
         if isinstance(result, Coroutine | Generator):
             result.close()
         raise InvalidInputError(
-            f"{name} is a coroutine or a generator, which would run after its transaction; give a plain function (from "
+            f"{name} is a coroutine or a generator, which would run after its transaction; give an ordinary function (from "
             "asyncio: await asyncio.to_thread(wh.run, work))"
         )
     return result

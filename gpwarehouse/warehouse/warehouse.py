@@ -19,7 +19,7 @@ from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.warehouse import rooms, units
 from gpwarehouse.warehouse.batches import Batches
 from gpwarehouse.warehouse.connected import Connected
-from gpwarehouse.warehouse.counting import counted_merge
+from gpwarehouse.warehouse.counting import count_merge
 from gpwarehouse.warehouse.data import Data
 from gpwarehouse.warehouse.dimensions import Dimensions
 from gpwarehouse.warehouse.facts import Facts
@@ -57,14 +57,14 @@ class Warehouse:
     ...     wh.load_file("lot.stdf.gz")
     ...     wh.read("SELECT * FROM dw.v_wafer_yield WHERE lot_id = :lot", lot="L1")
 
-    What a job does daily stands here. The rest is behind doors, one a room: :attr:`schema`, :attr:`batches`, :attr:`facts`,
-    :attr:`dimensions`, :attr:`partitions`, :attr:`data`.
+    Its own methods are those that jobs use daily. The others are behind doors, one per room: :attr:`schema`, :attr:`batches`,
+    :attr:`facts`, :attr:`dimensions`, :attr:`partitions`, :attr:`data`.
 
-    Nothing is connected before it is needed. Threads may share it.
+    It connects when a connection is first needed. Several threads may use it.
 
-    :param url: any ``postgresql://`` or ``greenplum://`` URL; without one, the settings say (``GPWAREHOUSE_URL`` …).
-    :param settings: settings to use as they are.
-    :param overrides: settings by keyword, over those of the environment.
+    :param url: any ``postgresql://`` or ``greenplum://`` URL; by default that of the settings (``GPWAREHOUSE_URL`` …).
+    :param settings: complete settings to use.
+    :param overrides: single settings by keyword, which take precedence over those of the environment.
     :raises SettingsError: a setting is wrong, or no database is named.
     """
 
@@ -74,15 +74,15 @@ class Warehouse:
         if url is not None:
             overrides["url"] = url.render_as_string(hide_password=False) if isinstance(url, URL) else url
         if settings is not None and overrides:
-            raise InvalidInputError("give either settings= or single settings, not both")
+            raise InvalidInputError("settings= was given together with single settings; give one or the other")
         self._connected = Connected(settings if settings is not None else WarehouseSettings(**overrides))
         self._health_check = HealthCheck(self._connected)
 
     @classmethod
     def embedded(cls, path: str | Path | None = None, **overrides: Any) -> Self:
-        """A warehouse on a PostgreSQL of its own, started here and stopped with it; needs ``gpwarehouse[embedded]``.
+        """Make a warehouse on a PostgreSQL of its own, which is started and stopped with it; needs ``gpwarehouse[embedded]``.
 
-        :param path: folder for the data, kept; without one the data is gone when the warehouse is closed.
+        :param path: folder in which the data is kept; without one the data is deleted when the warehouse is closed.
         """
         server = rooms.embedded.EmbeddedServer.start(None if path is None else Path(path))
         try:
@@ -94,8 +94,8 @@ class Warehouse:
         return warehouse
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For another process: the same settings, password included, and an engine of its own."""
-        return _made_again, (type(self), self.settings)
+        """Pickle for another process: the same settings, including the password, and an engine of its own."""
+        return _make_again, (type(self), self.settings)
 
     def __repr__(self) -> str:
         return f"Warehouse({self.settings.redacted()!r})"
@@ -119,7 +119,7 @@ class Warehouse:
 
     @property
     def engine(self) -> Engine:
-        """The pooled SQLAlchemy engine; made on first use, connects when a connection is asked for."""
+        """The pooled SQLAlchemy engine. It is made on first use, and connects when a connection is asked for."""
         return self._connected.engine
 
     @property
@@ -149,39 +149,41 @@ class Warehouse:
 
     @property
     def data(self) -> Data:
-        """All data: check it, or make it up."""
+        """All data: check it, or load a generated fab."""
         return Data(self._connected)
 
-    def upgrade(self, revision: str = "head", *, progress: Announce | None = None) -> None:
-        """Bring the schema up to a revision.
+    def upgrade(self, revision: str = "head", *, progress: Callable[[str], None] | None = None) -> None:
+        """Upgrade the schema to a revision.
 
-        :param progress: takes a line on each revision and batch.
-        :raises MigrationError: a revision failed, and nothing of it remains; or a script was edited after it was applied.
+        :param progress: called with a line about each revision and batch.
+        :raises MigrationError: a revision failed and was undone; or a script was edited after it was applied.
         """
         rooms.migrate.upgrade(self.settings, revision, progress=progress)
         self._connected.forget_schema()
 
-    def downgrade(self, revision: str, *, drop_data: bool = False, progress: Announce | None = None) -> None:
-        """Take the schema back to a revision; ``"base"`` drops every table of ours.
+    def downgrade(
+        self, revision: str, *, drop_data: bool = False, progress: Callable[[str], None] | None = None
+    ) -> None:
+        """Downgrade the schema to a revision; ``"base"`` drops all our tables.
 
-        :param drop_data: whether tables and columns that hold data may be dropped, with it.
+        :param drop_data: whether tables and columns that hold data may be dropped.
         :raises MigrationError: data would be dropped (the message names it), or a revision failed.
         """
         rooms.migrate.downgrade(self.settings, revision, drop_data=drop_data, progress=progress)
         self._connected.forget_schema()
 
     def status(self) -> Status:
-        """Server, revision and batches.
+        """Read server, revision and batches.
 
         :raises WarehouseConnectionError: the server cannot be reached.
         """
         return status_of(self._connected)
 
     def health(self, *, timeout_s: float = 10.0, disk: bool = False) -> Health:
-        """How server, segments, schema and pool are; cheap enough to poll, and it raises nothing.
+        """Check the health of server, segments, schema and pool. It is cheap enough to poll, and raises no error.
 
         :param timeout_s: seconds after which a server that does not answer is down.
-        :param disk: ask for the segments' free space too; that starts a process on each.
+        :param disk: also ask for the free space of the segments, which starts a process on each.
         """
         return self._health_check.ask(timeout_s=timeout_s, disk=disk)
 
@@ -196,29 +198,29 @@ class Warehouse:
     ) -> LoadResult:
         """Load a frame into a fact, once.
 
-        Natural keys in (``lot_id``, ``wafer_id``, ``equipment_id`` …; ``wh.facts.columns`` lists them), durable keys are
-        computed. Missing months and members are made. The same content, or the same ``batch_id``, is loaded once.
+        The frame has natural keys (``lot_id``, ``wafer_id``, ``equipment_id`` …; ``wh.facts.columns`` lists them); durable
+        keys are computed. Missing months and members are made. The same content, or the same ``batch_id``, is loaded only once.
 
-        :param frame: pandas or polars DataFrame, pyarrow Table, reader or dataset, an iterable of dicts, or the path or glob
-            of Parquet, CSV or Arrow files.
-        :param csv: how CSV files are written, where they do not say it: :class:`gpwarehouse.CsvOptions`.
+        :param frame: pandas or polars DataFrame, pyarrow Table, reader or dataset, an iterable of dicts, or the path or glob of
+            Parquet, CSV or Arrow files.
+        :param csv: options of CSV files that the files do not show: :class:`gpwarehouse.CsvOptions`.
         :param options: ``batch_id``, ``on_conflict`` (``"skip"``, ``"error"``, ``"append"``, ``"replace"``), ``max_rejects``,
             ``progress``, ``parallel``, ``atomic``, ``analyze``: see :meth:`gpwarehouse.load.Loader.load`.
-        :raises LoadError: and its kinds; nothing of the batch was loaded.
+        :raises LoadError: nothing of the batch was loaded. Subclasses name the cause.
         """
         return load_frame(self._connected, target, frame, csv, source_system, dict(options))
 
     def load_file(self, path: str | Path, *, target: str | None = None, **options: Any) -> LoadResult:
         """Load a file, once.
 
-        :param target: the fact that the rows of a Parquet, CSV or Arrow file go to; a file of the trade (STDF V4, plain or
-            compressed) tells it itself.
-        :param options: those of :meth:`load`, ``csv=`` among them; what holds where a file of the trade says nothing (where it
-            says another thing, the file's stands, and the result's ``warnings`` tell): ``lot_id=``, ``wafer_id=``,
-            ``event_ts=``, ``facility=``, ``product_id=``, ``test_program=``, ``equipment_id=``; ``timezone=`` of its times;
-            ``test_type=``, which goes before the file's; ``allow_incomplete=True`` to load what there is of a file that is
-            not whole.
-        :raises SourceFormatError: it is no such file, it is not whole, or it says not of which lot or time it is; nothing was
+        :param target: the fact for the rows of a Parquet, CSV or Arrow file. A test data file (STDF V4, plain or compressed)
+            determines it itself.
+        :param options: those of :meth:`load`, including ``csv=``. For a test data file also what holds where the file says
+            nothing: ``lot_id=``, ``wafer_id=``, ``event_ts=``, ``facility=``, ``product_id=``, ``test_program=``,
+            ``equipment_id=``. Where the file says something else, the file counts, and the result's ``warnings`` say so.
+            ``timezone=`` is the zone of its times. ``test_type=`` takes precedence over the file's. ``allow_incomplete=True``
+            loads what can be read of an incomplete file.
+        :raises SourceFormatError: it is not such a file, it is incomplete, or it does not name its lot or time; nothing was
             loaded.
         """
         return load_file(self._connected, path, target, options)
@@ -231,15 +233,15 @@ class Warehouse:
         each: Callable[[FileOutcome], object] | None = None,
         **options: Any,
     ) -> FilesReport:
-        """Load many files, each a batch of its own; what fails in one keeps no other from being loaded.
+        """Load many files, each as a batch of its own. A file that fails does not keep the others from being loaded.
 
-        Called again after it was killed, it loads what is missing and reports the others as already loaded. When the
-        server is lost, the files left are not tried.
+        If it was killed and is called again, it loads the missing files and reports the others as already loaded. When the
+        server is lost, the remaining files are not tried.
 
-        :param paths: paths, globs and folders. A folder stands for the files of the trade in it and below, with a ``target``
-            for the files of tables in it; what is of no kind that is read there is reported as passed over.
-        :param each: called with every file's outcome as soon as it is known.
-        :param options: those of :meth:`load_file`, but for ``batch_id``.
+        :param paths: paths, globs and folders. A folder means the test data files in it and below; with a ``target``, the
+            files with tables directly in it. Files in a folder that are of no known kind are reported as passed over.
+        :param each: called with the outcome of every file as soon as it is known.
+        :param options: those of :meth:`load_file`, except ``batch_id``.
         :raises InvalidInputError: ``batch_id`` was given.
         """
         return load_files(self._connected, paths, target, each, options)
@@ -258,32 +260,32 @@ class Warehouse:
         analyze: Analyze | None = None,
         progress: Progress | None = None,
     ) -> MergeResult:
-        """Merge what a frame says of members into their history (SCD type 2).
+        """Merge a frame of member attributes into the history of a dimension (SCD type 2).
 
-        A row says what the columns that it names hold from its time on, NULL too; of the others it says nothing. The files of
-        a glob or dataset, and the dicts of an iterable, may each name others. Words of
-        different moments come to the same history in whatever order and grouping they are merged
-        (:mod:`gpwarehouse.dimensions.versions` says how); of one moment the later corrects the earlier. A row that says
-        what is in force begins no version. Columns of type 1 hold in all versions what the row with the latest moment says. New
-        members start in 1900, inferred ones are completed in place. Members of other dimensions are named by natural
-        keys (``product_id``, ``lot_id``, ``parent_equipment_id`` …) and made where missing. A row with a value that its column
-        may not hold, or with control limits out of order (LSL > USL), is a reject.
+        A row says what the columns that it gives hold from its time on, NULL included. It says nothing about other columns.
+        The files of a glob or dataset, and the dicts of an iterable, may each give other columns. Rows of different moments
+        make the same history in every order and grouping (:mod:`gpwarehouse.dimensions.versions` has the rules). Of rows of
+        one moment, the later one corrects the earlier. A row that says what is already in force begins no version. Type 1
+        columns have, in all versions, the value of the row with the latest moment. New members begin in 1900; inferred members
+        are completed in place. Members of other dimensions are given by natural keys (``product_id``, ``lot_id``,
+        ``parent_equipment_id`` …), and made if they are missing. A row with a value that its column does not allow, or with
+        control limits out of order (LSL > USL), is a reject.
 
         :param dimension: table name, e.g. ``"dim_lot"``.
-        :param frame: natural keys and attributes; all that :meth:`load` takes.
-        :param csv: as there.
-        :param effective: the column with the time from which a row holds, or one moment for all, both with a time zone.
-        :param deletes: a column of booleans: true where the member is deleted from that time on. It keeps its attributes,
+        :param frame: natural keys and attributes; any frame that :meth:`load` takes.
+        :param csv: as for :meth:`load`.
+        :param effective: the column with the time from which a row holds, or one time for all rows; both with a time zone.
+        :param deletes: a boolean column that is true if the member is deleted from that time on. The member keeps its attributes,
             in a version whose ``row_hash`` begins with ``gpwarehouse.dimensions.DELETED_HASH``.
-        :param batch_id: done once. Without one the frame counts again each time: said twice in a row it changes nothing, and
-            where something else was said of the same moment in between, it corrects that.
-        :param max_rejects: count, or share of the rows, above which nothing is merged; else as in the settings.
-        :param analyze: statistics after it: ``"auto"`` (where a tenth of the rows changed), ``"always"``, ``"never"``; else as
-            in the settings.
-        :raises InvalidInputError: no such dimension, unknown or missing columns.
+        :param batch_id: a batch with this id is done once. Without an id the frame is merged again each time. That changes
+            nothing unless something else was merged for the same moment in between, which it then corrects.
+        :param max_rejects: number of rejects, or their share of the rows, above which nothing is merged; by default the setting.
+        :param analyze: when to gather statistics afterwards: ``"auto"`` (if a tenth of the rows changed), ``"always"``,
+            ``"never"``; by default the setting.
+        :raises InvalidInputError: there is no such dimension, or columns are unknown or missing.
         :raises BatchConflictError: ``batch_id`` was done before with other rows.
         :raises KeyCollisionError: two natural keys have one durable key.
-        :raises LoadError: and its kinds; nothing was merged.
+        :raises LoadError: nothing was merged. Subclasses name the cause.
         """
         self._connected.require_current_schema()
         options: dict[str, Any] = {
@@ -292,7 +294,7 @@ class Warehouse:
         }  # fmt: skip
         merger = rooms.dimensions.Merger(self.engine, self.settings)
         frame = rooms.load.table_files(frame, csv)
-        return counted_merge(dimension, lambda: merger.merge(dimension, frame, **options))
+        return count_merge(dimension, lambda: merger.merge(dimension, frame, **options))
 
     @overload
     def read(
@@ -311,29 +313,29 @@ class Warehouse:
         self, statement: Query, values: Values = None, /, *, arrow: Literal[False] = False, **options: Any
     ) -> pd.DataFrame: ...
     def read(self, statement: Query, values: Values = None, /, **options: Any) -> Any:
-        """Run a query and return its result as a pandas frame; the transaction is read-only.
+        """Run a query and return its result as a pandas frame. The transaction is read-only.
 
-        :param statement: SQL with ``:name`` parameters, or a select.
-        :param options: their values (in a dict before, where
-            names clash), ``arrow``, ``chunks``, ``parse_json``, ``exact_numeric``, ``progress``,
-            ``transport``, ``parallel``, ``session``: see :func:`read.read`.
-        :raises ReadError: the server refused it, or a parameter is missing or not used.
+        :param statement: SQL with ``:name`` parameters, or an SQLAlchemy select.
+        :param options: values of the parameters (in a dict as the second argument if their names are those of options),
+            ``arrow``, ``chunks``, ``parse_json``, ``exact_numeric``, ``progress``, ``transport``, ``parallel``, ``session``: see
+            :func:`read.read`.
+        :raises ReadError: the server refused the query, or a parameter is missing or not used.
         """
         return read(self._connected, statement, values, **options)
 
     def export(self, statement: Query, target: str | Path, params: Values = None, **options: Any) -> ExportResult:
-        """Write a query's result to a Parquet, CSV or JSON file, or to a folder of Parquet with ``partition_by=``.
+        """Write a query's result to a Parquet, CSV or JSON file, or to a folder of Parquet files with ``partition_by=``.
 
         Memory is constant.
 
         :param options: ``partition_by``, ``overwrite``, ``compression``, ``exact_numeric``, ``progress``, ``transport``,
             ``parallel``, ``session``: see :func:`read.export`.
-        :raises ReadError: as for :meth:`read`, or the target will not do; nothing is left behind.
+        :raises ReadError: as for :meth:`read`, or the target cannot be written; nothing is left behind.
         """
         return export(self._connected, statement, target, params, **options)
 
     def view(self, name: str) -> TableClause:
-        """A view as something to select from, its columns typed as in the database.
+        """Get a view to select from, with columns typed as in the database.
 
         >>> v = wh.view("v_wafer_yield")   # doctest: +SKIP
         >>> wh.read(select(v.c.wafer_id, v.c.die_yield_pct).where(v.c.lot_id == "L1"))   # doctest: +SKIP
@@ -341,17 +343,17 @@ class Warehouse:
         :raises ReadError: there is no such view.
         """
         policy = RetryPolicy.once_met(self.settings, self.engine)
-        with self._connected.explained():
+        with self._connected.translate_errors():
             return policy.call("look at a view", rooms.read.view_table, self.engine, name, self.settings.schema_name)
 
     @contextmanager
     def session(self, **options: Any) -> Iterator[Session]:
-        """An ORM session in one transaction: committed at the end of the block, rolled back if it raises.
+        """Open an ORM session in one transaction: committed at the end of the block, rolled back if it raises.
 
-        :param options: of this transaction alone, e.g. ``statement_mem="2GB", optimizer="off"``; see
-            :data:`gpwarehouse.engine.SESSION_OPTIONS`. What only Greenplum has is left out on PostgreSQL.
-        :raises InvalidInputError: an unknown option, or a value that is not allowed.
-        :raises AmbiguousCommitError: the connection was lost while COMMIT was under way; see :meth:`run`.
+        :param options: options of this transaction, e.g. ``statement_mem="2GB", optimizer="off"``; see
+            :data:`gpwarehouse.engine.SESSION_OPTIONS`. Options that only Greenplum has are ignored on PostgreSQL.
+        :raises InvalidInputError: an option is unknown, or its value is not allowed.
+        :raises AmbiguousCommitError: the connection was lost during COMMIT; see :meth:`run`.
         """
         with unit_of_work(self.engine, session_values(options)) as session:
             yield session
@@ -364,21 +366,22 @@ class Warehouse:
         deadline_s: float | None = None,
         **options: Any,
     ) -> Result:
-        """Call ``work`` with a session and commit; again where that is safe.
+        """Call ``work`` with a session and commit; repeat it if that is safe.
 
-        :param work: must do nothing outside the session that may not be done twice.
-        :param deadline_s: seconds after which no attempt begins any more; else ``retry_deadline_s`` of the settings.
-        :param options: of the session, as for :meth:`session`.
+        :param work: outside the session it must do only what may be done twice.
+        :param settled: looks, in a new session, whether the work is done, after a COMMIT without an answer.
+        :param deadline_s: seconds after which no new attempt begins; by default the setting ``retry_deadline_s``.
+        :param options: options of the session, as for :meth:`session`.
         :return: what ``work`` returned.
         :raises InvalidInputError: ``work`` is a coroutine or a generator, which does nothing when it is called.
-        :raises AmbiguousCommitError: the COMMIT may have gone through, and there is no ``settled`` to look.
+        :raises AmbiguousCommitError: the transaction may have been committed, and there is no ``settled`` to find out.
         """
         return units.run(self._connected, work, settled, deadline_s, options)
 
     def retrying(
         self, *, settled: Settled | None = None, deadline_s: float | None = None, **options: Any
     ) -> Callable[[Callable[Concatenate[Session, P], Result]], Callable[P, Result]]:
-        """A decorator: the function is given a session first, and is run as :meth:`run` does.
+        """Make a decorator: the function gets a session as its first argument, and runs as by :meth:`run`.
 
         >>> @wh.retrying()                                                          # doctest: +SKIP
         ... def close_lot(session, lot_id): ...
@@ -401,10 +404,10 @@ class Warehouse:
     def attempts(
         self, *, settled: Settled | None = None, deadline_s: float | None = None, **options: Any
     ) -> Iterator[AbstractContextManager[Session]]:
-        """The same for a block: ``for attempt in wh.attempts(): with attempt as session: …``."""
+        """Repeat a block as :meth:`run` does: ``for attempt in wh.attempts(): with attempt as session: …``."""
         policy = RetryPolicy.of(self.settings, deadline_s)
         return policy.units(self.engine, settled=settled, options=options)
 
 
-def _made_again(kind: type[Warehouse], settings: WarehouseSettings) -> Warehouse:
+def _make_again(kind: type[Warehouse], settings: WarehouseSettings) -> Warehouse:
     return kind(settings=settings)

@@ -66,13 +66,13 @@ def test_where_nobody_can_be_asked_it_does_not_say_that_nothing_was_deleted(wh: 
     mine = wh.load(MEASUREMENTS, rows(1)).batch_id
     with (
         losing(wh, "DELETE FROM dw.fact", after=True, gone=True) as far,
-        pytest.raises(AmbiguousCommitError, match="could not be asked whether it went through") as raised,
+        pytest.raises(AmbiguousCommitError, match="could not be asked whether the work was committed") as raised,
     ):
         far.batches.delete(mine)
     assert "nothing was deleted" not in str(raised.value)
     with (
         losing(wh, "TRUNCATE", after=True, gone=True) as far,
-        pytest.raises(AmbiguousCommitError, match="do it again, it is done once"),
+        pytest.raises(AmbiguousCommitError, match="run it again, it will not be done twice"),
     ):
         far.facts.delete_month(MEASUREMENTS, "2025-01")
 

@@ -17,7 +17,7 @@ from tests.load.rows import DEFECTS, MEASUREMENTS, defect
 from tests.partitions.fab import TESTS
 from tests.queries import rows_of
 
-REFUSED = r"batch 'A' stand in other batches since it was loaded: 'U' \(1 rows, 2025-03\)"
+REFUSED = r"other batches now hold records of batch 'A': 'U' \(1 rows, 2025-03\)"
 
 
 def sites(*numbers: int, **values: Any) -> list[dict[str, Any]]:
@@ -108,7 +108,7 @@ def test_a_batch_that_was_deleted_leaves_upserted_records_and_is_not_loaded_besi
     rows = sites(0, 1, 2, slot=1)
     for batch_id in ("A", "A", "B", "A"):  # a refusal must not be forgotten by the next attempt
         with pytest.raises(
-            BatchConflictError, match=rf"records of batch '{batch_id}' stand in other batches.*'U' \(1 rows"
+            BatchConflictError, match=rf"other batches now hold records of batch '{batch_id}'.*'U' \(1 rows"
         ):
             wh.load(MEASUREMENTS, rows, batch_id=batch_id)
     with pytest.raises(LoadError, match="load it with atomic=True"):
@@ -126,10 +126,10 @@ def test_rows_sent_before_all_are_read_are_compared_too(
 ) -> None:
     scattered(wh)
     wh.batches.delete("A")
-    monkeypatch.setattr("gpwarehouse.load.streaming.EARLY_ROWS", 1)
+    monkeypatch.setattr("gpwarehouse.load.streaming.STREAM_ROWS", 1)
     with caplog.at_level("INFO", "gpwarehouse.load.streaming"), pytest.raises(BatchConflictError, match="'U'"):
         wh.load(MEASUREMENTS, pd.DataFrame(sites(0, 1, 2, slot=1)), batch_id="B")
-    assert "rows of the same are there" in caplog.text
+    assert "rows of the same content" in caplog.text
     assert len(found(wh, "site_no")) == 2
 
 

@@ -25,7 +25,7 @@ from gpwarehouse.transport.columns import slices
 from gpwarehouse.transport.copy import wires_of
 from gpwarehouse.transport.copy_binary import HEADER, TRAILER, encode_binary
 from gpwarehouse.transport.copy_text import encode_text
-from gpwarehouse.transport.gpfdist_load import _external
+from gpwarehouse.transport.gpfdist_load import _make_external
 
 __all__ = ["Path", "greenplum_paths", "postgresql_paths"]
 
@@ -309,7 +309,7 @@ def gpfdist_program(stack: ExitStack, engine: Engine, table: Table, data: pa.Tab
         except OSError:
             if time.monotonic() > deadline:
                 raise
-    gpfdist_load = _external(table, columns, f"gpfdist://127.0.0.1:{port}/rows")
+    gpfdist_load = _make_external(table, columns, f"gpfdist://127.0.0.1:{port}/rows")
 
     def work(connection: Any) -> None:
         from sqlalchemy import select

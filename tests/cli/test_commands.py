@@ -110,7 +110,7 @@ def test_rejects_are_printed_corrected_and_loaded_again(url: str, tmp_path: Path
     report = run("--url", url, *many, "--max-rejects", "3", cwd=tmp_path)
     assert report.returncode == 1
     assert "there is no file 'no.csv'" in report.stderr
-    assert "one.csv: fact_defect_inspection: loaded before as batch one" in report.stdout
+    assert "one.csv: fact_defect_inspection: already loaded as batch one" in report.stdout
     replaced = run("--url", url, *one, "--on-conflict", "replace", "--max-rejects", "3", cwd=tmp_path)
     assert "3 rejected, 9 replaced" in replaced.stdout, replaced.stderr
     wrong = run("--url", url, *one, "--max-rejects", "many", cwd=tmp_path)
@@ -137,7 +137,7 @@ def test_a_query_goes_to_csv_json_and_files_with_all_its_digits(url: str, tmp_pa
         assert f"{name}: 1 rows" in run(*query, "--out", name, cwd=tmp_path).stdout
         again = run(*query, "--out", name, cwd=tmp_path)
         assert again.returncode == 1
-        assert f"{name} is there already; name another, or give --overwrite" in again.stderr
+        assert f"{name} exists already; give another name, or --overwrite" in again.stderr
         assert run(*query, "--out", name, "--overwrite", cwd=tmp_path).returncode == 0
     assert "--csv, --json and --out" in run(*query, "--csv", "--json", cwd=tmp_path).stderr
     assert "write name=value" in run(*query, "-p", "lot", cwd=tmp_path).stderr

@@ -279,11 +279,11 @@ def test_what_a_trigger_refuses_of_a_bridge_is_a_reject(wh: Warehouse, server_in
         ("dim_lots", {}, {}, "no dimension 'dim_lots'"),
         ("dim_time", {}, {}, "no dimension 'dim_time'"),
         ("dim_lot", {"lot_id": "W"}, {"effective": "effective_date"}, "'effective_date' is needed"),
-        ("dim_lot", {"lot_id": "W"}, {"effective": day(1).replace(tzinfo=None)}, "a moment with a time zone"),
+        ("dim_lot", {"lot_id": "W"}, {"effective": day(1).replace(tzinfo=None)}, "a time with a time zone"),
         ("dim_lot", {"lot_id": "W", "ownr": 1}, {"effective": day(1)}, "did you mean 'owner'"),
         ("dim_lot", {"lot_id": "W", "product_key": 1}, {"effective": day(1)}, "give product_id"),
-        ("dim_lot", {"lot_id": "W"}, {"effective": "owner"}, "cannot say since when"),
-        ("dim_lot", {"lot_id": "W"}, {"effective": day(1), "deletes": "owner"}, "cannot say what is deleted"),
+        ("dim_lot", {"lot_id": "W"}, {"effective": "owner"}, "effective= needs a column of times"),
+        ("dim_lot", {"lot_id": "W"}, {"effective": day(1), "deletes": "owner"}, "deletes= needs a column of its own"),
         ("dim_lot", {"owner": "W"}, {"effective": day(1)}, "'lot_id' is needed"),
     ],
 )
@@ -350,7 +350,7 @@ def test_two_natural_keys_of_one_durable_key_are_refused(shared_wh: Warehouse, m
 
 def test_keys_of_a_column_are_those_of_its_values_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = [["a", "", "ü"], ["", "b", "\t x "]]
-    arrays = [first_pass.trimmed(first_pass.pa.array(part)) for part in parts]
+    arrays = [first_pass.trim(first_pass.pa.array(part)) for part in parts]
     assert first_pass.durable_keys(arrays).to_pylist() == [durable_key(*row) for row in zip(*parts, strict=True)]
     monkeypatch.setattr(first_pass, "UNKNOWN_KEY", durable_key("", "b"))
     with pytest.raises(NaturalKeyError, match="reserved"):

@@ -143,7 +143,7 @@ def test_only_the_months_that_are_named_are_looked_at(wh: Warehouse) -> None:
     ("rows", "observations"),
     [
         ([{"root_lot_id": "A", "root": "B"}], "give root_lot_id, true_root_lot_id"),
-        ([{"root_lot_id": "A", "true_root_lot_id": " "}], "names no two roots"),
+        ([{"root_lot_id": "A", "true_root_lot_id": " "}], "does not name two roots"),
         ([{"root_lot_id": "A", "true_root_lot_id": root} for root in "BC"], "to root 'B' and to root 'C'"),
     ],
 )
@@ -181,7 +181,7 @@ def test_nothing_moves_while_months_that_are_not_named_hold_facts_of_the_wafers(
         f"{MEASUREMENTS}: 1 rows of these wafers are in 2025-03",
     )
     assert wh.dimensions.rekey_wafers(mapping, months=["2025-01"], dry_run=True).warnings == left
-    with pytest.raises(LoadError, match=f"{left[1]}.*None was moved; name these months, too"):
+    with pytest.raises(LoadError, match=f"{left[1]}.*Nothing was moved; name these months too"):
         wh.dimensions.rekey_wafers(mapping, months=["2025-01"])
     assert keys(wh, MEASUREMENTS, "A.1") == keys(wh, DEFECTS, "A.1") == {durable_key("A", "02")}
     moved = wh.dimensions.rekey_wafers(

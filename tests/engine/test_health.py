@@ -17,7 +17,7 @@ from gpwarehouse.cli import app
 from gpwarehouse.dialect import Brand, ServerInfo
 from gpwarehouse.embedded import EmbeddedServer
 from gpwarehouse.engine import Segment, ServerFacts
-from gpwarehouse.warehouse.health import _degraded_segments, _down
+from gpwarehouse.warehouse.health import _check_down, _check_segments
 from tests.faults.wire import wire
 from tests.migrate.site import HEAD
 
@@ -119,7 +119,7 @@ def test_a_role_that_may_see_nothing_is_told_what_cannot_be_seen(shared_wh: Ware
         with Warehouse(url.set(username=role)) as blind:
             found = blind.health(disk=True)
         assert found.status == "degraded"
-        assert any("cannot be seen" in reason for reason in found.reasons)
+        assert any("cannot be read" in reason for reason in found.reasons)
     finally:
         with shared_wh.engine.begin() as connection:
             connection.execute(text(f"DROP ROLE {role}"))
@@ -142,16 +142,16 @@ M0 = Segment(0, "m", "m", "s", "u", "sdw2", 7000)
     ],
 )  # fmt: skip
 def test_segments_are_judged_by_status_role_and_mode(segments: tuple[Segment, ...], words: list[str]) -> None:
-    told = list(_degraded_segments(segments))
+    told = list(_check_segments(segments))
     assert len(told) == len(words)
     for line, word in zip(told, words, strict=True):
         assert word in line
-    assert not list(_down(ServerFacts(segments=segments)))
+    assert not list(_check_down(ServerFacts(segments=segments)))
 
 
 def test_a_content_without_a_primary_is_down() -> None:
     gone = (replace(P0, status="d"), replace(M0, status="d"))
-    assert list(_down(ServerFacts(segments=gone))) == ["content 0 has no primary that is up: queries fail"]
+    assert list(_check_down(ServerFacts(segments=gone))) == ["content 0 has no primary that is up: queries fail"]
 
 
 @pytest.mark.parametrize(("state", "code"), [("healthy", 0), ("degraded", 1), ("down", 2)])

@@ -131,7 +131,7 @@ def test_work_that_would_run_after_its_transaction_is_refused(units: Warehouse) 
         yield
 
     for work in (coroutine, generator):
-        with pytest.raises(InvalidInputError, match=r"a plain function"):
+        with pytest.raises(InvalidInputError, match=r"an ordinary function"):
             units.run(work)
         with pytest.raises(InvalidInputError):
             units.retrying()(work)()

@@ -239,7 +239,7 @@ def test_what_says_the_same_in_other_words_is_taken(value: Any, kind: str, expec
     ],
 )
 def test_a_column_of_times_without_a_zone_is_refused_as_a_whole(array: pa.Array) -> None:
-    with pytest.raises(InvalidInputError, match=r"'time' holds times without a zone .*tz_localize"):
+    with pytest.raises(InvalidInputError, match=r"'time' holds times without a time zone .*tz_localize"):
         convert(array, column("time"))
 
 
@@ -255,11 +255,11 @@ def test_a_time_without_a_zone_among_others_is_refused_alone(flip: bool) -> None
 @pytest.mark.parametrize("moment", [2**62, 253402300800000000, -62135596800000001])
 def test_times_beyond_the_years_one_to_9999_are_refused(moment: int) -> None:
     reason = one(pa.array([moment], pa.timestamp("us", "UTC")), "time")
-    assert "is no timestamp" in reason
+    assert "cannot be read as timestamp" in reason
 
 
 def test_seconds_too_far_for_microseconds_are_refused() -> None:
-    assert "is no timestamp" in one(pa.array([10**15], pa.timestamp("s", "UTC")), "time")
+    assert "cannot be read as timestamp" in one(pa.array([10**15], pa.timestamp("s", "UTC")), "time")
 
 
 def test_nanoseconds_are_cut_to_microseconds() -> None:

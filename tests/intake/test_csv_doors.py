@@ -58,11 +58,11 @@ def test_options_that_cannot_count_are_refused(shared_wh: Warehouse, tmp_path: P
         shared_wh.load_file(tmp_path / "x.stdf", csv=OPTIONS)
 
 
-@pytest.mark.parametrize("begins_early", [False, True])
+@pytest.mark.parametrize("may_stream", [False, True])
 def test_a_file_that_is_refused_behind_its_first_rows_leaves_nothing_and_stops_no_other(
-    wh: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begins_early: bool
+    wh: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, may_stream: bool
 ) -> None:
-    monkeypatch.setattr(streaming, "EARLY_BYTES", 1 if begins_early else 1 << 40)
+    monkeypatch.setattr(streaming, "STREAM_BYTES", 1 if may_stream else 1 << 40)
     head = HEAD.splitlines()[1].replace(";", ",") + "spc_rule\n"
     row = KEY.replace(";", ",")
     rows = "".join(f"{row}{n},\n" for n in range(40_000))

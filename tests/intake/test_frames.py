@@ -229,7 +229,7 @@ def test_what_is_no_frame_is_refused(shared_wh: Warehouse, frame: Any) -> None:
     ],
 )
 def test_a_column_given_twice_is_refused(shared_wh: Warehouse, frame: Any) -> None:
-    with pytest.raises(InvalidInputError, match="column 'lot_id' is there 2 times"):
+    with pytest.raises(InvalidInputError, match="column 'lot_id' occurs 2 times"):
         shared_wh.load(DEFECTS, frame)
 
 
@@ -256,7 +256,7 @@ def test_naive_times_are_refused_and_the_way_out_is_told(shared_wh: Warehouse) -
         pd.DataFrame([defect(event_ts=naive)]),
         pl.DataFrame([defect(event_ts=naive)]),
     ):
-        with pytest.raises(InvalidInputError, match=r"'event_ts' holds times without a zone .*tz_localize"):
+        with pytest.raises(InvalidInputError, match=r"'event_ts' holds times without a time zone .*tz_localize"):
             shared_wh.load(DEFECTS, frame)
     mixed = [defect(event_ts=naive.replace(tzinfo=UTC)), defect(event_ts=naive + timedelta(hours=1))]
     result = shared_wh.load(DEFECTS, mixed, max_rejects=1)

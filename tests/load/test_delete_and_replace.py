@@ -32,14 +32,14 @@ def test_a_batch_is_deleted_and_can_be_loaded_again(wh: Warehouse) -> None:
     with pytest.raises(InvalidInputError, match="no batch 'nobody'"):
         wh.batches.delete("nobody")
     merged = wh.merge("dim_lot", [{"lot_id": "L1", "owner": "A"}], effective=day(1))
-    with pytest.raises(InvalidInputError, match="only batches of facts"):
+    with pytest.raises(InvalidInputError, match="Only batches of facts"):
         wh.batches.delete(merged.batch_id)
 
 
 def test_a_month_is_emptied_unless_that_would_tear_a_batch(wh: Warehouse) -> None:
     inside = wh.load(MEASUREMENTS, rows(3)).batch_id
     across = wh.load(MEASUREMENTS, rows(3, 4, lot="L2")).batch_id
-    with pytest.raises(PartitionError, match=f"other months, the first is '{across}'"):
+    with pytest.raises(PartitionError, match=f"other months; the first is '{across}'"):
         wh.facts.delete_month(MEASUREMENTS, "2025-03")
     assert months(wh) == {3: 4, 4: 2}
     done = wh.facts.delete_month(MEASUREMENTS, "2025-03", across=True)
@@ -105,7 +105,9 @@ def test_a_batch_of_an_archived_month_is_neither_deleted_nor_replaced(wh: Wareho
     with with_policy(wh, **policy) as far:
         far.partitions.apply(tables=[MEASUREMENTS])
         assert months(wh) == {}
-        words = "4 rows, of which 0 are there; of its months 2025-03, 2025-04 had no partition.* partitions restore"
+        words = (
+            "4 rows, but the table holds 0 of them; its months 2025-03, 2025-04 have no partition.* partitions restore"
+        )
         before = record(wh, "mine")
         with pytest.raises(LoadError, match=words):
             wh.batches.delete("mine")

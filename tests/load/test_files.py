@@ -98,15 +98,15 @@ def test_a_file_without_rows_has_its_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("x.xlsx", b"secret", "the name tells no kind of table; read are .parquet"),
-        ("x.parquet", b"secret", "it cannot be read"),
-        ("x.arrow", b"secret", "it cannot be read"),
-        ("x.csv", b"a,b\n1,2\nsecret\n", "line 3: the record has 1 fields, and there are 2 headings"),
-        ("x.csv", b"", "it is empty"),
-        ("x.csv.gz", gzip.compress(b"a,b\nsecret" * 999, mtime=0)[:50], "it is packed, and ends early"),
-        ("x.csv.gz", gzip.compress(b"a,b\n1,2\n" * 999, mtime=0) + b"secret", "it cannot be read"),
-        ("x.csv.bz2", bz2.compress(b"a,b\n1,2\n" * 999)[:-9], "it is packed, and ends early"),
-        ("x.csv.zst", pa.compress(b"a,b\n1,2\n" * 999, "zstd", asbytes=True)[:-5], "it cannot be read"),
+        ("x.xlsx", b"secret", "the suffix of the file is not known; the known ones are .parquet"),
+        ("x.parquet", b"secret", "the file cannot be read"),
+        ("x.arrow", b"secret", "the file cannot be read"),
+        ("x.csv", b"a,b\n1,2\nsecret\n", "line 3: the record has 1 fields, but there are 2 headings"),
+        ("x.csv", b"", "the file is empty"),
+        ("x.csv.gz", gzip.compress(b"a,b\nsecret" * 999, mtime=0)[:50], "the compressed data ends too early"),
+        ("x.csv.gz", gzip.compress(b"a,b\n1,2\n" * 999, mtime=0) + b"secret", "the file cannot be read"),
+        ("x.csv.bz2", bz2.compress(b"a,b\n1,2\n" * 999)[:-9], "the compressed data ends too early"),
+        ("x.csv.zst", pa.compress(b"a,b\n1,2\n" * 999, "zstd", asbytes=True)[:-5], "the file cannot be read"),
         ("x.csv", b"PK\x03\x04secret", "a zip archive or a workbook"),
     ],
 )
@@ -154,8 +154,8 @@ def test_a_damaged_arrow_file_ends_no_process(tmp_path: Path) -> None:
     path = write(tmp_path / "x.arrow", pa.table({"lot_id": [f"L{n}" for n in range(5000)]}))
     content = path.read_bytes()
     path.write_bytes(content[:2000] + b"\xff" * 4000 + content[6000:])  # offsets far beyond the end
-    with pytest.raises(InvalidInputError, match=r"x\.arrow: it cannot be read"):
-        rows_read(path)
+    with pytest.raises(InvalidInputError, match=r"x\.arrow: the file cannot be read"):
+        rows_of(path)
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None
     next(batches)
     with path.open("a") as more:
         more.write("L2,b\n")
-    with pytest.raises(InvalidInputError, match=r"x\.csv: it changed while it was read"):
+    with pytest.raises(InvalidInputError, match=r"x\.csv: the file changed while it was read"):
         list(batches)
 
 
@@ -175,7 +175,7 @@ def test_a_file_that_is_gone_when_it_is_its_turn_is_named(tmp_path: Path) -> Non
     batches = record_batches(str(tmp_path / "*.csv"), frozenset())
     next(batches)
     (tmp_path / "b.csv").unlink()
-    with pytest.raises(InvalidInputError, match=r"b\.csv: it cannot be read: No such file"):
+    with pytest.raises(InvalidInputError, match=r"b\.csv: the file cannot be read: No such file"):
         list(batches)
 
 
@@ -184,14 +184,14 @@ def test_a_dataset_names_the_file_at_fault(tmp_path: Path) -> None:
         write(tmp_path / name, pa.table({"defect_id": range(5)}))
     dataset = pa_dataset.dataset(tmp_path)
     (tmp_path / "b.parquet").write_bytes(b"secret")
-    with pytest.raises(InvalidInputError, match=r"b\.parquet: it cannot be read") as caught:
+    with pytest.raises(InvalidInputError, match=r"b\.parquet: the file cannot be read") as caught:
         list(record_batches(dataset, frozenset()))
     assert "secret" not in str(caught.value)
 
 
 def test_a_reader_that_fails_on_its_way_is_refused_without_its_row(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("a,b\n" + "1,2\n" * 400_000 + "secret\n")
-    with pytest.raises(InvalidInputError, match="Reader cannot be read on") as caught:
+    with pytest.raises(InvalidInputError, match="Reader could not be read to its end") as caught:
         list(record_batches(pa_csv.open_csv(tmp_path / "x.csv"), frozenset()))
     assert "secret" not in str(caught.value)
 

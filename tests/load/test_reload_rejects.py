@@ -78,7 +78,7 @@ def test_what_is_rejected_again_stays_with_its_new_reason(shared_wh: Warehouse) 
     assert (result.rows_loaded, result.rows_rejected) == (1, 2)
     rejects = shared_wh.batches.rejects("still")
     assert rejects.row_number.tolist() == [3, 9]
-    assert rejects.reason[0] == "'x' is no int32"
+    assert rejects.reason[0] == "'x' cannot be read as int32"
     assert "cpk_cp" in rejects.reason[1]
     assert counts(shared_wh, "still") == (10, 8, 2)
     assert shared_wh.batches.reload(
@@ -237,10 +237,10 @@ def test_rejects_of_a_batch_that_was_replaced_meanwhile_do_not_go_into_its_succe
     ("frame", "message"),
     [
         ([measurement()], "need a column 'row_number'"),
-        ([measurement(row_number=11)], "row_number 11 is none of batch 'wrong': 1 to 10"),
-        ([measurement(row_number=None)], "row_number None is none of"),
-        ([measurement(row_number=3)] * 2, "row_number 3 is there twice"),
-        ([measurement(row_number="a")], "no whole number"),
+        ([measurement(row_number=11)], "row_number 11 is not in batch 'wrong', which has 1 to 10"),
+        ([measurement(row_number=None)], "row_number None is not in"),
+        ([measurement(row_number=3)] * 2, "row_number 3 occurs twice"),
+        ([measurement(row_number="a")], "not a whole number"),
         ([measurement(row_number=3, slt=1)], "unknown column 'slt'"),
     ],
 )
@@ -305,7 +305,7 @@ def test_a_deleted_batch_has_no_rejects_to_reload(wh: Warehouse) -> None:
     load_with_rejects(wh, "gone")
     wh.batches.delete("gone")
     with pytest.raises(
-        InvalidInputError, match=r"'gone' is not loaded any more \(deleted: 7 rows.*load the whole again"
+        InvalidInputError, match=r"'gone' is no longer loaded \(deleted: 7 rows.*load the whole batch again"
     ):
         wh.batches.reload("gone", corrected)
     with pytest.raises(InvalidInputError, match="there is no batch 'nobody'"):

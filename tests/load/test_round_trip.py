@@ -144,7 +144,7 @@ def test_no_number_of_a_fact_may_be_infinite(fact: str) -> None:
     )
     checked = validator.check(batch, 1)
     assert [(reject.column_name, reject.reason) for reject in checked.rejects] == [
-        (name, f"{sign}inf is no finite number") for name in floats for sign in ("", "-")
+        (name, f"{sign}inf is not a finite number") for name in floats for sign in ("", "-")
     ]
     assert floats
 

@@ -38,7 +38,7 @@ COLUMNS = ("event_ts", "lot_key", "wafer_key", "time_key", "cd_nm", "source_syst
 
 @pytest.fixture(autouse=True)
 def _however_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "EARLY_ROWS", 1)
+    monkeypatch.setattr(streaming, "STREAM_ROWS", 1)
 
 
 def chunk(lot: str, *changes: dict[str, Any], rows: int = 3) -> pa.Table:

@@ -108,7 +108,7 @@ def test_units_are_dies_or_parts_and_null_is_a_value(wh: Warehouse) -> None:
     ]
     assert wh.facts.upsert(TESTS, changed).rows_replaced == 2
     assert found(wh, "die_x", "hard_bin", fact=TESTS, order="1 NULLS LAST") == [(0, 1), (1, 5), (2, 1), (None, 6)]
-    with pytest.raises(InvalidInputError, match="source_record_no 2 nothing says which record"):
+    with pytest.raises(InvalidInputError, match="source_record_no 2 does not identify its record"):
         wh.facts.upsert(TESTS, [changed[0], unit])
     assert len(found(wh, "die_x", fact=TESTS, order="1")) == 4
 

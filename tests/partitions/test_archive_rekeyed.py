@@ -170,7 +170,7 @@ def test_a_re_keying_warns_of_wafers_that_restoring_could_not_tell_again(fab: Wa
     assert result.warnings == ()
     result = fab.dimensions.rekey_wafers(mapping)
     (line,) = result.warnings
-    assert f"archived are {TESTS} 2025-06: rows there of 1 of these 3 wafers" in line
+    assert f"these months are archived: {TESTS} 2025-06. A restore would bring back rows of 1 of these 3 wafers" in line
     assert "correct the root lots in dim_lot" in line
     fab.merge("dim_lot", [{"lot_id": "B.1", "root_lot_id": "N"}], effective=SINCE)
     fab.partitions.restore(TESTS, "2025-06")

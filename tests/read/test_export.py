@@ -128,7 +128,7 @@ def test_a_column_whose_values_make_no_names_of_folders_is_refused(
     shared_wh: Warehouse, tmp_path: Path, value: str, kind: str, instead: str
 ) -> None:
     sql = f"SELECT {value} AS k, 1 AS n"
-    with pytest.raises(ReadError, match=f"column 'k' is of type {kind}.*{instead}"):
+    with pytest.raises(ReadError, match=f"column 'k' has type {kind}.*{instead}"):
         shared_wh.export(sql, tmp_path / "out", partition_by="k", exact_numeric=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -143,7 +143,7 @@ def test_values_in_names_of_folders_are_read_as_they_were(shared_wh: Warehouse, 
         None,
         "..",
     ]
-    with pytest.raises(ReadError, match="column 'k' holds the text __HIVE_DEFAULT_PARTITION__, which stands for NULL"):
+    with pytest.raises(ReadError, match="column 'k' holds the text __HIVE_DEFAULT_PARTITION__, which means NULL"):
         shared_wh.export("SELECT '__HIVE_DEFAULT_PARTITION__' AS k, 1 AS n", tmp_path / "other", partition_by="k")
 
 
@@ -151,8 +151,8 @@ def test_targets_that_will_not_do_are_refused(shared_wh: Warehouse, tmp_path: Pa
     for target, options, words in (
         ("out.xlsx", {}, r"\.parquet"),
         ("no/such/out.parquet", {}, "no folder"),
-        ("out", {"partition_by": "nope"}, "no column 'nope'; the query has n, m"),
-        ("out", {"partition_by": ["n", "m"]}, "no column is left"),
+        ("out", {"partition_by": "nope"}, "there is no column 'nope'; the columns of the query are n, m"),
+        ("out", {"partition_by": ["n", "m"]}, "no column would be left"),
     ):
         with pytest.raises(ReadError, match=words):
             shared_wh.export("SELECT 1 AS n, 2 AS m", tmp_path / target, None, **options)

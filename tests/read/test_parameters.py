@@ -138,7 +138,7 @@ def test_a_value_of_a_type_that_is_not_understood_is_refused_by_name(
     shared_wh: Warehouse, value: Any, kind: str
 ) -> None:
     for statement in ("SELECT CAST(:x AS text)", text("SELECT CAST(:x AS text)")):
-        with pytest.raises(ReadError, match=f"'x' is or holds a {kind};"):
+        with pytest.raises(ReadError, match=f"'x' cannot be sent: it is or holds a {kind};"):
             shared_wh.read(statement, x=value)
 
 

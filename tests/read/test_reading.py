@@ -81,7 +81,7 @@ def test_a_read_cannot_end_its_transaction_and_write(wh: Warehouse) -> None:
     ],
 )
 def test_several_statements_are_refused_not_all_but_the_last_forgotten(shared_wh: Warehouse, sql: str) -> None:
-    with pytest.raises(ReadError, match=r"a read runs one statement, and here are 2 \("):
+    with pytest.raises(ReadError, match=r"a read runs one statement, but these are 2 \("):
         shared_wh.read(sql)
 
 
@@ -315,7 +315,7 @@ def test_errors_tell_the_way_out(shared_wh: Warehouse) -> None:
         shared_wh.read("SELECT * FROM no_such")
     with pytest.raises(ReadError, match=r'column "nope" does not exist.*LIMIT 0'):
         shared_wh.read("SELECT nope FROM dw.dim_lot")
-    with pytest.raises(ReadError, match="int is no statement"):
+    with pytest.raises(ReadError, match="int is not a statement"):
         shared_wh.read(42)  # type: ignore[call-overload]
     with pytest.raises(ReadError, match="no columns"):
         shared_wh.read("SELECT")

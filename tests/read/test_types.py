@@ -175,7 +175,7 @@ def test_a_number_beyond_a_double_is_refused_not_infinite(shared_wh: Warehouse, 
     for way in WAYS:
         with (
             way(),
-            pytest.raises(ReadError, match=r"column 'x': a NUMERIC is beyond .*exact_numeric=True"),
+            pytest.raises(ReadError, match=r"column 'x': a NUMERIC is outside .*exact_numeric=True"),
         ):
             shared_wh.read(sql)
         with way():
@@ -184,7 +184,7 @@ def test_a_number_beyond_a_double_is_refused_not_infinite(shared_wh: Warehouse, 
 
 def test_a_number_beyond_a_double_in_json_is_refused_not_infinite(shared_wh: Warehouse) -> None:
     sql = """SELECT CAST('{"a": [1e400]}' AS json) AS x"""
-    with pytest.raises(ReadError, match="column 'x': a number in the JSON is beyond the range of a double"):
+    with pytest.raises(ReadError, match="column 'x': a number in the JSON is outside the range of a double"):
         shared_wh.read(sql, parse_json=True)
     assert shared_wh.read(sql).x[0] == '{"a": [1e400]}'
     assert shared_wh.read("""SELECT CAST('{"a": 1e308}' AS json) AS x""", parse_json=True).x[0] == {"a": 1e308}

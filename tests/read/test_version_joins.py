@@ -65,7 +65,7 @@ def test_a_role_is_joined_by_its_key_and_an_alias(versioned: Warehouse) -> None:
 def test_what_has_no_versions_or_no_such_key_is_refused() -> None:
     with pytest.raises(ReadError, match="DimTime has no versions"):
         as_of(FactTestResults, DimTime)
-    with pytest.raises(ReadError, match=r"no column 'loader_key'; of this kind it has .*tester_key"):
+    with pytest.raises(ReadError, match=r"no column 'loader_key'; its columns of this kind are .*tester_key"):
         as_of(FactTestResults, DimEquipment, key="loader_key")
     with pytest.raises(ReadError, match="mapped classes"):
         as_of("fact_test_results", DimLot)

@@ -62,12 +62,14 @@ def test_blocks_as_long_as_whole_parts_are_missed_by_the_summaries(tmp_path: Pat
     part_bytes = whole.index(b"\x02\x00\x05\x0a", begin + 1) - begin
     file = tmp_path / "a.stdf"
     file.write_bytes(whole[:begin] + whole[begin + 3 * part_bytes :])
-    with pytest.raises(SourceFormatError, match=r"PCR counts 20 parts, the file holds 17: 3 are missing; HBR count 20"):
+    with pytest.raises(
+        SourceFormatError, match=r"PCR counts 20 parts, but the file holds 17: 3 are missing; HBR count 20"
+    ):
         read_all(file)
     file.write_bytes(whole[: begin + 2 * part_bytes] + whole[begin:])
-    with pytest.raises(SourceFormatError, match=r"PCR counts 20 parts, the file holds 22: 2 are too many"):
+    with pytest.raises(SourceFormatError, match=r"PCR counts 20 parts, but the file holds 22: there are 2 too many"):
         read_all(file)
     file.write_bytes(whole[: begin + 6] + whole[begin + 6 + 2 * 16 :])
     assert read_all(file)[2] == [
-        "1 of 20 parts have other results than their PRR.NUM_TEST counts: 3 are in the file, 5 are counted"
+        "1 of 20 parts have other numbers of results than their PRR.NUM_TEST: 3 are in the file, 5 are counted"
     ]

@@ -141,14 +141,14 @@ def test_a_zip_with_several_files_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("a.stdf", WHOLE)
         archive.writestr("b.stdf", WHOLE)
-    with pytest.raises(SourceFormatError, match=r"exactly one STDF file, this one holds 2 \(a\.stdf, b\.stdf\)"):
+    with pytest.raises(SourceFormatError, match=r"exactly one STDF file, but this one holds 2 \(a\.stdf, b\.stdf\)"):
         open_source(file)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is empty, which is no format read here. Supported: STDF V4"),
+        (b"", "is empty: its format is not supported. Supported: STDF V4"),
         (b"lot,wafer\n1,2\n", "starts with bytes 6c 6f 74"),
         (b"\x02\x00\x01\x0a\x02\x04", "Supported: STDF V4"),
     ],
@@ -215,5 +215,5 @@ def test_unfinished_parts_are_told(tmp_path: Path) -> None:
     file.write_bytes(stdf_bytes(lambda out: (fill(out), aborted(out))[0]))
     rows, source = read(file)
     assert len(rows) == 3
-    assert "1 parts have a PIR but no PRR; they, and their results, are left out" in source.warnings()
+    assert "1 parts have a PIR but no PRR; the parts and their results are left out" in source.warnings()
     assert "2 test results belong to no part and are left out" in source.warnings()

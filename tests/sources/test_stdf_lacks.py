@@ -66,7 +66,7 @@ def test_what_the_file_lacks_is_given(
     if isinstance(value, str):
         rows, source = read(file, defaults=given)
         assert rows[0][column] == value
-        assert any("GPWAREHOUSE_STDF_GIVEN stands for it" in told for told in source.warnings())
+        assert any("GPWAREHOUSE_STDF_GIVEN is used for it" in told for told in source.warnings())
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_what_the_file_says_stands_and_the_contradiction_is_told(tmp_path: Path,
     assert rows == read(file)[0]
     (name,) = given
     (told,) = source.warnings()
-    assert (GIVEN[name] in told, f"{name}= says: the file's stands" in told) == (True, True)
+    assert (GIVEN[name] in told, f"as given by {name}=; the file's value is used" in told) == (True, True)
     assert read(file, defaults={name: "2026-03-04" if name == "event_ts" else "X"})[1].warnings() == []  # for all files
 
 
@@ -103,9 +103,9 @@ def test_only_files_that_need_the_time_need_it(tmp_path: Path) -> None:
     assert (rows[0]["event_ts"], source.warnings()) == (datetime.fromtimestamp(T0, UTC), [])
     rows, source = read(write(tmp_path / "b.stdf", one, numbers={"start_t": 0, "setup_t": T0}))
     assert rows[0]["event_ts"] == datetime.fromtimestamp(T0, UTC)
-    assert source.warnings() == ["MIR.START_T is 0; SETUP_T stands for it"]
+    assert source.warnings() == ["MIR.START_T is 0; SETUP_T is used for it"]
     rows, source = read(write(tmp_path / "c.stdf", nameless("01", start=0)))
-    assert source.warnings() == ["WIR.START_T of wafers '01' is 0; the MIR's stands for it"]
+    assert source.warnings() == ["WIR.START_T of wafers '01' is 0; that of the MIR is used"]
 
 
 def test_what_was_guessed_of_times_and_temperatures_is_told(tmp_path: Path) -> None:
@@ -113,9 +113,9 @@ def test_what_was_guessed_of_times_and_temperatures_is_told(tmp_path: Path) -> N
     file = write(tmp_path / "a.stdf", one, numbers={"start_t": twice}, tst_temp="85F")
     _, source = read(file, timezone="Europe/Berlin")
     assert source.warnings() == [
-        "the time 2024-10-27 02:30:00 is in Europe/Berlin twice or never, as its clocks change; "
-        "2024-10-27 00:30:00+00:00 was taken for it",
-        "MIR.TST_TEMP '85F' is no temperature in °C, and temperature_c is empty",
+        "the time 2024-10-27 02:30:00 occurs twice or never in Europe/Berlin, because its clocks change; "
+        "2024-10-27 00:30:00+00:00 is used for it",
+        "MIR.TST_TEMP '85F' is not a temperature in °C, so temperature_c is empty",
     ]
 
 
@@ -127,7 +127,7 @@ def test_a_nameless_wafer_is_one_of_its_file_alone(tmp_path: Path) -> None:
     rows, source = read(write(tmp_path / "c.stdf", nameless("", "03", "")))
     assert len({row["wafer_id"] for row in rows}) == 3
     assert [row["wafer_id"] for row in rows] == [member["wafer_id"] for member in source.members()["dim_wafer"]]
-    assert "2 wafers have neither in WIR nor in WRR an id" in source.warnings()[0]
+    assert "2 wafers have no id in WIR or WRR" in source.warnings()[0]
     assert "--wafer-id" in source.warnings()[0]
 
 
@@ -138,20 +138,20 @@ def test_the_wafer_may_be_given(tmp_path: Path) -> None:
     rows, source = read(write(tmp_path / "b.stdf", one), wafer_id="07")  # no WIR at all
     assert (rows[0]["wafer_id"], rows[0]["test_type"], source.warnings()) == ("07", "CP", [])
     assert source.members()["dim_wafer"] == [{"lot_id": "LOT7.1", "wafer_id": "07"}]
-    with pytest.raises(SourceFormatError, match="2 wafers have no WAFER_ID, and wafer_id='07' can be one of them only"):
+    with pytest.raises(SourceFormatError, match="2 wafers have no WAFER_ID, but wafer_id='07' can be only one of them"):
         read(write(tmp_path / "c.stdf", nameless("", "")), wafer_id="07")
     rows, source = read(write(tmp_path / "d.stdf", nameless("01")), wafer_id="07")
     assert rows[0]["wafer_id"] == "01"
-    assert source.warnings() == ["WIR.WAFER_ID is '01', and not '07', as wafer_id= says: the file's stands"]
+    assert source.warnings() == ["WIR.WAFER_ID is '01', not '07' as given by wafer_id=; the file's value is used"]
     rows, source = read(write(tmp_path / "e.stdf", nameless("07", "")), wafer_id="07")
     assert rows[1]["wafer_id"].startswith("(none ")
-    assert "1 wafers have neither in WIR nor in WRR an id" in source.warnings()[0]
+    assert "1 wafers have no id in WIR or WRR" in source.warnings()[0]
 
 
 def test_an_option_that_is_none_is_refused(tmp_path: Path) -> None:
     file = write(tmp_path / "a.stdf", one)
     with pytest.raises(
-        InvalidInputError, match="lotid= is nothing that an STDF file may lack; it may lack facility, lot_id"
+        InvalidInputError, match="lotid= cannot be given for an STDF file; the options are facility, lot_id"
     ):
         open_source(file, lotid="L")  # type: ignore[call-arg]
 
@@ -164,7 +164,7 @@ def test_the_settings_hold_what_all_files_lack() -> None:
     assert dict(told.stdf_given) == {"product_id": "CHIP", "lot_id": "L1"}
     assert WarehouseSettings(_env_file=None, stdf_given={"lot_id": "L1"}).stdf_given == (("lot_id", "L1"),)
     for wrong in ("lot=L1", "lot_id=", "lot_id"):
-        with pytest.raises(SettingsError, match=r"GPWAREHOUSE_STDF_GIVEN.*nothing that an STDF file may lack"):
+        with pytest.raises(SettingsError, match=r"GPWAREHOUSE_STDF_GIVEN.*cannot be given for an STDF file"):
             WarehouseSettings(_env_file=None, stdf_given=wrong)
 
 
@@ -207,7 +207,7 @@ def test_packings_are_undone_also_within_each_other(tmp_path: Path) -> None:
         assert sum(batch.num_rows for batch in source.batches()) == 1, name
         assert source.checksum == open_source(plain).checksum
     (tmp_path / "two.tar").write_bytes(tar(whole, "b.stdf"))
-    with pytest.raises(SourceFormatError, match=r"a tar archive must hold exactly one STDF file, this one holds 2"):
+    with pytest.raises(SourceFormatError, match=r"a tar archive must hold exactly one STDF file, but this one holds 2"):
         open_source(tmp_path / "two.tar")
 
 

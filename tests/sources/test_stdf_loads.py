@@ -48,11 +48,13 @@ def rows(wh: Warehouse) -> int:
 
 def test_a_file_that_is_not_whole_is_loaded_only_if_that_is_allowed(wh: Warehouse, tmp_path: Path) -> None:
     file = write(tmp_path / "short.stdf", short)
-    with pytest.raises(SourceFormatError, match=r"short\.stdf: it is not whole: PCR counts 5 parts, the file holds 3"):
+    with pytest.raises(
+        SourceFormatError, match=r"short\.stdf: it is incomplete: PCR counts 5 parts, but the file holds 3"
+    ):
         wh.load_file(file)
     assert rows(wh) == 0
     result = wh.load_file(file, allow_incomplete=True)
-    told = "it is not whole: PCR counts 5 parts, the file holds 3: 2 are missing"
+    told = "it is incomplete: PCR counts 5 parts, but the file holds 3: 2 are missing"
     assert (result.rows_loaded, result.warnings) == (3, (told,))
     again = wh.load_file(file, allow_incomplete=True)
     assert (again.already_loaded, again.warnings) == (True, (told,))
@@ -101,8 +103,8 @@ def test_the_command_line_gives_what_files_lack(wh: Warehouse, tmp_path: Path) -
     loaded = load(wh, "a.stdf", *given, cwd=tmp_path, GPWAREHOUSE_STDF_GIVEN="lot_id=L1")
     assert loaded.returncode == 0, loaded.stderr
     assert "2 of 2 rows loaded" in loaded.stdout
-    assert "MIR.PART_TYP is 'CHIP', and not 'IGNORED', as --product-id says: the file's stands" in loaded.stderr
-    assert "MIR.LOT_ID is not given; 'L1' of GPWAREHOUSE_STDF_GIVEN stands for it" in loaded.stderr
+    assert "MIR.PART_TYP is 'CHIP', not 'IGNORED' as given by --product-id; the file's value is used" in loaded.stderr
+    assert "MIR.LOT_ID is missing; 'L1' of GPWAREHOUSE_STDF_GIVEN is used for it" in loaded.stderr
     found = wh.read("SELECT lot_id, wafer_id, tested FROM dw.v_wafer_yield WHERE basis = 'LAST'")
     assert found.values.tolist() == [["L1", "07", 2]]
 
@@ -154,5 +156,5 @@ def test_a_folder_without_any_such_file_is_an_error(wh: Warehouse, tmp_path: Pat
 
 
 def test_options_of_the_trade_are_none_of_tables(wh: Warehouse, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="lot_id= says what a file of the trade lacks"):
+    with pytest.raises(InvalidInputError, match="lot_id= gives what a test data file lacks"):
         wh.load_file(tmp_path / "a.csv", target="fact_test_results", lot_id="L")

@@ -77,8 +77,8 @@ def test_limits_that_change_or_cross_are_told(tmp_path: Path) -> None:
     )
     assert found == {"1": {"lsl": 1.0, "usl": 2.0}, "2": {}}
     assert told == [
-        "LO_LIMIT of 1 tests changes within the file (1); the first record's stands in control_limits",
-        "the low limit of 1 tests is above the high one (2): both are left out",
+        "LO_LIMIT of 1 tests changes within the file (1); control_limits has that of the first record",
+        "the low limit of 1 tests is above the high one (2); they are left out",
     ]
 
 

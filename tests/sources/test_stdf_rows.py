@@ -276,9 +276,9 @@ def test_times_may_be_the_testers_wall_time(tmp_path: Path) -> None:
 
 
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"'Mars/Olympus' is no IANA time zone"):
+    with pytest.raises(SettingsError, match=r"'Mars/Olympus' is not an IANA time zone"):
         StdfSource(tmp_path / "a.stdf", timezone="Mars/Olympus")
-    with pytest.raises(SettingsError, match="'XX' is none of WAT, CP, FT"):
+    with pytest.raises(SettingsError, match="'XX' is not one of WAT, CP, FT"):
         StdfSource(tmp_path / "a.stdf", test_type="XX")
 
 

@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 from sqlalchemy import URL
 
-from gpwarehouse.transport.copy_errors import last_words_kept
+from gpwarehouse.transport.copy_errors import last_message_kept
 
 
 class Rows:
@@ -37,7 +37,7 @@ def copied(url: URL) -> None:
     dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
     connection = psycopg2.connect(dsn)
     try:
-        with connection.cursor() as cursor, last_words_kept():
+        with connection.cursor() as cursor, last_message_kept():
             cursor.execute("CREATE TEMP TABLE t (x text)")
             cursor.copy_expert("COPY t FROM STDIN", Rows(dsn, connection.info.backend_pid))
     finally:
@@ -71,7 +71,7 @@ def test_a_copy_that_the_server_ended_says_why(
 def test_what_others_print_goes_where_it_went(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
     monkeypatch.setattr(sys, "excepthook", lambda *given: seen.append(given[1]))
-    with last_words_kept(), last_words_kept():
+    with last_message_kept(), last_message_kept():
         error = ValueError("somebody else's")
         sys.excepthook(ValueError, error, None)
     assert seen == [error]

@@ -1,4 +1,4 @@
-"""CSV files → Arrow record batches, exactly, or refused with the line and what helps."""
+"""Read CSV files as Arrow record batches, exactly, or refuse them with the line and the way out."""
 
 from gpwarehouse.intake.csv.options import CsvOptions
 from gpwarehouse.intake.csv.reader import csv_batches

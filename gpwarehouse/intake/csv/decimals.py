@@ -1,4 +1,4 @@
-"""Numbers with a decimal comma: read where the caller said so, refused where he did not."""
+"""Numbers with a decimal comma: read if the caller gave ``decimal=","``, otherwise refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COMMA_DECIMAL = r"^\s*[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?\s*$"
 
 
 class AmbiguousNumber(Exception):
-    """A number that may mean two things: its row in the batch, and its column."""
+    """A number that can be read in two ways: its row in the batch, and its column."""
 
     def __init__(self, row: int, column: str, words: str) -> None:
         super().__init__(words)
@@ -26,47 +26,47 @@ class AmbiguousNumber(Exception):
 
 
 class Decimals:
-    """Reads the columns that hold numbers."""
+    """Converts the columns that hold numbers."""
 
     def __init__(self, options: CsvOptions, expected: Expected | None) -> None:
         self._has_comma = options.decimal == ","
         self._numbers = expected.numbers if expected is not None else frozenset()
 
-    def pointed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The same rows, with a point in each number that has a decimal comma.
+    def convert(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Replace each decimal comma by a point.
 
-        :raises AmbiguousNumber: one has a point already, or most have commas that nobody said are decimal.
+        :raises AmbiguousNumber: a number has a point already, or most numbers have commas although no decimal comma was given.
         """
         for at, name in enumerate(batch.schema.names):
             if name in self._numbers and self._has_comma:
-                batch = batch.set_column(at, name, _pointed(name, batch.column(at)))
+                batch = batch.set_column(at, name, _replace_commas(name, batch.column(at)))
             elif name in self._numbers:
                 _refuse_commas(name, batch.column(at))
         return batch
 
 
-def _pointed(name: str, texts: pa.Array) -> pa.Array:
-    points = _rows(pc.match_substring(texts, "."))
+def _replace_commas(name: str, texts: pa.Array) -> pa.Array:
+    points = _find_rows(pc.match_substring(texts, "."))
     if len(points):
         text = texts[points[0]].as_py()
-        words = f"{text!r} has a point, and decimal=',' is given; marks between thousands are not read"
+        words = f"{text!r} has a point, but decimal=',' was given; thousands separators are not supported"
         raise AmbiguousNumber(int(points[0]), name, words)
     commas = pc.match_substring_regex(texts, _COMMA_DECIMAL)
     return pc.if_else(commas, pc.replace_substring(texts, ",", "."), texts)
 
 
 def _refuse_commas(name: str, texts: pa.Array) -> None:
-    """Single commas among points are their rows' fault, which are rejects; of a file full of them it is the dialect."""
+    """Refuse a file full of decimal commas. If commas are the exception, their rows become rejects instead."""
     if not pc.any(pc.match_substring(texts, ",")).as_py():
         return
-    commas = _rows(pc.match_substring_regex(texts, _COMMA_DECIMAL))
-    if len(commas) > len(_rows(pc.match_substring(texts, "."))):
+    commas = _find_rows(pc.match_substring_regex(texts, _COMMA_DECIMAL))
+    if len(commas) > len(_find_rows(pc.match_substring(texts, "."))):
         words = (
-            f"{texts[commas[0]].as_py()!r} has a comma; give decimal=',' if that is the decimal mark. Marks between "
-            "thousands are not read"
+            f"{texts[commas[0]].as_py()!r} has a comma; give decimal=',' if it is the decimal mark. Thousands separators are not "
+            "supported"
         )
         raise AmbiguousNumber(int(commas[0]), name, words)
 
 
-def _rows(mask: pa.Array) -> np.ndarray[Any, Any]:
+def _find_rows(mask: pa.Array) -> np.ndarray[Any, Any]:
     return np.flatnonzero(np.asarray(pc.fill_null(mask, False)))

@@ -1,10 +1,10 @@
-"""A CSV file → Arrow record batches of texts: what the file says, or an error that names the line.
+"""Read a CSV file as Arrow record batches of texts, or raise an error that names the line.
 
-Arrow's parser is fast, but takes what is no CSV and goes wrong where its blocks end (apache/arrow#51368). So whole records
-are cut off by a strict scan of their own (:mod:`gpwarehouse.intake.csv.records`), and Arrow parses each portion as one block.
+Arrow's parser is fast, but it accepts files that are not CSV, and it fails at the ends of its blocks (apache/arrow#51368). So a
+strict scan (:mod:`gpwarehouse.intake.csv.records`) cuts off whole records, and Arrow parses each portion as one block.
 
-What no reader can know: whether a file was cut off within its very last value. A last line without line end is taken
-where it has all its fields.
+No reader can know whether a file was cut off within its very last value. A last line without line end is accepted if it has
+all its fields.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from gpwarehouse.transport.csv_blocks import csv_block
 __all__ = ["BLOCK_BYTES", "csv_batches"]
 
 BLOCK_BYTES = 1 << 20
-"""Bytes of a portion, about."""
+"""Approximate bytes of a portion."""
 RECORD_BYTES = 64 << 20
-"""Of one record, at most: where a quote is left open the rest of the file is one, and would be read into memory."""
+"""Maximum bytes of one record. If a quote is not closed, the rest of the file is one record and would be read into memory."""
 
 
 def csv_batches(
@@ -40,13 +40,14 @@ def csv_batches(
     delimiter: str = ",",
     block_bytes: int = BLOCK_BYTES,
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of a CSV file, as texts; one batch without rows if there are none.
+    """Yield the rows of a CSV file, as texts; one batch without rows if there are none.
 
-    :param stream: its bytes.
-    :param expected: the columns that it may bring; None where that is not known.
-    :param delimiter: the one that is tried first.
+    :param stream: the bytes of the file.
+    :param expected: the columns that the file may have; None if that is not known.
+    :param delimiter: the delimiter that is tried first.
     :param block_bytes: how much is read at a time.
-    :raises InvalidInputError: the file is damaged or written otherwise; the message names line and option, not the file.
+    :raises InvalidInputError: the file is damaged, or it is written in another way than the options say. The message names
+        line and option, not the file.
     """
     text = Utf8Text(stream, options.encoding)
     heading = read_heading(text, options, expected, delimiter, block_bytes)
@@ -63,12 +64,12 @@ def csv_batches(
         batch = parser.batch(block)
         if batch.num_rows != len(portion.starts):
             raise InvalidInputError(
-                f"line {portions.line_of(block, 0)}: from here on two parsers see two things, {batch.num_rows} and "
-                f"{len(portion.starts)} rows; please report it"
+                f"line {portions.line_of(block, 0)}: from here on two parsers disagree: they read {batch.num_rows} and "
+                f"{len(portion.starts)} rows; please report this as a bug"
             )
         rows += batch.num_rows
         try:
-            yield decimals.pointed(batch) if options.decimal == "," or portions.hold_commas(block, portion) else batch
+            yield decimals.convert(batch) if options.decimal == "," or portions.hold_commas(block, portion) else batch
         except AmbiguousNumber as found:
             line = portions.line_of(block, int(portion.starts[found.row]))
             raise InvalidInputError(f"line {line}, column {found.column!r}: {found}") from None
@@ -79,7 +80,7 @@ def csv_batches(
 class _Portions:
     """Blocks of whole records, to be iterated once.
 
-    ``lines``: line feeds before the block that was given last.
+    :ivar lines: number of line feeds before the last block.
     """
 
     def __init__(self, text: Utf8Text, heading: Heading, options: CsvOptions, block_bytes: int) -> None:
@@ -109,16 +110,16 @@ class _Portions:
             if len(data) > RECORD_BYTES:
                 line = self.line_of(data, 0)
                 raise InvalidInputError(
-                    f"line {line}: no record ends within {RECORD_BYTES >> 20} MiB of it: a quote is left open; {QUOTES}"
+                    f"line {line}: no record ends within {RECORD_BYTES >> 20} MiB after it: a quote is not closed; {QUOTES}"
                 )
 
     def hold_commas(self, block: bytes, portion: Portion) -> bool:
-        """Whether there are commas besides those that are delimiters."""
+        """Whether there are commas that are not delimiters."""
         delimiters = len(portion.starts) * (len(self._heading.names) - 1) if self._heading.delimiter == "," else 0
         return int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord(","))) > delimiters
 
     def line_of(self, block: bytes, position: int) -> int:
-        """The number of the line of a byte."""
+        """The line number of a byte."""
         return self.lines + block.count(b"\n", 0, position) + 1
 
     def _scan(self, data: bytes, is_last: bool) -> Portion:
@@ -132,7 +133,7 @@ class _Portions:
 
 
 class _Parser:
-    """Arrow's parser, for a block of whole records at a time."""
+    """Arrow's parser for one block of whole records at a time."""
 
     def __init__(self, heading: Heading, options: CsvOptions) -> None:
         import pyarrow.csv as pa_csv
@@ -149,13 +150,11 @@ class _Parser:
             null_values=["", *options.null_values],
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
-            check_utf8=False,  # it is checked already
+            check_utf8=False,  # it has been checked already
         )
 
     def batch(self, block: bytes) -> pa.RecordBatch:
-        if not block.endswith(
-            b"\n"
-        ):  # Arrow takes a field of nothing at the end for one in quotes, if any is before it
+        if not block.endswith(b"\n"):  # Arrow reads an empty field at the end as quoted, if any field before it is
             block += b"\n"
         source = csv_block(block)
         read = self._csv.ReadOptions(column_names=self._names, block_size=source.size() + 1)

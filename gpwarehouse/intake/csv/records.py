@@ -1,8 +1,8 @@
-"""Where records of a CSV file end, by a scan that sees all quotes: whole records are handed on, what is no CSV is refused.
+"""Find where the records of a CSV file end, by a scan that sees all quotes. Content that is not CSV is refused.
 
-The grammar is that of RFC 4180, without exceptions: a quote opens a field at its beginning or is doubled within one that is
-quoted, and behind the one that closes a field comes a delimiter or the end of the line. So the number of quotes before a
-byte tells whether it stands inside a text, and a whole block is looked at at once: 64 bytes are a word of bits.
+The grammar is that of RFC 4180, without exceptions. A quote opens a field at its beginning, or is doubled within a quoted field.
+The quote that closes a field is followed by a delimiter or the end of the line. So the number of quotes before a byte tells
+whether it is inside a text, and a whole block is scanned at once: 64 bytes are one word of bits.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ __all__ = ["QUOTES", "Fault", "Portion", "RecordScanner"]
 Bytes = np.ndarray[Any, Any]
 Positions = np.ndarray[Any, Any]
 Bits = np.ndarray[Any, Any]
-"""Of a block: a bit a byte, in words of 64."""
+"""One bit for each byte of a block, in words of 64 bits."""
 _LF, _CR = 10, 13
 _ONE, _TOP = np.uint64(1), np.uint64(63)
 
 QUOTES = (
-    "put texts that hold quotes in quotes, and double those in them; if quotes are characters like others, give quote=None "
+    "put texts that hold quotes in quotes, and double the quotes in them; if quotes are ordinary characters, give quote=None "
     "(--csv-quote none)"
 )
-_WHOLE = "fetch it again, whole"
+_WHOLE = "fetch the whole file again"
 _DELIMITERS = (
-    "put texts that hold the delimiter in quotes; delimiter= and header_line= say where the file is read otherwise"
+    "put texts that hold the delimiter in quotes; use delimiter= and header_line= if the file is written differently"
 )
 
 
 class Fault(Exception):
-    """What is wrong at a byte of the block that was scanned."""
+    """A fault at a byte of the scanned block."""
 
     def __init__(self, position: int, words: str, hint: str) -> None:
         super().__init__(f"{words}; {hint}")
@@ -43,7 +43,9 @@ class Fault(Exception):
 class Portion:
     """Whole records at the beginning of a block.
 
-    :ivar size: their bytes. ``starts``: where each record begins, those of blank lines left out. ``lines``: line feeds.
+    :ivar size: number of their bytes.
+    :ivar starts: where each record begins, without those of blank lines.
+    :ivar lines: number of their line feeds.
     """
 
     size: int
@@ -54,7 +56,9 @@ class Portion:
 class RecordScanner:
     """Finds the whole records of blocks that begin with a record.
 
-    :param delimiter: its byte; ``quote``: that of the quote, None if there is none; ``fields``: of each record.
+    :param delimiter: its byte.
+    :param quote: the byte of the quote; None if there is none.
+    :param fields: number of fields of each record.
     """
 
     def __init__(self, delimiter: int, quote: int | None, fields: int) -> None:
@@ -64,37 +68,37 @@ class RecordScanner:
         self._had_blank = False
 
     def scan(self, block: bytes, *, is_last: bool) -> Portion:
-        """The whole records at the beginning of ``block``; none where the first one does not end in it.
+        """Find the whole records at the beginning of ``block``; there are none if the first record does not end in it.
 
         :param block: at least one byte.
-        :param is_last: nothing comes behind the block, and a last record needs no end of line.
-        :raises Fault: the block is no CSV, or a record of it has another number of fields.
+        :param is_last: whether the file ends with the block, so that the last record needs no line end.
+        :raises Fault: the block is not CSV, or a record has a different number of fields.
         """
         data = np.frombuffer(block, np.uint8)
-        delimiters, line_feeds = _bits(data, self._delimiter), _bits(data, _LF)
-        quotes = _bits(data, self._quote) if self._quote is not None and bytes([self._quote]) in block else None
-        returns = _bits(data, _CR) if b"\r" in block else None
+        delimiters, line_feeds = _find_bytes(data, self._delimiter), _find_bytes(data, _LF)
+        quotes = _find_bytes(data, self._quote) if self._quote is not None and bytes([self._quote]) in block else None
+        returns = _find_bytes(data, _CR) if b"\r" in block else None
         if quotes is not None:
-            inside = _odd_so_far(quotes)
+            inside = _accumulate_parity(quotes)
             for bits in (delimiters, line_feeds, returns):
                 if bits is not None:
                     bits &= ~inside
             _check_quotes(quotes, inside, delimiters | line_feeds, returns, len(block))
         if returns is not None:
             _check_returns(returns, line_feeds, len(block), is_last)
-        ends = _places(line_feeds)
+        ends = _find_places(line_feeds)
         size = int(ends[-1]) + 1 if len(ends) else 0
         if is_last and size < len(block):
-            if quotes is not None and (opened := _places(quotes)).size % 2:
-                raise Fault(opened[-1], "a quote opens a text that nothing closes before the end of the file", QUOTES)
+            if quotes is not None and (opened := _find_places(quotes)).size % 2:
+                raise Fault(opened[-1], "a quote opens a text that is not closed before the end of the file", QUOTES)
             ends, size = np.append(ends, len(block)), len(block)
         starts = np.concatenate(([0], ends[:-1] + 1)) if len(ends) else ends
-        starts, ends = self._without_blank(data, starts, ends)
-        self._check_fields(data[:size], _places(delimiters), starts, ends)
+        starts, ends = self._drop_blank_lines(data, starts, ends)
+        self._check_fields(data[:size], _find_places(delimiters), starts, ends)
         return Portion(size, starts, int(np.count_nonzero(data[:size] == _LF)))
 
-    def _without_blank(self, data: Bytes, starts: Positions, ends: Positions) -> tuple[Positions, Positions]:
-        """Records but for those of nothing: blank lines, which in a file of one column might be NULLs."""
+    def _drop_blank_lines(self, data: Bytes, starts: Positions, ends: Positions) -> tuple[Positions, Positions]:
+        """Leave out blank lines, which in a file of one column might be NULLs."""
         sizes = ends - starts
         blank = sizes == 0
         one = np.flatnonzero(sizes == 1)
@@ -102,8 +106,8 @@ class RecordScanner:
         if self._fields == 1 and len(starts):
             follows = np.flatnonzero(~blank & np.concatenate(([self._had_blank], blank[:-1])))
             if len(follows):
-                words = "blank lines stand before it, which in a file of one column may be rows or nothing"
-                raise Fault(starts[follows[0]], words, 'take them out, or write "" for an empty text')
+                words = "blank lines stand before this line; in a file of one column they may be rows or nothing"
+                raise Fault(starts[follows[0]], words, 'remove them, or write "" for an empty text')
             self._had_blank = bool(blank[-1])
         return (starts[~blank], ends[~blank]) if blank.any() else (starts, ends)
 
@@ -116,24 +120,24 @@ class RecordScanner:
             return
         found = np.searchsorted(delimiters, ends) - np.searchsorted(delimiters, starts)
         bad = int(np.flatnonzero(found != each)[0])
-        words, hint = f"the record has {found[bad] + 1} fields, and there are {self._fields} headings", _DELIMITERS
+        words, hint = f"the record has {found[bad] + 1} fields, but there are {self._fields} headings", _DELIMITERS
         if found[bad] < each and ends[bad] == len(data) and data[-1] != _LF:
-            words = f"the file is cut off: its last line has {found[bad] + 1} of {self._fields} fields, and no line end"
+            words = f"the file is cut off: its last line has {found[bad] + 1} of {self._fields} fields and no line end"
             hint = _WHOLE
         raise Fault(starts[bad], words, hint)
 
 
-def _bits(data: Bytes, byte: int) -> Bits:
+def _find_bytes(data: Bytes, byte: int) -> Bits:
     packed = np.packbits(data == byte, bitorder="little")
     return np.concatenate((packed, np.zeros(-len(packed) % 8, np.uint8))).view("<u8")
 
 
-def _places(bits: Bits) -> Positions:
+def _find_places(bits: Bits) -> Positions:
     return np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little").view(bool))
 
 
-def _odd_so_far(bits: Bits) -> Bits:
-    """Whether the number of bits up to each, and with it, is odd."""
+def _accumulate_parity(bits: Bits) -> Bits:
+    """For each bit, whether the number of set bits up to and including it is odd."""
     odd = bits.copy()
     for step in (1, 2, 4, 8, 16, 32):
         odd ^= odd << np.uint64(step)
@@ -142,50 +146,50 @@ def _odd_so_far(bits: Bits) -> Bits:
     return odd
 
 
-def _one_later(bits: Bits) -> Bits:
-    """Each bit where the next byte's was."""
+def _shift_later(bits: Bits) -> Bits:
+    """Move each bit one byte later."""
     later = bits << _ONE
     later[1:] |= bits[:-1] >> _TOP
     return later
 
 
-def _one_earlier(bits: Bits) -> Bits:
+def _shift_earlier(bits: Bits) -> Bits:
     earlier = bits >> _ONE
     earlier[:-1] |= bits[1:] << _TOP
     return earlier
 
 
 def _check_quotes(quotes: Bits, inside: Bits, between: Bits, returns: Bits | None, size: int) -> None:
-    """See that every quote opens or closes a field, or is doubled.
+    """Check that every quote opens or closes a field, or is doubled.
 
     :param between: delimiters and line feeds, which end fields.
     """
     opening, closing = quotes & inside, quotes & ~inside
-    opens_wrongly = opening & ~_one_later(
+    opens_wrongly = opening & ~_shift_later(
         between | closing
-    )  # behind one that closes it is the second of a doubled quote
+    )  # the quote after a closing quote is the second of a doubled quote
     opens_wrongly[0] &= ~_ONE
     behind = between | opening if returns is None else between | opening | returns
-    closes_wrongly = closing & ~_one_earlier(behind)
-    closes_wrongly[-1] &= ~(_ONE << np.uint64((size - 1) % 64))  # what comes behind the block is not known
-    opened, closed = _first(opens_wrongly), _first(closes_wrongly)
+    closes_wrongly = closing & ~_shift_earlier(behind)
+    closes_wrongly[-1] &= ~(_ONE << np.uint64((size - 1) % 64))  # the byte after the block is not known
+    opened, closed = _find_first(opens_wrongly), _find_first(closes_wrongly)
     if opened is not None and (closed is None or opened < closed):
-        raise Fault(opened, "a quote stands within a field that does not begin with one", QUOTES)
+        raise Fault(opened, "there is a quote within a field that does not begin with a quote", QUOTES)
     if closed is not None:
-        raise Fault(closed, "characters stand behind the quote that closes a field", QUOTES)
+        raise Fault(closed, "there are characters after the quote that closes a field", QUOTES)
 
 
 def _check_returns(returns: Bits, line_feeds: Bits, size: int, is_last: bool) -> None:
-    first = _first(returns & ~_one_earlier(line_feeds))
+    first = _find_first(returns & ~_shift_earlier(line_feeds))
     if first is None or (first == size - 1 and not is_last):
         return
     if first == size - 1:
-        words = "the file ends between CR and LF, the two bytes of its line ends: it is cut off"
+        words = "the file is cut off: it ends between CR and LF, the two bytes of its line ends"
         raise Fault(first, words, _WHOLE)
-    raise Fault(first, "a CR stands alone, and not before LF", "write the lines anew, with LF or CRLF")
+    raise Fault(first, "a CR is not followed by LF", "rewrite the file with LF or CRLF line ends")
 
 
-def _first(bits: Bits) -> int | None:
+def _find_first(bits: Bits) -> int | None:
     words = np.flatnonzero(bits)
     if not len(words):
         return None

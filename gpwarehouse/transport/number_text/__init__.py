@@ -1,8 +1,8 @@
-"""Numbers and times of many columns as the text of their rows, at once.
+"""Format numbers and times of many columns as the text of their rows, all at once.
 
-The segments of a Greenplum wait for it, and Arrow's casts and joins take twice as long. So each column is written into cells
-(see ``digits``) by arithmetic on all its values, and the cells are moved together into rows (see ``rows``). The writer of
-polars is as fast, but its threads hang in a process that was forked after their first use.
+The segments of a Greenplum wait for this text, and Arrow's casts and joins take twice as long. So each column is written into
+cells (see ``digits``) by arithmetic on all its values, and the cells are then moved together into rows (see ``rows``). The CSV
+writer of polars is as fast, but its threads hang in a process that was forked after their first use.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from gpwarehouse.transport.number_text.digits import (
     word,
 )
 from gpwarehouse.transport.number_text.doubles import fill_floats
-from gpwarehouse.transport.number_text.rows import joined_rows
+from gpwarehouse.transport.number_text.rows import join_rows
 
-__all__ = ["exact_text", "has_cells", "joined_text"]
+__all__ = ["format_exactly", "has_cells", "join_as_text"]
 
 _DAY_US = 86_400_000_000
 
@@ -42,37 +42,37 @@ def has_cells(kind: pa.DataType) -> bool:
     )
 
 
-def exact_text(array: pa.Array) -> pa.Array:
-    """float64 → text with as many digits as it takes for any server to read it back to the same double; NULL stays."""
-    texts = joined_text([array], "", "", is_exact=False)
+def format_exactly(array: pa.Array) -> pa.Array:
+    """Convert float64 to text with so many digits that any server reads back the same double; NULL stays NULL."""
+    texts = join_as_text([array], "", "", is_exact=False)
     return pc.if_else(pc.is_valid(array), texts, pa.scalar(None, pa.string())) if array.null_count else texts
 
 
-def joined_text(columns: Sequence[pa.Array], separator: str, null: str, *, is_exact: bool) -> pa.Array:
-    """The values of each row as one text.
+def join_as_text(columns: Sequence[pa.Array], separator: str, null: str, *, is_exact: bool) -> pa.Array:
+    """Format the values of each row as one text.
 
-    Numbers have a sign and leading zeros, times are ``YYYYMMDDTHHMMSS.ffffff`` (ISO 8601, basic format), with a Z where
-    the type has a zone: PostgreSQL and Greenplum read them so whatever DateStyle says.
+    Numbers have a sign and leading zeros. Times are ``YYYYMMDDTHHMMSS.ffffff`` (ISO 8601, basic format), with a Z if the type has
+    a time zone. PostgreSQL and Greenplum read them alike for every DateStyle.
 
-    :param columns: of types that have cells, of the same length; times are of the years 1 to 9999.
-    :param separator: between two; one ASCII character or nothing.
-    :param null: what stands for NULL; ASCII, at most 8 characters with the separator.
-    :param is_exact: the server reads any decimal to the nearest double.
-    :return: string, without NULLs, as long as a column.
+    :param columns: columns of types that have cells, of the same length; times are in the years 1 to 9999.
+    :param separator: text between two values: one ASCII character or nothing.
+    :param null: text for NULL; ASCII, with the separator at most 8 characters.
+    :param is_exact: whether the server reads any decimal as the nearest double.
+    :return: strings without NULLs, as many as there are rows.
     """
     rows, count = len(columns[0]), len(columns)
     if not rows:
         return pa.array([], pa.string())
-    # From Arrow's pool, which keeps its pages: new ones would cost as much as what is done in them.
+    # The memory is from Arrow's pool, which keeps its pages: new pages would cost as much time as the work itself.
     cells = np.frombuffer(pa.allocate_buffer(count * rows * CELL_BYTES), "<i8").reshape(count, rows, CELL_WORDS)
     ends = [separator] * (count - 1) + [""]
     lengths = [_fill(*each, null, is_exact) for each in zip(cells, columns, ends, strict=True)]
-    offsets, text = joined_rows([column.view(f"V{CELL_BYTES}").reshape(-1) for column in cells], lengths)
+    offsets, text = join_rows([column.view(f"V{CELL_BYTES}").reshape(-1) for column in cells], lengths)
     return pa.StringArray.from_buffers(rows, offsets, text)
 
 
 def _fill(cells: Any, array: pa.Array, end: str, null: str, is_exact: bool) -> Any:
-    """Write a column's cells; returns their lengths in bytes, or the one length of all."""
+    """Write a column's cells; return their lengths in bytes, or one length for all."""
     kind = array.type
     if array.null_count == len(array):
         cells[:, 0] = word(null + end)
@@ -82,7 +82,7 @@ def _fill(cells: Any, array: pa.Array, end: str, null: str, is_exact: bool) -> A
         missing = np.asarray(pc.is_null(array))
         if array.null_count > len(array) // 2:
             return _fill_few(cells, kind, values, ~missing, end, null, is_exact)
-        # In the place of NULLs another value, so that they stand out in nothing.
+        # Another value takes the place of NULLs, so that they do not affect the format of the others.
         values = np.where(missing, values[int(np.argmin(missing))], values)
     lengths = _fill_values(cells, kind, values, end, is_exact)
     if missing is not None:
@@ -92,7 +92,7 @@ def _fill(cells: Any, array: pa.Array, end: str, null: str, is_exact: bool) -> A
 
 
 def _fill_few(cells: Any, kind: pa.DataType, values: Any, there: Any, end: str, null: str, is_exact: bool) -> Any:
-    """A column that is mostly NULL."""
+    """Write a column that is mostly NULL."""
     some = np.empty((int(there.sum()), CELL_WORDS), np.int64)
     lengths = np.full(len(values), len(null + end))
     lengths[there] = _fill_values(some, kind, values[there], end, is_exact)
@@ -108,15 +108,15 @@ def _fill_values(cells: Any, kind: pa.DataType, values: Any, end: str, is_exact:
     if pa.types.is_timestamp(kind):
         return _fill_moments(cells, values, f"Z{end}" if kind.tz else end)
     if pa.types.is_date(kind):
-        cells[:, 0] = _dates(values)
+        cells[:, 0] = _format_dates(values)
         cells[:, 1] = word(end)
         return 8 + len(end)
     return _fill_integers(cells, values, end)
 
 
 def _fill_integers(cells: Any, values: Any, end: str) -> int:
-    """A sign and as many of 3, 7, 15 or 19 digits as the largest needs."""
-    size = np.abs(values).view(np.uint64)  # that of the least is a number there
+    """Write a sign and 3, 7, 15 or 19 digits, as many as the largest number needs."""
+    size = np.abs(values).view(np.uint64)  # as uint64, the absolute value of the smallest integer is right
     most = int(size.max())
     sign = signs(values < 0)
     if most < 10**3:
@@ -144,27 +144,27 @@ def _fill_integers(cells: Any, values: Any, end: str) -> int:
 
 
 def _fill_moments(cells: Any, clock: Any, end: str) -> int:
-    """``YYYYMMDDTHHMMSS.ffffff`` of microseconds since 1970."""
+    """Write ``YYYYMMDDTHHMMSS.ffffff`` of microseconds since 1970."""
     days = clock // _DAY_US
     within = clock - days * _DAY_US
     seconds = within // 10**6
     fraction = within - seconds * 10**6
     upper = fraction // 10**3
-    cells[:, 0] = _dates(days)
-    cells[:, 1] = _clock()[seconds]
+    cells[:, 0] = _format_dates(days)
+    cells[:, 1] = _list_seconds()[seconds]
     cells[:, 2] = texts_of(3)[upper] | (texts_of(3)[fraction - upper * 10**3] << 24) | (word(end) << 48)
     return 22 + len(end)
 
 
-def _dates(days: Any) -> Any:
-    """``YYYYMMDD`` as words, of days since 1970."""
+def _format_dates(days: Any) -> Any:
+    """``YYYYMMDD`` as words, for days since 1970."""
     first, last = int(days.min()), int(days.max())
-    if last - first < len(days):  # each day once
-        return _dates_each(np.arange(first, last + 1))[days - first]
-    return _dates_each(days)
+    if last - first < len(days):  # format each day once
+        return _format_each_date(np.arange(first, last + 1))[days - first]
+    return _format_each_date(days)
 
 
-def _dates_each(days: Any) -> Any:
+def _format_each_date(days: Any) -> Any:
     dates = days.astype("M8[D]")
     months = dates.astype("M8[M]")
     years = months.astype("M8[Y]")
@@ -174,7 +174,7 @@ def _dates_each(days: Any) -> Any:
 
 
 @cache
-def _clock() -> Any:
+def _list_seconds() -> Any:
     """``T000000.`` to ``T235959.``, a word for each second of a day."""
     seconds = np.arange(86_400)
     hours, minutes = seconds // 3600, seconds // 60 % 60

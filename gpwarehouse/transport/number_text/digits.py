@@ -1,7 +1,7 @@
 """Digits as text, for whole columns at once.
 
-A *cell* is three little-endian words of eight bytes that hold a text of up to 24 ASCII bytes, the first byte in the lowest
-bits of the first word. Cells are an array int64 of shape (rows, 3); what stands behind a cell's text is of no account.
+A *cell* is three little-endian words of eight bytes. It holds a text of up to 24 ASCII bytes; the first byte is in the lowest
+bits of the first word. Cells are an int64 array of shape (rows, 3). The bytes after a cell's text are undefined.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CELL_BYTES = 8 * CELL_WORDS
 
 
 def word(text: str) -> int:
-    """Up to eight ASCII characters as a word."""
+    """Pack up to eight ASCII characters into a word."""
     return int.from_bytes(text.encode("ascii"), "little")
 
 
@@ -34,12 +34,12 @@ def signs(are_negative: Any) -> Any:
 
 
 def seven_digits(numbers: Any) -> Any:
-    """In the bytes of words after the first."""
+    """Seven digits, in the bytes of words after the first byte."""
     upper = numbers // 10**4
     return (texts_of(3)[upper] << 8) | (texts_of(4)[numbers - upper * 10**4] << 32)
 
 
 def eight_digits(numbers: Any) -> Any:
-    """As words."""
+    """Eight digits, as words."""
     upper = numbers // 10**4
     return texts_of(4)[upper] | (texts_of(4)[numbers - upper * 10**4] << 32)

@@ -1,4 +1,4 @@
-"""Columns of cells into rows of bytes: what stands in a row's cells is moved together, without what they do not fill."""
+"""Join columns of cells into rows of bytes: the used bytes of a row's cells are moved together."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["joined_rows"]
+__all__ = ["join_rows"]
 
 
-def joined_rows(columns: Sequence[Any], lengths: Sequence[Any]) -> tuple[pa.Buffer, pa.Buffer]:
-    """The rows of some columns of cells.
+def join_rows(columns: Sequence[Any], lengths: Sequence[Any]) -> tuple[pa.Buffer, pa.Buffer]:
+    """Join columns of cells into rows.
 
-    :param columns: contiguous arrays of one length, each of items of one size in bytes.
-    :param lengths: of each column, how many bytes of its cells count: an array of int64, or one number for all.
-    :return: offsets of the rows (int32) and their bytes, as Arrow has them; behind these are bytes of no account.
-    :raises OverflowError: they are more than such offsets count, which no batch of the loads is.
+    :param columns: contiguous arrays of equal length, each of items of one size in bytes.
+    :param lengths: for each column, the number of used bytes of its cells: an int64 array, or one number for all.
+    :return: offsets of the rows (int32) and their bytes, in Arrow's layout; undefined bytes follow at the end.
+    :raises OverflowError: there are more bytes than such offsets can count, which no batch of a load has.
     """
     rows = len(columns[0])
     offsets = np.zeros(rows + 1, np.int64)
     np.cumsum(sum(lengths, np.zeros(rows, np.int64)), out=offsets[1:])
     if offsets[-1] > np.iinfo(np.int32).max:
-        raise OverflowError(f"{offsets[-1]} bytes of text in one batch; give smaller ones")
+        raise OverflowError(f"{offsets[-1]} bytes of text in one batch; make the batches smaller")
     text = pa.allocate_buffer(int(offsets[-1]) + max(column.itemsize for column in columns))
     start = offsets[:-1].copy()
     for column, length in zip(columns, lengths, strict=True):
-        _move(column, start, text, column.itemsize)  # whole, over the place of the next, which is written after it
+        _move(column, start, text, column.itemsize)  # whole items: the next column is written over the unused bytes
         start += length
     _mend(text, columns, lengths, offsets[:-1])
     return pa.py_buffer(offsets.astype(np.int32)), text
 
 
 def _mend(text: pa.Buffer, columns: Sequence[Any], lengths: Sequence[Any], rows: Any) -> None:
-    """Write once more, now without what does not count, the rows' first cells, which those of the row before wrote over."""
+    """Write the first cells of rows again, without their unused bytes, because the cells of the previous row overwrote them."""
     beyond = max(column.itemsize - int(np.min(length)) for column, length in zip(columns, lengths, strict=True))
     start = rows.copy()
     for column, length in zip(columns, lengths, strict=True):
