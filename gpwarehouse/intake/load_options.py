@@ -10,14 +10,7 @@ from typing import Literal, TypedDict, get_args
 from gpwarehouse.engine.progress import Progress
 from gpwarehouse.errors import InvalidInputError
 
-__all__ = ["LoadKeywords", "LoadOptions", "OnConflict", "Progress", "check_name"]
-
-Progress = Callable[[str, int], object]
-"""Called with the phase (``"read"``, ``"prepare"``, ``"copy"``, ``"analyze"``) and the rows done in it.
-
-If it has a method ``begin(phase, rows, bytes)``, that is called before ``"read"`` and ``"copy"`` with the expected rows and bytes
-of Arrow data, or None where they are not known. If a load has to begin again, nothing is reported until it is further than
-before."""
+__all__ = ["LoadKeywords", "LoadOptions", "OnConflict", "check_name"]
 
 OnConflict = Literal["skip", "error", "append", "replace"]
 Analyze = Literal["auto", "always", "never"]

@@ -73,8 +73,8 @@ class TableFiles:
         total = hashlib.sha256(repr(self.csv).encode())
         for file in self.paths:
             try:
-                with _unchanged(file), file.open("rb") as opened:
-                    total.update(_kind(file).encode() + hashlib.file_digest(opened, "sha256").digest())
+                with _check_unchanged(file), file.open("rb") as opened:
+                    total.update(_kind_of(file).encode() + hashlib.file_digest(opened, "sha256").digest())
             except InvalidInputError as error:
                 raise InvalidInputError(f"{file}: {error}") from None
             except OSError as error:

@@ -215,7 +215,7 @@ class Loader:
                 verdict = self._decide_alone(run, batch_id, checksum)
                 if verdict.loaded is not None:
                     return run.result(verdict.loaded)
-            recognised = self._find_loaded(run)
+            recognised = self._find_loaded_files(run) or self._find_loaded(run)
             if recognised is not None:
                 return run.result(recognised)
             streamed = stream_load(self, run)
@@ -237,6 +237,19 @@ class Loader:
             what = f"load of batch {batch.batch_id} into {batch.target}"
             return self._maintain(run, found, policy.call(what, self._write, run, found, batch))
 
+    def _find_loaded_files(self, run: Run) -> Any | None:
+        """Find the batch that was loaded from files of the same bytes, read with the same options."""
+        if not self.may_stream:  # an upsert, a deletion or a replacement of the same files is another operation
+            return None
+        run.source_checksum = files_checksum(run.source)
+        if run.source_checksum is None:
+            return None
+        checksum = self._look_up(ledger.content_of_files, run.target.name, run.source_checksum)
+        if checksum is None:
+            return None
+        batch_id = run.options.batch_id or batch_id_for(run.target.name, checksum)
+        return self._decide_alone(run, batch_id, checksum).loaded
+
     def _find_loaded(self, run: Run) -> Any | None:
         """Find the batch in which the files are already loaded, without checking their rows.
 
@@ -257,7 +270,7 @@ class Loader:
             return None
         return self._decide_alone(run, named or batch_id_for(run.target.name, checksum), checksum).loaded
 
-    def _look_up(self, look: Callable[..., bool], *names: Any) -> bool:
+    def _look_up(self, look: Callable[..., Any], *names: Any) -> Any:
         """Look something up on a connection of its own."""
 
         def once() -> Any:

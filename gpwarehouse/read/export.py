@@ -20,7 +20,7 @@ from sqlalchemy.engine import Engine
 from gpwarehouse.engine.progress import Progress
 from gpwarehouse.errors import ReadError
 from gpwarehouse.read.csv_json import refuse_doubled_names, write_csv, write_json
-from gpwarehouse.read.query import Progress, Stream, Transport
+from gpwarehouse.read.query import Stream, Transport
 from gpwarehouse.transport.chunks import rechunk
 
 __all__ = ["ExportResult", "export"]

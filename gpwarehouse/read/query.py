@@ -36,9 +36,6 @@ __all__ = ["Stream", "Transport"]
 Transport = Literal["auto", "binary", "csv"]
 """The form in which the server sends rows; ``auto`` takes the binary form if every column has one."""
 
-Progress = Callable[[str, int], None]
-"""Called with ``"read"`` and the rows read so far, once per block."""
-
 # The server's texts are parsed, so they must not depend on the defaults of the database or the role.
 _SETTINGS = {
     "TimeZone": "UTC",
@@ -50,15 +47,8 @@ _SETTINGS = {
 _CSV = b" TO STDOUT WITH (FORMAT csv, NULL '', ENCODING 'UTF8')"
 _BINARY = b" TO STDOUT WITH (FORMAT binary)"
 _ROWS_FETCHED = 10_000
-_NAME = r'(?:[A-Za-z_][\w$]*|"(?:[^"]|"")+")'
-_WHOLE_TABLE = re.compile(
-    rf"\s*(?:TABLE|SELECT\s+(?:\*|(?P<names>(?:{_NAME}\.){{0,2}}{_NAME}(?:\s*,\s*(?:{_NAME}\.){{0,2}}{_NAME})*))\s+FROM)"
-    rf"\s+(?P<table>(?:{_NAME}\.)?{_NAME})\s*",
-    re.IGNORECASE,
-)
 # The table must be distributed, and COPY must read exactly the rows that SELECT reads, which must be known before the first
-# row is
-# sent. COPY leaves out the children of a table that is not partitioned, and stops at an external or foreign partition.
+# row is sent. COPY leaves out the children of a table that is not partitioned, and stops at an external or foreign partition.
 _ON_SEGMENTS = """
 SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.gp_distribution_policy d ON d.localoid = c.oid
 WHERE c.oid = CAST(%s AS regclass) AND c.relkind IN ('r', 'p') AND d.policytype = 'p'
@@ -287,7 +277,7 @@ class Stream:
         capabilities = dialect_of(self._connection).capabilities
         if self._parallel == 1 or capabilities is None or capabilities.distribution:
             return None
-        found = _WHOLE_TABLE.fullmatch(sent.sql.decode())
+        found = whole_table(sent.sql.decode())
         # The snapshot must be taken over before any query. Behind a pooler each transaction begins with a query that sets it up.
         if found is None or has_shared_session(self._connection):
             return None

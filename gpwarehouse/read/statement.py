@@ -29,8 +29,7 @@ from gpwarehouse.read.parameters import SqlText, values_of
 __all__ = ["Sent", "send"]
 
 # Statements that COPY (…) accepts; an opening bracket begins a SELECT, too.
-_QUERY = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*(?:SELECT|WITH|VALUES|TABLE)\b", re.IGNORECASE | re.DOTALL)
-_WORD = re.compile(r"\s*\(*\s*[A-Za-z]")
+_QUERIES = frozenset({"SELECT", "WITH", "VALUES", "TABLE"})
 # Syntax errors and "not supported": the statement is valid alone, but not in brackets (several statements, a writing CTE).
 _NOT_IN_BRACKETS = ("42601", "0A000")
 _ENDS_TRANSACTION = frozenset({"COMMIT", "END", "ROLLBACK", "ABORT", "PREPARE"})

@@ -152,7 +152,7 @@ class Warehouse:
         """All data: check it, or load a generated fab."""
         return Data(self._connected)
 
-    def upgrade(self, revision: str = "head", *, progress: Callable[[str], None] | None = None) -> None:
+    def upgrade(self, revision: str = "head", *, progress: Announce | None = None) -> None:
         """Upgrade the schema to a revision.
 
         :param progress: called with a line about each revision and batch.
@@ -161,9 +161,7 @@ class Warehouse:
         rooms.migrate.upgrade(self.settings, revision, progress=progress)
         self._connected.forget_schema()
 
-    def downgrade(
-        self, revision: str, *, drop_data: bool = False, progress: Callable[[str], None] | None = None
-    ) -> None:
+    def downgrade(self, revision: str, *, drop_data: bool = False, progress: Announce | None = None) -> None:
         """Downgrade the schema to a revision; ``"base"`` drops all our tables.
 
         :param drop_data: whether tables and columns that hold data may be dropped.

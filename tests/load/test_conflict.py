@@ -34,9 +34,9 @@ def counted(wh: Warehouse, lot: str) -> int:
 def test_error_refuses_what_was_loaded_before_and_nothing_else(shared_wh: Warehouse) -> None:
     first = shared_wh.load(MEASUREMENTS, visits("E"), on_conflict="error")
     with pytest.raises(BatchConflictError, match=rf"batch '{first.batch_id}' was loaded into {MEASUREMENTS} on"):
-        shared_wh.load(MEASUREMENTS, rows_of("E"), on_conflict="error")
+        shared_wh.load(MEASUREMENTS, visits("E"), on_conflict="error")
     with pytest.raises(BatchConflictError, match="Give on_conflict='skip' to accept that"):
-        shared_wh.load(MEASUREMENTS, rows_of("E"), batch_id="e2", on_conflict="error")
+        shared_wh.load(MEASUREMENTS, visits("E"), batch_id="e2", on_conflict="error")
     assert counted(shared_wh, "E") == 5
 
 
@@ -98,10 +98,10 @@ def test_replace_by_nothing_leaves_nothing(shared_wh: Warehouse) -> None:
 
 
 def test_replace_by_content_that_another_batch_holds_is_refused(shared_wh: Warehouse) -> None:
-    shared_wh.load(MEASUREMENTS, rows_of("H", 4), batch_id="h4")
-    shared_wh.load(MEASUREMENTS, rows_of("H", 5), batch_id="h5")
+    shared_wh.load(MEASUREMENTS, visits("H", 4), batch_id="h4")
+    shared_wh.load(MEASUREMENTS, visits("H", 5), batch_id="h5")
     with pytest.raises(BatchConflictError, match=r"'h5' was loaded .* would be stored twice"):
-        shared_wh.load(MEASUREMENTS, rows_of("H", 5), batch_id="h4", on_conflict="replace")
+        shared_wh.load(MEASUREMENTS, visits("H", 5), batch_id="h4", on_conflict="replace")
     assert counted(shared_wh, "H") == 9
 
 

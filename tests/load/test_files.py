@@ -155,7 +155,7 @@ def test_a_damaged_arrow_file_ends_no_process(tmp_path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:2000] + b"\xff" * 4000 + content[6000:])  # offsets far beyond the end
     with pytest.raises(InvalidInputError, match=r"x\.arrow: the file cannot be read"):
-        rows_of(path)
+        rows_read(path)
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:

@@ -263,7 +263,7 @@ def test_a_load_that_a_change_in_batches_overtakes_is_taken_back(swh: Warehouse,
                 interrupted(swh, folder)
 
         with pytest.raises(LoadError, match="revision a1 began to change data in batches during the load"):
-            wh.load("fact_test_results", [_test_row()], progress=overtaken)
+            wh.load("fact_test_results", [die_of_l1()], progress=overtaken)
         assert wh.read("SELECT 1 FROM dw.fact_test_results").empty
         (name,) = {note.partition(":")[0] for note in batches(swh)}
         write_revision(folder, "a1", None, f"{NOTES.format(sql=failing('1'))}, name={name!r})")
