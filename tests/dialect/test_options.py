@@ -218,7 +218,7 @@ def test_months_and_days_of_a_timestamp_without_zone_are_text() -> None:
 
 
 def test_steps_of_parts_of_a_day_are_refused_from_a_date() -> None:
-    with pytest.raises(OptionError, match="from a date: of whole days"):
+    with pytest.raises(OptionError, match="in whole days from a date"):
         RangePartitions.every("d", start=date(2026, 1, 1), step=datetime.timedelta(hours=36), count=2)
 
 
