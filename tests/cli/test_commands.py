@@ -28,7 +28,7 @@ def test_upgrade_load_query_and_status_follow_each_other(url: str, tmp_path: Pat
     loaded = run("load", str(lot.path), cwd=tmp_path, GPWAREHOUSE_URL=url)
     assert loaded.returncode == 0, loaded.stderr
     assert f"{lot.wafers[0].insertions} of {lot.wafers[0].insertions} rows loaded" in loaded.stdout
-    assert "loaded before" in run("load", str(lot.path), cwd=tmp_path, GPWAREHOUSE_URL=url).stdout
+    assert "already loaded" in run("load", str(lot.path), cwd=tmp_path, GPWAREHOUSE_URL=url).stdout
     csv = run(
         "--url", url, "query", "--csv", "-p", f"lot={lot.lot_id}",
         "SELECT good FROM dw.v_wafer_yield WHERE lot_id = :lot AND basis = 'LAST'", cwd=tmp_path,

@@ -155,7 +155,7 @@ def test_the_command_writes_a_folder_that_load_takes(wh: Warehouse, fab: Fab, tm
     assert "fact_test_results" in done.stdout
     again = command("--url", url, "data", "generate", *size)
     assert again.exit_code == 0, again.output
-    assert again.stdout.count("loaded before") == 4
+    assert again.stdout.count("already loaded") == 4
     assert "ETCH-02 chamber B" in again.stdout
 
 
