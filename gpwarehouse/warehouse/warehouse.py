@@ -74,7 +74,7 @@ class Warehouse:
         if url is not None:
             overrides["url"] = url.render_as_string(hide_password=False) if isinstance(url, URL) else url
         if settings is not None and overrides:
-            raise InvalidInputError("settings= was given together with single settings; give one or the other")
+            raise InvalidInputError("give either settings= or single settings, not both")
         self._connected = Connected(settings if settings is not None else WarehouseSettings(**overrides))
         self._health_check = HealthCheck(self._connected)
 

@@ -30,5 +30,5 @@ def test_a_file_is_merged_wafers_move_and_a_batch_is_taken_out(wh: Warehouse, tm
     assert f"{MEASUREMENTS}: 1 rows moved" in said("dimensions", "rekey-wafers")
     assert f"{MEASUREMENTS}: 1 rows of batch {batch} deleted" in said("batches", "delete", batch)
     failed = run("--url", url, "merge", "dim_lot", "lots.csv", "--effective", "since", cwd=tmp_path)
-    assert (failed.returncode, "'since' is needed" in failed.stderr) == (1, True)
+    assert (failed.returncode, "does not have column 'since'" in failed.stderr) == (1, True)
     assert wh.load(MEASUREMENTS, [measurement(lot_id="A.1", event_ts=day(2))]).rows_loaded == 1

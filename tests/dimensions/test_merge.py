@@ -278,13 +278,13 @@ def test_what_a_trigger_refuses_of_a_bridge_is_a_reject(wh: Warehouse, server_in
     [
         ("dim_lots", {}, {}, "no dimension 'dim_lots'"),
         ("dim_time", {}, {}, "no dimension 'dim_time'"),
-        ("dim_lot", {"lot_id": "W"}, {"effective": "effective_date"}, "'effective_date' is needed"),
+        ("dim_lot", {"lot_id": "W"}, {"effective": "effective_date"}, "does not have column 'effective_date'"),
         ("dim_lot", {"lot_id": "W"}, {"effective": day(1).replace(tzinfo=None)}, "a time with a time zone"),
         ("dim_lot", {"lot_id": "W", "ownr": 1}, {"effective": day(1)}, "did you mean 'owner'"),
         ("dim_lot", {"lot_id": "W", "product_key": 1}, {"effective": day(1)}, "give product_id"),
         ("dim_lot", {"lot_id": "W"}, {"effective": "owner"}, "effective= needs a column of times"),
         ("dim_lot", {"lot_id": "W"}, {"effective": day(1), "deletes": "owner"}, "deletes= needs a column of its own"),
-        ("dim_lot", {"owner": "W"}, {"effective": day(1)}, "'lot_id' is needed"),
+        ("dim_lot", {"owner": "W"}, {"effective": day(1)}, "does not have column 'lot_id'"),
     ],
 )
 def test_what_does_not_fit_is_said(

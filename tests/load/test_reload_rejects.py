@@ -99,7 +99,7 @@ def test_record_numbers_of_the_sources_own_are_kept(shared_wh: Warehouse) -> Non
     ]
     shared_wh.load(MEASUREMENTS, rows[1:], batch_id="own2", max_rejects=2)
     frame = pd.DataFrame([rows[1] | {"slot": 1, "row_number": 1, "source_record_no": BIG + 3}])
-    with pytest.raises(LoadError, match=f"has a row with source_record_no {BIG + 3} already"):
+    with pytest.raises(LoadError, match=f"already has a row with source_record_no {BIG + 3}"):
         shared_wh.batches.reload("own2", frame)
     assert counts(shared_wh, "own2") == (3, 2, 1)
 
@@ -268,7 +268,8 @@ def test_a_reject_whose_record_is_in_another_batch_by_now_is_refused(shared_wh: 
     shared_wh.load(MEASUREMENTS, rows, batch_id="there", max_rejects=1)
     shared_wh.facts.upsert(MEASUREMENTS, [rows[2] | {"slot": 7}], batch_id="upserted")
     with pytest.raises(
-        BatchConflictError, match=r"in other batches: 'upserted' \(1 rows, 2024-03\).*twice.*wh.facts.upsert"
+        BatchConflictError,
+        match=r"records of the corrected rows: 'upserted' \(1 rows, 2024-03\).*twice.*wh.facts.upsert",
     ):
         shared_wh.batches.reload("there", corrected)
     assert (counts(shared_wh, "there"), len(shared_wh.batches.rejects("there"))) == ((4, 3, 1), 1)
@@ -287,7 +288,7 @@ def test_rejects_of_an_upsert_do_not_go_beside_the_records_that_were_there(share
     rows = [measurement(lot_id="over", site_no=n) for n in range(3)]
     shared_wh.load(MEASUREMENTS, rows, batch_id="over")
     shared_wh.facts.upsert(MEASUREMENTS, [rows[0] | {"slot": 1}, rows[1] | {"slot": -1}], batch_id="put", max_rejects=1)
-    with pytest.raises(BatchConflictError, match="in other batches: 'over'"):
+    with pytest.raises(BatchConflictError, match="records of the corrected rows: 'over'"):
         shared_wh.batches.reload("put", corrected)
 
 

@@ -233,7 +233,7 @@ def test_records_that_no_stdf_has_are_refused(tmp_path: Path, kind: tuple[int, i
     rows, source = read(file, allow_incomplete=True)
     assert len(rows) == 2
     known = "which neither STDF V4 nor V4-2007 defines"
-    assert source.warnings() == [f"passed over 1 times: a record of type {kind[0]}/{kind[1]}, {known}"]
+    assert source.warnings() == [f"skipped 1 times: a record of type {kind[0]}/{kind[1]}, {known}"]
 
 
 @pytest.mark.parametrize(
