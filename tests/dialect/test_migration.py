@@ -156,7 +156,7 @@ def test_autogenerate_of_another_dialect_is_left_as_it_was(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("call", "told"),
     [
-        ("op.set_distribution('t', DistributedBy('k'))", "say existing="),
+        ("op.set_distribution('t', DistributedBy('k'))", "give existing="),
         ("op.drop_partition('t', 'a')", "give the partition, not its name"),
         ("op.drop_view('v')", "write the downgrade by hand"),
         ("op.detach_partition('t', 'a')", "give the partition to reverse it"),

@@ -51,7 +51,7 @@ def test_a_month_is_emptied_unless_that_would_tear_a_batch(wh: Warehouse) -> Non
     assert wh.data.check(checks=["batch"], months=["2025-03"]).empty
     assert wh.load(MEASUREMENTS, rows(3)).rows_loaded == 2
     assert wh.load(MEASUREMENTS, rows(3, 4, lot="L2")).already_loaded
-    with pytest.raises(PartitionError, match="no partition of 2031-01"):
+    with pytest.raises(PartitionError, match="no partition for 2031-01"):
         wh.facts.delete_month(MEASUREMENTS, "2031-01")
 
 
@@ -114,7 +114,7 @@ def test_a_batch_of_an_archived_month_is_neither_deleted_nor_replaced(wh: Wareho
         with pytest.raises(LoadError, match=words):
             wh.load(MEASUREMENTS, rows(3, 4), batch_id="mine", on_conflict="replace")
         with pytest.raises(
-            LoadError, match="of which 0 are there; every month of it has a partition"
+            LoadError, match="holds 0 of them; every month of it has a partition"
         ):  # made by the load
             wh.load(MEASUREMENTS, rows(3, 4), batch_id="mine", on_conflict="replace")
         assert (record(wh, "mine"), months(wh)) == (before, {})
