@@ -50,7 +50,7 @@ def test_every_door_takes_the_options(wh: Warehouse, tmp_path: Path) -> None:
 
 
 def test_options_that_cannot_count_are_refused(shared_wh: Warehouse, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="a list is none"):
+    with pytest.raises(InvalidInputError, match="the frame is a list"):
         shared_wh.load(MEASUREMENTS, [], csv=OPTIONS)
     with pytest.raises(InvalidInputError, match=r"give gpwarehouse\.CsvOptions"):
         shared_wh.load(MEASUREMENTS, "x.csv", csv=";")  # type: ignore[arg-type]

@@ -340,7 +340,7 @@ def test_a_month_that_no_fact_has_is_an_error_and_not_a_month_without_faults(wh:
     with pytest.raises(InvalidInputError, match="there is no month 2031-01 in fact_process_measurements, "):
         wh.data.check(months=["2024-03", "2031-01"])
     url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
-    done = command("--url", url, "check", "--month", "2031-01")
+    done = command("--url", url, "data", "check", "--month", "2031-01")
     assert done.exit_code == 1
     assert "so nothing was checked" in str(done.exception)
     with pytest.raises(InvalidInputError, match="'2024-03-99' is no month"):
@@ -349,13 +349,13 @@ def test_a_month_that_no_fact_has_is_an_error_and_not_a_month_without_faults(wh:
 
 def test_the_command_tells_json_and_an_exit_code(wh: Warehouse) -> None:
     url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
-    assert command("--url", url, "check").exit_code == 0
+    assert command("--url", url, "data", "check").exit_code == 0
     spoil(wh, _batch("lost", 3), undo=_gone("lost"))
-    done = command("--url", url, "check", "--json", "--since", "2024-03", "--only", "batch")
+    done = command("--url", url, "data", "check", "--json", "--since", "2024-03", "--only", "batch")
     assert done.exit_code == 1
     assert [row["count"] for row in json.loads(done.stdout)] == [3]
-    assert command("--url", url, "check", "--month", "2024-04").exit_code == 0
-    assert "batch_id lost" in command("--url", url, "check").stdout
+    assert command("--url", url, "data", "check", "--month", "2024-04").exit_code == 0
+    assert "batch_id lost" in command("--url", url, "data", "check").stdout
 
 
 @pytest.mark.parametrize(
