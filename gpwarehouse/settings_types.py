@@ -191,7 +191,7 @@ def _given(value: Any) -> Any:
         return value
     for name, said in value.items():
         if name not in STDF_LACKS or not str(said).strip():
-            raise ValueError(f"{name}={said} is nothing that an STDF file may lack: {', '.join(STDF_LACKS)}")
+            raise ValueError(f"{name}={said} cannot be given for an STDF file; these can: {', '.join(STDF_LACKS)}")
     return tuple((name, str(said)) for name, said in value.items())
 
 

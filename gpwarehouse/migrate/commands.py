@@ -83,7 +83,7 @@ def advice(settings: WarehouseSettings, found: Iterable[history.Migration]) -> s
     if edited := names.get("edited"):
         return (
             f"revision {', '.join(edited)} was edited after it was applied: take the edit back, or gpwarehouse "
-            f'accept-edit {edited[0]} --reason "…"'
+            f'schema accept-edit {edited[0]} --reason "…"'
         )
     if pending := names.get("pending"):
         return f"the schema is not at this package's revision, {', '.join(pending)} is pending: gpwarehouse upgrade"

@@ -176,7 +176,7 @@ def make_archive_schema(engine: Engine, table: Table, schema: str) -> None:
             except exc.ProgrammingError as error:
                 reason = str(error.orig).strip().splitlines()[0]
                 raise PartitionError(
-                    f"table {table.name!r}: schema {schema!r}, which months are moved to, is not there, and this role may not "
+                    f"table {table.name!r}: schema {schema!r}, to which months are moved, does not exist, and this role may not "
                     f"make it ({reason}). Let a superuser make it, with this GPWAREHOUSE_RETENTION set: gpwarehouse roles "
                     f"apply; or a DBA: CREATE SCHEMA {quoted} AUTHORIZATION {owner}"
                 ) from error

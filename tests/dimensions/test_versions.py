@@ -56,7 +56,9 @@ class Store:
         stored = Stored(rows=self.rows)
         histories._read_versions(shape_of(self.dimension), stored)
         for observation in self.observations:
-            histories._read_observation(stored, SimpleNamespace(**observation | {"told": json.dumps(observation["told"])}))
+            histories._read_observation(
+                stored, SimpleNamespace(**observation | {"told": json.dumps(observation["told"])})
+            )
         news = NewObservations(natural, list(observations), completes=True)
         made = rewrite_versions._NewVersions(
             shape_of(self.dimension), 1, news, stored, TELLER, {"updated_at": 0, "updated_by": 0}

@@ -113,9 +113,7 @@ def test_a_batch_of_an_archived_month_is_neither_deleted_nor_replaced(wh: Wareho
             wh.batches.delete("mine")
         with pytest.raises(LoadError, match=words):
             wh.load(MEASUREMENTS, rows(3, 4), batch_id="mine", on_conflict="replace")
-        with pytest.raises(
-            LoadError, match="holds 0 of them; every month of it has a partition"
-        ):  # made by the load
+        with pytest.raises(LoadError, match="holds 0 of them; every month of it has a partition"):  # made by the load
             wh.load(MEASUREMENTS, rows(3, 4), batch_id="mine", on_conflict="replace")
         assert (record(wh, "mine"), months(wh)) == (before, {})
         for month in ("2025-03", "2025-04"):

@@ -273,7 +273,7 @@ def test_an_empty_span_has_no_rows() -> None:
         ({"shift_starts": [time(7, 0, 30)]}, "whole minutes"),
         ({"shift_codes": ["D", "D"]}, "must differ"),
         ({"shift_codes": ["D", " "]}, "empty"),
-        ({"shift_codes": ["D"]}, "as many"),
+        ({"shift_codes": ["D"]}, "the same number"),
         ({"shift_rota": ["A"]}, "rota_start"),
         ({"shift_rota": ["X"], "shift_rota_start": date(2026, 1, 1), "shift_crews": ["A"]}, "none of the crews"),
         ({"fab_week_start": 0}, "ISO weekday"),

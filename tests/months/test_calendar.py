@@ -49,7 +49,7 @@ def test_a_load_into_a_month_of_another_calendar_is_refused(
             wh.load(MEASUREMENTS, [measurement(slot=3)])
         assert f"column {column}: stored" in str(caught.value)
         (found,) = [finding for finding in wh.schema.validate() if finding.kind == "calendar"]
-        assert ("2024-03" in found.expected, "calendar rebuild" in found.remedy) == (True, True)
+        assert ("2024-03" in found.expected, "rebuild-calendar" in found.remedy) == (True, True)
         (problem,) = wh.data.check(checks=["calendar"]).itertuples()
         assert (problem.table, problem.month) == ("dim_time", "2024-03")
         assert wh.data.check(checks=["calendar"], since="2024-04").empty

@@ -298,7 +298,7 @@ def test_a_stream_that_lost_rows_is_refused(
             yield piece if isinstance(piece, list) else piece[: piece[:-1].rfind(b"\n") + 1]
 
     monkeypatch.setattr(CopyOut, "pieces", lossy)
-    with pytest.raises(ReadError, match="3 rows and 2 arrived"):
+    with pytest.raises(ReadError, match="3 rows, but 2 arrived"):
         shared_wh.read("SELECT generate_series(1, 3)", transport=transport)
 
 

@@ -109,7 +109,7 @@ def test_the_message_says_where_the_file_ends(tmp_path: Path) -> None:
     ):
         _ = StdfSource(file).checksum
     file.write_bytes(WHOLE[:at])
-    with pytest.raises(SourceFormatError, match=rf"at byte {at}, after record 15, the MRR .* is missing"):
+    with pytest.raises(SourceFormatError, match=rf"at byte {at}, after record 15, the MRR is missing"):
         _ = StdfSource(file).checksum
 
 

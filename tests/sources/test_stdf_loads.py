@@ -134,7 +134,7 @@ def test_a_folder_stands_for_the_files_of_the_trade_in_it_and_below(wh: Warehous
     assert (report.failed, report.rows_loaded, "1 passed over" in str(report)) == ((), 4, True)
     report.raise_for_errors()
     told = load(wh, "day", cwd=tmp_path)
-    assert (told.returncode, told.stdout.count("already loaded")) == (0, 2), told.stderr
+    assert (told.returncode, told.stdout.count("already loaded as")) == (0, 2), told.stderr
     assert "notes.txt: notes.txt starts with bytes 6e 6f" in told.stderr or "notes.txt starts with bytes" in told.stderr
 
 
