@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from sqlalchemy import URL, NullPool, create_engine, make_url, text
 from sqlalchemy.engine import Engine
@@ -24,6 +25,11 @@ from gpwarehouse.dialect import Brand, GreenplumDialect, ServerInfo
 from gpwarehouse.settings import WarehouseSettings
 from tests.containers import GREENPLUM_IMAGES, greenplum_container
 from tests.slowest import SLOWEST
+
+# A test passes or fails by what it finds, not by the time that a busy machine takes for it.
+hypothesis.settings.register_profile("gpwarehouse", hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("gpwarehouse")
+
 
 # A process of its own, with SQLAlchemy's pytest plugin: see tests/test_dialect_suites.py.
 collect_ignore = ["suite"]
