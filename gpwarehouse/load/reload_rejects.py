@@ -12,11 +12,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cache
+from math import isfinite
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import delete, exc, func, select, update
+from sqlalchemy import Float, delete, exc, func, select, update
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.batches import ledger
@@ -37,7 +39,7 @@ from gpwarehouse.intake.python_values import array_of
 from gpwarehouse.intake.target import Target, target_named
 from gpwarehouse.load.loader import Loader, Run
 from gpwarehouse.load.result import LoadResult
-from gpwarehouse.models import EtlLoadBatch, EtlReject
+from gpwarehouse.models import Base, EtlLoadBatch, EtlReject
 from gpwarehouse.settings import WarehouseSettings
 
 if TYPE_CHECKING:
@@ -94,17 +96,27 @@ def rejects_as_given(engine: Engine, settings: WarehouseSettings, batch_id: str)
 def csv_of_rejects(rows: pd.DataFrame) -> str:
     """Write the frame of :func:`rejects_as_given` as CSV that a load reads as the same rows.
 
-    NULL is an empty field and an empty text is in quotes, so they differ. A number is written as the text that it would be in
-    a text column, a JSON object as its text.
+    NULL is an empty field and an empty text is in quotes, so they differ. A JSON object is written as its text. A number
+    stands as it was given in a column of doubles (``-500.0``), elsewhere as the text that it would be in a text column.
     """
-    columns = [[_format_value(value) for value in rows[name]] for name in rows.columns]
+    doubles = _names_of_doubles()
+    columns = [[_format_value(value, name in doubles) for value in rows[name]] for name in rows.columns]
     lines = [map(str, rows.columns), *zip(*columns, strict=True)]
     return "".join(",".join(map(_quote_field, line)) + "\n" for line in lines)
 
 
-def _format_value(value: Any) -> str | None:
+@cache
+def _names_of_doubles() -> frozenset[str]:
+    columns = [column for table in Base.metadata.tables.values() for column in table.columns]
+    others = {column.name for column in columns if not isinstance(column.type, Float)}
+    return frozenset(column.name for column in columns) - others
+
+
+def _format_value(value: Any, is_double: bool) -> str | None:
     if isinstance(value, dict | list):
         return json.dumps(value)
+    if is_double and isinstance(value, float) and isfinite(value):
+        return repr(float(value))
     return cast("str | None", text_of(array_of([value], is_json=False))[0].as_py())
 
 

@@ -362,6 +362,14 @@ def test_rejects_as_given_survive_csv_as_they_were(shared_wh: Warehouse, tmp_pat
         assert stored(shared_wh, MEASUREMENTS, batch, *columns) == right
 
 
+def test_a_double_stands_in_the_csv_as_it_was_given(shared_wh: Warehouse) -> None:
+    rows = [measurement(temperature_c=-500.0, operator_id=2.0), measurement(sample_n=2)]
+    shared_wh.load(MEASUREMENTS, [row | {"lot_id": "double"} for row in rows], batch_id="double", max_rejects=1)
+    heading, row = csv_of_rejects(shared_wh.batches.rejects("double", as_given=True)).splitlines()
+    found = dict(zip(heading.split(","), row.split(","), strict=True))
+    assert (found["temperature_c"], found["operator_id"]) == ("-500.0", "2")
+
+
 def test_a_reject_of_json_that_is_not_corrected_stays_one(shared_wh: Warehouse, tmp_path: Path) -> None:
     """What was no JSON does not become some on its way through a file."""
     documents = [{"a": float("inf")}, {1: "a", "1": "b"}, {"a": timedelta(1)}, "{", {"a": Decimal("1e400")}]
