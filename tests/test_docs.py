@@ -31,6 +31,7 @@ from typer.testing import CliRunner
 
 from gpwarehouse import Warehouse, dialect
 from gpwarehouse.cli import app
+from gpwarehouse.cli.app import console
 from gpwarehouse.models.diagram import mermaid
 from gpwarehouse.partitions import Partitions
 from gpwarehouse.settings import WarehouseSettings, settings_table
@@ -125,6 +126,7 @@ def run_sh(block: Block) -> str:
 
 
 def run_command(words: list[str], where: str) -> str:
+    console.width = 200  # whatever the terminal was when the command line was imported
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, f"{where}: {words}\n{done.output}\n{done.exception!r}"
     return done.stdout
