@@ -1,4 +1,4 @@
-"""Pooled engine and sessions, made from settings; units of work and their retry; advisory locks; changes of partitions."""
+"""Pooled engine and sessions, made from settings; units of work and their retry; advisory locks."""
 
 from gpwarehouse.engine.error_causes import (
     Cause,

@@ -2,13 +2,15 @@
 
 from gpwarehouse.engine.progress import Progress
 from gpwarehouse.intake.csv import CsvOptions
+from gpwarehouse.intake.first_pass import Source
 from gpwarehouse.intake.folders import files_to_load
 from gpwarehouse.intake.load_options import LoadKeywords, OnConflict
 from gpwarehouse.intake.rejects import Reject
 from gpwarehouse.intake.table_files import files_named, table_files
 from gpwarehouse.intake.target import Target, target_named
 from gpwarehouse.load.delete import Deleted, Deleter
-from gpwarehouse.load.loader import FrameSource, Loader, Source
+from gpwarehouse.load.frame_source import FrameSource
+from gpwarehouse.load.loader import Loader
 from gpwarehouse.load.reload_rejects import Corrected, RejectLoader, csv_of_rejects, rejects_as_given, require_batch
 from gpwarehouse.load.replace_month import MonthLoader, MonthSource
 from gpwarehouse.load.report import FileOutcome, FilesReport

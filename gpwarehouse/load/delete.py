@@ -60,7 +60,7 @@ class Deleter:
         self.settings = settings
 
     def delete_batch(self, batch_id: str) -> Deleted:
-        """Delete a batch's rows: see :meth:`gpwarehouse.Warehouse.batches.delete`."""
+        """Delete a batch's rows: see :meth:`gpwarehouse.warehouse.batches.Batches.delete`."""
         check_name("batch_id", batch_id)
 
         def find() -> Any:
@@ -94,7 +94,7 @@ class Deleter:
         return row
 
     def delete_month(self, fact: str, month: str, *, across: bool = False, dry_run: bool = False) -> Deleted:
-        """Empty a month: see :meth:`gpwarehouse.Warehouse.facts.delete_month`."""
+        """Empty a month: see :meth:`gpwarehouse.warehouse.facts.Facts.delete_month`."""
         work = _MonthDeletion(self.engine, fact_named(fact), month_partition(month_named(month)), across)
         if dry_run:
             return self._commit_once(work.count, fact, f"look at {month} of {fact}")

@@ -8,7 +8,7 @@ beforehand, one pass checks and stores: :mod:`gpwarehouse.load.streaming`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -29,12 +29,11 @@ from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.engine.server_errors import as_load_error
 from gpwarehouse.errors import GpwarehouseError, LoadError
 from gpwarehouse.intake.checksum import batch_id_for, checksum_of
-from gpwarehouse.intake.expected_columns import expected_of
 from gpwarehouse.intake.first_pass import FirstPass, Source, read_source
-from gpwarehouse.intake.frames import bytes_of, record_batches
-from gpwarehouse.intake.load_options import LoadKeywords, LoadOptions, check_name
-from gpwarehouse.intake.table_files import TableFiles, table_files
+from gpwarehouse.intake.load_options import LoadKeywords, LoadOptions
+from gpwarehouse.intake.table_files import TableFiles
 from gpwarehouse.intake.target import Target, target_named
+from gpwarehouse.load.frame_source import FrameSource
 from gpwarehouse.load.maintenance import Upkeep
 from gpwarehouse.load.refused_rows import store_all_but_refused
 from gpwarehouse.load.result import LoadResult
@@ -45,54 +44,7 @@ from gpwarehouse.months.hours import ensure_hours
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import Address, Route, Router, Stored, leave_statistics_alone
 
-__all__ = ["FrameSource", "Loader", "Run", "Source", "add_batch_id", "columns_to_copy", "provenance_of"]
-
-
-@dataclass
-class FrameSource:
-    """A frame as a source: it has rows, and knows nothing of their members."""
-
-    frame: Any
-    target: str
-    source_system: str = "FRAME"
-    source_file: str = ""
-    checksum: str | None = None
-
-    def __post_init__(self) -> None:
-        check_name("source_system", self.source_system)
-        self.frame = table_files(self.frame)
-        if isinstance(self.frame, TableFiles) and not self.source_file:
-            self.source_file = self.frame.paths[0].name if len(self.frame.paths) == 1 else ""
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """The frame in record batches."""
-        target = self.row_target()
-        return record_batches(self.frame, target.json_columns, expected_of(target))
-
-    def row_target(self) -> Target:
-        """The target that the rows are checked against."""
-        return target_named(self.target)
-
-    def members(self) -> Mapping[str, list[dict[str, Any]]]:
-        """A frame has none."""
-        return {}
-
-    def warnings(self) -> Sequence[str]:
-        """A frame has none."""
-        return ()
-
-    def extent(self) -> tuple[int | None, int | None]:
-        """Rows and bytes, as far as they are known without reading the frame."""
-        if isinstance(self.frame, TableFiles):
-            return self.frame.extent()
-        rows = len(self.frame) if hasattr(self.frame, "__len__") else None
-        return rows, bytes_of(self.frame)
-
-
-def files_checksum(source: Source) -> str | None:
-    """The checksum of the bytes of a source's files and of how they are read; None where it is no files of tables."""
-    frame = getattr(source, "frame", None)
-    return frame.checksum() if isinstance(frame, TableFiles) else None
+__all__ = ["Loader", "Run", "add_batch_id", "columns_to_copy", "provenance_of"]
 
 
 @dataclass
@@ -176,11 +128,11 @@ class Loader:
             place, in one transaction.
         :param max_rejects: number of rejects, or their share of the rows read, above which nothing is loaded; by default the
             setting. If all rows are rejected, nothing is loaded in any case.
-        :param progress: called with phase and rows, also from other threads: :data:`gpwarehouse.intake.load_options.Progress`.
+        :param progress: called with phase and rows, also from other threads: :data:`gpwarehouse.engine.progress.Progress`.
         :param parallel: number of connections that COPY at the same time, up to 16; all but one use a staging table.
         :param atomic: if False, these connections write into the fact and commit on their own, before the batch counts as
             loaded. If the load fails in between, their rows stay until the same content is loaded again in any way, or until
-            :meth:`gpwarehouse.Warehouse.batches.delete` deletes them.
+            ``wh.batches.delete`` deletes them.
         :param analyze: ``"auto"``, ``"always"`` or ``"never"``: when to gather statistics after the commit; by default the
             setting.
         :raises InvalidInputError: the target, a column or an option is unknown.
@@ -208,14 +160,12 @@ class Loader:
             if source.checksum is None and (own := checksum_beforehand(self, run)) is not None:
                 run.source, run.has_own_id = replace(source, checksum=own), True  # type: ignore[type-var]
             checksum = run.source.checksum
-            if (
-                checksum is not None
-            ):  # known before any row is checked: content that was loaded before is not read again
+            if checksum is not None:  # content that was loaded before is not read again
                 batch_id = run.options.batch_id or batch_id_for(run.target.name, checksum)
                 verdict = self._decide_alone(run, batch_id, checksum)
                 if verdict.loaded is not None:
                     return run.result(verdict.loaded)
-            recognised = self._find_loaded_files(run) or self._find_loaded(run)
+            recognised = self._find_loaded(run)
             if recognised is not None:
                 return run.result(recognised)
             streamed = stream_load(self, run)
@@ -237,38 +187,34 @@ class Loader:
             what = f"load of batch {batch.batch_id} into {batch.target}"
             return self._maintain(run, found, policy.call(what, self._write, run, found, batch))
 
-    def _find_loaded_files(self, run: Run) -> Any | None:
-        """Find the batch that was loaded from files of the same bytes, read with the same options."""
-        if not self.may_stream:  # an upsert, a deletion or a replacement of the same files is another operation
-            return None
-        run.source_checksum = files_checksum(run.source)
-        if run.source_checksum is None:
-            return None
-        checksum = self._look_up(ledger.content_of_files, run.target.name, run.source_checksum)
-        if checksum is None:
-            return None
-        batch_id = run.options.batch_id or batch_id_for(run.target.name, checksum)
-        return self._decide_alone(run, batch_id, checksum).loaded
-
     def _find_loaded(self, run: Run) -> Any | None:
-        """Find the batch in which the files are already loaded, without checking their rows.
+        """Find the batch in which the source's files of tables are already loaded, without checking their rows.
 
-        Their content is hashed if a loaded batch has as many rows. The result is None if there is no batch, or if it is not
-        known.
+        It is told by their bytes, or else by their content, which is hashed if a loaded batch has as many rows. The result is
+        None if there is no such batch, or if it is not known.
         """
-        source, named = run.source, run.options.batch_id
+        source = run.source
+        # An upsert, a deletion or a replacement of the same files is another operation.
         if not self.may_stream or not (isinstance(source, FrameSource) and isinstance(source.frame, TableFiles)):
             return None
-        if named is not None and not self._look_up(ledger.is_recorded, named):
+        run.source_checksum = source.frame.checksum()
+        checksum = self._look_up(ledger.content_of_files, run.target.name, run.source_checksum)
+        checksum = checksum or self._hash_content(run, source)
+        if checksum is None:
+            return None
+        return self._decide_alone(run, run.options.batch_id or batch_id_for(run.target.name, checksum), checksum).loaded
+
+    def _hash_content(self, run: Run, source: FrameSource) -> str | None:
+        """The checksum of the content of files, if a loaded batch may have the same."""
+        if run.options.batch_id is not None and not self._look_up(ledger.is_recorded, run.options.batch_id):
             return None  # most likely the id is new; then the files are read only once
         rows, _ = source.extent()
         rows = sum(batch.num_rows for batch in source.batches()) if rows is None else rows
-        if not self._look_up(ledger.has_loaded, run.target.name, rows):
-            return None
-        checksum = checksum_of(source.batches(), run.target)
-        if checksum is None:
-            return None
-        return self._decide_alone(run, named or batch_id_for(run.target.name, checksum), checksum).loaded
+        return (
+            checksum_of(source.batches(), run.target)
+            if self._look_up(ledger.has_loaded, run.target.name, rows)
+            else None
+        )
 
     def _look_up(self, look: Callable[..., Any], *names: Any) -> Any:
         """Look something up on a connection of its own."""

@@ -24,7 +24,8 @@ from gpwarehouse.dimensions.members import learn
 from gpwarehouse.errors import LoadError, PartitionError
 from gpwarehouse.intake.checksum import batch_id_for
 from gpwarehouse.intake.first_pass import FirstPass
-from gpwarehouse.load.loader import FrameSource, Loader, Run, add_batch_id, columns_to_copy, provenance_of
+from gpwarehouse.load.frame_source import FrameSource
+from gpwarehouse.load.loader import Loader, Run, add_batch_id, columns_to_copy, provenance_of
 from gpwarehouse.load.refused_rows import store_all_but_refused
 from gpwarehouse.load.result import LoadResult
 from gpwarehouse.months import change_partitions_after, child_of

@@ -31,7 +31,8 @@ from gpwarehouse.intake.checksum import batch_id_for
 from gpwarehouse.intake.first_pass import FirstPass, Source
 from gpwarehouse.intake.given_columns import GIVEN, Given, marker
 from gpwarehouse.intake.target import Target, role_inputs, target_named
-from gpwarehouse.load.loader import FrameSource, Loader, Run, add_batch_id, columns_to_copy, provenance_of
+from gpwarehouse.load.frame_source import FrameSource
+from gpwarehouse.load.loader import Loader, Run, add_batch_id, columns_to_copy, provenance_of
 from gpwarehouse.load.refused_rows import store_all_but_refused
 from gpwarehouse.load.result import LoadResult
 from gpwarehouse.models.grain import columns_of_grain, grain_of, plain, same_record

@@ -26,7 +26,7 @@ from gpwarehouse.intake.first_pass import read_source
 from gpwarehouse.intake.load_options import LoadOptions
 from gpwarehouse.intake.target import target_named
 from gpwarehouse.load import streaming
-from gpwarehouse.load.loader import FrameSource
+from gpwarehouse.load.frame_source import FrameSource
 from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar, stored
 
 COPIES = (
