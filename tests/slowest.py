@@ -14,7 +14,7 @@ SLOWEST = (
     "tests/load/test_memory.py",
     "tests/cli/test_server.py",
     "tests/faults/test_promotion.py",
-    "tests/dimensions/test_order_of_words.py",
+    "tests/dimensions/test_order_of_observations.py",
     "tests/load/test_delete_and_replace.py",
     "tests/load/test_members.py",
     "tests/load/test_upsert.py",

@@ -32,7 +32,6 @@ __all__ = [
     "has_left",
     "has_loaded",
     "insert_rejects",
-    "is_recorded",
     "left_behind",
     "loaded_batches",
     "lock_batch",
@@ -44,6 +43,7 @@ __all__ = [
     "replaces",
     "state",
     "still_scattered",
+    "target_of",
     "tells_no_months",
 ]
 
@@ -103,10 +103,10 @@ def has_loaded(connection: Connection, target: str, rows_read: int) -> bool:
     return connection.execute(query.limit(1)).first() is not None
 
 
-def is_recorded(connection: Connection, batch_id: str) -> bool:
-    """Whether there is a row of this batch, loaded or failed."""
+def target_of(connection: Connection, batch_id: str) -> str | None:
+    """The table of the batch with this id, loaded or failed; None if there is no such batch."""
     table = EtlLoadBatch.__table__
-    return connection.execute(select(table.c.batch_id).where(table.c.batch_id == batch_id)).first() is not None
+    return connection.execute(select(table.c.target).where(table.c.batch_id == batch_id)).scalar()
 
 
 def _is_loaded() -> ColumnElement[bool]:

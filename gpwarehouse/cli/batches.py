@@ -9,6 +9,7 @@ import typer
 
 from gpwarehouse.cli.app import console, group, say, warehouse_named, warn
 from gpwarehouse.cli.csv_options import with_csv
+from gpwarehouse.cli.load import limit
 from gpwarehouse.cli.tables import AsCsv, AsJson, print_result
 from gpwarehouse.cli.wording import in_commands
 from gpwarehouse.load import csv_of_rejects
@@ -71,10 +72,12 @@ def delete(batch_id: Annotated[str, typer.Argument(help="The batch, as etl_load_
 def replace(
     batch_id: Annotated[str, typer.Argument(help="The batch whose rows go.")],
     file: Annotated[Path, typer.Argument(help="Parquet, CSV or Arrow file, or a glob of them: all rows of the batch.")],
+    max_rejects: Annotated[str | None, typer.Option(help="Rejects allowed: 5, 0.01 or 1%.")] = None,
     csv: Any = None,
 ) -> None:
     """Load a file in the place of a batch's rows, in one transaction."""
+    allowed = limit(max_rejects)
     with warehouse_named() as warehouse, load_bar(console, file.name) as bar:
-        done = warehouse.batches.replace(batch_id, file, csv=csv, progress=bar)
+        done = warehouse.batches.replace(batch_id, file, csv=csv, max_rejects=allowed, progress=bar)
     warn(map(in_commands, done.warnings))
-    say(f"{done}; {done.rows_replaced} rows replaced")
+    say(str(done))

@@ -8,10 +8,10 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 
@@ -46,12 +46,18 @@ def files_of(path: str | PathLike[str]) -> list[Path]:
     return found
 
 
+_State = tuple[int, int, int]
+"""Inode, size and time of the last change of a file: another one is another content."""
+
+
 @dataclass(frozen=True)
 class TableFiles:
     """Files with tables as a frame: the list of files, fixed once, and the options of their CSV."""
 
     paths: tuple[Path, ...]
     csv: CsvOptions
+    _hashed: dict[Path, _State] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """The states of the files when their checksum was taken."""
 
     def extent(self) -> tuple[int | None, int | None]:
         """Rows and bytes of the files, as far as they are known without reading the files."""
@@ -73,7 +79,8 @@ class TableFiles:
         total = hashlib.sha256(repr(self.csv).encode())
         for file in self.paths:
             try:
-                with _check_unchanged(file), file.open("rb") as opened:
+                with _check_unchanged(file) as state, file.open("rb") as opened:
+                    self._hashed[file] = state
                     total.update(_kind_of(file).encode() + hashlib.file_digest(opened, "sha256").digest())
             except InvalidInputError as error:
                 raise InvalidInputError(f"{file}: {error}") from None
@@ -119,7 +126,7 @@ def file_batches(files: TableFiles, batch_rows: int, expected: Expected | None =
     """
     for file in files.paths:
         try:
-            with _check_unchanged(file):
+            with _check_unchanged(file, files._hashed.get(file)):
                 yield from _read_file(file, batch_rows, expected, files.csv)
         except InvalidInputError as error:
             raise InvalidInputError(f"{file}: {error}") from None
@@ -138,15 +145,14 @@ def reason_of(error: Exception) -> str:
 
 
 @contextmanager
-def _check_unchanged(file: Path) -> Iterator[None]:
-    """Check that the file does not change during the block."""
+def _check_unchanged(file: Path, known: _State | None = None) -> Iterator[_State]:
+    """Check that the file does not change during the block, nor was changed since it was ``known``; gives its state."""
     with file.open("rb") as held:
-        before = os.fstat(held.fileno())
+        before = known or _state_of(held)
         try:
-            yield
+            yield before
         finally:
-            after = os.fstat(held.fileno())
-            if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            if _state_of(held) != before:
                 raise InvalidInputError("the file changed while it was read; load it when it is completely written")
 
 
@@ -205,3 +211,8 @@ def _validate(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Check a batch that is memory-mapped from a file: a damaged one would be read beyond its end."""
     batch.validate(full=True)
     return batch
+
+
+def _state_of(opened: IO[bytes]) -> _State:
+    state = os.fstat(opened.fileno())
+    return state.st_ino, state.st_size, state.st_mtime_ns

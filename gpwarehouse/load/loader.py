@@ -206,7 +206,7 @@ class Loader:
 
     def _hash_content(self, run: Run, source: FrameSource) -> str | None:
         """The checksum of the content of files, if a loaded batch may have the same."""
-        if run.options.batch_id is not None and not self._look_up(ledger.is_recorded, run.options.batch_id):
+        if run.options.batch_id is not None and not self._look_up(ledger.target_of, run.options.batch_id):
             return None  # most likely the id is new; then the files are read only once
         rows, _ = source.extent()
         rows = sum(batch.num_rows for batch in source.batches()) if rows is None else rows

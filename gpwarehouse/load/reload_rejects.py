@@ -66,14 +66,16 @@ def _look_up(engine: Engine, settings: WarehouseSettings, target: str, look: Cal
     raise raised
 
 
-def require_batch(engine: Engine, settings: WarehouseSettings, batch_id: str) -> None:
-    """Refuse an id that no batch has: the answer that it has no rejects would be misleading.
+def require_batch(engine: Engine, settings: WarehouseSettings, batch_id: str) -> str:
+    """The table that a batch was loaded into. Of an id that no batch has, any other answer would be misleading.
 
     :raises InvalidInputError: there is no batch with the id, neither loaded nor failed nor deleted.
     """
     check_name("batch_id", batch_id)
-    if not _look_up(engine, settings, "etl_load_batch", ledger.is_recorded, batch_id):
+    target = _look_up(engine, settings, "etl_load_batch", ledger.target_of, batch_id)
+    if target is None:
         raise ledger.no_such_batch(batch_id)
+    return str(target)
 
 
 def rejects_as_given(engine: Engine, settings: WarehouseSettings, batch_id: str) -> pd.DataFrame:

@@ -140,7 +140,7 @@ def _known_id(loader: Loader, run: Run) -> str | None:
 
     def is_recorded() -> bool:
         with loader.engine.connect() as connection:
-            if ledger.is_recorded(connection, batch_id):
+            if ledger.target_of(connection, batch_id):
                 return True
             names = (run.target.name, batch_id, str(run.source.checksum))
             return run.has_own_id and bool(ledger.left_behind(connection, *names))

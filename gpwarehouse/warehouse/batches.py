@@ -128,11 +128,12 @@ class Batches(Door):
 
         :param frame: all rows of the batch, for its fact; as for :meth:`~gpwarehouse.Warehouse.load`.
         :param options: options of :meth:`~gpwarehouse.Warehouse.load`, except ``batch_id`` and ``on_conflict``.
-        :raises InvalidInputError: there is no such batch.
+        :raises InvalidInputError: there is no such batch, it belongs to a dimension or bridge, or ``on_conflict`` is given.
         :raises BatchConflictError: other batches now hold records of the batch.
         :raises LoadError: the batch is unchanged. Subclasses name the cause.
         """
-        rooms.load.require_batch(self._connected.engine, self._connected.settings, batch_id)
-        target = read(self._connected, select(EtlLoadBatch.target).where(EtlLoadBatch.batch_id == batch_id)).target[0]
+        if "on_conflict" in options:
+            raise InvalidInputError("wh.batches.replace() replaces; leave on_conflict out, or use wh.load()")
+        target = rooms.load.require_batch(self._connected.engine, self._connected.settings, batch_id)
         options |= {"batch_id": batch_id, "on_conflict": "replace"}
         return load_frame(self._connected, target, frame, csv, source_system, options)

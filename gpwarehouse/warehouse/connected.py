@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gpwarehouse.embedded import EmbeddedServer
 
-__all__ = ["Connected"]
+__all__ = ["Connected", "Door"]
 
 
 class Connected:

@@ -74,7 +74,7 @@ class Store:
         ]
 
 
-def test_partial_words_come_to_one_history_in_any_order() -> None:
+def test_partial_observations_come_to_one_history_in_any_order() -> None:
     observations = [merged(0, step_name="x", layer_name="1"), merged(2, step_name="y"), merged(4, layer_name="2")]
     for order in permutations(observations):
         store = Store()
@@ -88,7 +88,7 @@ def test_partial_words_come_to_one_history_in_any_order() -> None:
 
 
 @pytest.mark.parametrize("late", [1, 3])
-def test_a_repetition_counts_where_an_older_word_comes_late_between(late: int) -> None:
+def test_a_repetition_counts_where_an_older_observation_comes_late_between(late: int) -> None:
     store = Store()
     for observation in (
         merged(0, step_name="A"),
@@ -109,7 +109,7 @@ def test_null_that_a_merge_said_is_a_value_and_what_it_did_not_say_is_none() -> 
     assert store.seen("layer_name", "mask_level") == [(BEGINNING, None, "M", False), (HOURS[4], "L", "M", False)]
 
 
-def test_of_one_moment_the_later_word_corrects_the_earlier() -> None:
+def test_of_one_moment_the_later_observation_corrects_the_earlier() -> None:
     store = Store()
     for observation in (
         merged(1, step_name="A"),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import threading
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psycopg2
 import pytest
 from sqlalchemy import event, exc
@@ -15,6 +17,7 @@ from gpwarehouse import Warehouse
 from gpwarehouse.batches import ledger
 from gpwarehouse.batches.conflicts import judge
 from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError, TooManyRejectsError
+from tests.command_line import run
 from tests.faults.wire import AtLastCommit, proxy
 from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar, stored
 
@@ -285,3 +288,25 @@ def test_a_job_that_began_in_the_same_microsecond_is_another_one(wh: Warehouse) 
         verdict = judge(connection, "replace", MEASUREMENTS, "s", "other content", named=True, started_at=began)
     assert verdict.loaded is None
     assert verdict.replaced.batch_id == "s"
+
+
+def test_a_batch_is_replaced_by_its_id_in_the_fact_that_it_went_into(wh: Warehouse, tmp_path: Path) -> None:
+    wh.load(MEASUREMENTS, visits("A", 3), batch_id="mine")
+    done = wh.batches.replace("mine", visits("B", 2))
+    assert (done.target, done.rows_loaded, done.rows_replaced) == (MEASUREMENTS, 2, 3)
+    assert (counted(wh, "A"), counted(wh, "B")) == (0, 2)
+    with pytest.raises(TooManyRejectsError):
+        wh.batches.replace("mine", [measurement(slot=-1)] * 2)
+    assert counted(wh, "B") == 2
+    with pytest.raises(InvalidInputError, match="there is no batch 'other'"):
+        wh.batches.replace("other", visits("C"))
+    with pytest.raises(InvalidInputError, match="leave on_conflict out"):
+        wh.batches.replace("mine", visits("C"), on_conflict="append")
+    wh.merge("dim_lot", [{"lot_id": "L", "effective_date": NOON}], batch_id="lots")
+    with pytest.raises(InvalidInputError, match="dim_lot"):
+        wh.batches.replace("lots", visits("C"))
+    pd.DataFrame(visits("D", 4)).to_parquet(tmp_path / "d.parquet")
+    url = wh.settings.sqlalchemy_url().render_as_string(hide_password=False)
+    told = run("--url", url, "batches", "replace", "mine", "d.parquet", cwd=tmp_path)
+    assert "4 of 4 rows loaded, 2 replaced" in told.stdout, told.stderr
+    assert (counted(wh, "B"), counted(wh, "D")) == (0, 4)

@@ -17,6 +17,7 @@ import pytest
 from gpwarehouse import CsvOptions, Warehouse
 from gpwarehouse.errors import BatchConflictError, InvalidInputError
 from gpwarehouse.intake.frames import BATCH_ROWS, record_batches
+from gpwarehouse.intake.table_files import TableFiles
 from tests.load.rows import DEFECTS, defect, scalar, stored
 
 ROWS = [defect(defect_id=n, x_rel_um=n / 8, class_name=None if n % 3 else "a\n") for n in range(50)]
@@ -247,6 +248,27 @@ def test_a_loaded_file_is_recognised_by_its_bytes_without_being_read_as_a_table(
     )  # other options, other content
     wh.batches.delete(first.batch_id)
     assert wh.load(DEFECTS, path).rows_loaded == 50
+
+
+def test_a_file_that_changes_between_its_checksum_and_its_rows_is_refused(
+    wh: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its new rows would stand under the bytes of the old ones, which would be taken for loaded."""
+    path = write(tmp_path / "x.csv")
+    take = TableFiles.checksum
+
+    def and_it_changes(self: TableFiles) -> str:
+        checksum = take(self)
+        write(tmp_path / "new.csv", pa.Table.from_pylist(ROWS[:3])).replace(path)
+        return checksum
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TableFiles, "checksum", and_it_changes)
+        with pytest.raises(InvalidInputError, match=r"x\.csv: the file changed while"):
+            wh.load(DEFECTS, path)
+    assert scalar(wh, f"SELECT count(*) FROM dw.{DEFECTS}") == 0
+    assert wh.load(DEFECTS, path).rows_loaded == 3
+    assert wh.load(DEFECTS, write(path)).rows_loaded == 50
 
 
 def test_another_file_of_as_many_rows_is_loaded(wh: Warehouse, tmp_path: Path) -> None:

@@ -411,7 +411,7 @@ def test_a_load_with_too_many_bad_rows_makes_no_member(wh: Warehouse) -> None:
 
 
 def test_a_connection_lost_before_the_first_row_is_made_anew(wh: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = streaming.ledger.is_recorded
+    asked = streaming.ledger.target_of
     killed: list[bool] = []
 
     def lose(connection: Any, batch_id: str) -> bool:
@@ -420,7 +420,7 @@ def test_a_connection_lost_before_the_first_row_is_made_anew(wh: Warehouse, monk
             killed.append(scalar(wh, f"SELECT pg_terminate_backend({pid})"))
         return asked(connection, batch_id)
 
-    monkeypatch.setattr(streaming.ledger, "is_recorded", lose)
+    monkeypatch.setattr(streaming.ledger, "target_of", lose)
     assert wh.load(MEASUREMENTS, chunks("L"), batch_id="b").rows_loaded == 9
     assert (killed, rows_in(wh, "b")) == ([True], 9)
 

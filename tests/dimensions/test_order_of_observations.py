@@ -91,7 +91,7 @@ def stored(wh: Warehouse, tool: str) -> list[tuple[Any, ...]]:
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(told=observations, order=st.permutations(range(6)), cuts=st.lists(st.integers(1, 5), max_size=5))
-def test_every_order_and_grouping_of_words_merges_into_the_history_that_was_said(
+def test_every_order_and_grouping_of_observations_merges_into_the_history_that_was_said(
     shared_wh: Warehouse, told: list[Observation], order: list[int], cuts: list[int]
 ) -> None:
     run = next(_runs)
