@@ -122,7 +122,7 @@ def trim(array: pa.Array, default: str = "") -> pa.Array:
 
 
 def durable_keys(parts: Sequence[pa.Array]) -> pa.Array:
-    """Compute the durable keys of natural keys whose parts are :func:`trim`-med, equal to ``durable_key`` for each.
+    """Compute the durable keys of natural keys whose parts were normalised by :func:`trim`, equal to ``durable_key`` for each.
 
     :raises NaturalKeyError: a natural key hashes to a reserved key.
     """
