@@ -23,7 +23,9 @@ __all__ = [
     "OptionError",
     "PartitionError",
     "PoolTimeoutError",
+    "ReadCancelledError",
     "ReadError",
+    "ResultTooLargeError",
     "RoleError",
     "SettingsError",
     "SourceFormatError",
@@ -72,6 +74,14 @@ class RoleError(GpwarehouseError):
 
 class ReadError(GpwarehouseError):
     """A query could not be run or its result not be turned into a frame."""
+
+
+class ReadCancelledError(ReadError):
+    """A read was cancelled by its :class:`~gpwarehouse.engine.Cancellation`."""
+
+
+class ResultTooLargeError(ReadError):
+    """A result has more bytes than the caller allowed; no file was written."""
 
 
 class NaturalKeyError(GpwarehouseError, ValueError):

@@ -12,9 +12,11 @@ class GpwarehouseError(Exception):
     """Base of every error this package raises on purpose.
 
     :ivar safe_to_repeat: why the same may simply be done again, e.g. because the connection was lost; else None.
+    :ivar sqlstate: the SQLSTATE of the server's error that it tells of; empty if there is none.
     """
 
     safe_to_repeat: str | None = None
+    sqlstate: str = ""
 
 
 class OptionError(GpwarehouseError, exc.ArgumentError):

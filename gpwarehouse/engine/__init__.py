@@ -1,5 +1,6 @@
 """Pooled engine and sessions, made from settings; units of work and their retry; advisory locks."""
 
+from gpwarehouse.engine.cancellation import Cancellation
 from gpwarehouse.engine.error_causes import (
     Cause,
     cause_of,
@@ -33,6 +34,7 @@ __all__ = [
     "LOCK_MONTHS",
     "SESSION_OPTIONS",
     "STATEMENT_HOOK",
+    "Cancellation",
     "Cause",
     "Holder",
     "LockHolder",

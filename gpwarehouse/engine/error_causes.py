@@ -112,7 +112,7 @@ def refused_look(error: BaseException, what: str, rights: str) -> ReadError:
     reason = unexpected(error) if cause is Cause.UNKNOWN else words_of(error)
     lost = f"{Cause.LOST.value} ({reason})" if cause in (Cause.LOST, Cause.UNREACHABLE) else reason
     failure = ReadError(f"{what}: {lost}" + (f"; {rights}" if state_of(error) == "42501" else ""))
-    failure.safe_to_repeat = reason_to_repeat(error)
+    failure.safe_to_repeat, failure.sqlstate = reason_to_repeat(error), state_of(error)
     return failure
 
 
@@ -152,7 +152,7 @@ def explain_operational_error(error: exc.DBAPIError, settings: WarehouseSettings
         )
     else:
         raised = WarehouseConnectionError(f"the connection to {where} was lost: {words}")
-    raised.safe_to_repeat = reason_to_repeat(error)
+    raised.safe_to_repeat, raised.sqlstate = reason_to_repeat(error), state_of(error)
     return raised
 
 

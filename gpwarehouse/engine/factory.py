@@ -13,6 +13,7 @@ from sqlalchemy import NullPool, create_engine, event
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import GreenplumDialect, ServerInfo, outside_transaction
+from gpwarehouse.engine.cancellation import watch_connections
 from gpwarehouse.engine.interrupts import InterruptibleConnection
 from gpwarehouse.engine.pool import WarehousePool, hand_on_unchanged
 from gpwarehouse.engine.sessions import (
@@ -72,6 +73,7 @@ def create_warehouse_engine(settings: WarehouseSettings) -> Engine:
     _set_up_transactions(engine, fixed, options, always=False)
     hook_statements(engine)
     hand_on_unchanged(engine)
+    watch_connections(engine)
     observe(engine, settings)
     if settings.schema_name != MODEL_SCHEMA:
         engine = engine.execution_options(schema_translate_map={MODEL_SCHEMA: settings.schema_name})

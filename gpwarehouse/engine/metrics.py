@@ -6,6 +6,7 @@ registry, which every exporter serves.
 
 from __future__ import annotations
 
+import threading
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -61,9 +62,18 @@ class _Pools:
         yield core.GaugeMetricFamily("gpwarehouse_pool_waiting", "Threads that ask for a connection", value=waiting)
 
 
+_once = threading.Lock()
+"""Two threads that count for the first time must not both register: functools.cache would let them."""
+
+
 @cache
-def _numbers() -> _Numbers:
+def _make_numbers() -> _Numbers:
     return _Numbers()
+
+
+def _numbers() -> _Numbers:
+    with _once:
+        return _make_numbers()
 
 
 def queried(kind: str, seconds: float, rows: int, outcome: str = "ok") -> None:

@@ -71,7 +71,7 @@ def as_load_error(
     if could_not_connect(error):
         return explain_operational_error(error, settings)
     raised = LoadError(describe_refusal(table, error, undone))
-    raised.safe_to_repeat = reason_to_repeat(error)
+    raised.safe_to_repeat, raised.sqlstate = reason_to_repeat(error), state_of(error)
     return raised
 
 
@@ -115,7 +115,7 @@ def reason_of(error: BaseException) -> str:
 def as_read_error(error: BaseException) -> ReadError:
     """The error to raise for a driver's error, outside the block that caught it: the driver's quotes the parameters."""
     failure = ReadError(_describe_failed_read(error))
-    failure.safe_to_repeat = reason_to_repeat(error)
+    failure.safe_to_repeat, failure.sqlstate = reason_to_repeat(error), state_of(error)
     return failure
 
 

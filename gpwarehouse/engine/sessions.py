@@ -105,6 +105,7 @@ SESSION_OPTIONS: dict[str, SessionOption] = {
     "idle_in_transaction_timeout_s": SessionOption(
         "idle_in_transaction_session_timeout", _seconds, _SECONDS, since=(9, 6)
     ),
+    "application_name": SessionOption("application_name", _name, "a text of 1 to 63 bytes"),
     "work_mem": SessionOption("work_mem", _memory, _SIZE),
     "enable_nestloop": SessionOption("enable_nestloop", _switch, _ON_OFF),
     "role": SessionOption("role", _name, "a role of which the login is a member"),

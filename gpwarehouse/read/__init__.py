@@ -1,7 +1,7 @@
 """Run statements and return their rows as frames or files."""
 
 from gpwarehouse.engine.progress import Progress
-from gpwarehouse.read.csv_json import write_csv, write_json
+from gpwarehouse.read.csv_json import json_rows, write_csv, write_json
 from gpwarehouse.read.export import ExportResult, export
 from gpwarehouse.read.frames import Chunks, read, to_pandas
 from gpwarehouse.read.version_joins import as_of
@@ -13,6 +13,7 @@ __all__ = [
     "Progress",
     "as_of",
     "export",
+    "json_rows",
     "read",
     "to_pandas",
     "view_table",

@@ -35,6 +35,15 @@ _ELEMENT = {
     1000: 16, 1001: 17, 1005: 21, 1007: 23, 1016: 20, 1028: 26, 1021: 700, 1022: 701, 1115: 1114, 1182: 1082, 1185: 1184,
     1231: _NUMERIC, 199: 114, 3807: 3802, 1002: 18, 1003: 19, 1009: 25, 1014: 1042, 1015: 1043, 2951: 2950,
 }  # fmt: skip
+_NAMES = {
+    16: "boolean", 17: "bytea", 18: "char", 19: "name", 20: "bigint", 21: "smallint", 23: "integer", 25: "text", 26: "oid",
+    114: "json", 142: "xml", 650: "cidr", 700: "real", 701: "double precision", 705: "text", 790: "money", 829: "macaddr",
+    869: "inet", 1042: "character", 1043: "character varying", 1082: "date", 1083: "time",
+    1114: "timestamp", 1184: "timestamp with time zone", 1186: "interval", 1266: "time with time zone", 1560: "bit",
+    1562: "bit varying", _NUMERIC: "numeric", 2205: "regclass", 2249: "record", 2278: "void", 2950: "uuid", 3802: "jsonb",
+    3904: "int4range", 3906: "numrange", 3908: "tsrange", 3910: "tstzrange", 3912: "daterange", 3926: "int8range",
+}  # fmt: skip
+_NAMES |= {array: f"{_NAMES[element]}[]" for array, element in _ELEMENT.items()}
 _MOST_DIGITS = 76
 
 
@@ -51,6 +60,11 @@ class Column:
     oid: int
     digits: tuple[int, int] | None = None
     exact: bool = False
+
+    @property
+    def type_name(self) -> str:
+        """The server's name of the type; ``other`` for types that users made, and for rare ones."""
+        return _NAMES.get(self.oid, "other")
 
     @property
     def is_json(self) -> bool:

@@ -18,8 +18,10 @@ import pyarrow as pa
 
 from gpwarehouse.errors import ReadError
 
-__all__ = ["refuse_doubled_names", "write_csv", "write_json"]
+__all__ = ["json_rows", "refuse_doubled_names", "write_csv", "write_json"]
 
+_EXACT = 2**53 - 1
+"""The largest integer that JavaScript, and each reader that takes numbers for doubles, keeps."""
 _QUOTED = frozenset(',"\r\n')
 
 
@@ -62,6 +64,26 @@ def write_json(
             rows += 1
     file.write("\n]\n" if rows else "]\n")
     return rows
+
+
+def json_rows(table: pa.Table, *, json_columns: Collection[str] = ()) -> list[str]:
+    """Write the rows of a table as JSON arrays, which keep columns of the same name apart.
+
+    Integers beyond ±(2**53 − 1) become texts, because readers that take numbers for doubles would round them.
+
+    :param json_columns: text columns that are JSON themselves; they are written unchanged.
+    """
+    columns = [
+        [_format_json(_keep_integer(value), is_json=name in json_columns) for value in _read_values(column)]
+        for name, column in zip(table.schema.names, table.columns, strict=True)
+    ]
+    return [f"[{','.join(row)}]" for row in zip(*columns, strict=True)]
+
+
+def _keep_integer(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_keep_integer(each) for each in value]
+    return str(value) if isinstance(value, int) and abs(value) > _EXACT else value
 
 
 def refuse_doubled_names(schema: pa.Schema) -> None:

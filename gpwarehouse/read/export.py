@@ -1,4 +1,4 @@
-"""Write a query's rows as Parquet, CSV or JSON, in constant memory. The file is either complete or not there."""
+"""Write a query's rows as Parquet, Arrow, CSV or JSON, in constant memory. The file is either complete or not there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sqlalchemy import Executable
 from sqlalchemy.engine import Engine
 
 from gpwarehouse.engine.progress import Progress
-from gpwarehouse.errors import ReadError
+from gpwarehouse.errors import ReadError, ResultTooLargeError
 from gpwarehouse.read.csv_json import refuse_doubled_names, write_csv, write_json
 from gpwarehouse.read.query import Stream, Transport
 from gpwarehouse.transport.chunks import rechunk
@@ -26,7 +26,7 @@ from gpwarehouse.transport.chunks import rechunk
 __all__ = ["ExportResult", "export"]
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
-_FORMS = (".parquet", ".csv", ".json")
+_FORMS = (".parquet", ".arrow", ".csv", ".json")
 _GROUP_ROWS = 131_072
 _FOLDER_ROWS = 4 * _GROUP_ROWS
 """Rows in memory at a time if columns become folders. Each value gets at most one file for so many rows."""
@@ -64,11 +64,12 @@ def export(
     transport: Transport = "auto",
     parallel: int = 1,
     session: Mapping[str, Any] | None = None,
+    max_bytes: int | None = None,
 ) -> ExportResult:
     """Write a query's rows to a file, in constant memory. A failed export leaves nothing behind.
 
-    :param target: a file that ends in ``.parquet``, ``.csv`` or ``.json`` (an array of objects; see
-        :mod:`gpwarehouse.read.csv_json`); with ``partition_by`` a folder of Parquet files.
+    :param target: a file that ends in ``.parquet``, ``.arrow`` (Arrow's file format, also called Feather V2), ``.csv`` or ``.json`` (an
+        array of objects; see :mod:`gpwarehouse.read.csv_json`); with ``partition_by`` a folder of Parquet files.
     :param partition_by: columns that become folders (``lot_id=L1/part-0-0.parquet``).
     :param overwrite: replace an existing file or folder; otherwise it is an error.
     :param compression: codec of Parquet files.
@@ -77,6 +78,9 @@ def export(
     :param transport: as for reading.
     :param parallel: as for reading.
     :param session: as for reading.
+    :param max_bytes: size on disk above which nothing is written. It is checked after each piece of some MB.
+    :raises ReadCancelledError: as for reading.
+    :raises ResultTooLargeError: the result has more bytes than ``max_bytes``.
     :raises ReadError: the query cannot be run, or the target cannot be written.
     """
     started = perf_counter()
@@ -86,18 +90,21 @@ def export(
         raise ReadError(f"{path} exists already; give another name, or overwrite=True")
     if not path.parent.is_dir():
         raise ReadError(f"{path.parent} is not a folder; make it first")
-    how: dict[str, Any] = {"progress": progress, "transport": transport, "parallel": parallel, "session": session}
-    with Stream(engine, statement, params, exact_numeric=exact_numeric, **how) as stream:
+    how: dict[str, Any] = {"transport": transport, "parallel": parallel, "session": session}
+    with Stream(engine, statement, params, exact_numeric=exact_numeric, progress=progress, **how) as stream:
         _check(path, by, stream.schema)
         with _translate_errors(path), _replace_at_end(path) as draft:
+            tables = _bound(stream.tables(), draft, max_bytes)
             if by:
-                rows = _write_folder(stream, draft, by, compression)
+                rows = _write_folder(stream.schema, tables, draft, by, compression)
             elif path.suffix == ".parquet":
-                rows = _write_parquet(stream, draft, compression)
+                rows = _write_parquet(stream.schema, tables, draft, compression)
+            elif path.suffix == ".arrow":
+                rows = _write_arrow(stream.schema, tables, draft)
             else:
-                rows = _write_text(stream, draft, path.suffix)
-            files = [file for file in draft.rglob("*") if file.is_file()] if draft.is_dir() else [draft]
-            size = sum(file.stat().st_size for file in files)
+                rows = _write_text(stream, tables, draft, path.suffix)
+            files = _files_of(draft)
+            size = _check_size(draft, max_bytes)
     return ExportResult(path, rows, size, len(files), perf_counter() - started)
 
 
@@ -160,17 +167,47 @@ def _replace_at_end(path: Path) -> Iterator[Path]:
         raise
 
 
-def _write_text(stream: Stream, draft: Path, suffix: str) -> int:
+def _files_of(draft: Path) -> list[Path]:
+    return [file for file in draft.rglob("*") if file.is_file()] if draft.is_dir() else [draft]
+
+
+def _check_size(draft: Path, most: int | None) -> int:
+    size = sum(file.stat().st_size for file in _files_of(draft)) if draft.exists() else 0
+    if most is not None and size > most:
+        raise ResultTooLargeError(
+            f"the result has more than {most} bytes; ask for fewer rows or columns, or allow more (max_bytes=)"
+        )
+    return size
+
+
+def _bound(tables: Iterator[pa.Table], draft: Path, most: int | None) -> Iterator[pa.Table]:
+    for table in tables:
+        yield table
+        if most is not None:
+            _check_size(draft, most)
+
+
+def _write_text(stream: Stream, tables: Iterator[pa.Table], draft: Path, suffix: str) -> int:
     with draft.open("w", encoding="utf-8", newline="") as file:
         if suffix == ".csv":
-            return write_csv(stream.schema, stream.tables(), file)
-        return write_json(stream.schema, stream.tables(), file, json_columns=stream.json_columns)
+            return write_csv(stream.schema, tables, file)
+        return write_json(stream.schema, tables, file, json_columns=stream.json_columns)
 
 
-def _write_parquet(stream: Stream, draft: Path, compression: str) -> int:
+def _write_parquet(schema: pa.Schema, tables: Iterator[pa.Table], draft: Path, compression: str) -> int:
     rows = 0
-    with pq.ParquetWriter(draft, stream.schema, compression=compression) as writer:
-        for table in rechunk(stream.tables(), _GROUP_ROWS):
+    with pq.ParquetWriter(draft, schema, compression=compression) as writer:
+        for table in rechunk(tables, _GROUP_ROWS):
+            writer.write_table(table)
+            rows += table.num_rows
+    return rows
+
+
+def _write_arrow(schema: pa.Schema, tables: Iterator[pa.Table], draft: Path) -> int:
+    """Write Arrow's file format, which ends with a footer: a file that was cut cannot be read, unlike a cut stream."""
+    rows = 0
+    with pa.OSFile(str(draft), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        for table in tables:
             writer.write_table(table)
             rows += table.num_rows
     return rows
@@ -184,7 +221,9 @@ def _refuse_name_of_null(table: pa.Table, by: Sequence[str]) -> None:
             )
 
 
-def _write_folder(stream: Stream, draft: Path, by: Sequence[str], compression: str) -> int:
+def _write_folder(
+    schema: pa.Schema, tables: Iterator[pa.Table], draft: Path, by: Sequence[str], compression: str
+) -> int:
     """Write one or more files for each value, ``column=value/part-0-0.parquet``, like Hive.
 
     Arrow is given tables, not an iterator: it would call an iterator in a thread of its own, which continues after a failure and
@@ -195,7 +234,7 @@ def _write_folder(stream: Stream, draft: Path, by: Sequence[str], compression: s
     form = ds.ParquetFileFormat()
     rows = 0
     draft.mkdir()
-    for number, table in enumerate(rechunk(stream.tables(), _FOLDER_ROWS)):
+    for number, table in enumerate(rechunk(tables, _FOLDER_ROWS)):
         rows += table.num_rows
         _refuse_name_of_null(table, by)
         ds.write_dataset(
@@ -203,7 +242,7 @@ def _write_folder(stream: Stream, draft: Path, by: Sequence[str], compression: s
             draft,
             format=form,
             file_options=form.make_write_options(compression=compression),
-            partitioning=ds.partitioning(pa.schema([stream.schema.field(name) for name in by]), flavor="hive"),
+            partitioning=ds.partitioning(pa.schema([schema.field(name) for name in by]), flavor="hive"),
             basename_template=f"part-{number}-{{i}}.parquet",
             max_rows_per_group=_GROUP_ROWS,
             existing_data_behavior="overwrite_or_ignore",

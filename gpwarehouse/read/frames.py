@@ -65,12 +65,13 @@ def read(
         PostgreSQL (``SELECT * FROM t``), in one snapshot; the rows then have no fixed order. Other statements use one connection.
     :param session: options of the transaction, such as ``{"statement_mem": "2GB", "optimizer": "off"}``; see
         :data:`~gpwarehouse.engine.SESSION_OPTIONS`.
+    :raises ReadCancelledError: a :class:`~gpwarehouse.engine.Cancellation` around it was cancelled.
     :raises ReadError: the server refused the query, a parameter is missing or not used, or a value has no Arrow type.
     """
     _check(arrow and parse_json, chunks)
     values = {**(params or {}), **named}
-    how: dict[str, Any] = {"progress": progress, "transport": transport, "parallel": parallel, "session": session}
-    stream = Stream(engine, statement, values, exact_numeric=exact_numeric, **how)
+    how: dict[str, Any] = {"transport": transport, "parallel": parallel, "session": session}
+    stream = Stream(engine, statement, values, exact_numeric=exact_numeric, progress=progress, **how)
 
     def finish(table: pa.Table) -> Any:
         return table if arrow else to_pandas(table, stream.columns, parse_json=parse_json)
@@ -96,12 +97,14 @@ class Chunks(Generic[Frame], Iterator[Frame]):
     statement timeout counts meanwhile.
 
     :ivar schema: the Arrow schema of the rows.
+    :ivar columns: the columns with the server's types.
     :ivar json_columns: names of the json and jsonb columns.
     """
 
     def __init__(self, stream: Stream, rows: int, finish: Callable[[pa.Table], Frame]) -> None:
         self._stream = stream
         self.schema: pa.Schema = stream.schema
+        self.columns = stream.columns
         self.json_columns = stream.json_columns
         self._tables = rechunk(stream.tables(), rows)
         self._finish = finish

@@ -13,6 +13,7 @@ from sqlalchemy import Executable, exc
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.engine import (
+    Cancellation,
     dialect_of,
     extra_connections,
     has_shared_session,
@@ -84,6 +85,7 @@ class Stream:
     :ivar path: ``"binary"``, ``"split"`` (binary, by several connections), ``"table"`` (formatted by Greenplum's segments, in
         either form), ``"select"`` (CSV), or ``"cursor"``.
     :raises ReadError: the query cannot be run, or not in the way that was asked for.
+    :raises ReadCancelledError: a :class:`~gpwarehouse.engine.Cancellation` around it was cancelled.
     :raises InvalidInputError: an option of the session is unknown, or its value is not allowed.
     """
 
@@ -106,6 +108,7 @@ class Stream:
         self._session = session_values(session or {})
         self._engine, self._transport, self._parallel = engine, transport, parallel
         self._others: list[Connection] = []
+        self._cancellation = Cancellation.current()
         self._progress = progress
         options: dict[str, Any] = {"isolation_level": SHARED} if parallel > 1 else {}
         self._connection = engine.connect().execution_options(postgresql_readonly=True, **options)
@@ -115,6 +118,10 @@ class Stream:
             self._parse: Callable[[Any], pa.Table] = BlockParser(sent.columns).parse
             self.schema = BlockParser(sent.columns).schema
             self._first, self._blocks = self._start(sent)
+        except ReadError:
+            self.close()
+            self._refuse_if_cancelled()
+            raise
         except BaseException:
             self.close()
             raise
@@ -152,6 +159,7 @@ class Stream:
         try:
             block = self._first
             while block is not None:
+                self._refuse_if_cancelled()
                 table = self._parse(block)
                 rows += table.num_rows
                 yield table
@@ -160,8 +168,15 @@ class Stream:
                 block = self._take_next()
             if self._copy is not None and self._copy.rows not in (rows, -1):
                 raise ReadError(f"the server sent {self._copy.rows} rows, but {rows} arrived; read again")
+        except ReadError:
+            self._refuse_if_cancelled()
+            raise
         finally:
             self.close()
+
+    def _refuse_if_cancelled(self) -> None:
+        if self._cancellation is not None:
+            self._cancellation.check()
 
     def _take_next(self) -> Any:
         if os.getpid() != self._pid:

@@ -322,12 +322,12 @@ class Warehouse:
         return read(self._connected, statement, values, **options)
 
     def export(self, statement: Query, target: str | Path, params: Values = None, **options: Any) -> ExportResult:
-        """Write a query's result to a Parquet, CSV or JSON file, or to a folder of Parquet files with ``partition_by=``.
+        """Write a query's result to a Parquet, Arrow, CSV or JSON file, or to a folder of Parquet files with ``partition_by=``.
 
         Memory is constant.
 
         :param options: ``partition_by``, ``overwrite``, ``compression``, ``exact_numeric``, ``progress``, ``transport``,
-            ``parallel``, ``session``: see :func:`read.export`.
+            ``parallel``, ``session``, ``max_bytes``: see :func:`read.export`.
         :raises ReadError: as for :meth:`read`, or the target cannot be written; nothing is left behind.
         """
         return export(self._connected, statement, target, params, **options)

@@ -30,6 +30,8 @@ SESSIONS = 4
 FACT = "fact_process_measurements"
 # What every client says for itself when it logs in.
 OF_THE_CLIENT = ("application_name", "client_encoding")
+# What Greenplum counts.
+COUNTED = ("gp_command_count",)
 STATE = "SELECT name, setting FROM pg_catalog.pg_settings WHERE NOT name = ANY(%s)"
 LEFT = """SELECT (SELECT count(*) FROM pg_catalog.pg_prepared_statements), (SELECT count(*) FROM pg_catalog.pg_cursors),
     (SELECT count(*) FROM pg_catalog.pg_class c WHERE c.relnamespace = pg_catalog.pg_my_temp_schema()),
@@ -56,7 +58,7 @@ def state_of(**where: Any) -> tuple[Any, ...]:
     """A client's settings and what is left in its session, in a transaction of its own that stays open."""
     connection = psycopg2.connect(**where)
     with connection.cursor() as cursor:
-        cursor.execute(STATE, ([*OF_THE_CLIENT, "transaction_isolation", "transaction_read_only"],))
+        cursor.execute(STATE, ([*OF_THE_CLIENT, *COUNTED, "transaction_isolation", "transaction_read_only"],))
         settings = dict(cursor.fetchall())
         cursor.execute(LEFT)
         left = cursor.fetchone()

@@ -72,5 +72,5 @@ def test_an_export_is_csv_or_json_by_its_name_and_reads_back(shared_wh: Warehous
     assert lines[3].startswith('3,"a,""b""",')
     shared_wh.export(sql, tmp_path / "out.json")
     assert [row["j"] for row in json.loads((tmp_path / "out.json").read_text())] == [{"a": 1}] * 3
-    with pytest.raises(ReadError, match=r"\.parquet, \.csv, \.json"):
+    with pytest.raises(ReadError, match=r"\.parquet, \.arrow, \.csv, \.json"):
         shared_wh.export(sql, tmp_path / "out.xlsx")

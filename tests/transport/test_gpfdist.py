@@ -308,19 +308,23 @@ def test_rows_that_are_lost_on_the_way_fail_the_load(
     assert rows_in(engine, table) == 0
 
 
-def under_way(started: threading.Event) -> Iterator[pa.RecordBatch]:
-    """Batches without end; tells when some have been fetched."""
+def under_way(started: threading.Event, failed: threading.Event) -> Iterator[pa.RecordBatch]:
+    """Batches without end, or until what should end the load has failed; tells when some have been fetched."""
     for number, batch in enumerate(batches(100_000)):
         if number == 4:
             started.set()
+        if failed.is_set():
+            return
         yield batch
 
 
-def failing_load(engine: Engine, table: Table, started: threading.Event) -> list[BaseException]:
+def failing_load(
+    engine: Engine, table: Table, started: threading.Event, failed: threading.Event
+) -> list[BaseException]:
     """Load for ever, in this thread, until something ends it."""
     try:
         with engine.begin() as connection:
-            insert_rows(connection, table, under_way(started), ("number", "text"), HERE)
+            insert_rows(connection, table, under_way(started, failed), ("number", "text"), HERE)
     except (DBAPIError, LoadError) as error:
         return [error]
     return []
@@ -328,16 +332,20 @@ def failing_load(engine: Engine, table: Table, started: threading.Event) -> list
 
 def when_under_way(engine: Engine, table: Table, act: Any) -> list[BaseException]:
     """Act when segments are fetching; what the load raised."""
-    started = threading.Event()
+    started, failed = threading.Event(), threading.Event()
     acted: list[Any] = []
 
     def acting() -> None:
-        assert started.wait(WITHIN_S)
-        acted.append(act())
+        try:
+            assert started.wait(WITHIN_S)
+            acted.append(act())
+        except BaseException:
+            failed.set()
+            raise
 
     actor = threading.Thread(target=acting)
     actor.start()
-    raised = failing_load(engine, table, started)
+    raised = failing_load(engine, table, started, failed)
     actor.join(WITHIN_S)
     assert acted
     return raised
