@@ -28,6 +28,7 @@ from sqlalchemy.engine import URL
 
 from gpwarehouse.errors import SettingsError
 from gpwarehouse.retention import ALLOWED, Compression
+from gpwarehouse.settings_service import ServiceFields
 from gpwarehouse.settings_types import (
     A_DAY,
     A_GROUP,
@@ -70,6 +71,7 @@ __all__ = ["WarehouseSettings", "settings_table"]
 
 _PREFIX = "GPWAREHOUSE_"
 _PARTS = ("host", "port", "user", "password", "database")
+_SECRETS = {"url", "password", "service_reader_url", "service_loader_url", "service_admin_url", "service_metrics_token"}
 _SSL = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 _CALENDAR = frozenset({"timezone", "holidays", "fab_week_start"})
 
@@ -80,7 +82,7 @@ class _Given(NamedTuple):
     rank: int  # 0 is the first place to look
 
 
-class WarehouseSettings(BaseSettings):
+class WarehouseSettings(ServiceFields, BaseSettings):
     """The settings of a warehouse, validated and frozen. The module says where values come from.
 
     >>> WarehouseSettings(url="postgresql://etl@db.fab/fab", pool_size=3).redacted()
@@ -355,7 +357,9 @@ class WarehouseSettings(BaseSettings):
 def settings_table() -> str:
     """All settings as a Markdown table (variable, default, meaning and what is allowed), for the README."""
     lines = ["| Variable | Default | Meaning (allowed) |", "|---|---|---|"]
-    for name, field in WarehouseSettings.model_fields.items():
+    fields = WarehouseSettings.model_fields
+    for name in sorted(fields, key=lambda name: name.startswith("service_")):  # the service's at the end
+        field = fields[name]
         default = _shown(field.get_default())
         text = f"{field.description} ({_allowed(field)})".replace("|", "\\|")
         lines.append(f"| `{_env(name)}` | {f'`{default}`' if default else '–'} | {text} |")
@@ -482,5 +486,5 @@ def _explain(detail: Any, given: Mapping[str, _Given]) -> str:
     if field is None:
         return str(reason)
     setting = given[name]  # defaults are right
-    value = "" if name in {"url", "password"} else f" = {_shown(setting.value)!r}"
+    value = "" if name in _SECRETS else f" = {_shown(setting.value)!r}"
     return f"{_env(name)}{value} ({setting.where}): {reason}; allowed: {_allowed(field)}"

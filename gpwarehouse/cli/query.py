@@ -62,7 +62,9 @@ def query(
 @app.command()
 def export(
     sql: _Sql,
-    target: Annotated[Path, typer.Argument(help="A file .parquet, .arrow, .csv or .json; with --partition-by a folder.")],
+    target: Annotated[
+        Path, typer.Argument(help="A file .parquet, .arrow, .csv or .json; with --partition-by a folder.")
+    ],
     param: _Param = None,
     partition_by: Annotated[
         list[str] | None, typer.Option("--partition-by", help="A column that becomes folders; may be given again.")

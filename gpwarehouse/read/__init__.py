@@ -2,7 +2,7 @@
 
 from gpwarehouse.engine.progress import Progress
 from gpwarehouse.read.csv_json import json_rows, write_csv, write_json
-from gpwarehouse.read.export import ExportResult, export
+from gpwarehouse.read.export import ExportResult, export, write_table
 from gpwarehouse.read.frames import Chunks, read, to_pandas
 from gpwarehouse.read.version_joins import as_of
 from gpwarehouse.read.views import view_table
@@ -19,4 +19,5 @@ __all__ = [
     "view_table",
     "write_csv",
     "write_json",
+    "write_table",
 ]

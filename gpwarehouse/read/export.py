@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from gpwarehouse.read.csv_json import refuse_doubled_names, write_csv, write_jso
 from gpwarehouse.read.query import Stream, Transport
 from gpwarehouse.transport.chunks import rechunk
 
-__all__ = ["ExportResult", "export"]
+__all__ = ["ExportResult", "export", "write_table"]
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 _FORMS = (".parquet", ".arrow", ".csv", ".json")
@@ -68,8 +68,8 @@ def export(
 ) -> ExportResult:
     """Write a query's rows to a file, in constant memory. A failed export leaves nothing behind.
 
-    :param target: a file that ends in ``.parquet``, ``.arrow`` (Arrow's file format, also called Feather V2), ``.csv`` or ``.json`` (an
-        array of objects; see :mod:`gpwarehouse.read.csv_json`); with ``partition_by`` a folder of Parquet files.
+    :param target: a file that ends in ``.parquet``, ``.arrow`` (Arrow's file format, also called Feather V2), ``.csv`` or
+        ``.json`` (an array of objects; see :mod:`gpwarehouse.read.csv_json`); with ``partition_by`` a folder of Parquet files.
     :param partition_by: columns that become folders (``lot_id=L1/part-0-0.parquet``).
     :param overwrite: replace an existing file or folder; otherwise it is an error.
     :param compression: codec of Parquet files.
@@ -97,15 +97,22 @@ def export(
             tables = _bound(stream.tables(), draft, max_bytes)
             if by:
                 rows = _write_folder(stream.schema, tables, draft, by, compression)
-            elif path.suffix == ".parquet":
-                rows = _write_parquet(stream.schema, tables, draft, compression)
-            elif path.suffix == ".arrow":
-                rows = _write_arrow(stream.schema, tables, draft)
             else:
-                rows = _write_text(stream, tables, draft, path.suffix)
+                rows = _write_file(stream.schema, tables, draft, path.suffix, compression, stream.json_columns)
             files = _files_of(draft)
             size = _check_size(draft, max_bytes)
     return ExportResult(path, rows, size, len(files), perf_counter() - started)
+
+
+def write_table(table: pa.Table, target: str | Path, *, compression: str = "zstd") -> None:
+    """Write an Arrow table to a file whose name ends in ``.parquet``, ``.arrow``, ``.csv`` or ``.json``.
+
+    :raises ReadError: the name ends otherwise, or the file cannot be written; nothing is left behind.
+    """
+    path = Path(target)
+    _check(path, (), table.schema)
+    with _translate_errors(path), _replace_at_end(path) as draft:
+        _write_file(table.schema, iter((table,)), draft, path.suffix, compression, frozenset())
 
 
 def _check(path: Path, by: Sequence[str], schema: pa.Schema) -> None:
@@ -187,11 +194,22 @@ def _bound(tables: Iterator[pa.Table], draft: Path, most: int | None) -> Iterato
             _check_size(draft, most)
 
 
-def _write_text(stream: Stream, tables: Iterator[pa.Table], draft: Path, suffix: str) -> int:
+def _write_file(
+    schema: pa.Schema,
+    tables: Iterator[pa.Table],
+    draft: Path,
+    suffix: str,
+    compression: str,
+    json_columns: Collection[str],
+) -> int:
+    if suffix == ".parquet":
+        return _write_parquet(schema, tables, draft, compression)
+    if suffix == ".arrow":
+        return _write_arrow(schema, tables, draft)
     with draft.open("w", encoding="utf-8", newline="") as file:
         if suffix == ".csv":
-            return write_csv(stream.schema, tables, file)
-        return write_json(stream.schema, tables, file, json_columns=stream.json_columns)
+            return write_csv(schema, tables, file)
+        return write_json(schema, tables, file, json_columns=json_columns)
 
 
 def _write_parquet(schema: pa.Schema, tables: Iterator[pa.Table], draft: Path, compression: str) -> int:

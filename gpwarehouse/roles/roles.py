@@ -1,4 +1,4 @@
-"""The three roles of a warehouse, made and granted: reader, loader, admin.
+"""The three roles of a warehouse, made and granted: reader, loader, admin; and logins for them.
 
 They cannot log in: people and jobs are made members (``GRANT gpw_loader TO etl``). What each may do, and how tables
 and months to come get the same: :mod:`gpwarehouse.roles.rights`.
@@ -6,10 +6,16 @@ and months to come get the same: :mod:`gpwarehouse.roles.rights`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from psycopg2 import ProgrammingError
+from psycopg2.extensions import QuotedString, encrypt_password
 from sqlalchemy import exc, text
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.engine import could_not_look, lock_advisory, look
+from gpwarehouse.engine.server_errors import reason_of
 from gpwarehouse.errors import RoleError
 from gpwarehouse.roles.rights import RightsChange, rights_changes
 from gpwarehouse.settings import WarehouseSettings
@@ -46,6 +52,46 @@ class Roles:
             return self._apply()
         except exc.DBAPIError as error:
             raise could_not_look(error, self.settings, "the rights") from error
+
+    def add_login(self, name: str, role: Literal["reader", "loader", "admin"], *, password: str | None = None) -> None:
+        """Make a login that is a member of one of the roles only, or make an existing one a member.
+
+        A service has a login for each role of its callers: :doc:`/how-to/serve`. A reader may also make temporary tables, which
+        ``wh.schema.validate()`` needs.
+
+        :param name: the login's name.
+        :param role: which of the roles.
+        :param password: the password of a new login, or a new one; the server gets it as a SCRAM or MD5 hash, so no log has it.
+        :raises RoleError: the role is unknown, or the server refused; nothing was changed.
+        """
+        group = {
+            "reader": self.settings.role_reader,
+            "loader": self.settings.role_loader,
+            "admin": self.settings.role_admin,
+        }
+        if role not in group:
+            raise RoleError(f"role {role!r}: the roles are {', '.join(group)}")
+        try:
+            with self.engine.connect() as connection, connection.begin():
+                lock_advisory(connection, LOCK_ROLES)
+                for statement in self._login_statements(connection, name, group[role], password):
+                    connection.exec_driver_sql(statement)
+        except (exc.DBAPIError, ProgrammingError) as error:
+            raise RoleError(f"login {name!r} cannot be made: {reason_of(error)}; nothing was changed") from None
+
+    def _login_statements(self, connection: Connection, name: str, group: str, password: str | None) -> Iterator[str]:
+        quote = connection.dialect.identifier_preparer.quote_identifier
+        there = connection.execute(text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": name}).first()
+        attributes = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE"
+        driver: Any = connection.connection.driver_connection
+        if password is not None:
+            hashed = QuotedString(encrypt_password(password, name, driver))
+            hashed.prepare(driver)
+            attributes += f" PASSWORD {hashed.getquoted().decode()}"
+        yield f"{'ALTER' if there else 'CREATE'} ROLE {quote(name)} {attributes}".replace("%", "%%")
+        yield f"GRANT {quote(group)} TO {quote(name)}".replace("%", "%%")
+        database = connection.execute(text("SELECT current_database()")).scalar_one()
+        yield f"GRANT CONNECT, TEMPORARY ON DATABASE {quote(database)} TO {quote(name)}".replace("%", "%%")
 
     def _apply(self) -> list[RightsChange]:
         with self.engine.connect() as connection, connection.begin():

@@ -1,0 +1,104 @@
+"""``POST /query`` and ``POST /analytics/query``: SQL of the caller's own."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request, Response
+
+from gpwarehouse.service.access import Reader
+from gpwarehouse.service.bodies import StrictRoute
+from gpwarehouse.service.observing import note
+from gpwarehouse.service.problems import Problem, documented
+from gpwarehouse.service.queries import QueryRequest, Rows, RowsRequest, note_statement, read_rows, spool_query
+from gpwarehouse.service.service import Service
+from gpwarehouse.service.spool import FORMS, FileAnswer, wanted_form
+
+__all__ = ["FILE_CONTENT", "limit_of", "parse_prefer", "router"]
+
+router = APIRouter(route_class=StrictRoute, tags=["queries"])
+_FILE: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+FILE_CONTENT = {names[0]: _FILE for names in FORMS.values()}
+"""``content`` of a documented response that is a file."""
+
+
+def limit_of(service: Service, wished: float | None) -> float:
+    """The time that a query may take, in seconds."""
+    most = float(service.settings.service_timeout_s)
+    return most if wished is None else min(wished, most)
+
+
+@router.post(
+    "/query",
+    response_model=Rows,
+    responses=documented(400, 413, 415, 504),
+    summary="Run a query; rows in JSON",
+)
+async def query(request: Request, body: RowsRequest, caller: Reader) -> Response:
+    """Run a query and return its first rows. One row more than ``max_rows`` is read, to know whether there are more."""
+    service: Service = request.app.state.service
+    note_statement(request, body)
+    most = service.settings.service_max_rows
+    if body.max_rows > most:
+        raise Problem(
+            422, "bad-request", f"max_rows is {body.max_rows}, but at most {most} rows come in JSON; ask for a file"
+        )
+    body.check()
+    query_id, timeout_s = request.state.query_id, limit_of(service, body.timeout_s)
+    async with service.turns.turn(caller):
+        work = partial(read_rows, service.reader, body, query_id, timeout_s)
+        text, rows = await service.runner.run(request, timeout_s, work)
+    note(request, rows=rows)
+    return Response(text, media_type="application/json")
+
+
+@router.post(
+    "/analytics/query",
+    response_class=Response,
+    responses={
+        **documented(400, 413, 415, 504),
+        200: {"description": "The result as a file: whole, with Content-Length and ETag.", "content": FILE_CONTENT},
+        202: {"description": "A job was made; Location names it."},
+    },
+    summary="Run a query; a whole file",
+)
+async def analytics_query(
+    request: Request,
+    body: QueryRequest,
+    caller: Reader,
+    prefer: Annotated[
+        str | None, Header(description="`respond-async` makes a job; `wait=30` waits so many seconds for it.")
+    ] = None,
+) -> Response:
+    """Run a query and return all its rows as a file: Arrow, Parquet or CSV, by the header Accept.
+
+    The answer begins when the file is whole. With ``Prefer: respond-async`` the query becomes a job.
+    """
+    service: Service = request.app.state.service
+    note_statement(request, body)
+    form = wanted_form(request)
+    body.check()
+    query_id = request.state.query_id
+    asynchronous, _wait_s = parse_prefer(prefer)
+    if asynchronous:
+        raise Problem(501, "not-installed", "jobs are not there yet")
+    timeout_s = limit_of(service, body.timeout_s)
+    async with service.turns.turn(caller):
+        target, most = service.spool.new_answer(form), service.settings.service_max_result
+        work = partial(spool_query, service.reader, body, query_id, timeout_s, target, most)
+        spooled = await service.runner.run(request, timeout_s, work)
+    note(request, rows=spooled.rows)
+    return FileAnswer(spooled, f"query-{query_id[:8]}", {}, keep=False)
+
+
+def parse_prefer(prefer: str | None) -> tuple[bool, float]:
+    """Whether a job is preferred, and how many seconds to wait for it (RFC 7240)."""
+    asynchronous, wait_s = False, 0.0
+    for part in (prefer or "").split(","):
+        name, _, value = part.strip().partition("=")
+        if name.lower() == "respond-async":
+            asynchronous = True
+        elif name.lower() == "wait" and value.isascii() and value.isdigit():
+            wait_s = min(float(value), 60.0)
+    return asynchronous, wait_s

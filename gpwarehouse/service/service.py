@@ -1,0 +1,141 @@
+"""What the endpoints share: a warehouse for each role, keys, turns, threads, jobs, results."""
+
+from __future__ import annotations
+
+import fcntl
+from typing import IO, Any
+
+from sqlalchemy import event
+
+from gpwarehouse.errors import RoleError, SettingsError
+from gpwarehouse.service.access import Access
+from gpwarehouse.service.keys import ApiKeys
+from gpwarehouse.service.running import Runner
+from gpwarehouse.service.spool import Spool
+from gpwarehouse.service.store import Store
+from gpwarehouse.service.turns import Turns
+from gpwarehouse.settings import WarehouseSettings
+from gpwarehouse.settings_service import ServiceRole
+from gpwarehouse.warehouse import Warehouse
+
+__all__ = ["Service"]
+
+_RETRY_S = 5
+"""How long a read is repeated: the caller waits, and can call again."""
+_TOO_MUCH = """
+SELECT CASE
+    WHEN (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = session_user) THEN 'is a superuser'
+    WHEN EXISTS (SELECT 1 FROM pg_catalog.pg_roles r WHERE r.rolname <> session_user
+        AND r.rolname IN ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files', 'pg_signal_backend')
+        AND pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER')) THEN 'may use files, programs or sessions of the server'
+    WHEN EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = %s AND c.relkind IN ('r', 'p')
+        AND pg_catalog.has_table_privilege(session_user, c.oid, 'INSERT, UPDATE, DELETE')) THEN 'may write'
+END"""
+
+
+class Service:
+    """The state of a running service. One process has one, and a state folder belongs to one process.
+
+    :param settings: those of the warehouse, with the service's.
+    :raises SettingsError: a setting is wrong, or another process uses the state folder.
+    """
+
+    def __init__(self, settings: WarehouseSettings) -> None:
+        self.settings = settings
+        self.store = Store(settings.service_state_dir)
+        self._lock = _lock_folder(self.store)
+        self.keys = ApiKeys(self.store)
+        self.access = Access(settings, self.keys)
+        self.spool = Spool(self.store.folder)
+        self.warehouses: dict[ServiceRole, Warehouse] = dict(_make_warehouses(settings))
+        _guard_reader(self.reader, settings)
+        self.turns = Turns(settings.service_concurrency, settings.service_per_caller, settings.service_queue_s)
+        self.runner = Runner(settings.service_concurrency)
+
+    @property
+    def reader(self) -> Warehouse:
+        """The warehouse through the reader's login: every query runs on it, whoever calls."""
+        return self.warehouses["reader"]
+
+    def check_reader(self) -> None:
+        """Connect once, and refuse a login that may do more than read. A warehouse that is down is no error.
+
+        :raises SettingsError: the login may do more.
+        """
+        try:
+            with self.reader.engine.connect():
+                pass
+        except RoleError as error:
+            raise SettingsError(str(error)) from None
+        except Exception:
+            return
+
+    def close(self) -> None:
+        """End what runs, and close connections and files."""
+        self.runner.close()
+        for warehouse in self.warehouses.values():
+            warehouse.close()
+        self.store.close()
+        self._lock.close()
+
+
+def _lock_folder(store: Store) -> IO[str]:
+    file = (store.folder / "lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        store.close()
+        raise SettingsError(
+            f"another service uses GPWAREHOUSE_SERVICE_STATE_DIR = {str(store.folder)!r}; stop it, or name another folder"
+        ) from None
+    return file
+
+
+def _make_warehouses(settings: WarehouseSettings) -> Any:
+    """A warehouse for each role that has a login."""
+    own = {"host": None, "port": None, "user": None, "password": None, "database": None}
+    pool = {"reader": settings.service_concurrency + 2, "loader": 4, "admin": 4}
+    for role, url in (
+        ("reader", settings.service_reader_url or settings.url),
+        ("loader", settings.service_loader_url),
+        ("admin", settings.service_admin_url),
+    ):
+        if url is None and role != "reader":
+            continue
+        changed: dict[str, Any] = {"job": f"service {role}", "pool_max": pool[role], "pool_size": min(5, pool[role])}
+        if url is not None:
+            changed |= {"url": url, **own}
+        if role == "reader":
+            changed |= {"retry_deadline_s": _RETRY_S, "pool_timeout_s": _RETRY_S}
+        yield role, Warehouse(settings=settings.model_copy(update=changed))
+
+
+def _guard_reader(reader: Warehouse, settings: WarehouseSettings) -> None:
+    """Let only a login that can do nothing but read connect, and let no session keep a lock.
+
+    Anybody's SQL runs there. ``SET ROLE`` would be no boundary: a function can set the role back.
+    """
+    engine = reader.engine
+
+    @event.listens_for(engine, "connect")
+    def refuse_too_much(connection: Any, _record: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(_TOO_MUCH, (settings.schema_name,))
+            (reason,) = cursor.fetchone()
+        connection.rollback()
+        if reason is not None:
+            raise RoleError(
+                f"the service's login for readers {reason}, but everybody's SQL runs with it; set "
+                f"GPWAREHOUSE_SERVICE_READER_URL to a login that is a member of {settings.role_reader} only: "
+                "gpwarehouse roles login NAME --role reader"
+            )
+
+    @event.listens_for(engine, "reset")
+    def release_locks(connection: Any, _record: Any, _state: Any) -> None:
+        """Advisory locks of a session survive its transaction."""
+        if not connection.closed:
+            connection.rollback()
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_catalog.pg_advisory_unlock_all()")

@@ -1,0 +1,79 @@
+"""The service's own store: SQLite in its state folder, readable while the warehouse is not."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gpwarehouse.errors import SettingsError
+
+__all__ = ["Store"]
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS api_key (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, role TEXT NOT NULL, secret_sha256 TEXT NOT NULL,
+    created_at REAL NOT NULL, expires_at REAL, revoked_at REAL
+);
+CREATE TABLE IF NOT EXISTS job (
+    id TEXT PRIMARY KEY, kind TEXT NOT NULL, owner TEXT NOT NULL, state TEXT NOT NULL, request TEXT NOT NULL,
+    idempotency_key TEXT, payload_sha256 TEXT,
+    created_at REAL NOT NULL, started_at REAL, finished_at REAL,
+    result TEXT, problem TEXT, result_file TEXT, media_type TEXT, bytes INTEGER, rows INTEGER,
+    UNIQUE (owner, idempotency_key)
+);
+CREATE INDEX IF NOT EXISTS job_state ON job (state, created_at);
+"""
+
+
+class Store:
+    """The tables ``api_key`` and ``job``. Several threads, and the command line, may use it at the same time.
+
+    :param folder: the state folder; it is made if it is missing, for its owner only.
+    :raises SettingsError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.expanduser()
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(
+                self.folder / "service.sqlite3", timeout=30, isolation_level=None, check_same_thread=False
+            )
+            self._connection.row_factory = sqlite3.Row
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.executescript(_TABLES)
+        except (OSError, sqlite3.Error) as error:
+            raise SettingsError(
+                f"GPWAREHOUSE_SERVICE_STATE_DIR = {str(folder)!r} cannot be used: {error}; name a folder that can be written"
+            ) from error
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, which no other thread or process interrupts."""
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
+        """The rows of a query."""
+        with self._lock:
+            return self._connection.execute(query, values).fetchall()
+
+    def row(self, query: str, *values: object) -> sqlite3.Row | None:
+        """The first row of a query; None if there is none."""
+        found = self.rows(query, *values)
+        return found[0] if found else None
