@@ -11,6 +11,7 @@ from gpwarehouse.intake.target import Target, target_named
 from gpwarehouse.load.delete import Deleted, Deleter
 from gpwarehouse.load.frame_source import FrameSource
 from gpwarehouse.load.loader import Loader
+from gpwarehouse.load.maintenance import Optimized, optimize
 from gpwarehouse.load.reload_rejects import Corrected, RejectLoader, csv_of_rejects, rejects_as_given, require_batch
 from gpwarehouse.load.replace_month import MonthLoader, MonthSource
 from gpwarehouse.load.report import FileOutcome, FilesReport
@@ -33,6 +34,7 @@ __all__ = [
     "MonthLoader",
     "MonthSource",
     "OnConflict",
+    "Optimized",
     "Progress",
     "Reject",
     "RejectLoader",
@@ -41,6 +43,7 @@ __all__ = [
     "csv_of_rejects",
     "files_named",
     "files_to_load",
+    "optimize",
     "rejects_as_given",
     "require_batch",
     "table_files",

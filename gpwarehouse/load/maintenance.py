@@ -18,16 +18,44 @@ from gpwarehouse.dialect import Analyze, Vacuum
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import advisory_key, dialect_of, has_shared_session, qualified_name
 from gpwarehouse.engine.server_errors import reason_of
+from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.intake.load_options import Analyze as Policy
+from gpwarehouse.models.base import SCHEMA
 from gpwarehouse.months import become_owner, child_of, overlapping, partitions_there, schema_of
 from gpwarehouse.months.hours import months_between
 
-__all__ = ["Upkeep"]
+__all__ = ["Optimized", "Upkeep", "optimize"]
 
 SHARE = 0.1
 """Statistics are gathered again if the loaded rows are more than this share of the rows that they count."""
 WAIT_MS = 5_000
 """How long to wait for a table, in milliseconds. The rows are stored already, and the caller wants to continue."""
+
+
+@dataclass(frozen=True)
+class Optimized:
+    """What maintenance did.
+
+    :ivar analyzed: tables whose statistics were gathered.
+    :ivar vacuumed: tables whose space was freed.
+    :ivar warnings: what was not done, and why.
+    """
+
+    table: str
+    analyzed: tuple[str, ...]
+    vacuumed: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def optimize(engine: Engine, name: str, month: datetime | None, *, analyze: bool, vacuum: bool) -> Optimized:
+    """Gather statistics of a table, or of one of its months, and free the space of deleted rows.
+
+    :param month: first instant of the month; None for the whole table.
+    :raises InvalidInputError: the table has no such month.
+    """
+    upkeep = Upkeep(engine, Table(name, MetaData(), schema=SCHEMA))
+    upkeep.work_on(month, analyze=analyze, vacuum=vacuum)
+    return Optimized(name, tuple(upkeep.analyzed), tuple(upkeep.vacuumed), tuple(upkeep.warnings))
 
 
 @dataclass
@@ -65,6 +93,20 @@ class Upkeep:
         children = self._try("the months", self._find_children, dict.fromkeys(months_between(first, last), 0))
         for child in children or {}:
             self._try(child, self._vacuum, child)
+
+    def work_on(self, month: datetime | None, *, analyze: bool, vacuum: bool) -> None:
+        """Maintain the table, or one of its months.
+
+        :raises InvalidInputError: the table has no such month.
+        """
+        names = [self.table.name] if month is None else list(self._find_children({month: 0}))
+        if not names:
+            raise InvalidInputError(f"{self.table.name} has no month {month:%Y-%m}; wh.partitions.list() shows all")
+        for name in names:
+            if vacuum:
+                self._try(name, self._vacuum, name)
+            if analyze:
+                self._try(name, self._analyze, name, 0, "always")
 
     def _try(self, name: str, act: Callable[..., Any], *args: Any) -> Any:
         try:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gpwarehouse import read as read
     from gpwarehouse import roles as roles
     from gpwarehouse import sources as sources
+    from gpwarehouse import tables as tables
     from gpwarehouse import validate as validate
 
 _ROOMS = frozenset(
@@ -37,6 +38,7 @@ _ROOMS = frozenset(
         "read",
         "roles",
         "sources",
+        "tables",
         "validate",
     }
 )

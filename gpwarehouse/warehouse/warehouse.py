@@ -28,6 +28,7 @@ from gpwarehouse.warehouse.loading import load_file, load_files, load_frame
 from gpwarehouse.warehouse.reading import Query, Values, export, read
 from gpwarehouse.warehouse.schema import Schema
 from gpwarehouse.warehouse.status import Status, status_of
+from gpwarehouse.warehouse.tables import Tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +59,8 @@ class Warehouse:
     ...     wh.read("SELECT * FROM dw.v_wafer_yield WHERE lot_id = :lot", lot="L1")
 
     Its own methods are those that jobs use daily. The others are behind doors, one per room: :attr:`schema`, :attr:`batches`,
-    :attr:`facts`, :attr:`dimensions`, :attr:`partitions`, :attr:`data`.
+    :attr:`facts`, :attr:`dimensions`, :attr:`partitions`, :attr:`tables`,
+    :attr:`data`.
 
     It connects when a connection is first needed. Several threads may use it.
 
@@ -146,6 +148,11 @@ class Warehouse:
     def partitions(self) -> Partitions:
         """The months of the facts: plan, apply, list, restore, skew."""
         return rooms.partitions.Partitions(self.engine, self.settings)
+
+    @property
+    def tables(self) -> Tables:
+        """Tables: list, statistics, maintenance."""
+        return Tables(self._connected)
 
     @property
     def data(self) -> Data:

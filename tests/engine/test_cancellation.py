@@ -14,7 +14,8 @@ from gpwarehouse import Warehouse
 from gpwarehouse.engine import Cancellation
 from gpwarehouse.errors import GpwarehouseError, ReadCancelledError
 
-_ACTIVE = "SELECT count(*) AS n FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep%cancel_me%' AND pid <> pg_backend_pid()"
+_ACTIVE = """SELECT count(*) AS n FROM pg_stat_activity
+    WHERE state = 'active' AND query LIKE '%pg_sleep%cancel_me%' AND pid <> pg_backend_pid()"""
 
 
 class _Work(threading.Thread):
