@@ -51,7 +51,7 @@ class Access:
         if self._open and not _is_loopback(settings.service_host):
             raise SettingsError(
                 f"GPWAREHOUSE_SERVICE_AUTH = off, but the service would listen on {settings.service_host}: without "
-                "authentication it listens on 127.0.0.1 or ::1 only"
+                "authentication it listens on the loopback only (127.0.0.1 or ::1)"
             )
 
     async def identify(self, request: Request) -> Caller:

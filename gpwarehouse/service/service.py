@@ -11,6 +11,7 @@ from gpwarehouse.errors import RoleError, SettingsError
 from gpwarehouse.service.access import Access
 from gpwarehouse.service.keys import ApiKeys
 from gpwarehouse.service.running import Runner
+from gpwarehouse.service.sampling import HealthSampler
 from gpwarehouse.service.spool import Spool
 from gpwarehouse.service.store import Store
 from gpwarehouse.service.turns import Turns
@@ -52,6 +53,7 @@ class Service:
         _guard_reader(self.reader, settings)
         self.turns = Turns(settings.service_concurrency, settings.service_per_caller, settings.service_queue_s)
         self.runner = Runner(settings.service_concurrency)
+        self.health = HealthSampler(self.reader)
 
     @property
     def reader(self) -> Warehouse:
@@ -71,8 +73,13 @@ class Service:
         except Exception:
             return
 
+    def start(self) -> None:
+        """Begin what runs in the background."""
+        self.health.start()
+
     def close(self) -> None:
         """End what runs, and close connections and files."""
+        self.health.close()
         self.runner.close()
         for warehouse in self.warehouses.values():
             warehouse.close()
@@ -139,3 +146,4 @@ def _guard_reader(reader: Warehouse, settings: WarehouseSettings) -> None:
             connection.rollback()
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_catalog.pg_advisory_unlock_all()")
+            connection.rollback()  # the pool need not do it again, and then would not

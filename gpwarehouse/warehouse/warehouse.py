@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from gpwarehouse.dimensions import MergeResult
-    from gpwarehouse.engine import Settled
+    from gpwarehouse.engine import PoolState, Settled
     from gpwarehouse.engine.progress import Announce, Progress
     from gpwarehouse.intake.load_options import Analyze
     from gpwarehouse.load import CsvOptions, FileOutcome, FilesReport, LoadKeywords, LoadResult
@@ -123,6 +123,10 @@ class Warehouse:
     def engine(self) -> Engine:
         """The pooled SQLAlchemy engine. It is made on first use, and connects when a connection is asked for."""
         return self._connected.engine
+
+    def pool_state(self) -> PoolState | None:
+        """Connections of this process's pool: idle, in use, limit, holders; None before its first use."""
+        return self._connected.pool_state()
 
     @property
     def schema(self) -> Schema:
