@@ -66,16 +66,16 @@ def write_json(
     return rows
 
 
-def json_rows(table: pa.Table, *, json_columns: Collection[str] = ()) -> list[str]:
+def json_rows(table: pa.Table, *, json_positions: Collection[int] = ()) -> list[str]:
     """Write the rows of a table as JSON arrays, which keep columns of the same name apart.
 
     Integers beyond ±(2**53 − 1) become texts, because readers that take numbers for doubles would round them.
 
-    :param json_columns: text columns that are JSON themselves; they are written unchanged.
+    :param json_positions: positions of text columns that are JSON themselves; they are written unchanged.
     """
     columns = [
-        [_format_json(_keep_integer(value), is_json=name in json_columns) for value in _read_values(column)]
-        for name, column in zip(table.schema.names, table.columns, strict=True)
+        [_format_json(_keep_integer(value), is_json=position in json_positions) for value in _read_values(column)]
+        for position, column in enumerate(table.columns)
     ]
     return [f"[{','.join(row)}]" for row in zip(*columns, strict=True)]
 

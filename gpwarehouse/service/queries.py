@@ -148,7 +148,9 @@ def read_rows(
                     break
             columns = [{"name": column.name, "type": column.type_name} for column in chunks.columns]
             found = pa.concat_tables([chunks.schema.empty_table(), *tables]).slice(0, query.max_rows)
-            texts = json_rows(found, json_columns=chunks.json_columns)
+            texts = json_rows(
+                found, json_positions={place for place, column in enumerate(chunks.columns) if column.is_json}
+            )
     return _write(query_id, columns, texts, rows > query.max_rows, time.monotonic() - started), len(texts)
 
 
