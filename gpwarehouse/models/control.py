@@ -21,7 +21,7 @@ from gpwarehouse.models.base import (
     refuse_other_dialects,
 )
 
-__all__ = ["EtlLoadBatch", "EtlMemberObservation", "EtlReject", "migration_history_table"]
+__all__ = ["EtlAudit", "EtlLoadBatch", "EtlMemberObservation", "EtlReject", "migration_history_table"]
 
 
 def _control(comment: str, by: str = "batch_id") -> dict[str, Any]:
@@ -103,6 +103,33 @@ class EtlMemberObservation(Base):
     )
     batch_id: Mapped[str | None] = col("Batch that told it (etl_load_batch)")
     written_at: Mapped[datetime] = col("When it was written, UTC", server_default=text("now()"))
+
+
+class EtlAudit(Base):
+    """Call of the service: who asked what, and what came of it.
+
+    The service's logins may add rows, and neither read nor change them.
+
+    ``gpwarehouse serve`` writes it where ``GPWAREHOUSE_SERVICE_AUDIT`` is ``table``. Who owns the schema deletes old rows.
+    """
+
+    __tablename__ = "etl_audit"
+    __table_args__ = (_control("Call of the service: who asked what, and what came of it", by="query_id"),)
+
+    query_id: Mapped[str] = col("Id of the call, which application_name and log lines have too", primary_key=True)
+    called_at: Mapped[datetime] = col("End of the call, UTC", server_default=text("now()"))
+    caller: Mapped[str | None] = col("Key or subject of the caller; NULL: nobody was identified")
+    role: Mapped[str] = col("Role of the caller", domain=Domain(values=("NOBODY", "READER", "LOADER", "ADMIN")))
+    client: Mapped[str | None] = col("Address that called")
+    endpoint: Mapped[str] = col("Method and path, without values")
+    statement: Mapped[str | None] = col("Statement without literals and values of parameters")
+    fingerprint: Mapped[str | None] = col("The same for statements that differ in literals only")
+    http_status: Mapped[int] = col("HTTP status of the answer; 499: the client had left")
+    outcome: Mapped[str] = col("ok, or the kind of the problem")
+    result_rows: Mapped[int | None] = col("Rows of the result, count")
+    bytes_sent: Mapped[int | None] = col("Size of the answer, bytes")
+    seconds: Mapped[float | None] = col("How long it took, s")
+    written_by: Mapped[str] = col("Database user who wrote the row", server_default=CURRENT_USER)
 
 
 def migration_history_table(schema: str = SCHEMA) -> Table:

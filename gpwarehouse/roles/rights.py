@@ -30,6 +30,10 @@ WRITE = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
 RECORDS = frozenset({"alembic_version", "etl_migration_history"})
 """The tables that only migrations write."""
 
+ADD = frozenset({"INSERT"})
+APPENDED = frozenset({"etl_audit"})
+"""Tables to which everybody's calls are added, and which nobody but their owner reads or changes."""
+
 _ROLES = "SELECT rolname FROM pg_roles WHERE rolname = ANY (:roles)"
 _SCHEMA = """
     SELECT pg_get_userbyid(n.nspowner) AS owner, COALESCE(r.rolname, 'PUBLIC') AS grantee, a.privilege_type AS privilege
@@ -197,6 +201,8 @@ class _Rights:
         """Return the rights that a role should have on a relation, and those that it may have."""
         if role == "PUBLIC":
             return frozenset(), frozenset()
+        if row.relname in APPENDED:
+            return ADD, ADD
         if role == self.reader or row.relname in RECORDS:
             return READ, READ
         return (READ, WRITE) if row.kind in ("v", "m") else (WRITE, WRITE)  # a view to come is given all of WRITE

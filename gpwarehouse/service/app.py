@@ -70,7 +70,7 @@ def create_app(
             allow_headers=["Authorization", "Content-Type", "Accept", "Prefer", "Idempotency-Key"],
             expose_headers=["Location", "ETag", "X-Query-Id", "X-Rows", "Retry-After"],
         )  # fmt: skip
-    app.add_middleware(Observing, settings=service.settings, record=lambda facts: None)
+    app.add_middleware(Observing, settings=service.settings, record=service.record)
     app.openapi = lambda: _describe(app)  # type: ignore[method-assign]
     return app
 

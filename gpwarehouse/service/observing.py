@@ -107,7 +107,7 @@ class Observing:
         state = scope["state"]
         caller, problem = state.get("caller"), state.get("problem")
         route = getattr(scope.get("route"), "path", "other")
-        role = caller.role if caller is not None else "none"
+        role = caller.role if caller is not None else "nobody"
         status = str(sent.status or 499)
         _requests.labels(route, scope["method"] if route != "other" else "any", role, status).inc()
         _seconds.labels(route, role).observe(seconds)

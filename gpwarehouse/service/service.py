@@ -9,6 +9,7 @@ from sqlalchemy import event
 
 from gpwarehouse.errors import RoleError, SettingsError
 from gpwarehouse.service.access import Access
+from gpwarehouse.service.audit import AuditTable
 from gpwarehouse.service.keys import ApiKeys
 from gpwarehouse.service.running import Runner
 from gpwarehouse.service.sampling import HealthSampler
@@ -30,7 +31,7 @@ SELECT CASE
         AND r.rolname IN ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files', 'pg_signal_backend')
         AND pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER')) THEN 'may use files, programs or sessions of the server'
     WHEN EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = %s AND c.relkind IN ('r', 'p')
+        WHERE n.nspname = %s AND c.relkind IN ('r', 'p') AND c.relname <> 'etl_audit'
         AND pg_catalog.has_table_privilege(session_user, c.oid, 'INSERT, UPDATE, DELETE')) THEN 'may write'
 END"""
 
@@ -54,6 +55,7 @@ class Service:
         self.turns = Turns(settings.service_concurrency, settings.service_per_caller, settings.service_queue_s)
         self.runner = Runner(settings.service_concurrency)
         self.health = HealthSampler(self.reader)
+        self.audit = AuditTable(self.reader) if settings.service_audit == "table" else None
 
     @property
     def reader(self) -> Warehouse:
@@ -72,15 +74,26 @@ class Service:
             raise SettingsError(str(error)) from None
         except Exception:
             return
+        if self.audit is not None:
+            self.audit.check()
 
     def start(self) -> None:
         """Begin what runs in the background."""
         self.health.start()
+        if self.audit is not None:
+            self.audit.start()
+
+    def record(self, facts: dict[str, Any]) -> None:
+        """Record a call besides the log."""
+        if self.audit is not None:
+            self.audit.add(facts)
 
     def close(self) -> None:
         """End what runs, and close connections and files."""
         self.health.close()
         self.runner.close()
+        if self.audit is not None:
+            self.audit.close()
         for warehouse in self.warehouses.values():
             warehouse.close()
         self.store.close()

@@ -15,6 +15,18 @@ CREATE TABLE IF NOT EXISTS dw.etl_migration_history (
 
 BEGIN;
 
+-- Running downgrade 0003 -> 0002
+
+DROP TABLE dw.etl_audit;
+
+UPDATE dw.alembic_version SET version_num='0002' WHERE dw.alembic_version.version_num = '0003';
+
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0003', 'downgrade', '1264a92c6660daf9cc6288a9db051d1a1cbf5ee1a1b9ad31c2bcd9bc41c1e954', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+
+COMMIT;
+
+BEGIN;
+
 -- Running downgrade 0002 -> 0001
 
 UPDATE dw.dim_equipment SET row_hash = row_hash || '@' || to_char(known_from AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')

@@ -3236,3 +3236,64 @@ INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at,
 
 COMMIT;
 
+BEGIN;
+
+-- Running upgrade 0002 -> 0003
+
+CREATE TABLE dw.etl_audit (
+    query_id TEXT NOT NULL, 
+    called_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    caller TEXT, 
+    role TEXT NOT NULL, 
+    client TEXT, 
+    endpoint TEXT NOT NULL, 
+    statement TEXT, 
+    fingerprint TEXT, 
+    http_status BIGINT NOT NULL, 
+    outcome TEXT NOT NULL, 
+    result_rows BIGINT, 
+    bytes_sent BIGINT, 
+    seconds DOUBLE PRECISION, 
+    written_by TEXT DEFAULT "current_user"() NOT NULL, 
+    CONSTRAINT pk_etl_audit PRIMARY KEY (query_id), 
+    CONSTRAINT ck_etl_audit_role CHECK (role IN ('NOBODY', 'READER', 'LOADER', 'ADMIN'))
+)
+ WITH (appendonly=false)
+ DISTRIBUTED BY (query_id);
+
+COMMENT ON TABLE dw.etl_audit IS 'Call of the service: who asked what, and what came of it';
+
+COMMENT ON COLUMN dw.etl_audit.query_id IS 'Id of the call, which application_name and log lines have too';
+
+COMMENT ON COLUMN dw.etl_audit.called_at IS 'End of the call, UTC';
+
+COMMENT ON COLUMN dw.etl_audit.caller IS 'Key or subject of the caller; NULL: nobody was identified';
+
+COMMENT ON COLUMN dw.etl_audit.role IS 'Role of the caller';
+
+COMMENT ON COLUMN dw.etl_audit.client IS 'Address that called';
+
+COMMENT ON COLUMN dw.etl_audit.endpoint IS 'Method and path, without values';
+
+COMMENT ON COLUMN dw.etl_audit.statement IS 'Statement without literals and values of parameters';
+
+COMMENT ON COLUMN dw.etl_audit.fingerprint IS 'The same for statements that differ in literals only';
+
+COMMENT ON COLUMN dw.etl_audit.http_status IS 'HTTP status of the answer; 499: the client had left';
+
+COMMENT ON COLUMN dw.etl_audit.outcome IS 'ok, or the kind of the problem';
+
+COMMENT ON COLUMN dw.etl_audit.result_rows IS 'Rows of the result, count';
+
+COMMENT ON COLUMN dw.etl_audit.bytes_sent IS 'Size of the answer, bytes';
+
+COMMENT ON COLUMN dw.etl_audit.seconds IS 'How long it took, s';
+
+COMMENT ON COLUMN dw.etl_audit.written_by IS 'Database user who wrote the row';
+
+UPDATE dw.alembic_version SET version_num='0003' WHERE dw.alembic_version.version_num = '0002';
+
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0003', 'upgrade', '1264a92c6660daf9cc6288a9db051d1a1cbf5ee1a1b9ad31c2bcd9bc41c1e954', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+
+COMMIT;
+

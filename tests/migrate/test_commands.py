@@ -39,6 +39,7 @@ def test_the_whole_contract_is_there_after_an_upgrade(shared_wh: Warehouse) -> N
         *DIMENSIONS,
         *FACTS,
         *BRIDGES,
+        "etl_audit",
         "etl_load_batch",
         "etl_reject",
         "etl_member_observation",

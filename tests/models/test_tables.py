@@ -69,6 +69,7 @@ def test_tables_lie_as_the_contract_says() -> None:
         "fact_test_results": wafer,
         "fact_defect_inspection": wafer,
         "fact_equipment_performance": DistributedBy("equipment_key"),
+        "etl_audit": DistributedBy("query_id"),
         "etl_load_batch": batch,
         "etl_member_observation": DistributedBy("member_key"),
         "etl_reject": batch,
