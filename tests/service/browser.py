@@ -40,6 +40,10 @@ class Tab:
         self.page.get_by_label("API key or token").fill(key)
         self.page.keyboard.press("Enter")
 
+    def wait_for_data(self) -> None:
+        """Wait until all panels are filled."""
+        self.page.locator("#refresh:enabled").wait_for()
+
     def run(self, sql: str) -> None:
         """Type a query and run it, by keyboard; wait for what comes of it."""
         self.page.get_by_label("SQL").fill(sql)

@@ -43,7 +43,7 @@ def locked(browser: Browser, served: Served, lot: DemoLot) -> Iterator[Tab]:
 def tab(locked: Tab, served: Served) -> Tab:
     """The page of a reader."""
     locked.show_key(served.keys["reader"])
-    locked.page.locator("#panels").wait_for()
+    locked.wait_for_data()
     return locked
 
 
@@ -93,7 +93,7 @@ def test_a_wrong_key_says_so(locked: Tab, key: str, said: str) -> None:
 def test_a_key_that_is_revoked_while_the_page_is_open_is_asked_for_again(locked: Tab, served: Served) -> None:
     key = served.app.state.service.keys.create("short", "reader")
     locked.show_key(key)
-    locked.page.locator("#panels").wait_for()
+    locked.wait_for_data()
     served.app.state.service.keys.revoke(key.split("_")[1])
     locked.run("SELECT 1")
     expect(locked.page.locator("#key-error")).to_contain_text("revoked")
@@ -118,7 +118,7 @@ def test_a_panel_is_there_if_its_endpoint_is(tab: Tab, served: Served) -> None:
 def test_a_query_is_written_run_and_read_by_keyboard_alone(tab: Tab, lot: DemoLot) -> None:
     keyboard = tab.page.keyboard
     tab.page.reload()
-    tab.page.locator("#panels").wait_for()
+    tab.wait_for_data()
     keyboard.press("Tab")
     assert tab.page.evaluate("document.activeElement.textContent") == "Skip to the query"
     keyboard.press("Enter")
@@ -216,7 +216,7 @@ def test_it_fits_on_a_narrow_screen_and_is_readable_in_light_and_dark(
     size = {"width": 320, "height": 640}
     with open_tab(browser, served.url, viewport=size, color_scheme=scheme) as tab:
         tab.show_key(served.keys["reader"])
-        tab.page.locator("#panels").wait_for()
+        tab.wait_for_data()
         tab.run("SELECT * FROM dw.v_wafer_yield")
         assert tab.page.evaluate("document.documentElement.scrollWidth") == 320
         for place in (".panel", "#result td", "#query .hint", "button[type=submit]:visible", "#result th small"):

@@ -97,11 +97,12 @@
     const names = [...new Set(list.flatMap((each) => Object.keys(each).filter((name) => isPlain(each[name]))))];
     const type = (name) => (list.some((each) => typeof each[name] === "number") ? "numeric" : "text");
     const columns = names.map((name) => ({ name: name.replaceAll("_", " "), type: type(name), says: false }));
-    return table(title, columns, list.map((each) => names.map((name) => (isPlain(each[name]) ? each[name] : null))));
+    const rows = list.map((each) => names.map((name) => (isPlain(each[name]) ? each[name] : null)));
+    return table(title, columns, readable(rows));
   }
 
   function readable(rows) {
-    const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00$/;
+    const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)$/;
     return rows.map((row) => row.map((value) => (time.test(value) ? `${value.slice(0, 10)} ${value.slice(11, 19)}` : value)));
   }
 
@@ -132,7 +133,8 @@
     badge.textContent = found.status;
     badge.className = `badge ${found.status}`;
     badge.hidden = false;
-    const parts = [element("p", `The warehouse is ${found.status}.`)];
+    if (found.status === "unknown") setTimeout(() => fill("health", health), 2000); // it was not asked yet
+    const parts = [element("p", found.status === "unknown" ? "It is being asked …" : `The warehouse is ${found.status}.`)];
     if (found.reasons && found.reasons.length) {
       const list = element("ul");
       list.append(...found.reasons.map((reason) => element("li", reason)));
@@ -156,14 +158,12 @@
     const { loaded, batches } = document.body.dataset;
     byId("refresh").disabled = true;
     try {
-      await Promise.all([
-        fill("health", health),
-        fill("loaded", () => rowsOf("What is loaded", loaded)),
-        fill("batches", () => rowsOf("Last batches", batches)),
-        fill("tables", () => listed("tables", "Tables")),
-        fill("jobs", () => listed("jobs", "Jobs")),
-      ]);
+      await Promise.all([fill("health", health), fill("loaded", () => rowsOf("What is loaded", loaded))]);
       showPanels(true);
+      // One after another: a caller has few turns, and the user's own query needs one.
+      await fill("batches", () => rowsOf("Last batches", batches));
+      await fill("tables", () => listed("tables", "Tables"));
+      await fill("jobs", () => listed("jobs", "Jobs"));
     } catch (error) {
       refuseKey(error.message);
     } finally {
