@@ -90,15 +90,13 @@
     return scroll;
   }
 
-  // A list of objects, such as tables and jobs: a column for each field that holds a plain value.
+  // A list of objects: a column for each field.
   function objects(title, list) {
     if (!list.length) return element("p", "None.", "hint");
-    const isPlain = (value) => value === null || typeof value !== "object";
-    const names = [...new Set(list.flatMap((each) => Object.keys(each).filter((name) => isPlain(each[name]))))];
+    const names = Object.keys(list[0]);
     const type = (name) => (list.some((each) => typeof each[name] === "number") ? "numeric" : "text");
     const columns = names.map((name) => ({ name: name.replaceAll("_", " "), type: type(name), says: false }));
-    const rows = list.map((each) => names.map((name) => (isPlain(each[name]) ? each[name] : null)));
-    return table(title, columns, readable(rows));
+    return table(title, columns, readable(list.map((each) => names.map((name) => each[name]))));
   }
 
   function readable(rows) {
@@ -148,10 +146,16 @@
     return [...parts, facts];
   }
 
-  async function listed(path, title) {
-    const found = await (await ask(path)).json();
-    const list = Array.isArray(found) ? found : Object.values(found).find(Array.isArray) || [];
-    return objects(title, list);
+  async function tables() {
+    return objects("Tables", await (await ask("tables")).json());
+  }
+
+  async function jobs() {
+    const found = await (await ask("jobs")).json();
+    const told = ({ kind, state, owner, created_at, finished_at, file, problem, progress, id }) => ({
+      kind, state, owner, created_at, finished_at, rows: file ? file.rows : null, note: problem ? problem.detail : progress, id,
+    });
+    return objects("Jobs", found.jobs.map(told));
   }
 
   async function refresh() {
@@ -162,8 +166,8 @@
       showPanels(true);
       // One after another: a caller has few turns, and the user's own query needs one.
       await fill("batches", () => rowsOf("Last batches", batches));
-      await fill("tables", () => listed("tables", "Tables"));
-      await fill("jobs", () => listed("jobs", "Jobs"));
+      await fill("tables", tables);
+      await fill("jobs", jobs);
     } catch (error) {
       refuseKey(error.message);
     } finally {
