@@ -7,7 +7,8 @@
   const KEY = "gpwarehouse-key";
   const NUMBERS = new Set(["smallint", "integer", "bigint", "numeric", "real", "double precision", "oid"]);
   const isOpen = document.body.dataset.auth === "off";
-  let running = null;
+  let running = null; // the query that runs
+  let visit = 0; // counts keys: what was asked with an earlier one is not shown
 
   class Refused extends Error {
     constructor(status, detail) {
@@ -109,10 +110,14 @@
   async function fill(id, load) {
     const panel = byId(id);
     const content = panel.querySelector(".content");
+    const mine = visit;
     try {
-      content.replaceChildren(...[await load()].flat());
+      const parts = [await load()].flat();
+      if (mine !== visit) return;
+      content.replaceChildren(...parts);
       panel.hidden = false;
     } catch (error) {
+      if (mine !== visit) return;
       if (error.status === 401) throw error;
       content.replaceChildren(element("p", error.message, "error"));
       panel.hidden = error.status === 404;
@@ -138,10 +143,18 @@
       list.append(...found.reasons.map((reason) => element("li", reason)));
       parts.push(list);
     }
+    const segments = found.segments || [];
     const facts = element("dl");
-    for (const name of ["server", "revision", "head", "latency_ms", "connections", "max_connections", "sampled_at"]) {
-      if (found[name] === undefined || found[name] === null) continue;
-      facts.append(element("dt", name.replaceAll("_", " ")), element("dd", shown(found[name])));
+    for (const [name, value] of [
+      ["server", found.server],
+      ["revision", found.revision],
+      ["package's revision", found.head],
+      ["latency", found.latency_ms === undefined ? undefined : `${found.latency_ms} ms`],
+      ["sessions", found.connections === undefined ? undefined : `${found.connections} of ${found.max_connections}`],
+      ["segments up", segments.length ? `${segments.filter((each) => each.status === "u").length} of ${segments.length}` : undefined],
+      ["asked", found.age_s === undefined ? undefined : `${found.age_s} s ago`],
+    ]) {
+      if (value !== undefined) facts.append(element("dt", name), element("dd", value));
     }
     return [...parts, facts];
   }
@@ -160,18 +173,19 @@
 
   async function refresh() {
     const { loaded, batches } = document.body.dataset;
+    const mine = visit;
     byId("refresh").disabled = true;
     try {
       await Promise.all([fill("health", health), fill("loaded", () => rowsOf("What is loaded", loaded))]);
+      if (mine !== visit) return;
       showPanels(true);
       // One after another: a caller has few turns, and the user's own query needs one.
-      await fill("batches", () => rowsOf("Last batches", batches));
-      await fill("tables", tables);
-      await fill("jobs", jobs);
+      const rest = [["batches", () => rowsOf("Last batches", batches)], ["tables", tables], ["jobs", jobs]];
+      for (const [id, load] of rest) if (mine === visit) await fill(id, load);
     } catch (error) {
-      refuseKey(error.message);
+      if (mine === visit) refuseKey(error.message);
     } finally {
-      byId("refresh").disabled = false;
+      if (mine === visit) byId("refresh").disabled = false;
     }
   }
 
@@ -185,8 +199,12 @@
   }
 
   function refuseKey(why) {
+    visit += 1;
+    if (running) running.abort();
     sessionStorage.removeItem(KEY);
     byId("health-badge").hidden = true;
+    byId("said").textContent = "";
+    byId("query-error").textContent = "";
     for (const content of document.querySelectorAll(".content, #result")) content.replaceChildren();
     showPanels(false);
     byId("key-error").textContent = why;
