@@ -243,7 +243,7 @@ def service(wh: Warehouse, here: Path) -> Iterator[None]:
             Path(f"{role}.password").write_text("secret-of-the-page")
         os.environ["GPWAREHOUSE_URL"] = wh.engine.url.render_as_string(hide_password=False)
         with serve(fab, here / "state") as served:
-            os.environ |= {"WAREHOUSE": served.url, "KEY": served.keys["reader"]}
+            os.environ |= {"WAREHOUSE": served.url, "KEY": served.keys["reader"], "LOADER_KEY": served.keys["loader"]}
             yield
         with wh.engine.begin() as connection:
             there = connection.execute(

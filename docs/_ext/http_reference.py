@@ -44,8 +44,7 @@ def endpoint(spec: dict[str, Any], title: str, operation: dict[str, Any]) -> Ite
     yield f"**{operation['summary']}.** {operation.get('description', '').replace('``', '`')}"
     yield ""
     rows = [parameter_row(each) for each in operation.get("parameters", ())]
-    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
-        rows += list(field_rows(spec, content.get("schema", {}))) or [f"| `{kind}` | body | |"]
+    rows += body_rows(spec, operation.get("requestBody", {}))
     if rows:
         yield "| Takes | Type | Meaning |"
         yield "|---|---|---|"
@@ -60,6 +59,15 @@ def parameter_row(parameter: dict[str, Any]) -> str:
     return row(parameter["name"], kind, parameter.get("description"), parameter["schema"])
 
 
+def body_rows(spec: dict[str, Any], body: dict[str, Any]) -> list[str]:
+    """The fields of a body in JSON, or the types that another body may have."""
+    content = body.get("content", {})
+    if "application/json" in content:
+        return list(field_rows(spec, content["application/json"].get("schema", {})))
+    kinds = ", ".join(f"`{kind}`" for kind in content)
+    return [f"| body | bytes | {cell(body.get('description', ''))} Content-Type: {kinds} |"] if content else []
+
+
 def field_rows(spec: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
     """The fields of a model, or of the models in a list."""
     model = resolve(spec, schema.get("items", schema))
@@ -70,6 +78,7 @@ def field_rows(spec: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
 def answers(spec: dict[str, Any], responses: dict[str, Any]) -> Iterator[str]:
     """The fields of a success, and the statuses."""
     for status, response in sorted(responses.items()):
+        response["description"] = response["description"].replace("Successful Response", "Success.")
         schema = response.get("content", {}).get("application/json", {}).get("schema", {})
         if status.startswith("2") and (rows := list(field_rows(spec, schema))):
             yield "| Answers | Type | Meaning |"

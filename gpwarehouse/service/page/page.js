@@ -61,12 +61,13 @@
     return typeof value === "object" ? JSON.stringify(value) : String(value);
   }
 
-  function fillCell(cell, value, isNumber) {
-    if (value === null || value === undefined) cell.append(element("span", "NULL", "null"));
-    else cell.textContent = shown(value);
+  function fillCell(cell, value, column, isNumber) {
+    if (value !== null && value !== undefined) cell.textContent = shown(value);
+    else if (column.says !== false) cell.append(element("span", "NULL", "null"));
     if (isNumber) cell.className = "number";
   }
 
+  // A table. A column with says: false tells no type and no NULL.
   function table(title, columns, rows) {
     const made = element("table");
     made.append(element("caption", title));
@@ -81,7 +82,7 @@
     const body = made.createTBody();
     for (const row of rows) {
       const line = body.insertRow();
-      row.forEach((value, at) => fillCell(line.insertCell(), value, numeric[at]));
+      row.forEach((value, at) => fillCell(line.insertCell(), value, columns[at], numeric[at]));
     }
     const scroll = element("div", undefined, "scroll");
     scroll.tabIndex = 0;
