@@ -1,8 +1,8 @@
 """What the README and the pages in docs/ show is what the code does.
 
-Code in fences is run, page by page, in the order in which it stands: ``python`` in one namespace a page, ``sh`` by bash. A fence
-``text`` after it is what it prints, ``…`` standing for anything. The comment ``<!-- not run: reason -->`` before a fence says
-that it cannot run here; then its syntax and the names in it are checked.
+Code in fences is run, page by page, in the order in which it stands: ``python`` in one namespace a page, ``sh`` by bash, ``js``
+by node. A fence ``text`` after it is what it prints, ``…`` standing for anything. The comment ``<!-- not run: reason -->`` before
+a fence says that it cannot run here; then its syntax and the names in it are checked.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -36,6 +37,8 @@ from gpwarehouse.models.diagram import mermaid
 from gpwarehouse.partitions import Partitions
 from gpwarehouse.settings import WarehouseSettings, settings_table
 from gpwarehouse.sources.synthetic import write_demo_lot
+from tests.roles import NAMES, fab_with_roles
+from tests.service.serving import serve
 
 TREE = Path(__file__).parents[1]
 README = (TREE / "README.md").read_text(encoding="utf-8")
@@ -78,7 +81,7 @@ def blocks_of(page: str) -> list[Block]:
         runs = not NOT_RUN.search(text[: fence.start()])
         follows = bool(found) and not text[end : fence.start()].strip()
         end = fence.end()
-        if kind == "text" and follows and runs and found[-1].kind in ("python", "sh"):
+        if kind == "text" and follows and runs and found[-1].kind in ("python", "sh", "js"):
             last = found.pop()
             found.append(Block(page, last.line, last.kind, last.code, last.runs, code))
         else:
@@ -108,7 +111,7 @@ def run_python(block: Block, names: dict[str, Any]) -> str:
 
 def run_sh(block: Block) -> str:
     """What a block prints on stdout; what it exports holds for the blocks behind it."""
-    lines = [shlex.split(line, comments=True) for line in block.code.splitlines()]
+    lines = [shlex.split(line, comments=True) for line in block.code.replace("\\\n", " ").splitlines()]
     if all(line[:1] == ["gpwarehouse"] for line in lines) and not re.search(r"[$><|&;\\]", block.code):
         return "".join(run_command(line[1:], block.where) for line in lines)  # here, which spares the imports
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -137,13 +140,15 @@ def run_page(page: str, names: dict[str, Any]) -> list[str]:
     pd.set_option("display.width", 200)
     different = []
     for block in blocks_of(page):
-        if not block.runs or block.kind not in ("python", "sh"):
-            continue
-        printed = run_python(block, names) if block.kind == "python" else run_sh(block)
-        wanted = printed if block.output is None else block.output.replace("…", "...")
-        if not OutputChecker().check_output(wanted, printed, SAME):
-            different.append(f"{block.where} prints\n{printed}")
+        if block.runs and block.kind in ("python", "sh"):
+            different += compare(block, run_python(block, names) if block.kind == "python" else run_sh(block))
     return different
+
+
+def compare(block: Block, printed: str) -> list[str]:
+    """What a block prints, if that is not what the page shows."""
+    wanted = printed if block.output is None else block.output.replace("…", "...")
+    return [] if OutputChecker().check_output(wanted, printed, SAME) else [f"{block.where} prints\n{printed}"]
 
 
 def prepare_load(wh: Warehouse) -> dict[str, Any]:
@@ -196,6 +201,8 @@ PREPARED: dict[str, Callable[[Warehouse], dict[str, Any]]] = {
 """The files that a page speaks of, and the rows that it finds."""
 ALONE = ("README.md", "docs/tutorial.md")
 """Pages that start a server of their own."""
+SERVED = "docs/how-to/serve.md"
+"""The page that asks a running service."""
 
 
 @pytest.fixture
@@ -215,7 +222,7 @@ def test_a_first_page_runs_as_it_stands(page: str, here: Path) -> None:
     assert run_page(page, {}) == []
 
 
-RUNNING = sorted({block.page for block in BLOCKS if block.runs and block.kind in ("python", "sh")} - set(ALONE))
+RUNNING = sorted({block.page for block in BLOCKS if block.runs and block.kind in ("python", "sh")} - {*ALONE, SERVED})
 
 
 @pytest.mark.parametrize("page", RUNNING)
@@ -223,6 +230,44 @@ def test_a_page_runs_as_it_stands(page: str, wh: Warehouse, here: Path) -> None:
     os.environ["GPWAREHOUSE_URL"] = wh.engine.url.render_as_string(hide_password=False)
     names = PREPARED[page](wh) if page in PREPARED else {}
     assert run_page(page, {"wh": wh, **names}) == []
+
+
+@pytest.fixture
+def service(wh: Warehouse, here: Path) -> Iterator[None]:
+    """The service that a page asks, and the logins that it makes."""
+    logins = [f"web_{role}" for role in ("reader", "loader", "admin")]
+    with fab_with_roles(wh) as fab:
+        prepare_lot(fab)
+        for role, name in NAMES.items():
+            os.environ[f"GPWAREHOUSE_ROLE_{role.upper()}"] = name
+            Path(f"{role}.password").write_text("secret-of-the-page")
+        os.environ["GPWAREHOUSE_URL"] = wh.engine.url.render_as_string(hide_password=False)
+        with serve(fab, here / "state") as served:
+            os.environ |= {"WAREHOUSE": served.url, "KEY": served.keys["reader"], "LOADER_KEY": served.keys["loader"]}
+            yield
+        with wh.engine.begin() as connection:
+            there = connection.execute(
+                sqlalchemy.text("SELECT rolname FROM pg_roles WHERE rolname = ANY(:names)"), {"names": logins}
+            )
+            for name in there.scalars().all():
+                connection.exec_driver_sql(f"DROP OWNED BY {name}")
+                connection.exec_driver_sql(f"DROP ROLE {name}")
+
+
+@pytest.mark.usefixtures("service")
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_page_about_the_service_runs_as_it_stands() -> None:
+    assert run_page(SERVED, {}) == []
+
+
+@pytest.mark.usefixtures("service")
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+def test_the_javascript_of_the_page_about_the_service_runs() -> None:
+    (block,) = (block for block in blocks_of(SERVED) if block.kind == "js")
+    command = ["node", "--input-type=module", "-e", block.code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert compare(block, done.stdout) == []
 
 
 def test_the_demo_draws_the_readmes_picture(here: Path) -> None:
@@ -284,8 +329,9 @@ def test_code_is_marked_as_what_it_is() -> None:
     """Or it would not be run here."""
     for block in BLOCKS:
         is_code = re.search(r"^\s*(wh\.|with |from |import |for |@|gpwarehouse )", block.code, re.MULTILINE)
-        assert block.kind in ("python", "sh") or not is_code, block.where
-        assert block.kind in ("python", "sh", "text", "toml", "ini", "sql", "mermaid", ""), block.where
+        assert block.kind in ("python", "sh", "js") or not is_code, block.where
+        known = ("python", "sh", "js", "r", "nginx", "text", "toml", "ini", "sql", "mermaid", "")
+        assert block.kind in known, block.where
 
 
 def dotted(node: ast.AST) -> str:
@@ -352,7 +398,7 @@ def test_generated_parts_hold_all_there_is(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.syspath_prepend(str(TREE / "docs" / "_ext"))
     import generated
 
-    names = ("settings", "schema", "cli", "errors", "dialect")
+    names = ("settings", "schema", "cli", "errors", "dialect", "http")
     pages = {name: generated.expand(PAGES[f"docs/reference/{name}.md"]) for name in names}
     assert "`op.add_partition(" in pages["dialect"]
     assert "| `event_ts` | TIMESTAMP WITH TIME ZONE | no |" in pages["schema"]
@@ -362,6 +408,8 @@ def test_generated_parts_hold_all_there_is(monkeypatch: pytest.MonkeyPatch) -> N
     assert "### `fact_test_results`" in pages["schema"]
     assert "`gpwarehouse partitions adopt-archive`" in pages["cli"]
     assert "BatchConflictError" in pages["errors"]
+    assert "## `POST /analytics/query`" in pages["http"]
+    assert "| `truncated` | boolean |" in pages["http"]
 
 
 # The commands of the README

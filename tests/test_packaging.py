@@ -61,7 +61,9 @@ def test_every_module_and_migration_script_of_the_tree_travels(contents: dict[st
     }
     assert "gpwarehouse/_alembic/env.py" in scripts
     assert any(name.startswith("gpwarehouse/_alembic/versions/0001_initial_schema/") for name in scripts)
-    assert not (modules | scripts | {"gpwarehouse/py.typed"}) - contents.keys()
+    page = {path.relative_to(TREE).as_posix() for path in (TREE / "gpwarehouse/service/page").iterdir()}
+    assert len(page) == 4
+    assert not (modules | scripts | page | {"gpwarehouse/py.typed"}) - contents.keys()
 
 
 def test_the_wheel_touches_nothing_but_its_own_folder(contents: dict[str, bytes]) -> None:

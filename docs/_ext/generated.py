@@ -11,6 +11,7 @@ date. ``<!-- generated: api gpwarehouse.read as_of read -->`` gives arguments.
 from __future__ import annotations
 
 import inspect
+import pkgutil
 import re
 import sys
 import tomllib
@@ -19,6 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from http_reference import endpoints
 from ways_out import WAYS_OUT
 
 import gpwarehouse
@@ -317,12 +319,24 @@ def layers() -> str:
     return "\n".join(lines)
 
 
+def modules(room: str) -> str:
+    """The modules of a room, each with what its docstring says first."""
+    package = import_module(room)
+    lines = ["| Module | What is in it |", "|---|---|"]
+    for found in pkgutil.walk_packages(package.__path__, f"{room}."):
+        about = first_paragraph(import_module(found.name))
+        lines.append(f"| `{found.name.removeprefix(f'{room}.')}` | {cell(about)} |")
+    return "\n".join(lines)
+
+
 PARTS: dict[str, Callable[..., str]] = {
     "api": api,
     "cli": cli,
     "diagram": diagram,
+    "endpoints": endpoints,
     "errors": error_tree,
     "layers": layers,
+    "modules": modules,
     "operations": operations,
     "settings": settings,
     "tables": tables,

@@ -24,6 +24,8 @@ WAYS_OUT = {
     "SourceFormatError": "Get the whole file again. Give what it does not say (`lot_id=`, `event_ts=`). For an incomplete "
     "STDF file decide whether `allow_incomplete=True` will do.",
     "UnknownFormatError": "Check that the file is what you think. For a table file name the `target`.",
+    "ReadCancelledError": "Whoever holds the `Cancellation` asked for it. Read again if the rows are still wanted.",
+    "ResultTooLargeError": "Ask for fewer rows or columns, or raise `max_bytes`.",
     "LoadError": "Read the message. Nothing of the batch is in the warehouse. Correct the cause and load again.",
     "InvalidInputError": "Compare the frame with `wh.facts.columns(target)`. Correct the argument that the message names.",
     "TooManyRejectsError": "Read `wh.batches.rejects(batch_id)`. Correct the rows, or raise `max_rejects`.",

@@ -20,12 +20,14 @@ from gpwarehouse.cli import (  # noqa: F401  (they register their commands)
     dimensions,
     facts,
     health,
+    keys,
     load,
     merge,
     partitions,
     query,
     roles,
     schema,
+    serve,
     server,
 )
 from gpwarehouse.cli.app import app, errors, say

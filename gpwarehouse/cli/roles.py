@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gpwarehouse.cli.app import console, group, say, warehouse_named
 from gpwarehouse.cli.tables import make_table
+from gpwarehouse.errors import InvalidInputError
 
 roles = group("roles", "Reader, loader and admin of the schema.")
 
@@ -42,3 +44,33 @@ def apply() -> None:
     for change in changes:
         say(change.statement)
     console.print(f"{len(changes)} statements run" if changes else "nothing was to be done")
+
+
+@roles.command()
+def login(
+    name: Annotated[str, typer.Argument(help="The login, which may be there.")],
+    role: Annotated[str, typer.Option(help="reader, loader or admin.")] = "reader",
+    password_file: Annotated[
+        Path | None, typer.Option(help="A file that holds the password; without one it is asked for.")
+    ] = None,
+) -> None:
+    """Make a login that is a member of one role only, as the service needs one for each role of its callers.
+
+    An empty answer to the prompt leaves the password as it is: for logins that have one, or need none.
+    """
+    password = _ask_password() if password_file is None else _read_password(password_file)
+    with warehouse_named() as warehouse:
+        warehouse.schema.roles.add_login(name, role, password=password)  # type: ignore[arg-type]  # it is checked there
+    say(f"{name} may log in, as a {role}")
+
+
+def _ask_password() -> str | None:
+    answer = typer.prompt("Password", default="", show_default=False, hide_input=True, confirmation_prompt=True)
+    return str(answer) or None
+
+
+def _read_password(file: Path) -> str:
+    password = file.read_text(encoding="utf-8").rstrip("\r\n")
+    if not password:
+        raise InvalidInputError(f"{file} is empty; write the password into it")
+    return password

@@ -31,6 +31,7 @@ _DOORS = {
     "schema.revisions": "status",
     "schema.roles.plan": "roles plan",
     "schema.roles.apply": "roles apply",
+    "schema.roles.add_login": "roles login",
 }
 """Methods of ``Warehouse`` whose command has another name, or takes its arguments otherwise; else hyphens are all."""
 _OPTIONS = {"drop_data": "yes_drop_data", "months": "month", "tables": "table"}

@@ -13,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from gpwarehouse.service import problems
 from gpwarehouse.service.observing import Observing
 from gpwarehouse.service.problems import ProblemDetails
-from gpwarehouse.service.routes import health, queries, tables
+from gpwarehouse.service.routes import health, page, queries, tables
 from gpwarehouse.service.routes.questions import Question, questions_router
 from gpwarehouse.service.service import Service
 from gpwarehouse.settings import WarehouseSettings
@@ -60,6 +60,7 @@ def create_app(
     )  # fmt: skip
     app.state.service = service
     problems.install(app)
+    app.include_router(page.router)
     app.include_router(health.router)
     app.include_router(queries.router)
     app.include_router(tables.router)
