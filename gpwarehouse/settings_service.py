@@ -80,7 +80,9 @@ class ServiceFields(BaseModel):
         None, "token that Prometheus shows for `/metrics`; without one the path needs a reader", "text"
     )
     # Bounds
-    service_concurrency: int = whole(10, "queries that run at once, of all callers", 1, 1000)
+    service_concurrency: int = whole(
+        10, "queries that run at once, of all callers; as many more can run as jobs", 1, 1000
+    )
     service_per_caller: int = whole(4, "queries that run or wait at once, of one caller", 1, 1000)
     service_queue_s: int = seconds(10, "longest a query waits for its turn")
     service_timeout_s: int = seconds(300, "longest a query may run while its caller waits", 1)

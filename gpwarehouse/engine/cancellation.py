@@ -111,5 +111,11 @@ def watch_connections(engine: Engine) -> None:
         if holder is not None:
             holder._detach(driver)
 
+    @event.listens_for(engine, "before_cursor_execute")
+    def refuse(*_: Any) -> None:
+        """Refuse statements after the cancel: on a connection that a block keeps, it may have hit the pause between two."""
+        if (cancellation := Cancellation.current()) is not None:
+            cancellation.check()
+
     event.listen(engine, "checkin", detach)
     event.listen(engine, "invalidate", detach)

@@ -105,6 +105,7 @@ def create_migration_engine(settings: WarehouseSettings) -> Engine:
     _set_up_sessions(engine, fixed, options, settings.transaction_pooler)
     _set_up_transactions(engine, fixed, options, always=True)
     hand_on_unchanged(engine)
+    watch_connections(engine)
     patience = (
         "SELECT pg_catalog.set_config(name, '0', true) FROM pg_catalog.pg_settings "
         "WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')"

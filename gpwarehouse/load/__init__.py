@@ -4,7 +4,7 @@ from gpwarehouse.engine.progress import Progress
 from gpwarehouse.intake.csv import CsvOptions
 from gpwarehouse.intake.first_pass import Source
 from gpwarehouse.intake.folders import files_to_load
-from gpwarehouse.intake.load_options import LoadKeywords, OnConflict
+from gpwarehouse.intake.load_options import LoadKeywords, LoadOptions, OnConflict
 from gpwarehouse.intake.rejects import Reject
 from gpwarehouse.intake.table_files import files_named, table_files
 from gpwarehouse.intake.target import Target, target_named
@@ -29,6 +29,7 @@ __all__ = [
     "KeyLoader",
     "KeySource",
     "LoadKeywords",
+    "LoadOptions",
     "LoadResult",
     "Loader",
     "MonthLoader",

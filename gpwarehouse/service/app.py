@@ -13,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from gpwarehouse.service import problems
 from gpwarehouse.service.observing import Observing
 from gpwarehouse.service.problems import ProblemDetails
-from gpwarehouse.service.routes import health, page, queries, tables
+from gpwarehouse.service.routes import health, jobs, loads, migrations, page, queries, tables
 from gpwarehouse.service.routes.questions import Question, questions_router
 from gpwarehouse.service.service import Service
 from gpwarehouse.settings import WarehouseSettings
@@ -64,6 +64,12 @@ def create_app(
     app.include_router(health.router)
     app.include_router(queries.router)
     app.include_router(tables.router)
+    app.include_router(jobs.router)
+    if "loader" in service.warehouses:
+        app.include_router(loads.router)
+    app.include_router(migrations.router)
+    if "admin" in service.warehouses:
+        app.include_router(migrations.changes)
     app.include_router(questions_router(questions or {}))
     if service.settings.service_origins:
         app.add_middleware(

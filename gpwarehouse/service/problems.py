@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from gpwarehouse.errors import (
     BatchConflictError,
@@ -28,9 +29,21 @@ from gpwarehouse.errors import (
     WarehouseConnectionError,
 )
 
-__all__ = ["PROBLEM_JSON", "ClientGone", "Problem", "ProblemDetails", "documented", "install", "problem_of"]
+__all__ = [
+    "PROBLEM_JSON",
+    "ClientGone",
+    "Problem",
+    "ProblemDetails",
+    "details_of",
+    "documented",
+    "install",
+    "problem_of",
+    "problem_told",
+]
 
 PROBLEM_JSON = "application/problem+json"
+_URN = "urn:gpwarehouse:problem:"
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 RETRY_S = 5
 """What Retry-After says where nothing better is known, in seconds."""
 
@@ -138,10 +151,10 @@ def _find_problem(error: GpwarehouseError) -> Problem:
     return Problem(500, "internal", "the service failed; the log has the query id and the cause")
 
 
-def answer_of(problem: Problem, query_id: str | None) -> JSONResponse:
-    """The response for a problem."""
-    body = ProblemDetails(
-        type=f"urn:gpwarehouse:problem:{problem.kind}",
+def details_of(problem: Problem, query_id: str | None) -> ProblemDetails:
+    """The model of a problem."""
+    return ProblemDetails(
+        type=f"{_URN}{problem.kind}",
         title=HTTPStatus(problem.status).phrase if problem.status != 499 else "Client Closed Request",
         status=problem.status,
         detail=problem.detail.encode("utf-8", "replace").decode(),
@@ -149,6 +162,19 @@ def answer_of(problem: Problem, query_id: str | None) -> JSONResponse:
         sqlstate=problem.sqlstate,
         errors=[FieldError.model_validate(each) for each in problem.errors],
     )
+
+
+def problem_told(details: ProblemDetails) -> Problem:
+    """The problem that a model was made of; with Retry-After where it passes by itself."""
+    kind = details.type.removeprefix(_URN)
+    headers = {"Retry-After": str(RETRY_S)} if details.status in (429, 503) else {}
+    errors = [each.model_dump() for each in details.errors]
+    return Problem(details.status, kind, details.detail, headers, errors, details.sqlstate)
+
+
+def answer_of(problem: Problem, query_id: str | None) -> JSONResponse:
+    """The response for a problem."""
+    body = details_of(problem, query_id)
     return JSONResponse(body.model_dump(exclude_none=True), problem.status, problem.headers, PROBLEM_JSON)
 
 
@@ -181,6 +207,13 @@ def problem_of_http(error: HTTPException) -> Problem:
     return Problem(error.status_code, kind, text, dict(error.headers or {}))
 
 
+def _methods(request: Request) -> list[str]:
+    """The methods of a request's path. Starlette names those of one of its routes only."""
+    asked = [{**request.scope, "method": method} for method in _METHODS]
+    routes = request.app.router.routes
+    return [scope["method"] for scope in asked if any(each.matches(scope)[0] is Match.FULL for each in routes)]
+
+
 def install(app: Any) -> None:
     """Answer every error with a problem."""
 
@@ -205,7 +238,10 @@ def install(app: Any) -> None:
 
     async def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        return respond(request, problem_of_http(error))
+        problem = problem_of_http(error)
+        if problem.status == 405:
+            problem.headers["Allow"] = ", ".join(_methods(request))
+        return respond(request, problem)
 
     async def gone(request: Request, error: Exception) -> JSONResponse:
         return respond(request, Problem(499, "client-gone", "the client has left"))

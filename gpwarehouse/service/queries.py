@@ -22,7 +22,7 @@ from gpwarehouse.service.spool import Spooled
 from gpwarehouse.service.statements import check_statement
 from gpwarehouse.warehouse import Warehouse
 
-__all__ = ["QueryRequest", "Rows", "RowsRequest", "note_statement", "read_rows", "spool_query"]
+__all__ = ["QueryRequest", "Rows", "RowsRequest", "fingerprint", "note_statement", "read_rows", "spool_query"]
 
 _JSON_BYTES = 256 << 20
 """Bytes of rows in memory above which an answer in JSON is refused; a file has another limit."""

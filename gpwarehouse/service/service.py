@@ -10,6 +10,7 @@ from sqlalchemy import event
 from gpwarehouse.errors import RoleError, SettingsError
 from gpwarehouse.service.access import Access
 from gpwarehouse.service.audit import AuditTable
+from gpwarehouse.service.jobs import Jobs
 from gpwarehouse.service.keys import ApiKeys
 from gpwarehouse.service.running import Runner
 from gpwarehouse.service.sampling import HealthSampler
@@ -56,6 +57,7 @@ class Service:
         self.runner = Runner(settings.service_concurrency)
         self.health = HealthSampler(self.reader)
         self.audit = AuditTable(self.reader) if settings.service_audit == "table" else None
+        self.jobs = Jobs(self.store, self.spool, settings)
 
     @property
     def reader(self) -> Warehouse:
@@ -79,6 +81,7 @@ class Service:
 
     def start(self) -> None:
         """Begin what runs in the background."""
+        self.jobs.start()
         self.health.start()
         if self.audit is not None:
             self.audit.start()
@@ -90,6 +93,7 @@ class Service:
 
     def close(self) -> None:
         """End what runs, and close connections and files."""
+        self.jobs.close()
         self.health.close()
         self.runner.close()
         if self.audit is not None:
@@ -116,7 +120,8 @@ def _lock_folder(store: Store) -> IO[str]:
 def _make_warehouses(settings: WarehouseSettings) -> Any:
     """A warehouse for each role that has a login."""
     own = {"host": None, "port": None, "user": None, "password": None, "database": None}
-    pool = {"reader": settings.service_concurrency + 2, "loader": 4, "admin": 4}
+    # Queries run at once as often as callers wait for them, and again as jobs.
+    pool = {"reader": 2 * settings.service_concurrency + 2, "loader": 4, "admin": 4}
     for role, url in (
         ("reader", settings.service_reader_url or settings.url),
         ("loader", settings.service_loader_url),

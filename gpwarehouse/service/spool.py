@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,24 @@ class Spool:
     def new_answer(self, form: str) -> Path:
         """A name for an answer's file."""
         return self._answers / f"{secrets.token_hex(16)}.{form}"
+
+    def new_upload(self, name: str) -> Path:
+        """A file in a folder of its own, which keeps the name that its sender gave it."""
+        folder = self.uploads / secrets.token_hex(16)
+        folder.mkdir(mode=0o700)
+        return folder / name
+
+    def delete_upload(self, file: Path) -> None:
+        """Delete an upload with its folder."""
+        shutil.rmtree(file.parent, ignore_errors=True)
+
+    def tidy(self, results: set[str]) -> None:
+        """Delete what an earlier process left: all uploads, and files of results other than these."""
+        for folder in self.uploads.iterdir():
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in self.results.iterdir():
+            if file.name not in results:
+                file.unlink(missing_ok=True)
 
 
 def choose_form(accept: str | None) -> str | None:

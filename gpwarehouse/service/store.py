@@ -18,13 +18,15 @@ CREATE TABLE IF NOT EXISTS api_key (
     created_at REAL NOT NULL, expires_at REAL, revoked_at REAL
 );
 CREATE TABLE IF NOT EXISTS job (
-    id TEXT PRIMARY KEY, kind TEXT NOT NULL, owner TEXT NOT NULL, state TEXT NOT NULL, request TEXT NOT NULL,
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, owner TEXT NOT NULL,
+    state TEXT NOT NULL, about TEXT NOT NULL, query_id TEXT,
     idempotency_key TEXT, payload_sha256 TEXT,
-    created_at REAL NOT NULL, started_at REAL, finished_at REAL,
-    result TEXT, problem TEXT, result_file TEXT, media_type TEXT, bytes INTEGER, rows INTEGER,
+    created_at REAL NOT NULL, started_at REAL, finished_at REAL, expired_at REAL,
+    result TEXT, problem TEXT, form TEXT, has_file INTEGER NOT NULL DEFAULT 0, bytes INTEGER, rows INTEGER, etag TEXT,
     UNIQUE (owner, idempotency_key)
 );
-CREATE INDEX IF NOT EXISTS job_state ON job (state, created_at);
+CREATE INDEX IF NOT EXISTS job_owner ON job (owner, number);
+CREATE INDEX IF NOT EXISTS job_end ON job (finished_at);
 """
 
 

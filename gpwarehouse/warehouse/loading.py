@@ -16,10 +16,17 @@ from gpwarehouse.warehouse.counting import count_load
 if TYPE_CHECKING:
     from gpwarehouse.load import CsvOptions, FileOutcome, FilesReport, LoadResult
 
-__all__ = ["load_file", "load_files", "load_frame"]
+__all__ = ["check_load", "load_file", "load_files", "load_frame"]
 
 _OF_THE_TRADE = frozenset({"timezone", "test_type", "allow_incomplete", *STDF_LACKS})
 """Options that only test data files have."""
+
+
+def check_load(target: str | None, options: dict[str, Any]) -> None:
+    """:meth:`gpwarehouse.Warehouse.check_load`."""
+    rooms.load.LoadOptions(**options)
+    if target is not None:
+        rooms.load.target_named(target)
 
 
 def load_frame(

@@ -36,6 +36,16 @@ class Schema(Door):
 
         return rooms.migrate.migrations(self._connected.settings)
 
+    def current(self) -> str | None:
+        """The revision that the database is at; several with commas between; None before the first."""
+
+        return rooms.migrate.current(self._connected.settings)
+
+    def head(self) -> str:
+        """The newest revision of this package and of the fab's own scripts; several with commas between."""
+
+        return rooms.migrate.head(self._connected.settings)
+
     def accept_edit(self, revision: str, *, reason: str) -> None:
         """Accept that the script of an applied revision was edited, and record why.
 

@@ -24,7 +24,7 @@ from gpwarehouse.warehouse.data import Data
 from gpwarehouse.warehouse.dimensions import Dimensions
 from gpwarehouse.warehouse.facts import Facts
 from gpwarehouse.warehouse.health import Health, HealthCheck
-from gpwarehouse.warehouse.loading import load_file, load_files, load_frame
+from gpwarehouse.warehouse.loading import check_load, load_file, load_files, load_frame
 from gpwarehouse.warehouse.reading import Query, Values, export, read
 from gpwarehouse.warehouse.schema import Schema
 from gpwarehouse.warehouse.status import Status, status_of
@@ -218,6 +218,14 @@ class Warehouse:
         :raises LoadError: nothing of the batch was loaded. Subclasses name the cause.
         """
         return load_frame(self._connected, target, frame, csv, source_system, dict(options))
+
+    def check_load(self, target: str | None = None, **options: Unpack[LoadKeywords]) -> None:
+        """Check a load's target and options before its rows are at hand. The server is not asked.
+
+        :param target: the fact for rows of a table; None for a test data file.
+        :raises InvalidInputError: there is no such fact, or an option is not allowed.
+        """
+        check_load(target, dict(options))
 
     def load_file(self, path: str | Path, *, target: str | None = None, **options: Any) -> LoadResult:
         """Load a file, once.

@@ -110,3 +110,28 @@ def test_outside_its_block_nothing_is_cancelled(wh: Warehouse) -> None:
     assert Cancellation.current() is None
     cancellation.cancel()
     assert wh.read("SELECT 1 AS one").one[0] == 1
+
+
+def test_no_statement_begins_on_a_connection_that_the_block_keeps(wh: Warehouse) -> None:
+    cancellation = Cancellation()
+    with cancellation, wh.engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+        assert not cancellation.cancel("too late", wait_s=0)
+        with pytest.raises(ReadCancelledError, match="too late"):
+            connection.execute(text("SELECT 1"))
+
+
+def test_a_migration_is_cancelled(wh: Warehouse) -> None:
+    cancellation = Cancellation()
+    head, below = wh.schema.head(), wh.schema.revisions()[-2].revision
+    table = next(drop.name for step in wh.schema.plan_downgrade(below) for drop in step.drops if drop.kind == "table")
+    with wh.engine.begin() as connection:
+        connection.execute(text(f"LOCK TABLE dw.{table} IN SHARE MODE"))
+        work = _Work(cancellation, lambda: wh.downgrade(below))
+        blocked = text("SELECT count(*) FROM pg_catalog.pg_locks WHERE NOT granted")
+        while connection.execute(blocked).scalar_one() == 0:
+            time.sleep(0.01)
+        assert cancellation.cancel()
+        work.join(10)
+        assert work.error is not None
+    assert wh.schema.current() == head

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,6 +54,11 @@ def add_logins(fab: Warehouse) -> dict[str, Any]:
     return found
 
 
+def secret(value: Any) -> str:
+    """The text of a secret setting."""
+    return str(value.get_secret_value())
+
+
 @contextmanager
 def serve(
     fab: Warehouse,
@@ -60,15 +66,19 @@ def serve(
     *,
     questions: Mapping[str, Any] | None = None,
     logins: dict[str, Any] | None = None,
+    keys: dict[str, str] | None = None,
     **options: Any,
 ) -> Iterator[Served]:
-    """Run a service for a warehouse with roles (:func:`tests.roles.fab_with_roles`)."""
+    """Run a service for a warehouse with roles (:func:`tests.roles.fab_with_roles`).
+
+    :param keys: those of an earlier service on the same folder, which is started again.
+    """
     values = {**(add_logins(fab) if logins is None else logins), "service_state_dir": folder, **options}
     settings = fab.settings.model_copy(
         update=WarehouseSettings(_env_file=None, **values).model_dump(include=set(values))
     )
     store = Store(folder)
-    keys = {role: ApiKeys(store).create(f"test {role}", role) for role in ROLES}  # type: ignore[arg-type]
+    keys = keys or {role: ApiKeys(store).create(f"test {role}", role) for role in ROLES}  # type: ignore[arg-type]
     store.close()
     app = create_app(settings, questions=questions)
     server = uvicorn.Server(
@@ -84,3 +94,32 @@ def serve(
     finally:
         server.should_exit = True
         thread.join(30)
+
+
+def running(served: Served, mark: str) -> int:
+    """Statements with a mark in their text that run on the server."""
+    found = served.owner.read(
+        "SELECT count(*) AS n FROM pg_stat_activity WHERE state = 'active' AND query LIKE :mark AND pid <> pg_backend_pid()",
+        mark=f"%{mark}%",
+    )
+    return int(found.n[0])
+
+
+def wait_for(condition: Any, seconds: float = 10) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def ended(client: httpx.Client, job_id: str, seconds: float = 30) -> dict[str, Any]:
+    """A job after its end."""
+    found: dict[str, Any] = {}
+
+    def look() -> bool:
+        found.update(client.get(f"/jobs/{job_id}").json())
+        return found["finished_at"] is not None
+
+    wait_for(look, seconds)
+    return found

@@ -7,7 +7,6 @@ import json
 import math
 import socket
 import threading
-import time
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +17,7 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
-from tests.service.serving import Served
+from tests.service.serving import Served, running, wait_for
 
 ARROW, PARQUET = "application/vnd.apache.arrow.file", "application/vnd.apache.parquet"
 MANY = "SELECT g AS n, md5(CAST(g AS text)) AS t FROM generate_series(1, 50000) g"
@@ -32,21 +31,6 @@ def reader(served: Served) -> Any:
 
 def ask(client: httpx.Client, sql: str, **body: Any) -> httpx.Response:
     return client.post("/query", json={"sql": sql, **body})
-
-
-def running(served: Served, mark: str) -> int:
-    found = served.owner.read(
-        "SELECT count(*) AS n FROM pg_stat_activity WHERE state = 'active' AND query LIKE :mark AND pid <> pg_backend_pid()",
-        mark=f"%{mark}%",
-    )
-    return int(found.n[0])
-
-
-def wait_for(condition: Any, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_rows_are_arrays_with_the_servers_types(reader: httpx.Client) -> None:

@@ -6,12 +6,25 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
-from gpwarehouse.service.access import Reader
+from gpwarehouse.engine.statement_log import without_literals
+from gpwarehouse.service.access import Caller, Reader
 from gpwarehouse.service.bodies import StrictRoute
+from gpwarehouse.service.job_records import Outcome
+from gpwarehouse.service.jobs import JobRequest, Task
 from gpwarehouse.service.observing import note
-from gpwarehouse.service.problems import Problem, documented
-from gpwarehouse.service.queries import QueryRequest, Rows, RowsRequest, note_statement, read_rows, spool_query
+from gpwarehouse.service.problems import Problem, documented, problem_told
+from gpwarehouse.service.queries import (
+    QueryRequest,
+    Rows,
+    RowsRequest,
+    fingerprint,
+    note_statement,
+    read_rows,
+    spool_query,
+)
+from gpwarehouse.service.routes.jobs import ACCEPTED, IdempotencyKey, accepted, payload_of
 from gpwarehouse.service.service import Service
 from gpwarehouse.service.spool import FORMS, FileAnswer, wanted_form
 
@@ -59,7 +72,7 @@ async def query(request: Request, body: RowsRequest, caller: Reader) -> Response
     responses={
         **documented(400, 413, 415, 504),
         200: {"description": "The result as a file: whole, with Content-Length and ETag.", "content": FILE_CONTENT},
-        202: {"description": "A job was made; Location names it."},
+        202: ACCEPTED,
     },
     summary="Run a query; a whole file",
 )
@@ -70,19 +83,22 @@ async def analytics_query(
     prefer: Annotated[
         str | None, Header(description="`respond-async` makes a job; `wait=30` waits so many seconds for it.")
     ] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Run a query and return all its rows as a file: Arrow, Parquet or CSV, by the header Accept.
 
-    The answer begins when the file is whole. With ``Prefer: respond-async`` the query becomes a job.
+    The answer begins when the file is whole. With `Prefer: respond-async` the query becomes a job, which goes on when the
+    client leaves; with `Prefer: respond-async, wait=30` it is answered like any other if it ends within so many seconds (at
+    most 60), and with the job otherwise. Only jobs heed Idempotency-Key.
     """
     service: Service = request.app.state.service
     note_statement(request, body)
     form = wanted_form(request)
     body.check()
-    query_id = request.state.query_id
-    asynchronous, _wait_s = parse_prefer(prefer)
+    asynchronous, wait_s = parse_prefer(prefer)
     if asynchronous:
-        raise Problem(501, "not-installed", "jobs are not there yet")
+        return await _answer_by_job(request, body, caller, form, wait_s, idempotency_key)
+    query_id = request.state.query_id
     timeout_s = limit_of(service, body.timeout_s)
     async with service.turns.turn(caller):
         target, most = service.spool.new_answer(form), service.settings.service_max_result
@@ -90,6 +106,34 @@ async def analytics_query(
         spooled = await service.runner.run(request, timeout_s, work)
     note(request, rows=spooled.rows)
     return FileAnswer(spooled, f"query-{query_id[:8]}", {}, keep=False)
+
+
+async def _answer_by_job(
+    request: Request, body: QueryRequest, caller: Caller, form: str, wait_s: float, key: str | None
+) -> Response:
+    """Run a query as a job. Answer its file if it ends within ``wait_s``, otherwise the job."""
+    service: Service = request.app.state.service
+    query_id, most = request.state.query_id, float(service.settings.service_job_timeout_s)
+    timeout_s = most if body.timeout_s is None else min(body.timeout_s, most)
+
+    def work(task: Task) -> Outcome:
+        target, limit = service.spool.results / f"{task.id}.{form}", service.settings.service_max_result
+        file = spool_query(service.reader, body, query_id, timeout_s, target, limit, task.cancellation)
+        return Outcome(file=file)
+
+    about = {"statement": without_literals(body.sql), "fingerprint": fingerprint(body.sql), "form": form}
+    payload = payload_of("query", body.model_dump(), form)
+    asked = JobRequest("query", about, work, query_id, payload, key)
+    job = await run_in_threadpool(service.jobs.submit, caller, asked)
+    if wait_s:
+        job = await service.jobs.wait(caller, job.id, wait_s)
+        if job.problem is not None:
+            raise problem_told(job.problem)
+    if not wait_s or job.file is None:
+        return accepted(request, job, {"Preference-Applied": "respond-async"})
+    note(request, rows=job.file.rows, job=job.id)
+    headers = {"Preference-Applied": f"wait={wait_s:g}", "Content-Location": job.file.href}
+    return FileAnswer(service.jobs.result(caller, job.id), f"query-{query_id[:8]}", headers, keep=True)
 
 
 def parse_prefer(prefer: str | None) -> tuple[bool, float]:
