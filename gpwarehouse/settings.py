@@ -71,7 +71,16 @@ __all__ = ["WarehouseSettings", "settings_table"]
 
 _PREFIX = "GPWAREHOUSE_"
 _PARTS = ("host", "port", "user", "password", "database")
-_SECRETS = {"url", "password", "service_reader_url", "service_loader_url", "service_admin_url", "service_metrics_token"}
+_SECRETS = {
+    "url",
+    "password",
+    "service_reader_url",
+    "service_loader_url",
+    "service_admin_url",
+    "service_metrics_token",
+    "service_cache",
+    "service_cache_password",
+}
 _SSL = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 _CALENDAR = frozenset({"timezone", "holidays", "fab_week_start"})
 

@@ -32,6 +32,8 @@ def _role_map(value: Any) -> Any:
 def _cache(value: str) -> str:
     if value not in ("off", "memory") and not value.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("no such cache")
+    if "@" in value:
+        raise ValueError("the password has a variable of its own, GPWAREHOUSE_SERVICE_CACHE_PASSWORD")
     return value
 
 
@@ -96,6 +98,7 @@ class ServiceFields(BaseModel):
     service_grace_s: int = seconds(20, "time for answers to end at a shutdown, before their statements are cancelled")
     # Cache and audit
     service_cache: Cache = setting("off", "cache of answers", "off, memory, or a Redis URL redis://host:6379/0")
+    service_cache_password: SecretStr | None = setting(None, "password of Redis", "text")
     service_cache_bytes: int = whole(
         64 * _MB, "bytes of the cache in memory, and of the largest answer in Redis", 0, 1 << 40
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +12,6 @@ import pyarrow as pa
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
-from gpwarehouse.engine import Cancellation
 from gpwarehouse.engine.statement_log import without_literals
 from gpwarehouse.errors import ResultTooLargeError
 from gpwarehouse.read import json_rows
@@ -121,43 +119,33 @@ def session_of(query_id: str, timeout_s: float) -> dict[str, Any]:
     return {"application_name": f"gpw {query_id}", "statement_timeout_s": math.ceil(timeout_s) + 1}
 
 
-def read_rows(
-    warehouse: Warehouse, query: RowsRequest, query_id: str, timeout_s: float, cancel: Cancellation
-) -> tuple[bytes, int]:
-    """Read a query's rows and write the answer.
+def read_rows(warehouse: Warehouse, query: RowsRequest, query_id: str, timeout_s: float) -> tuple[bytes, int]:
+    """Read a query's rows and write them as the members of a JSON object: ``columns``, ``rows``, ``truncated``.
 
-    :return: the JSON text, and the number of rows in it.
+    :return: the text, and the number of rows in it.
     :raises ReadError: the server refused the query.
     :raises ResultTooLargeError: the rows do not fit into an answer.
     """
-    started = time.monotonic()
-    with cancel:
-        options: dict[str, Any] = {"exact_numeric": query.exact_numeric, "session": session_of(query_id, timeout_s)}
-        size = min(query.max_rows + 1, _CHUNK_ROWS)
-        with warehouse.read(query.sql, dict(query.params), arrow=True, chunks=size, **options) as chunks:
-            tables: list[pa.Table] = []
-            rows = nbytes = 0
-            for table in chunks:
-                tables.append(table)
-                rows, nbytes = rows + table.num_rows, nbytes + table.nbytes
-                if nbytes > _JSON_BYTES:
-                    raise ResultTooLargeError(
-                        f"the rows have more than {_JSON_BYTES} bytes; ask for fewer, or for a file: POST /analytics/query"
-                    )
-                if rows > query.max_rows:
-                    break
-            columns = [{"name": column.name, "type": column.type_name} for column in chunks.columns]
-            found = pa.concat_tables([chunks.schema.empty_table(), *tables]).slice(0, query.max_rows)
-            texts = json_rows(
-                found, json_positions={place for place, column in enumerate(chunks.columns) if column.is_json}
-            )
-    return _write(query_id, columns, texts, rows > query.max_rows, time.monotonic() - started), len(texts)
-
-
-def _write(query_id: str, columns: list[dict[str, str]], rows: list[str], truncated: bool, seconds: float) -> bytes:
-    head = json.dumps({"query_id": query_id, "columns": columns}, ensure_ascii=False)[:-1]
-    tail = json.dumps({"truncated": truncated, "elapsed_ms": round(seconds * 1000, 1)})[1:]
-    return f'{head}, "rows": [{",".join(rows)}], {tail}'.encode()
+    options: dict[str, Any] = {"exact_numeric": query.exact_numeric, "session": session_of(query_id, timeout_s)}
+    size = min(query.max_rows + 1, _CHUNK_ROWS)
+    with warehouse.read(query.sql, dict(query.params), arrow=True, chunks=size, **options) as chunks:
+        tables: list[pa.Table] = []
+        rows = nbytes = 0
+        for table in chunks:
+            tables.append(table)
+            rows, nbytes = rows + table.num_rows, nbytes + table.nbytes
+            if nbytes > _JSON_BYTES:
+                raise ResultTooLargeError(
+                    f"the rows have more than {_JSON_BYTES} bytes; ask for fewer, or for a file: POST /analytics/query"
+                )
+            if rows > query.max_rows:
+                break
+        columns = [{"name": column.name, "type": column.type_name} for column in chunks.columns]
+        found = pa.concat_tables([chunks.schema.empty_table(), *tables]).slice(0, query.max_rows)
+        texts = json_rows(found, json_positions={n for n, column in enumerate(chunks.columns) if column.is_json})
+    told = json.dumps(columns, ensure_ascii=False)
+    truncated = json.dumps(rows > query.max_rows)
+    return f'"columns": {told}, "rows": [{",".join(texts)}], "truncated": {truncated}'.encode(), len(texts)
 
 
 def spool_query(
@@ -167,7 +155,6 @@ def spool_query(
     timeout_s: float,
     target: Path,
     most: int,
-    cancel: Cancellation,
 ) -> Spooled:
     """Write a query's rows to a file.
 
@@ -176,7 +163,6 @@ def spool_query(
     :raises ReadError: the server refused the query.
     :raises ResultTooLargeError: the file would have more bytes; there is none.
     """
-    with cancel:
-        options: dict[str, Any] = {"exact_numeric": query.exact_numeric, "session": session_of(query_id, timeout_s)}
-        done = warehouse.export(query.sql, target, dict(query.params), max_bytes=most, **options)
+    options: dict[str, Any] = {"exact_numeric": query.exact_numeric, "session": session_of(query_id, timeout_s)}
+    done = warehouse.export(query.sql, target, dict(query.params), max_bytes=most, **options)
     return Spooled.of(target, target.suffix[1:], done.rows)

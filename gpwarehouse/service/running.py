@@ -30,11 +30,18 @@ class Runner:
         self._cancellers = ThreadPoolExecutor(_CANCELLERS, "gpw-cancel")
         self._running: set[Cancellation] = set()
 
-    async def run(self, request: Request, timeout_s: float, work: Callable[[Cancellation], Result]) -> Result:
+    async def run(
+        self,
+        request: Request,
+        timeout_s: float,
+        work: Callable[[Cancellation], Result],
+        discard: Callable[[Result], object] = lambda _: None,
+    ) -> Result:
         """Run ``work`` in a thread, and cancel it if the client leaves or the time is over.
 
         The request's body must have been read.
 
+        :param discard: takes a result that comes too late, to delete its file.
         :raises ClientGone: the client has left; nothing of the work runs any more.
         :raises Problem: 504, the time is over.
         """
@@ -48,9 +55,11 @@ class Runner:
             if future.done():
                 return future.result()
             gone = watch.done()
+            future.add_done_callback(partial(_discard_result, discard))
             await self._end(cancel, future, "the client has left" if gone else "timeout")
             raise ClientGone if gone else _too_long(timeout_s)
         except asyncio.CancelledError:  # the server stops, and its time of grace is over
+            future.add_done_callback(partial(_discard_result, discard))
             await asyncio.shield(self._end(cancel, future, "shutdown"))
             raise
         finally:
@@ -61,8 +70,6 @@ class Runner:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._cancellers, cancel.cancel, reason)
         await asyncio.wait((future,), timeout=5)
-        if future.done() and not future.cancelled():
-            future.exception()  # it was asked for, or asyncio would log it as never seen
 
     def close(self) -> None:
         """Cancel what still runs, and end the threads."""
@@ -70,6 +77,11 @@ class Runner:
             cancel.cancel("shutdown")
         self._threads.shutdown(cancel_futures=True)
         self._cancellers.shutdown()
+
+
+def _discard_result(discard: Callable[[Any], object], future: asyncio.Future[Any]) -> None:
+    if not future.cancelled() and future.exception() is None:
+        discard(future.result())
 
 
 def _too_long(timeout_s: float) -> Problem:

@@ -10,6 +10,7 @@ from sqlalchemy import event
 from gpwarehouse.errors import RoleError, SettingsError
 from gpwarehouse.service.access import Access
 from gpwarehouse.service.audit import AuditTable
+from gpwarehouse.service.cache import make_cache
 from gpwarehouse.service.jobs import Jobs
 from gpwarehouse.service.keys import ApiKeys
 from gpwarehouse.service.running import Runner
@@ -55,6 +56,7 @@ class Service:
         _guard_reader(self.reader, settings)
         self.turns = Turns(settings.service_concurrency, settings.service_per_caller, settings.service_queue_s)
         self.runner = Runner(settings.service_concurrency)
+        self.cache = make_cache(settings)
         self.health = HealthSampler(self.reader)
         self.audit = AuditTable(self.reader) if settings.service_audit == "table" else None
         self.jobs = Jobs(self.store, self.spool, settings)

@@ -41,6 +41,10 @@ class Spooled:
     bytes: int
     etag: str
 
+    def discard(self) -> None:
+        """Delete the file."""
+        self.path.unlink(missing_ok=True)
+
     @classmethod
     def of(cls, path: Path, form: str, rows: int) -> Spooled:
         """Describe a file. It is read once."""

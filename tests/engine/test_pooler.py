@@ -30,8 +30,8 @@ SESSIONS = 4
 FACT = "fact_process_measurements"
 # What every client says for itself when it logs in.
 OF_THE_CLIENT = ("application_name", "client_encoding")
-# What Greenplum counts.
-COUNTED = ("gp_command_count",)
+# What Greenplum counts, by statement and by session.
+COUNTED = ("gp_command_count", "gp_session_id")
 STATE = "SELECT name, setting FROM pg_catalog.pg_settings WHERE NOT name = ANY(%s)"
 LEFT = """SELECT (SELECT count(*) FROM pg_catalog.pg_prepared_statements), (SELECT count(*) FROM pg_catalog.pg_cursors),
     (SELECT count(*) FROM pg_catalog.pg_class c WHERE c.relnamespace = pg_catalog.pg_my_temp_schema()),

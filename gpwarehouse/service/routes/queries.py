@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from gpwarehouse.engine.statement_log import without_literals
 from gpwarehouse.service.access import Caller, Reader
+from gpwarehouse.service.answers import answer_file, answer_rows
 from gpwarehouse.service.bodies import StrictRoute
 from gpwarehouse.service.job_records import Outcome
 from gpwarehouse.service.jobs import JobRequest, Task
@@ -21,7 +22,6 @@ from gpwarehouse.service.queries import (
     RowsRequest,
     fingerprint,
     note_statement,
-    read_rows,
     spool_query,
 )
 from gpwarehouse.service.routes.jobs import ACCEPTED, IdempotencyKey, accepted, payload_of
@@ -60,10 +60,10 @@ async def query(request: Request, body: RowsRequest, caller: Reader) -> Response
     body.check()
     query_id, timeout_s = request.state.query_id, limit_of(service, body.timeout_s)
     async with service.turns.turn(caller):
-        work = partial(read_rows, service.reader, body, query_id, timeout_s)
-        text, rows = await service.runner.run(request, timeout_s, work)
-    note(request, rows=rows)
-    return Response(text, media_type="application/json")
+        work = partial(answer_rows, service.reader, service.cache, body, query_id, timeout_s)
+        text, rows, cache = await service.runner.run(request, timeout_s, work)
+    note(request, rows=rows, cache=cache)
+    return Response(text, media_type="application/json", headers={"X-Cache": cache})
 
 
 @router.post(
@@ -102,10 +102,10 @@ async def analytics_query(
     timeout_s = limit_of(service, body.timeout_s)
     async with service.turns.turn(caller):
         target, most = service.spool.new_answer(form), service.settings.service_max_result
-        work = partial(spool_query, service.reader, body, query_id, timeout_s, target, most)
-        spooled = await service.runner.run(request, timeout_s, work)
-    note(request, rows=spooled.rows)
-    return FileAnswer(spooled, f"query-{query_id[:8]}", {}, keep=False)
+        work = partial(answer_file, service.reader, service.cache, body, query_id, timeout_s, target, most)
+        spooled, cache = await service.runner.run(request, timeout_s, work, lambda done: done[0].discard())
+    note(request, rows=spooled.rows, cache=cache)
+    return FileAnswer(spooled, f"query-{query_id[:8]}", {"X-Cache": cache}, keep=False)
 
 
 async def _answer_by_job(
@@ -118,8 +118,8 @@ async def _answer_by_job(
 
     def work(task: Task) -> Outcome:
         target, limit = service.spool.results / f"{task.id}.{form}", service.settings.service_max_result
-        file = spool_query(service.reader, body, query_id, timeout_s, target, limit, task.cancellation)
-        return Outcome(file=file)
+        with task.cancellation:
+            return Outcome(file=spool_query(service.reader, body, query_id, timeout_s, target, limit))
 
     about = {"statement": without_literals(body.sql), "fingerprint": fingerprint(body.sql), "form": form}
     payload = payload_of("query", body.model_dump(), form)

@@ -58,7 +58,7 @@ def _make_endpoint(name: str, question: Question) -> Callable[..., Any]:
     signature = inspect.signature(question, eval_str=True)
     own = [
         parameter.replace(
-            kind=inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[parameter.annotation, Query(strict=False)]
+            kind=inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[parameter.annotation, Query()]
         )
         for parameter in list(signature.parameters.values())[1:]
     ]
@@ -69,9 +69,13 @@ def _make_endpoint(name: str, question: Question) -> Callable[..., Any]:
         form, timeout_s = wanted_form(request), limit_of(service, None)
         async with service.turns.turn(caller):
             work = partial(_ask, service.reader, partial(question, **values), service.spool.new_answer(form))
-            spooled = await service.runner.run(request, timeout_s, work)
+            spooled = await service.runner.run(request, timeout_s, work, Spooled.discard)
         note(request, rows=spooled.rows)
-        check_range(request, spooled.bytes)
+        try:
+            check_range(request, spooled.bytes)
+        except Problem:
+            spooled.discard()
+            raise
         return FileAnswer(spooled, name, {}, keep=False)
 
     shared = [
