@@ -70,6 +70,7 @@ def create_app(
     app.include_router(migrations.router)
     if "admin" in service.warehouses:
         app.include_router(migrations.changes)
+        app.include_router(tables.changes)
     app.include_router(questions_router(questions or {}))
     if service.settings.service_origins:
         app.add_middleware(

@@ -112,3 +112,20 @@ def test_a_reader_compares_the_schema_with_the_models(reader: httpx.Client) -> N
     found = reader.get("/schema/validate")
     assert found.status_code == 200, found.text
     assert [each for each in found.json()["findings"] if each["kind"] not in ("owner", "rights")] == []
+
+
+def test_an_admin_has_a_table_optimized(served: Served, reader: httpx.Client) -> None:
+    assert reader.post("/tables/dim_lot/optimize", json={}).status_code == 403
+    with served.client("admin") as admin:
+        made = admin.post("/tables/dim_lot/optimize", json={"vacuum": True})
+        assert made.status_code == 202, made.text
+        while (job := admin.get(made.headers["location"]).json())["state"] in ("queued", "running"):
+            time.sleep(0.02)
+        assert job["state"] == "succeeded", job
+        assert job["result"] == {"analyzed": ["dim_lot"], "vacuumed": ["dim_lot"], "warnings": []}
+        assert admin.post("/tables/nothing/optimize", json={}).status_code == 404
+        assert admin.post("/tables/dim_lot/optimize", json={"month": "2026-13"}).status_code == 422
+        failed = admin.post("/tables/dim_lot/optimize", json={"month": "2026-01"})
+        while (job := admin.get(failed.headers["location"]).json())["state"] in ("queued", "running"):
+            time.sleep(0.02)
+        assert (job["state"], job["problem"]["status"]) == ("failed", 422)

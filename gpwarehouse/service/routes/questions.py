@@ -57,9 +57,7 @@ def _make_endpoint(name: str, question: Question) -> Callable[..., Any]:
     """An endpoint with the function's own keyword parameters, which FastAPI reads from its signature."""
     signature = inspect.signature(question, eval_str=True)
     own = [
-        parameter.replace(
-            kind=inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[parameter.annotation, Query()]
-        )
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[parameter.annotation, Query()])
         for parameter in list(signature.parameters.values())[1:]
     ]
 

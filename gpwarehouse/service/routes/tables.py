@@ -6,20 +6,28 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from gpwarehouse.engine import Cancellation
 from gpwarehouse.errors import InvalidInputError
-from gpwarehouse.service.access import Reader
+from gpwarehouse.service.access import Admin, Caller, Reader
 from gpwarehouse.service.bodies import StrictRoute
 from gpwarehouse.service.frames import records
+from gpwarehouse.service.job_records import Outcome
+from gpwarehouse.service.jobs import JobRequest, Task
+from gpwarehouse.service.observing import note
 from gpwarehouse.service.problems import Problem, documented
+from gpwarehouse.service.routes.jobs import ACCEPTED, IdempotencyKey, accepted, payload_of
 from gpwarehouse.service.service import Service
 
-__all__ = ["TableName", "no_such_table", "router"]
+__all__ = ["changes", "router"]
 
 router = APIRouter(route_class=StrictRoute, tags=["tables"])
+changes = APIRouter(route_class=StrictRoute, tags=["tables"])
+"""Routes that need the admin's login."""
 TableName = Annotated[str, Path(description="A table of the warehouse's schema.", max_length=63)]
 
 
@@ -70,6 +78,22 @@ class Stats(BaseModel):
     months: list[Month]
 
 
+class OptimizeRequest(BaseModel):
+    """What is to be done with a table."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"example": {"analyze": True, "vacuum": False, "month": "2026-03"}},
+    )
+
+    analyze: bool = Field(default=True, description="Gather statistics.")
+    vacuum: bool = Field(default=False, description="Free the space of deleted rows.")
+    month: str | None = Field(
+        default=None, pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$", description="Only this month of a fact, YYYY-MM."
+    )
+
+
 class Findings(BaseModel):
     """The comparison of the database with the models."""
 
@@ -104,12 +128,38 @@ async def validate(request: Request, caller: Reader) -> Any:
     )
 
 
+@changes.post(
+    "/tables/{table}/optimize",
+    status_code=202,
+    response_class=JSONResponse,
+    responses={**documented(404, 409, 413, 415, 504), 202: ACCEPTED},
+    summary="Maintain a table",
+)
+async def optimize(
+    request: Request, table: TableName, body: OptimizeRequest, caller: Admin, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Gather statistics of a table or one of its months, and free the space of deleted rows, as a job."""
+    service: Service = request.app.state.service
+    warehouse = service.warehouses["admin"]
+    await stats(request, table, caller)
+    about = {"table": table, **body.model_dump()}
+    note(request, **about)
+
+    def work(task: Task) -> Outcome:
+        with task.cancellation:
+            done = warehouse.tables.optimize(table, analyze=body.analyze, vacuum=body.vacuum, month=body.month)
+        return Outcome({"analyzed": done.analyzed, "vacuumed": done.vacuumed, "warnings": done.warnings})
+
+    asked = JobRequest("optimize", about, work, request.state.query_id, payload_of("optimize", about), idempotency_key)
+    return accepted(request, await run_in_threadpool(service.jobs.submit, caller, asked))
+
+
 def no_such_table(table: str) -> Problem:
     """The problem for a table that is not there."""
     return Problem(404, "no-such-table", f"there is no table {table!r}; GET /tables lists all")
 
 
-async def _ask(request: Request, caller: Reader, question: Any) -> Any:
+async def _ask(request: Request, caller: Caller, question: Any) -> Any:
     """Ask a door in a query's turn, so that it is bounded and cancelled as a query is."""
     service: Service = request.app.state.service
     timeout_s = float(service.settings.service_timeout_s)
