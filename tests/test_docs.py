@@ -270,6 +270,13 @@ def test_the_javascript_of_the_page_about_the_service_runs() -> None:
     assert compare(block, done.stdout) == []
 
 
+def test_the_page_about_the_service_names_every_kind_of_problem() -> None:
+    sources = "".join(path.read_text(encoding="utf-8") for path in (TREE / "gpwarehouse/service").rglob("*.py"))
+    kinds = set(re.findall(r'(?:Problem\(|retry_after\(|Error,)\s*\d{3},\s*"([a-z-]+)"', sources))
+    assert len(kinds) > 20
+    assert {kind for kind in kinds if f"`{kind}`" not in PAGES[SERVED]} == {"client-gone"}  # which nobody reads
+
+
 def test_the_demo_draws_the_readmes_picture(here: Path) -> None:
     picture = next(block for block in blocks_of("README.md") if "# good at once" in block.code)
     demo = Block("README.md", picture.line, "sh", "gpwarehouse demo", True)

@@ -128,12 +128,15 @@ def _listen(settings: WarehouseSettings) -> socket.socket:
 
 
 def _log_calls(*, audit: bool) -> None:
-    """Warnings go to stderr, and the audit goes to stdout as it is: one JSON object a line."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    if audit:
-        lines = logging.StreamHandler(sys.stdout)
-        lines.setFormatter(logging.Formatter("%(message)s"))
-        logger = logging.getLogger("gpwarehouse.audit")
-        logger.addHandler(lines)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
+    """Warnings go to stderr. The audit goes to stdout as it is: one JSON object a line, and nothing else."""
+    warnings, calls = logging.StreamHandler(), logging.StreamHandler(sys.stdout)
+    warnings.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    warnings.addFilter(lambda record: not _is_call(record))
+    calls.setFormatter(logging.Formatter("%(message)s"))
+    calls.addFilter(_is_call)
+    logging.basicConfig(level=logging.WARNING, handlers=[warnings, calls])
+    logging.getLogger("gpwarehouse.audit").setLevel(logging.INFO if audit else logging.WARNING)
+
+
+def _is_call(record: logging.LogRecord) -> bool:
+    return hasattr(record, "audit")
