@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gpwarehouse.engine import Cancellation
-from gpwarehouse.service.cache import AnswerCache, is_repeatable, look_up
+from gpwarehouse.service.cache import AnswerCache, is_repeatable, key_of, look_up, version_of
 from gpwarehouse.service.queries import QueryRequest, RowsRequest, read_rows, spool_query
 from gpwarehouse.service.spool import Spooled
 from gpwarehouse.warehouse import Warehouse
@@ -74,19 +74,20 @@ def _ask(
 ) -> tuple[Any, str]:
     """Look into the cache, or run the query and keep its answer.
 
-    An answer is kept if the query is repeatable, and if nothing changed while it ran.
+    An answer is kept if the query is repeatable, if nothing was being written when it began, and if nothing changed while it ran.
     """
     if cache is None:
         return run(), "off"
-    named = [*parts, query.sql, query.params, query.exact_numeric]
-    key, found = look_up(cache, warehouse, *named)
+    parts += [query.sql, query.params, query.exact_numeric]
+    _, found = look_up(cache, warehouse, parts)
     if found is not None:
         return found, "hit"
+    version = version_of(warehouse, to_keep=True)
     value = run()
-    if key is not None and value is not None and is_repeatable(warehouse, query.sql, query.params):
-        after, _ = look_up(cache, warehouse, *named)
-        if after == key:
-            cache.put(key, value)
+    if version is None or value is None or not is_repeatable(warehouse, query.sql, query.params):
+        return value, "miss"
+    if version_of(warehouse) == version:
+        cache.put(key_of(warehouse, version, parts), value)
     return value, "miss"
 
 

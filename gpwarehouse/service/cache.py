@@ -19,26 +19,30 @@ from typing import Any, Protocol
 
 from prometheus_client import Counter
 
-from gpwarehouse.engine.sql_lexer import meaningful_tokens
+from gpwarehouse.engine.sql_lexer import SqlToken, meaningful_tokens
 from gpwarehouse.errors import GpwarehouseError, MissingExtraError
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.warehouse import Warehouse
 
-__all__ = ["AnswerCache", "is_repeatable", "look_up", "make_cache", "version_of"]
+__all__ = ["AnswerCache", "is_repeatable", "key_of", "look_up", "make_cache", "version_of"]
 
 _logger = logging.getLogger("gpwarehouse.service")
 _looked = Counter("gpwarehouse_cache_lookups", "Answers looked for in the cache", ["outcome"])
 _KEEP_S = 86_400
 _REDIS_WAIT_S = 0.5
-# Each transaction that writes anything changes the snapshot of its server. On Greenplum the segments write, and for a moment
-# a transaction has ended there and is not yet to be seen; batches are to be seen together with their rows, so they count too.
+# A transaction that writes changes the snapshot of its server, when it begins to write and when it ends.
 _SNAPSHOT = "SELECT CAST(pg_catalog.txid_current_snapshot() AS text) AS version"
-_SNAPSHOTS = """
-SELECT pg_catalog.md5(CAST(pg_catalog.txid_current_snapshot() AS text) || ' ' || s.snapshots || ' ' || b.batches) AS version
-FROM (SELECT pg_catalog.string_agg(gp_segment_id || ':' || CAST(pg_catalog.txid_current_snapshot() AS text), ' '
-        ORDER BY gp_segment_id) AS snapshots FROM gp_dist_random('gp_id')) s,
-    (SELECT count(*) || ' ' || COALESCE(sum(pg_catalog.hashtext(batch_id || status || COALESCE(CAST(finished_at AS text), '')
-        || rows_loaded || COALESCE(error, ''))), 0) AS batches FROM {schema}.etl_load_batch) b"""
+# On Greenplum the segments write, and their snapshots cannot be asked for: the coordinator would answer in their place. The age
+# of a transaction id that depends on the row is counted by the segments, as long as nothing is aggregated above them. It grows
+# with each transaction that writes there.
+_AGES = """
+SELECT gp_segment_id, pg_catalog.age(CAST(CAST(gp_segment_id + 1000 AS text) AS xid)), pg_catalog.txid_current_snapshot()
+FROM gp_dist_random('gp_id')"""
+# Ages do not change when a transaction ends, so while one writes there is no version for an answer to be kept under.
+_WRITING = """
+SELECT count(*) FROM pg_catalog.pg_locks
+WHERE granted AND locktype = 'relation' AND pid <> pg_catalog.pg_backend_pid()
+    AND mode NOT IN ('AccessShareLock', 'RowShareLock')"""
 _VOLATILITY = """
 SELECT p.proname AS name, bool_or(p.provolatile = 'v' OR n.nspname <> 'pg_catalog') AS changes,
     bool_or(p.provolatile = 's') AS depends
@@ -56,12 +60,18 @@ _DEPENDS_ON_VALUES_ONLY = frozenset(
 """Functions that the server calls stable for the sake of settings, which are fixed here."""
 _KEYWORDS = frozenset(
     (
-        "CURRENT_CATALOG", "CURRENT_DATE", "CURRENT_ROLE", "CURRENT_SCHEMA", "CURRENT_TIME", "CURRENT_TIMESTAMP",
-        "CURRENT_USER", "LOCALTIME", "LOCALTIMESTAMP", "SESSION_USER", "TABLESAMPLE", "USER",
+        "current_catalog", "current_date", "current_role", "current_schema", "current_time", "current_timestamp",
+        "current_user", "localtime", "localtimestamp", "session_user", "tablesample", "user",
     )
 )  # fmt: skip
 _MOMENT = re.compile(r"\s*(now|today|tomorrow|yesterday|allballs)\b", re.IGNORECASE)
-_SCANS = re.compile(r"Foreign Scan|External Scan|Sample Scan")
+_RELATIONS = """
+SELECT c.oid, n.nspname AS schema, CAST(c.relkind AS text) AS kind,
+    CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END AS definition,
+    to_json(c) ->> 'relstorage' = 'x' AS is_external
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relname = ANY(:names) AND n.nspname NOT IN ('pg_toast', 'information_schema', 'gp_toolkit')"""
+_OF_THE_SYSTEM = frozenset(("information_schema", "gp_toolkit"))
 
 
 class AnswerCache(Protocol):
@@ -151,27 +161,33 @@ def make_cache(settings: WarehouseSettings) -> AnswerCache | None:
     return RedisCache(settings.service_cache, secret, settings.service_cache_bytes)
 
 
-def look_up(cache: AnswerCache, warehouse: Warehouse, *parts: Any) -> tuple[str | None, bytes | None]:
-    """The key of an answer for the data as they are now, and the answer if it is kept. No key: the version is not known."""
+def look_up(cache: AnswerCache, warehouse: Warehouse, parts: list[Any]) -> tuple[str | None, bytes | None]:
+    """The version of the data as they are now, and the answer that is kept for it."""
     version = version_of(warehouse)
-    if version is None:
-        _looked.labels("failed").inc()
-        return None, None
-    login = warehouse.settings.redacted()
-    key = hashlib.sha256(json.dumps([login, version, *parts], default=str).encode("utf-8", "replace")).hexdigest()
-    found = cache.get(key)
+    found = None if version is None else cache.get(key_of(warehouse, version, parts))
     _looked.labels("miss" if found is None else "hit").inc()
-    return key, found
+    return version, found
 
 
-def version_of(warehouse: Warehouse) -> str | None:
-    """A text that differs after each change of the data, the schema or the rights; None if it cannot be read."""
-    schema = warehouse.engine.dialect.identifier_preparer.quote_schema(warehouse.settings.schema_name)
+def key_of(warehouse: Warehouse, version: str, parts: list[Any]) -> str:
+    """The key of an answer: login, version of the data, and all that the answer depends on."""
+    whole = json.dumps([warehouse.settings.redacted(), version, *parts], default=str)
+    return hashlib.sha256(whole.encode("utf-8", "replace")).hexdigest()
+
+
+def version_of(warehouse: Warehouse, *, to_keep: bool = False) -> str | None:
+    """A text that differs after each change of the data, the schema or the rights; None if it cannot be told.
+
+    :param to_keep: whether an answer is to be kept under it. Then it is told only if every change before it is to be seen.
+    """
     try:
         with warehouse.engine.connect() as connection:
             capabilities: Any = getattr(connection.dialect, "capabilities", None)
-            statement = _SNAPSHOTS.format(schema=schema) if capabilities.distribution else _SNAPSHOT
-            return str(connection.exec_driver_sql(statement).scalar_one())
+            if not capabilities.distribution:
+                return str(connection.exec_driver_sql(_SNAPSHOT).scalar_one())
+            version = " ".join(sorted(map(str, connection.exec_driver_sql(_AGES))))
+            writing = to_keep and connection.exec_driver_sql(_WRITING).scalar_one()
+            return None if writing else version
     except Exception as error:
         _logger.warning("the version of the data was not read: %s", type(error).__name__)
         return None
@@ -180,23 +196,40 @@ def version_of(warehouse: Warehouse) -> str | None:
 def is_repeatable(warehouse: Warehouse, sql: str, params: Mapping[str, Any]) -> bool:
     """Whether a query gives the same rows as long as the data are the same.
 
-    The plan shows the functions of views, too. A function that may give another result, and a table outside the database,
-    make it not repeatable.
+    The statement and the views that it names are looked through. It is not repeatable with a function that may give another
+    result, a word such as CURRENT_DATE, a table of the system's, or one outside the database. Greenplum's plans cannot tell:
+    they hold the results of such functions.
     """
-    literals = [token.text.strip("'") for token in meaningful_tokens(sql) if token.kind == "string"]
-    if any(_MOMENT.match(text) for text in (*literals, *map(str, params.values()))):
+    if any(_MOMENT.match(str(value)) for value in params.values()):
         return False
     try:
-        plan = "\n".join(warehouse.read(f"EXPLAIN (VERBOSE) {sql}", dict(params)).iloc[:, 0])
-        return not _SCANS.search(plan) and _has_steady_functions(warehouse, f"{sql}\n{plan}")
+        return _is_steady(warehouse, sql, set())
     except GpwarehouseError:
         return False
 
 
-def _has_steady_functions(warehouse: Warehouse, text: str) -> bool:
+def _is_steady(warehouse: Warehouse, text: str, known: set[int]) -> bool:
+    """Look through a text of SQL, and through the views that it names.
+
+    :param known: views that were looked through already.
+    """
     tokens = list(meaningful_tokens(text))
-    if any(token.kind == "word" and token.text.upper() in _KEYWORDS for token in tokens):
+    if any(token.kind == "string" and _MOMENT.match(token.text.strip("'")) for token in tokens):
         return False
+    names = {token.text.strip('"').lower() for token in tokens if token.kind in ("word", "name")}
+    if names & _KEYWORDS or names & _OF_THE_SYSTEM or not _has_steady_functions(warehouse, tokens):
+        return False
+    for found in warehouse.read(_RELATIONS, names=sorted(names)).itertuples():
+        if found.schema == "pg_catalog" or found.kind == "f" or found.is_external is True:
+            return False
+        if found.kind in ("v", "m") and found.oid not in known:
+            known.add(int(str(found.oid)))
+            if not _is_steady(warehouse, str(found.definition), known):
+                return False
+    return True
+
+
+def _has_steady_functions(warehouse: Warehouse, tokens: list[SqlToken]) -> bool:
     names = {
         before.text.strip('"').lower()
         for before, after in pairwise(tokens)

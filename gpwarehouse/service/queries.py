@@ -27,7 +27,8 @@ _JSON_BYTES = 256 << 20
 _CHUNK_ROWS = 20_000
 
 Scalar = StrictBool | StrictInt | StrictFloat | StrictStr | None
-Params = dict[Annotated[str, Field(pattern=r"^[A-Za-z_]\w{0,62}$")], Scalar | list[Scalar]]
+_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
+Params = dict[Annotated[str, Field(pattern=_NAME)], Scalar | list[Scalar]]
 
 
 class QueryRequest(BaseModel):
@@ -50,9 +51,12 @@ class QueryRequest(BaseModel):
     params: Params = Field(
         default_factory=dict,
         description="Values of the parameters; a list for `= ANY(:name)`. Give times as text, and CAST.",
+        json_schema_extra={
+            "propertyNames": {"pattern": _NAME}
+        },  # pydantic names the pattern, but allows others beside it
     )
     timeout_s: float | None = Field(
-        None, gt=0, le=86_400, description="Longest time, in seconds; at most the service's."
+        None, ge=0.1, le=86_400, description="Longest time, in seconds; at most the service's."
     )
     exact_numeric: bool = Field(
         False, description="Keep NUMERIC exact, as text in JSON; otherwise it is the nearest double."

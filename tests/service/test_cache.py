@@ -17,6 +17,8 @@ from gpwarehouse import Warehouse
 from tests.load.rows import MEASUREMENTS, measurement
 from tests.service.serving import Served, serve
 
+TRIES = 300
+"""Others may write on the server of the tests at any time, and then nothing is kept."""
 COUNT = f"SELECT count(*) AS n FROM dw.{MEASUREMENTS}"
 
 
@@ -40,7 +42,7 @@ def ask(client: httpx.Client, sql: str, **body: Any) -> tuple[Any, str]:
 
 
 def twice(client: httpx.Client, sql: str, **body: Any) -> list[str]:
-    """What the cache had for a query that is asked twice; other databases of the server may write meanwhile."""
+    """What the cache had for a query that is asked twice."""
     return [ask(client, sql, **body)[1] for _ in range(2)]
 
 
@@ -56,8 +58,7 @@ def test_an_answer_is_kept_until_rows_are_loaded(cached: Served, reader: httpx.C
 
 def test_it_hits(reader: httpx.Client) -> None:
     sql = "SELECT lot_id FROM dw.dim_lot WHERE lot_id <> :x ORDER BY 1"
-    found = [twice(reader, sql, params={"x": str(n)})[1] for n in range(10)]
-    assert "hit" in found
+    assert any(twice(reader, sql, params={"x": str(n)})[1] == "hit" for n in range(TRIES))
 
 
 @pytest.mark.parametrize(
@@ -108,8 +109,10 @@ def test_what_may_differ_from_call_to_call_is_never_kept(cached: Served, reader:
 
 def test_a_file_is_kept_too(reader: httpx.Client) -> None:
     ask_for = {"sql": "SELECT g, md5(CAST(g AS text)) AS t FROM generate_series(1, 1000) g ORDER BY g"}
-    answers = [reader.post("/analytics/query", json=ask_for, headers={"Accept": "text/csv"}) for _ in range(12)]
-    assert "hit" in [answer.headers["x-cache"] for answer in answers]
+    answers: list[httpx.Response] = []
+    while len(answers) < TRIES and not (answers and answers[-1].headers["x-cache"] == "hit"):
+        answers.append(reader.post("/analytics/query", json=ask_for, headers={"Accept": "text/csv"}))
+    assert answers[-1].headers["x-cache"] == "hit"
     assert {(a.status_code, a.content, a.headers["etag"], a.headers["x-rows"]) for a in answers} == {
         (200, answers[0].content, answers[0].headers["etag"], "1000")
     }
@@ -141,7 +144,7 @@ def test_redis_keeps_answers_and_its_loss_is_no_error(fab: Warehouse, tmp_path: 
     options = {"service_cache": url, "service_cache_password": "pw-of-the-test"}
     with serve(fab, tmp_path / "state", **options) as served, served.client("reader") as client:
         sql = "SELECT lot_id FROM dw.dim_lot WHERE lot_id <> :x"
-        assert "hit" in [twice(client, sql, params={"x": str(n)})[1] for n in range(10)]
+        assert any(twice(client, sql, params={"x": str(n)})[1] == "hit" for n in range(TRIES))
         assert "pw-of-the-test" not in repr(served.settings)
         process.kill()
         process.wait()

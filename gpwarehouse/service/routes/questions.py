@@ -43,13 +43,6 @@ def questions_router(questions: Mapping[str, Question]) -> APIRouter:
             f"/{name}", _make_endpoint(name, question), methods=["GET"], name=name, summary=about[0], response_class=Response,
             description=about[0] + "\n" + about[2], responses=responses,
         )  # fmt: skip
-
-    @router.get("/{question}", response_class=Response, responses=responses, summary="A question that is not known")
-    async def unknown(question: str, caller: Reader) -> Response:
-        """Answer 404; the known questions have routes of their own."""
-        known = ", ".join(sorted(questions)) or "none"
-        raise Problem(404, "unknown-question", f"there is no such question; these are known: {known}")
-
     return router
 
 
