@@ -103,7 +103,11 @@ async def analytics_query(
     async with service.turns.turn(caller):
         target, most = service.spool.new_answer(form), service.settings.service_max_result
         work = partial(spool_query, service.reader, body, query_id, timeout_s, target, most)
-        spooled = await service.runner.run(request, timeout_s, work)
+        try:
+            spooled = await service.runner.run(request, timeout_s, work)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
     note(request, rows=spooled.rows)
     return FileAnswer(spooled, f"query-{query_id[:8]}", {}, keep=False)
 
