@@ -30,10 +30,10 @@ from tests.service.nginx import Nginx, nginx
 from tests.service.processes import ServiceProcess, service_process
 from tests.service.serving import add_logins, ended, wait_for
 
-LARGE_ROWS = 150_000
+LARGE_ROWS = 300_000
 TEXT = " || ".join(f"md5(CONCAT(g, '-{n}'))" for n in range(8))
 LARGE = f"SELECT g AS n, {TEXT} AS t FROM generate_series(1, {LARGE_ROWS}) g"
-"""Some 40 MB, as Parquet 20: more than all the buffers of the sockets on the way."""
+"""Some 80 MB, as Parquet 40: more than all the buffers of the sockets on the way."""
 CURL = shutil.which("curl")
 CUT = {18, 56}
 """curl's exit codes for an answer that ended before its Content-Length, and for a connection that was reset."""
