@@ -32,7 +32,8 @@ def create_app(
 ) -> FastAPI:
     """Make the service, for ``uvicorn --factory gpwarehouse.service:create_app`` or any other ASGI server.
 
-    Run one process per state folder.
+    Run one process per state folder. ``gpwarehouse serve`` heeds ``GPWAREHOUSE_SERVICE_GRACE_S``; give uvicorn
+    ``--timeout-graceful-shutdown``, or at a shutdown it waits for queries as long as they take.
 
     :param settings: by default those of the environment (``GPWAREHOUSE_*``).
     :param questions: functions for ``GET /analytics/{name}``. Each takes a :class:`~gpwarehouse.Warehouse` and keyword parameters
@@ -52,7 +53,7 @@ def create_app(
         try:
             yield
         finally:
-            service.close()
+            await service.stop()
 
     app = FastAPI(
         title="gpwarehouse", version=__version__, description=_ABOUT, lifespan=run, docs_url=None, redoc_url=None,
@@ -78,7 +79,7 @@ def create_app(
             allow_headers=["Authorization", "Content-Type", "Accept", "Prefer", "Idempotency-Key"],
             expose_headers=["Location", "ETag", "X-Query-Id", "X-Rows", "Retry-After"],
         )  # fmt: skip
-    app.add_middleware(Observing, settings=service.settings, record=service.record)
+    app.add_middleware(Observing, settings=service.settings, record=service.record, answering=service.answering)
     app.openapi = lambda: _describe(app)  # type: ignore[method-assign]
     return app
 

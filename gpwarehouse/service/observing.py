@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -14,7 +15,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 
-from gpwarehouse.service.problems import Problem, answer_of
+from gpwarehouse.service.problems import Problem, answer_of, retry_after
 from gpwarehouse.settings import WarehouseSettings
 
 __all__ = ["Observing", "note"]
@@ -48,10 +49,17 @@ class Observing:
     """The outermost layer. It is plain ASGI: Starlette's BaseHTTPMiddleware would hide that a client leaves.
 
     :param record: takes the facts of each request besides the log, for the table ``etl_audit``.
+    :param answering: holds the tasks of the requests that are being answered.
     """
 
-    def __init__(self, app: Any, settings: WarehouseSettings, record: Callable[[dict[str, Any]], None]) -> None:
-        self._app, self._settings, self._record = app, settings, record
+    def __init__(
+        self,
+        app: Any,
+        settings: WarehouseSettings,
+        record: Callable[[dict[str, Any]], None],
+        answering: set[asyncio.Task[Any]],
+    ) -> None:
+        self._app, self._settings, self._record, self._answering = app, settings, record, answering
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request."""
@@ -62,28 +70,34 @@ class Observing:
         state |= {"query_id": uuid.uuid4().hex, "audit": {}}
         sent = _Sent(send, {**_SECURITY, "X-Query-Id": state["query_id"]})
         started = time.monotonic()
+        task = asyncio.current_task()
+        assert task is not None
+        self._answering.add(task)
         _in_flight.inc()
         try:
             problem = self._refuse(scope)
             if problem is not None:
-                state["problem"] = problem
-                await answer_of(problem, state["query_id"])(scope, receive, sent)
+                await _answer_problem(problem, scope, receive, sent)
             else:
                 await self._answer(scope, receive, sent)
         finally:
             _in_flight.dec()
             self._tell(scope, sent, time.monotonic() - started)
+            self._answering.discard(task)
 
     async def _answer(self, scope: Any, receive: Any, sent: _Sent) -> None:
         try:
             await self._app(scope, receive, sent)
+        except asyncio.CancelledError:  # the server stops, and its time of grace is over
+            if sent.status is not None:
+                raise
+            await _answer_problem(retry_after(503, "shutdown", "the service stops; try again"), scope, receive, sent)
         except Exception:
             _logger.exception("query %s failed", scope["state"]["query_id"])
             if sent.status is not None:
                 raise
             problem = Problem(500, "internal", "the service failed; its log has the cause under the query id")
-            scope["state"]["problem"] = problem
-            await answer_of(problem, scope["state"]["query_id"])(scope, receive, sent)
+            await _answer_problem(problem, scope, receive, sent)
 
     def _refuse(self, scope: Any) -> Problem | None:
         """A problem of the request that no route need see."""
@@ -131,6 +145,11 @@ class Observing:
         }
         _audit.info("%s", json.dumps(facts, default=str), extra={"audit": facts})
         self._record(facts)
+
+
+async def _answer_problem(problem: Problem, scope: Any, receive: Any, send: Any) -> None:
+    scope["state"]["problem"] = problem
+    await answer_of(problem, scope["state"]["query_id"])(scope, receive, send)
 
 
 def _fits(name: str, allowed: str) -> bool:

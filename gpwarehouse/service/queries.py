@@ -164,7 +164,7 @@ def spool_query(
 
     :param target: the file; its ending names the form.
     :param most: bytes that the file may have.
-    :raises ReadError: the server refused the query.
+    :raises ReadError: the server refused the query, or it was cancelled; there is no file.
     :raises ResultTooLargeError: the file would have more bytes; there is none.
     """
     options: dict[str, Any] = {"exact_numeric": query.exact_numeric, "session": session_of(query_id, timeout_s)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -68,13 +69,14 @@ class Runner:
 
     async def _end(self, cancel: Cancellation, future: asyncio.Future[Any], reason: str) -> None:
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._cancellers, cancel.cancel, reason)
+        with suppress(RuntimeError):  # close() has ended the threads, and has cancelled it
+            await loop.run_in_executor(self._cancellers, cancel.cancel, reason)
         await asyncio.wait((future,), timeout=5)
 
     def close(self) -> None:
         """Cancel what still runs, and end the threads."""
-        for cancel in tuple(self._running):
-            cancel.cancel("shutdown")
+        for _ in self._cancellers.map(lambda cancel: cancel.cancel("shutdown"), tuple(self._running)):
+            pass
         self._threads.shutdown(cancel_futures=True)
         self._cancellers.shutdown()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 from typing import IO, Any
 
+import anyio.to_thread
 from sqlalchemy import event
 
 from gpwarehouse.errors import RoleError, SettingsError
@@ -26,6 +28,8 @@ __all__ = ["Service"]
 
 _RETRY_S = 5
 """How long a read is repeated: the caller waits, and can call again."""
+_LAST_ANSWERS_S = 2.0
+"""How long a shutdown waits until those whose queries it cancelled have been told."""
 _TOO_MUCH = """
 SELECT CASE
     WHEN (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = session_user) THEN 'is a superuser'
@@ -42,11 +46,13 @@ class Service:
     """The state of a running service. One process has one, and a state folder belongs to one process.
 
     :param settings: those of the warehouse, with the service's.
+    :ivar answering: the tasks of the requests that are being answered.
     :raises SettingsError: a setting is wrong, or another process uses the state folder.
     """
 
     def __init__(self, settings: WarehouseSettings) -> None:
         self.settings = settings
+        self.answering: set[asyncio.Task[Any]] = set()
         self.store = Store(settings.service_state_dir)
         self._lock = _lock_folder(self.store)
         self.keys = ApiKeys(self.store)
@@ -92,6 +98,12 @@ class Service:
         """Record a call besides the log."""
         if self.audit is not None:
             self.audit.add(facts)
+
+    async def stop(self) -> None:
+        """Close, while the answers to what is cancelled are sent."""
+        await anyio.to_thread.run_sync(self.close)
+        if self.answering:
+            await asyncio.wait(tuple(self.answering), timeout=_LAST_ANSWERS_S)
 
     def close(self) -> None:
         """End what runs, and close connections and files."""

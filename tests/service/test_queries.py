@@ -8,6 +8,7 @@ import math
 import socket
 import threading
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +18,9 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
+from gpwarehouse.engine import Cancellation
+from gpwarehouse.errors import ReadCancelledError
+from gpwarehouse.service.queries import QueryRequest, spool_query
 from tests.service.serving import Served, running, wait_for
 
 ARROW, PARQUET = "application/vnd.apache.arrow.file", "application/vnd.apache.parquet"
@@ -217,3 +221,18 @@ def test_nan_is_not_null(reader: httpx.Client) -> None:
     values = pa.feather.read_table(io.BytesIO(table.content))["x"].to_pylist()
     assert sum(value is None for value in values) == 1
     assert sum(value is not None and math.isnan(value) for value in values) == 1
+
+
+class LeavesAtTheEnd(Cancellation):
+    """A client that leaves when the last row was written, and the answer not yet begun."""
+
+    def __exit__(self, *about: Any) -> None:
+        super().__exit__(*about)
+        self.cancel("the client has left")
+
+
+def test_a_client_that_leaves_after_the_last_row_leaves_no_file(served: Served, tmp_path: Path) -> None:
+    reader = served.app.state.service.reader
+    with pytest.raises(ReadCancelledError):
+        spool_query(reader, QueryRequest(sql=MANY), "0" * 32, 60, tmp_path / "answer.arrow", 1 << 30, LeavesAtTheEnd())
+    assert list(tmp_path.iterdir()) == []
