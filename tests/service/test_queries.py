@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import math
@@ -17,10 +18,12 @@ import pyarrow.csv
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
+from fastapi import Request
 
 from gpwarehouse.engine import Cancellation
-from gpwarehouse.errors import ReadCancelledError
-from gpwarehouse.service.queries import QueryRequest, spool_query
+from gpwarehouse.service.problems import ClientGone
+from gpwarehouse.service.running import Runner
+from gpwarehouse.service.spool import Spooled
 from tests.service.serving import Served, running, wait_for
 
 ARROW, PARQUET = "application/vnd.apache.arrow.file", "application/vnd.apache.parquet"
@@ -223,16 +226,22 @@ def test_nan_is_not_null(reader: httpx.Client) -> None:
     assert sum(value is not None and math.isnan(value) for value in values) == 1
 
 
-class LeavesAtTheEnd(Cancellation):
-    """A client that leaves when the last row was written, and the answer not yet begun."""
+def test_a_file_that_is_whole_after_its_client_has_left_is_deleted(tmp_path: Path) -> None:
+    target = tmp_path / "answer.csv"
 
-    def __exit__(self, *about: Any) -> None:
-        super().__exit__(*about)
-        self.cancel("the client has left")
+    def work(cancel: Cancellation) -> Spooled:
+        wait_for(lambda: cancel.reason is not None)
+        target.write_text("whole\n")
+        return Spooled.of(target, "csv", 0)
 
+    async def leave() -> dict[str, str]:
+        return {"type": "http.disconnect"}
 
-def test_a_client_that_leaves_after_the_last_row_leaves_no_file(served: Served, tmp_path: Path) -> None:
-    reader = served.app.state.service.reader
-    with pytest.raises(ReadCancelledError):
-        spool_query(reader, QueryRequest(sql=MANY), "0" * 32, 60, tmp_path / "answer.arrow", 1 << 30, LeavesAtTheEnd())
+    async def ask() -> None:
+        await runner.run(Request({"type": "http"}, leave), 60, work, Spooled.discard)
+
+    runner = Runner(1)
+    with pytest.raises(ClientGone):
+        asyncio.run(ask())
+    runner.close()
     assert list(tmp_path.iterdir()) == []
