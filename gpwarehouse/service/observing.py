@@ -16,6 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 
 from gpwarehouse.service.problems import Problem, answer_of, retry_after
+from gpwarehouse.service.tracing import describe, request_span
 from gpwarehouse.settings import WarehouseSettings
 
 __all__ = ["Observing", "note"]
@@ -75,19 +76,22 @@ class Observing:
         self._answering.add(task)
         _in_flight.inc()
         try:
-            problem = self._refuse(scope)
-            if problem is not None:
-                await _answer_problem(problem, scope, receive, sent)
-            else:
-                await self._answer(scope, receive, sent)
+            with request_span(scope) as span:
+                try:
+                    await self._answer(scope, receive, sent)
+                finally:
+                    self._tell(scope, sent, time.monotonic() - started, span)
         finally:
             _in_flight.dec()
-            self._tell(scope, sent, time.monotonic() - started)
             self._answering.discard(task)
 
     async def _answer(self, scope: Any, receive: Any, sent: _Sent) -> None:
         try:
-            await self._app(scope, receive, sent)
+            problem = self._refuse(scope)
+            if problem is not None:
+                await _answer_problem(problem, scope, receive, sent)
+            else:
+                await self._app(scope, receive, sent)
         except asyncio.CancelledError:  # the server stops, and its time of grace is over
             if sent.status is not None:
                 raise
@@ -117,7 +121,7 @@ class Observing:
         """Whether a page may change something: its own one, or one that CORS allows."""
         return origin.partition("://")[2] == host or origin in self._settings.service_origins
 
-    def _tell(self, scope: Any, sent: _Sent, seconds: float) -> None:
+    def _tell(self, scope: Any, sent: _Sent, seconds: float, span: Any) -> None:
         state = scope["state"]
         caller, problem = state.get("caller"), state.get("problem")
         route = getattr(scope.get("route"), "path", "other")
@@ -143,6 +147,7 @@ class Observing:
             "seconds": round(seconds, 3),
             **state["audit"],
         }
+        describe(span, facts)
         _audit.info("%s", json.dumps(facts, default=str), extra={"audit": facts})
         self._record(facts)
 
