@@ -1,5 +1,6 @@
 """Schemathesis asks the whole API, with all its checks, as each role.
 
+One check is left out: DELETE cancels a job and deletes its file, and what became of the job can still be asked.
 The suite asks little; ``GPWAREHOUSE_TEST_FUZZ_EXAMPLES=1000 pytest tests/service/test_schemathesis.py`` asks for long.
 """
 
@@ -39,7 +40,16 @@ def test_every_answer_is_one_that_is_documented(fab: Warehouse, tmp_path: Path, 
             "run",
             f"{served.url}/openapi.json",
         ]
-        command += ["--checks", "all", "--max-examples", EXAMPLES, "--continue-on-failure", "--no-color"]
+        command += [
+            "--checks",
+            "all",
+            "--exclude-checks",
+            "use_after_free",
+            "--max-examples",
+            EXAMPLES,
+            "--continue-on-failure",
+            "--no-color",
+        ]
         if role != "nobody":
             command += ["--header", f"Authorization: Bearer {served.keys[role]}"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
