@@ -127,6 +127,9 @@ class FileAnswer(FileResponse):
     :param keep: whether the file stays; otherwise it is deleted when it was sent, or the client has left.
     """
 
+    chunk_size = 512 * 1024
+    """Each piece is read in another thread, which costs more than to read 64 kB, Starlette's own size."""
+
     def __init__(self, spooled: Spooled, name: str, headers: dict[str, str], *, keep: bool) -> None:
         headers = {"ETag": spooled.etag, "X-Rows": str(spooled.rows), **headers}
         super().__init__(
