@@ -178,14 +178,10 @@ def spool_query(
 
     :param target: the file; its ending names the form.
     :param most: bytes that the file may have.
-    :raises ReadError: the server refused the query, or it was cancelled; there is no file.
+    :raises ReadError: the server refused the query.
     :raises ResultTooLargeError: the file would have more bytes; there is none.
     """
     with cancel:
         options: dict[str, Any] = {"exact_numeric": query.exact_numeric, "session": session_of(query_id, timeout_s)}
         done = warehouse.export(query.sql, target, dict(query.params), max_bytes=most, **options)
-    found = Spooled.of(target, target.suffix[1:], done.rows)
-    if cancel.reason is not None:  # meanwhile, so nobody would delete the file
-        target.unlink(missing_ok=True)
-        cancel.check()
-    return found
+    return Spooled.of(target, target.suffix[1:], done.rows)

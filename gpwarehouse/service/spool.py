@@ -48,6 +48,10 @@ class Spooled:
             digest = hashlib.file_digest(file, "blake2b").hexdigest()[:32]
         return cls(path, form, rows, path.stat().st_size, f'"{digest}"')
 
+    def delete(self) -> None:
+        """Delete the file."""
+        self.path.unlink(missing_ok=True)
+
 
 class Spool:
     """A folder of files that are answers, and one of jobs' results.
@@ -147,7 +151,7 @@ class FileAnswer(FileResponse):
             await super().__call__({**scope, "headers": self._without_wrong_range(request)}, receive, send)
         finally:
             if not self._keep:
-                self._spooled.path.unlink(missing_ok=True)
+                self._spooled.delete()
 
     def _without_wrong_range(self, request: Request) -> list[tuple[bytes, bytes]]:
         """The request's headers. A range that is malformed or has several parts is ignored (RFC 9110, section 14.2)."""

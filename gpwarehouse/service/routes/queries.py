@@ -26,7 +26,7 @@ from gpwarehouse.service.queries import (
 )
 from gpwarehouse.service.routes.jobs import ACCEPTED, IdempotencyKey, accepted, payload_of
 from gpwarehouse.service.service import Service
-from gpwarehouse.service.spool import FORMS, FileAnswer, wanted_form
+from gpwarehouse.service.spool import FORMS, FileAnswer, Spooled, wanted_form
 
 __all__ = ["FILE_CONTENT", "limit_of", "parse_prefer", "router"]
 
@@ -59,7 +59,7 @@ async def query(request: Request, body: RowsRequest, caller: Reader) -> Response
         )
     body.check()
     query_id, timeout_s = request.state.query_id, limit_of(service, body.timeout_s)
-    async with service.turns.turn(caller):
+    async with service.turns.turn(caller, request):
         work = partial(read_rows, service.reader, body, query_id, timeout_s)
         text, rows = await service.runner.run(request, timeout_s, work)
     note(request, rows=rows)
@@ -100,14 +100,10 @@ async def analytics_query(
         return await _answer_by_job(request, body, caller, form, wait_s, idempotency_key)
     query_id = request.state.query_id
     timeout_s = limit_of(service, body.timeout_s)
-    async with service.turns.turn(caller):
+    async with service.turns.turn(caller, request):
         target, most = service.spool.new_answer(form), service.settings.service_max_result
         work = partial(spool_query, service.reader, body, query_id, timeout_s, target, most)
-        try:
-            spooled = await service.runner.run(request, timeout_s, work)
-        except BaseException:
-            target.unlink(missing_ok=True)
-            raise
+        spooled = await service.runner.run(request, timeout_s, work, Spooled.delete)
     note(request, rows=spooled.rows)
     return FileAnswer(spooled, f"query-{query_id[:8]}", {}, keep=False)
 

@@ -67,9 +67,9 @@ def _make_endpoint(name: str, question: Question) -> Callable[..., Any]:
         service: Service = request.app.state.service
         note(request, question=name)
         form, timeout_s = wanted_form(request), limit_of(service, None)
-        async with service.turns.turn(caller):
+        async with service.turns.turn(caller, request):
             work = partial(_ask, service.reader, partial(question, **values), service.spool.new_answer(form))
-            spooled = await service.runner.run(request, timeout_s, work)
+            spooled = await service.runner.run(request, timeout_s, work, Spooled.delete)
         note(request, rows=spooled.rows)
         check_range(request, spooled.bytes)
         return FileAnswer(spooled, name, {}, keep=False)
