@@ -160,11 +160,16 @@ def statement_for(values: Mapping[str, str], *, local: bool) -> tuple[str, tuple
     return f"SELECT {calls}", tuple(part for item in values.items() for part in item)
 
 
-def set_for_transaction(connection: Connection, values: Mapping[str, str]) -> None:
-    """Set a block's options (:func:`session_values`) to the end of the connection's transaction."""
+def set_for_transaction(
+    connection: Connection, values: Mapping[str, str], others: Mapping[str, str] | None = None
+) -> None:
+    """Set a block's options (:func:`session_values`) to the end of the connection's transaction, in one round trip.
+
+    :param others: settings by the server's own names, which every server has; an option goes before one.
+    """
     server = getattr(connection.dialect, "server_info", None)
     assert isinstance(server, ServerInfo)  # the connection is there, so it has been asked
-    known = only_known(values, server)
+    known = {**(others or {}), **only_known(values, server)}
     if known:
         connection.exec_driver_sql(*statement_for(known, local=True))
 

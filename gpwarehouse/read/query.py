@@ -192,9 +192,7 @@ class Stream:
     def _begin(self, connection: Connection | None = None) -> Connection:
         connection = connection or self._connection
         assert connection is not None
-        changed = ", ".join("pg_catalog.set_config(%s, %s, true)" for _ in _SETTINGS)
-        connection.exec_driver_sql(f"SELECT {changed}", tuple(part for item in _SETTINGS.items() for part in item))
-        set_for_transaction(connection, self._session)
+        set_for_transaction(connection, self._session, _SETTINGS)
         return connection
 
     def _send(self, statement: str | Executable, params: Mapping[str, Any], exact: bool) -> Sent:

@@ -110,12 +110,17 @@ class Rows(BaseModel):
 
 def note_statement(request: Request, query: QueryRequest) -> None:
     """Put the statement, without its values, into the audit line."""
-    note(request, statement=without_literals(query.sql), fingerprint=fingerprint(query.sql))
+    shown = without_literals(query.sql)
+    note(request, statement=shown, fingerprint=_digest(shown))
 
 
 def fingerprint(sql: str) -> str:
     """A text that is the same for statements that differ in literals, spaces and comments only."""
-    return hashlib.sha256(without_literals(sql).lower().encode("utf-8", "replace")).hexdigest()[:16]
+    return _digest(without_literals(sql))
+
+
+def _digest(shown: str) -> str:
+    return hashlib.sha256(shown.lower().encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def session_of(query_id: str, timeout_s: float) -> dict[str, Any]:
@@ -164,7 +169,7 @@ def spool_query(
 
     :param target: the file; its ending names the form.
     :param most: bytes that the file may have.
-    :raises ReadError: the server refused the query, or it was cancelled; there is no file.
+    :raises ReadError: the server refused the query.
     :raises ResultTooLargeError: the file would have more bytes; there is none.
     """
     options: dict[str, Any] = {"exact_numeric": query.exact_numeric, "session": session_of(query_id, timeout_s)}

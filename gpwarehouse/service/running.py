@@ -14,7 +14,7 @@ from fastapi import Request
 from gpwarehouse.engine import Cancellation
 from gpwarehouse.service.problems import ClientGone, Problem
 
-__all__ = ["Runner"]
+__all__ = ["Runner", "wait_until_gone"]
 
 Result = TypeVar("Result")
 _CANCELLERS = 8
@@ -36,13 +36,13 @@ class Runner:
         request: Request,
         timeout_s: float,
         work: Callable[[Cancellation], Result],
-        discard: Callable[[Result], object] = lambda _: None,
+        discard: Callable[[Result], None] = lambda _: None,
     ) -> Result:
         """Run ``work`` in a thread, and cancel it if the client leaves or the time is over.
 
         The request's body must have been read.
 
-        :param discard: takes a result that comes too late, to delete its file.
+        :param discard: is given the result of work that ended although it was cancelled.
         :raises ClientGone: the client has left; nothing of the work runs any more.
         :raises Problem: 504, the time is over.
         """
@@ -50,17 +50,17 @@ class Runner:
         self._running.add(cancel)
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._threads, partial(work, cancel))
-        watch = asyncio.ensure_future(_wait_until_gone(request))
+        watch = asyncio.ensure_future(wait_until_gone(request))
         try:
             await asyncio.wait((future, watch), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if future.done():
                 return future.result()
+            future.add_done_callback(partial(_discard, discard))
             gone = watch.done()
-            future.add_done_callback(partial(_discard_result, discard))
             await self._end(cancel, future, "the client has left" if gone else "timeout")
             raise ClientGone if gone else _too_long(timeout_s)
         except asyncio.CancelledError:  # the server stops, and its time of grace is over
-            future.add_done_callback(partial(_discard_result, discard))
+            future.add_done_callback(partial(_discard, discard))
             await asyncio.shield(self._end(cancel, future, "shutdown"))
             raise
         finally:
@@ -81,7 +81,8 @@ class Runner:
         self._cancellers.shutdown()
 
 
-def _discard_result(discard: Callable[[Any], object], future: asyncio.Future[Any]) -> None:
+def _discard(discard: Callable[[Any], None], future: asyncio.Future[Any]) -> None:
+    """Discard a result. An error was asked for, or asyncio would log it as never seen."""
     if not future.cancelled() and future.exception() is None:
         discard(future.result())
 
@@ -92,6 +93,7 @@ def _too_long(timeout_s: float) -> Problem:
     )
 
 
-async def _wait_until_gone(request: Request) -> None:
+async def wait_until_gone(request: Request) -> None:
+    """Wait until the client leaves. The request's body must have been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

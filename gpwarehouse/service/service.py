@@ -9,6 +9,7 @@ from typing import IO, Any
 import anyio.to_thread
 from sqlalchemy import event
 
+from gpwarehouse.dialect import outside_transaction
 from gpwarehouse.errors import RoleError, SettingsError
 from gpwarehouse.service.access import Access
 from gpwarehouse.service.audit import AuditTable
@@ -176,6 +177,6 @@ def _guard_reader(reader: Warehouse, settings: WarehouseSettings) -> None:
         """Advisory locks of a session survive its transaction."""
         if not connection.closed:
             connection.rollback()
-            with connection.cursor() as cursor:
+            # A transaction for it would cost two round trips more.
+            with outside_transaction(connection), connection.cursor() as cursor:
                 cursor.execute("SELECT pg_catalog.pg_advisory_unlock_all()")
-            connection.rollback()  # the pool need not do it again, and then would not

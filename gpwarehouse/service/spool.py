@@ -41,16 +41,16 @@ class Spooled:
     bytes: int
     etag: str
 
-    def discard(self) -> None:
-        """Delete the file."""
-        self.path.unlink(missing_ok=True)
-
     @classmethod
     def of(cls, path: Path, form: str, rows: int) -> Spooled:
         """Describe a file. It is read once."""
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "blake2b").hexdigest()[:32]
         return cls(path, form, rows, path.stat().st_size, f'"{digest}"')
+
+    def delete(self) -> None:
+        """Delete the file."""
+        self.path.unlink(missing_ok=True)
 
 
 class Spool:
@@ -131,6 +131,9 @@ class FileAnswer(FileResponse):
     :param keep: whether the file stays; otherwise it is deleted when it was sent, or the client has left.
     """
 
+    chunk_size = 512 * 1024
+    """Each piece is read in another thread, which costs more than to read 64 kB, Starlette's own size."""
+
     def __init__(self, spooled: Spooled, name: str, headers: dict[str, str], *, keep: bool) -> None:
         headers = {"ETag": spooled.etag, "X-Rows": str(spooled.rows), **headers}
         super().__init__(
@@ -148,7 +151,7 @@ class FileAnswer(FileResponse):
             await super().__call__({**scope, "headers": self._without_wrong_range(request)}, receive, send)
         finally:
             if not self._keep:
-                self._spooled.path.unlink(missing_ok=True)
+                self._spooled.delete()
 
     def _without_wrong_range(self, request: Request) -> list[tuple[bytes, bytes]]:
         """The request's headers. A range that is malformed or has several parts is ignored (RFC 9110, section 14.2)."""

@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any
+
+from fastapi import Request
 
 from gpwarehouse.service.access import Caller
-from gpwarehouse.service.problems import retry_after
+from gpwarehouse.service.problems import ClientGone, retry_after
+from gpwarehouse.service.running import wait_until_gone
 
 __all__ = ["Turns"]
 
@@ -29,9 +34,10 @@ class Turns:
         self.waiting = 0
 
     @asynccontextmanager
-    async def turn(self, caller: Caller) -> AsyncIterator[None]:
-        """Wait for a turn, and hold it for the block.
+    async def turn(self, caller: Caller, request: Request) -> AsyncIterator[None]:
+        """Wait for a turn, and hold it for the block. The request's body must have been read.
 
+        :raises ClientGone: the client left before its turn came.
         :raises Problem: 429, the caller has too many queries; 503, there was no turn in time.
         """
         if self._of_caller[caller.id] >= self._per_caller:
@@ -43,7 +49,7 @@ class Turns:
             )
         self._of_caller[caller.id] += 1
         try:
-            await self._wait()
+            await self._wait(request)
             self.running += 1
             try:
                 yield
@@ -55,12 +61,27 @@ class Turns:
             if not self._of_caller[caller.id]:
                 del self._of_caller[caller.id]
 
-    async def _wait(self) -> None:
+    async def _wait(self, request: Request) -> None:
+        if not self._free.locked():
+            await self._free.acquire()
+            return
         self.waiting += 1
+        watch = asyncio.ensure_future(wait_until_gone(request))
         try:
-            async with asyncio.timeout(self._queue_s):
+            async with asyncio.timeout(self._queue_s) as limit:
+                watch.add_done_callback(partial(_expire, limit))
                 await self._free.acquire()
         except TimeoutError:
+            if watch.done():  # so the wait was ended before its time
+                raise ClientGone from None
             raise retry_after(503, "busy", f"no query ended within {self._queue_s:g} s; try again") from None
         finally:
+            watch.cancel()
             self.waiting -= 1
+
+
+def _expire(limit: asyncio.Timeout, watch: asyncio.Future[Any]) -> None:
+    """End a wait at once, unless it is over."""
+    if not watch.cancelled():
+        with suppress(RuntimeError):
+            limit.reschedule(0)

@@ -1,4 +1,4 @@
-"""A real nginx between a client and a service, with nginx's defaults."""
+"""A real nginx between a client and a service, as the guide docs/how-to/serve.md sets it up."""
 
 from __future__ import annotations
 
@@ -76,7 +76,13 @@ http {{
 {places}{most}    client_max_body_size 0;
     server {{
         listen 127.0.0.1:{port};
-        location / {{ proxy_pass http://127.0.0.1:{service_port}; proxy_read_timeout 600s; }}
+        proxy_read_timeout 600s;
+        proxy_http_version 1.1;
+        location / {{
+            proxy_pass http://127.0.0.1:{service_port};
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        }}
     }}
 }}
 """

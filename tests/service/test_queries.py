@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import math
@@ -18,13 +17,9 @@ import pyarrow.csv
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
-from fastapi import Request
 
-from gpwarehouse.engine import Cancellation
-from gpwarehouse.service.problems import ClientGone
-from gpwarehouse.service.running import Runner
-from gpwarehouse.service.spool import Spooled
-from tests.service.serving import Served, running, wait_for
+from gpwarehouse import Warehouse
+from tests.service.serving import Served, running, serve, wait_for
 
 ARROW, PARQUET = "application/vnd.apache.arrow.file", "application/vnd.apache.parquet"
 MANY = "SELECT g AS n, md5(CAST(g AS text)) AS t FROM generate_series(1, 50000) g"
@@ -226,22 +221,49 @@ def test_nan_is_not_null(reader: httpx.Client) -> None:
     assert sum(value is not None and math.isnan(value) for value in values) == 1
 
 
-def test_a_file_that_is_whole_after_its_client_has_left_is_deleted(tmp_path: Path) -> None:
-    target = tmp_path / "answer.csv"
+def test_a_client_that_leaves_before_its_answer_leaves_no_file(fab: Warehouse, tmp_path: Path) -> None:
+    begun, left = threading.Event(), threading.Event()
 
-    def work(cancel: Cancellation) -> Spooled:
-        wait_for(lambda: cancel.reason is not None)
-        target.write_text("whole\n")
-        return Spooled.of(target, "csv", 0)
+    def late(_: Warehouse) -> pa.Table:
+        begun.set()
+        assert left.wait(60)
+        return pa.table({"n": [1]})
 
-    async def leave() -> dict[str, str]:
-        return {"type": "http.disconnect"}
+    def soon(_: Warehouse) -> pa.Table:
+        return pa.table({"n": [2]})
 
-    async def ask() -> None:
-        await runner.run(Request({"type": "http"}, leave), 60, work, Spooled.discard)
+    questions = {"late": late, "soon": soon}
+    with serve(fab, tmp_path, questions=questions, service_concurrency=1, service_queue_s=60) as served:
+        host, port = served.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            head = f"GET /analytics/late HTTP/1.1\r\nHost: {host}:{port}\r\n"
+            connection.sendall(f"{head}Authorization: Bearer {served.keys['reader']}\r\n\r\n".encode())
+            assert begun.wait(60)
+        wait_for(lambda: served.app.state.service.turns.running == 0)
+        left.set()
+        with served.client("reader") as reader:  # there is one thread, so this runs when the other has ended
+            assert reader.get("/analytics/soon").status_code == 200
+        wait_for(lambda: list((tmp_path / "answers").iterdir()) == [])
 
-    runner = Runner(1)
-    with pytest.raises(ClientGone):
-        asyncio.run(ask())
-    runner.close()
-    assert list(tmp_path.iterdir()) == []
+
+def test_a_client_that_leaves_before_its_turn_gives_up_its_place(fab: Warehouse, tmp_path: Path) -> None:
+    def ask_and_keep(mark: str) -> socket.socket:
+        body = json.dumps({"sql": f"SELECT count(*) AS {mark}, pg_sleep(60)"}).encode()
+        host, port = served.url.removeprefix("http://").split(":")
+        head = f"POST /query HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {served.keys['reader']}\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection = socket.create_connection((host, int(port)))
+        connection.sendall(head.encode() + body)
+        return connection
+
+    limits = {"service_concurrency": 1, "service_per_caller": 2, "service_queue_s": 600}
+    with serve(fab, tmp_path, **limits) as served, served.client("reader") as reader:
+        turns = served.app.state.service.turns
+        with ask_and_keep("has_the_turn"):
+            wait_for(lambda: running(served, "has_the_turn") == 1)
+            for _ in range(3):  # the caller's limit would refuse the third
+                with ask_and_keep("waits_for_its_turn"):
+                    wait_for(lambda: turns.waiting == 1)
+                wait_for(lambda: turns.waiting == 0, 2)
+            assert running(served, "has_the_turn") == 1
+        assert ask(reader, "SELECT 1").status_code == 200

@@ -146,7 +146,7 @@ async def status(request: Request, caller: Reader) -> MigrationStatus:
     """Compare the database's revisions with those of the service's package."""
     service: Service = request.app.state.service
     timeout_s = float(service.settings.service_timeout_s)
-    async with service.turns.turn(caller):
+    async with service.turns.turn(caller, request):
         return await service.runner.run(request, timeout_s, partial(_read_status, service.reader))
 
 
@@ -229,7 +229,7 @@ async def _change(
     if busy and body.plan:
         raise Problem(409, "migration-runs", "a migration waits or runs, so a plan would be wrong; GET /jobs lists it")
     if not busy:
-        async with service.turns.turn(caller):
+        async with service.turns.turn(caller, request):
             planned: Plan = await service.runner.run(request, float(service.settings.service_timeout_s), plan)
         if body.plan:
             return JSONResponse(planned.model_dump(mode="json"))

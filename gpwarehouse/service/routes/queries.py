@@ -59,7 +59,7 @@ async def query(request: Request, body: RowsRequest, caller: Reader) -> Response
         )
     body.check()
     query_id, timeout_s = request.state.query_id, limit_of(service, body.timeout_s)
-    async with service.turns.turn(caller):
+    async with service.turns.turn(caller, request):
         work = partial(answer_rows, service.reader, service.cache, body, query_id, timeout_s)
         text, rows, cache = await service.runner.run(request, timeout_s, work)
     note(request, rows=rows, cache=cache)
@@ -100,10 +100,10 @@ async def analytics_query(
         return await _answer_by_job(request, body, caller, form, wait_s, idempotency_key)
     query_id = request.state.query_id
     timeout_s = limit_of(service, body.timeout_s)
-    async with service.turns.turn(caller):
+    async with service.turns.turn(caller, request):
         target, most = service.spool.new_answer(form), service.settings.service_max_result
         work = partial(answer_file, service.reader, service.cache, body, query_id, timeout_s, target, most)
-        spooled, cache = await service.runner.run(request, timeout_s, work, lambda done: done[0].discard())
+        spooled, cache = await service.runner.run(request, timeout_s, work, lambda done: done[0].delete())
     note(request, rows=spooled.rows, cache=cache)
     return FileAnswer(spooled, f"query-{query_id[:8]}", {"X-Cache": cache}, keep=False)
 

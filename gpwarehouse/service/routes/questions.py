@@ -58,14 +58,14 @@ def _make_endpoint(name: str, question: Question) -> Callable[..., Any]:
         service: Service = request.app.state.service
         note(request, question=name)
         form, timeout_s = wanted_form(request), limit_of(service, None)
-        async with service.turns.turn(caller):
+        async with service.turns.turn(caller, request):
             work = partial(_ask, service.reader, partial(question, **values), service.spool.new_answer(form))
-            spooled = await service.runner.run(request, timeout_s, work, Spooled.discard)
+            spooled = await service.runner.run(request, timeout_s, work, Spooled.delete)
         note(request, rows=spooled.rows)
         try:
             check_range(request, spooled.bytes)
         except Problem:
-            spooled.discard()
+            spooled.delete()
             raise
         return FileAnswer(spooled, name, {}, keep=False)
 

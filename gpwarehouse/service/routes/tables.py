@@ -168,5 +168,5 @@ async def _ask(request: Request, caller: Caller, question: Any) -> Any:
         with cancel:
             return question(service)
 
-    async with service.turns.turn(caller):
+    async with service.turns.turn(caller, request):
         return await service.runner.run(request, timeout_s, work)
