@@ -5,6 +5,7 @@ from __future__ import annotations
 SLOWEST = (
     "tests/cli/test_commands.py",
     "tests/test_embedded.py",
+    "tests/service/test_sockets.py",
     "tests/migrate/test_kill.py",
     "tests/migrate/test_users_project.py",
     "tests/faults/test_faults.py",
