@@ -79,7 +79,10 @@ class ServiceFields(BaseModel):
     )
     service_oidc_roles: RoleMap = setting((), "role for each value of the claim", "value=reader with commas between")
     service_metrics_token: SecretStr | None = setting(
-        None, "token that Prometheus shows for `/metrics`; without one the path needs a reader", "text"
+        None,
+        "token that Prometheus shows for `/metrics`; without one the path needs a reader",
+        "8 characters or more",
+        min_length=8,
     )
     # Bounds
     service_concurrency: int = whole(

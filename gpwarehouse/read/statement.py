@@ -123,6 +123,8 @@ class _Hook:
 
 
 def _check(statement: str) -> None:
+    if "\0" in statement:
+        raise ReadError("the statement holds the character NUL, behind which the driver would send nothing; remove it")
     if first_word(statement) and ";" not in statement:
         return
     words = first_words(statement)

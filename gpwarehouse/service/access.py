@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import anyio
 import anyio.to_thread
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
@@ -19,6 +20,8 @@ from gpwarehouse.settings_service import ROLES, ServiceRole
 
 __all__ = ["Access", "Admin", "Caller", "Loader", "Reader", "caller_of"]
 
+_ASKERS = 4
+"""Threads that may wait for the issuer: others are not to wait for it."""
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="gpwarehouse"'}
 
 
@@ -47,6 +50,7 @@ class Access:
     def __init__(self, settings: WarehouseSettings, keys: ApiKeys) -> None:
         self._keys = keys
         self._oidc = OidcTokens(settings) if settings.service_oidc_issuer else None
+        self._askers: anyio.CapacityLimiter | None = None
         self._open = settings.service_auth == "off"
         if self._open and not _is_loopback(settings.service_host):
             raise SettingsError(
@@ -75,7 +79,9 @@ class Access:
             return None if key is None else Caller(f"key:{key.id}", key.name, key.role)
         if self._oidc is None:
             return None
-        found = await anyio.to_thread.run_sync(self._oidc.check, shown)
+        if self._askers is None:  # it belongs to the event loop
+            self._askers = anyio.CapacityLimiter(_ASKERS)
+        found = await anyio.to_thread.run_sync(self._oidc.check, shown, limiter=self._askers)
         return None if found is None else Caller(f"oidc:{found[0]}", found[0], found[1])
 
 

@@ -78,7 +78,7 @@ class AuditTable:
 
     def add(self, facts: dict[str, Any]) -> None:
         """Add a call."""
-        row = {column: facts.get(name) for name, column in _COLUMNS.items()}
+        row = {column: _without_nul(facts.get(name)) for name, column in _COLUMNS.items()}
         row["role"] = facts["role"].upper()
         row["endpoint"] = f"{facts['method']} {facts['endpoint']}"
         try:
@@ -101,7 +101,11 @@ class AuditTable:
         try:
             with self._warehouse.engine.begin() as connection:
                 connection.execute(insert(EtlAudit.__table__).inline(), rows)
-        except (SQLAlchemyError, GpwarehouseError) as error:
+        except Exception as error:  # whatever it is, the calls that follow must be recorded
+            if len(rows) > 1 and not isinstance(error, GpwarehouseError):
+                for row in rows:  # one of them is at fault
+                    self._write([row])
+                return
             _lost.inc(len(rows))
             _logger.error("%d rows of etl_audit were not written: %s", len(rows), type(error).__name__)
 
@@ -110,3 +114,8 @@ class AuditTable:
         if self._thread.is_alive():
             self._waiting.put(None)
             self._thread.join(10)
+
+
+def _without_nul(value: Any) -> Any:
+    """The server's texts hold no NUL."""
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from prometheus_client import Counter
 
-from gpwarehouse.engine.sql_lexer import SqlToken, meaningful_tokens
+from gpwarehouse.engine.sql_lexer import SqlToken, first_word, meaningful_tokens
 from gpwarehouse.errors import GpwarehouseError, MissingExtraError
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.warehouse import Warehouse
@@ -31,12 +31,14 @@ _looked = Counter("gpwarehouse_cache_lookups", "Answers looked for in the cache"
 _KEEP_S = 86_400
 _REDIS_WAIT_S = 0.5
 # A transaction that writes changes the snapshot of its server, when it begins to write and when it ends.
-_SNAPSHOT = "SELECT CAST(pg_catalog.txid_current_snapshot() AS text) AS version"
+_SNAPSHOT = "SELECT pg_catalog.txid_current_snapshot(), pg_catalog.pg_postmaster_start_time()"
+"""After a crash or a restore the server may use the same transaction ids again, so its start counts too."""
 # On Greenplum the segments write, and their snapshots cannot be asked for: the coordinator would answer in their place. The age
 # of a transaction id that depends on the row is counted by the segments, as long as nothing is aggregated above them. It grows
 # with each transaction that writes there.
 _AGES = """
-SELECT gp_segment_id, pg_catalog.age(CAST(CAST(gp_segment_id + 1000 AS text) AS xid)), pg_catalog.txid_current_snapshot()
+SELECT gp_segment_id, pg_catalog.age(CAST(CAST(gp_segment_id + 1000 AS text) AS xid)), pg_catalog.txid_current_snapshot(),
+    pg_catalog.pg_postmaster_start_time()
 FROM gp_dist_random('gp_id')"""
 # Ages do not change when a transaction ends, so while one writes there is no version for an answer to be kept under.
 _WRITING = """
@@ -44,15 +46,15 @@ SELECT count(*) FROM pg_catalog.pg_locks
 WHERE granted AND locktype = 'relation' AND pid <> pg_catalog.pg_backend_pid()
     AND mode NOT IN ('AccessShareLock', 'RowShareLock')"""
 _VOLATILITY = """
-SELECT p.proname AS name, bool_or(p.provolatile = 'v' OR n.nspname <> 'pg_catalog') AS changes,
-    bool_or(p.provolatile = 's') AS depends
+SELECT p.proname AS name, bool_or(p.provolatile = 'v') AS changes, bool_or(p.provolatile = 's') AS depends,
+    bool_or(n.nspname <> 'pg_catalog') AS is_users
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 WHERE p.proname = ANY(:names) GROUP BY p.proname"""
 _DEPENDS_ON_VALUES_ONLY = frozenset(
     (
         "array_to_json", "array_to_string", "concat", "concat_ws", "date", "date_part", "date_trunc", "extract",
         "format", "generate_series", "json_agg", "json_build_array", "json_build_object", "json_object_agg",
-        "json_populate_record", "jsonb_agg", "jsonb_build_array", "jsonb_build_object", "jsonb_object_agg",
+        "jsonb_agg", "jsonb_build_array", "jsonb_build_object", "jsonb_object_agg",
         "make_timestamptz", "quote_literal", "quote_nullable", "row_to_json", "text", "timestamptz", "timezone",
         "to_char", "to_date", "to_json", "to_jsonb", "to_number", "to_timestamp",
     )
@@ -64,13 +66,42 @@ _KEYWORDS = frozenset(
         "current_user", "localtime", "localtimestamp", "session_user", "tablesample", "user",
     )
 )  # fmt: skip
-_MOMENT = re.compile(r"\s*(now|today|tomorrow|yesterday|allballs)\b", re.IGNORECASE)
+_MOMENT = re.compile(r"(?<![a-z])(now|today|tomorrow|yesterday|allballs)(?![a-z])", re.IGNORECASE)
+_TIME_TYPES = frozenset(
+    (
+        "timestamp", "timestamptz", "date", "time", "timetz", "abstime", "reltime", "tsrange", "tstzrange", "daterange",
+        "tsmultirange", "tstzmultirange", "datemultirange",
+    )
+)  # fmt: skip
+"""What is cast to these may be a text that means a moment, such as 'today'; only literals and parameters are looked at."""
+_CAST_OF_A_VALUE = re.compile(
+    r"CAST \( (?:'[^']*'|: \w+) AS (?:timestamp|timestamptz|date|time|timetz)\b"
+    r"|(?:'[^']*'|: \w+) : : (?:timestamp|timestamptz|date|time|timetz)\b"
+    r"|\b(?:timestamp|timestamptz|date|time|timetz) '[^']*'"
+    r"|\btime zone\b",
+    re.IGNORECASE,
+)
 _RELATIONS = """
 SELECT c.oid, n.nspname AS schema, CAST(c.relkind AS text) AS kind,
     CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END AS definition,
-    to_json(c) ->> 'relstorage' = 'x' AS is_external
+    COALESCE(to_json(c) ->> 'relstorage' = 'x' OR to_json(c) ->> 'relrowsecurity' = 'true', false) AS is_other
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relname = ANY(:names) AND n.nspname NOT IN ('pg_toast', 'information_schema', 'gp_toolkit')"""
+_ODDITIES = """
+SELECT EXISTS (
+    SELECT 1 FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+    WHERE n.nspname <> 'pg_catalog'
+) OR EXISTS (
+    SELECT 1 FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+    WHERE c.relkind = 'f' OR to_json(c) ->> 'relstorage' = 'x'
+) OR EXISTS (
+    SELECT 1 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+    WHERE t.typtype = 'd' AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+) AS are_there"""
+"""What names do not tell of: operators and domains of users, and partitions outside the database. With them nothing is kept."""
+_KINDS = frozenset("rpvmi")
+"""Tables, views, indexes; not sequences, which change without a transaction id, and not foreign tables."""
+_ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 _OF_THE_SYSTEM = frozenset(("information_schema", "gp_toolkit"))
 
 
@@ -184,7 +215,7 @@ def version_of(warehouse: Warehouse, *, to_keep: bool = False) -> str | None:
         with warehouse.engine.connect() as connection:
             capabilities: Any = getattr(connection.dialect, "capabilities", None)
             if not capabilities.distribution:
-                return str(connection.exec_driver_sql(_SNAPSHOT).scalar_one())
+                return str(connection.exec_driver_sql(_SNAPSHOT).one())
             version = " ".join(sorted(map(str, connection.exec_driver_sql(_AGES))))
             writing = to_keep and connection.exec_driver_sql(_WRITING).scalar_one()
             return None if writing else version
@@ -197,13 +228,13 @@ def is_repeatable(warehouse: Warehouse, sql: str, params: Mapping[str, Any]) -> 
     """Whether a query gives the same rows as long as the data are the same.
 
     The statement and the views that it names are looked through. It is not repeatable with a function that may give another
-    result, a word such as CURRENT_DATE, a table of the system's, or one outside the database. Greenplum's plans cannot tell:
-    they hold the results of such functions.
+    result, a word such as CURRENT_DATE, a text that may mean a moment, a table of the system's, one with row security, or one
+    outside the database. Plans cannot tell: on Greenplum they hold the results of such functions. In doubt it is not.
     """
-    if any(_MOMENT.match(str(value)) for value in params.values()):
+    if first_word(sql) not in ("SELECT", "WITH", "VALUES", "TABLE") or _MOMENT.search(json.dumps(params)):
         return False
     try:
-        return _is_steady(warehouse, sql, set())
+        return not warehouse.read(_ODDITIES).are_there[0] and _is_steady(warehouse, sql, set())
     except GpwarehouseError:
         return False
 
@@ -214,13 +245,15 @@ def _is_steady(warehouse: Warehouse, text: str, known: set[int]) -> bool:
     :param known: views that were looked through already.
     """
     tokens = list(meaningful_tokens(text))
-    if any(token.kind == "string" and _MOMENT.match(token.text.strip("'")) for token in tokens):
+    if any(token.kind == "string" and _MOMENT.search(token.text) for token in tokens):
         return False
-    names = {token.text.strip('"').lower() for token in tokens if token.kind in ("word", "name")}
-    if names & _KEYWORDS or names & _OF_THE_SYSTEM or not _has_steady_functions(warehouse, tokens):
+    names = {_fold(token) for token in tokens if token.kind in ("word", "name")}
+    left = _CAST_OF_A_VALUE.sub(" ", " ".join(token.text for token in tokens))
+    casts_to_time = _TIME_TYPES & {word.lower() for word in re.findall(r"\w+", left)}
+    if casts_to_time or names & _KEYWORDS or names & _OF_THE_SYSTEM or not _has_steady_functions(warehouse, tokens):
         return False
     for found in warehouse.read(_RELATIONS, names=sorted(names)).itertuples():
-        if found.schema == "pg_catalog" or found.kind == "f" or found.is_external is True:
+        if found.schema == "pg_catalog" or found.kind not in _KINDS or found.is_other:
             return False
         if found.kind in ("v", "m") and found.oid not in known:
             known.add(int(str(found.oid)))
@@ -229,13 +262,19 @@ def _is_steady(warehouse: Warehouse, text: str, known: set[int]) -> bool:
     return True
 
 
+def _fold(token: SqlToken) -> str:
+    """A name as the server takes it: without quotes, or in lower case; cut to 63 bytes."""
+    name = token.text[1:-1].replace('""', '"') if token.kind == "name" else token.text.translate(_ASCII_LOWER)
+    return name.encode("utf-8", "replace")[:63].decode("utf-8", "ignore")
+
+
 def _has_steady_functions(warehouse: Warehouse, tokens: list[SqlToken]) -> bool:
-    names = {
-        before.text.strip('"').lower()
-        for before, after in pairwise(tokens)
-        if after.text == "(" and before.kind in ("word", "name")
-    }
-    found = warehouse.read(_VOLATILITY, names=sorted(names))
+    """Whether no function may give another result: what stands before a bracket, and what behind a dot may be one of a user's."""
+    called = {_fold(a) for a, b in pairwise(tokens) if b.text == "(" and a.kind in ("word", "name")}
+    behind_dot = {_fold(b) for a, b in pairwise(tokens) if a.text == "." and b.kind in ("word", "name")}
+    found = warehouse.read(_VOLATILITY, names=sorted(called | behind_dot))
     return not any(
-        row.changes or (row.depends and row.name not in _DEPENDS_ON_VALUES_ONLY) for row in found.itertuples()
+        row.is_users
+        or (row.name in called and (row.changes or (row.depends and row.name not in _DEPENDS_ON_VALUES_ONLY)))
+        for row in found.itertuples()
     )

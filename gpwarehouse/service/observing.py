@@ -32,6 +32,8 @@ _seconds = Histogram(
 )
 _bytes = Counter("gpwarehouse_http_bytes", "Bytes of answers", ["endpoint"])
 _in_flight = Gauge("gpwarehouse_http_in_flight", "Requests that are being answered")
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+"""Others are not told apart: each would be a series for ever."""
 _SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -127,7 +129,8 @@ class Observing:
         route = getattr(scope.get("route"), "path", "other")
         role = caller.role if caller is not None else "nobody"
         status = str(sent.status or 499)
-        _requests.labels(route, scope["method"] if route != "other" else "any", role, status).inc()
+        method = scope["method"] if route != "other" and scope["method"] in _METHODS else "other"
+        _requests.labels(route, method, role, status).inc()
         _seconds.labels(route, role).observe(seconds)
         _bytes.labels(route).inc(sent.bytes)
         if route in ("/health/live", "/metrics"):

@@ -33,14 +33,19 @@ _LAST_ANSWERS_S = 2.0
 """How long a shutdown waits until those whose queries it cancelled have been told."""
 _TOO_MUCH = """
 SELECT CASE
-    WHEN (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = session_user) THEN 'is a superuser'
-    WHEN EXISTS (SELECT 1 FROM pg_catalog.pg_roles r WHERE r.rolname <> session_user
-        AND r.rolname IN ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files', 'pg_signal_backend')
-        AND pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER')) THEN 'may use files, programs or sessions of the server'
-    WHEN EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = %s AND c.relkind IN ('r', 'p') AND c.relname <> 'etl_audit'
-        AND pg_catalog.has_table_privilege(session_user, c.oid, 'INSERT, UPDATE, DELETE')) THEN 'may write'
-END"""
+    WHEN r.rolsuper THEN 'is a superuser'
+    WHEN r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR row_to_json(r) ->> 'rolbypassrls' = 'true'
+        THEN 'has an attribute such as CREATEROLE, CREATEDB, REPLICATION or BYPASSRLS'
+    WHEN EXISTS (SELECT 1 FROM pg_catalog.pg_roles o WHERE o.rolname NOT IN (session_user, %(reader)s)
+        AND pg_catalog.pg_has_role(session_user, o.oid, 'MEMBER')) THEN 'is a member of another role'
+    WHEN pg_catalog.has_schema_privilege(session_user, n.oid, 'CREATE') THEN 'may create in the schema'
+    WHEN EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'p', 'v', 'f') AND s.nspname NOT IN ('pg_catalog', 'information_schema', 'gp_toolkit')
+        AND s.nspname NOT LIKE 'pg\\_t%%' AND (s.nspname <> n.nspname OR c.relname <> 'etl_audit')
+        AND (pg_catalog.has_any_column_privilege(session_user, c.oid, 'INSERT, UPDATE')
+            OR pg_catalog.has_table_privilege(session_user, c.oid, 'DELETE, TRUNCATE'))) THEN 'may write'
+END
+FROM pg_catalog.pg_roles r LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = %(schema)s WHERE r.rolname = session_user"""
 
 
 class Service:
@@ -162,7 +167,7 @@ def _guard_reader(reader: Warehouse, settings: WarehouseSettings) -> None:
     @event.listens_for(engine, "connect")
     def refuse_too_much(connection: Any, _record: Any) -> None:
         with connection.cursor() as cursor:
-            cursor.execute(_TOO_MUCH, (settings.schema_name,))
+            cursor.execute(_TOO_MUCH, {"schema": settings.schema_name, "reader": settings.role_reader})
             (reason,) = cursor.fetchone()
         connection.rollback()
         if reason is not None:

@@ -15,16 +15,17 @@ __all__ = ["check_statement"]
 
 _ALLOWED = ("SELECT", "WITH", "VALUES", "TABLE", "EXPLAIN", "SHOW")
 _REFUSED = re.compile(
-    r"""pg_(cancel|terminate)_(backend|query)\w* | pg_stat_(get_)?(backend_)?(activity|statements)\w* | gp_stat_activity\w*
-    | pg_(try_)?advisory\w* | gp_(cancel|terminate)\w* | pg_stat_get_backend\w* | pg_stat_replication\w*
-    | gp_locks_on\w* | gp_resq\w* | gp_workfile\w* | session_level_memory\w* | gp_dist_wait_status\w*
+    r"""pg_(cancel|terminate|signal)\w* | pg_stat_(get_)?(backend_)?(activity|statements)\w* | pg_stat_get_backend\w*
+    | pg_stat_(replication|reset)\w* | pg_(try_)?advisory\w* | pg_renice\w* | pg_resgroup\w* | pg_replication_\w+
+    | pg_export_snapshot | pg_isolation_test\w* | pg_log\w+ | pg_notify | pg_(read|ls|file)_\w+ | pg_reload_conf
+    | pg_rotate\w* | pg_promote | pg_(create|drop|switch|start|stop|backup)_\w+ | pg_wal_\w+ | pg_dist_\w+
+    | gp_(?!segment_id$)\w+ | session_level_memory\w*
     | (query|cursor|table|schema|database)_to_xml\w* | ts_stat | ts_rewrite | dblink\w* | crosstab\w* | connectby\w*
     | xpath_table | lo_(open|creat|create|unlink|import|export|put|get|from_bytes|close)
-    | lo_(lseek|tell|truncate)(64)?
-    | loread | lowrite | pg_notify | pg_logical_\w+ | set_config
-    | pg_read_\w+ | pg_ls_\w+ | gp_execution_segment\w*""",
+    | lo_(lseek|tell|truncate)(64)? | loread | lowrite | set_config""",
     re.VERBOSE | re.IGNORECASE,
 )
+"""Functions and views that reach other sessions or the whole server, or that run SQL given as a text."""
 
 
 def check_statement(sql: str) -> None:
@@ -32,6 +33,8 @@ def check_statement(sql: str) -> None:
 
     :raises Problem: 400, no query; 403, a name is refused.
     """
+    if "\0" in sql:
+        raise Problem(400, "bad-statement", "the statement holds the character NUL; remove it")
     if first_word(sql) not in _ALLOWED:
         raise Problem(400, "no-query", f"only queries run here: {', '.join(_ALLOWED)}")
     for token in sql_tokens(sql):

@@ -41,22 +41,27 @@ class Store:
         self.folder = folder.expanduser()
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(
-                self.folder / "service.sqlite3", timeout=30, isolation_level=None, check_same_thread=False
-            )
-            self._connection.row_factory = sqlite3.Row
+            self._connection, self._reading = self._connect(), self._connect()
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.executescript(_TABLES)
         except (OSError, sqlite3.Error) as error:
             raise SettingsError(
                 f"GPWAREHOUSE_SERVICE_STATE_DIR = {str(folder)!r} cannot be used: {error}; name a folder that can be written"
             ) from error
-        self._lock = threading.Lock()
+        self._lock, self._reading_lock = threading.Lock(), threading.Lock()
+
+    def _connect(self) -> sqlite3.Connection:
+        path = self.folder / "service.sqlite3"
+        connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        return connection
 
     def close(self) -> None:
         """Close the database."""
         with self._lock:
             self._connection.close()
+        with self._reading_lock:
+            self._reading.close()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -71,9 +76,9 @@ class Store:
             self._connection.execute("COMMIT")
 
     def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
-        """The rows of a query."""
-        with self._lock:
-            return self._connection.execute(query, values).fetchall()
+        """The rows of a query. It waits for no transaction, also not for another process's: keys are read for each request."""
+        with self._reading_lock:
+            return self._reading.execute(query, values).fetchall()
 
     def row(self, query: str, *values: object) -> sqlite3.Row | None:
         """The first row of a query; None if there is none."""

@@ -15,7 +15,7 @@ from gpwarehouse.errors import InvalidInputError
 
 __all__ = ["TableStats", "list_tables", "table_stats"]
 
-# A month is a child of its table in pg_inherits on each server. Before PostgreSQL 14, 0 rows may mean "not known".
+# A table that is dropped meanwhile has no size any more. A month is a child of its table in pg_inherits on each server. Before PostgreSQL 14, 0 rows may mean "not known".
 _PARTS = """
     WITH parts AS (
         SELECT c.oid AS root, c.oid AS part FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -28,7 +28,7 @@ _PARTS = """
             AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_inherits o WHERE o.inhrelid = c.oid)
     ), sized AS (
         SELECT p.root, p.part, c.relname AS name, p.root <> p.part AS is_month, c.reltuples AS tuples,
-            pg_catalog.pg_total_relation_size(c.oid) AS bytes, {analyzed} AS analyzed
+            COALESCE(pg_catalog.pg_total_relation_size(c.oid), 0) AS bytes, {analyzed} AS analyzed
         FROM parts p JOIN pg_catalog.pg_class c ON c.oid = p.part
     )"""
 _TABLES = """

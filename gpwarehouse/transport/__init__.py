@@ -1,4 +1,4 @@
-"""Store Arrow record batches in a table, in the caller's transaction, by the path that suits the server; and the archive's rows, both ways."""
+"""Store Arrow record batches in a table, in the caller's transaction, by the path that suits the server; copy archives out."""
 
 from gpwarehouse.transport.copy import Stored, Unread, copy_rows, leave_statistics_alone
 from gpwarehouse.transport.copy_stream import ahead

@@ -19,11 +19,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gpwarehouse import Warehouse
+from gpwarehouse.dialect import ServerInfo
 from gpwarehouse.errors import InvalidInputError, SettingsError
 from gpwarehouse.service import create_app
 from gpwarehouse.service.keys import ApiKeys
 from gpwarehouse.service.store import Store
 from gpwarehouse.settings import WarehouseSettings
+from tests.roles import NAMES
 from tests.service.serving import Served, add_logins, serve
 
 ONE = {"sql": "SELECT 1"}
@@ -110,6 +112,36 @@ def test_a_login_that_may_do_more_than_read_is_refused(fab: Warehouse, tmp_path:
             create_app(settings)
 
 
+@pytest.mark.parametrize(
+    "too_much",
+    [
+        "ALTER ROLE {login} CREATEROLE", "GRANT pg_monitor TO {login}", "GRANT UPDATE (lot_id) ON dw.dim_lot TO {login}",
+        "GRANT TRUNCATE ON dw.dim_lot TO {login}", "GRANT CREATE ON SCHEMA dw TO {login}", "GRANT {admin} TO {login}",
+        "CREATE TABLE public.of_others AS SELECT 1 AS a; GRANT INSERT ON public.of_others TO {login}",
+    ],
+)  # fmt: skip
+def test_each_right_beside_reading_is_refused(
+    fab: Warehouse, tmp_path: Path, too_much: str, server_info: ServerInfo
+) -> None:
+    if "pg_monitor" in too_much and server_info.postgres_version < (10,):
+        pytest.skip("the server has no such role")
+    logins = add_logins(fab)
+    login = f"{NAMES['reader']}_over"
+    with fab.engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE {login} LOGIN IN ROLE {NAMES['reader']}")
+        connection.exec_driver_sql(too_much.format(login=login, admin=NAMES["admin"]))
+    try:
+        url = fab.settings.sqlalchemy_url().set(username=login).render_as_string(hide_password=False)
+        with pytest.raises(SettingsError, match="GPWAREHOUSE_SERVICE_READER_URL"):
+            with serve(fab, tmp_path, logins={**logins, "service_reader_url": url}):
+                pass
+    finally:
+        with fab.engine.begin() as connection:
+            connection.exec_driver_sql("DROP TABLE IF EXISTS public.of_others")
+            connection.exec_driver_sql(f"DROP OWNED BY {login}")
+            connection.exec_driver_sql(f"DROP ROLE {login}")
+
+
 def test_a_state_folder_belongs_to_one_service(served: Served) -> None:
     with pytest.raises(SettingsError, match="another service"):
         create_app(served.settings)
@@ -183,8 +215,7 @@ def test_tokens_that_are_not_right_are_401(with_oidc: Served, issuer: Issuer) ->
     signed, _, _ = issuer.token().rpartition(".")
     wrong = [
         issuer.token(exp=past), issuer.token(exp=None), issuer.token(aud="other"), issuer.token(aud=None),
-        issuer.token(iss="https://evil"), issuer.token(iss=None), issuer.token(sub=None), issuer.token(groups=None),
-        issuer.token(groups={"names": ["stranger"]}), issuer.token(groups={"names": 5}),
+        issuer.token(iss="https://evil"), issuer.token(iss=None), issuer.token(sub=None),
         issuer.token(key=rsa.generate_private_key(public_exponent=65537, key_size=2048)),
         signed + ".", signed + ".AAAA", "a.b.c", "..",
         _hmac_token(issuer, pem), _unsigned_token(issuer),
@@ -209,6 +240,27 @@ def _hmac_token(issuer: Issuer, public_pem: bytes) -> str:
 
 def _unsigned_token(issuer: Issuer) -> str:
     return f"{_part({'alg': 'none', 'kid': 'k1'})}.{_part(_claims(issuer))}."
+
+
+@pytest.mark.parametrize(
+    "groups", [None, {"names": ["stranger"]}, {"names": 5}, {"names": [{}, ["eng"]]}, {"names": {}}, "eng"]
+)
+def test_a_token_that_gives_no_role_is_403(with_oidc: Served, issuer: Issuer, groups: Any) -> None:
+    assert status_with(with_oidc, issuer.token(groups=groups)) == 403
+
+
+@pytest.mark.parametrize("place", ["http://127.0.0.1:1/keys", "file:///etc/passwd"])
+def test_an_issuer_that_cannot_be_asked_is_503_and_keys_go_on(
+    fab: Warehouse, issuer: Issuer, tmp_path: Path, place: str
+) -> None:
+    options = {
+        "service_oidc_issuer": issuer.url, "service_oidc_audience": "gpw", "service_oidc_roles": "eng=reader",
+        "service_oidc_jwks_url": place,
+    }  # fmt: skip
+    with serve(fab, tmp_path, **options) as served:
+        assert status_with(served, issuer.token()) == 503
+        assert status_with(served, issuer.token(iss="https://evil")) == 401
+        assert status_with(served, served.keys["reader"]) == 200
 
 
 def test_an_issuer_needs_audience_and_roles(fab: Warehouse, issuer: Issuer, tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_the_table_has_each_call_and_the_services_login_only_adds(fab: Warehouse
     with serve(fab, tmp_path, service_audit="table") as served:
         with served.client("reader") as client:
             query_id = client.post("/query", json={"sql": "SELECT 1"}).headers["x-query-id"]
+            assert client.post("/query", json={"sql": "SELECT 1 \0"}).status_code == 400
             for sql in ("SELECT * FROM dw.etl_audit", "DELETE FROM dw.etl_audit", "SELECT count(*) FROM dw.etl_audit"):
                 assert client.post("/query", json={"sql": sql}).status_code in (400, 403)
         reader = served.app.state.service.reader
@@ -80,7 +81,7 @@ def test_the_table_has_each_call_and_the_services_login_only_adds(fab: Warehouse
         1,
     )
     assert row.written_by.startswith(NAMES["reader"])
-    assert set(found.outcome) == {"ok", "forbidden", "no-query"}
+    assert set(found.outcome) == {"ok", "forbidden", "no-query", "bad-statement"}
 
 
 def test_rights_that_are_too_many_are_refused_at_the_start(fab: Warehouse, tmp_path: Path) -> None:

@@ -14,11 +14,14 @@ import pytest
 from sqlalchemy import text
 
 from gpwarehouse import Warehouse
+from gpwarehouse.dialect import ServerInfo
 from tests.load.rows import MEASUREMENTS, measurement
 from tests.service.serving import Served, serve
 
 TRIES = 300
 """Others may write on the server of the tests at any time, and then nothing is kept."""
+LONG = "long_" * 14
+"""A name that the server cuts."""
 COUNT = f"SELECT count(*) AS n FROM dw.{MEASUREMENTS}"
 
 
@@ -94,16 +97,36 @@ def test_another_statement_value_or_limit_is_another_answer(reader: httpx.Client
         "SELECT CAST('now' AS timestamptz)", "SELECT CAST(' Today' AS date)", "SELECT CAST(:t AS date)",
         "SELECT count(*) FROM pg_locks", "SELECT pg_backend_pid()", "SELECT txid_current_snapshot()",
         "SELECT numbackends FROM pg_stat_database", "SELECT age(TIMESTAMP '2020-01-01')", "SELECT current_setting('work_mem')",
+        'SELECT * FROM dw."Now"', 'SELECT * FROM dw."{n}"', "SELECT $$now$$::timestamptz", "SELECT E'now'::timestamptz",
+        "SELECT '{now}'::timestamptz[]", "SELECT '[now,]'::tstzrange", "SELECT ('no' || 'w')::timestamptz",
+        "SELECT '12:00 tomorrow'::timestamptz", "SELECT last_value FROM dw.of_numbers", "SHOW application_name",
+        "EXPLAIN ANALYZE SELECT 1", "SELECT * FROM dw.with_policy",
         'SELECT pg_catalog."now"()', "SELECT inet_client_port()", "SELECT dw.tells_time()", "SELECT a FROM dw.v_now",
     ],
 )  # fmt: skip
-def test_what_may_differ_from_call_to_call_is_never_kept(cached: Served, reader: httpx.Client, sql: str) -> None:
+def test_what_may_differ_from_call_to_call_is_never_kept(
+    cached: Served, reader: httpx.Client, sql: str, server_info: ServerInfo
+) -> None:
     with cached.owner.engine.begin() as connection:
         connection.execute(text("CREATE OR REPLACE FUNCTION dw.tells_time() RETURNS timestamptz LANGUAGE plpgsql IMMUTABLE "
                                 "AS 'BEGIN RETURN clock_timestamp(); END'"))  # fmt: skip
         connection.execute(text("CREATE OR REPLACE VIEW dw.v_now AS SELECT now() AS a"))
         connection.execute(text("GRANT SELECT ON dw.v_now TO PUBLIC"))
-    params = {"params": {"t": "yesterday"}} if ":t" in sql else {}
+        for name in ("Now", LONG[:63]):
+            connection.exec_driver_sql(f'CREATE OR REPLACE VIEW dw."{name}" AS SELECT now() AS a')
+            connection.exec_driver_sql(f'GRANT SELECT ON dw."{name}" TO PUBLIC')
+        connection.exec_driver_sql("DROP TABLE IF EXISTS dw.with_policy")
+        connection.exec_driver_sql("CREATE TABLE dw.with_policy (a int)")
+        if server_info.postgres_version >= (9, 5):
+            connection.exec_driver_sql("ALTER TABLE dw.with_policy ENABLE ROW LEVEL SECURITY")
+        else:
+            sql = "SELECT now()"
+        connection.exec_driver_sql("GRANT SELECT ON dw.with_policy TO PUBLIC")
+        connection.exec_driver_sql("DROP SEQUENCE IF EXISTS dw.of_numbers")
+        connection.exec_driver_sql("CREATE SEQUENCE dw.of_numbers")
+        connection.exec_driver_sql("GRANT SELECT ON dw.of_numbers TO PUBLIC")
+    sql = sql.replace("{n}", LONG)
+    params = {"params": {"t": "yesterday"}} if "CAST(:t" in sql else {}
     assert [twice(reader, sql, **params) for _ in range(3)] == [["miss", "miss"]] * 3
 
 
@@ -149,3 +172,16 @@ def test_redis_keeps_answers_and_its_loss_is_no_error(fab: Warehouse, tmp_path: 
         process.kill()
         process.wait()
         assert twice(client, sql, params={"x": "0"}) == ["miss", "miss"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "params"),
+    [
+        ("SELECT CAST(:t AS timestamptz)", {"t": "2026-01-01 00:00Z"}),
+        ("SELECT TIMESTAMP '2026-01-01', '2026-01-01'::date", {}),
+        ("SELECT lot_id FROM dw.v_wafer_yield", {}),
+        ("SELECT date_trunc('month', event_ts) AS m, count(*) FROM dw.fact_test_results GROUP BY 1", {}),
+    ],
+)
+def test_what_the_data_alone_decide_is_kept(reader: httpx.Client, sql: str, params: dict[str, str]) -> None:
+    assert any(twice(reader, sql, params=params)[1] == "hit" for _ in range(TRIES))

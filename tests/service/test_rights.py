@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from gpwarehouse.dialect import Brand, ServerInfo
+from gpwarehouse.errors import ReadError
 from tests.service.serving import Served
 
 WRITES = [
@@ -64,6 +65,12 @@ REACHING = [
     "SELECT query FROM pg_catalog.pg_stat_get_activity(NULL) AS x",
     "SELECT pg_stat_get_backend_activity(s) FROM generate_series(1, 100) s",
     "SELECT * FROM pg_stat_statements",
+    "SELECT query FROM gp_dist_random('pg_stat_activity')",
+    "SELECT gp_expand_lock_catalog()",
+    "SELECT gp_request_fts_probe_scan()",
+    "SELECT pg_renice_session(1, 5)",
+    "SELECT pg_export_snapshot()",
+    "SELECT pg_log_backend_memory_contexts(1)",
     "SELECT pg_advisory_lock(1)",
     "SELECT pg_try_advisory_lock(1)",
     "SELECT pg_advisory_xact_lock_shared(1)",
@@ -208,3 +215,26 @@ def test_bytes_and_doubled_names_are_values_like_others(reader: httpx.Client, se
         answer = reader.post("/analytics/query", json={"sql": sql}, headers={"Accept": accept})
         assert answer.status_code == status
     assert server_info.brand in Brand
+
+
+def test_what_stands_behind_nul_is_not_left_out(served: Served, reader: httpx.Client) -> None:
+    sql = "SELECT count(*) FROM generate_series(1, 10) AS g(x) \0 WHERE x = 3"
+    assert refused(reader.post("/query", json={"sql": sql}))
+    with pytest.raises(ReadError, match="NUL"):
+        served.owner.read(sql)
+
+
+def test_the_checks_hold_where_backslashes_escape(served: Served) -> None:
+    """A database may have standard_conforming_strings off; the lexer reads as if it were on."""
+    database = served.owner.settings.sqlalchemy_url().database
+    with served.owner.engine.begin() as connection:
+        connection.exec_driver_sql(f"ALTER DATABASE {database} SET standard_conforming_strings = off")
+    try:
+        served.app.state.service.reader.engine.dispose()
+        with served.client("reader") as client:
+            answer = client.post("/query", json={"sql": r"SELECT '\'', pg_advisory_lock(77), ' \' AS x'"})
+        assert refused(answer), answer.text
+    finally:
+        with served.owner.engine.begin() as connection:
+            connection.exec_driver_sql(f"ALTER DATABASE {database} RESET standard_conforming_strings")
+        served.app.state.service.reader.engine.dispose()

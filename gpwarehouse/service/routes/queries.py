@@ -20,8 +20,8 @@ from gpwarehouse.service.queries import (
     QueryRequest,
     Rows,
     RowsRequest,
+    admit_statement,
     fingerprint,
-    note_statement,
     spool_query,
 )
 from gpwarehouse.service.routes.jobs import ACCEPTED, IdempotencyKey, accepted, payload_of
@@ -51,13 +51,12 @@ def limit_of(service: Service, wished: float | None) -> float:
 async def query(request: Request, body: RowsRequest, caller: Reader) -> Response:
     """Run a query and return its first rows. One row more than ``max_rows`` is read, to know whether there are more."""
     service: Service = request.app.state.service
-    note_statement(request, body)
+    await admit_statement(request, body)
     most = service.settings.service_max_rows
     if body.max_rows > most:
         raise Problem(
             422, "bad-request", f"max_rows is {body.max_rows}, but at most {most} rows come in JSON; ask for a file"
         )
-    body.check()
     query_id, timeout_s = request.state.query_id, limit_of(service, body.timeout_s)
     async with service.turns.turn(caller, request):
         work = partial(answer_rows, service.reader, service.cache, body, query_id, timeout_s)
@@ -92,9 +91,8 @@ async def analytics_query(
     most 60), and with the job otherwise. Only jobs heed Idempotency-Key.
     """
     service: Service = request.app.state.service
-    note_statement(request, body)
+    await admit_statement(request, body)
     form = wanted_form(request)
-    body.check()
     asynchronous, wait_s = parse_prefer(prefer)
     if asynchronous:
         return await _answer_by_job(request, body, caller, form, wait_s, idempotency_key)
