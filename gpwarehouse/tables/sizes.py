@@ -15,7 +15,8 @@ from gpwarehouse.errors import InvalidInputError
 
 __all__ = ["TableStats", "list_tables", "table_stats"]
 
-# A table that is dropped meanwhile has no size any more. A month is a child of its table in pg_inherits on each server. Before PostgreSQL 14, 0 rows may mean "not known".
+# A table that is dropped meanwhile has no size any more. A month is a child of its table in pg_inherits on each server. Before
+# PostgreSQL 14, 0 rows may mean "not known".
 _PARTS = """
     WITH parts AS (
         SELECT c.oid AS root, c.oid AS part FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
