@@ -19,6 +19,7 @@ import hypothesis
 import pytest
 from sqlalchemy import URL, NullPool, create_engine, make_url, text
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import OperationalError
 
 from gpwarehouse import Warehouse
 from gpwarehouse.dialect import Brand, GreenplumDialect, ServerInfo
@@ -150,8 +151,15 @@ def database(server_url: URL, template: str | None = None) -> Iterator[URL]:
     finally:
         with admin.connect() as connection:
             others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
-            connection.execute(text(others), {"name": name})
-            connection.execute(text(f"DROP DATABASE IF EXISTS {name}"))
+            for last in [False] * 20 + [True]:  # a session takes a moment to end
+                connection.execute(text(others), {"name": name})
+                try:
+                    connection.execute(text(f"DROP DATABASE IF EXISTS {name}"))
+                except OperationalError:
+                    if last:
+                        raise
+                else:
+                    break
 
 
 @pytest.fixture

@@ -102,7 +102,9 @@ def test_a_test_data_file_is_loaded_once_however_often_it_is_sent(
         assert first[name] == getattr(direct, name), name
     assert first["months_made"] == list(direct.months_made)
     # Only a table's owner may ANALYZE it; the loader's login is not.
-    assert [each for each in first["warnings"] if "permission denied to analyze" not in each] == list(direct.warnings)
+    not_the_owner = ("permission denied to analyze", "owner can analyze it")  # the loader may not gather statistics
+    told = [each for each in first["warnings"] if not any(words in each for words in not_the_owner)]
+    assert told == list(direct.warnings)
 
 
 @pytest.mark.parametrize("name", ["rows.parquet", "rows.arrow", "rows.csv", "rows.csv.gz"])
