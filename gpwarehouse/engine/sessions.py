@@ -107,6 +107,7 @@ SESSION_OPTIONS: dict[str, SessionOption] = {
     ),
     "application_name": SessionOption("application_name", _name, "a text of 1 to 63 bytes"),
     "work_mem": SessionOption("work_mem", _memory, _SIZE),
+    "standard_conforming_strings": SessionOption("standard_conforming_strings", _switch, _ON_OFF),
     "enable_nestloop": SessionOption("enable_nestloop", _switch, _ON_OFF),
     "role": SessionOption("role", _name, "a role of which the login is a member"),
     "statement_mem": SessionOption("statement_mem", _memory, _SIZE, segments=True),

@@ -43,7 +43,6 @@ _SETTINGS = {
     "DateStyle": "ISO, MDY",
     "IntervalStyle": "postgres",
     "bytea_output": "hex",
-    "standard_conforming_strings": "on",  # so that parameters are found where the server finds them
     "extra_float_digits": "3",  # before PostgreSQL 12 floats would lose digits
 }
 _CSV = b" TO STDOUT WITH (FORMAT csv, NULL '', ENCODING 'UTF8')"
