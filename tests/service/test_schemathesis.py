@@ -16,6 +16,8 @@ import pytest
 from gpwarehouse import Warehouse
 from tests.service.serving import serve
 
+pytest.importorskip("schemathesis", reason="schemathesis is not installed: pip install -e .[fuzz]")
+
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 EXAMPLES = os.environ.get("GPWAREHOUSE_TEST_FUZZ_EXAMPLES", "5")
 
