@@ -193,6 +193,7 @@ def test_a_query_ends_within_a_second_when_its_client_leaves(served: Served, pat
         connection.sendall(head.encode() + body)
         wait_for(lambda: running(served, mark) == 1)
     wait_for(lambda: running(served, mark) == 0, 1)
+    assert running(served, mark) == 0
 
 
 def test_a_callers_limit_is_429_and_others_go_on(served: Served, reader: httpx.Client) -> None:

@@ -102,6 +102,8 @@ def test_a_client_that_leaves_behind_nginx_ends_its_statement(service: ServicePr
     connection.close()
     wait_for(lambda: service.running(mark) == 0, 2)
     service.wait_until_idle()
+    assert service.running(mark) == 0
+    assert service.answers == []
 
 
 @pytest.mark.parametrize("form", sorted(FORMS))
