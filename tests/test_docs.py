@@ -424,8 +424,9 @@ def test_generated_parts_hold_all_there_is(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_test_command_is_the_one_ci_runs() -> None:
     command = next(line for line in README.splitlines() if "pytest" in line and "pip install" in line)
+    lines = [line.partition(" # ")[0].strip() for line in CI.splitlines()]
     for part in command.split("&&"):
-        assert part.strip() in CI
+        assert part.strip() in lines
 
 
 def test_ci_builds_the_pages() -> None:

@@ -98,7 +98,7 @@ def test_a_restored_month_is_dropped_again_without_a_second_file(fab: Warehouse,
     load_units(fab, "2025-06", 7)
     fab.partitions.apply(now=NOW)
     fab.partitions.restore(TESTS, "2025-06", hold_days=0)
-    report = fab.partitions.apply()
+    report = fab.partitions.apply(now=NOW)
     assert not report.failed
     assert "m202506" not in names(fab)
     assert len(manifest(archive)["parts"]) == 1
@@ -131,7 +131,7 @@ def test_rows_that_come_to_a_restored_month_are_archived_with_it(fab: Warehouse,
     fab.partitions.restore(TESTS, "2025-06", hold_days=0)
     load_units(fab, "2025-06", 2, batch_id="late")
     all_of_them = contents(fab)
-    assert not fab.partitions.apply().failed
+    assert not fab.partitions.apply(now=NOW).failed
     assert [(p["rows"], p["superseded"]) for p in manifest(archive)["parts"]] == [(7, True), (9, False)]
     assert fab.partitions.restore(TESTS, "2025-06") == 9
     assert contents(fab) == all_of_them
@@ -142,12 +142,12 @@ def test_a_restored_month_that_was_changed_is_not_archived_by_guessing(fab: Ware
     fab.partitions.apply(now=NOW)
     fab.partitions.restore(TESTS, "2025-06", hold_days=0)
     execute(fab, f"DELETE FROM dw.{TESTS} WHERE die_x = 3")
-    report = fab.partitions.apply()
+    report = fab.partitions.apply(now=NOW)
     assert "of the 7 rows archived of this month it holds 6" in str(report.failed[0].error)
     assert len(contents(fab)) == 6
     for path in (archive / "dw" / TESTS).glob("m202506*"):  # as it says, if the table is right
         path.rename(archive / path.name)
-    assert not fab.partitions.apply().failed
+    assert not fab.partitions.apply(now=NOW).failed
     assert fab.partitions.restore(TESTS, "2025-06") == 6
 
 
@@ -160,16 +160,16 @@ def test_a_restored_month_of_which_every_row_was_changed_is_not_taken_for_late_r
     fab.partitions.restore(TESTS, "2025-06", hold_days=0)
     execute(fab, change.format(TESTS))
     left = contents(fab)
-    report = fab.partitions.apply()
+    report = fab.partitions.apply(now=NOW)
     assert "of the 7 rows archived of this month it holds 0. It was restored" in str(report.failed[0].error)
     assert "m202506" in names(fab)
     assert contents(fab) == left
     assert [(p["rows"], p["superseded"]) for p in manifest(archive)["parts"]] == [(7, False)]
     execute(fab, f"DELETE FROM dw.{TESTS}")
     assert fab.partitions.restore(TESTS, "2025-06", hold_days=0) == 7  # the archive is right
-    assert not fab.partitions.apply().failed
+    assert not fab.partitions.apply(now=NOW).failed
     load_units(fab, "2025-06", 2, batch_id="late")  # the mark went with the partition
-    assert not fab.partitions.apply().failed
+    assert not fab.partitions.apply(now=NOW).failed
     assert [(p["rows"], p["superseded"]) for p in manifest(archive)["parts"]] == [(7, False), (2, False)]
 
 
@@ -185,19 +185,19 @@ def test_a_month_that_an_earlier_build_restored_is_known_by_its_manifest_or_a_co
     execute(fab, f"COMMENT ON TABLE {child} IS NULL", f"DELETE FROM dw.{TESTS} WHERE die_x = 3")
     if told_in is None:
         assert "no mark of a restore, so what it holds is late" in fab.partitions.plan(now=NOW).steps[0].why
-        told = str(fab.partitions.apply().failed[0].error)
+        told = str(fab.partitions.apply(now=NOW).failed[0].error)
         comment = told[told.index("COMMENT ON TABLE") : told.index("; then the next run")]
         execute(fab, comment)
     else:
         path = archive / "dw" / TESTS / "m202506.json"
         path.write_text(json.dumps(manifest(archive) | {told_in: "2026-11-20T08:00:00+00:00"}))
     assert "and open again: restored" in fab.partitions.plan(now=NOW).steps[0].why
-    assert "it holds 6. It was restored" in str(fab.partitions.apply().failed[0].error)
+    assert "it holds 6. It was restored" in str(fab.partitions.apply(now=NOW).failed[0].error)
     execute(fab, f"DELETE FROM dw.{TESTS}")
     assert fab.partitions.restore(TESTS, "2025-06", hold_days=0) == 7
-    assert not fab.partitions.apply().failed
+    assert not fab.partitions.apply(now=NOW).failed
     load_units(fab, "2025-06", 2, batch_id="late")
-    assert not fab.partitions.apply().failed
+    assert not fab.partitions.apply(now=NOW).failed
     assert [(p["rows"], p["superseded"]) for p in manifest(archive)["parts"]] == [(7, False), (2, False)]
 
 
@@ -208,7 +208,7 @@ def test_a_restored_month_is_held_whatever_the_policy_does_with_it(fab: Warehous
     with with_policy(
         fab, retention=f"{TESTS}: drop after 12 months", archive_dir=archive, partition_premake=0
     ) as other:
-        assert not other.partitions.apply().failed
+        assert not other.partitions.apply(now=NOW).failed
     assert len(contents(fab)) == 7
 
 
@@ -219,7 +219,7 @@ def test_a_damaged_manifest_stops_its_own_month_only(fab: Warehouse, archive: Pa
     fab.partitions.restore(TESTS, "2025-06", hold_days=0)
     load_units(fab, "2025-05", 3, batch_id="late")
     (archive / "dw" / TESTS / "m202506.json").write_text("{")
-    plan = fab.partitions.plan()
+    plan = fab.partitions.plan(now=NOW)
     assert [(s.action, s.partition) for s in plan if s.action == "export"] == [("export", "m202505")]
     assert any("m202506 is left alone" in note and "is no manifest" in note for note in plan.notes)
 

@@ -173,7 +173,7 @@ def _partitioning(name: str, rows: list[Any]) -> Partitioning:
     other = OtherPartitions(method, tuple(first.columns), 2 if first.nested else 1)
     if first.nested or first.natts != 1 or method == "hash" or not first.columns[0]:
         return other
-    partitions = [row for row in rows if row.child is not None]
+    partitions = [row for row in rows if row.child is not None and not _was_dropped_meanwhile(row)]
     default = next((_name_and_child(name, row)[0] for row in partitions if row.is_default), None)
     others = [row for row in partitions if not row.is_default]
     try:
@@ -185,6 +185,11 @@ def _partitioning(name: str, rows: list[Any]) -> Partitioning:
     except UNREADABLE as error:
         warn_left_open(name, f"a bound of its partitions by {first.columns[0]!r} is none our values can say", error)
         return other
+
+
+def _was_dropped_meanwhile(row: Any) -> bool:
+    """pg_get_expr() looks past the statement's snapshot: of a partition that another session just dropped it gives NULL."""
+    return not (row.is_default or row.lower_bound or row.upper_bound or row.list_values)
 
 
 def _read_list_partition(table: str, row: Any) -> ListPartition:
