@@ -21,6 +21,7 @@ from gpwarehouse.dialect import (
     CsvFormat,
     DistributedBy,
     DistributedReplicated,
+    DropPartition,
     Encoding,
     ExternalTable,
     GreenplumDialect,
@@ -31,7 +32,7 @@ from gpwarehouse.dialect import (
     RangePartition,
     RangePartitions,
 )
-from gpwarehouse.dialect.reflection import GreenplumInspector, parse_bound
+from gpwarehouse.dialect.reflection import GreenplumInspector, parse_bound, partitions_of
 from tests.dialect import strategies
 from tests.dialect.strategies import (
     distributions,
@@ -161,6 +162,17 @@ def test_a_partition_added_later_is_read_back_with_the_others(engine: Engine) ->
     assert isinstance(found, RangePartitions)
     assert [p.name for p in found.partitions] == ["m202601", "m202603"]
     assert found.partitions[1] == march
+
+
+def test_a_partition_that_is_dropped_while_it_is_read_is_left_out(engine: Engine) -> None:
+    """The reader's snapshot still has its row in the catalog, but pg_get_expr() no longer knows its bounds."""
+    table = make(engine, greenplum_partition_by=RangePartitions.monthly("ts", first="2026-01", months=3))
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        connection.execute(text("SELECT count(*) FROM pg_class"))
+        with engine.begin() as other:
+            other.execute(DropPartition(table, "m202602"))
+        found = partitions_of(connection, cast(GreenplumDialect, engine.dialect), None, "round_trip")["round_trip"]
+    assert [p.name for p in found.partitions] == ["m202601", "m202603"]
 
 
 def test_bounds_are_the_same_whatever_the_sessions_time_zone(engine: Engine) -> None:
