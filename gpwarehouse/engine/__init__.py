@@ -24,7 +24,13 @@ from gpwarehouse.engine.interrupts import end_statement
 from gpwarehouse.engine.locks import LOCK_MONTHS, LockHolder, advisory_key, lock_advisory, lock_holders
 from gpwarehouse.engine.pool import Holder, PoolState, pool_state
 from gpwarehouse.engine.retry import RetryPolicy, Settled, reason_to_repeat, unit_of_work
-from gpwarehouse.engine.sessions import SESSION_OPTIONS, has_shared_session, session_values, set_for_transaction
+from gpwarehouse.engine.sessions import (
+    SESSION_OPTIONS,
+    has_shared_session,
+    session_values,
+    set_for_transaction,
+    statement_for_transaction,
+)
 from gpwarehouse.engine.statement_hook import STATEMENT_HOOK
 from gpwarehouse.engine.statement_log import tell_if_slow
 from gpwarehouse.engine.table_names import dialect_of, qualified_name
@@ -65,6 +71,7 @@ __all__ = [
     "session_values",
     "set_for_transaction",
     "state_of",
+    "statement_for_transaction",
     "tell_if_slow",
     "unexpected",
     "unit_of_work",

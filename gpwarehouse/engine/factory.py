@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 from gpwarehouse.dialect import GreenplumDialect, ServerInfo, outside_transaction
 from gpwarehouse.engine.cancellation import watch_connections
 from gpwarehouse.engine.interrupts import InterruptibleConnection
+from gpwarehouse.engine.liveness import check_connections
 from gpwarehouse.engine.pool import WarehousePool, hand_on_unchanged
 from gpwarehouse.engine.sessions import (
     SHARED_SESSION,
@@ -62,7 +63,6 @@ def create_warehouse_engine(settings: WarehouseSettings) -> Engine:
         max_overflow=settings.pool_max - settings.pool_size,
         pool_timeout=settings.pool_timeout_s,
         pool_recycle=settings.pool_recycle_s,
-        pool_pre_ping=settings.pool_pre_ping,
         pool_use_lifo=True,
         hide_parameters=True,  # values of a fab's rows do not belong in logs and tracebacks
         connect_args={**settings.connect_args(), "connection_factory": InterruptibleConnection},
@@ -73,6 +73,8 @@ def create_warehouse_engine(settings: WarehouseSettings) -> Engine:
     _set_up_transactions(engine, fixed, options, always=False)
     hook_statements(engine)
     hand_on_unchanged(engine)
+    if settings.pool_pre_ping:
+        check_connections(engine)
     watch_connections(engine)
     observe(engine, settings)
     if settings.schema_name != MODEL_SCHEMA:

@@ -31,6 +31,7 @@ __all__ = [
     "session_values",
     "set_for_transaction",
     "statement_for",
+    "statement_for_transaction",
 ]
 
 _logger = logging.getLogger(__name__)
@@ -161,18 +162,26 @@ def statement_for(values: Mapping[str, str], *, local: bool) -> tuple[str, tuple
     return f"SELECT {calls}", tuple(part for item in values.items() for part in item)
 
 
-def set_for_transaction(
+def statement_for_transaction(
     connection: Connection, values: Mapping[str, str], others: Mapping[str, str] | None = None
-) -> None:
-    """Set a block's options (:func:`session_values`) to the end of the connection's transaction, in one round trip.
+) -> tuple[str, tuple[str, ...]]:
+    """A driver's statement that sets a block's options (:func:`session_values`) to the end of the connection's transaction.
 
     :param others: settings by the server's own names, which every server has; an option goes before one.
+    :return: the statement, and its parameters; without any the statement would set nothing.
     """
     server = getattr(connection.dialect, "server_info", None)
     assert isinstance(server, ServerInfo)  # the connection is there, so it has been asked
-    known = {**(others or {}), **only_known(values, server)}
-    if known:
-        connection.exec_driver_sql(*statement_for(known, local=True))
+    return statement_for({**(others or {}), **only_known(values, server)}, local=True)
+
+
+def set_for_transaction(
+    connection: Connection, values: Mapping[str, str], others: Mapping[str, str] | None = None
+) -> None:
+    """Run :func:`statement_for_transaction`, in one round trip."""
+    statement, parameters = statement_for_transaction(connection, values, others)
+    if parameters:
+        connection.exec_driver_sql(statement, parameters)
 
 
 def connection_values(settings: WarehouseSettings) -> dict[str, str]:

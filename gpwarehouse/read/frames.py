@@ -59,8 +59,9 @@ def read(
     :param exact_numeric: return NUMERIC as Decimal, not as the nearest double. In Arrow it is a decimal if precision and scale
         are declared, else text.
     :param progress: called with ``"read"`` and the rows read so far.
-    :param transport: the form in which the server sends the rows, ``"csv"`` or ``"binary"``; ``"auto"`` takes the faster one that
-        is possible. The result is the same.
+    :param transport: how the server sends the rows. ``"csv"`` and ``"binary"`` are forms of COPY; ``"auto"`` takes the faster one
+        that is possible. ``"cursor"`` asks the server's cursor, for ``chunks`` rows at a time: the fewest round trips, for a few
+        rows; PostgreSQL then plans no parallel workers. The result is the same.
     :param parallel: number of connections, up to 16, that read at the same time if the statement reads a whole table of
         PostgreSQL (``SELECT * FROM t``), in one snapshot; the rows then have no fixed order. Other statements use one connection.
     :param session: options of the transaction, such as ``{"statement_mem": "2GB", "optimizer": "off"}``; see
@@ -70,7 +71,7 @@ def read(
     """
     _check(arrow and parse_json, chunks)
     values = {**(params or {}), **named}
-    how: dict[str, Any] = {"transport": transport, "parallel": parallel, "session": session}
+    how: dict[str, Any] = {"transport": transport, "parallel": parallel, "fetch": chunks, "session": session}
     stream = Stream(engine, statement, values, exact_numeric=exact_numeric, progress=progress, **how)
 
     def finish(table: pa.Table) -> Any:

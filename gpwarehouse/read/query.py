@@ -25,17 +25,19 @@ from gpwarehouse.engine.progress import Progress
 from gpwarehouse.engine.server_errors import as_read_error
 from gpwarehouse.errors import ReadError
 from gpwarehouse.read.copy_binary import BinaryParser, has_binary
-from gpwarehouse.read.copy_csv import BlockParser, csv_of
+from gpwarehouse.read.copy_csv import TextParser
 from gpwarehouse.read.copy_out import CopyOut, CopyRows
 from gpwarehouse.read.parallel import SHARED, CopySplit, conditions_of, follow
+from gpwarehouse.read.server_cursor import ServerCursor
 from gpwarehouse.read.statement import Sent, send
 from gpwarehouse.read.whole_table import whole_table
 from gpwarehouse.transport.csv_archive import whole_rows
 
 __all__ = ["Stream", "Transport"]
 
-Transport = Literal["auto", "binary", "csv"]
-"""The form in which the server sends rows; ``auto`` takes the binary form if every column has one."""
+Transport = Literal["auto", "binary", "csv", "cursor"]
+"""How the server sends rows: by COPY in the binary form or as CSV, or from a cursor. ``auto`` takes COPY, and the binary form if
+every column has one."""
 
 # The server's texts are parsed, so they must not depend on the defaults of the database or the role.
 _SETTINGS = {
@@ -79,11 +81,12 @@ class Stream:
 
     :param parallel: number of connections that read a whole table of PostgreSQL at the same time, in one snapshot; its rows then
         have no fixed order. There are fewer if the pool has no more. Other statements are read by one connection.
+    :param fetch: number of rows that a cursor brings at once.
     :param session: options of the transactions, see :data:`~gpwarehouse.engine.SESSION_OPTIONS`.
     :ivar schema: the Arrow schema.
     :ivar columns: the server's types.
     :ivar path: ``"binary"``, ``"split"`` (binary, by several connections), ``"table"`` (formatted by Greenplum's segments, in
-        either form), ``"select"`` (CSV), or ``"cursor"``.
+        either form), ``"select"`` (CSV), ``"cursor"`` (of the server), or ``"result"`` (of a statement that is no query).
     :raises ReadError: the query cannot be run, or not in the way that was asked for.
     :raises ReadCancelledError: a :class:`~gpwarehouse.engine.Cancellation` around it was cancelled.
     :raises InvalidInputError: an option of the session is unknown, or its value is not allowed.
@@ -99,6 +102,7 @@ class Stream:
         progress: Progress | None = None,
         transport: Transport = "auto",
         parallel: int = 1,
+        fetch: int | None = None,
         session: Mapping[str, Any] | None = None,
     ) -> None:
         self._copy: CopyOut | CopySplit | None = None
@@ -107,6 +111,8 @@ class Stream:
         _check(transport, parallel)
         self._session = session_values(session or {})
         self._engine, self._transport, self._parallel = engine, transport, parallel
+        self._fetch = fetch or _ROWS_FETCHED
+        self._server_cursor: ServerCursor | None = None
         self._others: list[Connection] = []
         self._cancellation = Cancellation.current()
         self._progress = progress
@@ -115,8 +121,9 @@ class Stream:
         try:
             sent = self._send(statement, params or {}, exact_numeric)
             self.columns = sent.columns
-            self._parse: Callable[[Any], pa.Table] = BlockParser(sent.columns).parse
-            self.schema = BlockParser(sent.columns).schema
+            self._texts = TextParser(sent.columns)
+            self._parse: Callable[[Any], pa.Table] = self._texts.parse
+            self.schema = self._texts.schema
             self._first, self._blocks = self._start(sent)
         except ReadError:
             self.close()
@@ -196,9 +203,15 @@ class Stream:
         return connection
 
     def _send(self, statement: str | Executable, params: Mapping[str, Any], exact: bool) -> Sent:
+        assert self._connection is not None
+        if self._transport == "cursor" and ServerCursor.is_possible(self._connection, exact=exact):
+            self._server_cursor = ServerCursor(self._connection, self._fetch, self._session, _SETTINGS)
+        else:
+            self._begin()
         with self._keep_digits(exact):
-            sent = send(self._begin(), statement, params, exact=exact)
+            sent = send(self._connection, statement, params, exact=exact, server_cursor=self._server_cursor)
         if sent is None:
+            self._server_cursor = None
             with self._keep_digits(exact):
                 sent = send(self._begin(), statement, params, exact=exact, run=True)
         assert sent is not None
@@ -227,8 +240,11 @@ class Stream:
     def _start(self, sent: Sent) -> tuple[Any, Iterator[Any]]:
         """Return the first block and the others. Waiting for the first block shows whether the server accepts the statement."""
         if sent.result is not None:
-            self.path = "cursor"
-            blocks = _read_blocks(sent.result)
+            cursor, self._parse = self._server_cursor, self._texts.parse_rows
+            if cursor is not None and cursor.declared:
+                self.path, blocks = "cursor", cursor.blocks(sent.result)
+            else:
+                self.path, blocks = "result", _read_blocks(sent.result)
             return next(blocks, None), blocks
         binary = self._is_binary(sent)
         table = self._find_whole_table(sent)
@@ -258,7 +274,7 @@ class Stream:
             self._copy = CopyRows(driver, b"COPY " + source + _BINARY, many=many)
             blocks = self._copy.pieces()
         else:
-            self._parse = BlockParser(sent.columns).parse
+            self._parse = self._texts.parse
             self._copy = CopyOut(driver, b"COPY " + source + _CSV)
             blocks = whole_rows(self._copy.pieces())
         return next(blocks, None), blocks
@@ -360,7 +376,7 @@ def _give_back(connection: Connection) -> None:
     connection.close()
 
 
-def _read_blocks(result: Any) -> Iterator[bytes]:
+def _read_blocks(result: Any) -> Iterator[list[Any]]:
     cursor = result.cursor
     while rows := cursor.fetchmany(_ROWS_FETCHED):
-        yield csv_of(rows)
+        yield rows

@@ -25,13 +25,15 @@ from gpwarehouse.engine.sql_lexer import first_word, first_words
 from gpwarehouse.errors import ReadError
 from gpwarehouse.read.columns import Column, columns_of
 from gpwarehouse.read.parameters import SqlText, values_of
+from gpwarehouse.read.server_cursor import ServerCursor
 
 __all__ = ["Sent", "send"]
 
 # Statements that COPY (…) accepts; an opening bracket begins a SELECT, too.
 _QUERIES = frozenset({"SELECT", "WITH", "VALUES", "TABLE"})
-# Syntax errors and "not supported": the statement is valid alone, but not in brackets (several statements, a writing CTE).
-_NOT_IN_BRACKETS = ("42601", "0A000")
+# Syntax errors, "not supported" and "invalid cursor definition": the statement is valid alone, but not in brackets, or as a
+# cursor (several statements, a writing CTE, SELECT INTO).
+_NOT_AS_QUERY = ("42601", "0A000", "42P11")
 _ENDS_TRANSACTION = frozenset({"COMMIT", "END", "ROLLBACK", "ABORT", "PREPARE"})
 
 
@@ -40,7 +42,7 @@ class Sent:
     """A statement that the server has seen.
 
     :ivar sql: the text with its values, as the driver sends it.
-    :ivar result: the rows, as texts, if COPY does not accept the statement and it has been run.
+    :ivar result: the rows, as texts, if the statement has been run; None if COPY is to run it.
     """
 
     sql: bytes
@@ -49,23 +51,30 @@ class Sent:
 
 
 def send(
-    connection: Connection, statement: str | Executable, params: Mapping[str, Any], *, exact: bool, run: bool = False
+    connection: Connection,
+    statement: str | Executable,
+    params: Mapping[str, Any],
+    *,
+    exact: bool,
+    run: bool = False,
+    server_cursor: ServerCursor | None = None,
 ) -> Sent | None:
     """Describe a query, or run a statement of another kind.
 
     :param run: run it in any case.
-    :return: None if it must be run, because COPY would not accept it. The transaction is then over.
+    :param server_cursor: what runs a query.
+    :return: None if it must be run, because COPY or the cursor would not accept it. The transaction is then over.
     :raises ReadError: a parameter has no value or no name, a value cannot be sent, the statement is empty, consists of several or
         ends the read-only transaction, or the server refused it.
     """
-    hook = _Hook(run)
+    hook = _Hook(run, server_cursor)
     try:
         found = _set_values(connection, statement, params)
         result = connection.execute(found, execution_options={STATEMENT_HOOK: hook})
     except (exc.SQLAlchemyError, psycopg2.Error, ValueError) as error:
         # SQLAlchemy 2.0 does not wrap errors that a hook raises, so the driver's own errors come here too.
         cause = getattr(error, "orig", None) or error
-        if hook.described and state_of(cause) in _NOT_IN_BRACKETS:
+        if hook.changed and state_of(cause) in _NOT_AS_QUERY:
             connection.rollback()
             return None
         failure = _make_error(cause)
@@ -93,30 +102,37 @@ def _make_sent(result: CursorResult[Any], hook: _Hook, exact: bool) -> Sent:
             else "the statement returns no columns; name one"
         )
     columns = columns_of(description, exact=exact)
-    if hook.described:
+    if hook.changed and hook.server_cursor is None:
         result.close()
         return Sent(hook.sql, columns, None)
     return Sent(hook.sql, columns, result)
 
 
 class _Hook:
-    """Sees the statement before it is sent. For a query only the columns are asked for.
+    """Sees the statement before it is sent. A query goes to the server's cursor, or only its columns are asked for.
 
     ``WHERE false`` leaves nothing to run: the planners of PostgreSQL and Greenplum, also ORCA, make an empty Result of it.
     With LIMIT 0 Greenplum's segments would begin to sort.
+
+    :ivar changed: whether the statement was sent as a part of another.
     """
 
-    def __init__(self, run: bool) -> None:
+    def __init__(self, run: bool, server_cursor: ServerCursor | None) -> None:
         self.run = run
-        self.described = False
+        self.server_cursor = server_cursor
+        self.changed = False
         self.sql = b""
 
     def __call__(self, cursor: Any, statement: str, parameters: Any) -> tuple[str, Any]:
         _check(statement)
         parameters = values_of(parameters)
         self.sql = cursor.mogrify(statement, parameters)
-        if not self.run and first_word(statement) in _QUERIES:
-            self.described = True
+        is_query = not self.run and first_word(statement) in _QUERIES
+        self.changed = is_query
+        if self.server_cursor is not None:
+            _keep_texts(cursor)
+            return self.server_cursor.write(cursor, self.sql, declare=is_query), None
+        if is_query:
             return f"SELECT * FROM (\n{statement}\n) AS described WHERE false", parameters  # noqa: S608
         _keep_texts(cursor)
         return statement, parameters

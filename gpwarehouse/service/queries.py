@@ -141,8 +141,8 @@ def read_rows(warehouse: Warehouse, query: RowsRequest, query_id: str, timeout_s
     :raises ResultTooLargeError: the rows do not fit into an answer.
     """
     options: dict[str, Any] = {"exact_numeric": query.exact_numeric, "session": session_of(query_id, timeout_s)}
-    size = min(query.max_rows + 1, _CHUNK_ROWS)
-    with warehouse.read(query.sql, dict(query.params), arrow=True, chunks=size, **options) as chunks:
+    options |= {"arrow": True, "chunks": min(query.max_rows + 1, _CHUNK_ROWS), "transport": "cursor"}
+    with warehouse.read(query.sql, dict(query.params), **options) as chunks:
         tables: list[pa.Table] = []
         rows = nbytes = 0
         for table in chunks:

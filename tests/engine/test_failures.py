@@ -17,7 +17,7 @@ from gpwarehouse.engine import Cause, cause_of, unexpected, words_of
 from gpwarehouse.engine.server_errors import as_read_error, describe_refusal
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, LoadError, ReadError, WarehouseConnectionError
 from gpwarehouse.read.columns import Column
-from gpwarehouse.read.copy_csv import BlockParser
+from gpwarehouse.read.copy_csv import TextParser
 from tests.faults.wire import Verdict, wire
 from tests.load.rows import MEASUREMENTS, measurement
 
@@ -95,13 +95,13 @@ def test_values_are_left_out_of_words(shared_wh: Warehouse) -> None:
 def test_an_answer_that_cannot_be_parsed_is_told_without_its_rows() -> None:
     number, moment = Column("n", 20), Column("at", 1184)
     with pytest.raises(ReadError, match="unknown reason") as caught:
-        BlockParser([number, moment]).parse(b"1,2,TOPSECRET\n")
+        TextParser([number, moment]).parse(b"1,2,TOPSECRET\n")
     assert "TOPSECRET" not in str(caught.value)
     with pytest.raises(ReadError, match="column 'n'") as caught:
-        BlockParser([number]).parse(b"x\n")
+        TextParser([number]).parse(b"x\n")
     assert "year" not in str(caught.value)
     with pytest.raises(ReadError, match=r"column 'at'.*year"):
-        BlockParser([moment]).parse(b"infinity\n")
+        TextParser([moment]).parse(b"infinity\n")
 
 
 @pytest.mark.parametrize("door", ["check", "validate", "view", "export", "partitions", "roles"])

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from sqlalchemy import URL, exc, text
@@ -90,12 +91,15 @@ def test_the_connection_given_back_last_is_handed_out_first(server_url: URL) -> 
             assert again.execute(PID).scalar_one() == pids[-1]
 
 
-def test_a_connection_that_died_in_the_pool_is_replaced_unseen(small: Warehouse) -> None:
+def test_a_connection_that_died_in_the_pool_is_replaced_unseen(small: Warehouse, server_url: URL) -> None:
+    """It was used a moment ago, so it is not asked: its socket tells its end."""
     with small.engine.connect() as first:
         before = first.execute(PID).scalar_one()
-        with small.engine.connect() as other:
-            other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": before})
-        first.invalidate()
+    with Warehouse(server_url) as other, other.engine.connect() as connection:
+        connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": before})
+        gone = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
+        while connection.execute(gone, {"pid": before}).scalar_one():
+            connection.rollback()
     with small.engine.connect() as again:
         assert again.execute(PID).scalar_one() != before
 
@@ -116,6 +120,29 @@ def in_child(work: Callable[[], str]) -> str:
         told = pipe.read()
     os.waitpid(child, 0)
     return told
+
+
+def test_a_connection_is_asked_before_use_unless_it_answered_a_moment_ago(
+    small: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    ping = small.engine.dialect.do_ping
+
+    def do_ping(driver: Any) -> bool:
+        asked.append(driver.info.backend_pid)
+        return ping(driver)
+
+    monkeypatch.setattr(small.engine.dialect, "do_ping", do_ping)
+
+    def use() -> int:
+        with small.engine.connect() as connection:
+            return int(connection.execute(PID).scalar_one())
+
+    pid = use()
+    assert (use(), asked) == (pid, [])
+    monkeypatch.setattr("gpwarehouse.engine.liveness._RECENT_S", 0)
+    use()
+    assert len(asked) == 1
 
 
 def test_a_forked_child_shares_no_connection_with_its_parent(small: Warehouse) -> None:

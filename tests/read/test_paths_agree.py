@@ -16,7 +16,7 @@ from gpwarehouse import Warehouse
 from gpwarehouse.dialect import Brand, ServerInfo
 from gpwarehouse.read import parallel
 from gpwarehouse.read.query import Stream
-from tests.read.paths import by_cursor
+from tests.read.paths import by_result
 from tests.read.values import VALUES, bitwise
 
 TIMES = [
@@ -121,7 +121,9 @@ def test_every_value_is_the_same_by_every_path(
     name = f"same.{table}"
     asked: list[tuple[str, dict[str, Any]]] = [
         (f"SELECT * FROM {name} WHERE n >= 0", {"transport": "csv"}),
-        (f"SELECT * FROM {name}", {"way": by_cursor}),
+        (f"SELECT * FROM {name}", {"way": by_result}),
+        (f"SELECT * FROM {name}", {"transport": "cursor"}),
+        (f"SELECT * FROM {name}", {"transport": "cursor", "fetch": 2}),
         (f"TABLE {name}", {}),
         (f"TABLE {name}", {"transport": "csv"}),
         (f"SELECT * FROM {name}", {"parallel": 3}),
@@ -130,7 +132,8 @@ def test_every_value_is_the_same_by_every_path(
     found = [read_by(same, sql, **options) for sql, options in asked]
     on_postgresql = server_info.brand is Brand.POSTGRESQL
     whole = "table" if not on_postgresql else "split" if table == "binary" else "select"
-    assert {path for path, _ in found} == {"select", "cursor", whole} | ({"binary"} if table == "binary" else set())
+    expected = {"select", "result", "cursor", whole} | ({"binary"} if table == "binary" else set())
+    assert {path for path, _ in found} == expected
     for _, got in found:
         assert got.schema == found[0][1].schema
         got.validate(full=True)
@@ -185,7 +188,7 @@ def test_any_table_is_the_same_by_every_path(
             ("SELECT * FROM same.one WHERE n >= 0", {"transport": "csv"}),
             ("SELECT * FROM same.one WHERE n >= 0", {}),
             ("TABLE same.one", {"parallel": 3}),
-            ("TABLE same.one", {"way": by_cursor}),
+            ("TABLE same.one", {"way": by_result}),
         )
     ]
     for table in tables[1:]:

@@ -50,8 +50,8 @@ def test_any_form_of_query_is_read(shared_wh: Warehouse, sql: str, found: list[A
     assert list(shared_wh.read(sql).iloc[:, 0]) == found
 
 
-def test_what_copy_does_not_take_is_read_by_cursor(shared_wh: Warehouse) -> None:
-    assert path_of(shared_wh, "SHOW server_version") == "cursor"
+def test_what_copy_does_not_take_is_read_by_result(shared_wh: Warehouse) -> None:
+    assert path_of(shared_wh, "SHOW server_version") == "result"
     assert path_of(shared_wh, "SELECT 1") in ("binary", "select")
     assert "cost" in str(shared_wh.read("EXPLAIN SELECT 1").iloc[0, 0])
 

@@ -20,10 +20,10 @@ from sqlalchemy import text
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import ReadError
 from gpwarehouse.read.columns import Column
-from gpwarehouse.read.copy_csv import BlockParser, csv_of
+from gpwarehouse.read.copy_csv import TextParser
 from gpwarehouse.read.query import Stream
 from gpwarehouse.transport.csv_archive import whole_rows
-from tests.read.paths import WAYS, by_cursor
+from tests.read.paths import WAYS, by_result, by_server_cursor
 from tests.read.values import NASTY
 
 
@@ -66,7 +66,8 @@ def paths() -> list[Any]:
     return [
         pytest.param("SELECT * FROM nasty.rows ORDER BY n", "select", id="COPY of a query"),
         pytest.param("TABLE nasty.rows", "table", id="COPY of a table", marks=pytest.mark.segments),
-        pytest.param("SELECT * FROM nasty.rows ORDER BY n", "cursor", id="cursor"),
+        pytest.param("SELECT * FROM nasty.rows ORDER BY n", "result", id="result"),
+        pytest.param("SELECT * FROM nasty.rows ORDER BY n", "cursor", id="cursor of the server"),
     ]
 
 
@@ -75,7 +76,8 @@ def test_every_value_comes_back_as_it_was_stored(
     nasty: tuple[Warehouse, list[dict[str, Any]]], sql: str, path: str
 ) -> None:
     wh, rows = nasty
-    with by_cursor() if path == "cursor" else nullcontext(), Stream(wh.engine, sql) as stream:
+    way = {"result": by_result, "cursor": by_server_cursor}.get(path, nullcontext)
+    with way(), Stream(wh.engine, sql) as stream:
         table = pa.concat_tables(stream.tables()).sort_by("n")
         assert stream.path == path
     assert table.schema.types[1:] == [kind for kind, _ in NASTY.values()]
@@ -225,18 +227,24 @@ SCALARS = st.one_of(
 )  # fmt: skip
 
 
+def csv_of(rows: list[tuple[str | None, str | None]]) -> bytes:
+    """Rows as COPY writes them."""
+    lines = (",".join("" if v is None else '"' + v.replace('"', '""') + '"' for v in row) for row in rows)
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(SCALARS, SCALARS), min_size=1, max_size=20), st.integers(1, 9))
 def test_a_stream_cut_anywhere_gives_the_same_rows(rows: list[tuple[str | None, str | None]], size: int) -> None:
     stream = csv_of(rows)
-    parser = BlockParser([Column("a", 25), Column("a", 25)])
+    parser = TextParser([Column("a", 25), Column("a", 25)])
     blocks = [parser.parse(block) for block in whole_rows(stream[at : at + size] for at in range(0, len(stream), size))]
     found = [tuple(row.values()) for table in blocks for row in table.rename_columns(["a", "b"]).to_pylist()]
     assert found == rows
 
 
 def test_a_value_that_begins_with_a_byte_order_mark_keeps_it_at_the_start_of_a_block() -> None:
-    parser = BlockParser([Column("a", 25)])
+    parser = TextParser([Column("a", 25)])
     assert parser.parse("\ufeffL1\n".encode()).column(0).to_pylist() == ["\ufeffL1"]
 
 
@@ -263,7 +271,7 @@ def test_a_stream_that_ends_inside_a_row_is_refused() -> None:
         max_size=8,
     )
 )  # fmt: skip
-def test_any_values_come_back_by_copy_and_by_cursor(shared_wh: Warehouse, rows: list[tuple[Any, ...]]) -> None:
+def test_any_values_come_back_by_copy_and_by_result(shared_wh: Warehouse, rows: list[tuple[Any, ...]]) -> None:
     kinds = ("double precision", "timestamptz", "text", "bytea", "numeric(20, 5)", "text[]")
     values = ", ".join(
         "(" + ", ".join([str(n), *(f"CAST(:v{n}_{c} AS {kind})" for c, kind in enumerate(kinds))]) + ")"
