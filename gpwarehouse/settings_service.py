@@ -96,6 +96,12 @@ class ServiceFields(BaseModel):
     service_max_upload: int = whole(4096 * _MB, "bytes of an uploaded file", 1024, 1 << 44)
     service_max_rows: int = whole(100_000, "rows of an answer in JSON", 1, 10_000_000)
     service_max_result: int = whole(16_384 * _MB, "bytes of a result as a file", 1024, 1 << 44)
+    service_max_kept: int = whole(
+        65_536 * _MB,
+        "bytes of files that one caller may have here: results of jobs, and answers being sent",
+        1024,
+        1 << 46,
+    )
     service_jobs_per_caller: int = whole(20, "jobs of one caller that wait or run", 1, 10_000)
     service_keep_s: int = seconds(86_400, "time that a job and its result are kept after its end", 60)
     service_grace_s: int = seconds(20, "time for answers to end at a shutdown, before their statements are cancelled")

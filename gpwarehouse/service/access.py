@@ -97,9 +97,11 @@ _scheme = HTTPBearer(auto_error=False, description="An API key gpw_…, or a tok
 
 async def caller_of(request: Request, _shown: Annotated[Any, Depends(_scheme)] = None) -> Caller:
     """The caller of a request, as a dependency."""
-    caller: Caller = await request.app.state.service.access.identify(request)
-    request.state.caller = caller
-    return caller
+    known: Caller | None = getattr(request.state, "caller", None)
+    if known is None:
+        known = await request.app.state.service.access.identify(request)
+        request.state.caller = known
+    return known
 
 
 def _needs(role: ServiceRole) -> Any:

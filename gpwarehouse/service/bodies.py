@@ -9,6 +9,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
+from gpwarehouse.service.access import caller_of
 from gpwarehouse.service.problems import ClientGone, Problem
 
 __all__ = ["StrictRoute", "media_type_of", "read_body"]
@@ -32,6 +33,7 @@ class StrictRoute(APIRoute):
                 allowed = ", ".join(sorted(known)) or "none"
                 raise Problem(422, "bad-request", f"there is no parameter {name!r} here; there are: {allowed}")
             if takes_json:
+                await caller_of(request)  # nobody else's body is read
                 request._body = await _read_json(request)
                 request._json = _parse(request._body)
             return await handle(request)

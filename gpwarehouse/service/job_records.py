@@ -201,6 +201,12 @@ class JobRecords:
             )
         return tuple(row["id"] for row in gone)
 
+    def bytes_kept(self, owner: str) -> int:
+        """Bytes of the files of a caller's jobs."""
+        row = self._store.row("SELECT COALESCE(SUM(bytes), 0) AS n FROM job WHERE owner = ? AND has_file", owner)
+        assert row is not None
+        return int(row["n"])
+
     def files(self) -> set[str]:
         """Names of the files that jobs have."""
         return {f"{row['id']}.{row['form']}" for row in self._store.rows("SELECT id, form FROM job WHERE has_file")}

@@ -102,12 +102,12 @@ class _Entry:
 class Jobs:
     """The jobs of a service. Jobs that an earlier process left unfinished are interrupted.
 
-    :param settings: ``service_concurrency``, ``service_jobs_per_caller`` and ``service_keep_s`` count.
+    :param settings: ``service_concurrency``, ``service_jobs_per_caller``, ``service_max_kept`` and ``service_keep_s`` count.
     """
 
     def __init__(self, store: Store, spool: Spool, settings: WarehouseSettings) -> None:
         self._records = JobRecords(store, settings.service_keep_s, spool.results)
-        self._spool, self._most = spool, settings.service_jobs_per_caller
+        self._spool, self._most, self._most_kept = spool, settings.service_jobs_per_caller, settings.service_max_kept
         self._slots = {**dict.fromkeys(_LANES.values(), 1), "query": settings.service_concurrency}
         self._lock = threading.RLock()
         self._waiting: list[_Entry] = []
@@ -179,6 +179,18 @@ class Jobs:
                 "send a new key",
             )  # fmt: skip
         return self._with_progress(stored.info)
+
+    def admit_file(self, caller: Caller) -> None:
+        """Refuse another file to a caller who has as many bytes of them here as one may have.
+
+        :raises Problem: 429.
+        """
+        kept = self._records.bytes_kept(caller.id) + self._spool.bytes_of_answers(caller.id)
+        if kept >= self._most_kept:
+            raise retry_after(
+                429, "too-much-kept", f"files of yours take {kept} bytes here, and {self._most_kept} is the limit; delete "
+                "results (DELETE /jobs/{job_id}), or read the answers that are being sent",
+            )  # fmt: skip
 
     def is_busy(self, kind: JobKind) -> bool:
         """Whether a job waits or runs for which one of this kind would wait."""

@@ -70,7 +70,11 @@ class Observing:
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        state |= {"query_id": uuid.uuid4().hex, "audit": {}}
+        state |= {"query_id": uuid.uuid4().hex, "audit": {}, "method": scope["method"]}
+        if (
+            scope["method"] == "HEAD"
+        ):  # answered like GET; the server leaves the body out, for it keeps the scope it made
+            scope = {**scope, "method": "GET"}
         sent = _Sent(send, {**_SECURITY, "X-Query-Id": state["query_id"]})
         started = time.monotonic()
         task = asyncio.current_task()
@@ -129,7 +133,7 @@ class Observing:
         route = getattr(scope.get("route"), "path", "other")
         role = caller.role if caller is not None else "nobody"
         status = str(sent.status or 499)
-        method = scope["method"] if route != "other" and scope["method"] in _METHODS else "other"
+        method = state["method"] if route != "other" and state["method"] in _METHODS else "other"
         _requests.labels(route, method, role, status).inc()
         _seconds.labels(route, role).observe(seconds)
         _bytes.labels(route).inc(sent.bytes)
@@ -142,7 +146,7 @@ class Observing:
             "name": caller.name if caller is not None else None,
             "role": role,
             "client": (scope.get("client") or ("",))[0],
-            "method": scope["method"],
+            "method": state["method"],
             "endpoint": route,
             "status": sent.status or 499,
             "outcome": problem.kind if problem is not None else "ok" if sent.whole else "client-gone",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -37,13 +38,15 @@ __all__ = [
     "details_of",
     "documented",
     "install",
+    "is_full",
+    "no_space",
     "problem_of",
     "problem_told",
 ]
 
 PROBLEM_JSON = "application/problem+json"
 _URN = "urn:gpwarehouse:problem:"
-_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 RETRY_S = 5
 """What Retry-After says where nothing better is known, in seconds."""
 
@@ -108,6 +111,20 @@ def retry_after(status: int, kind: str, detail: str, seconds: int = RETRY_S) -> 
     return Problem(status, kind, detail, {"Retry-After": str(max(1, seconds))})
 
 
+def is_full(error: OSError) -> bool:
+    """Whether a disk or a quota is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def no_space() -> Problem:
+    """The problem when the service's disk is full."""
+    return retry_after(503, "no-space", "the service has no space left for the file; try again later")
+
+
+def _internal() -> Problem:
+    return Problem(500, "internal", "the service failed; the log has the query id and the cause")
+
+
 def problem_of(error: GpwarehouseError) -> Problem:
     """The problem for an error of the library."""
     problem = _find_problem(error)
@@ -132,6 +149,8 @@ _FORBIDDEN = {"42501": "forbidden", "25006": "read-only"}
 
 def _find_problem(error: GpwarehouseError) -> Problem:
     detail, state = str(error), error.sqlstate
+    if isinstance(error.__cause__, OSError):
+        return no_space() if is_full(error.__cause__) else _internal()
     if isinstance(error, ReadCancelledError):
         kind = next((kind for kind in _CANCELLED if kind in detail), "shutdown")
         return retry_after(_CANCELLED[kind], kind, detail) if kind == "shutdown" else Problem(504, kind, detail)
@@ -148,7 +167,7 @@ def _find_problem(error: GpwarehouseError) -> Problem:
     for family, status, kind in _BY_KIND:
         if isinstance(error, family):
             return Problem(status, kind, detail)
-    return Problem(500, "internal", "the service failed; the log has the query id and the cause")
+    return _internal()
 
 
 def details_of(problem: Problem, query_id: str | None) -> ProblemDetails:
@@ -211,7 +230,8 @@ def _methods(request: Request) -> list[str]:
     """The methods of a request's path. Starlette names those of one of its routes only."""
     asked = [{**request.scope, "method": method} for method in _METHODS]
     routes = request.app.router.routes
-    return [scope["method"] for scope in asked if any(each.matches(scope)[0] is Match.FULL for each in routes)]
+    found = [scope["method"] for scope in asked if any(each.matches(scope)[0] is Match.FULL for each in routes)]
+    return sorted([*found, "HEAD"] if "GET" in found else found)
 
 
 def install(app: Any) -> None:

@@ -26,6 +26,8 @@ __all__ = ["QueryRequest", "Rows", "RowsRequest", "admit_statement", "fingerprin
 _JSON_BYTES = 64 << 20
 """Bytes of rows in memory above which an answer in JSON is refused; a file has another limit."""
 _CHUNK_ROWS = 1_000
+_LONG = 500
+"""Characters of a statement that are looked through in about a millisecond."""
 
 Scalar = StrictBool | StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | StrictStr | None
 _NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
@@ -105,13 +107,20 @@ class Rows(BaseModel):
 async def admit_statement(request: Request, query: QueryRequest) -> None:
     """Put the statement, without its values, into the audit line, and refuse one that may not run here.
 
-    A long statement takes a while to look through, so that is done in a thread.
+    A long statement takes a while to look through, so that is done in a thread; a short one takes less than the way there.
 
     :raises Problem: 400 or 403.
     """
-    shown = await run_in_threadpool(without_literals, query.sql)
-    note(request, statement=shown, fingerprint=_digest(shown))
-    await run_in_threadpool(check_statement, query.sql)
+
+    def look_through() -> None:
+        shown = without_literals(query.sql)
+        note(request, statement=shown, fingerprint=_digest(shown))
+        check_statement(query.sql)
+
+    if len(query.sql) > _LONG:
+        await run_in_threadpool(look_through)
+    else:
+        look_through()
 
 
 def fingerprint(sql: str) -> str:

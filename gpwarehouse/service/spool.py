@@ -6,6 +6,7 @@ import hashlib
 import re
 import secrets
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,20 @@ class Spool:
         for left in self._answers.iterdir():
             left.unlink(missing_ok=True)
 
-    def new_answer(self, form: str) -> Path:
-        """A name for an answer's file."""
-        return self._answers / f"{secrets.token_hex(16)}.{form}"
+    def new_answer(self, owner: str, form: str) -> Path:
+        """A name for the file of an answer.
+
+        :param owner: id of the caller.
+        """
+        return self._answers / f"{_mark(owner)}-{secrets.token_hex(16)}.{form}"
+
+    def bytes_of_answers(self, owner: str) -> int:
+        """Bytes of the answers to a caller that are being written or sent. A draft's name has the file's name in it."""
+        found = 0
+        for file in self._answers.glob(f"*{_mark(owner)}-*"):
+            with suppress(FileNotFoundError):
+                found += file.stat().st_size
+        return found
 
     def new_upload(self, name: str) -> Path:
         """A file in a folder of its own, which keeps the name that its sender gave it."""
@@ -89,6 +101,10 @@ class Spool:
         for file in self.results.iterdir():
             if file.name not in results:
                 file.unlink(missing_ok=True)
+
+
+def _mark(owner: str) -> str:
+    return hashlib.sha256(owner.encode()).hexdigest()[:16]
 
 
 def choose_form(accept: str | None) -> str | None:
@@ -148,7 +164,8 @@ class FileAnswer(FileResponse):
             if request.method == "GET" and self._spooled.etag in request.headers.get("if-none-match", ""):
                 await Response(status_code=304, headers={"ETag": self._spooled.etag})(scope, receive, send)
                 return
-            await super().__call__({**scope, "headers": self._without_wrong_range(request)}, receive, send)
+            asked = {"headers": self._without_wrong_range(request), "method": scope["state"]["method"]}
+            await super().__call__({**scope, **asked}, receive, send)
         finally:
             if not self._keep:
                 self._spooled.delete()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import re
 from collections.abc import AsyncIterator
@@ -14,7 +13,7 @@ from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
 from gpwarehouse.service.bodies import media_type_of, stream_body, too_large
-from gpwarehouse.service.problems import Problem, retry_after
+from gpwarehouse.service.problems import Problem, is_full, no_space
 from gpwarehouse.service.spool import FORMS, Spool
 
 __all__ = ["UPLOAD_TYPES", "Upload", "check_body", "check_filename", "receive", "refuse_cut_table"]
@@ -88,8 +87,8 @@ async def receive(request: Request, spool: Spool, name: str, most: int) -> Async
         yield await _write(request, path, most)
     except BaseException as error:
         spool.delete_upload(path)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise retry_after(503, "no-space", "the service has no space left for the file; try again later") from None
+        if isinstance(error, OSError) and is_full(error):
+            raise no_space() from None
         raise
 
 

@@ -191,7 +191,7 @@ def test_a_job_that_is_not_there_is_404(reader: httpx.Client, name: str) -> None
 def test_a_method_that_a_job_lacks_is_405_with_those_that_it_has(reader: httpx.Client) -> None:
     answer = reader.put(f"/jobs/{'0' * 32}")
     assert answer.status_code == 405
-    assert answer.headers["allow"] == "DELETE, GET"
+    assert answer.headers["allow"] == "DELETE, GET, HEAD"
 
 
 def test_jobs_are_listed_page_by_page_the_newest_first(served: Served, reader: httpx.Client) -> None:

@@ -93,13 +93,14 @@ async def analytics_query(
     service: Service = request.app.state.service
     await admit_statement(request, body)
     form = wanted_form(request)
+    await run_in_threadpool(service.jobs.admit_file, caller)
     asynchronous, wait_s = parse_prefer(prefer)
     if asynchronous:
         return await _answer_by_job(request, body, caller, form, wait_s, idempotency_key)
     query_id = request.state.query_id
     timeout_s = limit_of(service, body.timeout_s)
     async with service.turns.turn(caller, request):
-        target, most = service.spool.new_answer(form), service.settings.service_max_result
+        target, most = service.spool.new_answer(caller.id, form), service.settings.service_max_result
         work = partial(answer_file, service.reader, service.cache, body, query_id, timeout_s, target, most)
         spooled, cache = await service.runner.run(request, timeout_s, work, lambda done: done[0].delete())
     note(request, rows=spooled.rows, cache=cache)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
 from gpwarehouse.engine import Cancellation
 from gpwarehouse.read import write_table
@@ -58,8 +59,9 @@ def _make_endpoint(name: str, question: Question) -> Callable[..., Any]:
         service: Service = request.app.state.service
         note(request, question=name)
         form, timeout_s = wanted_form(request), limit_of(service, None)
+        await run_in_threadpool(service.jobs.admit_file, caller)
         async with service.turns.turn(caller, request):
-            work = partial(_ask, service.reader, partial(question, **values), service.spool.new_answer(form))
+            work = partial(_ask, service.reader, partial(question, **values), service.spool.new_answer(caller.id, form))
             spooled = await service.runner.run(request, timeout_s, work, Spooled.delete)
         note(request, rows=spooled.rows)
         try:
