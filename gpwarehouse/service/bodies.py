@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
@@ -25,7 +26,7 @@ class StrictRoute(APIRoute):
         """Make the handler."""
         handle = super().get_route_handler()
         takes_json = self.body_field is not None
-        known = {field.alias for field in self.dependant.query_params}
+        known = set(_parameters_of(self.dependant))
 
         async def strict(request: Request) -> Response:
             if strange := sorted(set(request.query_params) - known):
@@ -39,6 +40,13 @@ class StrictRoute(APIRoute):
             return await handle(request)
 
         return strict
+
+
+def _parameters_of(dependant: Dependant) -> Iterator[str]:
+    """Names of the query parameters of a route and of what it depends on."""
+    yield from (field.alias for field in dependant.query_params)
+    for each in dependant.dependencies:
+        yield from _parameters_of(each)
 
 
 async def _read_json(request: Request) -> bytes:

@@ -24,6 +24,7 @@ _OF_THE_TRADE = frozenset({"timezone", "test_type", "allow_incomplete", *STDF_LA
 
 def check_load(target: str | None, options: dict[str, Any]) -> None:
     """:meth:`gpwarehouse.Warehouse.check_load`."""
+    _take_options_of_file(target, options)
     rooms.load.LoadOptions(**options)
     if target is not None:
         rooms.load.target_named(target)
@@ -41,17 +42,26 @@ def load_frame(
 
 def load_file(connected: Connected, path: str | Path, target: str | None, options: dict[str, Any]) -> LoadResult:
     """:meth:`gpwarehouse.Warehouse.load_file`."""
+    about = _take_options_of_file(target, options)
+    if target is not None:
+        return load_frame(connected, target, path, about["csv"], about["source_system"], options)
+    return _load_source(connected, path, about, options)
+
+
+def _take_options_of_file(target: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Take out of the options those that are about the file; the others are those of a load.
+
+    :raises InvalidInputError: an option belongs to another kind of file.
+    """
     if target is not None:
         if told := sorted(_OF_THE_TRADE & options.keys()):
             raise InvalidInputError(
-                f"{told[0]}= gives what a test data file lacks, but the rows of {path} have columns of their own; leave it out"
+                f"{told[0]}= gives what a test data file lacks, but the rows for {target} have columns of their own; leave it out"
             )
-        csv, system = options.pop("csv", None), options.pop("source_system", "FRAME")
-        return load_frame(connected, target, path, csv, system, options)
+        return {"csv": options.pop("csv", None), "source_system": options.pop("source_system", "FRAME")}
     if options.pop("csv", None) is not None:
         raise InvalidInputError("csv= describes files with tables; name their target= too")
-    given = {name: options.pop(name) for name in list(options) if name not in rooms.load.LoadKeywords.__annotations__}
-    return _load_source(connected, path, given, options)
+    return {name: options.pop(name) for name in list(options) if name not in rooms.load.LoadKeywords.__annotations__}
 
 
 def _load_source(connected: Connected, path: str | Path, given: dict[str, Any], options: dict[str, Any]) -> LoadResult:

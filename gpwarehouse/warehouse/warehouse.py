@@ -219,8 +219,8 @@ class Warehouse:
         """
         return load_frame(self._connected, target, frame, csv, source_system, dict(options))
 
-    def check_load(self, target: str | None = None, **options: Unpack[LoadKeywords]) -> None:
-        """Check a load's target and options before its rows are at hand. The server is not asked.
+    def check_load(self, target: str | None = None, **options: Any) -> None:
+        """Check the target and options of :meth:`load_file` before the file is at hand. The server is not asked.
 
         :param target: the fact for rows of a table; None for a test data file.
         :raises InvalidInputError: there is no such fact, or an option is not allowed.

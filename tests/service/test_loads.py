@@ -283,3 +283,40 @@ def test_without_a_login_for_loads_there_is_no_such_path(fab: Warehouse, served:
     with serve(fab, tmp_path, logins=only) as bare, bare.client("admin") as admin:
         assert send(admin, b"x", filename="lot.stdf").status_code == 404
         assert "/loads" not in admin.get("/openapi.json").json()["paths"]
+
+
+def test_what_a_test_data_file_lacks_can_be_given(
+    served: Served, loader: httpx.Client, lot: DemoLot, tmp_path: Path
+) -> None:
+    whole = gzip.decompress(lot.path.read_bytes())
+    cut = whole[: len(whole) * 2 // 3]
+    job = ended(loader, send(loader, cut, filename="cut.stdf").json()["id"])
+    assert (job["state"], job["problem"]["status"]) == ("failed", 422)
+    path = tmp_path / "cut.stdf"
+    path.write_bytes(cut)
+    options = {"facility": "FAB 9", "allow_incomplete": True}
+    done = loaded(loader, cut, filename="cut.stdf", batch_id="cut", on_conflict="append", **options)
+    direct = served.owner.load_file(path, batch_id="cut directly", on_conflict="append", **options)
+    assert 0 < done["rows_loaded"] == direct.rows_loaded < lot.insertions
+    assert [each for each in direct.warnings if each not in done["warnings"]] == []
+    about = loader.get("/jobs", params={"limit": 1}).json()["jobs"][0]["about"]
+    assert (about["facility"], about["allow_incomplete"]) == ("FAB 9", True)
+
+
+def test_csv_is_read_as_it_is_said_to_be_written(loader: httpx.Client) -> None:
+    frame = performance(5, start=4242).to_pandas()
+    content = frame.to_csv(index=False, sep="|", decimal=",").encode("utf-16")
+    options = {
+        "filename": "own.csv",
+        "target": "fact_equipment_performance",
+        "encoding": "utf-16",
+        "decimal": ",",
+        "delimiter": "|",
+    }
+    done = loaded(loader, content, **options)
+    assert (done["rows_loaded"], done["already_loaded"]) == (5, False), done
+    for wrong in ({"decimal": "x"}, {"encoding": "klingon"}, {"lot_id": "L1"}, {"header_line": 0}):
+        refused = send(loader, content, **options | wrong)
+        assert refused.status_code == 422, wrong
+    without = {name: value for name, value in options.items() if name != "target"}
+    assert send(loader, content, **without).status_code == 422

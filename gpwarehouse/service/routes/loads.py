@@ -16,6 +16,7 @@ from gpwarehouse.service.access import Loader
 from gpwarehouse.service.bodies import StrictRoute
 from gpwarehouse.service.job_records import JobInfo, Outcome
 from gpwarehouse.service.jobs import JobRequest, Task
+from gpwarehouse.service.load_parameters import FileOptions
 from gpwarehouse.service.observing import note
 from gpwarehouse.service.problems import documented
 from gpwarehouse.service.routes.jobs import ACCEPTED, IdempotencyKey, accepted, payload_of
@@ -67,6 +68,7 @@ async def load(
             examples=["0.01"],
         ),
     ] = None,
+    about_file: FileOptions = None,  # type: ignore[assignment]  # FastAPI gives it
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Load a file of the trade (STDF V4, plain or compressed), or a Parquet, CSV or Arrow file into a fact.
@@ -78,6 +80,7 @@ async def load(
     service: Service = request.app.state.service
     most, warehouse = service.settings.service_max_upload, service.warehouses["loader"]
     options: dict[str, Any] = {"batch_id": batch_id, "on_conflict": on_conflict, "max_rejects": _limit_of(max_rejects)}
+    options |= about_file
     note(request, filename=filename, target=target)
     check_body(request, most)
     check_filename(filename)
@@ -86,13 +89,23 @@ async def load(
         async with receive(request, service.spool, filename, most) as upload:
             if target is not None:
                 await run_in_threadpool(refuse_cut_table, upload.path)
-            about = {"filename": filename, "target": target, **options, "bytes": upload.bytes, "sha256": upload.sha256}
+            about = {
+                "filename": filename,
+                "target": target,
+                **_told(options),
+                "bytes": upload.bytes,
+                "sha256": upload.sha256,
+            }
             asked = JobRequest(
                 "load", about, partial(_load, warehouse, upload, target, options), request.state.query_id,
                 payload_of("load", about), idempotency_key, partial(service.spool.delete_upload, upload.path),
             )  # fmt: skip
             job = await run_in_threadpool(partial(service.jobs.submit, has_arrived=True), caller, asked)
     return accepted(request, job)
+
+
+def _told(options: dict[str, Any]) -> dict[str, Any]:
+    return options | ({"csv": asdict(options["csv"])} if "csv" in options else {})
 
 
 def _limit_of(max_rejects: str | None) -> int | float | None:
