@@ -132,7 +132,10 @@ class Place:
             failure = BackupError(f"{self.shown}: {name} cannot be used: {words}")
         else:
             return
-        raise failure
+        try:
+            raise failure
+        finally:
+            failure.__context__ = None
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
@@ -234,6 +237,8 @@ def _force_to_disk(path: str) -> None:
 def _shown(url: str) -> str:
     """The URL without user, password and options. A container before the ``@`` of ``abfss://`` is no secret."""
     parts = urlsplit(url)
+    if "@" in parts.path:  # a password with a slash that is not encoded
+        return f"{parts.scheme}://***"
     host = parts.netloc.rpartition("@")[2]
     container = parts.netloc.rpartition("@")[0]
     if parts.scheme in ("abfs", "abfss") and container and ":" not in container:

@@ -175,7 +175,7 @@ class _Run:
             if backup_id != self.manifest.id and not (self.update and not self.part):
                 raise BackupError(
                     f"a restore of backup {backup_id} was begun and not ended: restore that one, or replace what is there by "
-                    f"{self.manifest.id} with update=True (--update)"
+                    f"{self.manifest.id} with update=True"
                 )
             self.going_on = True
         if self.going_on and self.part:
@@ -267,7 +267,7 @@ class _Run:
                 return
             if self.part and not self.update and holds_own_rows(connection, unit):
                 raise BackupError(
-                    f"{entry.label} holds rows that are not those of the backup; update=True (--update) replaces them"
+                    f"{entry.label} holds rows that are not those of the backup; update=True replaces them"
                 )
             self._truncate(connection, unit.relation)
         if entry.file is not None:

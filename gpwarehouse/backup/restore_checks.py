@@ -51,7 +51,7 @@ def check_revision(connection: Connection, settings: WarehouseSettings, manifest
     if here != manifest.revision:
         raise BackupError(
             f"schema {settings.schema_name!r} is at revision {here or 'none'}, backup {manifest.id} at {manifest.revision}: "
-            f"gpwarehouse upgrade {manifest.revision} first (--upgrade does it, and upgrades to the newest afterwards)"
+            f"gpwarehouse upgrade {manifest.revision} first (to_head=True does it, and upgrades to the newest one afterwards)"
         )
 
 
@@ -93,7 +93,7 @@ def check_empty(connection: Connection, there: Sequence[Unit], settings: Warehou
         if unit.table in ours and holds_own_rows(connection, unit):
             raise BackupError(
                 f"{settings.schema_name}.{unit.table} holds rows already, and a backup is restored into an empty warehouse: make "
-                "another database, or replace what is there with update=True (--update)"
+                "another database, or replace what is there with update=True"
             )
 
 

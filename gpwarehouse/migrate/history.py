@@ -284,8 +284,7 @@ def _refuse_half_restored(revision: str, direction: str, settings: WarehouseSett
     if direction == RESTORE:
         raise MigrationError(
             f"backup {revision} is being restored into schema {settings.schema_name!r}, or its restore was killed, so the schema "
-            f"does not hold it whole: run gpwarehouse backup restore {revision} (or wh.backup().restore()) to its end; it goes "
-            "on where it stopped"
+            f"does not hold it whole: run gpwarehouse backup restore {revision} to its end; it goes on where it stopped"
         )
 
 
