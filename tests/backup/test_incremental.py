@@ -37,14 +37,14 @@ def test_an_unchanged_backup_writes_no_object(fab: Warehouse, tmp_path: Path) ->
     assert backups.create(full=True).written == first.written
 
 
+OF_MONTH = "event_ts >= '2026-02-01' AND event_ts < '2026-03-01'"
+DELETE = f"DELETE FROM dw.{TESTS} WHERE {OF_MONTH} AND die_x = 3"
 CHANGES: dict[str, Callable[[Warehouse], object]] = {
     "loaded": lambda wh: wh.load(TESTS, [odd("2026-02", 500)]),
-    "deleted": lambda wh: execute(wh, f"DELETE FROM dw.{TESTS} WHERE event_ts >= '2026-02-01' AND event_ts < '2026-03-01' AND die_x = 3"),
-    "updated": lambda wh: execute(wh, f"UPDATE dw.{TESTS} SET hard_bin = 9 WHERE event_ts >= '2026-02-01' AND event_ts < '2026-03-01' AND die_x = 3"),
+    "deleted": lambda wh: execute(wh, DELETE),
+    "updated": lambda wh: execute(wh, f"UPDATE dw.{TESTS} SET hard_bin = 9 WHERE {OF_MONTH} AND die_x = 3"),
     "one for another": lambda wh: execute(
-        wh,
-        f"DELETE FROM dw.{TESTS} WHERE event_ts >= '2026-02-01' AND event_ts < '2026-03-01' AND die_x = 3",
-        f"INSERT INTO dw.{TESTS} SELECT * FROM dw.{TESTS} WHERE event_ts >= '2026-02-01' AND event_ts < '2026-03-01' AND die_x = 4",
+        wh, DELETE, f"INSERT INTO dw.{TESTS} SELECT * FROM dw.{TESTS} WHERE {OF_MONTH} AND die_x = 4"
     ),
     "batch deleted": lambda wh: wh.batches.delete("odd-2026-02"),
     "emptied": lambda wh: wh.facts.delete_month(TESTS, "2026-02"),
