@@ -11,6 +11,7 @@ from gpwarehouse.dialect.errors import GpwarehouseError, OptionError, Unsupporte
 
 __all__ = [
     "AmbiguousCommitError",
+    "BackupError",
     "BatchConflictError",
     "EmbeddedServerError",
     "GpwarehouseError",
@@ -66,6 +67,10 @@ class MigrationError(GpwarehouseError):
 
 class PartitionError(GpwarehouseError):
     """A partition could not be made, moved, archived or restored; what was done before it stays done."""
+
+
+class BackupError(GpwarehouseError):
+    """A backup could not be made, read, verified or restored; the message says what stands as it was."""
 
 
 class RoleError(GpwarehouseError):

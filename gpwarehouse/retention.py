@@ -21,11 +21,14 @@ from typing import Any
 __all__ = [
     "ACTIONS",
     "ALLOWED",
+    "ALLOWED_KEEP",
     "Compression",
+    "KeepBackups",
     "RetentionRule",
     "first_filled",
     "first_kept",
     "parse_compression",
+    "parse_keep",
     "parse_retention",
     "rule_for",
 ]
@@ -137,6 +140,44 @@ def parse_retention(value: Any) -> Any:
         except ValueError as error:
             raise ValueError(f"{table}: {error}") from None
     return tuple(sorted(rules.items()))
+
+
+ALLOWED_KEEP = "last N, days N, months N, with commas between, at least one: last 7, days 14, months 12"
+_KEEP = re.compile(r"(last|days|months) (\d{1,4})")
+
+
+@dataclass(frozen=True)
+class KeepBackups:
+    """Which backups are kept: all that one of the rules keeps. The newest one always is.
+
+    :ivar last: the newest ones, so many.
+    :ivar days: the newest of each of the last days (UTC) that have one, so many; ``months``: likewise of months.
+    """
+
+    last: int = 0
+    days: int = 0
+    months: int = 0
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {count}" for name, count in vars(self).items() if count)
+
+
+def parse_keep(value: Any) -> Any:
+    """``last 7, days 14, months 12`` as a value; whatever is no text is returned as it is.
+
+    :raises ValueError: it is none.
+    """
+    if not isinstance(value, str):
+        return value
+    found: dict[str, int] = {}
+    for clause in value.lower().split(","):
+        match = _KEEP.fullmatch(" ".join(clause.split()))
+        if match is None or match[1] in found:
+            raise ValueError(f"{clause.strip()!r} is no rule, or stands twice")
+        found[match[1]] = int(match[2])
+    if not any(found.values()):
+        raise ValueError("it keeps none")
+    return KeepBackups(**found)
 
 
 def rule_for(rules: Sequence[tuple[str, RetentionRule]], table: str) -> RetentionRule:

@@ -27,7 +27,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sqlalchemy.engine import URL
 
 from gpwarehouse.errors import SettingsError
-from gpwarehouse.retention import ALLOWED, Compression
+from gpwarehouse.retention import ALLOWED, ALLOWED_KEEP, Compression
 from gpwarehouse.settings_service import ServiceFields
 from gpwarehouse.settings_types import (
     A_DAY,
@@ -41,6 +41,7 @@ from gpwarehouse.settings_types import (
     File,
     Given,
     Hosts,
+    Keep,
     Memory,
     OnOff,
     Ports,
@@ -74,6 +75,7 @@ _PARTS = ("host", "port", "user", "password", "database")
 _SECRETS = {
     "url",
     "password",
+    "backup_url",
     "service_reader_url",
     "service_loader_url",
     "service_admin_url",
@@ -196,6 +198,17 @@ class WarehouseSettings(ServiceFields, BaseSettings):
     )
     archive_dir: Path | None = setting(None, "folder that `export` writes to, kept for ever", "a folder's path")
     archive_schema: Schema = setting("dw_archive", "schema that `move` moves to", A_ROLE)
+    # Backups
+    backup_url: SecretStr | None = setting(
+        None,
+        "where backups are kept; credentials in it are not shown, those of the environment need not stand in it",
+        "a folder, file://, s3://bucket/prefix, gs://bucket/prefix or abfss://container@account.dfs.core.windows.net/prefix",
+        min_length=1,
+    )
+    backup_keep: Keep | None = setting(
+        None, "backups that `backup prune` keeps; it must be told if empty", ALLOWED_KEEP
+    )
+    backup_parallel: int = whole(2, "connections that a backup or a restore uses at once", 1, 64)
     event_min: Date = setting(date(1990, 1, 1), "earliest event (UTC) that is loaded", f"{A_DAY} from 1900-01-01 on")
     event_max_ahead_days: int = whole(31, "days an event may lie in the future", 0, 3660)
     # Roles

@@ -15,7 +15,14 @@ from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from gpwarehouse.retention import Compression, RetentionRule, parse_compression, parse_retention
+from gpwarehouse.retention import (
+    Compression,
+    KeepBackups,
+    RetentionRule,
+    parse_compression,
+    parse_keep,
+    parse_retention,
+)
 
 __all__ = [
     "A_DAY",
@@ -29,6 +36,7 @@ __all__ = [
     "File",
     "Given",
     "Hosts",
+    "Keep",
     "Memory",
     "OnOff",
     "Ports",
@@ -233,6 +241,7 @@ Hosts = Annotated[str, AfterValidator(_hosts)]
 Ports = Annotated[str, BeforeValidator(_ports)]
 Rejects = Annotated[int | float, BeforeValidator(_rejects)]
 Retention = Annotated[tuple[tuple[str, RetentionRule], ...], BeforeValidator(parse_retention)]
+Keep = Annotated[KeepBackups, BeforeValidator(parse_keep)]
 ColdCompression = Annotated[Compression, BeforeValidator(parse_compression)]
 Given = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_given)]
 Role = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$"), AfterValidator(_schema)]

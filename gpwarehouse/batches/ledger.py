@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.engine import lock_advisory
 from gpwarehouse.errors import InvalidInputError, LoadError
+from gpwarehouse.migrate.history import RESTORE
 from gpwarehouse.models import EtlLoadBatch, EtlReject, migration_history_table
 from gpwarehouse.transport import copy_rows
 
@@ -160,11 +161,13 @@ def refuse_half_changed(connection: Connection, target: str) -> None:
     :raises LoadError: a change has not ended.
     """
     history = migration_history_table()
-    half = select(history.c.revision).where(history.c.direction.like("% batch")).limit(1)
-    if (revision := connection.execute(half).scalar()) is not None:
+    half = select(history.c.revision, history.c.direction).where(history.c.direction.like("% batch")).limit(1)
+    if (found := connection.execute(half).first()) is not None:
+        restored = found.direction.startswith(RESTORE)
+        what, command = ("the restore of backup", "backup restore") if restored else ("revision", "upgrade")
         raise LoadError(
-            f"{target}: revision {revision} began to change data in batches during the load, and the rows of this batch could "
-            "miss the change. Nothing was loaded; load the batch again when gpwarehouse upgrade has ended"
+            f"{target}: {what} {found.revision} began to change data in batches during the load, and the rows of this batch "
+            f"could miss the change. Nothing was loaded; load the batch again when gpwarehouse {command} has ended"
         )
 
 

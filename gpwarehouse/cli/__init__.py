@@ -14,6 +14,7 @@ except ImportError:  # installed without the extra: the command exists all the s
     sys.exit("the gpwarehouse command needs typer and rich: pip install 'gpwarehouse[cli]'")
 
 from gpwarehouse.cli import (  # noqa: F401  (they register their commands)
+    backup,
     batches,
     data,
     demo,

@@ -34,7 +34,7 @@ _DOORS = {
     "schema.roles.add_login": "roles login",
 }
 """Methods of ``Warehouse`` whose command has another name, or takes its arguments otherwise; else hyphens are all."""
-_OPTIONS = {"drop_data": "yes_drop_data", "months": "month", "tables": "table"}
+_OPTIONS = {"drop_data": "yes_drop_data", "months": "month", "tables": "table", "to_head": "upgrade"}
 """Keywords whose option has another name."""
 _FILES = {"frame": "FILE", "files": "FILE", "path": "FILE", "table": "TABLE"}
 """The text that stands for a caller's own value."""

@@ -3,7 +3,8 @@
 The table stands outside the revision chain, as ``alembic_version`` does: a downgrade to base keeps its trace. Its rows,
 by ``direction``: ``upgrade`` and ``downgrade`` (written in the migration's own transaction), ``stamp`` (``alembic stamp``:
 nothing ran), ``accept`` (an edited script was accepted; ``note`` says why), ``upgrade batch`` and ``downgrade batch`` (a
-part of an unfinished data change, see ``op.run_batched``).
+part of an unfinished data change, see ``op.run_batched``), ``restore batch`` (an unfinished restore; ``revision`` is the id of
+the backup).
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from gpwarehouse.version import __version__
 
 __all__ = [
     "HISTORY_TABLE",
+    "RESTORE",
     "Migration",
     "accept",
     "database_heads",
@@ -55,6 +57,8 @@ __all__ = [
 ]
 
 HISTORY_TABLE = "etl_migration_history"
+RESTORE = "restore"
+"""The direction of a restore that is not ended, as :func:`interrupted` tells it."""
 _MADE = ("upgrade", "stamp", "accept")
 
 
@@ -268,10 +272,19 @@ def refuse_half_changed(connection: Connection, settings: WarehouseSettings) -> 
     :raises MigrationError: it names the revision, and the way out.
     """
     for revision, direction in interrupted(connection, settings):
+        _refuse_half_restored(revision, direction, settings)
         raise MigrationError(
             f"the {direction} of revision {revision} changes data of schema {settings.schema_name!r} in batches and is not "
             "ended, so rows written now could miss the change: gpwarehouse upgrade must end first; if none runs, run it "
             "(or wh.upgrade()), it goes on where it stopped"
+        )
+
+
+def _refuse_half_restored(revision: str, direction: str, settings: WarehouseSettings) -> None:
+    if direction == RESTORE:
+        raise MigrationError(
+            f"backup {revision} is being restored into schema {settings.schema_name!r}, or its restore was killed, so the schema "
+            f"does not hold it whole: run gpwarehouse backup restore {revision} to its end; it goes on where it stopped"
         )
 
 
@@ -282,6 +295,7 @@ def refuse_interrupted(connection: Connection, settings: WarehouseSettings, step
     """
     going = {(step.info.up_revision_id, "upgrade" if step.is_upgrade else "downgrade") for step in steps}
     for revision, direction in interrupted(connection, settings):
+        _refuse_half_restored(revision, direction, settings)
         if (revision, direction) not in going:
             finish = f"upgrade {revision}" if direction == "upgrade" else f"downgrade to the one before {revision}"
             raise MigrationError(

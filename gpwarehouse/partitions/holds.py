@@ -29,6 +29,7 @@ __all__ = [
     "is_held",
     "is_restored",
     "mark_restored",
+    "put_comment",
     "put_hold",
 ]
 
@@ -113,7 +114,7 @@ def extend_hold(connection: Connection, table: Table, partition: RangePartition,
 
 def copy_comment(connection: Connection, table: Table, partition: RangePartition, new: Table) -> None:
     """Give the table that is to take a partition's place its comment: what is held stays so."""
-    _say(connection, new, _comment(connection, _child(table, partition)))
+    put_comment(connection, new, _comment(connection, _child(table, partition)))
 
 
 def _child(table: Table, partition: RangePartition) -> Table:
@@ -127,7 +128,7 @@ def _put(connection: Connection, child: Table, pattern: re.Pattern[str], line: s
     lines = [other for other in said.splitlines() if not pattern.search(other)]
     comment = "\n".join([*([line] if line is not None else []), *lines])
     if comment != said:
-        _say(connection, child, comment)
+        put_comment(connection, child, comment)
 
 
 def _comment(connection: Connection, table: Table) -> str:
@@ -135,5 +136,6 @@ def _comment(connection: Connection, table: Table) -> str:
     return connection.execute(said, {"name": qualified_name(connection, table)}).scalar_one() or ""
 
 
-def _say(connection: Connection, table: Table, comment: str) -> None:
+def put_comment(connection: Connection, table: Table, comment: str) -> None:
+    """Give a partition's own table this comment, which may hold it; none if it is empty."""
     connection.exec_driver_sql(f"COMMENT ON TABLE {qualified_name(connection, table)} IS %s", (comment or None,))

@@ -6,9 +6,10 @@ Times at the ends of what Arrow can hold stand for infinity, as in the server's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,9 +20,22 @@ from sqlalchemy.engine import Connection
 from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.errors import PartitionError
 from gpwarehouse.partitions.archive import Content
-from gpwarehouse.transport import copy_in, copy_out
+from gpwarehouse.read.columns import Column
+from gpwarehouse.read.copy_binary import BinaryParser
+from gpwarehouse.read.copy_out import CopyRows
+from gpwarehouse.transport import copy_in
+from gpwarehouse.transport.chunks import rechunk
 
-__all__ = ["columns_in", "common_rows", "content_of", "load_files", "scratch_table", "write_file"]
+__all__ = [
+    "columns_in",
+    "common_rows",
+    "content_of",
+    "file_schema",
+    "load_files",
+    "read_rows",
+    "scratch_table",
+    "write_file",
+]
 
 _INT64 = (-(1 << 63), (1 << 63) - 1)
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -35,10 +49,21 @@ _ARROW = {
     "timestamp with time zone": _TIMESTAMP,
 }
 """The server's types as types of a file; all others are text."""
+_TEXT = 25
+_BINARY = {
+    "boolean": 16, "smallint": 21, "integer": 23, "bigint": 20, "real": 700, "double precision": 701,
+    "timestamp with time zone": 20, "text": _TEXT, "jsonb": 3802,
+}  # fmt: skip
+"""The types that are read in binary, and as what (pg_type.dat); moments as the number they are. All others as text."""
+_EPOCH_US = 946_684_800_000_000
+_YEARS = (-62_135_596_800_000_000 - _EPOCH_US, 253_402_300_799_999_999 - _EPOCH_US)
+"""The years 1 to 9999, in microseconds since 2000."""
 _EXACT = {"double precision": "float8send({0})", "real": "float4send({0})"}
 """Floats are compared bit by bit: their text differs from server to server."""
 SCRATCH = "gpw_archive_check"
 GROUP_ROWS = 65_536
+BATCH_ROWS = 16_384
+"""Rows in memory at a time when a file is loaded."""
 
 
 def columns_in(path: Path) -> dict[str, str]:
@@ -112,6 +137,20 @@ def scratch_table(connection: Connection, like: Table, columns: Mapping[str, str
 # To a file.
 
 
+def file_schema(columns: Mapping[str, str], about: Mapping[str, str] | None = None) -> pa.Schema:
+    """The Arrow schema of rows as they stand in a file.
+
+    :param about: goes into the file's own metadata.
+    """
+    return pa.schema(
+        [
+            pa.field(name, _ARROW.get(kind, pa.string()), metadata={"gpwarehouse.type": kind})
+            for name, kind in columns.items()
+        ],
+        metadata={f"gpwarehouse.{key}": value for key, value in (about or {}).items()},
+    )
+
+
 def write_file(
     connection: Connection, table: Table, columns: Mapping[str, str], path: Path, about: Mapping[str, str]
 ) -> int:
@@ -119,72 +158,110 @@ def write_file(
 
     :param about: goes into the file's own metadata.
     """
-    _exact_output(connection)
-    quote = connection.dialect.identifier_preparer.quote
-    names = ", ".join(map(quote, columns))
-    schema = pa.schema(
-        [
-            pa.field(name, _ARROW.get(kind, pa.string()), metadata={"gpwarehouse.type": kind})
-            for name, kind in columns.items()
-        ],
-        metadata={f"gpwarehouse.{key}": value for key, value in about.items()},
-    )
     rows = 0
-    copied = copy_out(connection, f"{qualified_name(connection, table)} ({names})", tuple(columns))
     # Closed whatever happens: the connection is another thread's until then.
-    with closing(copied) as batches, pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for batch in batches:
-            arrays = [_convert(array, field) for array, field in zip(batch.columns, schema, strict=True)]
-            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema), row_group_size=GROUP_ROWS)
-            rows += batch.num_rows
+    with closing(read_rows(connection, table, columns)) as tables:
+        with pq.ParquetWriter(path, file_schema(columns, about), compression="zstd") as writer:
+            for part in rechunk(tables, GROUP_ROWS):
+                writer.write_table(part, row_group_size=GROUP_ROWS)
+                rows += part.num_rows
     return rows
 
 
-def _convert(array: pa.Array, field: pa.Field) -> pa.Array:
+def read_rows(
+    connection: Connection, table: Table, columns: Mapping[str, str], *, partitioned: bool = False
+) -> Generator[pa.Table, None, None]:
+    """Yield a table's rows as they stand in a file, some thousands at a time.
+
+    Until the generator ends or is closed, a thread of its own uses the connection.
+
+    :param partitioned: whether the table has partitions, which COPY of a table does not read.
+    :raises DBAPIError: the server refused the query.
+    :raises PartitionError: a value fits no file.
+    """
+    _exact_output(connection)
+    driver: Any = connection.connection.driver_connection
+    if (encoding := driver.get_parameter_status("client_encoding").upper()) != "UTF8":
+        raise PartitionError(f"the client's encoding is {encoding}, files hold UTF8; take PGCLIENTENCODING away")
+    capabilities = dialect_of(connection).capabilities
+    assert capabilities is not None
+    quote = connection.dialect.identifier_preparer.quote
+    name = qualified_name(connection, table)
+    whole = not partitioned and all(kind in _BINARY for kind in columns.values())
+    if whole:  # the segments of a Greenplum format it then
+        source = f"{name} ({', '.join(map(quote, columns))})"
+    else:
+        values = (quote(c) if kind in _BINARY else f"CAST({quote(c)} AS text)" for c, kind in columns.items())
+        source = f"(SELECT {', '.join(values)} FROM {name})"
+    schema = file_schema(columns)
+    many = whole and capabilities.distribution
+    parser = BinaryParser([Column(name, _BINARY.get(kind, _TEXT)) for name, kind in columns.items()], many)
+    copy = CopyRows(driver, f"COPY {source} TO STDOUT WITH (FORMAT binary)".encode(), many=many)
+    rows = 0
     try:
-        if pa.types.is_string(field.type):
-            return array
-        if pa.types.is_boolean(field.type):
-            return pc.equal(array, "t")
-        if field.type == _TIMESTAMP:
-            return _moments(array)
-        return array.cast(field.type)
-    except pa.ArrowInvalid as error:
-        raise PartitionError(
-            f"column {field.name!r}: a value of the server does not fit Parquet's {field.type} ({error}); if no file can "
-            "hold it, correct or delete its row"
-        ) from error
+        for messages in copy.pieces():
+            found = parser.parse(messages)
+            rows += found.num_rows
+            for batch in found.to_batches():
+                arrays = [_convert(array, field) for array, field in zip(batch.columns, schema, strict=True)]
+                yield pa.Table.from_arrays(arrays, schema=schema)
+        if copy.rows not in (rows, -1):
+            raise PartitionError(f"{table.name}: the server sent {copy.rows} rows, but {rows} arrived; run it again")
+    finally:
+        copy.stop()
 
 
-def _moments(array: pa.Array) -> pa.Array:
-    early, late = pc.equal(array, "-infinity"), pc.equal(array, "infinity")
+def _convert(array: pa.Array, field: pa.Field) -> pa.Array:
+    return _moments(array, field.name) if field.type == _TIMESTAMP else array
+
+
+def _moments(array: pa.Array, name: str) -> pa.Array:
+    """Microseconds since 2000, as the server sends them, as moments; the ends stay what they are.
+
+    :raises PartitionError: a moment is not of the years 1 to 9999.
+    """
+    early, late = pc.equal(array, _INT64[0]), pc.equal(array, _INT64[1])
     endless = pc.fill_null(pc.or_(early, late), False)
-    if not pc.any(endless).as_py():
-        return array.cast(_TIMESTAMP)
-    finite = pc.if_else(endless, None, array).cast(_TIMESTAMP).cast(pa.int64())
-    ends = pc.if_else(early, *_INT64)
-    return pc.if_else(endless, ends, finite).cast(pa.int64()).cast(_TIMESTAMP)
+    finite = pc.if_else(endless, None, array)
+    ends = pc.min_max(finite).as_py()
+    if ends["min"] is not None and (ends["min"] < _YEARS[0] or ends["max"] > _YEARS[1]):
+        raise PartitionError(
+            f"column {name!r}: a value of the server does not fit Parquet's {_TIMESTAMP}: no file can hold a time outside the "
+            "years 1 to 9999; correct or delete its row"
+        )
+    moved = pc.add(finite, _EPOCH_US)
+    if pc.any(endless).as_py():
+        moved = pc.if_else(endless, array, moved)
+    return moved.cast(_TIMESTAMP)
 
 
 # From files.
 
 
-def load_files(connection: Connection, table: Table, columns: Mapping[str, str], paths: list[Path]) -> int:
+def load_files(
+    connection: Connection,
+    table: Table,
+    columns: Mapping[str, str],
+    files: Sequence[Path | pa.NativeFile],
+    name: str = "",
+) -> int:
     """COPY the rows of Parquet files into a table, in the connection's transaction; returns how many.
 
+    :param files: paths, or files that are open.
+    :param name: of the files, for messages; by default their paths.
     :raises PartitionError: a file cannot be read.
     """
     connection.execute(text("SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, MDY'"))
     try:
-        return copy_in(connection, table, _batches(paths), tuple(columns))
+        return copy_in(connection, table, _batches(files), tuple(columns))
     except pa.ArrowInvalid as error:
-        raise PartitionError(f"{', '.join(map(str, paths))} cannot be read: {error}") from error
+        raise PartitionError(f"{name or ', '.join(map(str, files))} cannot be read: {error}") from error
 
 
-def _batches(paths: list[Path]) -> Iterator[pa.RecordBatch]:
-    for path in paths:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=GROUP_ROWS):
+def _batches(files: Sequence[Path | pa.NativeFile]) -> Iterator[pa.RecordBatch]:
+    for opened in files:
+        with pq.ParquetFile(opened) as file:
+            for batch in file.iter_batches(batch_size=BATCH_ROWS):
                 arrays = [_text(array) if array.type == _TIMESTAMP else array for array in batch.columns]
                 yield pa.RecordBatch.from_arrays(arrays, batch.schema.names)
 

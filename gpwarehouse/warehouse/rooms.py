@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gpwarehouse import backup as backup
     from gpwarehouse import batches as batches
     from gpwarehouse import dimensions as dimensions
     from gpwarehouse import embedded as embedded
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _ROOMS = frozenset(
     {
+        "backup",
         "batches",
         "dimensions",
         "embedded",

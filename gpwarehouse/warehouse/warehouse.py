@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
     from sqlalchemy.orm import Session
 
+    from gpwarehouse.backup import Backups
     from gpwarehouse.dimensions import MergeResult
     from gpwarehouse.engine import PoolState, Settled
     from gpwarehouse.engine.progress import Announce, Progress
@@ -60,7 +61,7 @@ class Warehouse:
 
     Its own methods are those that jobs use daily. The others are behind doors, one per room: :attr:`schema`, :attr:`batches`,
     :attr:`facts`, :attr:`dimensions`, :attr:`partitions`, :attr:`tables`,
-    :attr:`data`.
+    :attr:`data`, :meth:`backup`.
 
     It connects when a connection is first needed. Several threads may use it.
 
@@ -162,6 +163,14 @@ class Warehouse:
     def data(self) -> Data:
         """All data: check it, or load a generated fab."""
         return Data(self._connected)
+
+    def backup(self, url: str | None = None) -> Backups:
+        """The backups of one place: create, list, verify, restore, prune.
+
+        :param url: a folder, or a URL ``file://``, ``s3://``, ``gs://`` or ``abfss://``; by default ``GPWAREHOUSE_BACKUP_URL``.
+        :raises BackupError: there is no place.
+        """
+        return rooms.backup.Backups(lambda: self.engine, self.settings, url)
 
     def upgrade(self, revision: str = "head", *, progress: Announce | None = None) -> None:
         """Upgrade the schema to a revision.

@@ -1,0 +1,18 @@
+"""All of a warehouse to files or object stores, and back onto any server: create, list, verify, restore, prune."""
+
+from gpwarehouse.backup.backups import Backups
+from gpwarehouse.backup.catalog import BackupInfo
+from gpwarehouse.backup.create import CreateResult
+from gpwarehouse.backup.prune import PruneResult
+from gpwarehouse.backup.restore import RestoreResult
+from gpwarehouse.backup.verify import Comparison, VerifyResult
+
+__all__ = [
+    "BackupInfo",
+    "Backups",
+    "Comparison",
+    "CreateResult",
+    "PruneResult",
+    "RestoreResult",
+    "VerifyResult",
+]

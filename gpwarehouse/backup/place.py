@@ -1,0 +1,257 @@
+"""A place that holds backups: a folder, or a prefix in an object store, through ``pyarrow.fs``.
+
+Three facts shape this module. An exception while an object is written leaves a shorter object that looks finished. A second
+object of a name replaces the first in silence. Not every store can rename. So an object gets a name that is used once, is
+read back by size and SHA-256, and counts only if a manifest, which is written after it, names it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import pyarrow as pa
+from pyarrow import fs
+
+from gpwarehouse.errors import BackupError
+
+__all__ = ["Place", "Stored", "Upload"]
+
+_READ_BYTES = 1 << 22
+SCHEMES = ("file", "s3", "gs", "gcs", "abfs", "abfss")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object of a place.
+
+    :ivar name: below the place.
+    :ivar bytes: its size.
+    :ivar modified: when it was written, by the store's clock, UTC; None where the store does not say.
+    """
+
+    name: str
+    bytes: int
+    modified: datetime | None
+
+
+class Upload:
+    """An object that is being written: a file for writers, which counts and hashes what passes.
+
+    :ivar bytes: written so far.
+    """
+
+    closed = False
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._hash = hashlib.sha256()
+        self.bytes = 0
+
+    @property
+    def sha256(self) -> str:
+        """Of what was written, hexadecimal."""
+        return self._hash.hexdigest()
+
+    def write(self, data: Any) -> int:
+        """Write bytes."""
+        self._hash.update(data)
+        self._stream.write(data)
+        size = memoryview(data).nbytes
+        self.bytes += size
+        return size
+
+    def flush(self) -> None:
+        """Do nothing; the store flushes."""
+
+    def tell(self) -> int:
+        """The place of the next byte."""
+        return self.bytes
+
+    def readable(self) -> bool:
+        """No."""
+        return False
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """No."""
+        return False
+
+    def close(self) -> None:
+        """Do nothing; the place closes it."""
+
+
+class Place:
+    """A folder or a prefix in an object store.
+
+    :param url: a path, or a URL ``file://``, ``s3://``, ``gs://``, ``abfss://``. Credentials come from the environment, as the
+        store's own tools take them, or from the URL and its options; they are never shown.
+    :raises BackupError: the URL cannot be used.
+    :ivar shown: the place without anything secret, for messages.
+    """
+
+    def __init__(self, url: str) -> None:
+        scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", url)
+        self._secrets = _secrets_of(url) if scheme else ()
+        self.shown = _shown(url) if scheme else url
+        if scheme is None:
+            self._fs, self._root = fs.LocalFileSystem(), str(Path(url).expanduser().absolute())
+        elif scheme[1].lower() not in SCHEMES:
+            raise BackupError(
+                f"{self.shown}: {scheme[1]!r} is no store of backups; allowed: a path, {', '.join(SCHEMES)}"
+            )
+        else:
+            with self._translated("it"):
+                self._fs, self._root = fs.FileSystem.from_uri(url)
+        self._root = self._root.rstrip("/")
+        self._local = isinstance(self._fs, fs.LocalFileSystem)
+
+    def __repr__(self) -> str:
+        return f"Place({self.shown!r})"
+
+    @contextmanager
+    def _translated(self, name: str) -> Iterator[None]:
+        """Raise a store's errors as ours, without what is secret and without the original, which may show it."""
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            words = str(error)
+            for secret in self._secrets:
+                words = words.replace(secret, "***")
+            failure = BackupError(f"{self.shown}: {name} cannot be used: {words}")
+        else:
+            return
+        try:
+            raise failure
+        finally:
+            failure.__context__ = None
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    @contextmanager
+    def new(self, name: str) -> Iterator[Upload]:
+        """Write a new object, whole at the end of the block; afterwards it is read back. If the block raises, it is removed.
+
+        :raises BackupError: it cannot be written, or is not read back as it was written.
+        """
+        path = self._path(name)
+        with self._translated(name):
+            if self._fs.get_file_info(path).type != fs.FileType.NotFound:
+                raise BackupError(f"{self.shown}: {name} is there already, and nothing is ever overwritten")
+            if self._local:
+                self._fs.create_dir(os.path.dirname(path), recursive=True)  # noqa: PTH120
+            stream = self._fs.open_output_stream(path)
+        upload = Upload(stream)
+        try:
+            yield upload
+            with self._translated(name):
+                stream.close()
+                if self._local:
+                    _force_to_disk(path)
+            self.check(name, upload.bytes, upload.sha256)
+        except BaseException:
+            with suppress(OSError, pa.ArrowException):
+                stream.close()
+            with suppress(OSError, pa.ArrowException):
+                self._fs.delete_file(path)
+            raise
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a small new object, and read it back."""
+        with self.new(name) as upload:
+            upload.write(content)
+
+    def check(self, name: str, size: int, sha256: str) -> None:
+        """Read an object, and compare it with what was written.
+
+        :raises BackupError: it is missing, or another.
+        """
+        found, count = hashlib.sha256(), 0
+        with self._translated(name), self._fs.open_input_stream(self._path(name)) as stream:
+            while piece := stream.read(_READ_BYTES):
+                found.update(piece)
+                count += len(piece)
+        if (count, found.hexdigest()) != (size, sha256):
+            raise BackupError(
+                f"{self.shown}: {name} has {count} bytes with SHA-256 {found.hexdigest()}, and should have {size} with {sha256}; "
+                "it is damaged"
+            )
+
+    def read(self, name: str) -> bytes:
+        """Read a small object."""
+        with self._translated(name), self._fs.open_input_stream(self._path(name)) as stream:
+            content: bytes = stream.read()
+            return content
+
+    @contextmanager
+    def opened(self, name: str, size: int) -> Iterator[pa.NativeFile]:
+        """Open an object of this size, for reading anywhere in it.
+
+        :raises BackupError: it is missing, or of another size, or a read fails.
+        """
+        with self._translated(name), self._fs.open_input_file(self._path(name)) as file:
+            if file.size() != size:
+                raise BackupError(
+                    f"{self.shown}: {name} has {file.size()} bytes, and should have {size}; it is damaged"
+                )
+            yield file
+
+    def list(self, folder: str) -> dict[str, Stored]:
+        """Name → object, of all objects below a folder; none where there is no such folder."""
+        selector = fs.FileSelector(self._path(folder), allow_not_found=True, recursive=True)
+        with self._translated(folder):
+            found = self._fs.get_file_info(selector)
+        cut = len(self._root.lstrip("/")) + 1
+        objects = (Stored(i.path.lstrip("/")[cut:], i.size, i.mtime) for i in found if i.type == fs.FileType.File)
+        return {each.name: each for each in sorted(objects, key=lambda each: each.name)}
+
+    def delete(self, name: str) -> None:
+        """Remove an object; one that is gone is no error."""
+        path = self._path(name)
+        with self._translated(name):
+            if self._fs.get_file_info(path).type != fs.FileType.NotFound:
+                self._fs.delete_file(path)
+
+
+def _force_to_disk(path: str) -> None:
+    for each in (path, os.path.dirname(path)):  # noqa: PTH120
+        opened = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+
+
+def _shown(url: str) -> str:
+    """The URL without user, password and options. A container before the ``@`` of ``abfss://`` is no secret."""
+    parts = urlsplit(url)
+    if "@" in parts.path:  # a password with a slash that is not encoded
+        return f"{parts.scheme}://***"
+    host = parts.netloc.rpartition("@")[2]
+    container = parts.netloc.rpartition("@")[0]
+    if parts.scheme in ("abfs", "abfss") and container and ":" not in container:
+        host = f"{container}@{host}"
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+def _secrets_of(url: str) -> tuple[str, ...]:
+    """What must not stand in a message: the whole URL, its user and password, and the values of its options."""
+    parts = urlsplit(url)
+    before = parts.netloc.rpartition("@")[0]
+    if parts.scheme in ("abfs", "abfss") and ":" not in before:
+        before = ""
+    words = [url, parts.query, before, *before.split(":"), *(value for _, value in parse_qsl(parts.query))]
+    words += [unquote(word) for word in words]
+    return tuple(sorted({word for word in words if len(word) > 3}, key=len, reverse=True))
