@@ -11,6 +11,7 @@ import ast
 import contextlib
 import io
 import os
+import pkgutil
 import re
 import shlex
 import shutil
@@ -417,6 +418,31 @@ def test_generated_parts_hold_all_there_is(monkeypatch: pytest.MonkeyPatch) -> N
     assert "BatchConflictError" in pages["errors"]
     assert "## `POST /analytics/query`" in pages["http"]
     assert "| `truncated` | boolean |" in pages["http"]
+
+
+def test_each_module_stands_in_the_page_of_modules_with_what_its_room_may_import(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(TREE / "docs" / "_ext"))
+    import generated
+
+    page = generated.expand(PAGES["docs/reference/modules.md"])
+    sections = dict(part.split("`\n", 1) for part in page.split("\n## `")[1:])
+    for path in (TREE / "gpwarehouse").rglob("*.py"):
+        room, *inner = path.relative_to(TREE / "gpwarehouse").with_suffix("").parts
+        if room in ("__init__", "__main__", "_alembic"):
+            continue
+        name = ".".join(inner).removesuffix("__init__").removesuffix(".")
+        assert f"| `{name}` |" in sections[room] if name else "It is `gpwarehouse/" in sections[room], path
+    assert "may import `embedded`, `settings`, " in sections["engine"]
+    assert "`transport`" not in sections["engine"].partition("may import")[2].partition(".\n")[0]
+
+
+def test_references_in_docstrings_lead_somewhere() -> None:
+    """Sphinx looks at those of the pages of the API alone."""
+    for path in (TREE / "gpwarehouse").rglob("*.py"):
+        for name in re.findall(r":(?:mod|func|class|meth|data|attr):`~?(gpwarehouse[.\w]*)`", path.read_text("utf-8")):
+            assert pkgutil.resolve_name(name), f"{path}: {name}"
 
 
 # The commands of the README
