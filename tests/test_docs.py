@@ -455,6 +455,21 @@ def test_the_test_command_is_the_one_ci_runs() -> None:
         assert part.strip() in lines
 
 
+def test_the_readmes_two_commands_tell_how_long_they_take() -> None:
+    paragraphs = README.split("\n\n")
+    commands = [place for place, text in enumerate(paragraphs) if text.startswith("```sh") and "pip install" in text]
+    assert len(commands) == 2
+    for place in commands:
+        before = paragraphs[place - 2]  # behind it a remark says why the command is not run
+        assert re.search(r"takes [\w ]+ minutes", before), before
+
+
+def test_ci_has_a_pooler_to_test_through() -> None:
+    """Without one the tests of tests/engine/test_pooler.py are skipped."""
+    (packages,) = re.findall(r"^for package in (.*); do$", CI, re.MULTILINE)
+    assert "pgbouncer" in packages.split()
+
+
 def test_ci_builds_the_pages() -> None:
     assert ".venv/bin/sphinx-build -W -b html docs docs/_build" in CI
 
