@@ -165,6 +165,22 @@ def test_a_copy_is_made_once_is_whole_and_readable_by_all(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
+def test_programs_in_a_path_that_a_shell_would_read_are_run_from_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``initdb`` calls its server by a shell. (Root runs a copy in any case.)"""
+    wheel = programs.wheel_programs()
+    odd = tmp_path / 'our "fab`s" $HOME'
+    odd.symlink_to(wheel.parents[2])
+    monkeypatch.setattr(programs, "wheel_programs", lambda: odd / wheel.relative_to(wheel.parents[2]))
+    monkeypatch.setattr(programs, "_is_root", lambda: False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    found = programs.find_programs(tmp_path).folder
+    assert found.is_relative_to(tmp_path / "cache")
+    said = subprocess.run([found / "initdb", "--version"], check=True, capture_output=True, text=True).stdout
+    assert said.startswith("initdb (PostgreSQL)")
+
+
 @pytest.mark.parametrize("wrong", ["writable", "link"])
 def test_a_folder_that_others_could_have_filled_is_not_run_from(tmp_path: Path, wrong: str) -> None:
     place = tmp_path / "place"
