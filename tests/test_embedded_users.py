@@ -19,7 +19,7 @@ import pytest
 from gpwarehouse import Warehouse
 from gpwarehouse.embedded import EmbeddedServer, programs
 from gpwarehouse.errors import EmbeddedServerError, GpwarehouseError
-from tests.embedded_servers import is_up, query
+from tests.embedded_servers import is_up, place_for_data, query
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs users")
 ROOT_ONLY = pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root may become another user")
@@ -67,7 +67,7 @@ def modes(path: Path) -> dict[Path, tuple[int, int]]:
 @pytest.fixture
 def closed() -> Iterator[Path]:
     """A directory that only its owner may enter."""
-    with tempfile.TemporaryDirectory(prefix="gpw-test-") as place:
+    with tempfile.TemporaryDirectory(prefix="gpw-test-", dir=place_for_data()) as place:
         yield Path(place)
 
 
