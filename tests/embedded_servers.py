@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg2
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL
+
+_MEMORY = Path("/dev/shm")
+
+
+def place_for_data() -> str | None:
+    """Where the folders of servers go that keep their data: they wait for the disk at each file, but not for memory.
+
+    None is the system's folder for temporary files, where there is no room in memory for a few of them.
+    """
+    has_room = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 1 << 30
+    return str(_MEMORY) if has_room else None
 
 
 def query(url: URL | str, statement: str) -> object:

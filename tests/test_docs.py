@@ -11,6 +11,7 @@ import ast
 import contextlib
 import io
 import os
+import pkgutil
 import re
 import shlex
 import shutil
@@ -419,6 +420,31 @@ def test_generated_parts_hold_all_there_is(monkeypatch: pytest.MonkeyPatch) -> N
     assert "| `truncated` | boolean |" in pages["http"]
 
 
+def test_each_module_stands_in_the_page_of_modules_with_what_its_room_may_import(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(TREE / "docs" / "_ext"))
+    import generated
+
+    page = generated.expand(PAGES["docs/reference/modules.md"])
+    sections = dict(part.split("`\n", 1) for part in page.split("\n## `")[1:])
+    for path in (TREE / "gpwarehouse").rglob("*.py"):
+        room, *inner = path.relative_to(TREE / "gpwarehouse").with_suffix("").parts
+        if room in ("__init__", "__main__", "_alembic"):
+            continue
+        name = ".".join(inner).removesuffix("__init__").removesuffix(".")
+        assert f"| `{name}` |" in sections[room] if name else "It is `gpwarehouse/" in sections[room], path
+    assert "may import `embedded`, `settings`, " in sections["engine"]
+    assert "`transport`" not in sections["engine"].partition("may import")[2].partition(".\n")[0]
+
+
+def test_references_in_docstrings_lead_somewhere() -> None:
+    """Sphinx looks at those of the pages of the API alone."""
+    for path in (TREE / "gpwarehouse").rglob("*.py"):
+        for name in re.findall(r":(?:mod|func|class|meth|data|attr):`~?(gpwarehouse[.\w]*)`", path.read_text("utf-8")):
+            assert pkgutil.resolve_name(name), f"{path}: {name}"
+
+
 # The commands of the README
 
 
@@ -427,6 +453,21 @@ def test_the_test_command_is_the_one_ci_runs() -> None:
     lines = [line.partition(" # ")[0].strip() for line in CI.splitlines()]
     for part in command.split("&&"):
         assert part.strip() in lines
+
+
+def test_the_readmes_two_commands_tell_how_long_they_take() -> None:
+    paragraphs = README.split("\n\n")
+    commands = [place for place, text in enumerate(paragraphs) if text.startswith("```sh") and "pip install" in text]
+    assert len(commands) == 2
+    for place in commands:
+        before = paragraphs[place - 2]  # behind it a remark says why the command is not run
+        assert re.search(r"takes [\w ]+ minutes", before), before
+
+
+def test_ci_has_a_pooler_to_test_through() -> None:
+    """Without one the tests of tests/engine/test_pooler.py are skipped."""
+    (packages,) = re.findall(r"^for package in (.*); do$", CI, re.MULTILINE)
+    assert "pgbouncer" in packages.split()
 
 
 def test_ci_builds_the_pages() -> None:

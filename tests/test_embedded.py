@@ -15,7 +15,7 @@ import pytest
 
 from gpwarehouse.embedded import EmbeddedServer
 from gpwarehouse.errors import EmbeddedServerError, MissingExtraError
-from tests.embedded_servers import is_up, query, wait_for
+from tests.embedded_servers import is_up, place_for_data, query, wait_for
 
 UNIX_ONLY = pytest.mark.skipif(os.name == "nt", reason="needs fork, signals or owners of files")
 ROOT_ONLY = pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root may become another user")
@@ -38,7 +38,7 @@ for line in sys.stdin:
 @pytest.fixture
 def home() -> Iterator[Path]:
     """A directory to keep data in, below one that only its owner may enter."""
-    with tempfile.TemporaryDirectory(prefix="gpw-test-") as place:
+    with tempfile.TemporaryDirectory(prefix="gpw-test-", dir=place_for_data()) as place:
         yield Path(place) / "kept"
 
 

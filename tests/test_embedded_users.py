@@ -19,7 +19,7 @@ import pytest
 from gpwarehouse import Warehouse
 from gpwarehouse.embedded import EmbeddedServer, programs
 from gpwarehouse.errors import EmbeddedServerError, GpwarehouseError
-from tests.embedded_servers import is_up, query
+from tests.embedded_servers import is_up, place_for_data, query
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs users")
 ROOT_ONLY = pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root may become another user")
@@ -67,7 +67,7 @@ def modes(path: Path) -> dict[Path, tuple[int, int]]:
 @pytest.fixture
 def closed() -> Iterator[Path]:
     """A directory that only its owner may enter."""
-    with tempfile.TemporaryDirectory(prefix="gpw-test-") as place:
+    with tempfile.TemporaryDirectory(prefix="gpw-test-", dir=place_for_data()) as place:
         yield Path(place)
 
 
@@ -163,6 +163,22 @@ def test_a_copy_is_made_once_is_whole_and_readable_by_all(tmp_path: Path) -> Non
     programs._make_copy(wheel, tmp_path, "one")  # as a process that was slower
     assert (made / "postgres").stat().st_ino == before.st_ino
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_programs_in_a_path_that_a_shell_would_read_are_run_from_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``initdb`` calls its server by a shell. (Root runs a copy in any case.)"""
+    wheel = programs.wheel_programs()
+    odd = tmp_path / 'our "fab`s" $HOME'
+    odd.symlink_to(wheel.parents[2])
+    monkeypatch.setattr(programs, "wheel_programs", lambda: odd / wheel.relative_to(wheel.parents[2]))
+    monkeypatch.setattr(programs, "_is_root", lambda: False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    found = programs.find_programs(tmp_path).folder
+    assert found.is_relative_to(tmp_path / "cache")
+    said = subprocess.run([found / "initdb", "--version"], check=True, capture_output=True, text=True).stdout
+    assert said.startswith("initdb (PostgreSQL)")
 
 
 @pytest.mark.parametrize("wrong", ["writable", "link"])

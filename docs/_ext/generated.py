@@ -307,16 +307,38 @@ def operations() -> str:
 # Architecture
 
 
-def layers() -> str:
+def rooms_by_layer() -> list[list[str]]:
     """The rooms from top to bottom, as the import-linter contract in pyproject.toml has them."""
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
     (contract,) = (one for one in project["tool"]["importlinter"]["contracts"] if one["type"] == "layers")
+    return [layer.split(" | ") for layer in contract["layers"]]
+
+
+def layers() -> str:
+    """The rooms with their layers and what they do."""
     lines = ["| Layer | Room | What it does |", "|---|---|---|"]
-    for number, layer in enumerate(contract["layers"], 1):
-        for room in layer.split(" | "):
-            about = first_paragraph(import_module(f"gpwarehouse.{room}"))
-            lines.append(f"| {number} | `{room}` | {cell(about)} |")
+    for number, rooms in enumerate(rooms_by_layer(), 1):
+        for room in rooms:
+            lines.append(f"| {number} | `{room}` | {cell(first_paragraph(import_module(f'gpwarehouse.{room}')))} |")
     return "\n".join(lines)
+
+
+def rooms() -> str:
+    """A section for each room: what it does, what it may import, its modules."""
+    layers = rooms_by_layer()
+    sections = []
+    for number, layer in enumerate(layers, 1):
+        below = ", ".join(f"`{room}`" for rooms in layers[number:] for room in rooms)
+        for room in layer:
+            found = import_module(f"gpwarehouse.{room}")
+            place = f"gpwarehouse/{room}/" if hasattr(found, "__path__") else f"gpwarehouse/{room}.py"
+            lines = [
+                f"## `{room}`",
+                first_paragraph(found),
+                f"It is `{place}`. It may import {below or 'no other room'}.",
+            ]
+            sections += [*lines, *([modules(f"gpwarehouse.{room}")] if hasattr(found, "__path__") else ())]
+    return "\n\n".join(sections)
 
 
 def modules(room: str) -> str:
@@ -338,6 +360,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "layers": layers,
     "modules": modules,
     "operations": operations,
+    "rooms": rooms,
     "settings": settings,
     "tables": tables,
     "views": views,

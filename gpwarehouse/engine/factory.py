@@ -1,4 +1,4 @@
-"""The pooled engine: a warehouse's defaults, set on every new connection.
+"""The pooled engine: a warehouse's defaults, set on every new connection, or behind a pooler in every transaction.
 
 No connection is opened when the engine is made. A forked child starts with an empty pool, so no two processes ever
 share a socket.

@@ -16,6 +16,8 @@ from psycopg2.extensions import connection as DriverConnection
 from psycopg2.extensions import cursor as DriverCursor
 from psycopg2.extensions import get_wait_callback
 
+from gpwarehouse.engine.copy_errors import last_message_kept
+
 __all__ = ["InterruptibleConnection", "end_statement", "hang_up"]
 
 Result = TypeVar("Result")
@@ -39,9 +41,16 @@ class InterruptibleCursor(DriverCursor):
         _interruptible(self.connection, super().executemany, query, vars_list)
 
     def copy_expert(self, sql: Any, file: Any, size: int = 8192) -> None:
-        """As the driver's. A file that may be long in giving its next piece has a ``break_off()`` that ends it."""
+        """As the driver's, but a server that ends the COPY says why: :func:`~gpwarehouse.engine.copy_errors.last_message_kept`.
+
+        A file that may be long in giving its next piece has a ``break_off()`` that ends it.
+        """
         break_off = getattr(file, "break_off", None)
-        _interruptible(self.connection, super().copy_expert, sql, file, size, break_off=break_off)
+        _interruptible(self.connection, self._copy, sql, file, size, break_off=break_off)
+
+    def _copy(self, sql: Any, file: Any, size: int) -> None:
+        with last_message_kept():  # in the thread that copies, where the driver prints
+            super().copy_expert(sql, file, size)
 
     def fetchone(self) -> Any:
         """As the driver's."""

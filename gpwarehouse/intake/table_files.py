@@ -1,4 +1,6 @@
-"""Read files with tables as Arrow record batches: Parquet, CSV, Arrow IPC, one file or many by a glob; in bounded memory."""
+"""Read files with tables as Arrow record batches: Parquet, CSV, Arrow IPC, one file or many by a glob; in bounded memory.
+The checksum of their bytes tells whether they were loaded before.
+"""
 
 from __future__ import annotations
 

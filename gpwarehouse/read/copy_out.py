@@ -10,7 +10,6 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from gpwarehouse.engine import end_statement
-from gpwarehouse.transport.copy_errors import last_message_kept
 
 __all__ = ["CopyOut", "CopyRows"]
 
@@ -42,7 +41,7 @@ class CopyOut(io.RawIOBase):
 
     def _copy(self) -> None:
         try:
-            with self._connection.cursor() as cursor, last_message_kept():
+            with self._connection.cursor() as cursor:
                 self._take(cursor)
                 self.rows = cursor.rowcount
         except BaseException as error:

@@ -2,7 +2,7 @@
 
 The admin owns the schema and all in it, so every member may change it. The reader may read everything, the
 loader write rows too, but neither the record of revisions nor the schema. Default privileges of the admin give the same
-to tables and months to come; :func:`~gpwarehouse.engine.become_owner` makes them the admin's.
+to tables and months to come; :func:`~gpwarehouse.months.become_owner` makes them the admin's.
 
 What is granted to PUBLIC everybody has, the reader too, and what one of the roles is a member of it may: so neither is
 to be, on tables, columns, or what is to come. Rights come by grants alone, so the roles have no attributes such as

@@ -1,4 +1,7 @@
-"""Jobs as they are stored and shown. They can be read while the warehouse is down, and hold no values of a statement."""
+"""Jobs as they are stored and shown, each with its Idempotency-Key, so that one key makes one job.
+
+They can be read while the warehouse is down, and hold no values of a statement.
+"""
 
 from __future__ import annotations
 

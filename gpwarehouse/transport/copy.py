@@ -13,7 +13,6 @@ from sqlalchemy.engine import Connection
 from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.transport.columns import Wire, slices
 from gpwarehouse.transport.copy_binary import HEADER, TRAILER, encode_binary
-from gpwarehouse.transport.copy_errors import last_message_kept
 from gpwarehouse.transport.copy_stream import EncodedStream
 from gpwarehouse.transport.copy_text import encode_text
 
@@ -96,8 +95,7 @@ def copy_rows(
         driver.cursor() as cursor,
     ):
         try:
-            with last_message_kept():
-                cursor.copy_expert(statement, stream, READ_BYTES)
+            cursor.copy_expert(statement, stream, READ_BYTES)
         except Exception:
             if stream.error is not None:
                 raise stream.error from None

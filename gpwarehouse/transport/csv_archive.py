@@ -20,7 +20,6 @@ from sqlalchemy.engine import Connection
 
 from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.errors import ReadError
-from gpwarehouse.transport.copy_errors import last_message_kept
 from gpwarehouse.transport.number_text import format_exactly
 
 __all__ = ["copy_in", "copy_out", "whole_rows"]
@@ -39,8 +38,7 @@ def copy_in(connection: Connection, table: Table, batches: Iterable[pa.RecordBat
     driver: Any = connection.connection
     with driver.cursor() as cursor:
         try:
-            with last_message_kept():
-                cursor.copy_expert(f"COPY {target} ({names}) FROM STDIN WITH (FORMAT csv, NULL '')", stream, 1 << 16)
+            cursor.copy_expert(f"COPY {target} ({names}) FROM STDIN WITH (FORMAT csv, NULL '')", stream, 1 << 16)
         except Exception:
             if stream.error is not None:  # the driver makes the server cancel the COPY, and reports only that
                 raise stream.error from None
@@ -118,7 +116,7 @@ def copy_out(connection: Connection, query: str, columns: tuple[str, ...]) -> Ge
 
     def copy() -> None:
         try:
-            with os.fdopen(sink, "wb") as stream, driver.cursor() as cursor, last_message_kept():
+            with os.fdopen(sink, "wb") as stream, driver.cursor() as cursor:
                 cursor.copy_expert(f"COPY {query} TO STDOUT WITH (FORMAT csv, NULL '')", stream, 1 << 16)
         except BaseException as error:  # the reader raises it, in its own thread
             failures.append(error)

@@ -22,7 +22,7 @@ from gpwarehouse.embedded.programs import wheel_programs
 from gpwarehouse.embedded.standing import running_server, start_standing, stop_standing
 from gpwarehouse.errors import EmbeddedServerError
 from tests.command_line import run
-from tests.embedded_servers import wait_for
+from tests.embedded_servers import place_for_data, wait_for
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs sockets in folders")
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs sockets in folder
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """One with a blank and a quote; a server that is left up is stopped."""
-    with tempfile.TemporaryDirectory(prefix="gpw-test-") as place:
+    with tempfile.TemporaryDirectory(prefix="gpw-test-", dir=place_for_data()) as place:
         yield Path(place) / "da ta's"
         stop_standing(Path(place) / "da ta's")
 
@@ -95,7 +95,7 @@ def test_a_folder_where_none_was_is_told_and_stays_as_it_is(folder: Path) -> Non
 
 
 def test_without_a_folder_it_is_the_users_own(tmp_path: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="gpw-") as home:
+    with tempfile.TemporaryDirectory(prefix="gpw-", dir=place_for_data()) as home:
         code = "from gpwarehouse.embedded.standing import *; print(start_standing().folder); print(stop_standing()[1])"
         environment = {**os.environ, "XDG_DATA_HOME": home}
         done = subprocess.run(

@@ -6,7 +6,7 @@ import inspect
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Integer
+from sqlalchemy import Column, Integer, MetaData, Table
 
 from gpwarehouse.dialect import (
     DistributedBy,
@@ -19,6 +19,7 @@ from gpwarehouse.dialect import (
     UnsupportedByServerError,
 )
 from gpwarehouse.dialect.migration import operations
+from gpwarehouse.dialect.rewrite import RewriteTable, SetEncoding, SetEncodings, SetStorage
 from gpwarehouse.dialect.server import SERVER_NAMES
 from tests.dialect.alembic_project import BY_C, BY_K, COLUMNAR, DAYS, NUMBERS, RLE
 
@@ -85,3 +86,30 @@ def test_no_argument_changes_nothing(cls: Any) -> None:
         if name in optional:
             without = {key: value for key, value in options.items() if key != name}
             assert effects(cls, args, without) != whole, name
+
+
+VALUES: dict[str, tuple[Any, Any]] = {
+    "storage": (COLUMNAR, Heap()),
+    "column": ("k", "c"),
+    "encoding": (RLE, ZLIB),
+    "encodings": ({"k": RLE}, {"k": ZLIB}),
+    "repartition": (True, False),
+}
+
+
+@pytest.mark.parametrize("cls", [SetEncoding, SetEncodings, SetStorage, RewriteTable])
+def test_no_argument_of_a_rewriting_statement_changes_nothing(cls: Any) -> None:
+    def on_all_servers(given: dict[str, Any]) -> list[str]:
+        found = []
+        for server in SERVER_NAMES:
+            table = Table("t", MetaData(), Column("k", Integer), Column("c", Integer), greenplum_partition_by=NUMBERS)
+            try:
+                found.append(str(cls(table, **given).compile(dialect=GreenplumDialect(server=server))))
+            except UnsupportedByServerError as error:
+                found.append(str(error))
+        return found
+
+    names = list(inspect.signature(cls.__init__).parameters)[2:]
+    given = {name: VALUES[name][0] for name in names}
+    for name in names:
+        assert on_all_servers(given | {name: VALUES[name][1]}) != on_all_servers(given), name

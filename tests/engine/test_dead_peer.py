@@ -103,12 +103,22 @@ LIMITS = {
 }
 
 
+OPTIONS = {
+    "tcp_user_timeout": (getattr(socket, "TCP_USER_TIMEOUT", 0), 2000),
+    "keepalives": (getattr(socket, "TCP_KEEPIDLE", 0), 1),
+}
+"""What the limit is to the socket; Linux has the names, and the test is run nowhere else."""
+
+
 @pytest.mark.parametrize("limit", LIMITS)
 def test_a_statement_that_a_dead_peer_leaves_unanswered_ends(machine: Machine, limit: str) -> None:
     """What is sent to it is unacknowledged (tcp_user_timeout); while a statement runs nothing is sent (keepalives)."""
     with Warehouse(machine.wire.url, **LIMITS[limit]) as wh:
         with wh.engine.connect() as connection:
             assert connection.execute(text("SELECT 1")).scalar_one() == 1
+            driver: Any = connection.connection.driver_connection
+            with socket.socket(fileno=os.dup(driver.fileno())) as ours:  # or it would end in a quarter of an hour
+                assert ours.getsockopt(socket.IPPROTO_TCP, OPTIONS[limit][0]) == OPTIONS[limit][1]
             if limit == "tcp_user_timeout":
                 machine.die()
             else:

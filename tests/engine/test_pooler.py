@@ -258,10 +258,11 @@ def test_partitions_are_looked_after_through_it(pooled: Warehouse) -> None:
 
 
 def test_migrations_go_up_and_down_through_it(pooler: Pooler, tmp_path: Path) -> None:
-    body = "op.execute('SET LOCAL ROLE NONE'); op.create_table('of_the_fab', sa.Column('n', sa.Integer), schema='dw')"
+    body = "assert op.get_bind().exec_driver_sql('SHOW lock_timeout').scalar_one() == '7s'; "
+    body += "op.execute('SET LOCAL ROLE NONE'); op.create_table('of_the_fab', sa.Column('n', sa.Integer), schema='dw')"
     write_revision(tmp_path, "a1", None, body, "op.drop_table('of_the_fab', schema='dw')")
     with database(pooler.server) as url:
-        with Warehouse(pooler.url(url.database), migrations=tmp_path) as wh:
+        with Warehouse(pooler.url(url.database), migrations=tmp_path, lock_timeout_s=7) as wh:
             wh.upgrade()
             assert wh.status().is_current
             wh.downgrade("base", drop_data=True)

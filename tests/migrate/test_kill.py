@@ -12,6 +12,7 @@ import contextlib
 import os
 import random
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from gpwarehouse.embedded import EmbeddedServer
 from gpwarehouse.errors import MigrationError, WarehouseConnectionError
 from tests.catalog import catalog
 from tests.conftest import database
+from tests.embedded_servers import place_for_data
 from tests.migrate.site import write_site
 from tests.processes import PROCESS
 
@@ -227,12 +229,18 @@ def test_a_migrator_killed_on_its_way_down_leaves_what_the_next_one_brings_back(
                 run(text_of(url), folder, "up")
 
 
+@pytest.fixture
+def data() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="gpw-test-", dir=place_for_data()) as place:
+        yield Path(place)
+
+
 @pytest.mark.parametrize("share", [0.4, 1.0])
 def test_a_server_that_goes_down_under_a_migrator_leaves_what_the_next_run_completes(
-    tmp_path: Path, folder: str, share: float
+    folder: str, share: float, data: Path
 ) -> None:
     """An immediate shutdown, as in a crash, in the middle and at the last COMMIT."""
-    home = tmp_path / "server"
+    home = data / "server"
     with EmbeddedServer.start(home) as server:
         with counted((said := list[str]()).append):
             run(text_of(server.url()), folder, "up")

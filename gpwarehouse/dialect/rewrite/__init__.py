@@ -2,7 +2,7 @@
 
 Greenplum 7 changes storage and encodings in place (``SET ACCESS METHOD``, ``SET ENCODING``; it still rewrites the
 data). Greenplum 6 cannot, and no server changes how a table is partitioned: there the statements lock the table, copy
-its rows into a new one and drop the old one; see :mod:`.copying`. The copy needs the table's size in free space. It is
+its rows into a new one and drop the old one; see ``copy_block``. The copy needs the table's size in free space. It is
 one statement, done or not. What the statement does not change is read from the table there is when it runs; what the
 copy could not carry over is named and refused before anything changes.
 """

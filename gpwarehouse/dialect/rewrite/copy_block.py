@@ -1,4 +1,4 @@
-"""The block that rewrites a table by a copy, put together from :mod:`.copying_sql` for one server and one statement.
+"""The block that rewrites a table by a copy, put together from ``copy_sql`` for one server and one statement.
 
 Nothing about the table but what the statement changes is known when it is written: the same revision runs on databases
 with other partitions, offline too. So the block reads all of it from the catalog where it runs.

@@ -1,6 +1,6 @@
 """Checks, in SQL, for what a copy of a table could not carry. Each query gives its finding in words, or no row.
 
-They are joined in the block of :mod:`.copying_sql`, whose names they use, and run before anything changes.
+They are joined in the block of ``copy_sql``, whose names they use, and run before anything changes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The parts of the block that rewrites a table by a copy, in PL/pgSQL; :mod:`.copying` puts them together.
+"""The parts of the block that rewrites a table by a copy, in PL/pgSQL; ``copy_block`` puts them together.
 
 Two catalogs are told apart: ``classic`` (Greenplum 6: pg_partition_rule, relstorage) and ``declarative`` (Greenplum 7,
 PostgreSQL: pg_inherits, relpartbound, relam). Columns that only some servers have are read out of ``row_to_json``.

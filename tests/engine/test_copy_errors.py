@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import closing
+from typing import Any
 
 import psycopg2
 import pytest
 from sqlalchemy import URL
 
-from gpwarehouse.transport.copy_errors import last_message_kept
+from gpwarehouse.engine.copy_errors import last_message_kept
+from gpwarehouse.engine.interrupts import InterruptibleConnection
 
 
 class Rows:
@@ -33,15 +36,10 @@ class Rows:
         return "x\n" * 4096 if self.reads < 20_000 else ""
 
 
-def copied(url: URL) -> None:
-    dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    connection = psycopg2.connect(dsn)
-    try:
-        with connection.cursor() as cursor, last_message_kept():
-            cursor.execute("CREATE TEMP TABLE t (x text)")
-            cursor.copy_expert("COPY t FROM STDIN", Rows(dsn, connection.info.backend_pid))
-    finally:
-        connection.close()
+def copy_into(connection: Any, dsn: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TEMP TABLE t (x text)")
+        cursor.copy_expert("COPY t FROM STDIN", Rows(dsn, connection.info.backend_pid))
 
 
 @pytest.mark.parametrize("in_thread", [False, True])
@@ -49,12 +47,14 @@ def test_a_copy_that_the_server_ended_says_why(
     empty_url: URL, capfd: pytest.CaptureFixture[str], in_thread: bool
 ) -> None:
     before, caught = sys.excepthook, []
+    dsn = empty_url.set(drivername="postgresql").render_as_string(hide_password=False)
 
     def work() -> None:
-        try:
-            copied(empty_url)
-        except psycopg2.Error as error:
-            caught.append(error)
+        with closing(psycopg2.connect(dsn, connection_factory=InterruptibleConnection)) as connection:
+            try:
+                copy_into(connection, dsn)
+            except psycopg2.Error as error:
+                caught.append(error)
 
     if in_thread:
         thread = threading.Thread(target=work)
