@@ -14,6 +14,14 @@ __all__ = ["MonitoringFields", "ThresholdFields", "thresholds"]
 
 _TABLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _MOST_HOURS = 87_600
+_UNITS = {
+    "h": ("seconds", 3600),
+    "s": ("seconds", 1),
+    "gb": ("bytes", 10**9),
+    "mb": ("bytes", 10**6),
+    "pct": ("percent", 1),
+}
+"""How the units of settings are written in metrics, and by what they are multiplied."""
 
 
 def _hours_by_table(value: Any) -> Any:
@@ -36,6 +44,7 @@ class MonitoringFields(BaseModel):
     """Samples of the warehouse's state, which the service takes in the background for `/metrics`."""
 
     monitor_every_s: int = seconds(60, "time between two samples of loads, months, segments and sizes; 0 takes none")
+    monitor_sizes_every_s: int = seconds(900, "time between two samples of sizes, skew, bloat, disk and backup", 1)
     monitor_timeout_s: int = seconds(30, "longest that one query of a sample may run", 1)
 
 
@@ -60,6 +69,12 @@ class ThresholdFields(BaseModel):
 
 
 def thresholds(settings: ThresholdFields) -> dict[str, int]:
-    """The limits that are one number, by name without the prefix: ``{"skew_pct": 50, …}``."""
-    values = {name: getattr(settings, name) for name in ThresholdFields.model_fields}
-    return {name.removeprefix("threshold_"): value for name, value in values.items() if isinstance(value, int)}
+    """The limits that are one number, in seconds, bytes and percent as metrics are: ``{"backup_age_seconds": 93600, …}``."""
+    found = {}
+    for name in ThresholdFields.model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, int):
+            stem, _, unit = name.removeprefix("threshold_").rpartition("_")
+            word, factor = _UNITS.get(unit, (unit, 1))
+            found[f"{stem}_{word}"] = value * factor
+    return found
