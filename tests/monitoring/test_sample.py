@@ -98,7 +98,7 @@ def test_sizes_are_of_all_tables(sample: Sample, server_info: ServerInfo) -> Non
 
 def test_deleted_rows_are_bloat(wh: Warehouse, server_info: ServerInfo) -> None:
     frame = [die_of_l1(die_x=x, die_y=y) for x in range(40) for y in range(50)]
-    wh.load("fact_test_results", frame, analyze="always")
+    wh.load("fact_test_results", frame, analyze="never")  # PostgreSQL would count the rows twice for a moment
     with wh.engine.connect() as connection:
         connection.execute(text("DELETE FROM dw.fact_test_results"))  # not by wh.batches, which would free the space
         connection.commit()
