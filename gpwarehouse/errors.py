@@ -38,7 +38,12 @@ __all__ = [
 
 
 class SettingsError(GpwarehouseError, ValueError):
-    """A setting is wrong: the message names the variable and what is allowed."""
+    """A setting is wrong: the message names the variable and what is allowed.
+
+    :ivar problems: each thing that is wrong, a sentence each, where all settings were read.
+    """
+
+    problems: tuple[str, ...] = ()
 
 
 class MissingExtraError(GpwarehouseError, ImportError):

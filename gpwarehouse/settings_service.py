@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, SecretStr
 
 from gpwarehouse.settings_types import Texts, Url, seconds, setting, whole
 
-__all__ = ["ROLES", "ServiceFields", "ServiceRole"]
+__all__ = ["ROLES", "AuditFields", "ServiceFields", "ServiceRole"]
 
 ServiceRole = Literal["reader", "loader", "admin"]
 ROLES: tuple[ServiceRole, ...] = ("reader", "loader", "admin")
@@ -105,12 +105,17 @@ class ServiceFields(BaseModel):
     service_jobs_per_caller: int = whole(20, "jobs of one caller that wait or run", 1, 10_000)
     service_keep_s: int = seconds(86_400, "time that a job and its result are kept after its end", 60)
     service_grace_s: int = seconds(20, "time for answers to end at a shutdown, before their statements are cancelled")
-    # Cache and audit
+    # Cache
     service_cache: Cache = setting("off", "cache of answers", "off, memory, or a Redis URL redis://host:6379/0")
     service_cache_password: SecretStr | None = setting(None, "password of Redis", "text")
     service_cache_bytes: int = whole(
         64 * _MB, "bytes of the cache in memory, and of the largest answer in Redis", 0, 1 << 40
     )
+
+
+class AuditFields(BaseModel):
+    """The record of the service's calls."""
+
     service_audit: Literal["log", "table"] = setting(
         "log", "where calls are recorded: JSON lines of the logger `gpwarehouse.audit`, or also the table `etl_audit`"
     )

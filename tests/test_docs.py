@@ -36,7 +36,8 @@ from gpwarehouse.cli import app
 from gpwarehouse.cli.app import console
 from gpwarehouse.models.diagram import mermaid
 from gpwarehouse.partitions import Partitions
-from gpwarehouse.settings import WarehouseSettings, settings_table
+from gpwarehouse.settings import settings_table
+from gpwarehouse.settings_sections import FIELDS, SECRETS, env
 from gpwarehouse.sources.synthetic import write_demo_lot
 from tests.roles import NAMES, fab_with_roles
 from tests.service.serving import serve
@@ -321,7 +322,7 @@ def test_names_in_the_text_exist(page: str) -> None:
             assert_is_ours(found[0].rstrip("."), f"{page}: {words}")
         if words.startswith("gpwarehouse ") and "…" not in words:
             command_named(shlex.split(words), f"{page}: {words}")
-    fields = {f"GPWAREHOUSE_{name.upper()}" for name in WarehouseSettings.model_fields} | {"GPWAREHOUSE_SCHEMA"}
+    fields = {env(name) for name in FIELDS} | {f"{env(name)}_FILE" for name in SECRETS}
     for variable in re.findall(r"GPWAREHOUSE_[A-Z_]*[A-Z]", PAGES[page]):
         assert variable in fields or variable.startswith("GPWAREHOUSE_TEST"), f"{page}: {variable}"
 

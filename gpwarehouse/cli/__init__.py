@@ -16,6 +16,7 @@ except ImportError:  # installed without the extra: the command exists all the s
 from gpwarehouse.cli import (  # noqa: F401  (they register their commands)
     backup,
     batches,
+    config,
     data,
     demo,
     dimensions,

@@ -16,7 +16,18 @@ from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.version import __version__
 from gpwarehouse.warehouse import Warehouse
 
-__all__ = ["UNBOUND", "app", "console", "embedded_folder", "errors", "group", "say", "warehouse_named", "warn"]
+__all__ = [
+    "UNBOUND",
+    "app",
+    "console",
+    "embedded_folder",
+    "errors",
+    "group",
+    "say",
+    "url_named",
+    "warehouse_named",
+    "warn",
+]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A semiconductor fab's data warehouse on Greenplum.")
 UNBOUND = 100_000
@@ -79,6 +90,11 @@ def _options(
 def embedded_folder() -> Path | None:
     """The folder that ``--embedded`` names."""
     return _Where.embedded
+
+
+def url_named() -> str | None:
+    """The URL that ``--url`` gives."""
+    return _Where.url
 
 
 @contextmanager

@@ -10,8 +10,21 @@ import typer
 
 from gpwarehouse.cli.app import app, say, warehouse_named
 from gpwarehouse.cli.wording import in_commands
+from gpwarehouse.monitoring import render_metrics, take_sample
 
 _EXIT = {"healthy": 0, "degraded": 1, "down": 2}
+
+
+@app.command()
+def metrics(
+    timeout: Annotated[float, typer.Option(help="Seconds after which a server that does not answer is down.")] = 10.0,
+) -> None:
+    """Print health and state as metrics, for Prometheus's node exporter where no service runs; exit code as of health."""
+    with warehouse_named() as warehouse:
+        found = warehouse.health(timeout_s=timeout)
+        sample = take_sample(warehouse) if found.status != "down" else None
+        sys.stdout.write(render_metrics(warehouse.settings, found, sample))
+    raise typer.Exit(_EXIT[found.status])
 
 
 @app.command()

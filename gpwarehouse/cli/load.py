@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _MANY = 3
 """From so many files on the totals are told too."""
-_UNSAID = {"on_conflict": "skip", "parallel": 1, "atomic": True}
+_UNSAID = {"on_conflict": "skip", "atomic": True}
 """Options as they are where the command line has none."""
 
 
@@ -73,13 +73,15 @@ def load(
     ] = False,
     test_type: Annotated[str | None, typer.Option(help="WAT, CP or FT; else the STDF file tells.")] = None,
     max_rejects: Annotated[str | None, typer.Option(help="Rejects allowed in a file: 5, 0.01 or 1%.")] = None,
-    parallel: Annotated[int, typer.Option(help="Connections that copy at once, 1 to 16.")] = 1,
+    parallel: Annotated[
+        int | None, typer.Option(help="Connections that copy at once, 1 to 16; by default GPWAREHOUSE_LOAD_PARALLEL.")
+    ] = None,
     atomic: Annotated[bool, typer.Option(help="Whether parallel copies commit with the batch, or each alone.")] = True,
     analyze: Annotated[str | None, typer.Option(help="Statistics afterwards: auto, always or never.")] = None,
     csv: Any = None,
 ) -> None:
     """Load files, each once: what was loaded before is recognised by its content, and passed over."""
-    options: dict[str, Any] = {"on_conflict": on_conflict, "parallel": parallel, "atomic": atomic, "analyze": analyze}
+    options: dict[str, Any] = {"on_conflict": on_conflict, "atomic": atomic, "analyze": analyze}
     given: dict[str, Any] = {
         "facility": facility,
         "lot_id": lot_id,
@@ -92,6 +94,7 @@ def load(
         "test_type": test_type,
         "max_rejects": limit(max_rejects),
         "csv": csv,
+        "parallel": parallel,
     }
     options |= {name: value for name, value in given.items() if value is not None}
     _load(files, target, batch_id, options)

@@ -192,6 +192,7 @@ def connection_values(settings: WarehouseSettings) -> dict[str, str]:
             "lock_timeout_s": settings.lock_timeout_s,
             "idle_in_transaction_timeout_s": settings.idle_in_transaction_timeout_s,
             "statement_mem": settings.statement_mem,
+            "work_mem": settings.work_mem,
             "optimizer": settings.optimizer,
         }
     )

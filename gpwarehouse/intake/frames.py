@@ -28,9 +28,9 @@ BATCH_ROWS = 65_536
 
 
 def record_batches(
-    frame: Any, json_columns: frozenset[str], expected: Expected | None = None
+    frame: Any, json_columns: frozenset[str], expected: Expected | None = None, *, rows: int = BATCH_ROWS
 ) -> Iterator[pa.RecordBatch]:
-    """Yield record batches of at most :data:`BATCH_ROWS` rows; for a frame without rows, one batch without rows.
+    """Yield record batches of at most ``rows`` rows; for a frame without rows, one batch without rows.
 
     Errors that the caller's own generator raises are passed on as they are.
 
@@ -43,31 +43,31 @@ def record_batches(
         cannot be read.
     """
     if _is_pandas(frame):
-        for start in range(0, max(len(frame), 1), BATCH_ROWS):
-            yield _convert_pandas(frame.iloc[start : start + BATCH_ROWS], json_columns)
+        for start in range(0, max(len(frame), 1), rows):
+            yield _convert_pandas(frame.iloc[start : start + rows], json_columns)
         return
     if isinstance(frame, str | PathLike | TableFiles):
-        for batch in file_batches(table_files(frame), BATCH_ROWS, expected):
-            yield from _read_batches(batch.schema, [batch], json_columns, "the file")
+        for batch in file_batches(table_files(frame), rows, expected):
+            yield from _read_batches(batch.schema, [batch], json_columns, "the file", rows)
         return
     if hasattr(frame, "scanner"):  # a pyarrow Dataset; importing its module to test the class takes long
-        yield from _read_batches(frame.schema, dataset_batches(frame, BATCH_ROWS), json_columns, "the dataset")
+        yield from _read_batches(frame.schema, dataset_batches(frame, rows), json_columns, "the dataset", rows)
         return
     if isinstance(frame, pa.RecordBatch):
         frame = pa.Table.from_batches([frame])
     if isinstance(frame, pa.Table):
-        frame = frame.to_reader(max_chunksize=BATCH_ROWS)
+        frame = frame.to_reader(max_chunksize=rows)
     elif not isinstance(frame, pa.RecordBatchReader) and hasattr(frame, "__arrow_c_stream__"):
         frame = _open_stream(frame)
     if isinstance(frame, pa.RecordBatchReader):
-        yield from _read_batches(frame.schema, frame, json_columns, f"the {type(frame).__name__}")
+        yield from _read_batches(frame.schema, frame, json_columns, f"the {type(frame).__name__}", rows)
         return
     if isinstance(frame, Mapping | bytes) or not isinstance(frame, Iterable):
         raise InvalidInputError(
             f"cannot load a {type(frame).__name__}; give a pandas or polars DataFrame, a pyarrow Table or reader, "
             "an iterable of dicts, or the path of a file"
         )
-    yield from _read_dicts(iter(frame), json_columns)
+    yield from _read_dicts(iter(frame), json_columns, rows)
 
 
 def bytes_of(data: Any) -> int | None:
@@ -109,22 +109,22 @@ def _open_stream(frame: Any) -> pa.RecordBatchReader:
 
 
 def _read_batches(
-    schema: pa.Schema, batches: Iterable[pa.RecordBatch], json_columns: frozenset[str], what: str
+    schema: pa.Schema, batches: Iterable[pa.RecordBatch], json_columns: frozenset[str], what: str, rows: int
 ) -> Iterator[pa.RecordBatch]:
     """Yield batches of flat columns, cut into steps; one batch without rows if there is none.
 
     :raises InvalidInputError: a column's type is not supported, or ``what`` fails while it is read.
     """
     check_types(schema, json_columns)
-    rows = 0
+    is_empty = True
     try:
         for batch in batches:
-            rows += batch.num_rows
-            for start in range(0, batch.num_rows, BATCH_ROWS):
-                yield _flatten(batch.slice(start, BATCH_ROWS), json_columns)
+            is_empty = is_empty and not batch.num_rows
+            for start in range(0, batch.num_rows, rows):
+                yield _flatten(batch.slice(start, rows), json_columns)
     except (pa.ArrowException, OSError) as error:
         raise InvalidInputError(f"{what} could not be read to its end: {reason_of(error)}") from None
-    if not rows:
+    if is_empty:
         arrays = [pa.nulls(0, field.type) for field in schema]
         yield _flatten(pa.RecordBatch.from_arrays(arrays, schema.names), json_columns)
 
@@ -145,11 +145,11 @@ def _convert_pandas(frame: Any, json_columns: frozenset[str]) -> pa.RecordBatch:
     return _flatten(batch, json_columns)
 
 
-def _read_dicts(rows: Iterator[Any], json_columns: frozenset[str]) -> Iterator[pa.RecordBatch]:
+def _read_dicts(given: Iterator[Any], json_columns: frozenset[str], rows: int) -> Iterator[pa.RecordBatch]:
     names: dict[
         str, None
     ] = {}  # columns of all rows so far: a column absent from this chunk is then not given in its rows
-    while chunk := list(islice(rows, BATCH_ROWS)):
+    while chunk := list(islice(given, rows)):
         for row in chunk:
             if not isinstance(row, Mapping):
                 raise InvalidInputError(f"cannot load a row that is a {type(row).__name__}; give each row as a dict")

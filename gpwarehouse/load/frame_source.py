@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from gpwarehouse.intake.expected_columns import expected_of
-from gpwarehouse.intake.frames import bytes_of, record_batches
+from gpwarehouse.intake.frames import BATCH_ROWS, bytes_of, record_batches
 from gpwarehouse.intake.load_options import check_name
 from gpwarehouse.intake.table_files import TableFiles, table_files
 from gpwarehouse.intake.target import Target, target_named
@@ -26,6 +26,7 @@ class FrameSource:
     source_system: str = "FRAME"
     source_file: str = ""
     checksum: str | None = None
+    batch_rows: int = BATCH_ROWS
 
     def __post_init__(self) -> None:
         check_name("source_system", self.source_system)
@@ -36,7 +37,7 @@ class FrameSource:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The frame in record batches."""
         target = self.row_target()
-        return record_batches(self.frame, target.json_columns, expected_of(target))
+        return record_batches(self.frame, target.json_columns, expected_of(target), rows=self.batch_rows)
 
     def row_target(self) -> Target:
         """The target that the rows are checked against."""

@@ -129,7 +129,8 @@ class Loader:
         :param max_rejects: number of rejects, or their share of the rows read, above which nothing is loaded; by default the
             setting. If all rows are rejected, nothing is loaded in any case.
         :param progress: called with phase and rows, also from other threads: :data:`gpwarehouse.engine.progress.Progress`.
-        :param parallel: number of connections that COPY at the same time, up to 16; all but one use a staging table.
+        :param parallel: number of connections that COPY at the same time, up to 16; all but one use a staging table. The
+            default is the setting ``load_parallel``.
         :param atomic: if False, these connections write into the fact and commit on their own, before the batch counts as
             loaded. If the load fails in between, their rows stay until the same content is loaded again in any way, or until
             ``wh.batches.delete`` deletes them.
@@ -144,6 +145,7 @@ class Loader:
         :raises LoadError: the server refused; nothing of the batch was loaded.
         """
         target = self._target(source)
+        options.setdefault("parallel", self.settings.load_parallel)
         run = Run(source, target, LoadOptions(**options))
         try:
             return self._load(run)

@@ -192,6 +192,11 @@ class Jobs:
                 "results (DELETE /jobs/{job_id}), or read the answers that are being sent",
             )  # fmt: skip
 
+    def counts(self) -> dict[str, int]:
+        """How many jobs wait and run."""
+        with self._lock:
+            return {"waiting": len(self._waiting), "running": len(self._running)}
+
     def is_busy(self, kind: JobKind) -> bool:
         """Whether a job waits or runs for which one of this kind would wait."""
         with self._lock:

@@ -11,11 +11,13 @@ from sqlalchemy import event
 
 from gpwarehouse.dialect import outside_transaction
 from gpwarehouse.errors import RoleError, SettingsError
+from gpwarehouse.monitoring import StateSampler
 from gpwarehouse.service.access import Access
 from gpwarehouse.service.audit import AuditTable
 from gpwarehouse.service.cache import make_cache
 from gpwarehouse.service.jobs import Jobs
 from gpwarehouse.service.keys import ApiKeys
+from gpwarehouse.service.metrics import make_registry
 from gpwarehouse.service.running import Runner
 from gpwarehouse.service.sampling import HealthSampler
 from gpwarehouse.service.spool import Spool
@@ -70,8 +72,10 @@ class Service:
         self.runner = Runner(settings.service_concurrency)
         self.cache = make_cache(settings)
         self.health = HealthSampler(self.reader)
+        self.state = StateSampler(self.reader)
         self.audit = AuditTable(self.reader) if settings.service_audit == "table" else None
         self.jobs = Jobs(self.store, self.spool, settings)
+        self.registry = make_registry(settings, self.health, self.state, self.jobs, self.turns)
 
     @property
     def reader(self) -> Warehouse:
@@ -97,6 +101,7 @@ class Service:
         """Begin what runs in the background."""
         self.jobs.start()
         self.health.start()
+        self.state.start()
         if self.audit is not None:
             self.audit.start()
 
@@ -115,6 +120,7 @@ class Service:
         """End what runs, and close connections and files."""
         self.jobs.close()
         self.health.close()
+        self.state.close()
         self.runner.close()
         if self.audit is not None:
             self.audit.close()
@@ -140,8 +146,8 @@ def _lock_folder(store: Store) -> IO[str]:
 def _make_warehouses(settings: WarehouseSettings) -> Any:
     """A warehouse for each role that has a login."""
     own = {"host": None, "port": None, "user": None, "password": None, "database": None}
-    # Queries run at once as often as callers wait for them, and again as jobs.
-    pool = {"reader": 2 * settings.service_concurrency + 2, "loader": 4, "admin": 4}
+    # Queries run at once as often as callers wait for them, and again as jobs; one is the monitoring's.
+    pool = {"reader": 2 * settings.service_concurrency + 3, "loader": 4, "admin": 4}
     for role, url in (
         ("reader", settings.service_reader_url or settings.url),
         ("loader", settings.service_loader_url),

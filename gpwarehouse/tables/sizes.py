@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from gpwarehouse.engine import dialect_of
 from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.tables.skew_and_bloat import skew_of
 
 __all__ = ["TableStats", "list_tables", "table_stats"]
 
@@ -125,5 +126,4 @@ def _skew(connection: Connection, values: dict[str, Any]) -> float | None:
     if not _has_segments(connection):
         return None
     sizes = [int(row.bytes) for row in connection.execute(text(_BY_SEGMENT), values)]
-    total = sum(sizes)
-    return round(100 * (max(sizes) * len(sizes) / total - 1), 2) if total else None
+    return skew_of(sizes) if sizes else None

@@ -35,7 +35,12 @@ def load_frame(
 ) -> LoadResult:
     """:meth:`gpwarehouse.Warehouse.load`."""
     connected.require_current_schema()
-    source = rooms.load.FrameSource(rooms.load.table_files(frame, csv), target, source_system=source_system)
+    source = rooms.load.FrameSource(
+        rooms.load.table_files(frame, csv),
+        target,
+        source_system=source_system,
+        batch_rows=connected.settings.load_batch_rows,
+    )
     loader = rooms.load.Loader(connected.engine, connected.settings)
     return count_load(target, lambda: loader.load(source, **options))
 

@@ -131,11 +131,12 @@ async def pool_status(request: Request, caller: Reader) -> PoolStatus:
     summary="Counters for Prometheus",
 )
 async def metrics(request: Request) -> Response:
-    """Tell the counters of the library and of the service. It needs the metrics token, or a reader."""
+    """Tell the counters, and the warehouse's state as last sampled. It needs the metrics token, or a reader."""
     service: Service = request.app.state.service
     token = service.settings.service_metrics_token
     shown = request.headers.get("authorization", "").partition(" ")[2].strip()
     if token is None or not hmac.compare_digest(shown.encode(), token.get_secret_value().encode()):
         request.state.caller = await service.access.identify(request)
+    own = await anyio.to_thread.run_sync(generate_latest, service.registry)
     text = await anyio.to_thread.run_sync(generate_latest)
-    return Response(text, media_type=CONTENT_TYPE_LATEST)
+    return Response(text + own, media_type=CONTENT_TYPE_LATEST)
