@@ -13,6 +13,10 @@ from gpwarehouse.engine import dialect_of, statement_for_transaction
 __all__ = ["ServerCursor"]
 
 _NAME = "gpwarehouse_read"
+_FIRST_ROWS = 100
+"""Rows that come with the statement: nobody knows yet how wide they are, and the driver takes all of them at once."""
+_FETCH_BYTES = 16 << 20
+"""Bytes to fetch at once, as far as the rows before tell."""
 # The plan is that of the statement alone, not one that is fast for the first tenth of the rows only.
 _PLANNED_WHOLE = {"cursor_tuple_fraction": "1"}
 
@@ -20,7 +24,7 @@ _PLANNED_WHOLE = {"cursor_tuple_fraction": "1"}
 class ServerCursor:
     """A statement whose rows the server keeps until they are asked for.
 
-    :param rows: number of rows that one round trip brings.
+    :param rows: most rows that one round trip brings.
     :param values: options of the transaction, see :func:`~gpwarehouse.engine.session_values`.
     :param others: settings by the server's own names.
     :ivar declared: whether the statement became a cursor; EXPLAIN and SHOW cannot.
@@ -55,18 +59,21 @@ class ServerCursor:
         # NO SCROLL, or the server would keep rows that were read.
         parts.append(b"DECLARE %b NO SCROLL CURSOR FOR\n%b" % (_NAME.encode(), sql) if declare else sql)
         if declare:
-            parts.append(self._fetch.encode())
+            parts.append(_fetch(min(self._rows, _FIRST_ROWS)).encode())
         return b"\n;\n".join(parts).decode(encodings[cursor.connection.encoding])
-
-    @property
-    def _fetch(self) -> str:
-        return f"FETCH FORWARD {self._rows} FROM {_NAME}"
 
     def blocks(self, result: CursorResult[Any]) -> Iterator[list[Any]]:
         """Yield the rows, as texts: those that came with the statement, then those that are fetched."""
         cursor: Any = result.cursor
+        asked = min(self._rows, _FIRST_ROWS)
         while rows := cursor.fetchall():
             yield rows
-            if len(rows) < self._rows:
+            if len(rows) < asked:
                 return
-            cursor.execute(self._fetch)
+            width = sum(len(value) for row in rows for value in row if value is not None) // len(rows)
+            asked = max(1, min(self._rows, _FETCH_BYTES // max(1, width)))
+            cursor.execute(_fetch(asked))
+
+
+def _fetch(rows: int) -> str:
+    return f"FETCH FORWARD {rows} FROM {_NAME}"

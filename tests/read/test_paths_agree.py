@@ -140,6 +140,18 @@ def test_every_value_is_the_same_by_every_path(
         assert bitwise(got) == bitwise(found[0][1])
 
 
+def test_a_cursor_brings_fewer_rows_at_once_where_they_are_wide(same: Warehouse) -> None:
+    sql = "SELECT repeat('x', CASE WHEN g > 150 THEN 3000000 ELSE 3 END) AS t FROM generate_series(1, 170) g"
+    with same.read(sql, arrow=True, chunks=1000, transport="cursor") as chunks:
+        stream = chunks._stream
+        sizes = [table.num_rows for table in stream.tables()]
+    assert stream.path == "cursor"
+    assert (sizes[0], sum(sizes)) == (100, 170)
+    sql = "SELECT repeat('x', 3000000) AS t FROM generate_series(1, 120) g"
+    with same.read(sql, arrow=True, chunks=1000, transport="cursor") as chunks:
+        assert [table.num_rows for table in chunks._stream.tables()] == [100, 5, 5, 5, 5]
+
+
 def test_what_has_no_type_of_its_own_is_the_servers_text(same: Warehouse) -> None:
     """As a cast to text gives it; but of a host's inet the cast adds the mask."""
     names = [f"c{n}" for n, kind in enumerate(KINDS) if kind not in (*BINARY, "inet") and "[" not in kind]
