@@ -16,6 +16,8 @@ WAYS_OUT = {
     "MigrationError": "Read the message. It names the revision and the statement. Nothing of the failed revision "
     "remains. Correct the cause and run `gpwarehouse upgrade` again.",
     "PartitionError": "Remove what the message names and run the command again. Steps that are done stay done.",
+    "BackupError": "Read the message. Run the same command again after correcting the cause: backups and restores go on "
+    "where they stopped.",
     "RoleError": "Run it as a superuser, or give the output of `gpwarehouse roles plan --sql` to a DBA.",
     "ReadError": "Correct the statement or its parameters. The message names the column or the parameter.",
     "NaturalKeyError": "Give every part of the natural key a text. Remove the character U+001F.",

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Engine
 from gpwarehouse.backup.catalog import BackupInfo, list_backups, load_manifest, newest
 from gpwarehouse.backup.create import CreateResult, create
 from gpwarehouse.backup.manifest import Manifest
-from gpwarehouse.backup.place import Place
+from gpwarehouse.backup.place import Place, shown_url
 from gpwarehouse.backup.prune import ABANDONED_AFTER, PruneResult, prune
 from gpwarehouse.backup.restore import RestoreResult, restore
 from gpwarehouse.backup.verify import Comparison, VerifyResult, compare, verify
@@ -51,7 +51,7 @@ class Backups:
         self._made: Place | None = None
 
     def __repr__(self) -> str:
-        return f"Backups({self.place.shown!r})"
+        return f"Backups({shown_url(self._url)!r})"
 
     @property
     def place(self) -> Place:

@@ -11,10 +11,11 @@ between, for xmin has 32 bits. It costs a scan of the table without its values: 
 tests/benchmarks]. What writes rows with ``xmin`` of the past does not exist; a disk that is set back to an older state
 without point-in-time recovery does, and then ``full=True`` is the remedy.
 
-**append-optimized** (Greenplum). Each segment keeps, of every file of a table, the rows, their places and a count of changes
-(``modcount``), and row numbers that only grow (``gp_fastsequence``). All of it equal on all segments: no row was inserted (a
-number would be taken), none deleted or updated (a change would be counted). gpbackup's incremental backups rest on the same
-counts. It costs a look at the catalogs of the segments.
+**append-optimized** (Greenplum). Each segment keeps, of every file of a table, the rows and their places (``pg_aocsseg``),
+row numbers that only grow (``gp_fastsequence``), and a map of the deleted rows (``pg_aovisimap``). All of it equal on all
+segments: no row was inserted, for a number would be taken, and none deleted or updated, for the map would differ. (The counts
+of changes in ``pg_aocsseg``, ``modcount``, alone do not tell: on 6 a DELETE does not change them [measured].) It costs a look
+at the catalogs of the segments.
 """
 
 from __future__ import annotations
@@ -42,11 +43,14 @@ _MAY_ASK = """
     SELECT has_function_privilege('pg_control_system()', 'EXECUTE')
         AND has_function_privilege('pg_control_checkpoint()', 'EXECUTE')"""
 _FILES = """
-    SELECT CAST(CAST(segrelid AS regclass) AS text) AS name, segrelid AS oid, has_table_privilege(segrelid, 'SELECT') AS readable
+    SELECT CAST(CAST(segrelid AS regclass) AS text) AS files, segrelid AS oid,
+        CAST(CAST(visimaprelid AS regclass) AS text) AS deleted,
+        has_table_privilege(segrelid, 'SELECT') AND has_table_privilege(visimaprelid, 'SELECT') AS readable
     FROM pg_appendonly WHERE relid = :oid"""
 _AT = """
     SELECT md5(string_agg(r, ',' ORDER BY r)) FROM (
-        SELECT CAST(ROW('file', s.*, s.gp_segment_id) AS text) AS r FROM gp_dist_random('{name}') s
+        SELECT CAST(ROW('file', s.*, s.gp_segment_id) AS text) AS r FROM gp_dist_random('{files}') s
+        UNION ALL SELECT CAST(ROW('deleted', v.*, v.gp_segment_id) AS text) FROM gp_dist_random('{deleted}') v
         UNION ALL SELECT CAST(ROW('rows', q.objmod, q.last_sequence, q.gp_segment_id) AS text)
         FROM gp_dist_random('gp_fastsequence') q WHERE q.objid = {oid}
         UNION ALL SELECT CAST(ROW('node', c.relfilenode, c.gp_segment_id) AS text)
@@ -102,8 +106,9 @@ def _holds_only_rows_before(connection: Connection, unit: Unit, rows: int, oldes
 
 def _append_optimized_mark(connection: Connection, unit: Unit) -> dict[str, Any] | None:
     files = connection.execute(text(_FILES), {"oid": unit.oid}).first()
-    if files is None or not files.readable:
+    if files is None or not files.readable:  # a heap, or we may not look
         return None
-    query = _AT.format(name=files.name.replace("'", "''"), oid=int(files.oid), relation=int(unit.oid))
+    names = {name: getattr(files, name).replace("'", "''") for name in ("files", "deleted")}
+    query = _AT.format(**names, oid=int(files.oid), relation=int(unit.oid))
     said = connection.execute(text(query.replace(":", "\\:"))).scalar_one()
     return {"kind": "append-optimized", "oid": unit.oid, "filenode": unit.filenode, "state": said}
