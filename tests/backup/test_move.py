@@ -1,6 +1,6 @@
 """The page about moving house, run as it stands: from PostgreSQL to PostgreSQL, or between the servers that are named.
 
-``GPWAREHOUSE_TEST_MOVE`` names servers, with spaces between: the warehouse goes from the first to the second, on to the third, and
+``GPWAREHOUSE_TEST_MOVE`` names servers, with spaces between: it goes from the first to the second, on to the third, and
 so on. Each is a URL of a role that may make databases, or ``own``, the server of the other tests.
 """
 
