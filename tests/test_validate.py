@@ -16,7 +16,9 @@ from gpwarehouse.dialect import AddPartition, Brand, DropPartition, RangePartiti
 from gpwarehouse.errors import ReadError
 from gpwarehouse.models import FACTS
 from gpwarehouse.settings import WarehouseSettings
-from gpwarehouse.validate import Finding, validate
+from gpwarehouse.validate import Finding, _compare, validate
+from gpwarehouse.validate.catalog import Snapshot, expected_snapshot, live_snapshot
+from gpwarehouse.validate.compare import compare_snapshots
 from tests.catalog import catalog
 from tests.migrate.site import OURS
 from tests.partitions.fab import NOW, TESTS, command, execute, load_units, with_policy
@@ -29,6 +31,13 @@ FACT = FACTS[TESTS].__table__
 def fab(wh: Warehouse) -> Iterator[Warehouse]:
     with fab_with_roles(wh) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def models(shared_wh: Warehouse) -> Snapshot:
+    """The schema as the models would have it on this server: the same whatever a test does to its own."""
+    with shared_wh.engine.connect() as connection:
+        return expected_snapshot(connection)
 
 
 def told(wh: Warehouse) -> list[tuple[str, str]]:
@@ -90,19 +99,16 @@ DRIFT = [
     ("statement", "kind", "name", "expected", "found"), DRIFT, ids=[f"{row[1]} {row[2]}" for row in DRIFT]
 )
 def test_each_difference_is_told_with_what_was_expected_and_found(
-    shared_wh: Warehouse, statement: str, kind: str, name: str, expected: str, found: str
+    shared_wh: Warehouse, models: Snapshot, statement: str, kind: str, name: str, expected: str, found: str
 ) -> None:
     """Told within the transaction that makes it, so that one warehouse serves all."""
-    from gpwarehouse.validate.catalog import expected_snapshot, live_snapshot
-    from gpwarehouse.validate.compare import compare_snapshots
-
     with shared_wh.engine.connect() as connection:
         with connection.begin() as transaction:
             connection.execute(text(statement))
             live = live_snapshot(connection, "dw")
             assert live is not None
             partitions = {name for name in live.relations if "_1_prt_" in name}
-            findings = list(compare_snapshots(expected_snapshot(connection), live, partitions, set()))
+            findings = list(compare_snapshots(models, live, partitions, set()))
             transaction.rollback()
     assert [(f.kind, f.object, f.expected, f.found) for f in findings if f.kind == kind] == [
         (kind, name, expected, found)
@@ -174,7 +180,13 @@ POSTGRESQL_ONLY = [
     ids=[f"{row[1]} {row[2]}" for row in (*HANGING, *POSTGRESQL_ONLY)],
 )
 def test_what_hangs_on_tables_and_what_one_partition_has_is_told(
-    shared_wh: Warehouse, server_info: ServerInfo, statements: list[str], kind: str, name: str, found: str
+    shared_wh: Warehouse,
+    models: Snapshot,
+    server_info: ServerInfo,
+    statements: list[str],
+    kind: str,
+    name: str,
+    found: str,
 ) -> None:
     if kind in ("row security", "policy") and server_info.postgres_version < (9, 5):
         pytest.skip("this server has no row security")
@@ -189,24 +201,19 @@ def test_what_hangs_on_tables_and_what_one_partition_has_is_told(
                     if server_info.brand is Brand.POSTGRESQL:
                         raise
                     pytest.skip(f"this server refuses it: {str(error.orig).splitlines()[0]}")
-            told = findings_in(connection, shared_wh)
+            told = findings_in(connection, shared_wh, models)
             transaction.rollback()
     assert [(f.kind, f.object) for f in told] == [(kind, name)]
     assert told[0].found.startswith(found)
     assert told[0].remedy
 
 
-def findings_in(connection: Connection, wh: Warehouse) -> list[Finding]:
+def findings_in(connection: Connection, wh: Warehouse, models: Snapshot) -> list[Finding]:
     """All findings within a transaction, so that one warehouse serves all."""
-    from gpwarehouse.validate import _compare
-    from gpwarehouse.validate.catalog import expected_snapshot, live_snapshot
-    from gpwarehouse.validate.compare import compare_snapshots
-
     live = live_snapshot(connection, "dw")
     assert live is not None
     (snapshot, partitions, detached), others = _compare(connection, live, wh.settings, None, NOW)
-    expected = expected_snapshot(connection)
-    return [*compare_snapshots(expected, snapshot, partitions, detached), *others]
+    return [*compare_snapshots(models, snapshot, partitions, detached), *others]
 
 
 def test_a_partition_that_lacks_its_tables_index_is_told(wh: Warehouse, server_info: ServerInfo) -> None:
@@ -227,7 +234,7 @@ def test_a_trigger_of_a_fact_is_told_once_and_not_for_each_month(wh: Warehouse, 
 
 
 def test_a_key_whose_triggers_are_disabled_is_told_to_be_kept_by_nobody(
-    shared_wh: Warehouse, server_info: ServerInfo
+    shared_wh: Warehouse, models: Snapshot, server_info: ServerInfo
 ) -> None:
     if server_info.brand is not Brand.POSTGRESQL:
         pytest.skip("foreign keys are never enforced here")
@@ -236,7 +243,7 @@ def test_a_key_whose_triggers_are_disabled_is_told_to_be_kept_by_nobody(
             "ALTER TABLE dw.etl_reject ADD CONSTRAINT fk FOREIGN KEY (batch_id) REFERENCES dw.etl_load_batch"
         )
         connection.exec_driver_sql("ALTER TABLE dw.etl_reject DISABLE TRIGGER ALL")
-        found = {(f.kind, f.object) for f in findings_in(connection, shared_wh)}
+        found = {(f.kind, f.object) for f in findings_in(connection, shared_wh, models)}
         transaction.rollback()
     assert found == {("foreign key", "etl_reject.fk"), ("disabled trigger", "etl_reject")}
 
