@@ -1,7 +1,9 @@
 """A day of a warehouse: loads, corrections, queries, upkeep, backups and migrations at once, while faults strike.
 
-By hand: ``python -m tests.chaos.day --faults 100 --seed 1 [--first N]``. At its end the data equal what was sent, every
-query saw whole batches only, and the last backup restores onto another database, row for row.
+By hand: ``python -m tests.chaos.day --faults 100 --seed 1 [--watched]``. At its end the data equal what was sent, every
+query saw whole batches only, and the last backup restores onto another database, row for row. With ``--watched`` a real
+Prometheus and Alertmanager watch the warehouse's service, the server is away until somebody is told, and at the end the alerts
+that should have fired did, no others did, and all are over.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,10 @@ import pandas as pd
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import GpwarehouseError, TooManyRejectsError
+from tests.chaos.alerts import Alerts, listening
+from tests.deploy.watching import watched
 from tests.faults.harness import PASSING, READ, TARGET, Bench, Fault
+from tests.roles import fab_with_roles
 
 __all__ = ["Day", "Diary"]
 
@@ -62,11 +68,12 @@ def _listed(counts: Counter[str]) -> str:
 class Day:
     """Actors in threads of their own, and the faults between them and the server.
 
+    :param alerts: those of a Prometheus that watches.
     :ivar sent: rows that each batch must have at the end, and the mark (``die_y``) of its last version.
     """
 
-    def __init__(self, bench: Bench, seed: int, backups: Path) -> None:
-        self.bench, self.wh, self.backups = bench, bench.wh, backups
+    def __init__(self, bench: Bench, seed: int, backups: Path, alerts: Alerts | None = None) -> None:
+        self.bench, self.wh, self.backups, self.alerts = bench, bench.wh, backups, alerts
         self.diary = Diary()
         self.sent: dict[str, list[dict[str, Any]]] = {}
         self._rng = random.Random(f"day {seed}")
@@ -99,6 +106,8 @@ class Day:
             raise AssertionError(f"{batch}: rows without a time were loaded")
 
         self._persist("refused load", refused)
+        if self.alerts is not None and "LoadFailed" not in self.alerts.fired():
+            self.alerts.wait_for("LoadFailed", "firing")
 
     def _replace(self, rng: random.Random) -> None:
         if (batch := self._pick(rng)) is None:
@@ -161,7 +170,9 @@ class Day:
                     raise
                 with self._lock:
                     self.diary.repeated[f"{what}: {type(error).__name__}"] += 1
-                self.bench.server.ask("SELECT 1")  # when the server can, as who starts a job again looks first
+                self.bench.server.ask(
+                    "SELECT 1", patience_s=_DONE_S
+                )  # when the server can, as who starts a job again looks first
                 continue
             with self._lock:
                 self.diary.done[what] += 1
@@ -194,8 +205,11 @@ class Day:
         for thread in threads:
             thread.start()
         try:
-            while sum(self.diary.struck.values()) < faults and not self._over.is_set():
-                self._strike()
+            for number in range(faults):
+                if self.alerts is not None and number == faults // 2:
+                    self._stay_away(self.alerts)
+                while sum(self.diary.struck.values()) <= number and not self._over.is_set():
+                    self._strike()
         finally:
             self._over.set()
             for thread in threads:
@@ -221,6 +235,12 @@ class Day:
         deadline = time.monotonic() + 60
         while not is_true() and not self._over.is_set() and time.monotonic() < deadline:
             time.sleep(0.01)
+
+    def _stay_away(self, alerts: Alerts) -> None:
+        """Let the server be gone until somebody is told."""
+        self.bench.server.kill()
+        alerts.wait_for("WarehouseDown", "firing")
+        self.bench.server.restart()
 
     # Its end
 
@@ -258,6 +278,18 @@ class Day:
             assert [each for each in there.compare(made.backup.id) if not each.equal] == []
             assert other.read(f"SELECT count(*) AS n FROM dw.{TARGET}").n[0] == len(stored)
 
+    def check_alerts(self) -> None:
+        """Compare the alerts with what happened.
+
+        :raises AssertionError: one was missing, was too many, or is not over.
+        """
+        assert self.alerts is not None
+        should = {"WarehouseDown", *(("LoadFailed",) if self.diary.done["refused load"] else ())}
+        # Of a batch that was refused all rows are rejects, until it is loaded.
+        assert should <= self.alerts.fired() <= should | {"RejectsMany"}, self.alerts.told
+        for name in self.alerts.fired():
+            self.alerts.wait_for(name, "resolved")
+
 
 class _Again(Exception):
     """A report with a step that failed."""
@@ -279,16 +311,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--faults", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--watched", action="store_true", help="by Prometheus and Alertmanager, which must be installed"
+    )
     given = parser.parse_args()
     logging.getLogger("gpwarehouse").setLevel(logging.CRITICAL)
     started = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, Bench(Path(folder)) as bench:
-        day = Day(bench, given.seed, Path(folder) / "backups")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        bench = stack.enter_context(Bench(folder))
+        alerts = None
+        if given.watched:
+            near = stack.enter_context(Warehouse(bench.server.url("fab")))
+            fab = stack.enter_context(fab_with_roles(near))
+            alerts = stack.enter_context(listening(stack.enter_context(watched(fab, folder)).told))
+        day = Day(bench, given.seed, folder / "backups", alerts)
         try:
             day.play(given.faults)
         finally:
             sys.stdout.write(f"{day.diary}\n")
         day.check()
+        if alerts is not None:
+            day.check_alerts()
+            sys.stdout.write(f"alerts: {', '.join(sorted(alerts.fired()))}\n")
     sys.stdout.write(f"{time.monotonic() - started:.0f} s: nothing lost, nothing doubled, and the backup restores\n")
 
 
