@@ -9,16 +9,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import exc, text
+from sqlalchemy import BigInteger, ColumnElement, Integer, case, cast, exc, func, select, text
 from sqlalchemy.engine import Connection
 
+from gpwarehouse.batches import FAILED, LOADED, state
 from gpwarehouse.dialect import Brand
 from gpwarehouse.engine import dialect_of, explain_operational_error, session_values, set_for_transaction
 from gpwarehouse.errors import GpwarehouseError, WarehouseConnectionError
-from gpwarehouse.models import FACTS
+from gpwarehouse.models import FACTS, EtlLoadBatch
 from gpwarehouse.months import partitions_there
 from gpwarehouse.tables import list_tables, measure_bloat, measure_skew
 from gpwarehouse.warehouse import Warehouse
@@ -27,14 +29,6 @@ __all__ = ["DayOfBatches", "LastLoad", "MonthsOfTable", "Replica", "Sample", "Si
 
 Found = TypeVar("Found")
 
-_LAST_LOADS = """
-    SELECT target, COALESCE(source_system, '') AS source, max(finished_at) AS finished_at
-    FROM {schema}.etl_load_batch WHERE status = 'LOADED' GROUP BY 1, 2 ORDER BY 1, 2"""
-_DAY = """
-    SELECT target, CAST(sum(CASE WHEN status = 'LOADED' THEN 1 ELSE 0 END) AS int) AS loaded,
-        CAST(sum(CASE WHEN status = 'FAILED' THEN 1 ELSE 0 END) AS int) AS failed,
-        CAST(sum(rows_read) AS bigint) AS rows_read, CAST(sum(rows_rejected) AS bigint) AS rows_rejected
-    FROM {schema}.etl_load_batch WHERE COALESCE(finished_at, started_at) > now() - interval '1 day' GROUP BY 1 ORDER BY 1"""
 # The names of these functions and columns changed with PostgreSQL 10.
 _REPLICAS = {
     "postgresql": """
@@ -166,7 +160,7 @@ def take_sample(
     if sizes or before is None:
         sample = replace(
             sample,
-            sizes=sampler.ask("sizes", _read_sizes) or (),
+            sizes=sampler.ask("sizes", partial(_read_sizes, schema=warehouse.settings.schema_name)) or (),
             disk_free=sampler.ask("disk", _read_disk) or {},
             last_backup_at=sampler.ask_for("backup", last_backup) if last_backup is not None else None,
             sized_at=datetime.now(UTC),
@@ -194,15 +188,15 @@ class _Question:
         self.unreadable: dict[str, str] = {}
         self._limits = session_values({"statement_timeout_s": warehouse.settings.monitor_timeout_s})
 
-    def ask(self, part: str, read: Callable[[Connection, str], Found]) -> Found | None:
+    def ask(self, part: str, read: Callable[[Connection], Found]) -> Found | None:
         """Read one part on a connection; None if it cannot be read."""
         return self.ask_for(part, lambda: self.read(read))
 
-    def read(self, read: Callable[[Connection, str], Found]) -> Found:
+    def read(self, read: Callable[[Connection], Found]) -> Found:
         """Read on a connection, in a transaction that is rolled back."""
         with self.warehouse.engine.connect() as connection:
             set_for_transaction(connection, self._limits)
-            found = read(connection, self.warehouse.settings.schema_name)
+            found = read(connection)
             connection.rollback()
             return found
 
@@ -221,24 +215,35 @@ class _Question:
         return None
 
 
-def _quoted(connection: Connection, schema: str) -> str:
-    return str(connection.dialect.identifier_preparer.quote_schema(schema))
+def _read_last_loads(connection: Connection) -> tuple[LastLoad, ...]:
+    table = EtlLoadBatch.__table__
+    keys = (table.c.target, func.coalesce(table.c.source_system, ""))
+    query = select(*keys, func.max(table.c.finished_at)).where(state() == LOADED).group_by(*keys).order_by(*keys)
+    return tuple(LastLoad(*row) for row in connection.execute(query) if row[2] is not None)
 
 
-def _read_last_loads(connection: Connection, schema: str) -> tuple[LastLoad, ...]:
-    rows = connection.execute(text(_LAST_LOADS.format(schema=_quoted(connection, schema))))
-    return tuple(LastLoad(row.target, row.source, row.finished_at) for row in rows if row.finished_at is not None)
+def _read_day(connection: Connection) -> tuple[DayOfBatches, ...]:
+    table = EtlLoadBatch.__table__
 
+    def count(outcome: str) -> ColumnElement[int]:
+        return cast(func.sum(case((state() == outcome, 1), else_=0)), Integer)
 
-def _read_day(connection: Connection, schema: str) -> tuple[DayOfBatches, ...]:
-    rows = connection.execute(text(_DAY.format(schema=_quoted(connection, schema))))
+    # A batch whose rows were deleted is no failed one.
+    counts = (
+        count(LOADED),
+        count(FAILED),
+        *(cast(func.sum(table.c[name]), BigInteger) for name in ("rows_read", "rows_rejected")),
+    )
+    ended = func.coalesce(table.c.finished_at, table.c.started_at)
+    query = select(table.c.target, *counts).where(ended > func.now() - timedelta(days=1))
+    rows = connection.execute(query.group_by(table.c.target).order_by(table.c.target))
     return tuple(DayOfBatches(*row) for row in rows)
 
 
 def _read_months(warehouse: Warehouse, question: _Question) -> Iterator[MonthsOfTable]:
     now = datetime.now(UTC)
     steps = [step for step in warehouse.partitions.plan(now=now) if step.action == "create"]
-    ahead = question.read(lambda connection, _: {name: _count_ahead(connection, name, now) for name in FACTS})
+    ahead = question.read(lambda connection: {name: _count_ahead(connection, name, now) for name in FACTS})
     for name in FACTS:
         missing = sum(step.table == name and step.start <= now for step in steps)
         yield MonthsOfTable(name, ahead[name], missing)
@@ -257,7 +262,7 @@ def _next_month(moment: datetime) -> datetime:
     return datetime(number // 12, number % 12 + 1, 1, tzinfo=UTC)
 
 
-def _read_replicas(connection: Connection, _schema: str) -> tuple[Replica, ...]:
+def _read_replicas(connection: Connection) -> tuple[Replica, ...]:
     server: Any = dialect_of(connection).server_info
     if server.brand is Brand.POSTGRESQL:
         if connection.execute(text("SELECT pg_catalog.pg_is_in_recovery()")).scalar_one():
@@ -286,7 +291,7 @@ def _read_sizes(connection: Connection, schema: str) -> tuple[SizeOfTable, ...]:
     )
 
 
-def _read_disk(connection: Connection, _schema: str) -> dict[str, int]:
+def _read_disk(connection: Connection) -> dict[str, int]:
     server: Any = dialect_of(connection).server_info
     if server.brand is Brand.POSTGRESQL:
         return {}  # it cannot tell

@@ -78,6 +78,13 @@ def test_a_batch_that_is_loaded_at_last_is_no_failure(wh: Warehouse) -> None:
     assert [(each.loaded, each.failed) for each in take_sample(wh).day] == [(1, 0)]
 
 
+def test_a_batch_whose_rows_were_deleted_is_no_failure(wh: Warehouse) -> None:
+    """It is stored as failed, so that it can be loaded again."""
+    wh.load("fact_test_results", [die_of_l1()], batch_id="deleted")
+    wh.batches.delete("deleted")
+    assert [(day.loaded, day.failed) for day in take_sample(wh).day] == [(0, 0)]
+
+
 def test_months_ahead_and_missing_are_counted_as_apply_would_make_them(wh: Warehouse) -> None:
     found = {each.table: each for each in take_sample(wh).months}
     assert {each.ahead for each in found.values()} == {0}
