@@ -150,8 +150,7 @@ def begun(place: Place, backup_id: str, warehouse: str, schema: str) -> Iterator
 
 def forget_run(place: Place, backup_id: str) -> None:
     """Remove what says that a backup runs, and how far it is."""
-    for name in place.list(f"{PROGRESS}/{backup_id}"):
-        place.delete(name)
+    place.delete_all(place.list(f"{PROGRESS}/{backup_id}"))
     place.delete(f"{RUNNING}/{backup_id}.json")
 
 

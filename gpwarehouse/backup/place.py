@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +27,7 @@ from gpwarehouse.errors import BackupError
 __all__ = ["Place", "Stored", "Upload", "shown_url"]
 
 _READ_BYTES = 1 << 22
+_DELETED_AT_ONCE = 16
 SCHEMES = ("file", "s3", "gs", "gcs", "abfs", "abfss")
 
 
@@ -224,6 +226,12 @@ class Place:
         with self._translated(name):
             if self._fs.get_file_info(path).type != fs.FileType.NotFound:
                 self._fs.delete_file(path)
+
+    def delete_all(self, names: Iterable[str]) -> None:
+        """Remove objects, several at once: Azure's file system takes seconds for each against azurite [measured]."""
+        with ThreadPoolExecutor(_DELETED_AT_ONCE, thread_name_prefix="gpwarehouse-delete") as pool:
+            for _ in pool.map(self.delete, names):
+                pass
 
 
 _AZURE = frozenset({"account_key", "sas_token", "client_id", "client_secret", "tenant_id"})

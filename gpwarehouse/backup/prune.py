@@ -79,8 +79,7 @@ def prune(
     alive, _ = running(place, objects, moment, abandoned_after)
     unused = [] if alive else sorted(objects.keys() - _used(place, except_for=go))
     size = sum(objects[name].bytes for name in unused)
-    for name in unused if not plan else ():
-        place.delete(name)
+    place.delete_all(unused if not plan else ())
     return PruneResult(tuple(stay), tuple(go), tuple(unused), size, tuple(abandoned), tuple(alive))
 
 

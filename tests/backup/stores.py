@@ -12,7 +12,9 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +65,8 @@ def _gs() -> Iterator[str]:
     )
     with wrapper.FakeGCSServer() as server:
         os.environ.pop("STORAGE_EMULATOR_HOST", None)
+        # It logs every request into a pipe that the wrapper does not read, and would stand still when that is full.
+        threading.Thread(target=lambda: deque(server._process.stderr, 0), daemon=True).start()
         request = http.client.HTTPConnection("127.0.0.1", server.port)
         request.request(
             "POST", "/storage/v1/b?project=fab", json.dumps({"name": "fab"}), {"Content-Type": "application/json"}
