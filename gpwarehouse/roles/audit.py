@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -23,13 +24,14 @@ _MEMBERS = """
     ORDER BY r.rolname, o.rolname"""
 _SUPERUSERS = """
     SELECT rolname AS name, rolcanlogin AS can_login, rolvaliduntil AS expires FROM pg_roles WHERE rolsuper ORDER BY 1"""
+# An array for each table: Greenplum 6 fails to join the rows of such a function ("cannot execute squelched plan node").
 _STRANGERS = """
-    SELECT grantee.rolname AS name, grantee.rolcanlogin AS can_login, grantee.rolvaliduntil AS expires, c.relname AS object,
-        string_agg(DISTINCT a.privilege_type, ', ') AS rights
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL aclexplode(c.relacl) a
-    JOIN pg_roles grantee ON grantee.oid = a.grantee
-    WHERE n.nspname = :schema AND a.grantee <> c.relowner AND NOT (grantee.rolname = ANY (:roles)) AND NOT grantee.rolsuper
-    GROUP BY 1, 2, 3, 4 ORDER BY 1, 4"""
+    SELECT c.relname AS object, ARRAY(
+        SELECT r.rolname || ' ' || a.privilege_type FROM aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
+        WHERE a.grantee <> c.relowner AND NOT (r.rolname = ANY (:roles)) AND NOT r.rolsuper ORDER BY 1) AS rights
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = :schema AND c.relacl IS NOT NULL ORDER BY c.relname"""
+_LOGINS = "SELECT rolname AS name, rolcanlogin AS can_login, rolvaliduntil AS expires FROM pg_roles WHERE rolname = ANY (:names)"
 _GRANTORS = """
     SELECT DISTINCT g.rolname AS role, m.rolname AS name FROM pg_auth_members a
     JOIN pg_roles g ON g.oid = a.roleid JOIN pg_roles m ON m.oid = a.member
@@ -86,20 +88,27 @@ def audit_roles(connection: Connection, settings: WarehouseSettings) -> Audit:
         Access(row.name, "everything", "superuser", row.can_login, row.expires)
         for row in connection.execute(text(_SUPERUSERS))
     ]
-    strangers = list(connection.execute(text(_STRANGERS), values))
-    single: dict[str, Access] = {}
-    for row in strangers:
-        known = single.get(row.name)
-        objects = row.object if known is None else f"{known.through}, {row.object}"
-        single[row.name] = Access(row.name, "single rights", objects, row.can_login, row.expires)
+    grants: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in connection.execute(text(_STRANGERS), values):
+        for name, _, right in (each.rpartition(" ") for each in row.rights):
+            grants[name, row.object].append(right)
+    single = [
+        Access(
+            row.name,
+            "single rights",
+            ", ".join(object for name, object in grants if name == row.name),
+            row.can_login,
+            row.expires,
+        )
+        for row in connection.execute(text(_LOGINS), {"names": [name for name, _ in grants]})
+    ]
     quote = connection.dialect.identifier_preparer.quote
     differences = [*rights_changes(connection, settings), *surplus_attributes(connection, settings)]
     schema = connection.dialect.identifier_preparer.quote_schema(settings.schema_name)
-    for row in strangers:
-        revoke = f"REVOKE ALL ON {schema}.{quote(row.object)} FROM {quote(row.name)}"
-        differences.append(
-            RightsChange(row.object, f"{row.name} may nothing by a grant of its own", row.rights, revoke)
-        )
+    for (name, object), rights in grants.items():
+        revoke = f"REVOKE ALL ON {schema}.{quote(object)} FROM {quote(name)}"
+        expected = f"{name} may nothing by a grant of its own"
+        differences.append(RightsChange(object, expected, ", ".join(rights), revoke))
     for row in connection.execute(text(_GRANTORS), values):
         revoke = f"REVOKE ADMIN OPTION FOR {quote(row.role)} FROM {quote(row.name)}"
         differences.append(RightsChange(f"role {row.name}", f"lets nobody into {row.role}", "may", revoke))
@@ -107,4 +116,4 @@ def audit_roles(connection: Connection, settings: WarehouseSettings) -> Audit:
     for row in connection.execute(text(_POWERS), {"names": names}):
         alter = f"ALTER ROLE {quote(row.name)} NO{row.word}"
         differences.append(RightsChange(f"role {row.name}", f"NO{row.word}", row.word, alter))
-    return Audit((*superusers, *members, *single.values()), tuple(differences))
+    return Audit((*superusers, *members, *single), tuple(differences))
