@@ -47,6 +47,35 @@ def apply() -> None:
 
 
 @roles.command()
+def audit(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False) -> None:
+    """Tell who may what, and what differs from what should be; exit code 1 if something does."""
+    with warehouse_named() as warehouse:
+        found = warehouse.schema.roles.audit()
+    if as_json:
+        sys.stdout.write(json.dumps(asdict(found), indent=2, default=str) + "\n")
+    else:
+        rows = [
+            (one.name, one.may, one.through, "yes" if one.can_login else "no", str(one.expires or ""))
+            for one in found.access
+        ]
+        console.print(make_table(("role", "may", "through", "logs in", "expires"), rows))
+        differences = [(one.object, one.expected, one.found, one.statement) for one in found.differences]
+        if differences:
+            console.print(make_table(("object", "expected", "found", "statement"), differences))
+        else:
+            console.print("nothing differs from what should be")
+    raise typer.Exit(1 if found.differences else 0)
+
+
+@roles.command()
+def remove_login(name: Annotated[str, typer.Argument(help="The login.")]) -> None:
+    """Remove a login, once nobody is connected by it: the last step of giving a service a new one."""
+    with warehouse_named() as warehouse:
+        warehouse.schema.roles.remove_login(name)
+    say(f"{name} is removed")
+
+
+@roles.command()
 def login(
     name: Annotated[str, typer.Argument(help="The login, which may be there.")],
     role: Annotated[str, typer.Option(help="reader, loader or admin.")] = "reader",

@@ -32,6 +32,8 @@ _DOORS = {
     "schema.roles.plan": "roles plan",
     "schema.roles.apply": "roles apply",
     "schema.roles.add_login": "roles login",
+    "schema.roles.audit": "roles audit",
+    "schema.roles.remove_login": "roles remove-login",
 }
 """Methods of ``Warehouse`` whose command has another name, or takes its arguments otherwise; else hyphens are all."""
 _OPTIONS = {"drop_data": "yes_drop_data", "months": "month", "tables": "table", "to_head": "upgrade"}

@@ -8,6 +8,9 @@ its socket is shut down when the time is up.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +32,12 @@ _CLIENTS = """
 SELECT count(*) FROM pg_catalog.pg_stat_activity a
 WHERE a.datid IS NOT NULL AND (a.client_port IS NOT NULL OR a.query = '<insufficient privilege>')
     AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_stat_replication r WHERE r.pid = a.pid)"""
+
+# Of other roles' sessions a role without more rights sees no address.
+_PLAIN = """
+SELECT DISTINCT a.usename::text FROM pg_catalog.pg_stat_ssl s JOIN pg_catalog.pg_stat_activity a ON a.pid = s.pid
+WHERE NOT s.ssl AND a.datid IS NOT NULL AND a.client_addr IS NOT NULL AND NOT a.client_addr <<= inet '127.0.0.0/8'
+    AND a.client_addr <> inet '::1' ORDER BY 1"""
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,9 @@ class ServerFacts:
 
     :ivar failure: why the server could not be asked, or why it stopped answering; None if it was asked to the end.
     :ivar latency_ms: of one round trip; ``connect_ms``: to connect.
+    :ivar peer: the address at the other end, if it is over a network: neither a socket's file nor this machine's loopback.
+    :ivar tls: whether the connection was encrypted.
+    :ivar plain_logins: logins that are connected over a network without TLS, as far as the role sees them.
     :ivar revisions: rows of ``alembic_version``; None if there is no such table, or it may not be read.
     :ivar segments_answering: how many segments ran a query just now.
     :ivar disk_free: bytes by segment's host and content, where asked for and seen.
@@ -62,6 +74,9 @@ class ServerFacts:
     server: ServerInfo | None = None
     connect_ms: float | None = None
     latency_ms: float | None = None
+    peer: str | None = None
+    tls: bool = False
+    plain_logins: tuple[str, ...] = ()
     in_recovery: bool = False
     connections: int | None = None
     max_connections: int | None = None
@@ -120,13 +135,14 @@ class _Question:
 
     def _ask(self) -> None:
         facts = self.facts
+        facts.peer, facts.tls = _peer_of(self._connection), bool(self._connection.info.ssl_in_use)
         facts.server = ServerInfo.parse(self._rows("SELECT pg_catalog.version()")[0][0])
         self._rows("SELECT 1")
         facts.latency_ms = self._took_ms
         facts.in_recovery, facts.max_connections = self._rows(
             "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('max_connections')::int"
         )[0]
-        asked: list[Callable[[], None]] = [self._ask_connections, self._ask_revisions]
+        asked: list[Callable[[], None]] = [self._ask_connections, self._ask_revisions, self._ask_plain_logins]
         if facts.server.brand is not Brand.POSTGRESQL:
             self._ask_segments()
             asked += [self._ask_disk] if self._disk else []
@@ -152,6 +168,9 @@ class _Question:
         self.facts.connections = self._rows(_CLIENTS)[0][0]
         self.facts.standbys = self._rows("SELECT count(*) FROM pg_catalog.pg_stat_replication")[0][0]
 
+    def _ask_plain_logins(self) -> None:
+        self.facts.plain_logins = tuple(row[0] for row in self._rows(_PLAIN))
+
     def _ask_revisions(self) -> None:
         table = sql.Identifier(self._settings.schema_name, "alembic_version")
         self.facts.revisions = tuple(
@@ -172,6 +191,15 @@ class _Question:
     def _ask_disk(self) -> None:
         rows = self._rows("SELECT dfhostname, dfsegment, dfspace FROM gp_toolkit.gp_disk_free")
         self.facts.disk_free = {f"{str(host).strip()} content {content}": int(kb) * 1024 for host, content, kb in rows}
+
+
+def _peer_of(connection: Any) -> str | None:
+    """The address at the other end of a connection over a network; None on this machine."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as end:
+        if end.family not in (socket.AF_INET, socket.AF_INET6):
+            return None
+        address = ipaddress.ip_address(str(end.getpeername()[0]).partition("%")[0])
+    return None if address.is_loopback else str(address)
 
 
 def _ms_since(started: float) -> float:

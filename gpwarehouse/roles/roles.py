@@ -17,12 +17,16 @@ from sqlalchemy.engine import Connection, Engine
 from gpwarehouse.engine import could_not_look, lock_advisory, look
 from gpwarehouse.engine.server_errors import reason_of
 from gpwarehouse.errors import RoleError
+from gpwarehouse.roles.audit import Audit, audit_roles
 from gpwarehouse.roles.rights import RightsChange, rights_changes
 from gpwarehouse.settings import WarehouseSettings
 
 __all__ = ["Roles"]
 
 LOCK_ROLES = "roles"
+_LOGIN = """
+    SELECT r.rolsuper, (SELECT count(*) FROM pg_stat_activity a WHERE a.usename = r.rolname) AS sessions
+    FROM pg_roles r WHERE r.rolname = :name"""
 
 
 class Roles:
@@ -53,6 +57,13 @@ class Roles:
         except exc.DBAPIError as error:
             raise could_not_look(error, self.settings, "the rights") from error
 
+    def audit(self) -> Audit:
+        """Tell who may what, and the differences from what should be; nothing is changed.
+
+        :raises RoleError: there is no schema.
+        """
+        return look(self.engine, self.settings, "the rights", self._audit)
+
     def add_login(self, name: str, role: Literal["reader", "loader", "admin"], *, password: str | None = None) -> None:
         """Make a login that is a member of one of the roles only, or make an existing one a member.
 
@@ -78,6 +89,44 @@ class Roles:
                     connection.exec_driver_sql(statement)
         except (exc.DBAPIError, ProgrammingError) as error:
             raise RoleError(f"login {name!r} cannot be made: {reason_of(error)}; nothing was changed") from None
+
+    def remove_login(self, name: str) -> None:
+        """Remove a login that :meth:`add_login` made, once nobody is connected by it.
+
+        So a service gets a new password without a gap: a second login, then the first one is removed.
+
+        :raises RoleError: there is no such login, it is a superuser or one of the roles, sessions of it are open, or it owns
+            something; nothing was changed.
+        """
+        try:
+            with self.engine.connect() as connection, connection.begin():
+                lock_advisory(connection, LOCK_ROLES)
+                self._refuse_removal(connection, name)
+                quote = connection.dialect.identifier_preparer.quote_identifier
+                database = connection.execute(text("SELECT current_database()")).scalar_one()
+                for statement in (
+                    f"REVOKE ALL ON DATABASE {quote(database)} FROM {quote(name)}",
+                    f"DROP ROLE {quote(name)}",
+                ):
+                    connection.exec_driver_sql(statement.replace("%", "%%"))
+        except exc.DBAPIError as error:
+            raise RoleError(f"login {name!r} cannot be removed: {reason_of(error)}; nothing was changed") from None
+
+    def _refuse_removal(self, connection: Connection, name: str) -> None:
+        found = connection.execute(text(_LOGIN), {"name": name}).first()
+        if found is None:
+            raise RoleError(f"there is no login {name!r}; wh.schema.roles.audit() tells who there is")
+        own = (self.settings.role_reader, self.settings.role_loader, self.settings.role_admin)
+        if found.rolsuper or name in own:
+            raise RoleError(f"{name!r} is a superuser or one of the warehouse's roles, and stays")
+        if found.sessions:
+            raise RoleError(
+                f"login {name!r} has {found.sessions} open sessions; stop what uses it first, then remove it"
+            )
+
+    def _audit(self, connection: Connection) -> Audit:
+        self._require_schema(connection)
+        return audit_roles(connection, self.settings)
 
     def _login_statements(self, connection: Connection, name: str, group: str, password: str | None) -> Iterator[str]:
         quote = connection.dialect.identifier_preparer.quote_identifier
@@ -110,9 +159,12 @@ class Roles:
         return changes
 
     def _changes(self, connection: Connection) -> list[RightsChange]:
+        self._require_schema(connection)
+        return rights_changes(connection, self.settings)
+
+    def _require_schema(self, connection: Connection) -> None:
         there = text("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = :schema)")
         if not connection.execute(there, {"schema": self.settings.schema_name}).scalar_one():
             raise RoleError(
                 f"there is no schema {self.settings.schema_name!r} to grant rights on: run gpwarehouse upgrade first"
             )
-        return rights_changes(connection, self.settings)

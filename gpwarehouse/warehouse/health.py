@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpwarehouse.engine import PoolState, Segment, ServerFacts, ask_server
+from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.warehouse import rooms
 from gpwarehouse.warehouse.connected import Connected
 
@@ -34,6 +35,7 @@ class Health:
     :ivar pool: the pool of this process.
     :ivar connections: number of clients of the whole server.
     :ivar max_connections: maximum number of clients of the whole server.
+    :ivar tls: whether the connection to the server is encrypted; None if there was none.
     :ivar segments: Greenplum's segments, with roles and modes.
     :ivar segments_answering: number of segments that ran a query just now.
     :ivar revision: the database's revision; None if it could not be read.
@@ -51,6 +53,7 @@ class Health:
     connections: int | None = None
     max_connections: int | None = None
     standbys: int | None = None
+    tls: bool | None = None
     segments: tuple[Segment, ...] = ()
     segments_answering: int | None = None
     revision: str | None = None
@@ -85,6 +88,7 @@ class HealthCheck:
         revision = ", ".join(chain.tops(facts.revisions)) if facts.revisions is not None else None
         down = list(_check_down(facts))
         degraded = [*_check_server(facts), *_check_segments(facts.segments), *_check_pool(pool)]
+        degraded += _check_tls(facts, self._connected.settings)
         if facts.failure is None and revision != head:
             where = "cannot be read" if revision is None else f"is at revision {revision or 'none'}"
             degraded.append(
@@ -101,6 +105,7 @@ class HealthCheck:
             connections=facts.connections,
             max_connections=facts.max_connections,
             standbys=facts.standbys,
+            tls=facts.tls if facts.server is not None else None,
             segments=facts.segments,
             segments_answering=facts.segments_answering,
             revision=revision or None,
@@ -128,6 +133,19 @@ def _check_server(facts: ServerFacts) -> Iterator[str]:
         yield "the server is a standby in recovery: it accepts no writes"
     if facts.connections and facts.max_connections and facts.connections >= _NEARLY_FULL * facts.max_connections:
         yield f"{facts.connections} of the server's {facts.max_connections} connections are in use"
+
+
+def _check_tls(facts: ServerFacts, settings: WarehouseSettings) -> Iterator[str]:
+    """Logins over a network without TLS; not our own where the settings say so: ``sslmode=disable``."""
+    url = settings.sqlalchemy_url()
+    is_wanted = "disable" in (url.query.get("sslmode"), settings.sslmode)
+    if facts.peer is not None and not facts.tls and not is_wanted:
+        yield (
+            f"the login {url.username or 'of this user'} goes to {facts.peer} over a network without TLS: set "
+            "GPWAREHOUSE_SSLMODE=verify-full, or disable if the network is trusted"
+        )
+    if others := [name for name in facts.plain_logins if name != url.username]:
+        yield f"logins are connected over a network without TLS: {', '.join(others)}"
 
 
 def _check_segments(segments: tuple[Segment, ...]) -> Iterator[str]:

@@ -86,6 +86,7 @@ CASES: dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {
         [gauge("jobs", 20, state="waiting"), gauge("jobs", 21, state="running"), limit("jobs_waiting", 20)],
     ),
     "WarehouseDown": ([gauge("health", 1, status="down")], [gauge("health", 1, status="degraded")]),
+    "WarehouseDegraded": ([gauge("health", 1, status="degraded")], [gauge("health", 1, status="healthy")]),
     "WarehouseUnknown": ([gauge("health", 1, status="unknown")], [gauge("health", 0, status="unknown")]),
     "SegmentDown": ([gauge("segment_up", 0, **SEGMENT)], [gauge("segment_up", 1, **SEGMENT)]),
     "SegmentOutOfSync": ([gauge("segment_in_sync", 0, **SEGMENT)], [gauge("segment_in_sync", 1, **SEGMENT)]),
