@@ -78,6 +78,7 @@ def test_a_full_disk_is_503_and_leaves_nothing_behind(fab: Warehouse, small_disk
 def test_head_is_answered_like_get_without_the_body(fab: Warehouse, tmp_path: Path) -> None:
     with serve(fab, tmp_path) as served, served.client() as client:
         job = ended(client, ask(client, 1000, Prefer="respond-async").json()["id"])
+        wait_for(lambda: client.get("/health").status_code == 200, 60)  # its first sample was taken
         for path in ("/health/live", "/health", "/tables", "/openapi.json", "/", job["file"]["href"]):
             head, get = client.head(path), client.get(path)
             assert (head.status_code, head.content) == (200, b""), path
