@@ -8,7 +8,7 @@ from sqlalchemy import URL
 
 from gpwarehouse.errors import MissingExtraError
 from gpwarehouse.jobs.batch_ids import make_batch_id
-from gpwarehouse.settings_types import places_of
+from gpwarehouse.settings_types import at_places, places_of
 from gpwarehouse.warehouse import Warehouse
 
 try:
@@ -22,7 +22,7 @@ __all__ = ["batch_id", "open_warehouse"]
 def open_warehouse(conn_id: str = "gpwarehouse", **overrides: Any) -> Warehouse:
     """Make a warehouse from an Airflow connection; call it in a task.
 
-    Host (or several: ``host1:5432,host2:5432``), port, login, password and schema, which is the name of the database, are the
+    Host (several: ``host1:5432,host2:5432``; or the directory of a Unix socket), port, login, password and schema, which is the name of the database, are the
     connection's fields. Its extra holds other settings by their names in lower case, for example
     ``{"sslmode": "verify-full", "statement_mem": "2GB"}``.
 
@@ -31,10 +31,12 @@ def open_warehouse(conn_id: str = "gpwarehouse", **overrides: Any) -> Warehouse:
     :raises SettingsError: a field or the extra holds what no setting may be.
     """
     found = Connection.get(conn_id)
-    host, port = found.host, found.port
-    if host and "," in host:
-        host, port = ",".join(places_of(host, port)), None
-    url = URL.create("postgresql", found.login, found.password, host, port, found.schema or None)
+    url = URL.create("postgresql", found.login, found.password, found.host, found.port, found.schema or None)
+    if url.host and url.host.startswith("/"):  # a socket's directory, which only the query of a URL can hold
+        socket = {"host": url.host, "port": str(url.port or 5432)}
+        url = URL.create("postgresql", url.username, url.password, None, None, url.database, socket)
+    elif url.host and "," in url.host:
+        url = at_places(url, places_of(url.host, url.port))
     return Warehouse(url, **{**found.extra_dejson, **overrides})
 
 
