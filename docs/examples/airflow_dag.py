@@ -37,7 +37,7 @@ def fab_lots() -> None:
     def write_yields(loaded: list[str]) -> str:
         with open_warehouse("fab") as warehouse:
             query = "SELECT lot_id, wafer_id, tested, good FROM dw.v_wafer_yield WHERE basis = 'LAST' ORDER BY 1, 2"
-            warehouse.export(query, FOLDER / "yields.csv")
+            warehouse.export(query, FOLDER / "yields.csv", overwrite=True)
         return "yields.csv"  # the name of the file
 
     write_yields(load.expand(name=find_files()))

@@ -27,7 +27,7 @@ def yields(fab: WarehouseResource) -> dg.MaterializeResult:
     """A table of yields, for all lots."""
     with fab.open_warehouse() as warehouse:
         query = "SELECT lot_id, wafer_id, tested, good FROM dw.v_wafer_yield WHERE basis = 'LAST' ORDER BY 1, 2"
-        warehouse.export(query, FOLDER / "yields.csv")
+        warehouse.export(query, FOLDER / "yields.csv", overwrite=True)
     return dg.MaterializeResult(metadata={"file": "yields.csv"})
 
 

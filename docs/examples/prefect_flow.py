@@ -28,7 +28,7 @@ def load(name: str) -> str:
 def write_yields() -> str:
     with WarehouseBlock.load("fab").open_warehouse() as warehouse:
         query = "SELECT lot_id, wafer_id, tested, good FROM dw.v_wafer_yield WHERE basis = 'LAST' ORDER BY 1, 2"
-        warehouse.export(query, FOLDER / "yields.csv")
+        warehouse.export(query, FOLDER / "yields.csv", overwrite=True)
     return "yields.csv"
 
 

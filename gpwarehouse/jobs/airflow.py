@@ -22,9 +22,9 @@ __all__ = ["batch_id", "open_warehouse"]
 def open_warehouse(conn_id: str = "gpwarehouse", **overrides: Any) -> Warehouse:
     """Make a warehouse from an Airflow connection; call it in a task.
 
-    Host (several: ``host1:5432,host2:5432``; or the directory of a Unix socket), port, login, password and schema, which is the name of the database, are the
-    connection's fields. Its extra holds other settings by their names in lower case, for example
-    ``{"sslmode": "verify-full", "statement_mem": "2GB"}``.
+    Of the connection come host, port, login, password, and schema, which is the name of the database. Host may be several,
+    ``host1:5432,host2:5432``, or the directory of a Unix socket. Extra holds other settings by their names in lower case, for
+    example ``{"sslmode": "verify-full", "statement_mem": "2GB"}``.
 
     :param conn_id: the connection. Its type does not matter.
     :param overrides: single settings, which take precedence over the extra.

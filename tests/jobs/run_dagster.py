@@ -1,4 +1,4 @@
-"""Runs the assets of docs/examples/dagster_assets.py in Dagster's environment: ``python run_dagster.py materialize|reexecute``."""
+"""Runs the assets of docs/examples/dagster_assets.py in Dagster's environment: ``… materialize|reexecute``."""
 
 from __future__ import annotations
 

@@ -17,7 +17,9 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 NAMES = st.lists(TEXTS, min_size=1, max_size=4)
 
 
-@given(NAMES, st.text(st.characters(exclude_categories=["Cs"])), NAMES, st.text(st.characters(exclude_categories=["Cs"])))
+@given(
+    NAMES, st.text(st.characters(exclude_categories=["Cs"])), NAMES, st.text(st.characters(exclude_categories=["Cs"]))
+)
 def test_other_names_give_another_id(names: list[str], key: str, others: list[str], other: str) -> None:
     same = make_batch_id(*names, key=key) == make_batch_id(*others, key=other)
     assert same == ((names, key) == (others, other))
@@ -43,7 +45,12 @@ def test_an_empty_name_is_refused(names: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tool", "way_out"), [("airflow", "pip install 'apache-airflow"), ("dagster", "pip install dagster"), ("prefect", "pip install 'prefect")]
+    ("tool", "way_out"),
+    [
+        ("airflow", "pip install 'apache-airflow"),
+        ("dagster", "pip install dagster"),
+        ("prefect", "pip install 'prefect"),
+    ],
 )
 def test_a_missing_orchestrator_is_named_with_the_way_out(
     tool: str, way_out: str, monkeypatch: pytest.MonkeyPatch
