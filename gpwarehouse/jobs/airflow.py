@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import URL
 
-from gpwarehouse.errors import MissingExtraError
+from gpwarehouse.errors import MissingExtraError, SettingsError
 from gpwarehouse.jobs.batch_ids import make_batch_id
 from gpwarehouse.settings_types import at_places, places_of
 from gpwarehouse.warehouse import Warehouse
@@ -36,7 +36,10 @@ def open_warehouse(conn_id: str = "gpwarehouse", **overrides: Any) -> Warehouse:
         socket = {"host": url.host, "port": str(url.port or 5432)}
         url = URL.create("postgresql", url.username, url.password, None, None, url.database, socket)
     elif url.host and "," in url.host:
-        url = at_places(url, places_of(url.host, url.port))
+        try:
+            url = at_places(url, places_of(url.host, url.port))
+        except ValueError as error:
+            raise SettingsError(f"host {url.host!r} of the Airflow connection {conn_id!r}: {error}") from None
     return Warehouse(url, **{**found.extra_dejson, **overrides})
 
 
