@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,18 +62,27 @@ class Job:
         return {**kept, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **self.variables, **(more or {})}
 
     def run(self, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of Python's with further variables."""
-        done = subprocess.run(
-            [str(self.python), *command],
-            env=self.environment(more),
-            cwd=self.home,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_HANGS_AFTER_S,
-        )
-        self.said += [done.stdout, done.stderr]
-        return done
+        """Run a command of Python's with further variables. What it leaves running, as Prefect's server, is ended with it."""
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:  # a pipe would stay open as long
+            process = subprocess.Popen(
+                [str(self.python), *command],
+                env=self.environment(more),
+                cwd=self.home,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+            try:
+                process.wait(timeout=_HANGS_AFTER_S)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            texts = []
+            for file in (out, err):
+                file.seek(0)
+                texts.append(file.read())
+        self.said += texts
+        return subprocess.CompletedProcess(process.args, process.returncode, *texts)
 
     def ids(self) -> list[str]:
         """The batch ids that loads were called with, in turn."""

@@ -1,7 +1,8 @@
-"""Runs the flow of docs/examples/prefect_flow.py in Prefect's environment: ``python run_prefect.py run|rerun|nested URL``."""
+"""Runs the flow of docs/examples/prefect_flow.py in Prefect's environment: ``python run_prefect.py run|rerun|nested``."""
 
 from __future__ import annotations
 
+import os
 import sys
 
 import lost_end  # noqa: F401
@@ -32,15 +33,15 @@ def outer() -> None:
     inner(NAMES)
 
 
-def run(url: str) -> None:
+def run() -> None:
     """Save the block and call the flow."""
-    block = WarehouseBlock(url=url, settings={"statement_timeout_s": 600})
+    block = WarehouseBlock(url=os.environ["FAB_URL"], settings={"statement_timeout_s": 600})
     print(repr(block), block)  # noqa: T201
     block.save("fab", overwrite=True)
     print(fab_lots())  # noqa: T201
 
 
-def rerun(url: str) -> None:
+def rerun() -> None:
     """Run again the flow run whose process was killed, as a worker does after "Retry" in Prefect's pages."""
     with get_client(sync_client=True) as client:
         (killed,) = client.read_flow_runs()
@@ -49,11 +50,11 @@ def rerun(url: str) -> None:
     run_flow(fab_lots, flow_run=flow_run)
 
 
-def nested(url: str) -> None:
+def nested() -> None:
     """Call a flow that calls a flow."""
-    WarehouseBlock(url=url).save("fab", overwrite=True)
+    WarehouseBlock(url=os.environ["FAB_URL"]).save("fab", overwrite=True)
     outer()
 
 
 if __name__ == "__main__":
-    {"run": run, "rerun": rerun, "nested": nested}[sys.argv[1]](sys.argv[2])
+    {"run": run, "rerun": rerun, "nested": nested}[sys.argv[1]]()
