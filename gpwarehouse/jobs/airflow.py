@@ -14,7 +14,7 @@ from gpwarehouse.warehouse import Warehouse
 try:
     from airflow.sdk import Connection, get_current_context
 except ImportError:
-    raise MissingExtraError("gpwarehouse.jobs.airflow needs Airflow 3: pip install 'apache-airflow>=3.2'") from None
+    raise MissingExtraError("gpwarehouse.jobs.airflow needs Airflow 3: pip install 'apache-airflow>=3.1.8'") from None
 
 __all__ = ["batch_id", "open_warehouse"]
 

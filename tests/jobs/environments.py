@@ -21,7 +21,7 @@ from tests.tree import TREE
 __all__ = ["LOTS", "ROWS_OF_A_LOT", "SECRET", "Job", "make_job", "needs_environment"]
 
 _VARIABLE = "GPWAREHOUSE_TEST_ORCHESTRATORS"
-_REQUIREMENTS = {"airflow": "apache-airflow>=3.2", "dagster": "dagster>=1.10", "prefect": "prefect>=3"}
+_REQUIREMENTS = {"airflow": "apache-airflow>=3.1.8", "dagster": "dagster>=1.11", "prefect": "prefect>=3"}
 needs_environment = pytest.mark.skipif(
     not os.environ.get(_VARIABLE),
     reason="needs environments with orchestrators, which take minutes to install; to run it: "
