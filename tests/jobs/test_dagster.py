@@ -32,11 +32,11 @@ def test_materialized_assets_load_once(job: Job, lost: str) -> None:
     assert [name.split("/")[3] for name in dict.fromkeys(job.ids())] == list(LOTS)
 
 
-def test_a_killed_step_loads_once_when_its_run_is_executed_again(job: Job) -> None:
+def test_a_killed_step_loads_once_when_it_is_retried_and_when_its_run_is_executed_again(job: Job) -> None:
     done = job.run(SCRIPT, "reexecute", LOST_END="kill")
     assert done.returncode == 0, done.stderr
-    first, second, *_ = job.ids()
-    assert first == second
+    first, retried, other, again = job.ids()
+    assert first == retried == again != other
     job.assert_loaded_once()
 
 
