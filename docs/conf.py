@@ -27,6 +27,7 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 myst_fence_as_directive = ["mermaid"]
 
+autodoc_mock_imports = ["airflow", "dagster", "prefect"]  # each needs an environment of its own
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "exclude-members": "inherit_cache, supports_statement_cache"}
 autodoc_preserve_defaults = True

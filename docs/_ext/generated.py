@@ -10,6 +10,7 @@ date. ``<!-- generated: api gpwarehouse.read as_of read -->`` gives arguments.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import pkgutil
 import re
@@ -17,6 +18,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,12 @@ def cell(text: str) -> str:
 
 def first_paragraph(thing: object) -> str:
     """The first paragraph of a docstring, as Markdown."""
-    text = (inspect.getdoc(thing) or "").partition("\n\n")[0]
+    return first_paragraph_of(inspect.getdoc(thing) or "")
+
+
+def first_paragraph_of(text: str) -> str:
+    """The first paragraph of a text that docstrings are written in, as Markdown."""
+    text = text.partition("\n\n")[0]
     return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text).replace("``", "`")
 
 
@@ -346,7 +353,11 @@ def modules(room: str) -> str:
     package = import_module(room)
     lines = ["| Module | What is in it |", "|---|---|"]
     for found in pkgutil.walk_packages(package.__path__, f"{room}."):
-        about = first_paragraph(import_module(found.name))
+        spec = find_spec(found.name)  # read and not imported: a module may need what is not installed here
+        assert spec is not None
+        assert spec.origin is not None
+        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        about = first_paragraph_of(ast.get_docstring(tree) or "")
         lines.append(f"| `{found.name.removeprefix(f'{room}.')}` | {cell(about)} |")
     return "\n".join(lines)
 

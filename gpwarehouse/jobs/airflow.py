@@ -6,15 +6,15 @@ from typing import Any
 
 from sqlalchemy import URL
 
-from gpwarehouse.errors import MissingExtraError
+from gpwarehouse.errors import MissingExtraError, SettingsError
 from gpwarehouse.jobs.batch_ids import make_batch_id
-from gpwarehouse.settings_types import places_of
+from gpwarehouse.settings_types import at_places, places_of
 from gpwarehouse.warehouse import Warehouse
 
 try:
     from airflow.sdk import Connection, get_current_context
 except ImportError:
-    raise MissingExtraError("gpwarehouse.jobs.airflow needs Airflow 3: pip install 'apache-airflow>=3.2'") from None
+    raise MissingExtraError("gpwarehouse.jobs.airflow needs Airflow 3: pip install 'apache-airflow>=3.1.8'") from None
 
 __all__ = ["batch_id", "open_warehouse"]
 
@@ -22,19 +22,24 @@ __all__ = ["batch_id", "open_warehouse"]
 def open_warehouse(conn_id: str = "gpwarehouse", **overrides: Any) -> Warehouse:
     """Make a warehouse from an Airflow connection; call it in a task.
 
-    Host (or several: ``host1:5432,host2:5432``), port, login, password and schema, which is the name of the database, are the
-    connection's fields. Its extra holds other settings by their names in lower case, for example
-    ``{"sslmode": "verify-full", "statement_mem": "2GB"}``.
+    Of the connection come host, port, login, password, and schema, which is the name of the database. Host may be several,
+    ``host1:5432,host2:5432``, or the directory of a Unix socket. Extra holds other settings by their names in lower case, for
+    example ``{"sslmode": "verify-full", "statement_mem": "2GB"}``.
 
     :param conn_id: the connection. Its type does not matter.
     :param overrides: single settings, which take precedence over the extra.
     :raises SettingsError: a field or the extra holds what no setting may be.
     """
     found = Connection.get(conn_id)
-    host, port = found.host, found.port
-    if host and "," in host:
-        host, port = ",".join(places_of(host, port)), None
-    url = URL.create("postgresql", found.login, found.password, host, port, found.schema or None)
+    url = URL.create("postgresql", found.login, found.password, found.host, found.port, found.schema or None)
+    if url.host and url.host.startswith("/"):  # a socket's directory, which only the query of a URL can hold
+        socket = {"host": url.host, "port": str(url.port or 5432)}
+        url = URL.create("postgresql", url.username, url.password, None, None, url.database, socket)
+    elif url.host and "," in url.host:
+        try:
+            url = at_places(url, places_of(url.host, url.port))
+        except ValueError as error:
+            raise SettingsError(f"host {url.host!r} of the Airflow connection {conn_id!r}: {error}") from None
     return Warehouse(url, **{**found.extra_dejson, **overrides})
 
 
