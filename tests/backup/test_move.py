@@ -17,8 +17,8 @@ from sqlalchemy import URL, make_url
 from gpwarehouse import Warehouse
 from tests.backup.fab import content, fill, odd, tables
 from tests.conftest import database
+from tests.doc_blocks import MOVED, blocks_of, run_sh
 from tests.partitions.fab import TESTS
-from tests.test_docs import MOVED, blocks_of, run_sh
 
 ROAD = os.environ.get("GPWAREHOUSE_TEST_MOVE", "").split()
 
