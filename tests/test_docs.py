@@ -31,7 +31,7 @@ from gpwarehouse.cli import app
 from gpwarehouse.models.diagram import mermaid
 from gpwarehouse.partitions import Partitions
 from gpwarehouse.settings import settings_table
-from gpwarehouse.settings_sections import FIELDS, SECRETS, env
+from gpwarehouse.settings.sections import FIELDS, SECRETS, env
 from gpwarehouse.sources.synthetic import write_demo_lot
 from tests.doc_blocks import FENCE, MOVED, PAGES, README, SAME, TREE, Block, blocks_of, compare, run_page, run_sh
 from tests.roles import NAMES, fab_with_roles
@@ -338,6 +338,10 @@ def test_references_in_docstrings_lead_somewhere() -> None:
     """Sphinx looks at those of the pages of the API alone."""
     for path in (TREE / "gpwarehouse").rglob("*.py"):
         for name in re.findall(r":(?:mod|func|class|meth|data|attr):`~?(gpwarehouse[.\w]*)`", path.read_text("utf-8")):
+            if (
+                TREE / f"{name.replace('.', '/')}.py"
+            ).is_file():  # an orchestrator's module is imported only where it is there
+                continue
             assert pkgutil.resolve_name(name), f"{path}: {name}"
 
 

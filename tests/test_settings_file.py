@@ -16,8 +16,8 @@ from gpwarehouse import Warehouse
 from gpwarehouse.cli import app
 from gpwarehouse.errors import SettingsError
 from gpwarehouse.settings import WarehouseSettings
-from gpwarehouse.settings_file import check_settings, template
-from gpwarehouse.settings_sections import FIELDS, SECRETS, SECTIONS, section_of, short
+from gpwarehouse.settings.file import check_settings, template
+from gpwarehouse.settings.sections import FIELDS, SECRETS, SECTIONS, section_of, short
 from tests.rows import die_of_l1
 
 KEPT = Path(__file__).parents[1] / "deploy" / "gpwarehouse.toml"

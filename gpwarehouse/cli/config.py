@@ -11,7 +11,7 @@ import typer
 
 from gpwarehouse.cli.app import console, group, say, url_named, warn
 from gpwarehouse.cli.tables import make_table
-from gpwarehouse.settings_file import check_settings, template
+from gpwarehouse.settings.file import check_settings, template
 
 config = group("config", "Settings: a file with all of them, and a check.")
 

@@ -15,7 +15,7 @@ from gpwarehouse.cli.wording import in_commands
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, WarehouseConnectionError
 from gpwarehouse.load import FileOutcome, files_to_load
 from gpwarehouse.load.progress_bar import load_bar
-from gpwarehouse.settings_types import Rejects
+from gpwarehouse.settings.types import Rejects
 from gpwarehouse.warehouse import rooms
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from gpwarehouse.cli.app import app, console, say, warehouse_named
 from gpwarehouse.errors import InvalidInputError, MissingExtraError
 from gpwarehouse.load.progress_bar import load_bar
 from gpwarehouse.settings import WarehouseSettings
-from gpwarehouse.settings_service import ROLES
+from gpwarehouse.settings.service import ROLES
 from gpwarehouse.sources.synthetic import write_demo_lot
 from gpwarehouse.warehouse import Warehouse
 

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection
 from gpwarehouse.dialect import Brand, ServerInfo
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.settings import WarehouseSettings
-from gpwarehouse.settings_types import MEMORY
+from gpwarehouse.settings.types import MEMORY
 
 __all__ = [
     "SESSION_OPTIONS",

@@ -8,7 +8,7 @@ from sqlalchemy import URL
 
 from gpwarehouse.errors import MissingExtraError, SettingsError
 from gpwarehouse.jobs.batch_ids import make_batch_id
-from gpwarehouse.settings_types import at_places, places_of
+from gpwarehouse.settings.types import at_places, places_of
 from gpwarehouse.warehouse import Warehouse
 
 try:

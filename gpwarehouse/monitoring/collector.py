@@ -13,7 +13,7 @@ from typing import Any
 from gpwarehouse.errors import MissingExtraError
 from gpwarehouse.monitoring.sample import Sample
 from gpwarehouse.settings import WarehouseSettings
-from gpwarehouse.settings_monitoring import thresholds
+from gpwarehouse.settings.monitoring import thresholds
 from gpwarehouse.warehouse import Health
 
 __all__ = ["StateCollector", "render_metrics"]

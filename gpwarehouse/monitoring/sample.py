@@ -117,7 +117,7 @@ class Sample:
     :ivar at: when it was taken; ``seconds``: how long that took.
     :ivar sized_at: when sizes and disk were asked; None if never.
     :ivar disk_free: bytes by host and content.
-    :ivar last_backup_at: moment of the newest whole backup; None if there is none, or nobody asks.
+    :ivar last_backup_at: moment of the newest whole backup, 1970 if there is none; None if the settings name no place.
     :ivar unreadable: part → why it could not be read.
     """
 
@@ -134,18 +134,14 @@ class Sample:
     unreadable: dict[str, str] = field(default_factory=dict)
 
 
-def take_sample(
-    warehouse: Warehouse,
-    *,
-    before: Sample | None = None,
-    sizes: bool = True,
-    last_backup: Callable[[], datetime | None] | None = None,
-) -> Sample:
+_NEVER = datetime.fromtimestamp(0, UTC)
+
+
+def take_sample(warehouse: Warehouse, *, before: Sample | None = None, sizes: bool = True) -> Sample:
     """Ask for the state.
 
     :param before: an earlier sample, whose sizes and disk are kept where ``sizes`` is False.
     :param sizes: whether to ask for sizes, skew, bloat, disk and the last backup, which takes longer.
-    :param last_backup: tells the moment of the newest whole backup; None asks nobody.
     :raises WarehouseConnectionError: the server cannot be reached.
     """
     sampler = _Question(warehouse)
@@ -162,7 +158,7 @@ def take_sample(
             sample,
             sizes=sampler.ask("sizes", partial(_read_sizes, schema=warehouse.settings.schema_name)) or (),
             disk_free=sampler.ask("disk", _read_disk) or {},
-            last_backup_at=sampler.ask_for("backup", last_backup) if last_backup is not None else None,
+            last_backup_at=sampler.ask_for("backup", lambda: _read_last_backup(warehouse)),
             sized_at=datetime.now(UTC),
         )
     else:
@@ -260,6 +256,13 @@ def _count_ahead(connection: Connection, name: str, now: datetime) -> int:
 def _next_month(moment: datetime) -> datetime:
     number = moment.year * 12 + moment.month
     return datetime(number // 12, number % 12 + 1, 1, tzinfo=UTC)
+
+
+def _read_last_backup(warehouse: Warehouse) -> datetime | None:
+    if warehouse.settings.backup_url is None:
+        return None
+    found = warehouse.backup().last()
+    return _NEVER if found is None else found.taken_at
 
 
 def _read_replicas(connection: Connection) -> tuple[Replica, ...]:

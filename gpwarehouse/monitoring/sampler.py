@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
-from datetime import datetime
 
 from sqlalchemy import exc
 
@@ -24,11 +22,10 @@ class StateSampler:
     """Takes a sample every ``monitor_every_s`` seconds, in a thread. A sample that fails leaves the one before.
 
     :param warehouse: a reader's will do.
-    :param last_backup: tells the moment of the newest whole backup.
     """
 
-    def __init__(self, warehouse: Warehouse, *, last_backup: Callable[[], datetime | None] | None = None) -> None:
-        self._warehouse, self._last_backup = warehouse, last_backup
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
         self._every_s = warehouse.settings.monitor_every_s
         self._sizes_every_s = warehouse.settings.monitor_sizes_every_s
         self._sized = -float("inf")
@@ -73,7 +70,7 @@ class StateSampler:
     def _take(self) -> None:
         is_due = time.monotonic() - self._sized >= self._sizes_every_s
         try:
-            found = take_sample(self._warehouse, before=self._latest, sizes=is_due, last_backup=self._last_backup)
+            found = take_sample(self._warehouse, before=self._latest, sizes=is_due)
         except (GpwarehouseError, exc.SQLAlchemyError) as error:
             self._failures += 1
             _logger.warning("the state of the warehouse could not be sampled: %s", str(error).partition("\n")[0])

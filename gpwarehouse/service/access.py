@@ -16,7 +16,7 @@ from gpwarehouse.service.keys import ApiKeys
 from gpwarehouse.service.oidc import OidcTokens
 from gpwarehouse.service.problems import Problem
 from gpwarehouse.settings import WarehouseSettings
-from gpwarehouse.settings_service import ROLES, ServiceRole
+from gpwarehouse.settings.service import ROLES, ServiceRole
 
 __all__ = ["Access", "Admin", "Caller", "Loader", "Reader", "caller_of"]
 

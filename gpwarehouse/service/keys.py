@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.service.store import Store
-from gpwarehouse.settings_service import ROLES, ServiceRole
+from gpwarehouse.settings.service import ROLES, ServiceRole
 
 __all__ = ["ApiKey", "ApiKeys"]
 

@@ -14,7 +14,7 @@ import jwt
 from gpwarehouse.errors import SettingsError
 from gpwarehouse.service.problems import Problem, retry_after
 from gpwarehouse.settings import WarehouseSettings
-from gpwarehouse.settings_service import ROLES, ServiceRole
+from gpwarehouse.settings.service import ROLES, ServiceRole
 
 __all__ = ["OidcTokens"]
 

@@ -24,7 +24,7 @@ from gpwarehouse.service.spool import Spool
 from gpwarehouse.service.store import Store
 from gpwarehouse.service.turns import Turns
 from gpwarehouse.settings import WarehouseSettings
-from gpwarehouse.settings_service import ServiceRole
+from gpwarehouse.settings.service import ServiceRole
 from gpwarehouse.warehouse import Warehouse
 
 __all__ = ["Service"]

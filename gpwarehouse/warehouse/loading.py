@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, UnknownFormatError, WarehouseConnectionError
-from gpwarehouse.settings_types import STDF_LACKS
+from gpwarehouse.settings.types import STDF_LACKS
 from gpwarehouse.warehouse import rooms
 from gpwarehouse.warehouse.connected import Connected
 from gpwarehouse.warehouse.counting import count_load

@@ -26,7 +26,7 @@ from gpwarehouse.monitoring import (
     render_metrics,
 )
 from gpwarehouse.settings import WarehouseSettings
-from gpwarehouse.settings_monitoring import thresholds
+from gpwarehouse.settings.monitoring import thresholds
 from gpwarehouse.warehouse import Health
 
 TREE = Path(__file__).parents[2]

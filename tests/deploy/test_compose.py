@@ -17,7 +17,7 @@ import pytest
 import yaml
 from sqlalchemy import URL
 
-from gpwarehouse.settings_sections import FIELDS, SECRETS, env
+from gpwarehouse.settings.sections import FIELDS, SECRETS, env
 from tests.containers import GREENPLUM_IMAGES, greenplum_container
 
 TREE = Path(__file__).parents[2]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
 from sqlalchemy import URL, text
 
 from gpwarehouse import Warehouse
@@ -185,18 +187,28 @@ def test_metrics_of_a_server_that_is_down_say_so(reader: Warehouse) -> None:
 def test_the_sampler_keeps_the_last_sample_and_counts_failures(fab: Warehouse) -> None:
     settings = fab.settings.model_copy(update={"monitor_every_s": 1})
     with Warehouse(settings=settings) as warehouse:
-        backups = iter([datetime(2026, 1, 1, tzinfo=UTC)])
-        sampler = StateSampler(warehouse, last_backup=lambda: next(backups))
+        sampler = StateSampler(warehouse)
         sampler.start()
         sampler.wait_for_first(60)
         sampler.close()
         found: Any = sampler.latest
     assert found is not None
-    assert found.last_backup_at == datetime(2026, 1, 1, tzinfo=UTC)
+    assert found.last_backup_at is None
     with Warehouse("postgresql://nobody@127.0.0.1:1/nothing", retry_deadline_s=0) as broken:
         failing = StateSampler(broken)
         failing._take()
         assert (failing.latest, failing.failures) == (None, 1)
+
+
+def test_the_last_backup_is_told_and_that_there_is_none(fab: Warehouse, tmp_path: Path) -> None:
+    settings = fab.settings.model_copy(update={"backup_url": SecretStr(str(tmp_path / "backups"))})
+    with Warehouse(settings=settings) as warehouse:
+        assert take_sample(warehouse).last_backup_at == datetime.fromtimestamp(0, UTC)
+        made = warehouse.backup().create().backup
+        sample = take_sample(warehouse)
+    assert sample.last_backup_at == made.taken_at
+    told = values(render_metrics(settings, None, sample), "last_backup_timestamp_seconds")
+    assert told[()] == made.taken_at.timestamp()
 
 
 def test_no_samples_are_taken_where_the_settings_want_none() -> None:

@@ -16,7 +16,7 @@ from stdf_help import T0, read, stdf_bytes, write
 
 from gpwarehouse.errors import InvalidInputError, SettingsError, SourceFormatError
 from gpwarehouse.settings import WarehouseSettings
-from gpwarehouse.settings_types import STDF_LACKS
+from gpwarehouse.settings.types import STDF_LACKS
 from gpwarehouse.sources import open_source
 from gpwarehouse.sources.stdf_given import GIVEN, GivenOptions
 from gpwarehouse.sources.stdf_writer import StdfWriter

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, SecretStr
 
-from gpwarehouse.settings_types import Texts, Url, seconds, setting, whole
+from gpwarehouse.settings.types import Texts, Url, seconds, setting, whole
 
 __all__ = ["ROLES", "AuditFields", "ServiceFields", "ServiceRole"]
 

@@ -23,9 +23,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sqlalchemy.engine import URL
 
 from gpwarehouse.errors import SettingsError
-from gpwarehouse.settings_places import Given, find_places, shown
-from gpwarehouse.settings_sections import FIELDS, PREFIX, SECRETS, AllFields, allowed, env
-from gpwarehouse.settings_types import at_places, parse_url, places_of
+from gpwarehouse.settings.places import Given, find_places, shown
+from gpwarehouse.settings.sections import FIELDS, PREFIX, SECRETS, AllFields, allowed, env
+from gpwarehouse.settings.types import at_places, parse_url, places_of
 from gpwarehouse.version import __version__
 
 __all__ = ["WarehouseSettings", "settings_table"]

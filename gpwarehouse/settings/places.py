@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from dotenv import dotenv_values
 from pydantic import SecretStr
 
-from gpwarehouse.settings_sections import FIELDS, PREFIX, SECRETS, SECTIONS, env, section_of, short
-from gpwarehouse.settings_types import parse_url
+from gpwarehouse.settings.sections import FIELDS, PREFIX, SECRETS, SECTIONS, env, section_of, short
+from gpwarehouse.settings.types import parse_url
 
 __all__ = ["DEFAULT_FILE", "Given", "Places", "find_places", "shown"]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator
 
-from gpwarehouse.settings_types import seconds, setting, whole
+from gpwarehouse.settings.types import seconds, setting, whole
 
 __all__ = ["MonitoringFields", "ThresholdFields", "thresholds"]
 

@@ -14,9 +14,9 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from gpwarehouse.retention import ALLOWED, ALLOWED_KEEP, Compression
-from gpwarehouse.settings_monitoring import MonitoringFields, ThresholdFields
-from gpwarehouse.settings_service import AuditFields, ServiceFields
-from gpwarehouse.settings_types import (
+from gpwarehouse.settings.monitoring import MonitoringFields, ThresholdFields
+from gpwarehouse.settings.service import AuditFields, ServiceFields
+from gpwarehouse.settings.types import (
     A_DAY,
     A_GROUP,
     A_ROLE,

@@ -12,8 +12,8 @@ from typing import Any
 
 from gpwarehouse.errors import SettingsError
 from gpwarehouse.settings import WarehouseSettings
-from gpwarehouse.settings_places import DEFAULT_FILE, find_places, shown
-from gpwarehouse.settings_sections import FIELDS, SECRETS, SECTIONS, allowed, env, section_of, short
+from gpwarehouse.settings.places import DEFAULT_FILE, find_places, shown
+from gpwarehouse.settings.sections import FIELDS, SECRETS, SECTIONS, allowed, env, section_of, short
 
 __all__ = ["CheckedSettings", "SetValue", "check_settings", "template"]
 
