@@ -71,9 +71,11 @@ class StateSampler:
         is_due = time.monotonic() - self._sized >= self._sizes_every_s
         try:
             found = take_sample(self._warehouse, before=self._latest, sizes=is_due)
-        except (GpwarehouseError, exc.SQLAlchemyError) as error:
+        except Exception as error:  # whatever it is, the samples after it must be taken
             self._failures += 1
-            _logger.warning("the state of the warehouse could not be sampled: %s", str(error).partition("\n")[0])
+            expected = isinstance(error, GpwarehouseError | exc.SQLAlchemyError)
+            words = str(error).partition("\n")[0]
+            _logger.warning("the state of the warehouse could not be sampled: %s", words, exc_info=not expected)
             return
         if is_due:
             self._sized = time.monotonic()
