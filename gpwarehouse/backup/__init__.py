@@ -3,6 +3,7 @@
 from gpwarehouse.backup.backups import Backups
 from gpwarehouse.backup.catalog import BackupInfo
 from gpwarehouse.backup.create import CreateResult
+from gpwarehouse.backup.gpbackup import GpbackupRecord, GpbackupRun, read_gpbackup_history, run_gpbackup
 from gpwarehouse.backup.prune import PruneResult
 from gpwarehouse.backup.restore import RestoreResult
 from gpwarehouse.backup.verify import Comparison, VerifyResult
@@ -12,7 +13,11 @@ __all__ = [
     "Backups",
     "Comparison",
     "CreateResult",
+    "GpbackupRecord",
+    "GpbackupRun",
     "PruneResult",
     "RestoreResult",
     "VerifyResult",
+    "read_gpbackup_history",
+    "run_gpbackup",
 ]

@@ -12,6 +12,7 @@ import typer
 
 from gpwarehouse.cli.app import console, errors, group, say, warehouse_named, warn
 from gpwarehouse.cli.tables import AsJson, make_table
+from gpwarehouse.warehouse import rooms
 
 backup = group("backup", "Backups: made, verified, restored onto any server.")
 
@@ -193,3 +194,35 @@ def _print_unequal(unequal: Iterable[Any]) -> None:
 
 def _print_json(said: Any) -> None:
     sys.stdout.write(json.dumps(said, indent=2, default=str) + "\n")
+
+
+@backup.command(name="gpbackup")
+def run_gpbackup(
+    to: Annotated[
+        str | None, typer.Option("--to", help="gpbackup's --backup-dir. Without it the segments' data folders.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Connections used at once.")] = 1,
+    options: Annotated[list[str] | None, typer.Argument(help="More options of gpbackup, after --.")] = None,
+) -> None:
+    """Run gpbackup, Greenplum's own tool, for the warehouse's schema. Run it on the coordinator's host."""
+    with warehouse_named() as warehouse:
+        done = rooms.backup.run_gpbackup(warehouse.settings, folder=to, jobs=jobs, options=options or ())
+    say(f"gpbackup {done.timestamp}" + ("" if done.report is None else f": {done.report}"))
+
+
+@backup.command(name="gpbackup-history")
+def gpbackup_history(
+    file: Annotated[str, typer.Argument(help="gpbackup_history.db in the coordinator's data folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """List what gpbackup has backed up, the newest first."""
+    found = rooms.backup.read_gpbackup_history(file)
+    if as_json:
+        _print_json([asdict(each) for each in found])
+        return
+    names = ("timestamp", "database", "status", "ended at", "deleted", "folder")
+    rows = (
+        (each.timestamp, each.database, each.status, str(each.ended_at or ""), each.deleted, each.folder or "")
+        for each in found
+    )
+    console.print(make_table(names, rows))
