@@ -55,7 +55,10 @@ def subclasses(cls):
 before = state()
 for module in pkgutil.walk_packages(import_module("gpwarehouse").__path__, "gpwarehouse."):
     if module.name.rpartition(".")[2] not in ("__main__", "_alembic"):
-        import_module(module.name)
+        try:
+            import_module(module.name)
+        except ImportError:  # an orchestrator that is not installed
+            assert module.name.startswith("gpwarehouse.jobs."), module.name
 after = state()
 for what in before:
     assert before[what] == after[what], (what, before[what], after[what])
