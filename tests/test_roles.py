@@ -47,6 +47,25 @@ def refused(wh: Warehouse, *statements: str) -> None:
                 connection.execute(text(statement))
 
 
+def test_a_login_does_not_become_one_of_another_role(fab: Warehouse) -> None:
+    """A service's reader runs everybody's SQL."""
+    fab.schema.roles.apply()
+    add = fab.schema.roles.add_login
+    add(LOGINS["reader"], "reader", password="secret-of-the-test")
+    with pytest.raises(
+        RoleError, match=f"is a member of {NAMES['reader']} already; take another name, or remove it first"
+    ):
+        add(LOGINS["reader"], "loader", password="another-secret")
+    add(LOGINS["reader"], "reader", password="another-secret")
+    with fab.engine.connect() as connection:
+        member = text("SELECT pg_has_role(:login, :role, 'MEMBER')")
+        has = {
+            kind: connection.execute(member, {"login": LOGINS["reader"], "role": NAMES[kind]}).scalar_one()
+            for kind in NAMES
+        }
+    assert has == {"reader": True, "loader": False, "admin": False}
+
+
 def test_a_second_apply_has_nothing_to_do(fab: Warehouse) -> None:
     assert len(fab.schema.roles.plan()) > 5
     done = fab.schema.roles.apply()

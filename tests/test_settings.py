@@ -149,6 +149,12 @@ def test_a_wrong_value_names_variable_value_and_what_is_allowed(
         assert "(environment)" in message
 
 
+def test_a_url_in_the_place_of_a_host_is_refused_and_not_shown() -> None:
+    with pytest.raises(SettingsError, match="that is a URL, which belongs in url") as caught:
+        WarehouseSettings(host="postgresql://me:VERYSECRET@fab:5432/fab", _env_file=None)
+    assert "SECRET" not in str(caught.value)
+
+
 def test_every_wrong_value_is_told_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         WarehouseSettings(pool_size="many", timezone="nowhere", shift_starts="x,y")

@@ -212,10 +212,16 @@ class Backups:
             if backup_id not in {info.id for info in self.list()}:
                 raise BackupError(f"{self.place.shown} has no backup {backup_id!r}; gpwarehouse backup list shows them")
             return load_manifest(self.place, backup_id)
-        found = newest(self.place)
-        if found is None:
+        newest_first = [info for info in self.list() if info.state != "unfinished"]
+        whole = next((info for info in newest_first if info.state == "whole"), None)
+        if whole is None:
             raise BackupError(f"{self.place.shown} has no whole backup; gpwarehouse backup create makes one")
-        return found
+        if whole is not newest_first[0]:  # an older one is not what was asked for
+            raise BackupError(
+                f"{self.place.shown}: the newest backup, {newest_first[0].id}, is damaged ({newest_first[0].error}); give the id "
+                f"of an older one ({whole.id}), or make a new one: gpwarehouse backup create"
+            )
+        return load_manifest(self.place, whole.id)
 
     def _asking(self, question: Callable[[], Result]) -> Result:
         """Raise the server's errors as ours."""

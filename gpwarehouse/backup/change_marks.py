@@ -8,8 +8,8 @@ was running when a backup was taken. If no row that is visible now was written b
 visible then. If their number is the same too, they are the same rows: none was added, changed or deleted. The table must be
 the same (oid), not rewritten or emptied (filenode), on the same server and timeline, and fewer than 2^31 transactions may lie
 between, for xmin has 32 bits. It costs a scan of the table without its values: a backup of a million rows in twelve months of
-which nothing changed took 0.6 s, writing them 10 s [measured: tests/benchmarks]. What writes rows with ``xmin`` of the past does not exist; a disk that is set back to an older state
-without point-in-time recovery does, and then ``full=True`` is the remedy.
+which nothing changed took 0.6 s, writing them 10 s [measured: tests/benchmarks]. What writes rows with ``xmin`` of the past does
+not exist; a disk that is set back to an older state without point-in-time recovery does, and then ``full=True`` is the remedy.
 
 **append-optimized** (Greenplum). Each segment keeps, of every file of a table, the rows and their places (``pg_aocsseg``),
 row numbers that only grow (``gp_fastsequence``), and a map of the deleted rows (``pg_aovisimap``). All of it equal on all

@@ -189,7 +189,7 @@ class Place:
         if (count, found.hexdigest()) != (size, sha256):
             raise BackupError(
                 f"{self.shown}: {name} has {count} bytes with SHA-256 {found.hexdigest()}, and should have {size} with {sha256}; "
-                "it is damaged"
+                "it is damaged; gpwarehouse backup create --full writes all rows anew"
             )
 
     def read(self, name: str) -> bytes:
@@ -207,7 +207,8 @@ class Place:
         with self._translated(name), self._fs.open_input_file(self._path(name)) as file:
             if file.size() != size:
                 raise BackupError(
-                    f"{self.shown}: {name} has {file.size()} bytes, and should have {size}; it is damaged"
+                    f"{self.shown}: {name} has {file.size()} bytes, and should have {size}; it is damaged: "
+                    "gpwarehouse backup create --full writes all rows anew"
                 )
             yield file
 

@@ -24,6 +24,7 @@ from gpwarehouse.backup.restore_checks import (
     check_columns,
     check_empty,
     check_revision,
+    check_tables,
     chosen_entries,
     holds_own_rows,
     unknown_batches,
@@ -109,6 +110,7 @@ def restore(
         with engine.connect() as connection, connection.begin():
             check_revision(connection, settings, manifest)
             there = units_there(connection, settings.schema_name)
+            check_tables(entries, there, settings)
             check_columns(entries, there, settings)
             going_on = run.check_half_restored(interrupted(connection, settings))
             if not part and not update and not going_on:
@@ -244,10 +246,7 @@ class _Run:
                 if entry.table == HISTORY_TABLE:  # what ran here is another history
                     continue
                 unit = units.get(entry.key)
-                if unit is None:
-                    self.warnings.append(
-                        f"{entry.label}: there is no such table here; its {entry.rows} rows were not restored"
-                    )
+                if unit is None:  # it holds no rows
                     continue
                 self._replace(connection, unit, entry)
             if not self.part:
@@ -277,7 +276,8 @@ class _Run:
         if found != entry.content:
             raise BackupError(
                 f"{entry.label}: {found.rows} rows ({found.text}) came back, the backup has {entry.rows} ({entry.checksum}); "
-                "they were not kept"
+                f"they were not kept. gpwarehouse backup verify {self.manifest.id} tells whether its object is damaged; if so, "
+                "restore an older backup (its id, with --update)"
             )
         if unit.partition is not None and entry.comment != unit.comment:
             put_comment(connection, unit.relation, entry.comment or "")

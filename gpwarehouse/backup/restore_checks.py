@@ -55,6 +55,20 @@ def check_revision(connection: Connection, settings: WarehouseSettings, manifest
         )
 
 
+def check_tables(entries: Sequence[Entry], there: Sequence[Unit], settings: WarehouseSettings) -> None:
+    """See that the tables with rows are there; the models' are, but those of somebody's own must be made first.
+
+    :raises BackupError: one is not.
+    """
+    here = {unit.table for unit in there} | {HISTORY_TABLE}
+    missing = sorted({entry.table for entry in entries if entry.rows and entry.table not in here})
+    if missing:
+        raise BackupError(
+            f"{settings.schema_name} has no table {', '.join(missing)}, whose rows the backup has; make it as it was (a backup "
+            "holds rows, not the DDL of tables that are not the package's), and restore again. Or name the tables to restore"
+        )
+
+
 def check_columns(entries: Sequence[Entry], there: Sequence[Unit], settings: WarehouseSettings) -> None:
     """See that tables have the columns that the backup has of them.
 

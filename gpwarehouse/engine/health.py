@@ -67,6 +67,7 @@ class ServerFacts:
     :ivar tls: whether the connection was encrypted.
     :ivar plain_logins: logins that are connected over a network without TLS, as far as the role sees them.
     :ivar revisions: rows of ``alembic_version``; None if there is no such table, or it may not be read.
+    :ivar unended: changes of data that a run began and did not end: name, and ``restore``, ``upgrade`` or ``downgrade``.
     :ivar segments_answering: how many segments ran a query just now.
     :ivar disk_free: bytes by segment's host and content, where asked for and seen.
     """
@@ -84,6 +85,7 @@ class ServerFacts:
     segments: tuple[Segment, ...] = ()
     segments_answering: int | None = None
     revisions: tuple[str, ...] | None = None
+    unended: tuple[tuple[str, str], ...] = ()
     disk_free: dict[str, int] = field(default_factory=dict)
     failure: str | None = None
 
@@ -142,7 +144,9 @@ class _Question:
         facts.in_recovery, facts.max_connections = self._rows(
             "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('max_connections')::int"
         )[0]
-        asked: list[Callable[[], None]] = [self._ask_connections, self._ask_revisions, self._ask_plain_logins]
+        asked: list[Callable[[], None]] = [
+            self._ask_connections, self._ask_revisions, self._ask_unended, self._ask_plain_logins,
+        ]  # fmt: skip
         if facts.server.brand is not Brand.POSTGRESQL:
             self._ask_segments()
             asked += [self._ask_disk] if self._disk else []
@@ -175,6 +179,17 @@ class _Question:
         table = sql.Identifier(self._settings.schema_name, "alembic_version")
         self.facts.revisions = tuple(
             row[0] for row in self._rows(sql.SQL("SELECT version_num FROM {} ORDER BY 1").format(table))
+        )
+
+    def _ask_unended(self) -> None:
+        table = sql.Identifier(self._settings.schema_name, "etl_migration_history")
+        self.facts.unended = tuple(
+            (name, direction.split()[0])
+            for name, direction in self._rows(
+                sql.SQL(
+                    "SELECT DISTINCT revision, direction FROM {} WHERE direction LIKE '% batch' ORDER BY 1, 2"
+                ).format(table)
+            )
         )
 
     def _ask_segments(self) -> None:

@@ -160,7 +160,7 @@ _OUTLASTS = re.compile(
 
 
 def hand_on_unchanged(engine: Engine) -> None:
-    """Have a session that SET something (a role, a search_path) for longer than its transaction closed, not pooled.
+    """Have a session closed, not pooled, that SET or left something for longer than its transaction: a role, an advisory lock.
 
     The options of :meth:`Warehouse.session` are of the transaction, and cost no connection. Behind a pooler nothing can be
     closed but our way to it, and somebody else is given the session: there what outlasts the transaction is refused.
@@ -169,7 +169,7 @@ def hand_on_unchanged(engine: Engine) -> None:
     @event.listens_for(engine, "before_cursor_execute")
     def look(connection: Any, _cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool) -> None:
         if not has_shared_session(connection):
-            if _CHANGES.search(statement):
+            if _OUTLASTS.search(statement):
                 connection.info[_CHANGED] = True
         elif found := _OUTLASTS.search(statement):
             raise InvalidInputError(

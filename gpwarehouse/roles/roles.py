@@ -73,7 +73,7 @@ class Roles:
         :param name: the login's name.
         :param role: which of the roles.
         :param password: the password of a new login, or a new one; the server gets it as a SCRAM or MD5 hash, so no log has it.
-        :raises RoleError: the role is unknown, or the server refused; nothing was changed.
+        :raises RoleError: the role is unknown, the login has another of the roles, or the server refused; nothing was changed.
         """
         group = {
             "reader": self.settings.role_reader,
@@ -85,10 +85,27 @@ class Roles:
         try:
             with self.engine.connect() as connection, connection.begin():
                 lock_advisory(connection, LOCK_ROLES)
+                self._refuse_other_role(connection, name, group[role])
                 for statement in self._login_statements(connection, name, group[role], password):
                     connection.exec_driver_sql(statement)
         except (exc.DBAPIError, ProgrammingError) as error:
             raise RoleError(f"login {name!r} cannot be made: {reason_of(error)}; nothing was changed") from None
+
+    def _refuse_other_role(self, connection: Connection, name: str, group: str) -> None:
+        """Keep a login that a service uses from becoming another's: everybody's SQL runs with a reader's."""
+        own = [self.settings.role_reader, self.settings.role_loader, self.settings.role_admin]
+        has = connection.execute(
+            text(
+                "SELECT g.rolname FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid JOIN pg_roles r ON r.oid = m.member "
+                "WHERE r.rolname = :name AND g.rolname = ANY (:own) AND g.rolname <> :group ORDER BY 1"
+            ),
+            {"name": name, "own": own, "group": group},
+        ).scalars()
+        if other := list(has):
+            raise RoleError(
+                f"login {name!r} is a member of {', '.join(other)} already; take another name, or remove it first "
+                f"(gpwarehouse roles remove-login {name}). Nothing was changed"
+            )
 
     def remove_login(self, name: str) -> None:
         """Remove a login that :meth:`add_login` made, once nobody is connected by it.

@@ -80,7 +80,7 @@ def find_places(keywords: Mapping[str, Any], env_file: Any) -> Places:
 
 def shown(name: str, value: Any) -> str:
     """A value as text for people; a secret's is hidden."""
-    if name in SECRETS:
+    if name in SECRETS or (name == "host" and "@" in str(value)):  # a URL that stands in the wrong place
         return "***"
     return _text(value)
 

@@ -140,6 +140,8 @@ def at_places(url: URL, places: tuple[str, ...]) -> URL:
 
 
 def _hosts(value: str) -> str:
+    if "://" in value or "@" in value:
+        raise ValueError("that is a URL, which belongs in url")
     if "," in value:
         places_of(value)
     return value

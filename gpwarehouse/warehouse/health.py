@@ -89,6 +89,10 @@ class HealthCheck:
         down = list(_check_down(facts))
         degraded = [*_check_server(facts), *_check_segments(facts.segments), *_check_pool(pool)]
         degraded += _check_tls(facts, self._connected.settings)
+        degraded += [
+            f"the {what} of {name} is not ended, so reads find a part of the data only: run it again, to its end"
+            for name, what in facts.unended
+        ]
         if facts.failure is None and revision != head:
             where = "cannot be read" if revision is None else f"is at revision {revision or 'none'}"
             degraded.append(

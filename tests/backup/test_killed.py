@@ -112,7 +112,11 @@ def test_a_killed_restore_goes_on_or_is_refused(
                 if found != empty:
                     with pytest.raises(MigrationError, match="is being restored"):
                         one.load(TESTS, [odd("2026-05", number)])
+                    health = one.health()
+                    assert health.status == "degraded"
+                    assert "is not ended, so reads find a part of the data only" in health.reasons[0]
             assert content(one) == wanted
+            assert one.health().status == "healthy"
             assert all(each.equal for each in one.backup(place).compare())
             one.load(TESTS, [odd("2026-05", number)])
     assert deaths

@@ -206,3 +206,33 @@ def test_backups_while_others_load_hold_whole_batches(fab: Warehouse, other: War
         assert (batches.rows_loaded == batches.found).all()
         assert batches.batch_id.notna().all()
         assert other.data.check(checks=["batch", "orphan key"]).empty
+
+
+def test_a_table_of_somebodys_own_must_be_made_before_its_rows_are_restored(
+    wh: Warehouse, server_url: URL, tmp_path: Path
+) -> None:
+    make = "CREATE TABLE dw.my_own (k int, t text)"
+    with wh.engine.begin() as connection:
+        connection.exec_driver_sql(make)
+        connection.exec_driver_sql("INSERT INTO dw.my_own VALUES (1, 'a'), (2, NULL)")
+    wh.backup(str(tmp_path)).create()
+    with database(server_url) as url, Warehouse(url) as other:
+        other.upgrade()
+        with pytest.raises(BackupError, match="dw has no table my_own, whose rows the backup has; make it as it was"):
+            other.backup(str(tmp_path)).restore()
+        assert other.health().status == "healthy"
+        with other.engine.begin() as connection:
+            connection.exec_driver_sql(make)
+        other.backup(str(tmp_path)).restore()
+        assert other.read("SELECT count(*) AS n FROM dw.my_own").n[0] == 2
+
+
+def test_where_the_newest_backup_is_damaged_no_older_one_is_taken_unasked(wh: Warehouse, tmp_path: Path) -> None:
+    backups = wh.backup(str(tmp_path))
+    older, newer = backups.create().backup, backups.create().backup
+    (manifest,) = tmp_path.glob(f"manifests/{newer.id}.json")
+    manifest.write_bytes(manifest.read_bytes()[:-30])
+    for ask in (backups.verify, backups.compare, backups.restore):
+        with pytest.raises(BackupError, match=f"the newest backup, {newer.id}, is damaged .*{older.id}"):
+            ask()
+    assert backups.verify(older.id).problems == ()

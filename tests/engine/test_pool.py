@@ -178,6 +178,8 @@ def test_a_forked_child_can_neither_use_nor_end_its_parents_transaction(small: W
         "SELECT 1; /* ; */ set search_path = pg_catalog",
         "-- mine\nSET ROLE gpw_stranger",
         "RESET work_mem",
+        "PREPARE mine AS SELECT 1",
+        "SELECT pg_advisory_lock(42)",
     ],
 )
 def test_a_session_that_was_changed_is_not_handed_on(small: Warehouse, change: str) -> None:
