@@ -49,6 +49,8 @@ def test_every_answer_is_one_that_is_documented(fab: Warehouse, tmp_path: Path, 
             "--exclude-checks",
             "use_after_free",
             *HOW_LONG,
+            "--request-timeout",
+            "60",
             "--continue-on-failure",
             "--no-color",
         ]
