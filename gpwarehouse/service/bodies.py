@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
@@ -26,13 +26,18 @@ class StrictRoute(APIRoute):
         """Make the handler."""
         handle = super().get_route_handler()
         takes_json = self.body_field is not None
-        known = set(_parameters_of(self.dependant))
+        known = dict(_parameters_of(self.dependant))
 
         async def strict(request: Request) -> Response:
-            if strange := sorted(set(request.query_params) - known):
+            if strange := sorted(set(request.query_params) - known.keys()):
                 name = strange[0].encode("utf-8", "replace").decode()
                 allowed = ", ".join(sorted(known)) or "none"
                 raise Problem(422, "bad-request", f"there is no parameter {name!r} here; there are: {allowed}")
+            for name in set(request.query_params):
+                if (
+                    not known[name] and len(request.query_params.getlist(name)) > 1
+                ):  # otherwise the last one would count
+                    raise Problem(422, "bad-request", f"the parameter {name!r} is given more than once; give it once")
             if takes_json:
                 await caller_of(request)  # nobody else's body is read
                 request._body = await _read_json(request)
@@ -42,9 +47,11 @@ class StrictRoute(APIRoute):
         return strict
 
 
-def _parameters_of(dependant: Dependant) -> Iterator[str]:
-    """Names of the query parameters of a route and of what it depends on."""
-    yield from (field.alias for field in dependant.query_params)
+def _parameters_of(dependant: Dependant) -> Iterator[tuple[str, bool]]:
+    """Names of the query parameters of a route and of what it depends on, each with whether it may be given again."""
+    for field in dependant.query_params:
+        annotation = field.field_info.annotation
+        yield field.alias, any(get_origin(each) is list for each in (annotation, *get_args(annotation)))
     for each in dependant.dependencies:
         yield from _parameters_of(each)
 

@@ -318,5 +318,11 @@ def test_csv_is_read_as_it_is_said_to_be_written(loader: httpx.Client) -> None:
     for wrong in ({"decimal": "x"}, {"encoding": "klingon"}, {"lot_id": "L1"}, {"header_line": 0}):
         refused = send(loader, content, **options | wrong)
         assert refused.status_code == 422, wrong
+    again = loader.post(
+        "/loads", params=[*options.items(), ("null_values", "NA"), ("null_values", "-")], content=content
+    )
+    assert again.status_code == 202
+    refused = loader.post("/loads", params=[*options.items(), ("decimal", ".")], content=content)
+    assert (refused.status_code, "more than once" in refused.json()["detail"]) == (422, True)
     without = {name: value for name, value in options.items() if name != "target"}
     assert send(loader, content, **without).status_code == 422
