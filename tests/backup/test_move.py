@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import URL, make_url
 
 from gpwarehouse import Warehouse
+from gpwarehouse.backup import Comparison
 from tests.backup.fab import content, fill, odd, tables
 from tests.conftest import database
 from tests.doc_blocks import MOVED, blocks_of, run_sh
@@ -34,13 +35,19 @@ def test_the_page_about_moving_runs_as_it_stands(
         with Warehouse(first) as old:
             old.upgrade()
             fill(old)
-        _move_on(first, servers, monkeypatch, 0)
+        moves = _move_on(first, servers, monkeypatch, 0)
+    assert len(moves) == len(servers) - 1
+    for compared in moves:
+        assert sum(each.rows_here for each in compared) > 500
+        assert [each for each in compared if not each.equal] == []
 
 
-def _move_on(old_url: URL, servers: list[URL], monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Move to the next server, and from there to the one after it."""
+def _move_on(
+    old_url: URL, servers: list[URL], monkeypatch: pytest.MonkeyPatch, number: int
+) -> list[tuple[Comparison, ...]]:
+    """Move to the next server, and from there to the one after it; the tables and months of each after its cut-over."""
     if number + 1 == len(servers):
-        return
+        return []
     while_loads_go_on, cut_over = (block for block in blocks_of(MOVED) if block.kind == "sh")
     with database(servers[number + 1]) as new_url, Warehouse(old_url) as old, Warehouse(new_url) as new:
         monkeypatch.setenv("OLD", old_url.render_as_string(hide_password=False))
@@ -59,8 +66,7 @@ def _move_on(old_url: URL, servers: list[URL], monkeypatch: pytest.MonkeyPatch, 
         assert info is not None
         compared = new.backup().compare()
         rows = sum(each.rows_here for each in compared)
-        assert rows > 500
         print(f"{old.status().server} -> {new.status().server}: {len(tables(new))} tables, {rows} rows equal")  # noqa: T201
         for each in sorted(compared, key=lambda each: -each.rows_here)[:4]:
             print(f"  {each.table} {each.partition}: {each.rows_here} rows, checksum {each.checksum_here}")  # noqa: T201
-        _move_on(new_url, servers, monkeypatch, number + 1)
+        return [compared, *_move_on(new_url, servers, monkeypatch, number + 1)]
