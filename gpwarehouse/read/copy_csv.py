@@ -53,7 +53,7 @@ class TextParser:
         return self._complete(table.columns, lambda number: self._read_texts(block, number))
 
     def parse_rows(self, rows: Sequence[Sequence[str | None]]) -> pa.Table:
-        """Make a table of a few rows of texts. Arrow's CSV parser takes as long for one row as this for a thousand.
+        """Make a table of rows of texts.
 
         :raises ReadError: Arrow's type cannot hold a value.
         """

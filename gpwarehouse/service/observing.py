@@ -71,9 +71,8 @@ class Observing:
             return
         state = scope.setdefault("state", {})
         state |= {"query_id": uuid.uuid4().hex, "audit": {}, "method": scope["method"]}
-        if (
-            scope["method"] == "HEAD"
-        ):  # answered like GET; the server leaves the body out, for it keeps the scope it made
+        # HEAD is answered like GET. The server leaves the body out, for it keeps the scope that it made.
+        if scope["method"] == "HEAD":
             scope = {**scope, "method": "GET"}
         sent = _Sent(send, {**_SECURITY, "X-Query-Id": state["query_id"]})
         started = time.monotonic()

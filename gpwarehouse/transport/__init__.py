@@ -3,7 +3,7 @@
 from gpwarehouse.transport.copy import Stored, Unread, copy_rows, leave_statistics_alone
 from gpwarehouse.transport.copy_stream import ahead
 from gpwarehouse.transport.copy_text import numbers_first
-from gpwarehouse.transport.csv_archive import copy_in, copy_out
+from gpwarehouse.transport.csv_archive import copy_in
 from gpwarehouse.transport.gpfdist_load import Address, RejectPolicy, insert_rows
 from gpwarehouse.transport.parallel import copy_parallel
 from gpwarehouse.transport.route import Route, Router
@@ -19,7 +19,6 @@ __all__ = [
     "Unread",
     "ahead",
     "copy_in",
-    "copy_out",
     "copy_parallel",
     "copy_rows",
     "insert_rows",

@@ -1,4 +1,4 @@
-"""Copy rows out and in again as the server writes them: for archives, in which every value must come back unchanged.
+"""Copy rows of archives in, in which every value must come back unchanged, and cut the CSV that a server sends into rows.
 
 The format is CSV, because Arrow reads and writes it at full speed, and it distinguishes the empty string (``""``) from NULL
 (nothing). The text of a value may be anything that the server reads for its type (``infinity``, years before Christ). The
@@ -8,9 +8,7 @@ formats of the loads, which check each value, do not accept all of these.
 from __future__ import annotations
 
 import io
-import os
-import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +20,7 @@ from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.errors import ReadError
 from gpwarehouse.transport.number_text import format_exactly
 
-__all__ = ["copy_in", "copy_out", "whole_rows"]
+__all__ = ["copy_in", "whole_rows"]
 
 
 def copy_in(connection: Connection, table: Table, batches: Iterable[pa.RecordBatch], columns: tuple[str, ...]) -> int:
@@ -96,58 +94,6 @@ def _format_floats(batch: pa.RecordBatch) -> pa.RecordBatch:
         for array in batch.columns
     ]
     return pa.RecordBatch.from_arrays(arrays, batch.schema.names)
-
-
-BLOCK_BYTES = 16 << 20
-"""Bytes that are parsed at a time; a longer row is parsed alone."""
-
-
-def copy_out(connection: Connection, query: str, columns: tuple[str, ...]) -> Generator[pa.RecordBatch, None, None]:
-    """Yield the rows of a query as the server writes them, all columns as text, one block at a time.
-
-    Until the generator ends or is closed, a thread of its own uses the connection.
-
-    :param query: the text between COPY and TO: a table, or a SELECT in brackets.
-    :raises DBAPIError: the server refused the query; raised when the batches are read.
-    """
-    source, sink = os.pipe()
-    failures: list[BaseException] = []
-    driver: Any = connection.connection
-
-    def copy() -> None:
-        try:
-            with os.fdopen(sink, "wb") as stream, driver.cursor() as cursor:
-                cursor.copy_expert(f"COPY {query} TO STDOUT WITH (FORMAT csv, NULL '')", stream, 1 << 16)
-        except BaseException as error:  # the reader raises it, in its own thread
-            failures.append(error)
-
-    worker = threading.Thread(target=copy, name="copy-out", daemon=True)
-    worker.start()
-    try:
-        with os.fdopen(source, "rb") as stream:
-            yield from _parse(stream, columns)
-    except Exception:
-        worker.join()
-        if not failures:
-            raise
-        # The reason is the error that broke off the COPY, not the incomplete row that it left.
-    finally:
-        worker.join()
-    if failures:
-        raise failures[0]
-
-
-def _parse(stream: Any, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
-    convert = pa_csv.ConvertOptions(
-        column_types=dict.fromkeys(columns, pa.string()),
-        null_values=[""],
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=False,
-    )
-    parse = pa_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
-    for block in whole_rows(iter(lambda: stream.read(BLOCK_BYTES), b"")):
-        read = pa_csv.ReadOptions(column_names=list(columns), block_size=len(block) + 1, use_threads=False)
-        yield from pa_csv.read_csv(pa.BufferReader(block), read, parse, convert).to_batches()
 
 
 def whole_rows(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -19,6 +19,7 @@ from sqlalchemy import text
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import ReadError
+from gpwarehouse.read import copy_out
 from gpwarehouse.read.columns import Column
 from gpwarehouse.read.copy_csv import TextParser
 from gpwarehouse.read.query import Stream
@@ -246,6 +247,23 @@ def test_a_stream_cut_anywhere_gives_the_same_rows(rows: list[tuple[str | None, 
 def test_a_value_that_begins_with_a_byte_order_mark_keeps_it_at_the_start_of_a_block() -> None:
     parser = TextParser([Column("a", 25)])
     assert parser.parse("\ufeffL1\n".encode()).column(0).to_pylist() == ["\ufeffL1"]
+
+
+LINE_ENDS = [f'{"z" * length}\r\nB"\n' for length in range(90)] + [None, "", "\r\n"]
+
+
+@pytest.mark.parametrize("block", [61, 64, 97, 1 << 20])
+def test_line_ends_inside_values_are_kept_wherever_a_block_ends(
+    wh: Warehouse, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(copy_out, "_BLOCK_BYTES", block)
+    with wh.engine.begin() as connection:
+        connection.execute(text("CREATE TABLE lines (n text, x text)"))
+        rows = [{"n": f"{n:03}", "x": value} for n, value in enumerate(LINE_ENDS)]
+        connection.execute(text("INSERT INTO lines VALUES (:n, :x)"), rows)
+    for columns in ("n, x", "x"):
+        found = wh.read(f"SELECT {columns} FROM lines ORDER BY n", arrow=True, transport="csv")
+        assert found.column("x").to_pylist() == LINE_ENDS
 
 
 def test_a_stream_that_ends_inside_a_row_is_refused() -> None:
