@@ -106,8 +106,9 @@ class Capabilities:
     :ivar nulls_not_distinct: unique keys may say whether NULLs are distinct.
     :ivar merge: has MERGE.
     :ivar serializable: SERIALIZABLE is what it says; Greenplum takes it and gives REPEATABLE READ.
-    :ivar vacuum_as_owner: VACUUM may run after SET ROLE; on Greenplum 7 it ends in a PANIC of the coordinator (seen on
-        7.0.0-beta: "permission denied to finish prepared transaction" on a segment).
+    :ivar local_role: a transaction may SET LOCAL ROLE. On Greenplum 7 the role is back before COMMIT PREPARED, which a segment
+        then refuses to a login that is no superuser, and the coordinator ends in a PANIC (seen on 7.0.0-beta). SET ROLE does
+        no harm.
     :ivar exact_float_text: reads the shortest text of a double back to the same double (PostgreSQL ≥ 12).
     :ivar compresstypes: names the server knows.
     :ivar missing_index_methods: of btree, hash, gin, brin and bitmap, those the server does not have.
@@ -128,7 +129,7 @@ class Capabilities:
     nulls_not_distinct: bool
     merge: bool
     serializable: bool
-    vacuum_as_owner: bool
+    local_role: bool
     exact_float_text: bool
     compresstypes: frozenset[str]
     missing_index_methods: frozenset[str]
@@ -158,7 +159,7 @@ class Capabilities:
             nulls_not_distinct=pg >= (15,),
             merge=pg >= (15,),
             serializable=not mpp,
-            vacuum_as_owner=not mpp or classic_catalog,
+            local_role=not mpp or classic_catalog,
             exact_float_text=pg >= (12,),
             compresstypes=frozenset(types),
             missing_index_methods=frozenset({"brin", "hash"} if classic_catalog else set() if mpp else {"bitmap"}),

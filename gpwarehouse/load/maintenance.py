@@ -143,10 +143,8 @@ class Upkeep:
     def _vacuum(self, name: str) -> None:
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             table = Table(name, MetaData(), schema=schema_of(connection, self.table))
-            capabilities = dialect_of(connection).capabilities
             try:
-                # Another client uses a shared session: leave its settings alone.
-                if has_shared_session(connection) or capabilities is None or not capabilities.vacuum_as_owner:
+                if has_shared_session(connection):  # another client uses the session: leave its settings alone
                     self._wait_for(table)
                 else:
                     connection.execute(text(f"SET lock_timeout = {WAIT_MS}"))

@@ -23,6 +23,7 @@ from gpwarehouse.dialect.options import missing_partitions
 from gpwarehouse.dialect.reflection import partitions_of
 from gpwarehouse.engine.locks import LOCK_MONTHS, LockHolder, advisory_key, lock_advisory, lock_holders
 from gpwarehouse.engine.progress import Announce
+from gpwarehouse.engine.sessions import has_shared_session
 from gpwarehouse.engine.table_names import dialect_of, qualified_name
 from gpwarehouse.errors import PartitionError
 
@@ -225,6 +226,10 @@ def become_owner(connection: Connection, table: Table, *, local: bool = True) ->
         {"name": qualified_name(connection, table)},
     ).one()
     if row.becomes:
+        capabilities = dialect_of(connection).capabilities
+        # The pool closes a session that SET something. One behind a pooler is not ours to SET anything in.
+        if capabilities is not None and not capabilities.local_role and not has_shared_session(connection):
+            local = False
         connection.execute(
             text(f"SET {'LOCAL ' if local else ''}ROLE {connection.dialect.identifier_preparer.quote(row.owner)}")
         )
