@@ -33,7 +33,6 @@ LATE = {
     "intake.table_files": "pyarrow.parquet, for Parquet files alone",
     "load.progress_bar": "extra cli",
     "load.reload_rejects": "pandas, where a frame is asked for",
-    "load.streaming": "the loader imports it",
     "read.export": "pyarrow.dataset, for folders of Parquet alone",
     "read.frames": "pandas, where a frame is asked for",
     "sources": "extra stdf",

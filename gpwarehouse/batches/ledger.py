@@ -7,7 +7,7 @@ transaction writes the row and the rejects of a failed load.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +26,7 @@ __all__ = [
     "FAILED",
     "LOADED",
     "Batch",
+    "Written",
     "announce",
     "are_scattered",
     "content_of_files",
@@ -79,6 +80,18 @@ class Batch:
     max_event_ts: datetime | None
     started_at: datetime
     source_checksum: str | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a transaction wrote, as far as the batch's row tells it.
+
+    :ivar rows: rows that were stored.
+    :ivar note: a note for the batch's row.
+    """
+
+    rows: int
+    note: str | None = None
 
 
 def content_of_files(connection: Connection, target: str, source_checksum: str) -> str | None:
@@ -139,17 +152,18 @@ def month_replaced(row: Any) -> datetime | None:
     return datetime.fromisoformat(f"{month}-01T00:00:00+00:00")
 
 
-def record_loaded(
-    connection: Connection, batch: Batch, rejects: Iterable[pa.RecordBatch], note: str | None = None
-) -> None:
+def record_loaded(connection: Connection, batch: Batch, rejects: Iterable[pa.RecordBatch], written: Written) -> Batch:
     """Write the row of a loaded batch and its rejects in place of those of the id, in the load's transaction.
 
+    :return: the batch with the rows that were written.
     :raises LoadError: as :func:`refuse_half_changed`.
     """
+    batch = replace(batch, rows_loaded=written.rows)
     refuse_half_changed(connection, batch.target)
     _forget(connection, batch.batch_id)
-    _insert(connection, batch, LOADED, note)
+    _insert(connection, batch, LOADED, written.note)
     insert_rejects(connection, batch.batch_id, batch.target, rejects)
+    return batch
 
 
 def refuse_half_changed(connection: Connection, target: str) -> None:

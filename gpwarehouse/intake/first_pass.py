@@ -30,7 +30,7 @@ from gpwarehouse.intake.target import Target
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport.columns import TIMESTAMP
 
-__all__ = ["CheckedRows", "FirstPass", "Kept", "Source", "begin_reading", "read_source"]
+__all__ = ["FirstPass", "Keep", "Kept", "Source", "begin_reading", "keep_facts", "read_source"]
 
 _BATCH_BYTES = 16 << 20
 _CLOCK = pa.timestamp("us")
@@ -75,13 +75,16 @@ class Kept:
 
 
 @dataclass
-class CheckedRows:
-    """The rows that a first pass over a source has read and checked.
+class FirstPass:
+    """What a first pass over a source has found: the good rows with their keys, and the rejects.
 
     It is a context manager: at the end it deletes its temporary files.
 
-    :ivar rows: the good rows.
+    :ivar rows: the good rows, all columns but the batch's.
     :ivar rejects: rows of ``etl_reject``.
+    :ivar refused: good rows that the server refused: place in ``rows`` → reject.
+    :ivar names: column of ``rows`` → column of the source, where the names differ.
+    :ivar months: first instant of each month that has events → number of its rows; empty for a dimension.
     :ivar checksum: checksum of the content.
     :ivar given: the columns that the rows name.
     :ivar are_read: whether every value could be converted to its column's type.
@@ -92,6 +95,9 @@ class CheckedRows:
     resolver: KeyResolver
     rows: Spool = field(default_factory=Spool)
     rejects: Spool = field(default_factory=Spool)
+    refused: dict[int, Reject] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    months: Counter[datetime] = field(default_factory=Counter)
     rows_read: int = 0
     checksum: str = ""
     are_read: bool = True
@@ -157,18 +163,6 @@ class CheckedRows:
         self.first = min(filter(None, (self.first, span["min"])))
         self.last = max(filter(None, (self.last, span["max"])))
 
-
-@dataclass
-class FirstPass(CheckedRows):
-    """The result of the first pass: the good rows with their keys, all columns but the batch's.
-
-    :ivar refused: good rows that the server refused: place in ``rows`` → reject.
-    :ivar months: first instant of each month that has events → number of its rows.
-    """
-
-    refused: dict[int, Reject] = field(default_factory=dict)
-    months: Counter[datetime] = field(default_factory=Counter)
-
     @property
     def rows_to_load(self) -> int:
         """Rows that are neither rejected nor refused."""
@@ -198,14 +192,27 @@ class FirstPass(CheckedRows):
             yield reject_rows(self.refused.values())
 
 
+class Keep(Protocol):
+    """Makes the rows to keep from good rows, with durable keys in place of natural ones."""
+
+    def __call__(self, found: FirstPass, clean: pa.RecordBatch, source: Source) -> Kept:
+        """Return the rows to keep, and the months of their events."""
+
+
 def read_source(
-    source: Source, target: Target, engine: Engine, settings: WarehouseSettings, options: LoadOptions
+    source: Source,
+    target: Target,
+    engine: Engine,
+    settings: WarehouseSettings,
+    options: LoadOptions,
+    keep: Keep | None = None,
 ) -> FirstPass:
     """Read a source to its end.
 
+    :param keep: makes the rows to keep; by default those of a fact.
     :raises InvalidInputError: the source does not fit the target.
     """
-    found, batches = begin_reading(source, target, engine, settings, options)
+    found, batches = begin_reading(source, target, engine, settings, options, keep or keep_facts)
     with found.given_up():
         for _ in batches:
             pass
@@ -218,31 +225,30 @@ def begin_reading(
     engine: Engine,
     settings: WarehouseSettings,
     options: LoadOptions,
+    keep: Keep,
     *,
-    keep: bool = True,
+    keeps: bool = True,
 ) -> tuple[FirstPass, Generator[Kept, None, None]]:
     """Begin to read a source.
 
-    :param keep: whether the rows are kept for a second pass; else they are only counted.
+    :param keeps: whether the rows are kept for a second pass; else they are only counted.
     :return: the first pass, which is complete when the generator has ended, and the generator of its good rows.
     """
-    earliest = datetime.combine(settings.event_min, datetime.min.time(), UTC)
+    earliest = getattr(source, "earliest", None) or datetime.combine(settings.event_min, datetime.min.time(), UTC)
     latest = datetime.now(UTC) + timedelta(days=settings.event_max_ahead_days)
-    first, end = getattr(source, "window", None) or (
-        earliest,
-        latest,
-    )  # a load that fills a month accepts no rows of other months
+    first, end = getattr(source, "window", None) or (earliest, latest)
     validator = Validator(target, earliest=max(first, earliest), latest=min(end, latest))
     policy = RetryPolicy.once_met(settings, engine)
     roots = RootLots(lambda lots: policy.call("look up lots", roots_of_lots, engine, lots), settings.lot_root_pattern)
     resolver = KeyResolver(target, roots, facility=settings.facility, wafer_id_pattern=settings.wafer_id_pattern)
-    found = FirstPass(resolver, rows=Spool(keep))
+    found = FirstPass(resolver, rows=Spool(keeps), checksum=source.checksum or "")
+    found.given.always = frozenset(getattr(source, "constants", ()))
     options.begin("read", getattr(source, "extent", _unknown))
-    return found, _read_batches(found, source, target, validator, options)
+    return found, _read_batches(found, source, validator, options, keep)
 
 
 def _read_batches(
-    found: FirstPass, source: Source, target: Target, validator: Validator, options: LoadOptions
+    found: FirstPass, source: Source, validator: Validator, options: LoadOptions, keep: Keep
 ) -> Generator[Kept, None, None]:
     fingerprint = Fingerprint()
     with ThreadPoolExecutor(1, "gpwarehouse-resolve") as beside:
@@ -250,7 +256,7 @@ def _read_batches(
         for batch in _split(source.batches()):
             clean = found.check(validator, batch, fingerprint if source.checksum is None else None)
             kept = keeping.result() if keeping is not None else None
-            keeping = beside.submit(_keep, found, target, clean, source)
+            keeping = beside.submit(_keep, found, clean, source, keep)
             del batch, clean  # a batch may be large: hold none longer than it is used
             options.report("read", found.rows_read)
             if kept is not None:
@@ -277,10 +283,19 @@ def _split(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         del batch
 
 
-def _keep(found: FirstPass, target: Target, clean: pa.RecordBatch, source: Source) -> Kept:
-    """Put good rows into the spool, with all columns but the batch's own."""
+def _keep(found: FirstPass, clean: pa.RecordBatch, source: Source, keep: Keep) -> Kept:
+    """Put good rows into the spool."""
     if not clean.num_rows:
         return Kept(clean, frozenset())
+    kept = keep(found, clean, source)
+    found.rows.append(kept.rows.append_column(GIVEN, clean.column(GIVEN)))
+    found.see(clean.column(found.resolver.target.partition_column))
+    return kept
+
+
+def keep_facts(found: FirstPass, clean: pa.RecordBatch, source: Source) -> Kept:
+    """Make the rows of a fact: all its columns but the batch's own."""
+    target = found.resolver.target
     columns = dict(zip(clean.schema.names, clean.columns, strict=True))
     columns |= found.resolver.resolve(clean)
     times = columns[target.partition_column]
@@ -288,13 +303,10 @@ def _keep(found: FirstPass, target: Target, clean: pa.RecordBatch, source: Sourc
     for name, value in (("source_system", source.source_system), ("source_file", source.source_file or None)):
         columns[name] = pc.coalesce(columns[name], pa.scalar(value, pa.string()))
     names = [name for name in target.columns if name != "batch_id"]
-    rows = pa.RecordBatch.from_arrays([columns[name] for name in names], names)
-    found.rows.append(rows.append_column(GIVEN, columns[GIVEN]))
-    found.see(times)
     months = pc.value_counts(pc.floor_temporal(times.cast(_CLOCK), unit="month"))
     firsts = months.field("values").cast(TIMESTAMP).to_pylist()
     found.months.update(dict(zip(firsts, months.field("counts").to_pylist(), strict=True)))
-    return Kept(rows, frozenset(firsts))
+    return Kept(pa.RecordBatch.from_arrays([columns[name] for name in names], names), frozenset(firsts))
 
 
 def _compute_time_keys(times: pa.Array) -> pa.Array:

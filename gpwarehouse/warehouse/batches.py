@@ -98,10 +98,10 @@ class Batches(Door):
         """
         self._connected.require_current_schema()
         corrected = rooms.load.table_files(corrected, csv)
-        loader = rooms.load.RejectLoader(self._connected.engine, self._connected.settings)
+        loader = rooms.load.Loader(self._connected.engine, self._connected.settings)
         return count_load(
             f"the rejects of batch {batch_id}",
-            lambda: loader.reload(batch_id, corrected, progress=progress, analyze=analyze),
+            lambda: rooms.load.reload_rejects(loader, batch_id, corrected, progress=progress, analyze=analyze),
         )
 
     def delete(self, batch_id: str) -> Deleted:

@@ -110,8 +110,8 @@ class Facts(Door):
         self._connected.require_current_schema()
         frame = rooms.load.table_files(frame, csv)
         source = rooms.load.KeySource(frame, fact, source_system=source_system, months=list(months), deletes=deletes)
-        loader = rooms.load.KeyLoader(self._connected.engine, self._connected.settings)
-        return count_load(fact, lambda: loader.load(source, **options))
+        loader = rooms.load.Loader(self._connected.engine, self._connected.settings)
+        return count_load(fact, lambda: loader.load(source, rooms.load.Upsert, **options))
 
     def delete_month(self, fact: str, month: str, *, across: bool = False, dry_run: bool = False) -> Deleted:
         """Empty a month of a fact at once, whatever its size. Batches that were wholly in it can be loaded again.
@@ -155,10 +155,17 @@ class Facts(Door):
         source = rooms.load.MonthSource(
             rooms.load.table_files(frame, csv), fact, source_system=source_system, month=month
         )
-        loader = rooms.load.MonthLoader(self._connected.engine, self._connected.settings)
+        loader = rooms.load.Loader(self._connected.engine, self._connected.settings)
         return count_load(
             fact,
-            lambda: loader.load(source, batch_id=batch_id, max_rejects=max_rejects, analyze=analyze, progress=progress),
+            lambda: loader.load(
+                source,
+                rooms.load.ReplaceMonth,
+                batch_id=batch_id,
+                max_rejects=max_rejects,
+                analyze=analyze,
+                progress=progress,
+            ),
         )
 
 

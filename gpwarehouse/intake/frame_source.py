@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -13,13 +14,17 @@ from gpwarehouse.intake.frames import BATCH_ROWS, bytes_of, record_batches
 from gpwarehouse.intake.load_options import check_name
 from gpwarehouse.intake.table_files import TableFiles, table_files
 from gpwarehouse.intake.target import Target, target_named
+from gpwarehouse.transport.columns import TIMESTAMP
 
 __all__ = ["FrameSource"]
 
 
 @dataclass
 class FrameSource:
-    """A frame as a source: it has rows, and knows nothing of their members."""
+    """A frame as a source: it has rows, and knows nothing of their members.
+
+    :ivar constants: columns with one value for all rows, besides those of the frame.
+    """
 
     frame: Any
     target: str
@@ -27,6 +32,7 @@ class FrameSource:
     source_file: str = ""
     checksum: str | None = None
     batch_rows: int = BATCH_ROWS
+    constants: Mapping[str, datetime] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_name("source_system", self.source_system)
@@ -37,7 +43,12 @@ class FrameSource:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The frame in record batches."""
         target = self.row_target()
-        return record_batches(self.frame, target.json_columns, expected_of(target), rows=self.batch_rows)
+        expected = expected_of(target, constants=self.constants)
+        for batch in record_batches(self.frame, target.json_columns, expected, rows=self.batch_rows):
+            for name, moment in self.constants.items():
+                batch = batch.append_column(name, pa.repeat(pa.scalar(moment, TIMESTAMP), batch.num_rows))
+            yield batch
+            del batch  # it may be large
 
     def row_target(self) -> Target:
         """The target that the rows are checked against."""
