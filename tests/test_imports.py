@@ -31,7 +31,7 @@ LATE = {
     "intake.csv.reader": "pyarrow.csv, for CSV files alone",
     "intake.pandas_columns": "pandas, where a frame is given",
     "intake.table_files": "pyarrow.parquet, for Parquet files alone",
-    "load.progress_bar": "extra cli",
+    "cli.progress_bar": "extra cli",
     "load.reload_rejects": "pandas, where a frame is asked for",
     "read.export": "pyarrow.dataset, for folders of Parquet alone",
     "read.frames": "pandas, where a frame is asked for",
