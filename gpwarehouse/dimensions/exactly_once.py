@@ -90,6 +90,7 @@ class Once:
             min_event_ts=found.first,
             max_event_ts=found.last,
             started_at=started_at,
+            origin="MERGE",
         )
 
     def run(self, write: Write) -> bool:

@@ -314,7 +314,7 @@ class Loader:
     def _find_leftovers(self, connection: Connection, run: Run, batch: ledger.Batch) -> list[Any]:
         """Find failed batches of the same content that left rows; those with records in other batches go to ``run.scattered``."""
         rows = ledger.left_behind(connection, batch.target, batch.batch_id, batch.checksum)
-        run.scattered = [row for row in rows if not ledger.has_left(row)]
+        run.scattered = [row for row in rows if not row.may_hold_rows]
         if run.replaced is not None and ledger.are_scattered(run.replaced):
             run.scattered.append(run.replaced)
         if run.scattered and run.options.commits_apart:
@@ -322,11 +322,11 @@ class Loader:
                 f"{batch.target}: other batches may hold records of batch {run.scattered[0].batch_id!r}. Rows that connections "
                 "commit on their own cannot be compared with them. Nothing was loaded; load it with atomic=True"
             )
-        return [row for row in rows if ledger.has_left(row)]
+        return [row for row in rows if row.may_hold_rows]
 
     def _delete_leftovers(self, connection: Connection, run: Run, batch: ledger.Batch, left: list[Any]) -> None:
         """Delete the rows that failed loads of the same content left; record that connections of this load may leave rows too."""
-        by = f"batch {batch.batch_id}"
+        by = batch.batch_id
         if not run.options.commits_apart:
             for row in left:
                 delete_leftovers(connection, run.target.partition_column, row, by)
@@ -387,7 +387,8 @@ class Loader:
         :raises LoadError: the server stored another number of rows than it was sent.
         """
         assert run.stored is not None
-        batch = replace(batch, rows_loaded=found.rows_to_load, rows_rejected=found.rows_rejected)
+        loaded, rejected = found.rows_to_load, found.rows_rejected
+        batch = replace(batch, rows_loaded=loaded, rows_rejected=rejected, rows_replaced=run.rows_replaced)
         if run.stored.rows != batch.rows_loaded:
             raise LoadError(
                 f"{batch.target}: {batch.rows_loaded} rows were sent, but the server stored {run.stored.rows}. Nothing was "

@@ -17,7 +17,7 @@ from sqlalchemy import MetaData, Table
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.batches import ledger
-from gpwarehouse.batches.removed_rows import batches_in, loaded_rows, note
+from gpwarehouse.batches.removed_rows import Removal, batches_in, loaded_rows, record_removals
 from gpwarehouse.dialect import RangePartition
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.dimensions.members import learn
@@ -65,6 +65,7 @@ class MonthLoader(Loader):
         assert isinstance(run.source, MonthSource)
         checksum = hashlib.sha256(f"replace {run.source.month} {batch.checksum}".encode()).hexdigest()
         named = run.batch_id or run.options.batch_id
+        batch = replace(batch, origin="REPLACE_MONTH", month_replaced=month_named(run.source.month))
         return replace(batch, checksum=checksum, batch_id=named or batch_id_for(batch.target, checksum))
 
     def _run_transaction(self, run: Run, found: FirstPass, batch: ledger.Batch, route: Route) -> Any:
@@ -130,16 +131,14 @@ class MonthLoader(Loader):
         gone = batches_in(connection, table.to_metadata(MetaData(), name=child))
         take_place(connection, table, state.partition, state.table)
         run.rows_replaced = sum(gone.values())
+        batch = replace(batch, rows_replaced=run.rows_replaced)
         for row in loaded_rows(connection, gone):
             if row.batch_id != batch.batch_id:
-                rows = gone[row.batch_id]
-                words = f"{run.source.month} replaced by batch {batch.batch_id}: {rows} of its rows"
-                note(connection, row, words, rows_gone=rows)
+                removal = Removal("MONTH_REPLACED", gone[row.batch_id], batch.month_replaced, batch.batch_id)
+                record_removals(connection, row, [removal])
         assert found.first is not None
         run.learned = learn(connection, found.resolver.members, provenance_of(batch, found.first))
-        ledger.record_loaded(
-            connection, batch, found.all_rejects(), ledger.replaces(f"{run.source.partition.start:%Y-%m}")
-        )
+        ledger.record_loaded(connection, batch, found.all_rejects())
 
     def _maintain(self, run: Run, found: FirstPass, result: LoadResult) -> LoadResult:
         run.rows_replaced = 0  # they were removed with their table, so no space is to be freed

@@ -14,14 +14,13 @@ from datetime import datetime
 from functools import cache, partial
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Table, Text, and_, case, func, insert, or_, select, text, true
+from sqlalchemy import Column, ColumnElement, Table, Text, and_, case, cast, func, insert, null, or_, select, text, true
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.sql.elements import True_
 
 from gpwarehouse.batches import ledger
 from gpwarehouse.batches.conflicts import delete_where
-from gpwarehouse.batches.moved_records import moved_to
-from gpwarehouse.batches.removed_rows import loaded_rows, note
+from gpwarehouse.batches.removed_rows import Removal, loaded_rows, record_removals
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.dimensions.members import learn
 from gpwarehouse.engine import qualified_name
@@ -35,6 +34,7 @@ from gpwarehouse.load.frame_source import FrameSource
 from gpwarehouse.load.loader import Loader, Run, add_batch_id, columns_to_copy, provenance_of
 from gpwarehouse.load.refused_rows import store_all_but_refused
 from gpwarehouse.load.result import LoadResult
+from gpwarehouse.models.base import TimestampTZ
 from gpwarehouse.models.grain import columns_of_grain, grain_of, plain, same_record
 from gpwarehouse.partitions.manager import fact_named, month_named
 from gpwarehouse.settings import WarehouseSettings
@@ -92,8 +92,8 @@ class KeyLoader(Loader):
         words = ("delete" if run.source.deletes else "upsert", *found.given.words())
         own = " ".join([*words, run.options.batch_id or self._this, found.checksum])
         checksum = hashlib.sha256(own.encode()).hexdigest()
-        named = run.batch_id or run.options.batch_id
-        return replace(batch, checksum=checksum, batch_id=named or batch_id_for(batch.target, checksum))
+        batch_id = run.batch_id or run.options.batch_id or batch_id_for(batch.target, checksum)
+        return replace(batch, checksum=checksum, batch_id=batch_id, origin="DELETE" if run.source.deletes else "UPSERT")
 
     def _prepare(self, run: Run, found: FirstPass, batch: ledger.Batch) -> None:
         assert isinstance(run.source, KeySource)
@@ -109,17 +109,17 @@ class KeyLoader(Loader):
                 return verdict.loaded
             run.rows_replaced = 0
             leave_statistics_alone(connection)
-            said = None
             if found.rows_to_load:
                 window = self._window(run.source, found)
                 work = _KeyMerge(connection, run.target, window, deletes=run.source.deletes)
                 self._stage(work, run, found, batch, route)
-                run.rows_replaced, run.replaced, said = work.delete_old(batch)
+                run.rows_replaced, run.replaced = work.delete_old(batch)
                 rows = 0 if run.source.deletes else work.insert_new(found.given)
-                batch = replace(batch, rows_loaded=rows, rows_rejected=found.rows_rejected)
+                rejected, replaced = found.rows_rejected, run.rows_replaced
+                batch = replace(batch, rows_loaded=rows, rows_rejected=rejected, rows_replaced=replaced)
                 if not run.source.deletes and found.first is not None:
                     run.learned = learn(connection, found.resolver.members, provenance_of(batch, found.first))
-            ledger.record_loaded(connection, batch, found.all_rejects(), said if run.source.deletes else None)
+            ledger.record_loaded(connection, batch, found.all_rejects())
             return batch
 
     def _window(self, source: KeySource, found: FirstPass) -> list[tuple[Any, Any]]:
@@ -206,11 +206,8 @@ class _KeyMerge:
         self.execute(f"ANALYZE {_STAGE}")
         self.execute(f"LOCK TABLE {qualified_name(self.connection, self.fact)} IN EXCLUSIVE MODE")
 
-    def delete_old(self, batch: ledger.Batch) -> tuple[int, _Span | None, str]:
-        """Delete the existing rows with the staged keys, and keep them in a temporary table.
-
-        :return: their number, their time span, and a note about them.
-        """
+    def delete_old(self, batch: ledger.Batch) -> tuple[int, _Span | None]:
+        """Delete the existing rows with the staged keys, keep them in a temporary table; return their number and time span."""
         stage = _last_of_each(self.stage, self.fact.name)
         there = select(self.fact).join(stage, same_record(self.fact.name, self.fact.c, stage.c)).where(self.inside)
         self.old = create_temporary_like(self.connection, self.fact, _OLD)
@@ -220,7 +217,6 @@ class _KeyMerge:
         rows, first, last = self.connection.execute(
             select(func.count(), func.min(c.event_ts), func.max(c.event_ts)).select_from(self.old)
         ).one()
-        said = f"0 rows had these keys; batch {batch.batch_id}"
         if rows:
             same = same_record(self.fact.name, self.fact.c, self.stage.c)
             times = self.fact.c.event_ts
@@ -229,37 +225,27 @@ class _KeyMerge:
                 raise LoadError(
                     f"{self.fact.name}: {rows} rows were found, but {deleted} were deleted. Nothing was changed"
                 )
-            said = self._note(batch)
-        return int(rows), _Span(first, last) if rows else None, said
+            self._record_removals(batch)
+        return int(rows), _Span(first, last) if rows else None
 
-    def _note(self, batch: ledger.Batch) -> str:
-        """Add a note to the batches that had the rows; return a note about all of them."""
-        c = self.old.c
-        month, moved = _month_of(self.old), self._find_moved()
-        gone: dict[str, dict[str, int]] = {}
-        for name, when, rows in self.connection.execute(
-            select(c.batch_id, month, func.count()).group_by(c.batch_id, month).order_by(c.batch_id, month)
-        ):
-            gone.setdefault(name, {})[when] = rows
-        for row in loaded_rows(self.connection, {name: sum(months.values()) for name, months in gone.items()}):
-            rows = sum(gone[row.batch_id].values())
-            words = f"{', '.join(gone[row.batch_id])}: {rows} rows by key, batch {batch.batch_id}"
-            words += moved_to(moved.get(row.batch_id, ()))
-            note(self.connection, row, words, rows_gone=rows)
-        months = sorted({when for found in gone.values() for when in found})
-        return f"{', '.join(months)}: {sum(sum(found.values()) for found in gone.values())} rows deleted by key"
-
-    def _find_moved(self) -> dict[str, set[str]]:
-        """Batch → the months that records of it move to, if these differ from their old months."""
-        moved: dict[str, set[str]] = {}
+    def _record_removals(self, batch: ledger.Batch) -> None:
+        """Record for the batches that had the rows how many of which month are gone, and to which month they move."""
+        name, month = self.old.c.batch_id, _month_of(self.old)
+        rows: Any = self.old
+        now: Any = cast(null(), TimestampTZ)
         if self.may_move:
             stage = _last_of_each(self.stage, self.fact.name)
-            now, then = _month_of(stage), _month_of(self.old)
-            pairs = self.old.join(stage, same_record(self.fact.name, self.old.c, stage.c))
-            query = select(self.old.c.batch_id, now).select_from(pairs).where(now != then).distinct()
-            for name, month in self.connection.execute(query):
-                moved.setdefault(name, set()).add(month)
-        return moved
+            rows = self.old.join(stage, same_record(self.fact.name, self.old.c, stage.c))
+            now = func.nullif(_month_of(stage), month)
+        old = select(name, month.label("month"), now.label("month_now")).select_from(rows).subquery()
+        gone: dict[str, list[Removal]] = {}
+        for found in self.connection.execute(
+            select(*old.c, func.count().label("rows")).group_by(*old.c).order_by(*old.c)
+        ):
+            removal = Removal("KEY", found.rows, found.month, batch.batch_id, found.month_now)
+            gone.setdefault(found.batch_id, []).append(removal)
+        for row in loaded_rows(self.connection, gone):
+            record_removals(self.connection, row, gone[row.batch_id])
 
     def insert_new(self, given: Given) -> int:
         """Insert the last staged row of each key. Columns that no row gives keep their old values. Return the number of rows."""
@@ -299,7 +285,8 @@ def _owner_of(target: Target, name: str) -> str | None:
 
 
 def _month_of(rows: Any) -> Any:
-    return func.to_char(func.timezone("UTC", rows.c.event_ts), "YYYY-MM")
+    """The first instant of the month of rows, UTC."""
+    return func.timezone("UTC", func.date_trunc("month", func.timezone("UTC", rows.c.event_ts)))
 
 
 def _flag_of(name: str) -> str:
