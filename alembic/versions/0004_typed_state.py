@@ -6,7 +6,9 @@ Revises: 0003
 Until here ``etl_load_batch.error`` told, in sentences that code read back, also of batches that are loaded: which rows were
 removed from them, what they replaced, and whether other batches hold records of them. Here alone these sentences are still
 read: their parts, joined by ``; ``, become rows of ``etl_removal`` and columns. A text that was cut at 4,000 characters no
-longer tells all months, so records of its batch may be in any. What is no such sentence stays in ``error``.
+longer tells all months, so records of its batch may be in any; the sentence at the cut goes. What is none stays in ``error``.
+
+Of rows that were taken from several months at once only the total was told; it stands with the first month.
 
 A downgrade writes the sentences again; when rows were removed is lost by it.
 
@@ -47,33 +49,33 @@ BEGINNING = (
 WAS_DELETED = f"(status = 'FAILED' AND error ~ '^({SCATTERED})?deleted')"
 
 PARTS = f"""
-    SELECT f.*, bool_and(f.cause IS NOT NULL OR f.part ~ '^(in the place of {MONTH}|in any month(; )?|({BY_KEY}).*|)$')
+    SELECT f.*, bool_and(NOT f.is_cut AND (f.cause IS NOT NULL OR f.part ~ '^(in the place of {MONTH}|in any month(; )?|({BY_KEY}).*|)$'))
             OVER (PARTITION BY f.batch_id ORDER BY f.n) AS is_known,
-        CAST(CASE f.cause WHEN 'MONTH_REPLACED' THEN substring(f.part FROM ': ([0-9]+) of its rows$')
-            ELSE substring(f.part FROM ': ([0-9]+) (?:of its )?rows') END AS bigint) AS gone
+        CAST(CASE WHEN f.cause = 'MONTH_REPLACED' THEN substring(f.part FROM ': ([0-9]+) of its rows$')
+            WHEN f.cause IS NOT NULL THEN substring(f.part FROM ': ([0-9]+) (?:of its )?rows') END AS bigint) AS gone
     FROM (
         SELECT c.*, CASE WHEN c.part ~ '^deleted: [0-9]+ rows; it can be loaded again$' THEN 'BATCH_DELETED'
             WHEN c.part ~ '^deleted with {MONTH}: [0-9]+ (of its )?rows$' THEN 'MONTH_DELETED'
             WHEN c.part ~ '^{MONTH} replaced by batch .*: [0-9]+ of its rows$' THEN 'MONTH_REPLACED'
             WHEN c.part ~ '^{MONTHS}: [0-9]+ rows by key, batch ' THEN 'KEY' END AS cause
         FROM (
-            SELECT p.batch_id, p.n, p.parts[p.n] AS words,
+            SELECT p.batch_id, p.n, p.parts[p.n] AS words, p.is_cut AND p.n = array_length(p.parts, 1) AS is_cut,
                 regexp_replace(p.parts[p.n], '^(before: |{SCATTERED})+', '') AS part
             FROM (
-                SELECT s.batch_id, s.parts, generate_subscripts(s.parts, 1) AS n
+                SELECT s.*, generate_subscripts(s.parts, 1) AS n
                 FROM (
-                    SELECT batch_id, regexp_split_to_array(error, '; (?={BEGINNING})') AS parts
+                    SELECT batch_id, length(error) = 4000 AS is_cut, regexp_split_to_array(error, '; (?={BEGINNING})') AS parts
                     FROM {{schema}}.etl_load_batch WHERE status = 'LOADED' OR {WAS_DELETED}
                 ) s
             ) p
         ) c
-    ) f"""
+    ) f"""  # noqa: S608  (constants of this module)
 """The parts of the sentences about loaded and deleted batches; what follows an unknown one is not taken for a sentence."""
 
 REMOVALS = f"""
 INSERT INTO {{schema}}.etl_removal (batch_id, cause, by_batch_id, month, month_now, rows_removed, removed_at)
-SELECT m.batch_id, m.cause, m.by_batch_id, CAST(m.months[m.i] || '-01 00:00:00+00' AS timestamptz),
-    CAST(m.months_now[m.i] || '-01 00:00:00+00' AS timestamptz), CASE WHEN m.i = 1 THEN m.gone END, NULL
+SELECT m.batch_id, m.cause, m.by_batch_id, CAST(COALESCE(m.months[m.i], m.months[1]) || '-01 00:00:00+00' AS timestamptz),
+    CAST(m.months_now[m.i] || '-01 00:00:00+00' AS timestamptz), CASE m.i WHEN 1 THEN m.gone ELSE 0 END, NULL
 FROM (
     SELECT e.*, generate_series(1, GREATEST(1, array_length(e.months, 1), array_length(e.months_now, 1))) AS i
     FROM (
@@ -86,19 +88,19 @@ FROM (
         FROM ({PARTS}) k WHERE k.cause IS NOT NULL AND k.is_known
     ) e
 ) m
-"""
+"""  # noqa: S608  (constants of this module)
 LEFT_BEHIND = f"""
 INSERT INTO {{schema}}.etl_removal (batch_id, cause, by_batch_id, rows_removed, removed_at)
 SELECT batch_id, 'LEFT_BEHIND', substring(error FROM ' rows that it had left were deleted by batch (.*)$'),
     CAST(substring(error FROM 'failed; ([0-9]+) rows that it had left ') AS bigint), NULL
 FROM {{schema}}.etl_load_batch WHERE status = 'FAILED' AND NOT {WAS_DELETED} AND error ~ '{LEFT}'
-"""
+"""  # noqa: S608  (constants of this module)
 FAILED = f"""
 UPDATE {{schema}}.etl_load_batch
 SET may_hold_rows = error ~ '^rows may be there: ',
     error = NULLIF(regexp_replace(regexp_replace(error, '^rows may be there: ', ''), '{LEFT}.*$', ''), '')
 WHERE status = 'FAILED' AND NOT {WAS_DELETED} AND error ~ '^rows may be there: |{LEFT}'
-"""
+"""  # noqa: S608  (constants of this module)
 LOADED = f"""
 UPDATE {{schema}}.etl_load_batch b
 SET status = CASE b.status WHEN 'FAILED' THEN 'DELETED' ELSE b.status END,
@@ -107,17 +109,17 @@ SET status = CASE b.status WHEN 'FAILED' THEN 'DELETED' ELSE b.status END,
     month_replaced = CAST(substring(b.error FROM '^in the place of ({MONTH})') || '-01 00:00:00+00' AS timestamptz),
     rows_replaced = CAST(substring(b.error FROM '^(?:{MONTHS}: )?([0-9]+) rows (?:deleted by key|had these keys)') AS bigint),
     rows_removed = LEAST(GREATEST(b.rows_read - b.rows_rejected - b.rows_loaded, 0),
-        CASE WHEN length(b.error) < 4000 THEN COALESCE(t.gone, 0) ELSE b.rows_read END),
+        CASE WHEN length(b.error) = 4000 THEN b.rows_read ELSE COALESCE(t.gone, 0) END),
     scattered = CASE WHEN b.status = 'FAILED' AND b.error !~ '^{SCATTERED}' THEN NULL
-        WHEN b.error ~ 'in any month; |, now in ' OR length(b.error) >= 4000 OR (b.status = 'LOADED' AND t.words IS NOT NULL)
-        THEN 'ANY_MONTH' WHEN t.removals > 0 OR b.error ~ '^{SCATTERED}' THEN 'ITS_MONTHS' END,
+        WHEN b.error ~ 'in any month; |, now in ' OR length(b.error) = 4000 THEN 'ANY_MONTH'
+        WHEN b.error ~ '^{SCATTERED}' OR t.removals > 0 OR t.words IS NOT NULL THEN 'ITS_MONTHS' END,
     error = t.words
 FROM (
-    SELECT k.batch_id, string_agg(CASE WHEN NOT k.is_known THEN k.words END, '; ' ORDER BY k.n) AS words,
+    SELECT k.batch_id, string_agg(CASE WHEN NOT k.is_known AND (k.cause IS NULL OR NOT k.is_cut) THEN k.words END, '; ' ORDER BY k.n) AS words,
         count(CASE WHEN k.is_known THEN k.cause END) AS removals, sum(CASE WHEN k.is_known THEN k.gone END) AS gone
     FROM ({PARTS}) k GROUP BY k.batch_id
 ) t WHERE t.batch_id = b.batch_id
-"""
+"""  # noqa: S608  (constants of this module)
 MERGES = "UPDATE {schema}.etl_load_batch SET origin = 'MERGE' WHERE target ~ '^(dim|bridge)_'"
 UPSERTS = """
 UPDATE {schema}.etl_load_batch b SET origin = 'UPSERT'
@@ -148,25 +150,23 @@ WHERE part_of IS NULL AND direction IN ('upgrade batch', 'downgrade batch', 'res
 """
 
 SENTENCES = """
-    SELECT e.batch_id, e.removed_at, CASE e.cause WHEN 'BATCH_DELETED' THEN 1 WHEN 'MONTH_DELETED' THEN 2 ELSE 3 END AS place,
-        CASE e.cause WHEN 'BATCH_DELETED' THEN 'deleted: ' || e.gone || ' rows; it can be loaded again'
-            WHEN 'MONTH_DELETED' THEN 'deleted with ' || e.months || ': ' || e.gone || ' of its rows'
-            WHEN 'MONTH_REPLACED' THEN e.months || ' replaced by batch ' || e.by_batch_id || ': ' || e.gone || ' of its rows'
-            WHEN 'LEFT_BEHIND' THEN 'failed; ' || e.gone || ' rows that it had left were deleted by '
-                || COALESCE('batch ' || e.by_batch_id, 'wh.batches.delete')
-            ELSE e.months || ': ' || e.gone || ' rows by key, batch ' || e.by_batch_id || COALESCE(', now in ' || e.months_now, '')
-            END AS sentence
+    SELECT r.batch_id, r.removed_at, CASE r.cause WHEN 'BATCH_DELETED' THEN 1 WHEN 'MONTH_DELETED' THEN 2 ELSE 3 END AS place,
+        CASE r.cause WHEN 'BATCH_DELETED' THEN 'deleted: ' || r.rows_removed || ' rows; it can be loaded again'
+            WHEN 'MONTH_DELETED' THEN 'deleted with ' || r.month || ': ' || r.rows_removed || ' of its rows'
+            WHEN 'MONTH_REPLACED' THEN r.month || ' replaced by batch ' || r.by_batch_id || ': ' || r.rows_removed || ' of its rows'
+            WHEN 'KEY' THEN r.month || ': ' || r.rows_removed || ' rows by key, batch ' || r.by_batch_id
+                || COALESCE(', now in ' || r.month_now, '')
+            ELSE 'failed; ' || r.rows_removed || ' rows that it had left were deleted by '
+                || COALESCE('batch ' || r.by_batch_id, 'wh.batches.delete') END AS sentence
     FROM (
-        SELECT batch_id, cause, by_batch_id, removed_at, COALESCE(sum(rows_removed), 0) AS gone,
-            array_to_string(array_agg(DISTINCT to_char(timezone('UTC', month), 'YYYY-MM')), ', ') AS months,
-            NULLIF(array_to_string(array_agg(DISTINCT to_char(timezone('UTC', month_now), 'YYYY-MM')), ', '), '') AS months_now
+        SELECT batch_id, cause, by_batch_id, rows_removed, removed_at, to_char(timezone('UTC', month), 'YYYY-MM') AS month,
+            to_char(timezone('UTC', month_now), 'YYYY-MM') AS month_now
         FROM {schema}.etl_removal
-        GROUP BY batch_id, cause, by_batch_id, removed_at, CASE WHEN cause <> 'KEY' THEN month END
-    ) e"""
+    ) r"""
 WRITE_SENTENCES = f"""
 UPDATE {{schema}}.etl_load_batch b
 SET status = CASE b.status WHEN 'DELETED' THEN 'FAILED' ELSE b.status END,
-    error = NULLIF(left(CASE b.status
+    error = NULLIF(CASE b.status
         WHEN 'LOADED' THEN CASE
             WHEN t.is_first IS NOT NULL AND t.any_month THEN t.is_first || '; in any month; ' || t.rest
             WHEN t.any_month THEN '{SCATTERED}in any month; ' || t.rest
@@ -178,7 +178,7 @@ SET status = CASE b.status WHEN 'DELETED' THEN 'FAILED' ELSE b.status END,
                 CASE WHEN t.any_month THEN 'before: in any month; ' || t.others WHEN t.others <> '' THEN 'before: ' || t.others END,
                 b.error) END
         ELSE CASE WHEN b.may_hold_rows THEN 'rows may be there: ' || COALESCE(b.error, '') ELSE t.rest END
-        END, 4000), '')
+        END, '')
 FROM (
     SELECT a.batch_id, a.is_first, a.scattered = 'ANY_MONTH' AND COALESCE(s.sentences, '') !~ ', now in ' AS any_month,
         concat_ws('; ', CASE WHEN a.status = 'FAILED' THEN a.error END, s.sentences, a.by_key,
@@ -205,7 +205,7 @@ FROM (
         ) n GROUP BY n.batch_id
     ) s ON s.batch_id = a.batch_id
 ) t WHERE t.batch_id = b.batch_id
-"""
+"""  # noqa: S608  (constants of this module)
 
 
 CHECKS = {
@@ -329,7 +329,7 @@ def _create_removals(schema):
             "month",
             sa.DateTime(timezone=True),
             nullable=True,
-            comment="First instant of the month of their events, UTC; NULL: several, or not known",
+            comment="First instant of the month of their events, UTC; NULL: they were removed whatever their months",
         ),
         sa.Column(
             "month_now",
@@ -340,8 +340,8 @@ def _create_removals(schema):
         sa.Column(
             "rows_removed",
             sa.BigInteger(),
-            nullable=True,
-            comment="Rows removed, count; NULL: they are counted in another month (written before revision 0004)",
+            nullable=False,
+            comment="Rows removed, count",
         ),
         sa.Column(
             "removed_at",

@@ -98,7 +98,7 @@ def insert_removals(connection: Connection, batch_id: str, removals: Sequence[Re
 def describe_removals(connection: Connection, batch_id: str) -> str:
     """Say, for a message, what was removed from a batch, the latest first; empty if nothing was."""
     table = EtlRemoval.__table__
-    query = select(table).where(table.c.batch_id == batch_id, table.c.rows_removed.is_not(None))
+    query = select(table).where(table.c.batch_id == batch_id, table.c.rows_removed > 0)
     found = connection.execute(query.order_by(table.c.removed_at.desc().nulls_last(), table.c.month)).all()
     more = f" and {len(found) - _SHOWN} more removals (etl_removal)" if len(found) > _SHOWN else ""
     return "; ".join(map(_describe, found[:_SHOWN])) + more

@@ -110,7 +110,7 @@ class EtlRemoval(Base):
 
     __tablename__ = "etl_removal"
     __table_args__ = (_control("Removal of rows from a batch after its load, by month"),)
-    # For the mapper only: what revision 0004 brought over may lack months.
+    # For the mapper only: rows may be removed for the same reason again.
     __mapper_args__ = {"primary_key": ["batch_id", "cause", "by_batch_id", "month", "month_now"]}  # noqa: RUF012
 
     batch_id: Mapped[str] = col("Batch that had the rows (etl_load_batch); the distribution key")
@@ -122,14 +122,13 @@ class EtlRemoval(Base):
     by_batch_id: Mapped[str | None] = col(
         "Batch that deleted or replaced them; NULL: wh.batches.delete or delete_month did"
     )
-    month: Mapped[datetime | None] = col("First instant of the month of their events, UTC; NULL: several, or not known")
+    month: Mapped[datetime | None] = col(
+        "First instant of the month of their events, UTC; NULL: they were removed whatever their months"
+    )
     month_now: Mapped[datetime | None] = col(
         "First instant of the month to which an upsert moved them, UTC; NULL: they are gone, or stayed in their month"
     )
-    rows_removed: Mapped[int | None] = col(
-        "Rows removed, count; NULL: they are counted in another month (written before revision 0004)",
-        domain=Domain(ge=0),
-    )
+    rows_removed: Mapped[int] = col("Rows removed, count", domain=Domain(ge=0))
     removed_at: Mapped[datetime | None] = col(
         "When they were removed, UTC; NULL: not known (before revision 0004)", server_default=text("now()")
     )
