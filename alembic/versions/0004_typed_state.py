@@ -109,7 +109,7 @@ SET status = CASE b.status WHEN 'FAILED' THEN 'DELETED' ELSE b.status END,
     month_replaced = CAST(substring(b.error FROM '^in the place of ({MONTH})') || '-01 00:00:00+00' AS timestamptz),
     rows_replaced = CAST(substring(b.error FROM '^(?:{MONTHS}: )?([0-9]+) rows (?:deleted by key|had these keys)') AS bigint),
     rows_removed = LEAST(GREATEST(b.rows_read - b.rows_rejected - b.rows_loaded, 0),
-        CASE WHEN length(b.error) = 4000 THEN b.rows_read ELSE COALESCE(t.gone, 0) END),
+        CASE WHEN length(b.error) = 4000 OR b.error ~ 'in any month; ' THEN b.rows_read ELSE COALESCE(t.gone, 0) END),
     scattered = CASE WHEN b.status = 'FAILED' AND b.error !~ '^{SCATTERED}' THEN NULL
         WHEN b.error ~ 'in any month; |, now in ' OR length(b.error) = 4000 THEN 'ANY_MONTH'
         WHEN b.error ~ '^{SCATTERED}' OR t.removals > 0 OR t.words IS NOT NULL THEN 'ITS_MONTHS' END,
