@@ -138,7 +138,7 @@ def delete_leftovers(connection: Connection, partition_column: str, left: Any, b
         if connection.execute(select(times).where(mine).limit(1)).first() is not None:
             rows = delete_where(connection, table, mine)
     connection.execute(update(record).where(record.c.batch_id == left.batch_id).values(may_hold_rows=False))
-    insert_removals(connection, left.batch_id, [Removal("LEFT_BEHIND", rows, by_batch_id=by)])
+    insert_removals(connection, {left.batch_id: [Removal("LEFT_BEHIND", rows, by_batch_id=by)]})
     return rows
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from gpwarehouse.models import EtlLoadBatch, EtlRemoval
 __all__ = [
     "Cause",
     "Removal",
+    "Removals",
     "batches_in",
     "describe_removals",
     "insert_removals",
@@ -51,6 +52,10 @@ class Removal:
     month_now: datetime | None = None
 
 
+Removals = Mapping[str, Sequence[Removal]]
+"""Batch → what is removed from it."""
+
+
 def batches_in(connection: Connection, table: Table) -> dict[str, int]:
     """Batch → number of its rows, for a table with a column ``batch_id``."""
     batch = table.c.batch_id
@@ -68,31 +73,50 @@ def loaded_rows(connection: Connection, batches: Mapping[str, Any]) -> list[Any]
     return found
 
 
-def mark_deleted(connection: Connection, row: Any, removal: Removal) -> None:
-    """Record that the rows of a loaded batch were deleted, so that it can be loaded again."""
-    scattered = row.scattered or (ITS_MONTHS if are_scattered(row) else None)
-    _record(connection, row, [removal], status=DELETED, rows_loaded=0, scattered=scattered)
+def mark_deleted(connection: Connection, rows: Iterable[Any], removals: Removals) -> None:
+    """Record that all rows of loaded batches were deleted, so that the batches can be loaded again.
+
+    :param rows: their rows in ``etl_load_batch``.
+    """
+    states = {}
+    for row in rows:
+        scattered = row.scattered or (ITS_MONTHS if are_scattered(row) else None)
+        states[row.batch_id] = {"status": DELETED, "rows_loaded": 0, "scattered": scattered}
+    _record(connection, states, removals)
 
 
-def record_removals(connection: Connection, row: Any, removals: Sequence[Removal]) -> None:
-    """Record that rows were removed from a batch that still counts as loaded, even if it has no rows left."""
-    gone = sum(removal.rows_removed for removal in removals)
-    is_moved = any(removal.month_now is not None for removal in removals)
-    scattered = ANY_MONTH if is_moved else row.scattered or ITS_MONTHS  # from another month they may have moved on
-    _record(connection, row, removals, rows_loaded=max(row.rows_loaded - gone, 0), scattered=scattered)
+def record_removals(connection: Connection, rows: Iterable[Any], removals: Removals) -> None:
+    """Record that rows were removed from batches that still count as loaded, even if they have no rows left.
+
+    :param rows: their rows in ``etl_load_batch``.
+    """
+    states = {}
+    for row in rows:
+        gone = removals[row.batch_id]
+        is_moved = any(removal.month_now is not None for removal in gone)
+        scattered = ANY_MONTH if is_moved else row.scattered or ITS_MONTHS  # from another month they may have moved on
+        states[row.batch_id] = {"rows_loaded": max(row.rows_loaded - _count(gone), 0), "scattered": scattered}
+    _record(connection, states, removals)
 
 
-def _record(connection: Connection, row: Any, removals: Sequence[Removal], **state: Any) -> None:
-    gone = sum(removal.rows_removed for removal in removals)
+def _record(connection: Connection, states: Mapping[str, Mapping[str, Any]], removals: Removals) -> None:
     table = EtlLoadBatch.__table__
-    mine = update(table).where(table.c.batch_id == row.batch_id)
-    connection.execute(mine.values(rows_removed=table.c.rows_removed + gone, **state))
-    insert_removals(connection, row.batch_id, removals)
+    for batch_id, state in states.items():
+        rows_removed = table.c.rows_removed + _count(removals[batch_id])
+        mine = update(table).where(table.c.batch_id == batch_id)
+        connection.execute(mine.values(rows_removed=rows_removed, **state))
+    insert_removals(connection, {batch_id: removals[batch_id] for batch_id in states})
 
 
-def insert_removals(connection: Connection, batch_id: str, removals: Sequence[Removal]) -> None:
+def _count(removals: Iterable[Removal]) -> int:
+    return sum(removal.rows_removed for removal in removals)
+
+
+def insert_removals(connection: Connection, removals: Removals) -> None:
     """Write rows of ``etl_removal``."""
-    connection.execute(insert(EtlRemoval.__table__), [{"batch_id": batch_id, **asdict(one)} for one in removals])
+    rows = [{"batch_id": batch_id, **asdict(one)} for batch_id, gone in removals.items() for one in gone]
+    if rows:
+        connection.execute(insert(EtlRemoval.__table__), rows)
 
 
 def describe_removals(connection: Connection, batch_id: str) -> str:

@@ -136,7 +136,7 @@ class _BatchDeletion:
                 rows = delete_leftovers(connection, "event_ts", now, None)
             elif now.status == ledger.LOADED:
                 rows = delete_rows(connection, FACTS[now.target].__table__, "event_ts", now)
-                mark_deleted(connection, now, Removal("BATCH_DELETED", rows))
+                mark_deleted(connection, [now], {now.batch_id: [Removal("BATCH_DELETED", rows)]})
             else:
                 return 0
             self.reached = (_state_of(now), rows)
@@ -195,16 +195,13 @@ class _MonthDeletion:
         done, wholly, partly, counts = self._find_rows(connection, found)
         assert found is not None
         connection.execute(TruncatePartition(self.table, found))
-        for row in wholly:
-            mark_deleted(connection, row, self._removal(counts[row.batch_id]))
-        for row in partly:
-            record_removals(connection, row, [self._removal(counts[row.batch_id])])
+        month = self.month.start
+        assert isinstance(month, datetime)
+        removals = {batch_id: [Removal("MONTH_DELETED", rows, month)] for batch_id, rows in counts.items()}
+        mark_deleted(connection, wholly, removals)
+        record_removals(connection, partly, removals)
         self.reached = (file, done)
         return done
-
-    def _removal(self, rows: int) -> Removal:
-        assert isinstance(self.month.start, datetime)
-        return Removal("MONTH_DELETED", rows, self.month.start)
 
     def count(self) -> Deleted:
         """Count what would be deleted."""

@@ -132,10 +132,11 @@ class MonthLoader(Loader):
         take_place(connection, table, state.partition, state.table)
         run.rows_replaced = sum(gone.values())
         batch = replace(batch, rows_replaced=run.rows_replaced)
-        for row in loaded_rows(connection, gone):
-            if row.batch_id != batch.batch_id:
-                removal = Removal("MONTH_REPLACED", gone[row.batch_id], batch.month_replaced, batch.batch_id)
-                record_removals(connection, row, [removal])
+        removals = {
+            name: [Removal("MONTH_REPLACED", rows, batch.month_replaced, batch.batch_id)] for name, rows in gone.items()
+        }
+        others = [row for row in loaded_rows(connection, gone) if row.batch_id != batch.batch_id]
+        record_removals(connection, others, removals)
         assert found.first is not None
         run.learned = learn(connection, found.resolver.members, provenance_of(batch, found.first))
         ledger.record_loaded(connection, batch, found.all_rejects())

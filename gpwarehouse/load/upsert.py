@@ -244,8 +244,7 @@ class _KeyMerge:
         ):
             removal = Removal("KEY", found.rows, found.month, batch.batch_id, found.month_now)
             gone.setdefault(found.batch_id, []).append(removal)
-        for row in loaded_rows(self.connection, gone):
-            record_removals(self.connection, row, gone[row.batch_id])
+        record_removals(self.connection, loaded_rows(self.connection, gone), gone)
 
     def insert_new(self, given: Given) -> int:
         """Insert the last staged row of each key. Columns that no row gives keep their old values. Return the number of rows."""
