@@ -190,7 +190,7 @@ def removals(wh: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
     """Batch → cause, batch, month, month now, rows."""
     found: dict[str, list[tuple[Any, ...]]] = {}
     query = """SELECT batch_id, cause, by_batch_id, month, month_now, rows_removed FROM dw.etl_removal
-        ORDER BY batch_id, cause, month, rows_removed DESC"""
+        ORDER BY batch_id, cause, month, rows_removed DESC, month_now"""
     for batch_id, *values in rows_of(wh, query):
         found.setdefault(batch_id, []).append(tuple(values))
     return found
