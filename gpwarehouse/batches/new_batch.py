@@ -32,7 +32,9 @@ class NewBatch:
     """A batch that is written once: the :class:`~gpwarehouse.batches.exactly_once.Entry` of most kinds.
 
     :ivar found: the rows. While they are being read, their counts grow.
+    :ivar origin: the kind of work.
     :ivar operation: text that tells batches of equal content apart, such as ``replace 2026-01``; empty for a plain load.
+    :ivar month_replaced: the first instant of the month that is replaced.
     :ivar emptied_is_loaded: whether content counts as loaded after its rows were removed with their months.
     :ivar undone: the words that say that nothing was done.
     :ivar replaced: row of the batch whose rows are replaced, if there is one; known when the transaction has decided.
@@ -45,8 +47,10 @@ class NewBatch:
     source_system: str | None
     source: str | None
     started_at: datetime
+    origin: ledger.Origin = "LOAD"
     operation: str = ""
     source_checksum: str | None = None
+    month_replaced: datetime | None = None
     emptied_is_loaded: bool = True
     undone: str = "nothing was loaded"
     replaced: Any = None
@@ -86,6 +90,8 @@ class NewBatch:
             max_event_ts=found.last,
             started_at=self.started_at,
             source_checksum=self.source_checksum,
+            origin=self.origin,
+            month_replaced=self.month_replaced,
         )
 
     @property

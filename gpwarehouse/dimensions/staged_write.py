@@ -67,16 +67,9 @@ class StagedWrite:
         """
         words = " ".join([operation, *found.given.words(), options.batch_id or str(uuid.uuid4())])
         entry = NewBatch(
-            engine,
-            settings,
-            found,
-            options,
-            source.source_system,
-            None,
-            started_at,
-            words,
+            engine, settings, found, options, source.source_system, None, started_at, "MERGE", words,
             undone="nothing was changed",
-        )
+        )  # fmt: skip
 
         def write_rows(connection: Connection, rows: Iterable[pa.RecordBatch]) -> None:
             write(Provenance(entry.batch_id, entry.source_system, found.first), connection, rows)

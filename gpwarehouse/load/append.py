@@ -70,13 +70,14 @@ class Append:
     def finish(self, connection: Connection) -> ledger.Written:
         """Write what the rows tell of members."""
         self.run.learn(connection, self.entry.found, self.entry.batch_id)
-        return ledger.Written(self.entry.found.rows_to_load, ledger.still_scattered(self.scattered))
+        rows, scattered = self.entry.found.rows_to_load, ledger.still_scattered(self.scattered)
+        return ledger.Written(rows, self.run.rows_replaced, scattered)
 
     def _find_leftovers(self, connection: Connection) -> list[Any]:
         """Find failed batches of the same content that left rows; the others of which records may be left are ``scattered``."""
         entry = self.entry
         rows = ledger.left_behind(connection, entry.target, entry.batch_id, entry.checksum)
-        self.scattered = [row for row in rows if not ledger.has_left(row)]
+        self.scattered = [row for row in rows if not row.may_hold_rows]
         if entry.replaced is not None and ledger.are_scattered(entry.replaced):
             self.scattered.append(entry.replaced)
         if self.scattered and self.run.options.commits_apart:
@@ -84,11 +85,11 @@ class Append:
                 f"{entry.target}: other batches may hold records of batch {self.scattered[0].batch_id!r}. Rows that connections "
                 "commit on their own cannot be compared with them. Nothing was loaded; load it with atomic=True"
             )
-        return [row for row in rows if ledger.has_left(row)]
+        return [row for row in rows if row.may_hold_rows]
 
     def _delete_leftovers(self, connection: Connection, left: list[Any]) -> None:
         """Delete the rows that failed loads of the same content left; record that connections of this load may leave rows too."""
-        by, column = f"batch {self.entry.batch_id}", self.run.target.partition_column
+        by, column = self.entry.batch_id, self.run.target.partition_column
         if not self.run.options.commits_apart:
             for row in left:
                 delete_leftovers(connection, column, row, by)

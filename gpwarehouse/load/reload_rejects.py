@@ -26,6 +26,7 @@ from gpwarehouse.batches.exactly_once import Finish, Store, exactly_once, in_one
 from gpwarehouse.batches.moved_records import in_other_batches, named
 from gpwarehouse.batches.new_batch import NewBatch
 from gpwarehouse.batches.reject_limit import first_reasons
+from gpwarehouse.batches.removed_rows import describe_removals
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.engine.key_lists import is_one_of
@@ -170,9 +171,10 @@ class _CorrectedRows:
     @property
     def window(self) -> tuple[Any, Any] | None:
         """The month that the batch replaced, if it did: it accepts no rows of other months."""
-        month = ledger.month_replaced(self.batch)
-        partition = month_partition(month) if month is not None else None
-        return (partition.start, partition.end) if partition is not None else None
+        if self.batch.month_replaced is None:
+            return None
+        partition = month_partition(self.batch.month_replaced)
+        return partition.start, partition.end
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows that are still rejects, with their own record numbers, or those of their place in the source."""
@@ -380,19 +382,24 @@ def _read_same_batch(connection: Connection, batch: Any) -> Any:
 
 def _read_batch(connection: Connection, batch_id: str) -> Any:
     table = EtlLoadBatch.__table__
-    query = select(table, ledger.state().label("state")).where(table.c.batch_id == batch_id)
-    row = connection.execute(query).first()
+    row = connection.execute(select(table).where(table.c.batch_id == batch_id)).first()
     if row is None:
         raise ledger.no_such_batch(batch_id)
-    if row.state == ledger.DELETED:
-        raise InvalidInputError(f"batch {batch_id!r} is no longer loaded ({row.error}); load the whole batch again")
+    if row.status == ledger.DELETED:
+        removals = describe_removals(connection, batch_id)
+        raise InvalidInputError(f"batch {batch_id!r} is no longer loaded ({removals}); load the whole batch again")
     if row.status != ledger.LOADED:
         raise InvalidInputError(
             f"batch {batch_id!r} failed, and nothing of it is loaded; correct the source and load all of it again"
         )
-    if not row.rows_loaded and row.error:
+    if row.origin == "DELETE":
         raise InvalidInputError(
-            f"batch {batch_id!r} has no rows any more ({row.error}); its rejects were removed with them"
+            f"batch {batch_id!r} deleted records by their keys and has no rows; delete by the right keys (wh.facts.delete)"
+        )
+    if not row.rows_loaded and row.rows_removed:
+        removals = describe_removals(connection, batch_id)
+        raise InvalidInputError(
+            f"batch {batch_id!r} has no rows any more ({removals}); its rejects were removed with them"
         )
     return row
 

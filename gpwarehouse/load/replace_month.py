@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from gpwarehouse.batches import ledger
 from gpwarehouse.batches.exactly_once import Finish, Store
 from gpwarehouse.batches.new_batch import NewBatch
-from gpwarehouse.batches.removed_rows import batches_in, loaded_rows, note
+from gpwarehouse.batches.removed_rows import Removal, batches_in, loaded_rows, record_removals
 from gpwarehouse.dialect import RangePartition
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.errors import LoadError, PartitionError
@@ -67,7 +67,9 @@ class ReplaceMonth:
     def of(cls, run: Run, found: FirstPass) -> ReplaceMonth:
         """Make it for rows that are read."""
         assert isinstance(run.source, MonthSource)
-        return cls(run, run.new_batch(found, f"replace {run.source.month}", emptied_is_loaded=False), run.source)
+        entry = run.new_batch(found, "REPLACE_MONTH", f"replace {run.source.month}")
+        entry.month_replaced, entry.emptied_is_loaded = month_named(run.source.month), False
+        return cls(run, entry, run.source)
 
     def prepare(self) -> None:
         """Make the month, hours and members.
@@ -115,11 +117,9 @@ class ReplaceMonth:
         gone = batches_in(connection, old)
         take_place(connection, table, self._partition, self._table)
         run.rows_replaced = sum(gone.values())  # they were removed with their table, so no space is to be freed
-        for row in loaded_rows(connection, gone):
-            if row.batch_id != batch_id:
-                rows = gone[row.batch_id]
-                words = f"{self.source.month} replaced by batch {batch_id}: {rows} of its rows"
-                note(connection, row, words, rows_gone=rows)
+        month = self.entry.month_replaced
+        removals = {name: [Removal("MONTH_REPLACED", rows, month, batch_id)] for name, rows in gone.items()}
+        others = [row for row in loaded_rows(connection, gone) if row.batch_id != batch_id]
+        record_removals(connection, others, removals)
         run.learn(connection, self.entry.found, batch_id)
-        month = f"{self.source.partition.start:%Y-%m}"
-        return ledger.Written(self.entry.found.rows_to_load, ledger.replaces(month))
+        return ledger.Written(self.entry.found.rows_to_load, run.rows_replaced)

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from sqlalchemy import Table
 from sqlalchemy.engine import Connection, Engine
 
+from gpwarehouse.batches.ledger import Origin
 from gpwarehouse.batches.new_batch import NewBatch
 from gpwarehouse.batches.refused_rows import place_of_line, refuse_row, write_all_but_refused
 from gpwarehouse.dimensions.histories import Provenance
@@ -104,11 +105,11 @@ class Run:
 
         return RetryPolicy.once_met(self.settings, self.engine).call("look whether a batch is loaded", once)
 
-    def new_batch(self, found: FirstPass, operation: str = "", *, emptied_is_loaded: bool = True) -> NewBatch:
+    def new_batch(self, found: FirstPass, origin: Origin = "LOAD", operation: str = "") -> NewBatch:
         """Make the entry of the rows that are read."""
         return NewBatch(
             self.engine, self.settings, found, self.options, self.source.source_system, self.source.source_file or None,
-            self.started_at, operation, self.source_checksum, emptied_is_loaded,
+            self.started_at, origin, operation, self.source_checksum,
         )  # fmt: skip
 
     def make_months(self, found: FirstPass) -> None:

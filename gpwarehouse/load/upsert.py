@@ -13,16 +13,15 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Table, Text, and_, case, func, insert, or_, select, text, true
+from sqlalchemy import Column, ColumnElement, Table, Text, and_, case, cast, func, insert, null, or_, select, text, true
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import True_
 
 from gpwarehouse.batches import ledger
 from gpwarehouse.batches.conflicts import delete_where
 from gpwarehouse.batches.exactly_once import Finish, Store, in_one_transaction
-from gpwarehouse.batches.moved_records import moved_to
 from gpwarehouse.batches.new_batch import NewBatch
-from gpwarehouse.batches.removed_rows import loaded_rows, note
+from gpwarehouse.batches.removed_rows import Removal, loaded_rows, record_removals
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import qualified_name
 from gpwarehouse.engine.temporary_tables import create_temporary_like
@@ -32,6 +31,7 @@ from gpwarehouse.intake.frame_source import FrameSource
 from gpwarehouse.intake.given_columns import GIVEN, Given, marker
 from gpwarehouse.intake.target import Target, role_inputs, target_named
 from gpwarehouse.load.run import Run
+from gpwarehouse.models.base import TimestampTZ
 from gpwarehouse.models.grain import columns_of_grain, grain_of, plain, same_record
 from gpwarehouse.partitions.manager import fact_named, month_named
 from gpwarehouse.transport import Route
@@ -79,7 +79,8 @@ class Upsert:
         assert isinstance(run.source, KeySource)
         words = ("delete" if run.source.deletes else "upsert", *found.given.words())
         own = " ".join([*words, run.options.batch_id or str(uuid.uuid4())])
-        return cls(run, run.new_batch(found, own), run.source)
+        origin: ledger.Origin = "DELETE" if run.source.deletes else "UPSERT"
+        return cls(run, run.new_batch(found, origin, own), run.source)
 
     def prepare(self) -> None:
         """Make months, hours and members. Of rows to delete, a member that does not exist has no rows."""
@@ -107,11 +108,9 @@ class Upsert:
         work.make_stage(found.given)
         run.store_rows(connection, self._route, work.stage, entry, (GIVEN,) if GIVEN in work.stage.c else ())
         work.finish_stage()
-        run.rows_replaced, run.emptied, said = work.delete_old(entry.batch_id)
-        if self.source.deletes:
-            self._written = ledger.Written(0, said)
-        else:
-            self._written = ledger.Written(work.insert_new(found.given))
+        run.rows_replaced, run.emptied = work.delete_old(entry.batch_id)
+        rows = 0 if self.source.deletes else work.insert_new(found.given)
+        self._written = ledger.Written(rows, run.rows_replaced)
 
     def finish(self, connection: Connection) -> ledger.Written:
         """Write what the rows tell of members."""
@@ -183,11 +182,8 @@ class _KeyMerge:
         self.execute(f"ANALYZE {_STAGE}")
         self.execute(f"LOCK TABLE {qualified_name(self.connection, self.fact)} IN EXCLUSIVE MODE")
 
-    def delete_old(self, batch_id: str) -> tuple[int, tuple[datetime, datetime] | None, str]:
-        """Delete the existing rows with the staged keys, and keep them in a temporary table.
-
-        :return: their number, their time span, and a note about them.
-        """
+    def delete_old(self, batch_id: str) -> tuple[int, tuple[datetime, datetime] | None]:
+        """Delete the existing rows with the staged keys, keep them in a temporary table; return their number and time span."""
         stage = _last_of_each(self.stage, self.fact.name)
         there = select(self.fact).join(stage, same_record(self.fact.name, self.fact.c, stage.c)).where(self.inside)
         self.old = create_temporary_like(self.connection, self.fact, _OLD)
@@ -197,7 +193,6 @@ class _KeyMerge:
         rows, first, last = self.connection.execute(
             select(func.count(), func.min(c.event_ts), func.max(c.event_ts)).select_from(self.old)
         ).one()
-        said = f"0 rows had these keys; batch {batch_id}"
         if rows:
             same = same_record(self.fact.name, self.fact.c, self.stage.c)
             times = self.fact.c.event_ts
@@ -206,37 +201,26 @@ class _KeyMerge:
                 raise LoadError(
                     f"{self.fact.name}: {rows} rows were found, but {deleted} were deleted. Nothing was changed"
                 )
-            said = self._note(batch_id)
-        return int(rows), (first, last) if rows else None, said
+            self._record_removals(batch_id)
+        return int(rows), (first, last) if rows else None
 
-    def _note(self, batch_id: str) -> str:
-        """Add a note to the batches that had the rows; return a note about all of them."""
-        c = self.old.c
-        month, moved = _month_of(self.old), self._find_moved()
-        gone: dict[str, dict[str, int]] = {}
-        for name, when, rows in self.connection.execute(
-            select(c.batch_id, month, func.count()).group_by(c.batch_id, month).order_by(c.batch_id, month)
-        ):
-            gone.setdefault(name, {})[when] = rows
-        for row in loaded_rows(self.connection, {name: sum(months.values()) for name, months in gone.items()}):
-            rows = sum(gone[row.batch_id].values())
-            words = f"{', '.join(gone[row.batch_id])}: {rows} rows by key, batch {batch_id}"
-            words += moved_to(moved.get(row.batch_id, ()))
-            note(self.connection, row, words, rows_gone=rows)
-        months = sorted({when for found in gone.values() for when in found})
-        return f"{', '.join(months)}: {sum(sum(found.values()) for found in gone.values())} rows deleted by key"
-
-    def _find_moved(self) -> dict[str, set[str]]:
-        """Batch → the months that records of it move to, if these differ from their old months."""
-        moved: dict[str, set[str]] = {}
+    def _record_removals(self, batch_id: str) -> None:
+        """Record for the batches that had the rows how many of which month are gone, and to which month they move."""
+        name, month = self.old.c.batch_id, _month_of(self.old)
+        rows: Any = self.old
+        now: Any = cast(null(), TimestampTZ)
         if self.may_move:
             stage = _last_of_each(self.stage, self.fact.name)
-            now, then = _month_of(stage), _month_of(self.old)
-            pairs = self.old.join(stage, same_record(self.fact.name, self.old.c, stage.c))
-            query = select(self.old.c.batch_id, now).select_from(pairs).where(now != then).distinct()
-            for name, month in self.connection.execute(query):
-                moved.setdefault(name, set()).add(month)
-        return moved
+            rows = self.old.join(stage, same_record(self.fact.name, self.old.c, stage.c))
+            now = func.nullif(_month_of(stage), month)
+        old = select(name, month.label("month"), now.label("month_now")).select_from(rows).subquery()
+        gone: dict[str, list[Removal]] = {}
+        for found in self.connection.execute(
+            select(*old.c, func.count().label("rows")).group_by(*old.c).order_by(*old.c)
+        ):
+            removal = Removal("KEY", found.rows, found.month, batch_id, found.month_now)
+            gone.setdefault(found.batch_id, []).append(removal)
+        record_removals(self.connection, loaded_rows(self.connection, gone), gone)
 
     def insert_new(self, given: Given) -> int:
         """Insert the last staged row of each key. Columns that no row gives keep their old values. Return the number of rows."""
@@ -276,7 +260,8 @@ def _owner_of(target: Target, name: str) -> str | None:
 
 
 def _month_of(rows: Any) -> Any:
-    return func.to_char(func.timezone("UTC", rows.c.event_ts), "YYYY-MM")
+    """The first instant of the month of rows, UTC."""
+    return func.timezone("UTC", func.date_trunc("month", func.timezone("UTC", rows.c.event_ts)))
 
 
 def _flag_of(name: str) -> str:
