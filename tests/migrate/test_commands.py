@@ -11,7 +11,7 @@ from sqlalchemy.engine import Engine
 from gpwarehouse import Warehouse, migrate
 from gpwarehouse.dialect import Brand, ServerInfo
 from gpwarehouse.errors import MigrationError, WarehouseConnectionError
-from gpwarehouse.models import BRIDGES, DIMENSIONS, FACTS, VIEWS
+from gpwarehouse.models import AGGREGATES, BRIDGES, DIMENSIONS, FACTS, VIEWS
 from gpwarehouse.settings import WarehouseSettings
 from tests.catalog import catalog
 from tests.command_line import alembic
@@ -39,6 +39,9 @@ def test_the_whole_contract_is_there_after_an_upgrade(shared_wh: Warehouse) -> N
         *DIMENSIONS,
         *FACTS,
         *BRIDGES,
+        *(aggregate.__tablename__ for aggregate in AGGREGATES.values()),
+        "bridge_parameter_set",
+        "bridge_step_limits",
         "etl_audit",
         "etl_load_batch",
         "etl_reject",
@@ -97,7 +100,7 @@ def test_the_schema_may_have_another_name_and_two_may_share_a_database(empty_url
         one.upgrade()
         migrate.check(two.settings)
         assert two.load("fact_test_results", [die_of_l1()]).rows_loaded == 1
-        assert two.read("SELECT count(*) AS n FROM fab_two.v_wafer_yield").n[0] == 3
+        assert two.read("SELECT count(*) AS n FROM fab_two.v_wafer_yield").n[0] == 4
         assert one.read("SELECT count(*) AS n FROM dw.fact_test_results").n[0] == 0
         two.downgrade("base", drop_data=True)
         assert one.status().is_current
