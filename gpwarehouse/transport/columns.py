@@ -61,7 +61,7 @@ class Wire:
     """The form in which a column is sent.
 
     :ivar type: Arrow type of the values: an integer, ``float32``, ``float64``, ``bool``, ``timestamp[us]`` (in UTC), ``date32``,
-        ``binary``, a list of numbers (the elements of an array of one dimension), or ``string`` for everything that is sent as text.
+        ``binary``, a list of numbers (an array of one dimension), or ``string`` for everything that is sent as text.
     :ivar is_jsonb: whether its binary form begins with a version.
     :ivar is_zoned: whether its text names the time zone.
     :ivar has_binary: whether there is a binary form. NUMERIC has none here and is sent as text.

@@ -3,8 +3,8 @@
 Source: PostgreSQL documentation, COPY, "Binary Format". It begins with a signature. A row is the number of its fields (int16)
 and, for each field, its length (int32, -1 for NULL) and its bytes, big-endian. At the end stands -1 (int16). Times are
 microseconds and dates are days since 2000-01-01. jsonb begins with a version, 1. An array (array_recv in the server's
-arrayfuncs.c) is the number of its dimensions, whether it has NULLs, and the type of its elements (int32 each). If it is not empty,
-its length and its first index follow, and its elements, each like a field.
+arrayfuncs.c) is the number of its dimensions, whether it has NULLs, and the type of its elements (int32 each). If it is not
+empty, its length and its first index follow, and its elements, each like a field.
 
 The columns of a batch become pieces: of each row a fixed number of bytes, or none. Arrow joins the pieces row by row, and puts -1
 where a piece is NULL. Neighbouring columns without NULLs share a piece, because the time depends on the number of pieces.

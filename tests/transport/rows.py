@@ -82,7 +82,8 @@ VALUES = {
     "varchar": short,
     "document": documents,
     "raw": st.binary(max_size=20),
-    "doubles": st.lists(st.none() | st.floats() | floats, max_size=6) | st.lists(st.just(math.nan) | floats, max_size=40),
+    "doubles": st.lists(st.none() | st.floats() | floats, max_size=6)
+    | st.lists(st.just(math.nan) | floats, max_size=40),
     "wholes": st.lists(st.none() | whole[32], max_size=6),
     "exact": st.decimals(-(10**20), 10**20, places=9, allow_nan=False),
 }
@@ -98,7 +99,10 @@ NASTY: list[dict[str, Any]] = [
     {"moment": datetime(1969, 12, 31, 23, 59, 59, 999999, UTC), "day": date(1999, 12, 31)},
     {"moment": datetime(2000, 1, 1, tzinfo=UTC), "clock": datetime(2000, 1, 1), "day": date(2000, 1, 1)},
     {"moment": datetime(9999, 12, 31, 23, 59, 59, 999999, UTC), "day": date(9999, 12, 31)},
-    *({"doubles": values} for values in ([], [math.nan], [None], [math.nan, None, 0.1], NASTY_FLOATS, [math.inf, -math.inf])),
+    *(
+        {"doubles": values}
+        for values in ([], [math.nan], [None], [math.nan, None, 0.1], NASTY_FLOATS, [math.inf, -math.inf])
+    ),
     {"doubles": [0.1] * 5000, "wholes": list(range(5000))},
     *({"wholes": values} for values in ([], [None], [2**31 - 1, -(2**31), None, 0], [7] * 300)),
     {},

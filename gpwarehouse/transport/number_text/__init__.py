@@ -91,7 +91,9 @@ def arrays_as_text(array: pa.Array, *, is_exact: bool) -> pa.Array:
 def _join_elements(elements: pa.Array, is_exact: bool) -> tuple[pa.Buffer, pa.Buffer]:
     """Format numbers, each with a comma after it; return where they begin, and the text."""
     null = "NULL"
-    if pa.types.is_floating(elements.type) and not elements.null_count:  # NaN, like NULL, keeps the digits of the others few
+    if (
+        pa.types.is_floating(elements.type) and not elements.null_count
+    ):  # NaN, like NULL, keeps the digits of the others few
         elements, null = pc.if_else(pc.is_nan(elements), pa.scalar(None, elements.type), elements), "NaN"
     cells = _allocate_cells(1, len(elements))
     lengths = _fill(cells[0], elements, ",", null, is_exact)
@@ -99,7 +101,7 @@ def _join_elements(elements: pa.Array, is_exact: bool) -> tuple[pa.Buffer, pa.Bu
 
 
 def _allocate_cells(count: int, rows: int) -> Any:
-    """Memory for columns of cells. It is from Arrow's pool, which keeps its pages: new ones cost as much time as the work itself."""
+    """Allocate columns of cells from Arrow's pool, which keeps its pages: new ones would cost as much time as the work itself."""
     return np.frombuffer(pa.allocate_buffer(count * rows * CELL_BYTES), "<i8").reshape(count, rows, CELL_WORDS)
 
 
