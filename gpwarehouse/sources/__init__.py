@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Unpack, runtime_checkable
 
 from gpwarehouse.errors import SourceFormatError, UnknownFormatError
+from gpwarehouse.sources.value_counts import ValueCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
+    from gpwarehouse.models.parameter_sets import ParameterSet
     from gpwarehouse.sources.stdf_given import GivenOptions
 
-__all__ = ["SUPPORTED", "Source", "open_source"]
+__all__ = ["SUPPORTED", "Source", "ValueCounts", "open_source"]
 
 SUPPORTED = "STDF V4 (.stdf, .std), plain or compressed (.gz, .bz2, .xz, or the only file in a .zip or .tar)"
 """The formats that :func:`open_source` knows, for its error messages."""
@@ -30,8 +32,8 @@ SUPPORTED = "STDF V4 (.stdf, .std), plain or compressed (.gz, .bz2, .xz, or the 
 class Source(Protocol):
     """What a reader offers to the loader.
 
-    ``batches`` may be iterated more than once, and gives the same rows each time. ``members`` and ``warnings`` are complete
-    only after ``batches`` has ended. If ``batches`` raises an error, nothing of the file may be kept.
+    ``batches`` may be iterated more than once, and gives the same rows each time. ``members``, ``parameter_sets``, ``values``
+    and ``warnings`` are complete only after ``batches`` has ended. If ``batches`` raises an error, nothing of the file may be kept.
     """
 
     @property
@@ -55,6 +57,12 @@ class Source(Protocol):
 
     def members(self) -> Mapping[str, list[dict[str, Any]]]:
         """Dimension table name → rows with natural key parts and known attributes."""
+
+    def parameter_sets(self) -> Mapping[int, ParameterSet]:
+        """``parameter_set_key`` of the rows → list of parameters that says what stands where in ``measured``."""
+
+    def values(self) -> ValueCounts:
+        """How many values of the records are in the rows, and how many are left out."""
 
     def warnings(self) -> Sequence[str]:
         """What the source drops, guesses or does not understand, one sentence each; for :class:`gpwarehouse.load.LoadResult`."""
