@@ -3,8 +3,8 @@
 The texts are known to be valid JSON objects. Most of them are flat: their keys, and the places of their values, are found by the
 quotes alone, for all texts at once. Python parses the others.
 
-A number is held by a double if the double, written with as many digits as the text has (17 at most), is the same decimal. Integers
-beyond ±2**53 are not held, as no one measures such: they are counts, serial numbers or keys.
+A number is held by a double if the double, written with as many digits as the text has (17 at most), is the same decimal.
+Integers beyond ±2**53 are not held, as no one measures such: they are counts, serial numbers or keys.
 """
 
 from __future__ import annotations

@@ -36,10 +36,10 @@ def _write_structs(array: pa.Array) -> pa.Array | None:
         texts = _write_values(pc.struct_field(array, name))
         if texts is None:
             return None
-        entries.append(pc.binary_join_element_wise(f"{json.dumps(name)}:", texts, ""))
+        entries.append(pc.fill_null(pc.binary_join_element_wise(f",{json.dumps(name)}:", texts, ""), ""))
     if not entries:
         return pc.if_else(array.is_valid(), "{}", pa.scalar(None, pa.string()))
-    return _embrace(pc.binary_join_element_wise(*entries, ",", null_handling="skip"), array)
+    return _embrace(pc.ascii_ltrim(pc.binary_join_element_wise(*entries, ""), ","), array)
 
 
 def _write_maps(array: pa.Array) -> pa.Array | None:

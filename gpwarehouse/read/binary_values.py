@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from gpwarehouse.errors import ReadError
-from gpwarehouse.read.columns import Column, list_array, refuse_dimensions
+from gpwarehouse.read.columns import Column, refuse_dimensions
+from gpwarehouse.transport.columns import list_array
 
 __all__ = [
     "FIXED",

@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from gpwarehouse.errors import ReadError
 
-__all__ = ["Column", "columns_of", "list_array", "refuse_dimensions"]
+__all__ = ["Column", "columns_of", "refuse_dimensions"]
 
 _JSON = frozenset({114, 3802})
 _BYTEA = 17
@@ -132,17 +130,6 @@ class Column:
 def refuse_dimensions(column: Column) -> ReadError:
     """Make the error for an array of several dimensions."""
     return ReadError(f"column {column.name!r}: an array has several dimensions; CAST it to text, or unnest it")
-
-
-def list_array(elements: pa.Array, counts: pa.Array) -> pa.Array:
-    """Make lists of elements that follow one another.
-
-    :param counts: number of elements of each list; NULL for a list that is NULL.
-    """
-    sizes = np.asarray(pc.fill_null(counts, 0)).astype(np.int32)
-    offsets = np.concatenate([np.zeros(1, np.int32), np.cumsum(sizes, dtype=np.int32)])
-    mask = pc.is_null(counts) if counts.null_count else None
-    return pa.ListArray.from_arrays(pa.array(offsets), elements, mask=mask)
 
 
 def columns_of(description: Sequence[Any], *, exact: bool) -> tuple[Column, ...]:

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from gpwarehouse.errors import ReadError
-from gpwarehouse.read.columns import Column, list_array, refuse_dimensions
+from gpwarehouse.read.columns import Column, refuse_dimensions
+from gpwarehouse.transport.columns import list_array
 from gpwarehouse.transport.csv_blocks import csv_block
 
 __all__ = ["TextParser"]

@@ -33,7 +33,8 @@ class Source(Protocol):
     """What a reader offers to the loader.
 
     ``batches`` may be iterated more than once, and gives the same rows each time. ``members``, ``parameter_sets``, ``values``
-    and ``warnings`` are complete only after ``batches`` has ended. If ``batches`` raises an error, nothing of the file may be kept.
+    and ``warnings`` are complete only after ``batches`` has ended. If ``batches`` raises an error, nothing of the file may be
+    kept.
     """
 
     @property

@@ -33,7 +33,7 @@ from sqlalchemy.dialects.postgresql import BYTEA, JSON, JSONB
 
 from gpwarehouse.errors import InvalidInputError
 
-__all__ = ["TIMESTAMP", "Wire", "arrow_type", "elements_of", "offsets_of", "raw_values", "slices"]
+__all__ = ["TIMESTAMP", "Wire", "arrow_type", "elements_of", "list_array", "offsets_of", "raw_values", "slices"]
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 """The Arrow type of moments."""
@@ -129,6 +129,16 @@ def offsets_of(lengths: Any) -> pa.Buffer:
     offsets = np.zeros(len(lengths) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
     return pa.py_buffer(offsets)
+
+
+def list_array(elements: pa.Array, counts: pa.Array) -> pa.Array:
+    """Make lists of elements that follow one another.
+
+    :param counts: number of elements of each list; NULL for a list that is NULL.
+    """
+    offsets = pa.Array.from_buffers(pa.int32(), len(counts) + 1, [None, offsets_of(pc.fill_null(counts, 0))])
+    mask = pc.is_null(counts) if counts.null_count else None
+    return pa.ListArray.from_arrays(offsets, elements, mask=mask)
 
 
 def _without_value(error: Exception) -> str:
