@@ -70,7 +70,9 @@ def test_the_definition_stays() -> None:
     assert content_of_rows(table([])) == NOTHING
 
 
-LISTS = st.lists(st.none() | st.lists(st.none() | st.sampled_from([0.0, -0.0, math.nan, 1.5, 2.0]), max_size=3), max_size=8)
+LISTS = st.lists(
+    st.none() | st.lists(st.none() | st.sampled_from([0.0, -0.0, math.nan, 1.5, 2.0]), max_size=3), max_size=8
+)
 
 
 def table_of_lists(lists: list[list[float | None] | None]) -> pa.Table:
