@@ -49,7 +49,9 @@ def test_tables_are_distributed_as_the_contract_says(shared_wh: Warehouse) -> No
     found = catalog_of(shared_wh, distributions_of)
     wanted = dict.fromkeys(DIMENSIONS, DistributedReplicated()) | dict.fromkeys(FACTS, DistributedBy("wafer_key"))
     wanted |= {"dim_wafer": DistributedBy("wafer_key"), "bridge_wafer_lot": DistributedBy("wafer_key")}
-    wanted |= {"bridge_lot_genealogy": DistributedReplicated()}
+    replicated = ("bridge_lot_genealogy", "bridge_parameter_set", "bridge_step_limits")
+    wanted |= dict.fromkeys(replicated, DistributedReplicated())
+    wanted |= {"agg_test_values": DistributedBy("wafer_key"), "agg_process_values": DistributedBy("lot_key")}
     wanted |= {"fact_equipment_performance": DistributedBy("equipment_key")}
     wanted |= {"etl_load_batch": DistributedBy("batch_id"), "etl_reject": DistributedBy("batch_id")}
     wanted |= {"etl_audit": DistributedBy("query_id")}
@@ -70,7 +72,8 @@ def test_a_load_makes_its_months_and_no_others(loaded: Warehouse) -> None:
     found: dict[str, RangePartitions] = catalog_of(loaded, partitions_of)
     made = {name: [p.name for p in partitions.partitions] for name, partitions in found.items()}
     assert made.pop("fact_test_results") == ["m200001", "m202601", "m202602", "m202603"]
-    assert made == {name: ["m200001"] for name in FACTS if name != "fact_test_results"}
+    others = [*FACTS, "agg_test_values", "agg_process_values"]
+    assert made == {name: ["m200001"] for name in others if name != "fact_test_results"}
 
 
 def test_rows_of_a_wafer_lie_on_one_segment_and_wafers_on_all(loaded: Warehouse) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gpwarehouse.models.aggregates import AggProcessValues, Aggregate, AggTestValues
 from gpwarehouse.models.base import (
     ANCHOR_MONTH,
     BEGINNING,
@@ -13,7 +14,7 @@ from gpwarehouse.models.base import (
     Fact,
     KeyRole,
 )
-from gpwarehouse.models.bridges import BridgeLotGenealogy, BridgeWaferLot
+from gpwarehouse.models.bridges import BridgeLotGenealogy, BridgeParameterSet, BridgeStepLimits, BridgeWaferLot
 from gpwarehouse.models.control import EtlAudit, EtlLoadBatch, EtlMemberObservation, EtlReject, migration_history_table
 from gpwarehouse.models.dim_equipment import DimEquipment
 from gpwarehouse.models.dim_lot import DimLot
@@ -30,6 +31,7 @@ from gpwarehouse.models.views import VIEWS, View, genealogy_sql
 from gpwarehouse.models.wafer_fact import WaferFact
 
 __all__ = [
+    "AGGREGATES",
     "ANCHOR_MONTH",
     "BEGINNING",
     "BRIDGES",
@@ -38,8 +40,13 @@ __all__ = [
     "FACTS",
     "SCHEMA",
     "VIEWS",
+    "AggProcessValues",
+    "AggTestValues",
+    "Aggregate",
     "Base",
     "BridgeLotGenealogy",
+    "BridgeParameterSet",
+    "BridgeStepLimits",
     "BridgeWaferLot",
     "DimEquipment",
     "DimLot",
@@ -79,7 +86,13 @@ FACTS: dict[str, type[Any]] = {
 """Table name → class."""
 
 BRIDGES: dict[str, type[Any]] = {cls.__tablename__: cls for cls in (BridgeLotGenealogy, BridgeWaferLot)}
-"""Table name → class."""
+"""Table name → class, of the bridges that frames are loaded into."""
+
+AGGREGATES: dict[str, type[Any]] = {
+    fact.__tablename__: aggregate
+    for fact, aggregate in ((FactTestResults, AggTestValues), (FactProcessMeasurements, AggProcessValues))
+}
+"""Table name of a fact → class of its aggregate."""
 
 
 def reserved_members() -> dict[str, list[dict[str, Any]]]:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped
 
 from gpwarehouse.models.base import Base, Domain, col
-from gpwarehouse.models.wafer_fact import WaferFact
+from gpwarehouse.models.wafer_fact import MeasuredFact, WaferFact
 
 __all__ = ["MEASURES", "FactProcessMeasurements"]
 
@@ -38,7 +38,7 @@ MEASURES: dict[str, str] = {
 """The measures that have a column, and their units; ``v_process_values`` unfolds them beside ``parameters``."""
 
 
-class FactProcessMeasurements(WaferFact, Base):
+class FactProcessMeasurements(MeasuredFact, WaferFact, Base):
     """Measurement of a wafer at a visit of a step, by chamber and site; every visit leaves a row, measured or not.
 
     Grain: wafer, step visit, chamber, site.
@@ -95,7 +95,10 @@ class FactProcessMeasurements(WaferFact, Base):
     )
     uniformity_pct: Mapped[float | None] = col("Non-uniformity within the wafer, percent", domain=Domain(ge=0))
     parameters: Mapped[dict[str, Any] | None] = col(
-        "Everything measured that has no column: {name: number}", JSONB(none_as_null=True), domain=Domain(json="object")
+        "What was told of the measurement and is no value of measured: texts, booleans, nested things, numbers with more digits "
+        "than a double keeps: {name: value}",
+        JSONB(none_as_null=True),
+        domain=Domain(json="object"),
     )
     sample_n: Mapped[int | None] = col("Readings the statistics stand on, count", Integer(), domain=Domain(ge=0))
     sample_mean: Mapped[float | None] = col("Mean of the readings, in the parameter's unit")

@@ -6,14 +6,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Integer
+from sqlalchemy import ARRAY, Integer
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped
 
 from gpwarehouse.models.base import RECIPE, Base, Domain, col, tool_role
 from gpwarehouse.models.keys import NOT_APPLICABLE_KEY
 from gpwarehouse.models.relations import to_current
-from gpwarehouse.models.wafer_fact import WaferFact
+from gpwarehouse.models.wafer_fact import MeasuredFact, WaferFact
 
 if TYPE_CHECKING:
     from gpwarehouse.models.dim_equipment import DimEquipment
@@ -35,7 +35,7 @@ MEASURES: dict[str, str] = {
 """The measures that have a column, and their units; ``v_test_values`` unfolds them beside ``parameters``."""
 
 
-class FactTestResults(WaferFact, Base):
+class FactTestResults(MeasuredFact, WaferFact, Base):
     """Insertion of a tested unit: a WAT site, a die at wafer probe or a part at final test; retests have rows too.
 
     Grain: unit, insertion. Which insertion counts is for the views to say (``v_wafer_yield``): a retest may come in
@@ -109,15 +109,39 @@ class FactTestResults(WaferFact, Base):
     idd_ma: Mapped[float | None] = col("Supply current, mA")
     fmax_mhz: Mapped[float | None] = col("Greatest clock frequency passed, MHz", domain=Domain(ge=0))
     parameters: Mapped[dict[str, Any] | None] = col(
-        "Parametric results: {test number: value}, the last value where a number repeats; its unit and limits stand in "
-        "dim_process_step.control_limits (STDF V4 PTR.RESULT, MPR.RTN_RSLT)",
+        "What was told of the unit and is no value of measured: texts, booleans, nested things, numbers with more digits than "
+        "a double keeps: {name: value} (STDF V4 GDR, DTR)",
         JSONB(none_as_null=True),
         domain=Domain(json="object"),
     )
     parameter_counts: Mapped[dict[str, Any] | None] = col(
-        "How often a test number came in the insertion, where more than once: {test number: count}",
+        "How often a test number came in the insertion, where more than once: {test number: count}; of rows without "
+        "measured, which keeps every occurrence",
         JSONB(none_as_null=True),
         domain=Domain(json="object"),
+    )
+    verdicts: Mapped[str | None] = col(
+        "The tester's verdicts, a letter a position of the list: P passed, F failed, N executed without a verdict, - not "
+        "executed (STDF V4 TEST_FLG bits 4, 6, 7); NULL: none are known",
+        sort_order=912,
+    )
+    failed: Mapped[list[int] | None] = col(
+        "Positions of the list whose test failed, ascending; empty where none did, NULL where verdicts are not known",
+        ARRAY(Integer()),
+        sort_order=913,
+    )
+    own_limits: Mapped[dict[str, Any] | None] = col(
+        "Limits of the part where they are not its list's: {position: {lsl, usl, lsl_inclusive, usl_inclusive}}",
+        JSONB(none_as_null=True),
+        domain=Domain(json="object"),
+        sort_order=914,
+    )
+    unit_id: Mapped[str | None] = col(
+        "Identity of a packaged part: its 2D code or part text; NULL where it has none", sort_order=915
+    )
+    sublot_id: Mapped[str | None] = col("Sublot (STDF V4 MIR.SBLOT_ID)", sort_order=916)
+    retest_of_bins: Mapped[str | None] = col(
+        "Bins whose parts this insertion tests again (STDF V4 MIR.RTST_COD); NULL where it is no retest", sort_order=917
     )
 
     tester: Mapped[DimEquipment] = to_current("FactTestResults", "tester_key", "DimEquipment", "equipment_key")

@@ -1,10 +1,10 @@
-"""The columns that the three facts about wafers share: their keys, and the identity of the visit."""
+"""The columns that the facts about wafers share: their keys, the identity of the visit, and arrays of measured values."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Integer
+from sqlalchemy import ARRAY, Double, Integer
 from sqlalchemy.orm import Mapped, declared_attr
 
 from gpwarehouse.models.base import CHAMBER, LOT, PRODUCT, RECIPE, STEP, WAFER, Domain, Fact, col, tool_role
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gpwarehouse.models.dim_time import DimTime
     from gpwarehouse.models.dim_wafer import DimWafer
 
-__all__ = ["WaferFact"]
+__all__ = ["MeasuredFact", "WaferFact"]
 
 
 class WaferFact(Fact):
@@ -93,3 +93,17 @@ class WaferFact(Fact):
     def chamber(cls) -> Mapped[DimEquipment]:
         """The chamber as it is now; the member "(not applicable)" where there was none."""
         return to_current(cls.__name__, "chamber_key", "DimEquipment", "equipment_key")
+
+
+class MeasuredFact:
+    """Mixin of the two facts whose rows hold an array of measured values."""
+
+    parameter_set_key: Mapped[int | None] = col(
+        "List that says what stands at each position of measured (bridge_parameter_set); NULL without values",
+        sort_order=910,
+    )
+    measured: Mapped[list[float] | None] = col(
+        "Measured values, each at its position of the list, in the list's units; NaN: no value there",
+        ARRAY(Double()),
+        sort_order=911,
+    )

@@ -3297,3 +3297,330 @@ INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at,
 
 COMMIT;
 
+BEGIN;
+
+-- Running upgrade 0003 -> 0005
+
+CREATE TABLE dw.agg_process_values (
+    event_month TIMESTAMP WITH TIME ZONE NOT NULL, 
+    lot_key BIGINT NOT NULL, 
+    product_key BIGINT NOT NULL, 
+    process_step_key BIGINT NOT NULL, 
+    equipment_key BIGINT NOT NULL, 
+    chamber_key BIGINT NOT NULL, 
+    visit_no INTEGER NOT NULL, 
+    parameter_set_key BIGINT NOT NULL, 
+    position INTEGER NOT NULL, 
+    parameter TEXT, 
+    n BIGINT NOT NULL, 
+    mean DOUBLE PRECISION, 
+    m2 DOUBLE PRECISION, 
+    min_value DOUBLE PRECISION, 
+    q1 DOUBLE PRECISION, 
+    median DOUBLE PRECISION, 
+    q3 DOUBLE PRECISION, 
+    max_value DOUBLE PRECISION, 
+    n_wafers BIGINT NOT NULL, 
+    first_ts TIMESTAMP WITH TIME ZONE NOT NULL, 
+    last_ts TIMESTAMP WITH TIME ZONE NOT NULL, 
+    batch_id TEXT NOT NULL, 
+    CONSTRAINT ck_agg_process_values_m2 CHECK (m2 >= 0), 
+    CONSTRAINT ck_agg_process_values_n CHECK (n >= 0), 
+    CONSTRAINT ck_agg_process_values_n_wafers CHECK (n_wafers >= 0)
+)
+ WITH (appendonly=true, orientation=column, compresstype=zstd, compresslevel=1, blocksize=32768, checksum=true)
+ DISTRIBUTED BY (lot_key)
+ PARTITION BY RANGE (event_month)
+ (PARTITION m200001 START ('2000-01-01 00:00:00+00') INCLUSIVE END ('2000-02-01 00:00:00+00') EXCLUSIVE);
+
+COMMENT ON TABLE dw.agg_process_values IS 'Values of a parameter in a lot''s visit of a step, by batch, chamber, list and position, all wafers together';
+
+COMMENT ON COLUMN dw.agg_process_values.event_month IS 'Month of the events: its first moment, UTC; the partition key';
+
+COMMENT ON COLUMN dw.agg_process_values.lot_key IS 'Lot at the event (dim_lot)';
+
+COMMENT ON COLUMN dw.agg_process_values.product_key IS 'Product (dim_product)';
+
+COMMENT ON COLUMN dw.agg_process_values.process_step_key IS 'Step, test stages included (dim_process_step)';
+
+COMMENT ON COLUMN dw.agg_process_values.equipment_key IS 'Tool (dim_equipment)';
+
+COMMENT ON COLUMN dw.agg_process_values.chamber_key IS 'Chamber of the tool (dim_equipment)';
+
+COMMENT ON COLUMN dw.agg_process_values.visit_no IS 'Visit of the wafers to the step';
+
+COMMENT ON COLUMN dw.agg_process_values.parameter_set_key IS 'List that names the parameter (bridge_parameter_set); -2 where the value is not of an array';
+
+COMMENT ON COLUMN dw.agg_process_values.position IS 'Position in the list; 0 where the value is not of an array';
+
+COMMENT ON COLUMN dw.agg_process_values.parameter IS 'Column of the measure, or name in parameters; NULL where the list names it';
+
+COMMENT ON COLUMN dw.agg_process_values.n IS 'Values, count';
+
+COMMENT ON COLUMN dw.agg_process_values.mean IS 'Mean of the values; NULL without one';
+
+COMMENT ON COLUMN dw.agg_process_values.m2 IS 'Sum of the squared deviations from the mean; NULL without a value';
+
+COMMENT ON COLUMN dw.agg_process_values.min_value IS 'Least value';
+
+COMMENT ON COLUMN dw.agg_process_values.q1 IS 'First quartile, interpolated';
+
+COMMENT ON COLUMN dw.agg_process_values.median IS 'Median, interpolated';
+
+COMMENT ON COLUMN dw.agg_process_values.q3 IS 'Third quartile, interpolated';
+
+COMMENT ON COLUMN dw.agg_process_values.max_value IS 'Greatest value';
+
+COMMENT ON COLUMN dw.agg_process_values.n_wafers IS 'Wafers, count';
+
+COMMENT ON COLUMN dw.agg_process_values.first_ts IS 'First event, UTC';
+
+COMMENT ON COLUMN dw.agg_process_values.last_ts IS 'Last event, UTC';
+
+COMMENT ON COLUMN dw.agg_process_values.batch_id IS 'Batch that loaded the rows (etl_load_batch)';
+
+CREATE INDEX ix_agg_process_values_batch_id ON dw.agg_process_values (batch_id);
+
+CREATE TABLE dw.agg_test_values (
+    event_month TIMESTAMP WITH TIME ZONE NOT NULL, 
+    wafer_key BIGINT NOT NULL, 
+    lot_key BIGINT NOT NULL, 
+    product_key BIGINT NOT NULL, 
+    process_step_key BIGINT NOT NULL, 
+    is_final_result BOOLEAN NOT NULL, 
+    head_no INTEGER, 
+    site_no INTEGER, 
+    parameter_set_key BIGINT NOT NULL, 
+    position INTEGER NOT NULL, 
+    parameter TEXT, 
+    n BIGINT NOT NULL, 
+    mean DOUBLE PRECISION, 
+    m2 DOUBLE PRECISION, 
+    min_value DOUBLE PRECISION, 
+    q1 DOUBLE PRECISION, 
+    median DOUBLE PRECISION, 
+    q3 DOUBLE PRECISION, 
+    max_value DOUBLE PRECISION, 
+    n_executed BIGINT, 
+    n_failed BIGINT, 
+    first_ts TIMESTAMP WITH TIME ZONE NOT NULL, 
+    last_ts TIMESTAMP WITH TIME ZONE NOT NULL, 
+    batch_id TEXT NOT NULL, 
+    CONSTRAINT ck_agg_test_values_m2 CHECK (m2 >= 0), 
+    CONSTRAINT ck_agg_test_values_n CHECK (n >= 0), 
+    CONSTRAINT ck_agg_test_values_n_executed CHECK (n_executed >= 0), 
+    CONSTRAINT ck_agg_test_values_n_failed CHECK (n_failed >= 0)
+)
+ WITH (appendonly=true, orientation=column, compresstype=zstd, compresslevel=1, blocksize=32768, checksum=true)
+ DISTRIBUTED BY (wafer_key)
+ PARTITION BY RANGE (event_month)
+ (PARTITION m200001 START ('2000-01-01 00:00:00+00') INCLUSIVE END ('2000-02-01 00:00:00+00') EXCLUSIVE);
+
+COMMENT ON TABLE dw.agg_test_values IS 'Values of a test on a wafer, by batch, lot, step, list and position; by site too where a wafer had several';
+
+COMMENT ON COLUMN dw.agg_test_values.event_month IS 'Month of the events: its first moment, UTC; the partition key';
+
+COMMENT ON COLUMN dw.agg_test_values.wafer_key IS 'Wafer (dim_wafer); the distribution key';
+
+COMMENT ON COLUMN dw.agg_test_values.lot_key IS 'Lot at the event (dim_lot)';
+
+COMMENT ON COLUMN dw.agg_test_values.product_key IS 'Product (dim_product)';
+
+COMMENT ON COLUMN dw.agg_test_values.process_step_key IS 'Step, test stages included (dim_process_step)';
+
+COMMENT ON COLUMN dw.agg_test_values.is_final_result IS 'Whether they are of each unit''s last insertion in its file; false: of insertions that a later one follows';
+
+COMMENT ON COLUMN dw.agg_test_values.head_no IS 'Test head; NULL where all sites are together';
+
+COMMENT ON COLUMN dw.agg_test_values.site_no IS 'Test site; NULL where all sites are together: sum these rows, or those by site, not both';
+
+COMMENT ON COLUMN dw.agg_test_values.parameter_set_key IS 'List that names the parameter (bridge_parameter_set); -2 where the value is not of an array';
+
+COMMENT ON COLUMN dw.agg_test_values.position IS 'Position in the list; 0 where the value is not of an array';
+
+COMMENT ON COLUMN dw.agg_test_values.parameter IS 'Column of the measure, or name in parameters; NULL where the list names it';
+
+COMMENT ON COLUMN dw.agg_test_values.n IS 'Values, count';
+
+COMMENT ON COLUMN dw.agg_test_values.mean IS 'Mean of the values; NULL without one';
+
+COMMENT ON COLUMN dw.agg_test_values.m2 IS 'Sum of the squared deviations from the mean; NULL without a value';
+
+COMMENT ON COLUMN dw.agg_test_values.min_value IS 'Least value';
+
+COMMENT ON COLUMN dw.agg_test_values.q1 IS 'First quartile, interpolated';
+
+COMMENT ON COLUMN dw.agg_test_values.median IS 'Median, interpolated';
+
+COMMENT ON COLUMN dw.agg_test_values.q3 IS 'Third quartile, interpolated';
+
+COMMENT ON COLUMN dw.agg_test_values.max_value IS 'Greatest value';
+
+COMMENT ON COLUMN dw.agg_test_values.n_executed IS 'Insertions that executed the test, count; NULL where verdicts are not known';
+
+COMMENT ON COLUMN dw.agg_test_values.n_failed IS 'Insertions that failed the test, count; NULL where verdicts are not known';
+
+COMMENT ON COLUMN dw.agg_test_values.first_ts IS 'First event, UTC';
+
+COMMENT ON COLUMN dw.agg_test_values.last_ts IS 'Last event, UTC';
+
+COMMENT ON COLUMN dw.agg_test_values.batch_id IS 'Batch that loaded the rows (etl_load_batch)';
+
+CREATE INDEX ix_agg_test_values_batch_id ON dw.agg_test_values (batch_id);
+
+CREATE TABLE dw.bridge_parameter_set (
+    parameter_set_key BIGINT NOT NULL, 
+    position INTEGER NOT NULL, 
+    parameter TEXT NOT NULL, 
+    test_number BIGINT, 
+    test_name TEXT, 
+    pin TEXT DEFAULT '' NOT NULL, 
+    occurrence INTEGER DEFAULT 1 NOT NULL, 
+    kind TEXT DEFAULT 'PARAMETRIC' NOT NULL, 
+    unit TEXT, 
+    lsl DOUBLE PRECISION, 
+    usl DOUBLE PRECISION, 
+    lsl_inclusive BOOLEAN DEFAULT true NOT NULL, 
+    usl_inclusive BOOLEAN DEFAULT true NOT NULL, 
+    batch_id TEXT, 
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
+    CONSTRAINT pk_bridge_parameter_set PRIMARY KEY (parameter_set_key, position), 
+    CONSTRAINT ck_bridge_parameter_set_kind CHECK (kind IN ('PARAMETRIC', 'MULTIPLE', 'FUNCTIONAL', 'SCAN')), 
+    CONSTRAINT ck_bridge_parameter_set_occurrence CHECK (occurrence >= 1), 
+    CONSTRAINT ck_bridge_parameter_set_position CHECK (position >= 1)
+)
+ WITH (appendonly=false)
+ DISTRIBUTED REPLICATED;
+
+COMMENT ON TABLE dw.bridge_parameter_set IS 'Parameter of a list: what stands at a position of the arrays of measured values';
+
+COMMENT ON COLUMN dw.bridge_parameter_set.parameter_set_key IS 'List: the hash of its ordered content';
+
+COMMENT ON COLUMN dw.bridge_parameter_set.position IS 'Position in the array, from 1';
+
+COMMENT ON COLUMN dw.bridge_parameter_set.parameter IS 'Name, unique in the list';
+
+COMMENT ON COLUMN dw.bridge_parameter_set.test_number IS 'Number of the test (STDF V4 TEST_NUM); NULL for a sensor';
+
+COMMENT ON COLUMN dw.bridge_parameter_set.test_name IS 'Name of the test as the file gives it (STDF V4 TEST_TXT)';
+
+COMMENT ON COLUMN dw.bridge_parameter_set.pin IS 'Pin of one result of several (STDF V4 PMR); empty without one';
+
+COMMENT ON COLUMN dw.bridge_parameter_set.occurrence IS '1, 2, ... of a test that is repeated within an insertion';
+
+COMMENT ON COLUMN dw.bridge_parameter_set.kind IS 'What gave the value: STDF V4 PTR, MPR (a value per pin), FTR or STR; sensors are PARAMETRIC';
+
+COMMENT ON COLUMN dw.bridge_parameter_set.unit IS 'Unit of value and limits';
+
+COMMENT ON COLUMN dw.bridge_parameter_set.lsl IS 'Lower specification limit, in the unit; NULL: none';
+
+COMMENT ON COLUMN dw.bridge_parameter_set.usl IS 'Upper specification limit, in the unit; NULL: none';
+
+COMMENT ON COLUMN dw.bridge_parameter_set.lsl_inclusive IS 'Whether a value equal to lsl is in specification (STDF V4 PARM_FLG bit 6)';
+
+COMMENT ON COLUMN dw.bridge_parameter_set.usl_inclusive IS 'Whether a value equal to usl is in specification (STDF V4 PARM_FLG bit 7)';
+
+COMMENT ON COLUMN dw.bridge_parameter_set.batch_id IS 'Batch whose load first wrote the list (etl_load_batch)';
+
+COMMENT ON COLUMN dw.bridge_parameter_set.created_at IS 'When the row was written, UTC';
+
+CREATE UNIQUE INDEX uq_bridge_parameter_set_parameter ON dw.bridge_parameter_set (parameter_set_key, parameter);
+
+CREATE TABLE dw.bridge_step_limits (
+    process_step_key BIGINT NOT NULL, 
+    parameter TEXT NOT NULL, 
+    effective_date TIMESTAMP WITH TIME ZONE NOT NULL, 
+    expiry_date TIMESTAMP WITH TIME ZONE NOT NULL, 
+    name TEXT, 
+    unit TEXT, 
+    limit_version TEXT, 
+    lsl DOUBLE PRECISION, 
+    lcl DOUBLE PRECISION, 
+    target DOUBLE PRECISION, 
+    ucl DOUBLE PRECISION, 
+    usl DOUBLE PRECISION, 
+    CONSTRAINT pk_bridge_step_limits PRIMARY KEY (process_step_key, parameter, effective_date)
+)
+ WITH (appendonly=false)
+ DISTRIBUTED REPLICATED;
+
+COMMENT ON TABLE dw.bridge_step_limits IS 'Limits of a step''s parameter in one version of the step: dim_process_step.control_limits, a row per parameter';
+
+COMMENT ON COLUMN dw.bridge_step_limits.process_step_key IS 'Step (dim_process_step)';
+
+COMMENT ON COLUMN dw.bridge_step_limits.parameter IS 'Name of the parameter, or test number';
+
+COMMENT ON COLUMN dw.bridge_step_limits.effective_date IS 'Start of the step''s version, inclusive, UTC';
+
+COMMENT ON COLUMN dw.bridge_step_limits.expiry_date IS 'End of the step''s version, exclusive, UTC';
+
+COMMENT ON COLUMN dw.bridge_step_limits.name IS 'Name of the test, where the parameter is its number';
+
+COMMENT ON COLUMN dw.bridge_step_limits.unit IS 'Unit of the limits';
+
+COMMENT ON COLUMN dw.bridge_step_limits.limit_version IS 'Version of the limits';
+
+COMMENT ON COLUMN dw.bridge_step_limits.lsl IS 'Lower specification limit; NULL: none';
+
+COMMENT ON COLUMN dw.bridge_step_limits.lcl IS 'Lower control limit; NULL: none';
+
+COMMENT ON COLUMN dw.bridge_step_limits.target IS 'Target; NULL: none';
+
+COMMENT ON COLUMN dw.bridge_step_limits.ucl IS 'Upper control limit; NULL: none';
+
+COMMENT ON COLUMN dw.bridge_step_limits.usl IS 'Upper specification limit; NULL: none';
+
+ALTER TABLE dw.fact_process_measurements ADD COLUMN parameter_set_key BIGINT ENCODING (compresstype=zstd, compresslevel=1, blocksize=32768);
+
+COMMENT ON COLUMN dw.fact_process_measurements.parameter_set_key IS 'List that says what stands at each position of measured (bridge_parameter_set); NULL without values';
+
+ALTER TABLE dw.fact_process_measurements ADD COLUMN measured DOUBLE PRECISION[] ENCODING (compresstype=zstd, compresslevel=1, blocksize=32768);
+
+COMMENT ON COLUMN dw.fact_process_measurements.measured IS 'Measured values, each at its position of the list, in the list''s units; NaN: no value there';
+
+ALTER TABLE dw.fact_test_results ADD COLUMN parameter_set_key BIGINT ENCODING (compresstype=zstd, compresslevel=1, blocksize=32768);
+
+COMMENT ON COLUMN dw.fact_test_results.parameter_set_key IS 'List that says what stands at each position of measured (bridge_parameter_set); NULL without values';
+
+ALTER TABLE dw.fact_test_results ADD COLUMN measured DOUBLE PRECISION[] ENCODING (compresstype=zstd, compresslevel=1, blocksize=32768);
+
+COMMENT ON COLUMN dw.fact_test_results.measured IS 'Measured values, each at its position of the list, in the list''s units; NaN: no value there';
+
+ALTER TABLE dw.fact_test_results ADD COLUMN verdicts TEXT ENCODING (compresstype=zstd, compresslevel=1, blocksize=32768);
+
+COMMENT ON COLUMN dw.fact_test_results.verdicts IS 'The tester''s verdicts, a letter a position of the list: P passed, F failed, N executed without a verdict, - not executed (STDF V4 TEST_FLG bits 4, 6, 7); NULL: none are known';
+
+ALTER TABLE dw.fact_test_results ADD COLUMN failed INTEGER[] ENCODING (compresstype=zstd, compresslevel=1, blocksize=32768);
+
+COMMENT ON COLUMN dw.fact_test_results.failed IS 'Positions of the list whose test failed, ascending; empty where none did, NULL where verdicts are not known';
+
+ALTER TABLE dw.fact_test_results ADD COLUMN own_limits JSONB ENCODING (compresstype=zstd, compresslevel=1, blocksize=32768);
+
+COMMENT ON COLUMN dw.fact_test_results.own_limits IS 'Limits of the part where they are not its list''s: {position: {lsl, usl, lsl_inclusive, usl_inclusive}}';
+
+ALTER TABLE dw.fact_test_results ADD COLUMN unit_id TEXT ENCODING (compresstype=zstd, compresslevel=1, blocksize=32768);
+
+COMMENT ON COLUMN dw.fact_test_results.unit_id IS 'Identity of a packaged part: its 2D code or part text; NULL where it has none';
+
+ALTER TABLE dw.fact_test_results ADD COLUMN sublot_id TEXT ENCODING (compresstype=zstd, compresslevel=1, blocksize=32768);
+
+COMMENT ON COLUMN dw.fact_test_results.sublot_id IS 'Sublot (STDF V4 MIR.SBLOT_ID)';
+
+ALTER TABLE dw.fact_test_results ADD COLUMN retest_of_bins TEXT ENCODING (compresstype=zstd, compresslevel=1, blocksize=32768);
+
+COMMENT ON COLUMN dw.fact_test_results.retest_of_bins IS 'Bins whose parts this insertion tests again (STDF V4 MIR.RTST_COD); NULL where it is no retest';
+
+ALTER TABLE dw.fact_test_results ADD CONSTRAINT ck_fact_test_results_own_limits CHECK (jsonb_typeof(own_limits) = 'object');
+
+COMMENT ON COLUMN dw.fact_process_measurements.parameters IS 'What was told of the measurement and is no value of measured: texts, booleans, nested things, numbers with more digits than a double keeps: {name: value}';
+
+COMMENT ON COLUMN dw.fact_test_results.parameters IS 'What was told of the unit and is no value of measured: texts, booleans, nested things, numbers with more digits than a double keeps: {name: value} (STDF V4 GDR, DTR)';
+
+COMMENT ON COLUMN dw.fact_test_results.parameter_counts IS 'How often a test number came in the insertion, where more than once: {test number: count}; of rows without measured, which keeps every occurrence';
+
+UPDATE dw.alembic_version SET version_num='0005' WHERE dw.alembic_version.version_num = '0003';
+
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0005', 'upgrade', '47fa3789ca39d86a606963c9d7aba0a22ed951b9f910cd48bd3d499139494342', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+
+COMMIT;
+

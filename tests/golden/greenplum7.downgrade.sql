@@ -15,6 +15,58 @@ CREATE TABLE IF NOT EXISTS dw.etl_migration_history (
 
 BEGIN;
 
+-- Running downgrade 0005 -> 0003
+
+COMMENT ON COLUMN dw.fact_process_measurements.parameters IS 'Everything measured that has no column: {name: number}';
+
+COMMENT ON COLUMN dw.fact_test_results.parameters IS 'Parametric results: {test number: value}, the last value where a number repeats; its unit and limits stand in dim_process_step.control_limits (STDF V4 PTR.RESULT, MPR.RTN_RSLT)';
+
+COMMENT ON COLUMN dw.fact_test_results.parameter_counts IS 'How often a test number came in the insertion, where more than once: {test number: count}';
+
+ALTER TABLE dw.fact_test_results DROP CONSTRAINT ck_fact_test_results_own_limits;
+
+ALTER TABLE dw.fact_process_measurements DROP COLUMN measured;
+
+ALTER TABLE dw.fact_process_measurements DROP COLUMN parameter_set_key;
+
+ALTER TABLE dw.fact_test_results DROP COLUMN retest_of_bins;
+
+ALTER TABLE dw.fact_test_results DROP COLUMN sublot_id;
+
+ALTER TABLE dw.fact_test_results DROP COLUMN unit_id;
+
+ALTER TABLE dw.fact_test_results DROP COLUMN own_limits;
+
+ALTER TABLE dw.fact_test_results DROP COLUMN failed;
+
+ALTER TABLE dw.fact_test_results DROP COLUMN verdicts;
+
+ALTER TABLE dw.fact_test_results DROP COLUMN measured;
+
+ALTER TABLE dw.fact_test_results DROP COLUMN parameter_set_key;
+
+DROP TABLE dw.bridge_step_limits;
+
+DROP INDEX dw.uq_bridge_parameter_set_parameter;
+
+DROP TABLE dw.bridge_parameter_set;
+
+DROP INDEX dw.ix_agg_test_values_batch_id;
+
+DROP TABLE dw.agg_test_values;
+
+DROP INDEX dw.ix_agg_process_values_batch_id;
+
+DROP TABLE dw.agg_process_values;
+
+UPDATE dw.alembic_version SET version_num='0003' WHERE dw.alembic_version.version_num = '0005';
+
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0005', 'downgrade', '47fa3789ca39d86a606963c9d7aba0a22ed951b9f910cd48bd3d499139494342', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+
+COMMIT;
+
+BEGIN;
+
 -- Running downgrade 0003 -> 0002
 
 DROP TABLE dw.etl_audit;

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Engine
 from gpwarehouse import Warehouse, migrate
 from gpwarehouse.dialect import Brand, ServerInfo
 from gpwarehouse.errors import MigrationError, WarehouseConnectionError
-from gpwarehouse.models import BRIDGES, DIMENSIONS, FACTS, VIEWS
+from gpwarehouse.models import AGGREGATES, BRIDGES, DIMENSIONS, FACTS, VIEWS
 from gpwarehouse.settings import WarehouseSettings
 from tests.catalog import catalog
 from tests.command_line import alembic
@@ -39,6 +39,9 @@ def test_the_whole_contract_is_there_after_an_upgrade(shared_wh: Warehouse) -> N
         *DIMENSIONS,
         *FACTS,
         *BRIDGES,
+        *(aggregate.__tablename__ for aggregate in AGGREGATES.values()),
+        "bridge_parameter_set",
+        "bridge_step_limits",
         "etl_audit",
         "etl_load_batch",
         "etl_reject",
