@@ -1,15 +1,16 @@
-"""The dimension members of an STDF file: lot, product, wafers, tester, prober or handler, test step with limits.
+"""The dimension members of an STDF file: lot, product, wafers, tester, prober or handler, test step.
 
 Column names are those of the dimension tables. Only attributes that are constant from file to file are used: those that differ
-in every run (test times, counts) would begin a version of the dimension in every load.
+in every run (test times, counts) would begin a version of the dimension in every load. The limits of tests are not those of the
+step: they belong to the file's list of parameters, because two testers may run one program with different limits.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from gpwarehouse.sources.stdf_limits import LimitBook, shortest
 from gpwarehouse.sources.stdf_records import Header
+from gpwarehouse.sources.stdf_texts import shortest
 
 __all__ = ["members_of"]
 
@@ -23,7 +24,7 @@ Row = dict[str, Any]
 
 
 def members_of(
-    header: Header, constants: dict[str, str | None], limits: LimitBook, wafer_of_all: str | None
+    header: Header, constants: dict[str, str | None], wafer_of_all: str | None
 ) -> dict[str, list[Row]]:
     """Make dimension table → rows, without unknown attributes.
 
@@ -34,7 +35,7 @@ def members_of(
         "dim_lot": [_make_lot(header, constants)],
         "dim_wafer": _make_wafers(header, constants, wafer_of_all),
         "dim_equipment": _make_equipment(header, constants),
-        "dim_process_step": [_make_step(header, constants, limits)],
+        "dim_process_step": [_make_step(constants)],
     }
     keys = {
         "dim_product": "product_id",
@@ -124,14 +125,13 @@ def _make_equipment(header: Header, constants: dict[str, str | None]) -> list[Ro
     return list(rows.values())
 
 
-def _make_step(header: Header, constants: dict[str, str | None], limits: LimitBook) -> Row:
+def _make_step(constants: dict[str, str | None]) -> Row:
     return {
         "process_flow_id": constants["process_flow_id"],
         "flow_version": constants["flow_version"],
         "step_number": constants["step_number"],
         "step_name": constants["test_stage"],
         "step_type": "TEST",
-        "control_limits": limits.control_limits(header),
     }
 
 
