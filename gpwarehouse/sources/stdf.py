@@ -241,7 +241,7 @@ class StdfSource:
 
     def members(self) -> dict[str, list[dict[str, Any]]]:
         """Rows of dimensions."""
-        return members_of(self.header, self.constants, self.wafer_of_all)
+        return members_of(self.header, self.constants, self.reading.parameters.specs, self.wafer_of_all)
 
     def warnings(self) -> list[str]:
         """What is dropped, guessed or faulty; complete after :meth:`batches` has ended."""
@@ -319,9 +319,7 @@ class StdfSource:
     def _make_changed_error(self) -> SourceFormatError:
         return SourceFormatError(f"{self.path.name} changed while it was read. {WAY_OUT}")
 
-    def _make_rows(
-        self, prr: pa.Table, results: PartResults, texts: pa.Array, row: int
-    ) -> Iterator[pa.RecordBatch]:
+    def _make_rows(self, prr: pa.Table, results: PartResults, texts: pa.Array, row: int) -> Iterator[pa.RecordBatch]:
         size = prr.num_rows
         seen = np.flatnonzero(self.survey.is_part)[row : row + size]
         columns: dict[str, Any] = {name: text_column(value, size) for name, value in self.constants.items()}
@@ -337,17 +335,13 @@ class StdfSource:
         columns["is_final_result"] = pa.array(self.survey.is_final[seen])
         columns["temperature_c"] = pa.repeat(pa.scalar(self.header.temperature_c, pa.float64()), size)
         columns["parameters"] = texts
-        self.reading.tally.see_verdicts(
-            columns["is_pass"], insertion_no + before == 1, self.survey.is_final[seen]
-        )
+        self.reading.tally.see_verdicts(columns["is_pass"], insertion_no + before == 1, self.survey.is_final[seen])
         width = max(1, len(self.reading.parameters.parameters))
         for begin in range(0, size, step := max(1, CELLS // width)):
             end = min(begin + step, size)
             yield self._make_batch(columns, results, begin, end)
 
-    def _make_batch(
-        self, columns: dict[str, pa.Array], results: PartResults, begin: int, end: int
-    ) -> pa.RecordBatch:
+    def _make_batch(self, columns: dict[str, pa.Array], results: PartResults, begin: int, end: int) -> pa.RecordBatch:
         own = results if end - begin == len(columns["parameters"]) else results.of_parts(begin, end)
         values = value_columns(own, end - begin, self.reading.parameters)
         arrays = []

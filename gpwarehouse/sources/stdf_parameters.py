@@ -19,16 +19,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gpwarehouse.errors import SourceFormatError
 from gpwarehouse.models.parameter_sets import MOST_PARAMETERS, Parameter, ParameterKind, ParameterSet
-from gpwarehouse.sources.stdf_texts import clean_key, shortest, tidy
+from gpwarehouse.sources.stdf_texts import clean_key, flag_bytes, shortest, tidy
 
 __all__ = ["HIGH_EQUAL", "LOW_EQUAL", "ParameterBook", "ParameterList", "encode", "name_some"]
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+NO_LOW_SPEC, NO_HIGH_SPEC = 0x04, 0x08  # PTR and MPR OPT_FLAG bits 2 and 3
 LOW_EQUAL, HIGH_EQUAL = 1, 2
 """A value that equals the low or high limit passes (STDF V4, "PTR", PARM_FLG bits 6 and 7)."""
 NEVER = np.iinfo(np.int64).max
@@ -59,7 +61,9 @@ class _First:
             self.value = np.append(self.value, np.zeros(missing, self.value.dtype))
             self.record = np.append(self.record, np.full(missing, NEVER))
         rows = np.flatnonzero(given & (self.record[ids] == NEVER))[::-1]
-        self.value[ids[rows]] = values[rows]  # of several values for one place, numpy keeps the last: the first record's
+        self.value[ids[rows]] = values[
+            rows
+        ]  # of several values for one place, numpy keeps the last: the first record's
         self.record[ids[rows]] = records[rows]
 
 
@@ -82,6 +86,8 @@ class ParameterBook:
     several_pins: set[int] = field(default_factory=set)
     """MPR: tests with different RTN_INDX; a record that omits it does not say its pins."""
     other_units: set[int] = field(default_factory=set)
+    specs: dict[int, dict[str, float]] = field(default_factory=dict)
+    """Test → LO_SPEC and HI_SPEC of the first record that has any."""
     _plain: list[int] = field(default_factory=list)
 
     def find_tests(self, kind: ParameterKind, table: pa.Table) -> Ints:
@@ -167,6 +173,18 @@ class ParameterBook:
             if self.units.setdefault(test, (record, str(name)))[1] != name:
                 self.other_units.add(test)
 
+    def see_specs(self, tests: Ints, table: pa.Table) -> None:
+        """Take the specification limits of each test from the first record that has any."""
+        low, high = table["LO_SPEC"], table["HI_SPEC"]
+        if low.null_count == high.null_count == len(low):
+            return
+        rows = np.flatnonzero(pc.or_(low.is_valid(), high.is_valid()).to_numpy())
+        flags = flag_bytes(table["OPT_FLAG"])
+        for row in rows[np.unique(tests[rows], return_index=True)[1]].tolist():
+            fields = (("lo_spec", low, NO_LOW_SPEC), ("hi_spec", high, NO_HIGH_SPEC))
+            found = {key: shortest(column[row].as_py()) for key, column, none in fields if not flags[row] & none}
+            self.specs.setdefault(int(tests[row]), {key: value for key, value in found.items() if value is not None})
+
     def finish(self, test_names: Mapping[int, str]) -> ParameterList:
         """Decide the names, and join what has the same one.
 
@@ -205,11 +223,11 @@ class ParameterList:
         self.units: dict[tuple[ParameterKind, int, str], str] = {}
         for test, (_, unit) in sorted(book.units.items(), key=lambda item: item[1]):
             self.units.setdefault(keys[test], unit)
+        self.specs = {_name_test(*keys[test][1:]): spec for test, spec in book.specs.items() if spec}
+        """Name of the test → its specification limits."""
         self._tell(book, tests)
 
-    def _decide_names(
-        self, book: ParameterBook, test_names: Mapping[int, str]
-    ) -> list[tuple[ParameterKind, int, str]]:
+    def _decide_names(self, book: ParameterBook, test_names: Mapping[int, str]) -> list[tuple[ParameterKind, int, str]]:
         """The final (kind, number, name) of each test of the book: a test without a text is the only one of its number."""
         named: dict[tuple[str, int], set[str]] = defaultdict(set)
         for kind, number, name in book.tests:
@@ -293,7 +311,7 @@ class ParameterList:
         self, key: tuple[ParameterKind, int, str, str], occurrence: int, parameter: int, made: Mapping[str, Parameter]
     ) -> Parameter:
         kind, number, name, pin = key
-        text = f"{number} {name}".strip() + (f" [{pin}]" if pin else "") + (f" #{occurrence}" if occurrence > 1 else "")
+        text = _name_test(number, name) + (f" [{pin}]" if pin else "") + (f" #{occurrence}" if occurrence > 1 else "")
         if text in made:
             text = f"{text} ({kind.lower()})"
         while text in made:
@@ -316,7 +334,12 @@ class ParameterList:
 
     def find_positions(self, parameters: Ints, occurrences: Ints) -> Ints:
         """Position in the list, from 1, of each result."""
-        return self._positions[self._slots[parameters] + occurrences - 1]
+        found: Ints = self._positions[self._slots[parameters] + occurrences - 1]
+        return found
+
+
+def _name_test(number: int, name: str) -> str:
+    return f"{number} {name}".strip()
 
 
 def name_some(tests: Iterable[int]) -> str:

@@ -65,7 +65,7 @@ class _Reader:
         self.of_parts, self.of_file = texts_of_file(header)
         # The text that tells packaged parts apart has a column of its own.
         self.keeps_part_texts = bool(header.wafers) or not survey.has_unit_texts
-        self.counts = {flag: 0 for flag in (res.VALUE, res.VOID, res.USABLE)}
+        self.counts = dict.fromkeys((res.VALUE, res.VOID, res.USABLE), 0)
 
     def read(self, chunk: Chunk, tables: dict[str, pa.Table]) -> None:
         """Read one run of records."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from gpwarehouse.errors import SourceFormatError
 from gpwarehouse.models.parameter_sets import ParameterKind
-from gpwarehouse.sources.stdf_parameters import HIGH_EQUAL, LOW_EQUAL, Bools, Ints, ParameterBook
+from gpwarehouse.sources.stdf_parameters import Bools, Ints, ParameterBook
 from gpwarehouse.sources.stdf_texts import flag_bytes
 
 __all__ = ["RECORD_BITS", "Bools", "Ints", "ResultReader", "Results", "site_keys"]
@@ -142,6 +142,7 @@ class ResultReader:
 
     def _see(self, found: Results, tests: Ints, records: Ints, table: pa.Table, rows: Ints | None = None) -> None:
         self.book.see_units(tests, records, table["UNITS"])
+        self.book.see_specs(tests, table)
         of_result = records if rows is None else records[rows]
         self.book.see_limits(
             found.identity.astype(np.int64),
@@ -310,4 +311,5 @@ class _LongLists:
         """The lists of some rows, one behind the other."""
         which = np.zeros(len(self.counts), np.bool_)
         which[rows] = True
-        return self.values[np.repeat(which, self.counts)]
+        found: Ints = self.values[np.repeat(which, self.counts)]
+        return found

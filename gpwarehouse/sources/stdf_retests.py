@@ -18,6 +18,7 @@ def retest_of_bins(header: Header, findings: Findings) -> str | None:
     a digit. STDF V4 reads a digit as the number of earlier tests, testers write the bin.
     """
     bins, code = header.retested_bins, header.mir["RTST_COD"]
+    assert code is None or isinstance(code, str)
     if bins is not None:
         return ",".join(map(str, sorted(bins))) or ALL_BINS
     if code is None or code in ("N", "0"):
@@ -25,7 +26,9 @@ def retest_of_bins(header: Header, findings: Findings) -> str | None:
     if code == UNKNOWN_BINS:
         return UNKNOWN_BINS
     if code.isdecimal():
-        findings.warn(f"MIR.RTST_COD is {code!r}: read as a retest of hard bin {code}; STDF V4 also counts earlier tests so")
+        findings.warn(
+            f"MIR.RTST_COD is {code!r}: read as a retest of hard bin {code}; STDF V4 also counts earlier tests so"
+        )
         return code
     findings.warn(f"MIR.RTST_COD is {code!r}, which STDF does not define; the file is read as a first pass")
     return None

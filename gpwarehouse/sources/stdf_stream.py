@@ -184,7 +184,14 @@ def _translate_damage(path: Path) -> Iterator[None]:
         yield
     except EOFError as error:
         raise SourceFormatError(f"{path.name}: the compressed data ends early ({error}). {WAY_OUT}") from error
-    except (zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, NotImplementedError, pa.ArrowInvalid) as error:
+    except (
+        zlib.error,
+        lzma.LZMAError,
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        NotImplementedError,
+        pa.ArrowInvalid,
+    ) as error:
         raise SourceFormatError(f"{path.name}: the compressed data is damaged ({error}). {WAY_OUT}") from error
     except OSError as error:
         if error.errno is not None:  # errors of the operating system say nothing about the content

@@ -55,7 +55,7 @@ class Tally:
         self._logged += int(np.count_nonzero(counted & (seen > 0)))
         self._unlogged += int(np.count_nonzero(counted & (seen == 0)))
         self._zero_counts += int(np.count_nonzero(is_part & (executed == 0) & (run > 0)))
-        self._delimiters += int(np.count_nonzero(once & did & ~is_part[part]))
+        self._delimiters += int(np.count_nonzero(once & (did | results.has(VALUE)) & ~is_part[part]))
         self.delimiter_values += int(np.count_nonzero(results.has(VALUE) & ~is_part[part]))
 
     def see_multiple(self, table: pa.Table) -> None:

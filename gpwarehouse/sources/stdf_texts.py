@@ -5,9 +5,9 @@ GDR and DTR have no head and no site. They are kept with the part that ends next
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,18 @@ import pyarrow.compute as pc
 if TYPE_CHECKING:
     from gpwarehouse.sources.stdf_records import Header
 
-__all__ = ["PartTexts", "append_texts", "clean_key", "flag_bytes", "shortest", "shortest_all", "texts_of_file", "tidy", "tidy_column", "write_texts"]
+__all__ = [
+    "PartTexts",
+    "append_texts",
+    "clean_key",
+    "flag_bytes",
+    "shortest",
+    "shortest_all",
+    "texts_of_file",
+    "tidy",
+    "tidy_column",
+    "write_texts",
+]
 
 _CONTROLS = frozenset(map(chr, range(0x80, 0xA0)))
 _FOREIGN = {code: bytes([code]).decode("cp1252", "replace") for code in range(0x80, 0xA0)}
@@ -84,19 +95,13 @@ def generic_data(table: pa.Table) -> list[list[Any]]:
     """
     found: list[list[Any]] = []
     for lists in table["GEN_DATA"].chunks:
-        fields = lists.values
+        fields = lists.flatten()
         types = fields.field("TYPE").to_pylist()
-        columns = defaultdict(
-            lambda: [None] * len(types), {name: fields.field(name).to_pylist() for name in set(types) & GENERIC}
-        )
-        values = [
-            shortest(columns[kind][row]) if kind == "R4" else _plain_value(columns[kind][row])
-            for row, kind in enumerate(types)
-        ]
-        ends = lists.offsets.to_pylist()
+        columns = {name: fields.field(name).to_pylist() for name in GENERIC.intersection(types)}
+        values = [_plain_value(kind, columns[kind][row]) if kind in columns else None for row, kind in enumerate(types)]
+        ends = np.append(0, np.cumsum(lists.value_lengths().fill_null(0).to_numpy())).tolist()
         found += [
-            [values[row] for row in range(start, end) if types[row] != PAD]
-            for start, end in zip(ends[:-1], ends[1:], strict=True)
+            [values[row] for row in range(start, end) if types[row] != PAD] for start, end in itertools.pairwise(ends)
         ]
     return found
 
@@ -105,7 +110,7 @@ GENERIC = frozenset({"U1", "U2", "U4", "I1", "I2", "I4", "R4", "R8", "Cn", "Bn",
 PAD = "B0"
 
 
-def _plain_value(value: Any) -> Any:
+def _plain_value(kind: str, value: Any) -> Any:
     if isinstance(value, str):
         return _fix_text(value).replace("\0", "")
     if isinstance(value, bytes):
@@ -114,7 +119,7 @@ def _plain_value(value: Any) -> Any:
         return value["bit_data"].hex()
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    return value
+    return shortest(value) if kind == "R4" else value
 
 
 @dataclass
