@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,8 @@ Bools = npt.NDArray[np.bool_]
 NO_LOW_SPEC, NO_HIGH_SPEC = 0x04, 0x08  # PTR and MPR OPT_FLAG bits 2 and 3
 LOW_EQUAL, HIGH_EQUAL = 1, 2
 """A value that equals the low or high limit passes (STDF V4, "PTR", PARM_FLG bits 6 and 7)."""
+KINDS = {kind: rank for rank, kind in enumerate(get_args(ParameterKind))}
+"""Of two results with one name, a parametric one keeps it."""
 NEVER = np.iinfo(np.int64).max
 CODE_BITS = 24  # distinct texts or pins of a run of records: fewer than 16 million
 
@@ -296,7 +298,7 @@ class ParameterList:
         ]
         made: dict[str, Parameter] = {}
         names: dict[tuple[int, int], str] = {}
-        for key, occurrence, parameter in sorted(slots, key=lambda slot: (*slot[0][1:], slot[1], slot[0][0])):
+        for key, occurrence, parameter in sorted(slots, key=lambda slot: (*slot[0][1:], slot[1], KINDS[slot[0][0]])):
             entry = self._make(key, occurrence, parameter, made)
             made[entry.name] = entry
             names[parameter, occurrence] = entry.name
