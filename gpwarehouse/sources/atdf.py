@@ -7,7 +7,6 @@ a blank continues the last one. The records go through the reader of STDF, so ch
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -51,15 +50,15 @@ class AtdfSource(StdfSource):
 
     source_system = "ATDF"
 
-    def _open(self) -> AbstractContextManager[Content]:
-        return open_atdf(self.path, self._findings)
+    def _open(self, keep: int = 0) -> AbstractContextManager[Content]:
+        return open_atdf(self.path, self._findings, keep)
 
 
 @contextmanager
-def open_atdf(path: Path, findings: Findings) -> Iterator[Content]:
+def open_atdf(path: Path, findings: Findings, keep: int = 0) -> Iterator[Content]:
     """Open an ATDF file as the STDF that it stands for."""
     with open_stream(path) as stream:
-        yield AtdfContent(stream, path.name, findings)
+        yield AtdfContent(stream, path.name, findings, keep)
 
 
 class _Fields:
@@ -128,11 +127,11 @@ class AtdfContent(Content):
     :param stream: the text, decompressed.
     :param name: name of the file, for messages.
     :param findings: collects the warnings, and says whether records that ATDF does not define are skipped.
+    :param keep: number of bytes up to which the records stay in memory.
     """
 
-    def __init__(self, stream: IO[bytes], name: str, findings: Findings) -> None:
-        self._stream = stream
-        self._digest = hashlib.sha256()
+    def __init__(self, stream: IO[bytes], name: str, findings: Findings, keep: int = 0) -> None:
+        super().__init__(stream, keep)
         self._name = name
         self._findings = findings
         self._sink = _Sink()
@@ -153,6 +152,7 @@ class AtdfContent(Content):
                 self._convert(*record)
         data = bytes(made[:count])
         del made[:count]
+        self._add(data)
         return data
 
     def _read_lines(self) -> Iterator[tuple[int, str]]:

@@ -148,10 +148,11 @@ class StdfSource:
         self._findings = Findings(self.path.name, allow_incomplete)
         self._given = Given(given, defaults or {}, self._zone, self._findings)
         self._told: list[str] = []
+        self._kept: bytearray | None = None
 
-    def _open(self) -> AbstractContextManager[Content]:
+    def _open(self, keep: int = 0) -> AbstractContextManager[Content]:
         """Open the file as STDF."""
-        return open_content(self.path)
+        return open_content(self.path, keep)
 
     @cached_property
     def survey(self) -> Survey:
@@ -160,8 +161,10 @@ class StdfSource:
         :raises SourceFormatError: the file is not STDF V4, is damaged or ends early.
         """
         by_die = self._given.has("wafer_id") or self._test_type in ("WAT", "CP")
-        with self._open() as content:
-            return survey(content, self.path.name, self._chunk_bytes, self._findings, by_die)
+        with self._open(keep=self._chunk_bytes) as content:
+            found = survey(content, self.path.name, self._chunk_bytes, self._findings, by_die)
+            self._kept = content.kept
+        return found
 
     @cached_property
     def header(self) -> Header:
@@ -300,6 +303,17 @@ class StdfSource:
         self._told = [*compare.warnings, *reading.warnings]
 
     def _read_tables(self) -> Iterator[tuple[Chunk, dict[str, pa.Table]]]:
+        """Parse the runs of records: of a small file as the survey read it, else of the file, read again."""
+        kept, self._kept = self._kept, None
+        for chunk, data in self._read_runs() if kept is None else self._cut_runs(kept):
+            place = f"{self.path.name}, bytes {chunk.offset} to {chunk.offset + chunk.length}"
+            yield chunk, record_tables(data, self.survey.far, PART_TYPES, place)
+
+    def _cut_runs(self, whole: bytearray) -> Iterator[tuple[Chunk, memoryview]]:
+        for chunk in self.survey.chunks:
+            yield chunk, memoryview(whole)[chunk.offset : chunk.offset + chunk.length]
+
+    def _read_runs(self) -> Iterator[tuple[Chunk, bytes]]:
         with self._open() as content:
             content.read(FAR_BYTES)
             at = FAR_BYTES
@@ -309,8 +323,7 @@ class StdfSource:
                 data = content.read(chunk.length)
                 if len(data) < chunk.length:
                     raise self._make_changed_error()
-                place = f"{self.path.name}, bytes {chunk.offset} to {at}"
-                yield chunk, record_tables(data, self.survey.far, PART_TYPES, place)
+                yield chunk, data
             while content.read(1 << 20):  # NUL padding after the last record
                 pass
             if content.checksum != self.survey.checksum:

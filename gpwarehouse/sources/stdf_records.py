@@ -22,7 +22,7 @@ __all__ = ["Header", "Site", "WaferVisit", "header_of", "record_tables"]
 ANY = 255  # HEAD_NUM, SITE_GRP: "all heads", "all sites"
 
 
-def record_tables(records: bytes, far: bytes, types: Iterable[str], where: str) -> dict[str, pa.Table]:
+def record_tables(records: bytes | memoryview, far: bytes, types: Iterable[str], where: str) -> dict[str, pa.Table]:
     """Parse a run of whole records.
 
     stdf_convert reads only files, and returns its batches one record type at a time (the rest of every type at the end of the

@@ -53,17 +53,27 @@ class Content:
     """The decompressed bytes of a file, with their checksum.
 
     :param stream: what :func:`open_stream` gives.
+    :param keep: up to this number of bytes the whole content stays in memory, as ``kept``; None if it is larger.
     """
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: IO[bytes], keep: int = 0) -> None:
         self._stream = stream
         self._digest = hashlib.sha256()
+        self._keep = keep
+        self.kept: bytearray | None = bytearray()
 
     def read(self, count: int) -> bytes:
         """Read ``count`` bytes; fewer only at the end."""
         data = read_exactly(self._stream, count)
         self._digest.update(data)
+        self._add(data)
         return data
+
+    def _add(self, data: bytes) -> None:
+        if self.kept is not None:
+            self.kept += data
+            if len(self.kept) > self._keep:
+                self.kept = None
 
     @property
     def checksum(self) -> str:
@@ -72,13 +82,14 @@ class Content:
 
 
 @contextmanager
-def open_content(path: Path) -> Iterator[Content]:
+def open_content(path: Path, keep: int = 0) -> Iterator[Content]:
     """Open a file as :class:`Content`.
 
+    :param keep: number of bytes up to which the content stays in memory.
     :raises SourceFormatError: the compressed data is damaged or cut off; raised during reading.
     """
     with open_stream(path) as stream:
-        yield Content(stream)
+        yield Content(stream, keep)
 
 
 class _Kept(io.RawIOBase):

@@ -15,7 +15,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
-from struct import Struct
+from struct import Struct, unpack
 from typing import TypeVar
 
 import numpy as np
@@ -37,8 +37,8 @@ KEPT = frozenset(
     {rec.MIR, rec.MRR, rec.SDR, rec.WIR, rec.WRR, rec.HBR, rec.SBR, rec.PCR, rec.WCR, rec.TSR, rec.PMR, rec.RDR}
 )
 SMALL_TYPES = ["MIR", "MRR", "SDR", "WIR", "WRR", "WCR", "HBR", "SBR", "PCR", "TSR", "PMR", "RDR"]
-PER_TEST = 15  # REC_TYP of test results
-READ_RESULTS = (rec.PTR & 0xFF, rec.MPR & 0xFF, rec.FTR & 0xFF, rec.STR & 0xFF)
+RESULTS = (rec.PTR, rec.MPR, rec.FTR, rec.STR)
+SHORTEST_RESULT = 8
 NOT_BEFORE_MIR = frozenset({rec.WIR, rec.WRR, rec.PIR, rec.PRR})
 TAKEN = frozenset({*NOT_BEFORE_MIR, rec.FAR, rec.MIR, rec.MRR, rec.SDR})
 TEXTS = {rec.MIR: (15, 30), rec.WIR: (6, 1), rec.WRR: (26, 4), rec.PRR: (17, 2)}
@@ -105,7 +105,8 @@ class _Walk:
     skipped: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.header = Struct(self.order + "HBB").unpack_from
+        self.header = Struct(self.order + "HH").unpack_from  # REC_LEN; REC_TYP and REC_SUB as one number
+        self.results = frozenset(unpack(self.order + "H", bytes((kind >> 8, kind & 0xFF)))[0] for kind in RESULTS)
         self.wafers = OpenWafers(self.findings)
         self.parts = PartLog(self.order, self.wafers, self.by_die)
 
@@ -113,14 +114,14 @@ class _Walk:
         """Walk the whole records in ``data``; return their number of bytes."""
         if self.has_mrr:
             return self._check_padding(data)
-        header, at, end, record = self.header, 0, len(data) - 4, self.record
-        while at <= end:
-            length, typ, sub = header(data, at)
+        header, results, at, size, record = self.header, self.results, 0, len(data), self.record
+        while at + 4 <= size:
+            length, code = header(data, at)
             after = at + 4 + length
-            if after > end + 4:
+            if after > size:
                 break
-            if typ != PER_TEST or length < 8 or sub not in READ_RESULTS:
-                kind = typ << 8 | sub
+            if code not in results or length < SHORTEST_RESULT:
+                kind = data[at + 2] << 8 | data[at + 3]
                 taken = self._take_other(kind, data[at + 4 : after], self.offset + at, record)
                 if taken and kind in KEPT:
                     self.small += data[at:after]
@@ -277,8 +278,8 @@ class _Walk:
             return
         what = "a record header"
         if len(rest) >= 4:
-            length, typ, sub = self.header(rest, 0)
-            what = f"a record (type {typ}, sub-type {sub}) of {4 + length} bytes"
+            length, _ = self.header(rest, 0)
+            what = f"a record (type {rest[2]}, sub-type {rest[3]}) of {4 + length} bytes"
         self.findings.refuse(
             f"it ends early: {what} begins at byte {self.offset}, but only {len(rest)} bytes follow, and the MRR is missing, "
             "which is the last record of every complete file"

@@ -33,6 +33,7 @@ __all__ = [
     "write_texts",
 ]
 
+_write_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _CONTROLS = frozenset(map(chr, range(0x80, 0xA0)))
 _FOREIGN = {code: bytes([code]).decode("cp1252", "replace") for code in range(0x80, 0xA0)}
 _CP1252 = {code: char for code, char in _FOREIGN.items() if char != "\ufffd"}
@@ -185,7 +186,7 @@ def write_texts(entries: Sequence[tuple[str, Any]], texts: Mapping[str, Any]) ->
     whole = {name: value for name, value in texts.items() if value}
     for name, content in entries:
         whole.setdefault(name, []).append(content)
-    return json.dumps(whole, ensure_ascii=False, separators=(",", ":")) if whole else None
+    return _write_json(whole) if whole else None
 
 
 def append_texts(column: pa.ChunkedArray, entries: Sequence[tuple[str, Any]]) -> pa.Array:
