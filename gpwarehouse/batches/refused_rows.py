@@ -9,7 +9,7 @@ from gpwarehouse.engine.server_errors import Refusal
 from gpwarehouse.intake.first_pass import FirstPass
 from gpwarehouse.intake.given_columns import GIVEN
 from gpwarehouse.intake.rejects import Reject
-from gpwarehouse.intake.target import Target
+from gpwarehouse.intake.target import MEASURED, Target
 from gpwarehouse.models.keys import PLACEHOLDER_WAFER_ID
 
 __all__ = ["MOST_REFUSED", "place_of_line", "reject_of"]
@@ -36,9 +36,10 @@ def reject_of(
     :param names: columns of the spool → columns of the source, where the names differ.
     """
     row = {(names or {}).get(name, name): value for name, value in _read_row(found, place).items()}
+    found.values -= sum(value == value for value in row.get(MEASURED) or ())  # NaN is no value
     given = _restore_row(found, target, row)
     raw = {name: given.get(name) for name in target.inputs if name in found.given.names_of(row[GIVEN])}
-    return Reject(_find_row_number(found, place), refusal.column, refusal.reason, raw)
+    return Reject(_find_row_number(found, place), refusal.column, refusal.reason, found.sets.restore(raw, row))
 
 
 def _read_row(found: FirstPass, place: int) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from gpwarehouse.generate.plan import MEASURES, SHIFT_S, TOOLS, Settings, produc
 from gpwarehouse.generate.process import Drift, Excursion
 from gpwarehouse.generate.rows import instant, rebatch, wafer_ids
 from gpwarehouse.generate.truth import Capability, Oee, ProductYield, Truth
+from gpwarehouse.models.parameter_sets import ParameterSet
+from gpwarehouse.sources.value_counts import ValueCounts
 
 __all__ = ["BATCH_ROWS", "FACTS", "Fab", "FabSource", "generate_fab"]
 
@@ -43,6 +45,7 @@ class FabSource:
     source_system: str = "GENERATED"
     source_file: str = ""
     checksum: str | None = None
+    sets: Sequence[ParameterSet] = ()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows, the same in every call."""
@@ -51,6 +54,14 @@ class FabSource:
     def members(self) -> Mapping[str, list[dict[str, Any]]]:
         """Dimension → members with attributes."""
         return self.read_members()
+
+    def parameter_sets(self) -> Mapping[int, ParameterSet]:
+        """Key → list of parameters of the rows' arrays."""
+        return {one.key: one for one in self.sets}
+
+    def values(self) -> ValueCounts:
+        """No value is left out."""
+        return ValueCounts()
 
     def warnings(self) -> Sequence[str]:
         """There are none."""

@@ -21,13 +21,16 @@ from gpwarehouse.intake.checksum import Fingerprint
 from gpwarehouse.intake.frames import bytes_of
 from gpwarehouse.intake.given_columns import GIVEN, Given
 from gpwarehouse.intake.load_options import LoadOptions
+from gpwarehouse.intake.measured_values import ParameterSets, count_values, factor_parameters, lengths_by_key
 from gpwarehouse.intake.natural_keys import KeyResolver
 from gpwarehouse.intake.rejects import Reject, raw_json, reject_rows
 from gpwarehouse.intake.root_lots import RootLots, roots_of_lots
 from gpwarehouse.intake.row_checks import Validator
 from gpwarehouse.intake.spool import Spool
-from gpwarehouse.intake.target import Target
+from gpwarehouse.intake.target import MEASURED, PARAMETERS, SET_KEY, Target
+from gpwarehouse.models.parameter_sets import ParameterSet
 from gpwarehouse.settings import WarehouseSettings
+from gpwarehouse.sources.value_counts import ValueCounts
 from gpwarehouse.transport.columns import TIMESTAMP
 
 __all__ = ["CheckedRows", "FirstPass", "Kept", "Source", "begin_reading", "read_source"]
@@ -61,6 +64,12 @@ class Source(Protocol):
 
     def members(self) -> Mapping[str, list[dict[str, Any]]]:
         """Attributes of dimension members that the source holds; known when ``batches`` has ended."""
+
+    def parameter_sets(self) -> Mapping[int, ParameterSet]:
+        """``parameter_set_key`` of the rows → list of parameters; known when ``batches`` has ended."""
+
+    def values(self) -> ValueCounts:
+        """How many measured values are in the rows, and how many are left out; known when ``batches`` has ended."""
 
     def warnings(self) -> Sequence[str]:
         """What the source drops, guesses or does not understand, one sentence each; known when ``batches`` has ended."""
@@ -97,6 +106,7 @@ class CheckedRows:
     are_read: bool = True
     first: datetime | None = None
     last: datetime | None = None
+    sets: ParameterSets = field(default_factory=ParameterSets)
     given: Given = field(init=False)
 
     def __post_init__(self) -> None:
@@ -149,7 +159,8 @@ class CheckedRows:
     def _keep_named(self, reject: Reject, given: int) -> Reject:
         """Reduce a reject to the columns that its row named."""
         names = self.given.names_of(given)
-        return replace(reject, raw={name: value for name, value in reject.raw.items() if name in names})
+        raw = {name: value for name, value in reject.raw.items() if name in names}
+        return replace(reject, raw=self.sets.restore(raw, raw))
 
     def see(self, times: pa.Array) -> None:
         """Widen the span by the times of good rows."""
@@ -164,10 +175,17 @@ class FirstPass(CheckedRows):
 
     :ivar refused: good rows that the server refused: place in ``rows`` → reject.
     :ivar months: first instant of each month that has events → number of its rows.
+    :ivar sets: the lists of parameters that are made of the rows' names.
+    :ivar parameter_sets: these, and those that the source knows.
+    :ivar array_lengths: the lengths of the arrays under each key of a list.
+    :ivar values: number of measured values in the rows to load.
     """
 
     refused: dict[int, Reject] = field(default_factory=dict)
     months: Counter[datetime] = field(default_factory=Counter)
+    parameter_sets: dict[int, ParameterSet] = field(default_factory=dict)
+    array_lengths: set[tuple[int | None, int]] = field(default_factory=set)
+    values: int = 0
 
     @property
     def rows_to_load(self) -> int:
@@ -236,7 +254,7 @@ def begin_reading(
     policy = RetryPolicy.once_met(settings, engine)
     roots = RootLots(lambda lots: policy.call("look up lots", roots_of_lots, engine, lots), settings.lot_root_pattern)
     resolver = KeyResolver(target, roots, facility=settings.facility, wafer_id_pattern=settings.wafer_id_pattern)
-    found = FirstPass(resolver, rows=Spool(keep))
+    found = FirstPass(resolver, rows=Spool(keep), sets=getattr(source, "sets", None) or ParameterSets())
     options.begin("read", getattr(source, "extent", _unknown))
     return found, _read_batches(found, source, target, validator, options)
 
@@ -250,7 +268,8 @@ def _read_batches(
         for batch in _split(source.batches()):
             clean = found.check(validator, batch, fingerprint if source.checksum is None else None)
             kept = keeping.result() if keeping is not None else None
-            keeping = beside.submit(_keep, found, target, clean, source)
+            is_factored = MEASURED in batch.schema.names
+            keeping = beside.submit(_keep, found, target, clean, source, is_factored=is_factored)
             del batch, clean  # a batch may be large: hold none longer than it is used
             options.report("read", found.rows_read)
             if kept is not None:
@@ -261,6 +280,7 @@ def _read_batches(
     for dimension, members in source.members().items():
         for member in members:
             found.resolver.add_member(dimension, member)
+    found.parameter_sets = {**found.sets.made, **source.parameter_sets()}
     found.checksum = source.checksum or fingerprint.hexdigest()
 
 
@@ -277,12 +297,20 @@ def _split(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         del batch
 
 
-def _keep(found: FirstPass, target: Target, clean: pa.RecordBatch, source: Source) -> Kept:
-    """Put good rows into the spool, with all columns but the batch's own."""
+def _keep(found: FirstPass, target: Target, clean: pa.RecordBatch, source: Source, *, is_factored: bool) -> Kept:
+    """Put good rows into the spool, with all columns but the batch's own.
+
+    :param is_factored: whether the source gives measured values as arrays, so that ``parameters`` stays as it is.
+    """
     if not clean.num_rows:
         return Kept(clean, frozenset())
     columns = dict(zip(clean.schema.names, clean.columns, strict=True))
     columns |= found.resolver.resolve(clean)
+    if MEASURED in target.inputs:
+        if not is_factored:
+            columns |= factor_parameters(columns[PARAMETERS], found.sets)
+        found.values += count_values(columns[MEASURED])
+        found.array_lengths |= lengths_by_key(columns[SET_KEY], columns[MEASURED])
     times = columns[target.partition_column]
     columns["time_key"] = _compute_time_keys(times)
     for name, value in (("source_system", source.source_system), ("source_file", source.source_file or None)):

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from gpwarehouse.intake.expected_columns import expected_of
 from gpwarehouse.intake.frames import BATCH_ROWS, bytes_of, record_batches
-from gpwarehouse.intake.load_options import check_name
+from gpwarehouse.intake.load_options import check_name, check_parameters
+from gpwarehouse.intake.measured_values import ParameterSets
+from gpwarehouse.intake.parameter_columns import ParameterColumns
 from gpwarehouse.intake.table_files import TableFiles, table_files
 from gpwarehouse.intake.target import Target, target_named
+from gpwarehouse.models.parameter_sets import ParameterSet
+from gpwarehouse.sources.value_counts import ValueCounts
 
 __all__ = ["FrameSource"]
 
 
 @dataclass
 class FrameSource:
-    """A frame as a source: it has rows, and knows nothing of their members."""
+    """A frame as a source: it has rows, and knows nothing of their members.
+
+    :ivar parameter_names: names of the elements of ``measured``.
+    :ivar parameter_prefix: beginning of the names of columns that hold values.
+    :ivar sets: the lists of parameters that are made of the frame's names.
+    """
 
     frame: Any
     target: str
@@ -27,9 +36,13 @@ class FrameSource:
     source_file: str = ""
     checksum: str | None = None
     batch_rows: int = BATCH_ROWS
+    parameter_names: Sequence[str] | None = None
+    parameter_prefix: str | None = None
+    sets: ParameterSets = field(default_factory=ParameterSets)
 
     def __post_init__(self) -> None:
         check_name("source_system", self.source_system)
+        check_parameters(self.parameter_names, self.parameter_prefix)
         self.frame = table_files(self.frame)
         if isinstance(self.frame, TableFiles) and not self.source_file:
             self.source_file = self.frame.paths[0].name if len(self.frame.paths) == 1 else ""
@@ -37,7 +50,12 @@ class FrameSource:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The frame in record batches."""
         target = self.row_target()
-        return record_batches(self.frame, target.json_columns, expected_of(target), rows=self.batch_rows)
+        names = None if self.parameter_names is None else tuple(self.parameter_names)
+        values = ParameterColumns(target, self.sets, names, self.parameter_prefix)
+        expected = expected_of(target, takes=values.takes)
+        nested = (target.json_columns, target.list_columns)
+        for batch in record_batches(self.frame, nested[0], expected, list_columns=nested[1], rows=self.batch_rows):
+            yield from values.convert(batch)
 
     def row_target(self) -> Target:
         """The target that the rows are checked against."""
@@ -46,6 +64,14 @@ class FrameSource:
     def members(self) -> Mapping[str, list[dict[str, Any]]]:
         """A frame has none."""
         return {}
+
+    def parameter_sets(self) -> Mapping[int, ParameterSet]:
+        """The lists that are made of the frame's names so far."""
+        return self.sets.made
+
+    def values(self) -> ValueCounts:
+        """A frame leaves no value out; the loader counts those that it stores."""
+        return ValueCounts()
 
     def warnings(self) -> Sequence[str]:
         """A frame has none."""

@@ -25,6 +25,7 @@ from gpwarehouse.batches.moved_records import refuse_doubles
 from gpwarehouse.batches.reject_limit import refuse_rejects
 from gpwarehouse.dimensions.histories import Provenance
 from gpwarehouse.dimensions.members import insert_missing, learn
+from gpwarehouse.dimensions.parameter_sets import insert_missing_sets
 from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.engine.server_errors import as_load_error
 from gpwarehouse.errors import GpwarehouseError, LoadError
@@ -69,6 +70,7 @@ class Run:
     scattered: list[Any] = field(default_factory=list)
     rows_replaced: int = 0
     stored: Stored | None = None
+    found: FirstPass | None = None
     phases: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -91,10 +93,14 @@ class Run:
             return LoadResult(row.batch_id, row.target, *counts, True, seconds, warnings=warnings)
         counts = (row.rows_read, row.rows_loaded, row.rows_rejected)
         sent = self.stored or Stored(0, 0, "")
+        values = self.source.values()
+        stored = self.found.values if self.found is not None else 0
         return LoadResult(
             *(row.batch_id, row.target, *counts, False, seconds, self.months, self.members + self.learned),
             *(sent.transport, sent.reason, sent.bytes, self.phases, self.rows_replaced),
             warnings=warnings,
+            values_stored=stored,
+            values_left_out=values.left_out + max(0, values.stored - stored),
         )
 
 
@@ -134,6 +140,9 @@ class Loader:
         :param atomic: if False, these connections write into the fact and commit on their own, before the batch counts as
             loaded. If the load fails in between, their rows stay until the same content is loaded again in any way, or until
             ``wh.batches.delete`` deletes them.
+        :param parameter_names: names of the elements of a frame's column ``measured``, whose values are lists of numbers.
+        :param parameter_prefix: beginning of the names of a frame's columns that hold measured values, e.g. ``"p_"``: column
+            ``p_vth`` holds those of ``vth``.
         :param analyze: ``"auto"``, ``"always"`` or ``"never"``: when to gather statistics after the commit; by default the
             setting.
         :raises InvalidInputError: the target, a column or an option is unknown.
@@ -173,7 +182,7 @@ class Loader:
             streamed = stream_load(self, run)
             if streamed is None:
                 run.source, run.has_own_id = source, False
-                found = read_source(run.source, run.target, self.engine, self.settings, run.options)
+                found = run.found = read_source(run.source, run.target, self.engine, self.settings, run.options)
         if streamed is not None:
             with streamed.found:
                 return self._maintain(run, streamed.found, streamed.result)
@@ -346,14 +355,16 @@ class Loader:
         self.prepare_members(run, found, batch)
 
     def prepare_members(self, run: Run, found: FirstPass, batch: ledger.Batch, engine: Engine | None = None) -> None:
-        """Make the missing hours and members that the rows need, in transactions of their own.
+        """Make the missing hours, lists of parameters and members that the rows need, in transactions of their own.
 
         :param engine: the engine to use; by default the loader's own.
         """
         if found.first is None:
             return
         ensure_hours(engine or self.engine, found.months, self.calendar)
-        run.members += insert_missing(engine or self.engine, found.resolver.members, provenance_of(batch, found.first))
+        provenance = provenance_of(batch, found.first)
+        insert_missing_sets(engine or self.engine, found.parameter_sets, found.array_lengths, provenance)
+        run.members += insert_missing(engine or self.engine, found.resolver.members, provenance)
 
     def _copy(
         self, connection: Connection, run: Run, found: FirstPass, batch: ledger.Batch, route: Route

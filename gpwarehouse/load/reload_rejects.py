@@ -40,7 +40,9 @@ from gpwarehouse.intake.target import Target, target_named
 from gpwarehouse.load.loader import Loader, Run
 from gpwarehouse.load.result import LoadResult
 from gpwarehouse.models import Base, EtlLoadBatch, EtlReject
+from gpwarehouse.models.parameter_sets import ParameterSet
 from gpwarehouse.settings import WarehouseSettings
+from gpwarehouse.sources.value_counts import ValueCounts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,6 +182,12 @@ class _CorrectedRows:
     def members(self) -> Mapping[str, list[dict[str, Any]]]:
         return {}
 
+    def parameter_sets(self) -> Mapping[int, ParameterSet]:
+        return {}
+
+    def values(self) -> ValueCounts:
+        return ValueCounts()
+
     def warnings(self) -> Sequence[str]:
         return ()
 
@@ -228,7 +236,7 @@ class RejectLoader(Loader):
             source = _CorrectedRows(row, given, self._look(row.target, self._find_pending, row))
             run = Run(source, target_named(row.target), options, started_at=row.started_at)
             with run.phase("read"):
-                found = read_source(source, run.target, self.engine, self.settings, options)
+                found = run.found = read_source(source, run.target, self.engine, self.settings, options)
             with found:
                 try:
                     policy, what = RetryPolicy.of(self.settings), f"reload of rejects of batch {batch_id}"
@@ -340,7 +348,8 @@ def _read_corrected(frame: Any, target: Target, row: Any) -> list[pa.RecordBatch
     """
     batches = []
     seen: set[int] = set()
-    for batch in record_batches(frame, target.json_columns, expected_of(target, beside=(NUMBER,))):
+    expected = expected_of(target, beside=(NUMBER,))
+    for batch in record_batches(frame, target.json_columns, expected, list_columns=target.list_columns):
         at = batch.schema.get_field_index(NUMBER)
         if at < 0:
             raise InvalidInputError(

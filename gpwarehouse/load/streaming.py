@@ -32,7 +32,7 @@ from gpwarehouse.intake.arrow_layouts import is_nested
 from gpwarehouse.intake.checksum import batch_id_for, checksum_of
 from gpwarehouse.intake.first_pass import FirstPass, Kept, begin_reading
 from gpwarehouse.intake.table_files import TableFiles
-from gpwarehouse.intake.target import Target
+from gpwarehouse.intake.target import MEASURED, PARAMETERS, SET_KEY, Target
 from gpwarehouse.months import partitions_there
 from gpwarehouse.months.ensure import ensure_months
 from gpwarehouse.transport import ahead, copy_rows, leave_statistics_alone
@@ -81,6 +81,7 @@ def stream_load(loader: Loader, run: Run) -> StreamedLoad | None:
         if not permitted:
             return None
         found, batches = begin_reading(run.source, run.target, loader.engine, loader.settings, run.options, keep=False)
+        run.found = found
         with found.given_up(), closing(batches):
             result = _send(loader, run, found, batches, batch_id)
         if result is not None:
@@ -215,7 +216,8 @@ class _Sending:
         from gpwarehouse.load.loader import columns_to_copy
 
         filled = {name for name in first.rows.schema.names if first.rows.column(name).null_count < first.rows.num_rows}
-        self.columns = columns_to_copy(target, filled | (found.given.some & set(target.columns)))
+        given = found.given.some | ({SET_KEY, MEASURED} if PARAMETERS in found.given.some else set())
+        self.columns = columns_to_copy(target, filled | (given & set(target.columns)))
         self.months: set[str] = set()
         self.failure: BaseException | None = None
         self._batch_id = batch_id
