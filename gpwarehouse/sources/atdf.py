@@ -360,7 +360,7 @@ class AtdfContent(Content):
             fields.number(0, 0),
             **self._place(fields, 1),
             **self._flags(fields, 3),
-            test_txt=fields.text(19),
+            test_txt=fields.text(20),
         )
 
     def _write_tsr(self, fields: _Fields) -> None:
