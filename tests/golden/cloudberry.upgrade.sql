@@ -3618,9 +3618,769 @@ COMMENT ON COLUMN dw.fact_test_results.parameters IS 'What was told of the unit 
 
 COMMENT ON COLUMN dw.fact_test_results.parameter_counts IS 'How often a test number came in the insertion, where more than once: {test number: count}; of rows without measured, which keeps every occurrence';
 
+INSERT INTO dw.bridge_step_limits
+    (process_step_key, parameter, effective_date, expiry_date, name, unit, limit_version, lsl, lcl, target, ucl, usl)
+SELECT s.process_step_key, j.key, s.effective_date, s.expiry_date,
+       j.value ->> 'name', j.value ->> 'unit', j.value ->> 'limit_version', CASE WHEN jsonb_typeof(j.value -> 'lsl') = 'number' THEN CAST(j.value ->> 'lsl' AS double precision) END, CASE WHEN jsonb_typeof(j.value -> 'lcl') = 'number' THEN CAST(j.value ->> 'lcl' AS double precision) END, CASE WHEN jsonb_typeof(j.value -> 'target') = 'number' THEN CAST(j.value ->> 'target' AS double precision) END, CASE WHEN jsonb_typeof(j.value -> 'ucl') = 'number' THEN CAST(j.value ->> 'ucl' AS double precision) END, CASE WHEN jsonb_typeof(j.value -> 'usl') = 'number' THEN CAST(j.value ->> 'usl' AS double precision) END
+FROM dw.dim_process_step s
+CROSS JOIN LATERAL jsonb_each(s.control_limits) AS j (key, value)
+WHERE jsonb_typeof(j.value) = 'object';
+
+CREATE OR REPLACE VIEW dw.v_wafer_yield AS
+SELECT y.wafer_key, y.root_lot_id, y.wafer_id, y.lot_key, y.lot_id,
+       y.product_key, p.product_id, p.revision AS product_revision,
+       y.test_type, y.test_stage, y.test_program, y.program_revision, y.basis,
+       y.insertions, y.tested, y.good, y.functional_fails, y.parametric_fails,
+       CAST(100 AS double precision) * y.good / NULLIF(y.tested, 0) AS die_yield_pct,
+       CAST(100 AS double precision) * (y.tested - y.functional_fails) / NULLIF(y.tested, 0) AS functional_yield_pct,
+       CAST(100 AS double precision) * (y.tested - y.functional_fails - y.parametric_fails)
+           / NULLIF(y.tested - y.functional_fails, 0) AS parametric_yield_pct,
+       y.first_ts, y.last_ts, y.retested_unknown, p.gross_die_per_wafer AS gross_die,
+       CAST(100 AS double precision) * y.good / NULLIF(p.gross_die_per_wafer, 0) AS gross_yield_pct
+FROM (
+    SELECT w.wafer_key, w.root_lot_id, w.wafer_id, w.lot_key, w.lot_id, w.test_type, w.test_stage, w.product_key, w.test_program, w.program_revision, b.basis,
+           w.insertions, w.tested, w.retested_unknown, w.first_ts, w.last_ts,
+           CASE b.basis WHEN 'FIRST' THEN w.first_good WHEN 'LAST' THEN w.last_good WHEN 'BEST' THEN w.best_good WHEN 'WORST' THEN w.worst_good END
+               + CASE WHEN b.basis IN ('LAST', 'BEST') THEN w.recovered ELSE 0 END AS good,
+           CASE WHEN b.basis IN ('FIRST', 'WORST') OR w.retested_unknown = 0 THEN CASE b.basis WHEN 'FIRST' THEN w.first_functional WHEN 'LAST' THEN w.last_functional WHEN 'BEST' THEN w.best_functional WHEN 'WORST' THEN w.worst_functional END END AS functional_fails,
+           CASE WHEN b.basis IN ('FIRST', 'WORST') OR w.retested_unknown = 0 THEN CASE b.basis WHEN 'FIRST' THEN w.first_parametric WHEN 'LAST' THEN w.last_parametric WHEN 'BEST' THEN w.best_parametric WHEN 'WORST' THEN w.worst_parametric END END AS parametric_fails
+    FROM (
+        SELECT u.wafer_key, u.root_lot_id, u.wafer_id, u.lot_key, u.lot_id, u.test_type, u.test_stage,
+               CASE WHEN min(u.first_product) = max(u.last_product) THEN min(u.first_product) ELSE -1 END AS product_key,
+               CASE WHEN min(u.first_program) = max(u.last_program) THEN min(u.first_program) END AS test_program,
+               CASE WHEN min(u.first_revision) = max(u.last_revision)
+                    THEN min(u.first_revision) END AS program_revision,
+               CAST(sum(u.insertions) AS bigint) AS insertions,
+               count(CASE WHEN NOT u.is_retest_of_unknown THEN 1 END) AS tested,
+               count(CASE WHEN u.is_retest_of_unknown THEN 1 END) AS retested_unknown,
+               count(CASE WHEN NOT u.is_retest_of_unknown AND u.first_result = 0 THEN 1 END) AS first_good,
+               count(CASE WHEN NOT u.is_retest_of_unknown AND u.last_result = 0 THEN 1 END) AS last_good,
+               count(CASE WHEN NOT u.is_retest_of_unknown AND u.passed_once THEN 1 END) AS best_good,
+               count(CASE WHEN NOT u.is_retest_of_unknown AND u.passed_always THEN 1 END) AS worst_good,
+               count(CASE WHEN u.is_retest_of_unknown AND u.last_result = 0 THEN 1 END) AS recovered,
+               count(CASE WHEN NOT u.is_retest_of_unknown AND u.first_result = 1 THEN 1 END) AS first_functional,
+               count(CASE WHEN NOT u.is_retest_of_unknown AND u.last_result = 1 THEN 1 END) AS last_functional,
+               count(CASE WHEN NOT u.is_retest_of_unknown AND NOT u.passed_once AND u.last_result = 1 THEN 1 END) AS best_functional,
+               count(CASE WHEN NOT u.is_retest_of_unknown AND NOT u.passed_always AND u.failed_functional THEN 1 END) AS worst_functional,
+               count(CASE WHEN NOT u.is_retest_of_unknown AND u.first_result = 2 THEN 1 END) AS first_parametric,
+               count(CASE WHEN NOT u.is_retest_of_unknown AND u.last_result = 2 THEN 1 END) AS last_parametric,
+               count(CASE WHEN NOT u.is_retest_of_unknown AND NOT u.passed_once AND u.last_result = 2 THEN 1 END) AS best_parametric,
+               count(CASE WHEN NOT u.is_retest_of_unknown AND NOT u.passed_always AND NOT coalesce(u.failed_functional, false) AND u.failed_parametric THEN 1 END) AS worst_parametric,
+               min(u.first_ts) AS first_ts, max(u.last_ts) AS last_ts
+        FROM (
+            SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.test_type, f.test_stage,
+                   CASE WHEN f.unit_id IS NULL AND f.die_x IS NOT NULL AND f.die_y IS NOT NULL AND f.test_type IS DISTINCT FROM 'FT' THEN f.die_x END AS unit_x,
+                   CASE WHEN f.unit_id IS NULL AND f.die_x IS NOT NULL AND f.die_y IS NOT NULL AND f.test_type IS DISTINCT FROM 'FT' THEN f.die_y END AS unit_y,
+                   CASE WHEN f.unit_id IS NOT NULL THEN f.unit_id WHEN f.unit_id IS NULL AND f.die_x IS NOT NULL AND f.die_y IS NOT NULL AND f.test_type IS DISTINCT FROM 'FT' THEN NULL
+                 ELSE chr(31) || f.batch_id || chr(31) || coalesce(f.sublot_id, '') || chr(31)
+                      || coalesce(CAST(f.head_no AS text), '') || chr(31) || coalesce(CAST(f.site_no AS text), '') || chr(31)
+                      || coalesce(f.part_id, chr(31) || CAST(f.source_record_no AS text)) END AS unit_part,
+                   f.retest_of_bins IS NOT NULL AND f.unit_id IS NULL AND NOT (f.unit_id IS NULL AND f.die_x IS NOT NULL AND f.die_y IS NOT NULL AND f.test_type IS DISTINCT FROM 'FT') AS is_retest_of_unknown,
+                   count(*) AS insertions,
+                   (min(ARRAY[CAST(extract(epoch FROM f.event_ts) AS double precision), coalesce(f.insertion_no, CAST('NaN' AS double precision)),
+                  f.source_record_no, CASE WHEN f.is_pass THEN 0 WHEN f.fail_kind = 'FUNCTIONAL' THEN 1 WHEN f.fail_kind = 'PARAMETRIC' THEN 2 ELSE 3 END]))[4] AS first_result,
+                   (max(ARRAY[CAST(extract(epoch FROM f.event_ts) AS double precision), coalesce(f.insertion_no, CAST('NaN' AS double precision)),
+                  f.source_record_no, CASE WHEN f.is_pass THEN 0 WHEN f.fail_kind = 'FUNCTIONAL' THEN 1 WHEN f.fail_kind = 'PARAMETRIC' THEN 2 ELSE 3 END]))[4] AS last_result,
+                   bool_or(f.is_pass) AS passed_once,
+                   bool_and(f.is_pass) AS passed_always,
+                   bool_or(f.fail_kind = 'FUNCTIONAL' AND NOT f.is_pass) AS failed_functional,
+                   bool_or(f.fail_kind = 'PARAMETRIC' AND NOT f.is_pass) AS failed_parametric,
+                   min(NULLIF(f.product_key, -1)) AS first_product, max(NULLIF(f.product_key, -1)) AS last_product,
+                   min(f.test_program) AS first_program, max(f.test_program) AS last_program,
+                   min(f.program_revision) AS first_revision, max(f.program_revision) AS last_revision,
+                   min(f.event_ts) AS first_ts, max(f.event_ts) AS last_ts
+            FROM dw.fact_test_results f
+            LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+            LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+            WHERE f.is_pass IS NOT NULL
+            GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+        ) u
+        GROUP BY u.wafer_key, u.root_lot_id, u.wafer_id, u.lot_key, u.lot_id, u.test_type, u.test_stage
+    ) w
+    CROSS JOIN (VALUES (CAST('FIRST' AS text)), ('LAST'), ('BEST'), ('WORST')) AS b (basis)
+) y
+LEFT JOIN dw.dim_product p ON p.product_key = y.product_key AND p.is_current;
+
+COMMENT ON VIEW dw.v_wafer_yield IS 'Yield by wafer, lot, test type and stage, four rows each: by the first, last, best and worst result of a unit. A unit is a die by its coordinates, a packaged part by unit_id, else by the counter of its file, sublot, head and site. Insertions without a verdict are left out';
+
+COMMENT ON COLUMN dw.v_wafer_yield.wafer_key IS 'Wafer (dim_wafer)';
+
+COMMENT ON COLUMN dw.v_wafer_yield.root_lot_id IS 'Lot the wafer was started in';
+
+COMMENT ON COLUMN dw.v_wafer_yield.wafer_id IS 'Wafer in its root lot';
+
+COMMENT ON COLUMN dw.v_wafer_yield.lot_key IS 'Lot at the event (dim_lot)';
+
+COMMENT ON COLUMN dw.v_wafer_yield.lot_id IS 'Lot at the event';
+
+COMMENT ON COLUMN dw.v_wafer_yield.product_key IS 'Product (dim_product); -1 where none or several were named';
+
+COMMENT ON COLUMN dw.v_wafer_yield.product_id IS 'Product';
+
+COMMENT ON COLUMN dw.v_wafer_yield.product_revision IS 'Design revision';
+
+COMMENT ON COLUMN dw.v_wafer_yield.test_type IS 'WAT, CP or FT';
+
+COMMENT ON COLUMN dw.v_wafer_yield.test_stage IS 'Test stage';
+
+COMMENT ON COLUMN dw.v_wafer_yield.test_program IS 'Test program; NULL where several were used';
+
+COMMENT ON COLUMN dw.v_wafer_yield.program_revision IS 'Revision of the program; NULL where several were used';
+
+COMMENT ON COLUMN dw.v_wafer_yield.basis IS 'Result of a unit that counts: FIRST, LAST, BEST (good once is good) or WORST (bad once is bad)';
+
+COMMENT ON COLUMN dw.v_wafer_yield.insertions IS 'Insertions with a verdict, count';
+
+COMMENT ON COLUMN dw.v_wafer_yield.tested IS 'Units tested, count, without retests of units that cannot be told';
+
+COMMENT ON COLUMN dw.v_wafer_yield.good IS 'Units good, count; LAST and BEST count the good ones of such retests too';
+
+COMMENT ON COLUMN dw.v_wafer_yield.functional_fails IS 'Units that failed a functional test, count; NULL where retests of unknown units left it open';
+
+COMMENT ON COLUMN dw.v_wafer_yield.parametric_fails IS 'Units that failed parametric tests only, count; NULL likewise';
+
+COMMENT ON COLUMN dw.v_wafer_yield.die_yield_pct IS '100 good / tested, percent';
+
+COMMENT ON COLUMN dw.v_wafer_yield.functional_yield_pct IS '100 (1 - functional fails / tested), percent';
+
+COMMENT ON COLUMN dw.v_wafer_yield.parametric_yield_pct IS '100 (1 - parametric fails / functionally good), percent; NULL where none was';
+
+COMMENT ON COLUMN dw.v_wafer_yield.first_ts IS 'First event, UTC';
+
+COMMENT ON COLUMN dw.v_wafer_yield.last_ts IS 'Last event, UTC';
+
+COMMENT ON COLUMN dw.v_wafer_yield.retested_unknown IS 'Units of retests in files that name no unit (retest_of_bins), count: they are among those tested before';
+
+COMMENT ON COLUMN dw.v_wafer_yield.gross_die IS 'Gross die of the product''s wafer, count; NULL: not known';
+
+COMMENT ON COLUMN dw.v_wafer_yield.gross_yield_pct IS '100 good / gross die, percent';
+
+CREATE VIEW dw.v_lot_yield AS
+SELECT y.lot_key, y.lot_id, y.product_key, p.product_id, p.revision AS product_revision,
+       y.test_type, y.test_stage, y.test_program, y.program_revision, y.basis, y.wafers,
+       y.insertions, y.tested, y.good, y.functional_fails, y.parametric_fails,
+       CAST(100 AS double precision) * y.good / NULLIF(y.tested, 0) AS die_yield_pct,
+       CAST(100 AS double precision) * (y.tested - y.functional_fails) / NULLIF(y.tested, 0) AS functional_yield_pct,
+       CAST(100 AS double precision) * (y.tested - y.functional_fails - y.parametric_fails)
+           / NULLIF(y.tested - y.functional_fails, 0) AS parametric_yield_pct,
+       y.first_ts, y.last_ts, y.retested_unknown, y.gross_die,
+       CAST(100 AS double precision) * y.good / NULLIF(y.gross_die, 0) AS gross_yield_pct
+FROM (
+    SELECT v.lot_key, v.lot_id, v.test_type, v.test_stage, v.basis, count(*) AS wafers,
+           CASE WHEN min(v.product_key) = max(v.product_key) THEN min(v.product_key) ELSE -1 END AS product_key,
+           CASE WHEN min(v.test_program) = max(v.test_program) THEN min(v.test_program) END AS test_program,
+           CASE WHEN min(v.program_revision) = max(v.program_revision)
+                THEN min(v.program_revision) END AS program_revision,
+           CASE WHEN count(v.insertions) = count(*) THEN CAST(sum(v.insertions) AS bigint) END AS insertions,
+CASE WHEN count(v.tested) = count(*) THEN CAST(sum(v.tested) AS bigint) END AS tested,
+CASE WHEN count(v.good) = count(*) THEN CAST(sum(v.good) AS bigint) END AS good,
+CASE WHEN count(v.functional_fails) = count(*) THEN CAST(sum(v.functional_fails) AS bigint) END AS functional_fails,
+CASE WHEN count(v.parametric_fails) = count(*) THEN CAST(sum(v.parametric_fails) AS bigint) END AS parametric_fails,
+CASE WHEN count(v.retested_unknown) = count(*) THEN CAST(sum(v.retested_unknown) AS bigint) END AS retested_unknown,
+CASE WHEN count(v.gross_die) = count(*) THEN CAST(sum(v.gross_die) AS bigint) END AS gross_die,
+           min(v.first_ts) AS first_ts, max(v.last_ts) AS last_ts
+    FROM dw.v_wafer_yield v
+    GROUP BY v.lot_key, v.lot_id, v.test_type, v.test_stage, v.basis
+) y
+LEFT JOIN dw.dim_product p ON p.product_key = y.product_key AND p.is_current;
+
+COMMENT ON VIEW dw.v_lot_yield IS 'Yield by lot, test type and stage, of all its wafers together, or of its packaged parts; four rows each, as v_wafer_yield has them';
+
+COMMENT ON COLUMN dw.v_lot_yield.lot_key IS 'Lot at the event (dim_lot)';
+
+COMMENT ON COLUMN dw.v_lot_yield.lot_id IS 'Lot at the event';
+
+COMMENT ON COLUMN dw.v_lot_yield.product_key IS 'Product (dim_product); -1 where none or several were named';
+
+COMMENT ON COLUMN dw.v_lot_yield.product_id IS 'Product';
+
+COMMENT ON COLUMN dw.v_lot_yield.product_revision IS 'Design revision';
+
+COMMENT ON COLUMN dw.v_lot_yield.test_type IS 'WAT, CP or FT';
+
+COMMENT ON COLUMN dw.v_lot_yield.test_stage IS 'Test stage';
+
+COMMENT ON COLUMN dw.v_lot_yield.test_program IS 'Test program; NULL where several were used';
+
+COMMENT ON COLUMN dw.v_lot_yield.program_revision IS 'Revision of the program; NULL where several were used';
+
+COMMENT ON COLUMN dw.v_lot_yield.basis IS 'Result of a unit that counts: FIRST, LAST, BEST (good once is good) or WORST (bad once is bad)';
+
+COMMENT ON COLUMN dw.v_lot_yield.wafers IS 'Wafers tested, count; 1 of a lot of packaged parts';
+
+COMMENT ON COLUMN dw.v_lot_yield.insertions IS 'Insertions with a verdict, count';
+
+COMMENT ON COLUMN dw.v_lot_yield.tested IS 'Units tested, count, without retests of units that cannot be told';
+
+COMMENT ON COLUMN dw.v_lot_yield.good IS 'Units good, count; LAST and BEST count the good ones of such retests too';
+
+COMMENT ON COLUMN dw.v_lot_yield.functional_fails IS 'Units that failed a functional test, count; NULL where retests of unknown units left it open';
+
+COMMENT ON COLUMN dw.v_lot_yield.parametric_fails IS 'Units that failed parametric tests only, count; NULL likewise';
+
+COMMENT ON COLUMN dw.v_lot_yield.die_yield_pct IS '100 good / tested, percent';
+
+COMMENT ON COLUMN dw.v_lot_yield.functional_yield_pct IS '100 (1 - functional fails / tested), percent';
+
+COMMENT ON COLUMN dw.v_lot_yield.parametric_yield_pct IS '100 (1 - parametric fails / functionally good), percent; NULL where none was';
+
+COMMENT ON COLUMN dw.v_lot_yield.first_ts IS 'First event, UTC';
+
+COMMENT ON COLUMN dw.v_lot_yield.last_ts IS 'Last event, UTC';
+
+COMMENT ON COLUMN dw.v_lot_yield.retested_unknown IS 'Units of retests in files that name no unit (retest_of_bins), count: they are among those tested before';
+
+COMMENT ON COLUMN dw.v_lot_yield.gross_die IS 'Gross die of the wafers tested, count; NULL: not known';
+
+COMMENT ON COLUMN dw.v_lot_yield.gross_yield_pct IS '100 good / gross die, percent';
+
+CREATE VIEW dw.v_test_fails AS
+SELECT x.wafer_key, x.root_lot_id, x.wafer_id, x.lot_key, x.lot_id,
+       x.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name,
+       x.test_type, x.test_stage, x.test_program, x.program_revision,
+       x.test_number, x.test_name, x.pin, x.failed, x.failed_first, x.units, e.executed,
+       CAST(100 AS double precision) * x.failed / NULLIF(e.executed, 0) AS failed_pct,
+       x.first_ts, x.last_ts
+FROM (
+    SELECT t.wafer_key, t.lot_key, t.process_step_key, t.test_type, t.test_stage, t.test_program, t.program_revision, t.root_lot_id, t.wafer_id, t.lot_id, t.test_number, t.test_name, t.pin, count(*) AS failed,
+           count(CASE WHEN t.is_first THEN 1 END) AS failed_first,
+           count(DISTINCT coalesce(t.unit_part, t.unit_x || ' ' || t.unit_y)) AS units,
+           min(t.event_ts) AS first_ts, max(t.event_ts) AS last_ts
+    FROM (
+        SELECT f.batch_id, f.source_record_no, f.wafer_key, f.lot_key, f.process_step_key, f.test_type, f.test_stage, f.test_program, f.program_revision, f.root_lot_id, f.wafer_id, f.lot_id,
+               f.unit_x, f.unit_y, f.unit_part, f.event_ts,
+               p.test_number, coalesce(p.test_name, p.parameter) AS test_name,
+               CASE WHEN min(p.pin) = max(p.pin) THEN min(p.pin) ELSE '' END AS pin,
+               bool_or(f.position = f.first_position) AS is_first
+        FROM (
+            SELECT f.batch_id, f.source_record_no, f.wafer_key, f.lot_key, f.process_step_key, f.test_type, f.test_stage, f.test_program, f.program_revision, w.root_lot_id, w.wafer_id, l.lot_id,
+                   CASE WHEN f.unit_id IS NULL AND f.die_x IS NOT NULL AND f.die_y IS NOT NULL AND f.test_type IS DISTINCT FROM 'FT' THEN f.die_x END AS unit_x,
+                   CASE WHEN f.unit_id IS NULL AND f.die_x IS NOT NULL AND f.die_y IS NOT NULL AND f.test_type IS DISTINCT FROM 'FT' THEN f.die_y END AS unit_y,
+                   CASE WHEN f.unit_id IS NOT NULL THEN f.unit_id WHEN f.unit_id IS NULL AND f.die_x IS NOT NULL AND f.die_y IS NOT NULL AND f.test_type IS DISTINCT FROM 'FT' THEN NULL
+             ELSE chr(31) || f.batch_id || chr(31) || coalesce(f.sublot_id, '') || chr(31)
+                  || coalesce(CAST(f.head_no AS text), '') || chr(31) || coalesce(CAST(f.site_no AS text), '') || chr(31)
+                  || coalesce(f.part_id, chr(31) || CAST(f.source_record_no AS text)) END AS unit_part,
+                   f.event_ts, f.parameter_set_key, f.failed[1] AS first_position, unnest(f.failed) AS position
+            FROM dw.fact_test_results f
+            LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+            LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+            WHERE f.failed <> CAST('{}' AS integer[])
+        ) f
+        JOIN dw.bridge_parameter_set p ON p.parameter_set_key = f.parameter_set_key AND p.position = f.position
+        GROUP BY f.batch_id, f.source_record_no, f.wafer_key, f.lot_key, f.process_step_key, f.test_type, f.test_stage, f.test_program, f.program_revision, f.root_lot_id, f.wafer_id, f.lot_id,
+                 f.unit_x, f.unit_y, f.unit_part, f.event_ts, p.test_number, coalesce(p.test_name, p.parameter)
+    ) t
+    GROUP BY t.wafer_key, t.lot_key, t.process_step_key, t.test_type, t.test_stage, t.test_program, t.program_revision, t.root_lot_id, t.wafer_id, t.lot_id, t.test_number, t.test_name, t.pin
+) x
+JOIN (
+    SELECT e.wafer_key, e.lot_key, e.process_step_key, e.test_type, e.test_stage, e.test_program, e.program_revision, e.root_lot_id, e.wafer_id, e.lot_id, q.test_number, q.test_name, CAST(sum(e.n) AS bigint) AS executed
+    FROM (
+        SELECT f.wafer_key, f.lot_key, f.process_step_key, f.test_type, f.test_stage, f.test_program, f.program_revision, w.root_lot_id, w.wafer_id, l.lot_id, f.parameter_set_key, f.verdicts, count(*) AS n
+        FROM dw.fact_test_results f
+        LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+        LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+        WHERE f.verdicts IS NOT NULL
+        GROUP BY f.wafer_key, f.lot_key, f.process_step_key, f.test_type, f.test_stage, f.test_program, f.program_revision, w.root_lot_id, w.wafer_id, l.lot_id, f.parameter_set_key, f.verdicts
+    ) e
+    JOIN (
+        SELECT p.parameter_set_key, p.test_number, coalesce(p.test_name, p.parameter) AS test_name,
+               min(p.position) AS position
+        FROM dw.bridge_parameter_set p
+        GROUP BY p.parameter_set_key, p.test_number, coalesce(p.test_name, p.parameter)
+    ) q ON q.parameter_set_key = e.parameter_set_key AND substr(e.verdicts, q.position, 1) <> '-'
+    GROUP BY e.wafer_key, e.lot_key, e.process_step_key, e.test_type, e.test_stage, e.test_program, e.program_revision, e.root_lot_id, e.wafer_id, e.lot_id, q.test_number, q.test_name
+) e ON e.wafer_key = x.wafer_key AND e.lot_key = x.lot_key AND e.process_step_key = x.process_step_key
+   AND coalesce(CAST(e.test_type AS text), chr(31)) = coalesce(CAST(x.test_type AS text), chr(31)) AND coalesce(CAST(e.test_stage AS text), chr(31)) = coalesce(CAST(x.test_stage AS text), chr(31)) AND coalesce(CAST(e.test_program AS text), chr(31)) = coalesce(CAST(x.test_program AS text), chr(31)) AND coalesce(CAST(e.program_revision AS text), chr(31)) = coalesce(CAST(x.program_revision AS text), chr(31)) AND coalesce(CAST(e.test_number AS text), chr(31)) = coalesce(CAST(x.test_number AS text), chr(31)) AND coalesce(CAST(e.test_name AS text), chr(31)) = coalesce(CAST(x.test_name AS text), chr(31))
+LEFT JOIN dw.dim_process_step s ON s.process_step_key = x.process_step_key AND s.is_current;
+
+COMMENT ON VIEW dw.v_test_fails IS 'Failing tests by wafer, lot, stage and program, by the tester''s verdicts: parametric, functional and scan. A test counts once an insertion, however many of its pins or repeats failed';
+
+COMMENT ON COLUMN dw.v_test_fails.wafer_key IS 'Wafer (dim_wafer)';
+
+COMMENT ON COLUMN dw.v_test_fails.root_lot_id IS 'Lot the wafer was started in';
+
+COMMENT ON COLUMN dw.v_test_fails.wafer_id IS 'Wafer in its root lot';
+
+COMMENT ON COLUMN dw.v_test_fails.lot_key IS 'Lot at the event (dim_lot)';
+
+COMMENT ON COLUMN dw.v_test_fails.lot_id IS 'Lot at the event';
+
+COMMENT ON COLUMN dw.v_test_fails.process_step_key IS 'Step (dim_process_step)';
+
+COMMENT ON COLUMN dw.v_test_fails.process_flow_id IS 'Process flow, or test program';
+
+COMMENT ON COLUMN dw.v_test_fails.flow_version IS 'Version of the flow';
+
+COMMENT ON COLUMN dw.v_test_fails.step_number IS 'Step of the flow, or test stage';
+
+COMMENT ON COLUMN dw.v_test_fails.step_name IS 'Name of the step';
+
+COMMENT ON COLUMN dw.v_test_fails.test_type IS 'WAT, CP or FT';
+
+COMMENT ON COLUMN dw.v_test_fails.test_stage IS 'Test stage';
+
+COMMENT ON COLUMN dw.v_test_fails.test_program IS 'Test program';
+
+COMMENT ON COLUMN dw.v_test_fails.program_revision IS 'Revision of the program';
+
+COMMENT ON COLUMN dw.v_test_fails.test_number IS 'Number of the test; NULL where it has none';
+
+COMMENT ON COLUMN dw.v_test_fails.test_name IS 'Name of the test (STDF V4 TEST_TXT)';
+
+COMMENT ON COLUMN dw.v_test_fails.pin IS 'Pin, where one pin alone failed; empty where the test has no pins or several failed';
+
+COMMENT ON COLUMN dw.v_test_fails.failed IS 'Insertions that failed the test, count';
+
+COMMENT ON COLUMN dw.v_test_fails.failed_first IS 'Those of them that failed no test before it in the order of the list, count';
+
+COMMENT ON COLUMN dw.v_test_fails.units IS 'Units that failed it, count';
+
+COMMENT ON COLUMN dw.v_test_fails.executed IS 'Insertions that executed the test, count, whatever the pin';
+
+COMMENT ON COLUMN dw.v_test_fails.failed_pct IS '100 failed / executed, percent';
+
+COMMENT ON COLUMN dw.v_test_fails.first_ts IS 'First fail, UTC';
+
+COMMENT ON COLUMN dw.v_test_fails.last_ts IS 'Last fail, UTC';
+
+CREATE OR REPLACE VIEW dw.v_test_values AS
+SELECT v.wafer_key, v.root_lot_id, v.wafer_id, v.lot_key, v.lot_id, v.product_key, v.process_step_key, v.process_flow_id, v.flow_version, v.step_number, v.step_name, v.event_ts, v.test_type, v.test_stage, v.test_program, v.program_revision, v.tester_key, v.head_no, v.site_no, v.die_x, v.die_y, v.part_id, v.insertion_no, v.retest_no, v.is_first_pass, v.is_final_result, v.is_pass, v.batch_id, v.source_record_no, coalesce(CAST(v.test_number AS text), v.parameter) AS test_number,
+       coalesce(v.test_name, m.name) AS test_name,
+       v.value, coalesce(v.unit, m.unit, v.column_unit) AS unit, CASE WHEN v.lsl IS NULL AND v.usl IS NULL THEN m.lsl ELSE v.lsl END AS lsl, CASE WHEN v.lsl IS NULL AND v.usl IS NULL THEN m.usl ELSE v.usl END AS usl,
+       CASE WHEN v.lsl IS NULL AND v.usl IS NULL THEN m.limit_version END AS limit_version,
+       CASE WHEN v.lsl IS NULL AND v.usl IS NULL THEN
+         CASE WHEN m.lsl IS NOT NULL OR m.usl IS NOT NULL
+              THEN coalesce(v.value >= m.lsl, true) AND coalesce(v.value <= m.usl, true) END
+     ELSE coalesce(v.value > v.lsl OR v.lsl_inclusive AND v.value = v.lsl, true)
+          AND coalesce(v.value < v.usl OR v.usl_inclusive AND v.value = v.usl, true) END AS is_in_spec,
+       v.parameter, v.pin, v.occurrence, v.lsl_inclusive, v.usl_inclusive, v.tester_passed
+FROM (
+    SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.event_ts, f.test_type, f.test_stage, f.test_program, f.program_revision, f.tester_key, f.head_no, f.site_no, f.die_x, f.die_y, f.part_id, f.insertion_no, f.retest_no, f.is_first_pass, f.is_final_result, f.is_pass, f.batch_id, f.source_record_no,
+           p.parameter, f.measured[p.position] AS value, p.unit, CAST(NULL AS text) AS column_unit,
+           p.test_number, p.test_name, p.pin, p.occurrence,
+           CASE WHEN (f.own_limits -> CAST(p.position AS text)) IS NULL THEN p.lsl ELSE coalesce(CAST((f.own_limits -> CAST(p.position AS text)) ->> 'lsl' AS double precision), NULL) END AS lsl, CASE WHEN (f.own_limits -> CAST(p.position AS text)) IS NULL THEN p.usl ELSE coalesce(CAST((f.own_limits -> CAST(p.position AS text)) ->> 'usl' AS double precision), NULL) END AS usl, CASE WHEN (f.own_limits -> CAST(p.position AS text)) IS NULL THEN p.lsl_inclusive ELSE coalesce(CAST((f.own_limits -> CAST(p.position AS text)) ->> 'lsl_inclusive' AS boolean), p.lsl_inclusive) END AS lsl_inclusive, CASE WHEN (f.own_limits -> CAST(p.position AS text)) IS NULL THEN p.usl_inclusive ELSE coalesce(CAST((f.own_limits -> CAST(p.position AS text)) ->> 'usl_inclusive' AS boolean), p.usl_inclusive) END AS usl_inclusive, CASE substr(f.verdicts, p.position, 1) WHEN 'P' THEN true WHEN 'F' THEN false END AS tester_passed
+    FROM dw.fact_test_results f
+    JOIN dw.bridge_parameter_set p ON p.parameter_set_key = f.parameter_set_key
+    LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+    LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+    LEFT JOIN dw.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
+    WHERE f.measured[p.position] <> CAST('NaN' AS double precision)
+    UNION ALL
+    SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.event_ts, f.test_type, f.test_stage, f.test_program, f.program_revision, f.tester_key, f.head_no, f.site_no, f.die_x, f.die_y, f.part_id, f.insertion_no, f.retest_no, f.is_first_pass, f.is_final_result, f.is_pass, f.batch_id, f.source_record_no,
+           j.key AS parameter,
+           CASE WHEN jsonb_typeof(j.value) = 'number'
+                THEN CAST(CAST(j.value AS text) AS double precision) END AS value,
+           CAST(NULL AS text) AS unit, CAST(NULL AS text) AS column_unit,
+           CAST(NULL AS bigint) AS test_number, CAST(NULL AS text) AS test_name, CAST('' AS text) AS pin, 1 AS occurrence,
+           CAST(NULL AS double precision) AS lsl, CAST(NULL AS double precision) AS usl,
+           true AS lsl_inclusive, true AS usl_inclusive, CAST(NULL AS boolean) AS tester_passed
+    FROM dw.fact_test_results f
+    CROSS JOIN LATERAL jsonb_each(f.parameters) AS j (key, value)
+    LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+    LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+    LEFT JOIN dw.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
+    WHERE jsonb_typeof(j.value) = 'number'
+    UNION ALL
+    SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.event_ts, f.test_type, f.test_stage, f.test_program, f.program_revision, f.tester_key, f.head_no, f.site_no, f.die_x, f.die_y, f.part_id, f.insertion_no, f.retest_no, f.is_first_pass, f.is_final_result, f.is_pass, f.batch_id, f.source_record_no,
+           unnest(CAST(ARRAY['vth_mv', 'idsat_ua_um', 'ileak_pa_um', 'tox_nm', 'rs_ohm_sq', 'rc_ohm', 'gm_ms_mm', 'bvdss_v', 'idd_ma', 'fmax_mhz'] AS text[])) AS parameter,
+           unnest(ARRAY[f.vth_mv, f.idsat_ua_um, f.ileak_pa_um, f.tox_nm, f.rs_ohm_sq, f.rc_ohm, f.gm_ms_mm, f.bvdss_v, f.idd_ma, f.fmax_mhz]) AS value,
+           CAST(NULL AS text) AS unit,
+           unnest(CAST(ARRAY['mV', 'uA/um', 'pA/um', 'nm', 'ohm/sq', 'ohm', 'mS/mm', 'V', 'mA', 'MHz'] AS text[])) AS column_unit,
+           CAST(NULL AS bigint) AS test_number, CAST(NULL AS text) AS test_name, CAST('' AS text) AS pin, 1 AS occurrence,
+           CAST(NULL AS double precision) AS lsl, CAST(NULL AS double precision) AS usl,
+           true AS lsl_inclusive, true AS usl_inclusive, CAST(NULL AS boolean) AS tester_passed
+    FROM dw.fact_test_results f
+    LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+    LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+    LEFT JOIN dw.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
+    WHERE coalesce(f.vth_mv, f.idsat_ua_um, f.ileak_pa_um, f.tox_nm, f.rs_ohm_sq, f.rc_ohm, f.gm_ms_mm, f.bvdss_v, f.idd_ma, f.fmax_mhz) IS NOT NULL
+) v
+LEFT JOIN dw.bridge_step_limits m ON m.process_step_key = v.process_step_key AND m.parameter = v.parameter
+   AND v.event_ts >= m.effective_date AND v.event_ts < m.expiry_date
+WHERE v.value IS NOT NULL;
+
+COMMENT ON VIEW dw.v_test_values IS 'Parametric test results: a row per value of an insertion of a unit, with its limits and the tester''s verdict';
+
+COMMENT ON COLUMN dw.v_test_values.wafer_key IS 'Wafer (dim_wafer)';
+
+COMMENT ON COLUMN dw.v_test_values.root_lot_id IS 'Lot the wafer was started in';
+
+COMMENT ON COLUMN dw.v_test_values.wafer_id IS 'Wafer in its root lot';
+
+COMMENT ON COLUMN dw.v_test_values.lot_key IS 'Lot at the event (dim_lot)';
+
+COMMENT ON COLUMN dw.v_test_values.lot_id IS 'Lot at the event';
+
+COMMENT ON COLUMN dw.v_test_values.product_key IS 'Product (dim_product)';
+
+COMMENT ON COLUMN dw.v_test_values.process_step_key IS 'Step (dim_process_step)';
+
+COMMENT ON COLUMN dw.v_test_values.process_flow_id IS 'Process flow, or test program';
+
+COMMENT ON COLUMN dw.v_test_values.flow_version IS 'Version of the flow';
+
+COMMENT ON COLUMN dw.v_test_values.step_number IS 'Step of the flow, or test stage';
+
+COMMENT ON COLUMN dw.v_test_values.step_name IS 'Name of the step';
+
+COMMENT ON COLUMN dw.v_test_values.event_ts IS 'Event, UTC';
+
+COMMENT ON COLUMN dw.v_test_values.test_type IS 'WAT, CP or FT';
+
+COMMENT ON COLUMN dw.v_test_values.test_stage IS 'Test stage';
+
+COMMENT ON COLUMN dw.v_test_values.test_program IS 'Test program';
+
+COMMENT ON COLUMN dw.v_test_values.program_revision IS 'Revision of the program';
+
+COMMENT ON COLUMN dw.v_test_values.tester_key IS 'Tester (dim_equipment)';
+
+COMMENT ON COLUMN dw.v_test_values.head_no IS 'Test head';
+
+COMMENT ON COLUMN dw.v_test_values.site_no IS 'Test site';
+
+COMMENT ON COLUMN dw.v_test_values.die_x IS 'Die column';
+
+COMMENT ON COLUMN dw.v_test_values.die_y IS 'Die row';
+
+COMMENT ON COLUMN dw.v_test_values.part_id IS 'Part';
+
+COMMENT ON COLUMN dw.v_test_values.insertion_no IS 'Insertion of the unit in its file';
+
+COMMENT ON COLUMN dw.v_test_values.retest_no IS 'Retests before it';
+
+COMMENT ON COLUMN dw.v_test_values.is_first_pass IS 'Whether it is the unit''s first insertion in its file';
+
+COMMENT ON COLUMN dw.v_test_values.is_final_result IS 'Whether it is the unit''s last insertion in its file';
+
+COMMENT ON COLUMN dw.v_test_values.is_pass IS 'Whether the unit passed this insertion';
+
+COMMENT ON COLUMN dw.v_test_values.batch_id IS 'Batch that loaded it (etl_load_batch)';
+
+COMMENT ON COLUMN dw.v_test_values.source_record_no IS 'Number of the record in its source';
+
+COMMENT ON COLUMN dw.v_test_values.test_number IS 'Test number as text; without one, the name';
+
+COMMENT ON COLUMN dw.v_test_values.test_name IS 'Name of the test (STDF V4 TEST_TXT)';
+
+COMMENT ON COLUMN dw.v_test_values.value IS 'Value, in the unit given';
+
+COMMENT ON COLUMN dw.v_test_values.unit IS 'Unit: that of the list, else of the step''s limits in force, else of the measure''s column';
+
+COMMENT ON COLUMN dw.v_test_values.lsl IS 'Lower specification limit: the part''s own, else the list''s (the file''s), else the step''s in force at the event';
+
+COMMENT ON COLUMN dw.v_test_values.usl IS 'Upper specification limit, likewise';
+
+COMMENT ON COLUMN dw.v_test_values.limit_version IS 'Version of the step''s limits, where they are the ones given';
+
+COMMENT ON COLUMN dw.v_test_values.is_in_spec IS 'Whether the value is within lsl and usl, by their inclusiveness; NULL where there is no limit';
+
+COMMENT ON COLUMN dw.v_test_values.parameter IS 'Name, unique in the list; name in parameters, or of the measure''s column';
+
+COMMENT ON COLUMN dw.v_test_values.pin IS 'Pin of one result of several; empty without one';
+
+COMMENT ON COLUMN dw.v_test_values.occurrence IS '1, 2, ... of a test that is repeated within an insertion';
+
+COMMENT ON COLUMN dw.v_test_values.lsl_inclusive IS 'Whether a value equal to lsl is in specification';
+
+COMMENT ON COLUMN dw.v_test_values.usl_inclusive IS 'Whether a value equal to usl is in specification';
+
+COMMENT ON COLUMN dw.v_test_values.tester_passed IS 'The tester''s verdict; NULL: none';
+
+CREATE OR REPLACE VIEW dw.v_process_values AS
+SELECT v.wafer_key, v.root_lot_id, v.wafer_id, v.lot_key, v.lot_id, v.product_key, v.process_step_key, v.process_flow_id, v.flow_version, v.step_number, v.step_name, v.recipe_key, v.equipment_key, v.equipment_id, v.chamber_key, v.chamber_id, v.event_ts, v.measurement_type, v.visit_no, v.is_rework, v.site_no, v.site_x_mm, v.site_y_mm, v.batch_id, v.source_record_no, v.parameter, v.value, coalesce(v.unit, m.unit, v.column_unit) AS unit,
+       CASE WHEN v.lsl IS NULL AND v.usl IS NULL THEN m.lsl ELSE v.lsl END AS lsl, CASE WHEN v.lsl IS NULL AND v.usl IS NULL THEN m.usl ELSE v.usl END AS usl, CASE WHEN v.lsl IS NULL AND v.usl IS NULL THEN m.limit_version END AS limit_version,
+       CASE WHEN v.lsl IS NULL AND v.usl IS NULL THEN
+         CASE WHEN m.lsl IS NOT NULL OR m.usl IS NOT NULL
+              THEN coalesce(v.value >= m.lsl, true) AND coalesce(v.value <= m.usl, true) END
+     ELSE coalesce(v.value > v.lsl OR v.lsl_inclusive AND v.value = v.lsl, true)
+          AND coalesce(v.value < v.usl OR v.usl_inclusive AND v.value = v.usl, true) END AS is_in_spec,
+       m.lcl, m.target, m.ucl,
+       CASE WHEN m.lcl IS NOT NULL OR m.ucl IS NOT NULL
+     THEN coalesce(v.value >= m.lcl, true) AND coalesce(v.value <= m.ucl, true) END AS is_in_control
+FROM (
+    SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.recipe_key, f.equipment_key, e.equipment_id, f.chamber_key, c.chamber_id, f.event_ts, f.measurement_type, f.visit_no, f.is_rework, f.site_no, f.site_x_mm, f.site_y_mm, f.batch_id, f.source_record_no,
+           p.parameter, f.measured[p.position] AS value, p.unit, CAST(NULL AS text) AS column_unit,
+           p.test_number, p.test_name, p.pin, p.occurrence,
+           p.lsl, p.usl, p.lsl_inclusive, p.usl_inclusive
+    FROM dw.fact_process_measurements f
+    JOIN dw.bridge_parameter_set p ON p.parameter_set_key = f.parameter_set_key
+    LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+    LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+    LEFT JOIN dw.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
+    LEFT JOIN dw.dim_equipment e ON e.equipment_key = f.equipment_key AND e.is_current
+    LEFT JOIN dw.dim_equipment c ON c.equipment_key = f.chamber_key AND c.is_current
+    WHERE f.measured[p.position] <> CAST('NaN' AS double precision)
+    UNION ALL
+    SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.recipe_key, f.equipment_key, e.equipment_id, f.chamber_key, c.chamber_id, f.event_ts, f.measurement_type, f.visit_no, f.is_rework, f.site_no, f.site_x_mm, f.site_y_mm, f.batch_id, f.source_record_no,
+           j.key AS parameter,
+           CASE WHEN jsonb_typeof(j.value) = 'number'
+                THEN CAST(CAST(j.value AS text) AS double precision) END AS value,
+           CAST(NULL AS text) AS unit, CAST(NULL AS text) AS column_unit,
+           CAST(NULL AS bigint) AS test_number, CAST(NULL AS text) AS test_name, CAST('' AS text) AS pin, 1 AS occurrence,
+           CAST(NULL AS double precision) AS lsl, CAST(NULL AS double precision) AS usl,
+           true AS lsl_inclusive, true AS usl_inclusive
+    FROM dw.fact_process_measurements f
+    CROSS JOIN LATERAL jsonb_each(f.parameters) AS j (key, value)
+    LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+    LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+    LEFT JOIN dw.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
+    LEFT JOIN dw.dim_equipment e ON e.equipment_key = f.equipment_key AND e.is_current
+    LEFT JOIN dw.dim_equipment c ON c.equipment_key = f.chamber_key AND c.is_current
+    WHERE jsonb_typeof(j.value) = 'number'
+    UNION ALL
+    SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.recipe_key, f.equipment_key, e.equipment_id, f.chamber_key, c.chamber_id, f.event_ts, f.measurement_type, f.visit_no, f.is_rework, f.site_no, f.site_x_mm, f.site_y_mm, f.batch_id, f.source_record_no,
+           unnest(CAST(ARRAY['temperature_c', 'pressure_torr', 'rf_power_w', 'rf_bias_power_w', 'reflected_power_w', 'gas_flow_sccm', 'chuck_temp_c', 'endpoint_time_s', 'film_thickness_nm', 'cd_nm', 'overlay_x_nm', 'overlay_y_nm', 'etch_rate_nm_min', 'deposition_rate_nm_min', 'removal_rate_nm_min', 'refractive_index', 'sheet_resistance_ohm_sq', 'uniformity_pct'] AS text[])) AS parameter,
+           unnest(ARRAY[f.temperature_c, f.pressure_torr, f.rf_power_w, f.rf_bias_power_w, f.reflected_power_w, f.gas_flow_sccm, f.chuck_temp_c, f.endpoint_time_s, f.film_thickness_nm, f.cd_nm, f.overlay_x_nm, f.overlay_y_nm, f.etch_rate_nm_min, f.deposition_rate_nm_min, f.removal_rate_nm_min, f.refractive_index, f.sheet_resistance_ohm_sq, f.uniformity_pct]) AS value,
+           CAST(NULL AS text) AS unit,
+           unnest(CAST(ARRAY['degC', 'Torr', 'W', 'W', 'W', 'sccm', 'degC', 's', 'nm', 'nm', 'nm', 'nm', 'nm/min', 'nm/min', 'nm/min', '1', 'ohm/sq', 'percent'] AS text[])) AS column_unit,
+           CAST(NULL AS bigint) AS test_number, CAST(NULL AS text) AS test_name, CAST('' AS text) AS pin, 1 AS occurrence,
+           CAST(NULL AS double precision) AS lsl, CAST(NULL AS double precision) AS usl,
+           true AS lsl_inclusive, true AS usl_inclusive
+    FROM dw.fact_process_measurements f
+    LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
+    LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
+    LEFT JOIN dw.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
+    LEFT JOIN dw.dim_equipment e ON e.equipment_key = f.equipment_key AND e.is_current
+    LEFT JOIN dw.dim_equipment c ON c.equipment_key = f.chamber_key AND c.is_current
+    WHERE coalesce(f.temperature_c, f.pressure_torr, f.rf_power_w, f.rf_bias_power_w, f.reflected_power_w, f.gas_flow_sccm, f.chuck_temp_c, f.endpoint_time_s, f.film_thickness_nm, f.cd_nm, f.overlay_x_nm, f.overlay_y_nm, f.etch_rate_nm_min, f.deposition_rate_nm_min, f.removal_rate_nm_min, f.refractive_index, f.sheet_resistance_ohm_sq, f.uniformity_pct) IS NOT NULL
+) v
+LEFT JOIN dw.bridge_step_limits m ON m.process_step_key = v.process_step_key AND m.parameter = v.parameter
+   AND v.event_ts >= m.effective_date AND v.event_ts < m.expiry_date
+WHERE v.value IS NOT NULL;
+
+COMMENT ON VIEW dw.v_process_values IS 'Measured values: a row per measurement and parameter, with the limits in force; a bare visit has none';
+
+COMMENT ON COLUMN dw.v_process_values.wafer_key IS 'Wafer (dim_wafer)';
+
+COMMENT ON COLUMN dw.v_process_values.root_lot_id IS 'Lot the wafer was started in';
+
+COMMENT ON COLUMN dw.v_process_values.wafer_id IS 'Wafer in its root lot';
+
+COMMENT ON COLUMN dw.v_process_values.lot_key IS 'Lot at the event (dim_lot)';
+
+COMMENT ON COLUMN dw.v_process_values.lot_id IS 'Lot at the event';
+
+COMMENT ON COLUMN dw.v_process_values.product_key IS 'Product (dim_product)';
+
+COMMENT ON COLUMN dw.v_process_values.process_step_key IS 'Step (dim_process_step)';
+
+COMMENT ON COLUMN dw.v_process_values.process_flow_id IS 'Process flow, or test program';
+
+COMMENT ON COLUMN dw.v_process_values.flow_version IS 'Version of the flow';
+
+COMMENT ON COLUMN dw.v_process_values.step_number IS 'Step of the flow, or test stage';
+
+COMMENT ON COLUMN dw.v_process_values.step_name IS 'Name of the step';
+
+COMMENT ON COLUMN dw.v_process_values.recipe_key IS 'Recipe (dim_recipe)';
+
+COMMENT ON COLUMN dw.v_process_values.equipment_key IS 'Tool (dim_equipment)';
+
+COMMENT ON COLUMN dw.v_process_values.equipment_id IS 'Tool';
+
+COMMENT ON COLUMN dw.v_process_values.chamber_key IS 'Chamber (dim_equipment)';
+
+COMMENT ON COLUMN dw.v_process_values.chamber_id IS 'Chamber; empty where there was none';
+
+COMMENT ON COLUMN dw.v_process_values.event_ts IS 'Event, UTC';
+
+COMMENT ON COLUMN dw.v_process_values.measurement_type IS 'TRACK, FDC or METROLOGY';
+
+COMMENT ON COLUMN dw.v_process_values.visit_no IS 'Visit of the wafer to the step';
+
+COMMENT ON COLUMN dw.v_process_values.is_rework IS 'Whether the visit was a rework';
+
+COMMENT ON COLUMN dw.v_process_values.site_no IS 'Measured site; 0 for the wafer as a whole';
+
+COMMENT ON COLUMN dw.v_process_values.site_x_mm IS 'Site in x from the wafer''s centre, mm';
+
+COMMENT ON COLUMN dw.v_process_values.site_y_mm IS 'Site in y from the wafer''s centre, mm';
+
+COMMENT ON COLUMN dw.v_process_values.batch_id IS 'Batch that loaded it (etl_load_batch)';
+
+COMMENT ON COLUMN dw.v_process_values.source_record_no IS 'Number of the record in its source';
+
+COMMENT ON COLUMN dw.v_process_values.parameter IS 'Name in the list or in parameters, or of the measure''s column';
+
+COMMENT ON COLUMN dw.v_process_values.value IS 'Value, in the unit given';
+
+COMMENT ON COLUMN dw.v_process_values.unit IS 'Unit: that of the list, else of the step''s limits in force, else of the measure''s column';
+
+COMMENT ON COLUMN dw.v_process_values.lsl IS 'Lower specification limit: the part''s own, else the list''s (the file''s), else the step''s in force at the event';
+
+COMMENT ON COLUMN dw.v_process_values.usl IS 'Upper specification limit, likewise';
+
+COMMENT ON COLUMN dw.v_process_values.limit_version IS 'Version of the step''s limits, where they are the ones given';
+
+COMMENT ON COLUMN dw.v_process_values.is_in_spec IS 'Whether the value is within lsl and usl, by their inclusiveness; NULL where there is no limit';
+
+COMMENT ON COLUMN dw.v_process_values.lcl IS 'Lower control limit in force at the event';
+
+COMMENT ON COLUMN dw.v_process_values.target IS 'Target in force at the event';
+
+COMMENT ON COLUMN dw.v_process_values.ucl IS 'Upper control limit in force at the event';
+
+COMMENT ON COLUMN dw.v_process_values.is_in_control IS 'Whether lcl <= value <= ucl; NULL where there is no limit';
+
+CREATE OR REPLACE VIEW dw.v_process_capability AS
+SELECT g.source, g.process_step_key, g.process_flow_id, g.flow_version, g.step_number, g.step_name, g.product_key, g.product_id, g.product_revision, g.parameter, g.unit, g.limit_version, g.lsl, g.target, g.usl,
+       g.n, g.mean, g.sigma, g.min_value, g.max_value,
+       CASE WHEN g.sigma_within > 0 THEN (g.usl - g.lsl) / (6 * g.sigma_within) END AS cp,
+       CASE WHEN g.sigma_within > 0
+            THEN least(g.usl - g.mean, g.mean - g.lsl) / (3 * g.sigma_within) END AS cpk,
+       g.sigma_within, g.lots,
+       CASE WHEN g.sigma > 0 THEN (g.usl - g.lsl) / (6 * g.sigma) END AS pp,
+       CASE WHEN g.sigma > 0 THEN least(g.usl - g.mean, g.mean - g.lsl) / (3 * g.sigma) END AS ppk,
+       g.test_number, g.test_name, g.pin, g.occurrence
+FROM (
+    SELECT t.source, t.process_step_key, t.process_flow_id, t.flow_version, t.step_number, t.step_name, t.product_key, t.product_id, t.product_revision, t.known_as, t.test_number, t.test_name, t.pin, t.occurrence, t.unit, t.limit_version, t.lsl, t.target, t.usl, t.parameter, t.n, t.mean, t.min_value, t.max_value, t.lots,
+           CASE WHEN t.n > 1 THEN sqrt(t.m2 / (t.n - 1)) END AS sigma,
+           CASE WHEN t.n > t.lots THEN sqrt(t.m2_within / (t.n - t.lots)) END AS sigma_within
+    FROM (
+        SELECT source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, CAST(sum(n) AS bigint) AS n, reference + sum(n * (mean - reference)) / sum(n) AS mean,
+               greatest(0, sum(m2) + sum(n * (mean - reference) ^ 2) - sum(n * (mean - reference)) ^ 2 / sum(n)) AS m2,
+               min(min_value) AS min_value, max(max_value) AS max_value,
+        min(parameter) AS parameter, count(*) AS lots, sum(m2) AS m2_within
+        FROM (
+            SELECT r.*, min(r.mean) OVER (PARTITION BY source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl) AS reference
+            FROM (
+                SELECT source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, lot_key, CAST(sum(n) AS bigint) AS n, reference + sum(n * (mean - reference)) / sum(n) AS mean,
+                       greatest(0, sum(m2) + sum(n * (mean - reference) ^ 2) - sum(n * (mean - reference)) ^ 2 / sum(n)) AS m2,
+                       min(min_value) AS min_value, max(max_value) AS max_value,
+                min(parameter) AS parameter
+                FROM (
+                    SELECT r.*, min(r.mean) OVER (PARTITION BY source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, lot_key) AS reference
+                    FROM (
+                        SELECT k.source, k.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name,
+                               k.product_key, d.product_id, d.revision AS product_revision,
+                               coalesce(p.parameter, k.parameter) AS parameter,
+                               CASE WHEN p.test_number IS NULL THEN coalesce(p.parameter, k.parameter) END AS known_as,
+                               p.test_number, coalesce(p.test_name, m.name) AS test_name, p.pin, p.occurrence,
+                               coalesce(p.unit, m.unit, c.unit) AS unit,
+                               CASE WHEN p.lsl IS NULL AND p.usl IS NULL THEN m.limit_version END AS limit_version,
+                               CASE WHEN p.lsl IS NULL AND p.usl IS NULL THEN m.lsl ELSE p.lsl END AS lsl,
+                               m.target,
+                               CASE WHEN p.lsl IS NULL AND p.usl IS NULL THEN m.usl ELSE p.usl END AS usl,
+                               k.lot_key, k.n, k.mean, k.m2, k.min_value, k.max_value
+                        FROM (
+                            SELECT CAST('TEST' AS text) AS source, k.*
+                            FROM (
+                                SELECT process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, CAST(sum(n) AS bigint) AS n, reference + sum(n * (mean - reference)) / sum(n) AS mean,
+                                       greatest(0, sum(m2) + sum(n * (mean - reference) ^ 2) - sum(n * (mean - reference)) ^ 2 / sum(n)) AS m2,
+                                       min(min_value) AS min_value, max(max_value) AS max_value
+                                FROM (
+                                    SELECT r.*, min(r.mean) OVER (PARTITION BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date) AS reference
+                                    FROM (
+                                        SELECT a.process_step_key, a.product_key, a.parameter_set_key, a.position, a.parameter, a.lot_key, s.effective_date, a.n, a.mean, a.m2, a.min_value, a.max_value
+                                        FROM dw.agg_test_values a
+                                        LEFT JOIN dw.dim_process_step s ON s.process_step_key = a.process_step_key
+                                            AND a.first_ts >= s.effective_date AND a.first_ts < s.expiry_date
+                                        WHERE a.n > 0 AND a.is_final_result AND a.site_no IS NULL AND a.head_no IS NULL
+                                    ) r
+                                ) r
+                                GROUP BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, reference
+                            ) k
+                            UNION ALL
+                            SELECT CAST('PROCESS' AS text) AS source, k.*
+                            FROM (
+                                SELECT process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, CAST(sum(n) AS bigint) AS n, reference + sum(n * (mean - reference)) / sum(n) AS mean,
+                                       greatest(0, sum(m2) + sum(n * (mean - reference) ^ 2) - sum(n * (mean - reference)) ^ 2 / sum(n)) AS m2,
+                                       min(min_value) AS min_value, max(max_value) AS max_value
+                                FROM (
+                                    SELECT r.*, min(r.mean) OVER (PARTITION BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date) AS reference
+                                    FROM (
+                                        SELECT a.process_step_key, a.product_key, a.parameter_set_key, a.position, a.parameter, a.lot_key, s.effective_date, a.n, a.mean, a.m2, a.min_value, a.max_value
+                                        FROM dw.agg_process_values a
+                                        LEFT JOIN dw.dim_process_step s ON s.process_step_key = a.process_step_key
+                                            AND a.first_ts >= s.effective_date AND a.first_ts < s.expiry_date
+                                        WHERE a.n > 0
+                                    ) r
+                                ) r
+                                GROUP BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, reference
+                            ) k
+                        ) k
+                        LEFT JOIN dw.bridge_parameter_set p
+                            ON p.parameter_set_key = k.parameter_set_key AND p.position = k.position
+                        LEFT JOIN dw.bridge_step_limits m ON m.process_step_key = k.process_step_key
+                            AND m.parameter = coalesce(p.parameter, k.parameter) AND m.effective_date = k.effective_date
+                        LEFT JOIN (VALUES (CAST('temperature_c' AS text), CAST('degC' AS text)), (CAST('pressure_torr' AS text), CAST('Torr' AS text)), (CAST('rf_power_w' AS text), CAST('W' AS text)), (CAST('rf_bias_power_w' AS text), CAST('W' AS text)), (CAST('reflected_power_w' AS text), CAST('W' AS text)), (CAST('gas_flow_sccm' AS text), CAST('sccm' AS text)), (CAST('chuck_temp_c' AS text), CAST('degC' AS text)), (CAST('endpoint_time_s' AS text), CAST('s' AS text)), (CAST('film_thickness_nm' AS text), CAST('nm' AS text)), (CAST('cd_nm' AS text), CAST('nm' AS text)), (CAST('overlay_x_nm' AS text), CAST('nm' AS text)), (CAST('overlay_y_nm' AS text), CAST('nm' AS text)), (CAST('etch_rate_nm_min' AS text), CAST('nm/min' AS text)), (CAST('deposition_rate_nm_min' AS text), CAST('nm/min' AS text)), (CAST('removal_rate_nm_min' AS text), CAST('nm/min' AS text)), (CAST('refractive_index' AS text), CAST('1' AS text)), (CAST('sheet_resistance_ohm_sq' AS text), CAST('ohm/sq' AS text)), (CAST('uniformity_pct' AS text), CAST('percent' AS text)), (CAST('vth_mv' AS text), CAST('mV' AS text)), (CAST('idsat_ua_um' AS text), CAST('uA/um' AS text)), (CAST('ileak_pa_um' AS text), CAST('pA/um' AS text)), (CAST('tox_nm' AS text), CAST('nm' AS text)), (CAST('rs_ohm_sq' AS text), CAST('ohm/sq' AS text)), (CAST('rc_ohm' AS text), CAST('ohm' AS text)), (CAST('gm_ms_mm' AS text), CAST('mS/mm' AS text)), (CAST('bvdss_v' AS text), CAST('V' AS text)), (CAST('idd_ma' AS text), CAST('mA' AS text)), (CAST('fmax_mhz' AS text), CAST('MHz' AS text))) c (measure, unit) ON c.measure = k.parameter
+                        LEFT JOIN dw.dim_process_step s ON s.process_step_key = k.process_step_key AND s.is_current
+                        LEFT JOIN dw.dim_product d ON d.product_key = k.product_key AND d.is_current
+                    ) r
+                ) r
+                GROUP BY source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, lot_key, reference
+            ) r
+        ) r
+        GROUP BY source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, reference
+    ) t
+) g;
+
+COMMENT ON VIEW dw.v_process_capability IS 'Capability by step, product, parameter and set of limits, over all events, from the aggregates; test results by the last insertion of a unit in its file. Limits of a step are those in force at the first event of a wafer or lot';
+
+COMMENT ON COLUMN dw.v_process_capability.source IS 'PROCESS (fact_process_measurements) or TEST (fact_test_results)';
+
+COMMENT ON COLUMN dw.v_process_capability.process_step_key IS 'Step (dim_process_step)';
+
+COMMENT ON COLUMN dw.v_process_capability.process_flow_id IS 'Process flow, or test program';
+
+COMMENT ON COLUMN dw.v_process_capability.flow_version IS 'Version of the flow';
+
+COMMENT ON COLUMN dw.v_process_capability.step_number IS 'Step of the flow, or test stage';
+
+COMMENT ON COLUMN dw.v_process_capability.step_name IS 'Name of the step';
+
+COMMENT ON COLUMN dw.v_process_capability.product_key IS 'Product (dim_product)';
+
+COMMENT ON COLUMN dw.v_process_capability.product_id IS 'Product';
+
+COMMENT ON COLUMN dw.v_process_capability.product_revision IS 'Design revision';
+
+COMMENT ON COLUMN dw.v_process_capability.parameter IS 'Name of the parameter; of a test number that lists name differently, the first name';
+
+COMMENT ON COLUMN dw.v_process_capability.unit IS 'Unit of value and limits';
+
+COMMENT ON COLUMN dw.v_process_capability.limit_version IS 'Version of the limits, where they are the step''s';
+
+COMMENT ON COLUMN dw.v_process_capability.lsl IS 'Lower specification limit: the list''s (the file''s), else the step''s';
+
+COMMENT ON COLUMN dw.v_process_capability.target IS 'Target of the step';
+
+COMMENT ON COLUMN dw.v_process_capability.usl IS 'Upper specification limit, likewise';
+
+COMMENT ON COLUMN dw.v_process_capability.n IS 'Values, count';
+
+COMMENT ON COLUMN dw.v_process_capability.mean IS 'Mean of the values';
+
+COMMENT ON COLUMN dw.v_process_capability.sigma IS 'Sample standard deviation of all values; NULL for fewer than two';
+
+COMMENT ON COLUMN dw.v_process_capability.min_value IS 'Least value';
+
+COMMENT ON COLUMN dw.v_process_capability.max_value IS 'Greatest value';
+
+COMMENT ON COLUMN dw.v_process_capability.cp IS '(USL - LSL) / 6 sigma_within; NULL where that is 0 or NULL, or a limit is missing';
+
+COMMENT ON COLUMN dw.v_process_capability.cpk IS 'min(USL - mean, mean - LSL) / 3 sigma_within, from the one side where a limit is missing; NULL where sigma_within is 0 or NULL, or both are';
+
+COMMENT ON COLUMN dw.v_process_capability.sigma_within IS 'Standard deviation within lots, pooled; NULL where no lot has two values';
+
+COMMENT ON COLUMN dw.v_process_capability.lots IS 'Lots, count';
+
+COMMENT ON COLUMN dw.v_process_capability.pp IS '(USL - LSL) / 6 sigma; NULL where that is 0 or NULL, or a limit is missing';
+
+COMMENT ON COLUMN dw.v_process_capability.ppk IS 'min(USL - mean, mean - LSL) / 3 sigma, likewise';
+
+COMMENT ON COLUMN dw.v_process_capability.test_number IS 'Number of the test; NULL where it has none';
+
+COMMENT ON COLUMN dw.v_process_capability.test_name IS 'Name of the test (STDF V4 TEST_TXT)';
+
+COMMENT ON COLUMN dw.v_process_capability.pin IS 'Pin of one result of several; NULL where the value is not of a list';
+
+COMMENT ON COLUMN dw.v_process_capability.occurrence IS '1, 2, ... of a test that is repeated within an insertion; NULL where the value is not of a list';
+
 UPDATE dw.alembic_version SET version_num='0005' WHERE dw.alembic_version.version_num = '0003';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0005', 'upgrade', '47fa3789ca39d86a606963c9d7aba0a22ed951b9f910cd48bd3d499139494342', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0005', 'upgrade', '75a14ce70a6a2b9032bb22fe051e1611548d5efd4706ffbbaa5415c90a2b16b8', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 

@@ -99,7 +99,7 @@ def test_the_schema_may_have_another_name_and_two_may_share_a_database(empty_url
         one.upgrade()
         migrate.check(two.settings)
         assert two.load("fact_test_results", [die_of_l1()]).rows_loaded == 1
-        assert two.read("SELECT count(*) AS n FROM fab_two.v_wafer_yield").n[0] == 3
+        assert two.read("SELECT count(*) AS n FROM fab_two.v_wafer_yield").n[0] == 4
         assert one.read("SELECT count(*) AS n FROM dw.fact_test_results").n[0] == 0
         two.downgrade("base", drop_data=True)
         assert one.status().is_current

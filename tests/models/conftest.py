@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.schema import CreateSchema
 
 from gpwarehouse import models
+from gpwarehouse.derived import refresh_aggregates, refresh_step_limits
 from gpwarehouse.dialect import CreateView
 from gpwarehouse.models.keys import durable_key
 from tests.conftest import database
@@ -70,6 +71,8 @@ class Rows:
             "row_hash": "",
         }
         self.connection.execute(insert(cls), [{**row, **attributes}])
+        if cls is models.DimProcessStep:
+            refresh_step_limits(self.connection, [key])
         return key
 
     def lot(self, lot_id: str, **attributes: Any) -> int:
@@ -101,6 +104,9 @@ class Rows:
         self.connection.execute(insert(cls), [row])
 
     def view(self, name: str, where: str = "true", order: str = "1") -> list[dict[str, Any]]:
-        """Rows of a view as dicts."""
+        """Rows of a view as dicts, after the aggregates were made from the facts."""
+        if name == "v_process_capability":
+            for fact in models.AGGREGATES:
+                refresh_aggregates(self.connection, fact, months=[NOON])
         found = self.connection.exec_driver_sql(f"SELECT * FROM dw.{name} WHERE {where} ORDER BY {order}")
         return [dict(row) for row in found.mappings()]

@@ -89,7 +89,12 @@ def test_first_last_and_best_result_of_a_unit_count_apart(db: Rows) -> None:
         basis: (row["insertions"], row["tested"], row["good"], row["functional_fails"], row["parametric_fails"])
         for basis, row in found.items()
     }
-    assert counts == {"FIRST": (8, 5, 2, 1, 2), "LAST": (8, 5, 2, 1, 2), "BEST": (8, 5, 3, 0, 2)}
+    assert counts == {
+        "FIRST": (8, 5, 2, 1, 2),
+        "LAST": (8, 5, 2, 1, 2),
+        "BEST": (8, 5, 3, 0, 2),
+        "WORST": (8, 5, 1, 2, 2),
+    }
     first, best = found["FIRST"], found["BEST"]
     assert first["die_yield_pct"] == pytest.approx(100 * 2 / 5)
     assert first["functional_yield_pct"] == pytest.approx(100 * (1 - 1 / 5))
@@ -105,7 +110,7 @@ def test_a_retest_in_another_file_is_the_last_result_whatever_its_numbers(db: Ro
     lot.insertion((1, 1), False, hours=0, batch_id="z", source_record_no=9, insertion_no=2, is_final_result=True)
     lot.insertion((1, 2), True, hours=0, batch_id="z", source_record_no=10, insertion_no=1)
     found = lot.yields()
-    assert {basis: row["good"] for basis, row in found.items()} == {"FIRST": 1, "LAST": 2, "BEST": 2}
+    assert {basis: row["good"] for basis, row in found.items()} == {"FIRST": 1, "LAST": 2, "BEST": 2, "WORST": 1}
     assert (found["LAST"]["tested"], found["LAST"]["insertions"]) == (2, 3)
     assert (found["LAST"]["first_ts"], found["LAST"]["last_ts"]) == (at(0), at(5))
 
@@ -116,7 +121,7 @@ def test_insertions_at_one_time_follow_their_numbers(db: Rows) -> None:
     lot.insertion((1, 1), False, insertion_no=1, source_record_no=8)
     lot.insertion((1, 2), False, source_record_no=20)
     lot.insertion((1, 2), True, source_record_no=21)
-    assert {basis: row["good"] for basis, row in lot.yields().items()} == {"FIRST": 0, "LAST": 2, "BEST": 2}
+    assert {basis: row["good"] for basis, row in lot.yields().items()} == {"FIRST": 0, "LAST": 2, "BEST": 2, "WORST": 0}
 
 
 def test_a_unit_is_a_die_else_a_part_else_the_record(db: Rows) -> None:
@@ -144,7 +149,7 @@ def test_wafers_lots_stages_and_types_do_not_mix(db: Rows) -> None:
         lot.insertion((1, 1), True, **values)
     rows = db.view("v_wafer_yield", "basis = 'LAST'")
     assert [row["tested"] for row in rows] == [1] * 5
-    assert len(db.view("v_wafer_yield", "wafer_id = '02'")) == 3
+    assert len(db.view("v_wafer_yield", "wafer_id = '02'")) == 4
     assert len(db.view("v_wafer_yield", "lot_id = 'L1.1' AND basis = 'BEST'")) == 1
 
 
@@ -201,6 +206,7 @@ def test_yields_equal_a_plain_count(db: Rows, insertions: list[tuple[int, bool, 
         "FIRST": (len(units), sum(tries[0] for tries in ordered)),
         "LAST": (len(units), sum(tries[-1] for tries in ordered)),
         "BEST": (len(units), sum(any(tries) for tries in ordered)),
+        "WORST": (len(units), sum(all(tries) for tries in ordered)),
     }
 
 
@@ -347,7 +353,8 @@ def test_capability_is_apart_by_set_of_limits_and_by_product(db: Rows) -> None:
     step = db.step("0100", effective_date=at(1), control_limits={"cd_nm": {"lsl": 45, "usl": 55}})
     for hours in (0, 2):
         for value in (49.0, 51.0):
-            db.fact(models.FactProcessMeasurements, at(hours), process_step_key=step, cd_nm=value)
+            batch = f"b{hours}"
+            db.fact(models.FactProcessMeasurements, at(hours), process_step_key=step, cd_nm=value, batch_id=batch)
     db.fact(models.FactProcessMeasurements, process_step_key=step, product_key=-2, cd_nm=50.0)
     rows = db.view("v_process_capability", order="product_key, lsl")
     assert [(row["product_key"], row["lsl"], row["n"]) for row in rows] == [(-2, 40, 1), (-1, 40, 2), (-1, 45, 2)]

@@ -1,10 +1,11 @@
-"""``v_test_values``, ``v_process_values`` and ``v_process_capability``: one row per value, with the limits in force.
+"""``v_test_values`` and ``v_process_values``: one row per value, with its limits.
 
-A value is either an entry of ``parameters`` or a measure with a column of its own. Entries are unfolded by
-``jsonb_each`` beside the fact. Not in a select list: Greenplum 7.0 fails to plan ``count(DISTINCT …)`` over a field of its
-result. Not key by key: looking each key up unpacks a large value again for every key, forty times slower on PostgreSQL.
-Limits are unfolded once per version of a step and joined by hash. Their OFFSET 0 keeps the subquery a subquery: merged into
-an outer join, its expressions make Greenplum 7.0 fail ``count(DISTINCT …)`` beside another aggregate over them.
+A value is an element of ``measured``, a measure with a column of its own, or a number that stands in ``parameters``. Elements
+are looked up by the list's positions: a filter on the parameter leaves one position, and one element is read a row. (Measured
+on 156,900 rows of 74 values: an unfolding of the array joined to the list takes 7 to 100 times as long for one test.)
+
+Limits are the part's own, else those of the list, that is of the file; where a list has none, the step's in force at the
+event (``bridge_step_limits``). Control limits are always the step's.
 """
 
 from __future__ import annotations
@@ -14,83 +15,13 @@ from collections.abc import Mapping
 from gpwarehouse.models import fact_process_measurements, fact_test_results
 from gpwarehouse.models.views.view import STEP_COLUMNS, WAFER_COLUMNS, View, compose
 
-__all__ = ["PROCESS_CAPABILITY", "PROCESS_VALUES", "TEST_VALUES"]
+__all__ = ["PROCESS_VALUES", "TEST_VALUES", "literals"]
 
 
-def _number(column: str) -> str:
-    """A number of a limit's JSON; what is no number is no limit, or one bad entry would break every query."""
-    return (
-        f"CASE WHEN jsonb_typeof(j.value -> '{column}') = 'number' "
-        f"THEN CAST(j.value ->> '{column}' AS double precision) END AS {column}"
-    )
-
-
-LIMITS = compose(
-    """
-    SELECT s.process_step_key, s.effective_date, s.expiry_date, j.key AS parameter,
-           j.value ->> 'name' AS name,
-           j.value ->> 'unit' AS unit,
-           j.value ->> 'limit_version' AS limit_version,
-           <<numbers>>
-    FROM {schema}.dim_process_step s
-    CROSS JOIN LATERAL jsonb_each(s.control_limits) AS j (key, value)
-    OFFSET 0
-    """,
-    numbers=",\n".join(map(_number, ("lsl", "lcl", "target", "ucl", "usl"))),
-)
-
-
-def _literals(texts: Mapping[str, str] | list[str]) -> str:
+def literals(texts: Mapping[str, str] | list[str]) -> str:
+    """Texts of ours as an SQL list."""
     return ", ".join(f"'{text}'" for text in texts)
 
-
-def _unfold(table: str, measures: Mapping[str, str], columns: list[str], source: str) -> str:
-    """``columns`` of the fact with ``parameter``, ``value`` and ``own_unit``, a row per value.
-
-    :param columns: ``alias.column`` as ``source`` calls them.
-    :param source: joins and WHERE behind ``FROM <fact> f``.
-    """
-    return compose(
-        """
-        SELECT <<columns>>, j.key AS parameter,
-               CASE WHEN jsonb_typeof(j.value) = 'number'
-                    THEN CAST(CAST(j.value AS text) AS double precision) END AS value,
-               CAST(NULL AS text) AS own_unit
-        FROM {schema}.<<table>> f
-        CROSS JOIN LATERAL jsonb_each(f.parameters) AS j (key, value)
-        <<source>>
-        UNION ALL
-        SELECT <<columns>>,
-               unnest(CAST(ARRAY[<<measures>>] AS text[])) AS parameter,
-               unnest(ARRAY[<<values>>]) AS value,
-               unnest(CAST(ARRAY[<<units>>] AS text[])) AS own_unit
-        FROM {schema}.<<table>> f
-        <<source>>
-        AND coalesce(<<values>>) IS NOT NULL
-        """,
-        columns=", ".join(columns),
-        table=table,
-        source=source,
-        measures=_literals(list(measures)),
-        values=", ".join(f"f.{name}" for name in measures),
-        units=_literals(list(measures.values())),
-    )
-
-
-_WITH_LIMITS = """
-LEFT JOIN (
-    <<limits>>
-) m ON m.process_step_key = v.process_step_key AND m.parameter = v.parameter
-   AND v.event_ts >= m.effective_date AND v.event_ts < m.expiry_date
-WHERE v.value IS NOT NULL
-"""
-
-_IN = (
-    "CASE WHEN m.{low} IS NOT NULL OR m.{high} IS NOT NULL "
-    "THEN coalesce(v.value >= m.{low}, true) AND coalesce(v.value <= m.{high}, true) END"
-)
-IN_SPEC = _IN.replace("{low}", "lsl").replace("{high}", "usl")
-IN_CONTROL = _IN.replace("{low}", "lcl").replace("{high}", "ucl")
 
 _NAMES = """
 LEFT JOIN {schema}.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
@@ -98,7 +29,6 @@ LEFT JOIN {schema}.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
 LEFT JOIN {schema}.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
 LEFT JOIN {schema}.dim_equipment e ON e.equipment_key = f.equipment_key AND e.is_current
 LEFT JOIN {schema}.dim_equipment c ON c.equipment_key = f.chamber_key AND c.is_current
-WHERE true
 """
 _TEST_NAMES = "\n".join(line for line in _NAMES.splitlines() if "dim_equipment" not in line)
 
@@ -119,6 +49,104 @@ _TEST = [
     *("f.is_first_pass", "f.is_final_result", "f.is_pass", "f.batch_id", "f.source_record_no"),
 ]
 
+_OWN = "(f.own_limits -> CAST(p.position AS text))"
+
+
+def _own(column: str, type_: str) -> str:
+    """The limit that a part's own record gives, else its list's. An entry of a part stands for both limits."""
+    absent = "NULL" if type_ == "double precision" else f"p.{column}"
+    return (
+        f"CASE WHEN {_OWN} IS NULL THEN p.{column} "
+        f"ELSE coalesce(CAST({_OWN} ->> '{column}' AS {type_}), {absent}) END AS {column}"
+    )
+
+
+_LIST_LIMITS = ("p.lsl", "p.usl", "p.lsl_inclusive", "p.usl_inclusive")
+_PART_LIMITS = (
+    *(_own(side, "double precision") for side in ("lsl", "usl")),
+    *(_own(f"{side}_inclusive", "boolean") for side in ("lsl", "usl")),
+)
+_TESTER_PASSED = ("CASE substr(f.verdicts, p.position, 1) WHEN 'P' THEN true WHEN 'F' THEN false END AS tester_passed",)
+_NO_LIMITS = """
+CAST(NULL AS bigint) AS test_number, CAST(NULL AS text) AS test_name, CAST('' AS text) AS pin, 1 AS occurrence,
+CAST(NULL AS double precision) AS lsl, CAST(NULL AS double precision) AS usl,
+true AS lsl_inclusive, true AS usl_inclusive<<more>>
+"""
+
+
+def _unfold(
+    table: str, measures: Mapping[str, str], columns: list[str], joins: str, limits: tuple[str, ...], more: str = ""
+) -> str:
+    """``columns`` of the fact, with the parameter's identity, the list's unit and limits, and the value: a row per value.
+
+    :param columns: ``alias.column`` as ``joins`` calls them, behind ``FROM <fact> f``.
+    :param limits: what an element of the array has of limits and verdicts; ``more``: its NULLs of a named value.
+    """
+    return compose(
+        """
+        SELECT <<columns>>,
+               p.parameter, f.measured[p.position] AS value, p.unit, CAST(NULL AS text) AS column_unit,
+               p.test_number, p.test_name, p.pin, p.occurrence,
+               <<limits>>
+        FROM {schema}.<<table>> f
+        JOIN {schema}.bridge_parameter_set p ON p.parameter_set_key = f.parameter_set_key
+        <<joins>>
+        WHERE f.measured[p.position] <> CAST('NaN' AS double precision)
+        UNION ALL
+        SELECT <<columns>>,
+               j.key AS parameter,
+               CASE WHEN jsonb_typeof(j.value) = 'number'
+                    THEN CAST(CAST(j.value AS text) AS double precision) END AS value,
+               CAST(NULL AS text) AS unit, CAST(NULL AS text) AS column_unit,
+               <<none>>
+        FROM {schema}.<<table>> f
+        CROSS JOIN LATERAL jsonb_each(f.parameters) AS j (key, value)
+        <<joins>>
+        WHERE jsonb_typeof(j.value) = 'number'
+        UNION ALL
+        SELECT <<columns>>,
+               unnest(CAST(ARRAY[<<measures>>] AS text[])) AS parameter,
+               unnest(ARRAY[<<values>>]) AS value,
+               CAST(NULL AS text) AS unit,
+               unnest(CAST(ARRAY[<<units>>] AS text[])) AS column_unit,
+               <<none>>
+        FROM {schema}.<<table>> f
+        <<joins>>
+        WHERE coalesce(<<values>>) IS NOT NULL
+        """,
+        columns=", ".join(columns),
+        table=table,
+        joins=joins,
+        limits=", ".join(limits),
+        none=compose(_NO_LIMITS, more=more),
+        measures=literals(list(measures)),
+        values=", ".join(f"f.{name}" for name in measures),
+        units=literals(list(measures.values())),
+    )
+
+
+_STEP_LIMITS = """
+LEFT JOIN {schema}.bridge_step_limits m ON m.process_step_key = v.process_step_key AND m.parameter = v.parameter
+   AND v.event_ts >= m.effective_date AND v.event_ts < m.expiry_date
+WHERE v.value IS NOT NULL
+"""
+
+_FROM_STEP = "v.lsl IS NULL AND v.usl IS NULL"
+"""Whether limits are the step's: the part and its list have none."""
+LSL, USL = (f"CASE WHEN {_FROM_STEP} THEN m.{side} ELSE v.{side} END" for side in ("lsl", "usl"))
+_VERSION = f"CASE WHEN {_FROM_STEP} THEN m.limit_version END"
+_IN_SPEC = (
+    f"CASE WHEN {_FROM_STEP} THEN\n"
+    "         CASE WHEN m.lsl IS NOT NULL OR m.usl IS NOT NULL\n"
+    "              THEN coalesce(v.value >= m.lsl, true) AND coalesce(v.value <= m.usl, true) END\n"
+    "     ELSE coalesce(v.value > v.lsl OR v.lsl_inclusive AND v.value = v.lsl, true)\n"
+    "          AND coalesce(v.value < v.usl OR v.usl_inclusive AND v.value = v.usl, true) END"
+)
+_IN_CONTROL = (
+    "CASE WHEN m.lcl IS NOT NULL OR m.ucl IS NOT NULL\n"
+    "     THEN coalesce(v.value >= m.lcl, true) AND coalesce(v.value <= m.ucl, true) END"
+)
+
 
 def _bare(columns: list[str], prefix: str) -> str:
     return ", ".join(prefix + column.partition(".")[2] for column in columns)
@@ -126,11 +154,11 @@ def _bare(columns: list[str], prefix: str) -> str:
 
 _LIMIT_COLUMNS = {
     "value": "Value, in the unit given",
-    "unit": "Unit: that of the limits in force, else that of the measure's column",
-    "lsl": "Lower specification limit in force at the event",
-    "usl": "Upper specification limit in force at the event",
-    "limit_version": "Version of the limits in force",
-    "is_in_spec": "Whether lsl <= value <= usl; NULL where there is no limit",
+    "unit": "Unit: that of the list, else of the step's limits in force, else of the measure's column",
+    "lsl": "Lower specification limit: the part's own, else the list's (the file's), else the step's in force at the event",
+    "usl": "Upper specification limit, likewise",
+    "limit_version": "Version of the step's limits, where they are the ones given",
+    "is_in_spec": "Whether the value is within lsl and usl, by their inclusiveness; NULL where there is no limit",
 }
 _RECORD = {
     "batch_id": "Batch that loaded it (etl_load_batch)",
@@ -142,20 +170,33 @@ TEST_VALUES = View(
     name="v_test_values",
     body=compose(
         """
-        SELECT <<columns>>, v.parameter AS test_number, m.name AS test_name,
-               v.value, coalesce(m.unit, v.own_unit) AS unit, m.lsl, m.usl, m.limit_version,
-               <<in_spec>> AS is_in_spec
+        SELECT <<columns>>, coalesce(CAST(v.test_number AS text), v.parameter) AS test_number,
+               coalesce(v.test_name, m.name) AS test_name,
+               v.value, coalesce(v.unit, m.unit, v.column_unit) AS unit, <<lsl>> AS lsl, <<usl>> AS usl,
+               <<version>> AS limit_version,
+               <<in_spec>> AS is_in_spec,
+               v.parameter, v.pin, v.occurrence, v.lsl_inclusive, v.usl_inclusive, v.tester_passed
         FROM (
             <<values>>
         ) v
-        <<with_limits>>
+        <<limits>>
         """,
         columns=_bare(_TEST, "v."),
-        in_spec=IN_SPEC,
-        values=_unfold("fact_test_results", fact_test_results.MEASURES, _TEST, _TEST_NAMES),
-        with_limits=compose(_WITH_LIMITS, limits=LIMITS),
+        lsl=LSL,
+        usl=USL,
+        version=_VERSION,
+        in_spec=_IN_SPEC,
+        values=_unfold(
+            "fact_test_results",
+            fact_test_results.MEASURES,
+            _TEST,
+            _TEST_NAMES,
+            (*_PART_LIMITS, *_TESTER_PASSED),
+            ", CAST(NULL AS boolean) AS tester_passed",
+        ),
+        limits=_STEP_LIMITS,
     ),
-    comment="Parametric test results: a row per insertion of a unit and test number, with the limits in force",
+    comment="Parametric test results: a row per value of an insertion of a unit, with its limits and the tester's verdict",
     columns={
         **WAFER_COLUMNS,
         **_PRODUCT,
@@ -177,30 +218,48 @@ TEST_VALUES = View(
         "is_final_result": "Whether it is the unit's last insertion in its file",
         "is_pass": "Whether the unit passed this insertion",
         **_RECORD,
-        "test_number": "Test number as text, or the name of the measure's column",
-        "test_name": "Name of the test (STDF V4 PTR.TEST_TXT)",
+        "test_number": "Test number as text; without one, the name",
+        "test_name": "Name of the test (STDF V4 TEST_TXT)",
         **_LIMIT_COLUMNS,
+        "parameter": "Name, unique in the list; name in parameters, or of the measure's column",
+        "pin": "Pin of one result of several; empty without one",
+        "occurrence": "1, 2, ... of a test that is repeated within an insertion",
+        "lsl_inclusive": "Whether a value equal to lsl is in specification",
+        "usl_inclusive": "Whether a value equal to usl is in specification",
+        "tester_passed": "The tester's verdict; NULL: none",
     },
-    reads=("fact_test_results", "dim_wafer", "dim_lot", "dim_process_step"),
+    reads=(
+        "fact_test_results",
+        "bridge_parameter_set",
+        "bridge_step_limits",
+        "dim_wafer",
+        "dim_lot",
+        "dim_process_step",
+    ),
 )
 
 PROCESS_VALUES = View(
     name="v_process_values",
     body=compose(
         """
-        SELECT <<columns>>, v.parameter, v.value, coalesce(m.unit, v.own_unit) AS unit,
-               m.lsl, m.usl, m.limit_version, <<in_spec>> AS is_in_spec,
-               m.lcl, m.target, m.ucl, <<in_control>> AS is_in_control
+        SELECT <<columns>>, v.parameter, v.value, coalesce(v.unit, m.unit, v.column_unit) AS unit,
+               <<lsl>> AS lsl, <<usl>> AS usl, <<version>> AS limit_version,
+               <<in_spec>> AS is_in_spec,
+               m.lcl, m.target, m.ucl,
+               <<in_control>> AS is_in_control
         FROM (
             <<values>>
         ) v
-        <<with_limits>>
+        <<limits>>
         """,
         columns=_bare(_PROCESS, "v."),
-        in_spec=IN_SPEC,
-        in_control=IN_CONTROL,
-        values=_unfold("fact_process_measurements", fact_process_measurements.MEASURES, _PROCESS, _NAMES),
-        with_limits=compose(_WITH_LIMITS, limits=LIMITS),
+        lsl=LSL,
+        usl=USL,
+        version=_VERSION,
+        in_spec=_IN_SPEC,
+        in_control=_IN_CONTROL,
+        values=_unfold("fact_process_measurements", fact_process_measurements.MEASURES, _PROCESS, _NAMES, _LIST_LIMITS),
+        limits=_STEP_LIMITS,
     ),
     comment="Measured values: a row per measurement and parameter, with the limits in force; a bare visit has none",
     columns={
@@ -220,98 +279,15 @@ PROCESS_VALUES = View(
         "site_x_mm": "Site in x from the wafer's centre, mm",
         "site_y_mm": "Site in y from the wafer's centre, mm",
         **_RECORD,
-        "parameter": "Name in parameters, or of the measure's column",
+        "parameter": "Name in the list or in parameters, or of the measure's column",
         **_LIMIT_COLUMNS,
         "lcl": "Lower control limit in force at the event",
         "target": "Target in force at the event",
         "ucl": "Upper control limit in force at the event",
         "is_in_control": "Whether lcl <= value <= ucl; NULL where there is no limit",
     },
-    reads=("fact_process_measurements", "dim_wafer", "dim_lot", "dim_process_step", "dim_equipment"),
-)
-
-# The names are grouped by too, so that a filter on a step or product reaches the scan.
-_CAPABILITY_NAMES = [*_STEP, "f.product_key", "p.product_id", "p.product_revision"]
-_CAPABILITY = [*_CAPABILITY_NAMES, "f.event_ts"]
-_CAPABILITY_JOINS = """
-LEFT JOIN {schema}.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
-LEFT JOIN (
-    SELECT product_key, product_id, revision AS product_revision FROM {schema}.dim_product WHERE is_current
-) p ON p.product_key = f.product_key
-"""
-
-PROCESS_CAPABILITY = View(
-    name="v_process_capability",
-    body=compose(
-        """
-        SELECT g.source, <<names>>,
-               g.parameter, g.unit, g.limit_version, g.lsl, g.target, g.usl,
-               g.n, g.mean, g.sigma, g.min_value, g.max_value,
-               CASE WHEN g.sigma > 0 THEN (g.usl - g.lsl) / (6 * g.sigma) END AS cp,
-               CASE WHEN g.sigma > 0 THEN least(g.usl - g.mean, g.mean - g.lsl) / (3 * g.sigma) END AS cpk
-        FROM (
-            SELECT v.source, <<grouped>>, v.parameter,
-                   coalesce(m.unit, v.own_unit) AS unit, m.limit_version, m.lsl, m.target, m.usl,
-                   count(*) AS n, avg(v.value) AS mean, min(v.value) AS min_value, max(v.value) AS max_value,
-                   CASE WHEN count(*) > 1 AND min(v.value) = max(v.value) THEN 0
-                        ELSE stddev_samp(v.value - coalesce(m.target, (m.lsl + m.usl) / 2, m.lsl, m.usl, 0))
-                   END AS sigma
-            FROM (
-                SELECT CAST('PROCESS' AS text) AS source, p.*
-                FROM (
-                    <<process>>
-                ) p
-                UNION ALL
-                SELECT CAST('TEST' AS text) AS source, t.*
-                FROM (
-                    <<test>>
-                ) t
-            ) v
-            <<with_limits>>
-            GROUP BY v.source, <<grouped>>, v.parameter,
-                     coalesce(m.unit, v.own_unit), m.limit_version, m.lsl, m.target, m.usl
-        ) g
-        """,
-        names=_bare(_CAPABILITY_NAMES, "g."),
-        grouped=_bare(_CAPABILITY_NAMES, "v."),
-        process=_unfold(
-            "fact_process_measurements",
-            fact_process_measurements.MEASURES,
-            _CAPABILITY,
-            _CAPABILITY_JOINS + "WHERE true",
-        ),
-        test=_unfold(
-            "fact_test_results",
-            fact_test_results.MEASURES,
-            _CAPABILITY,
-            _CAPABILITY_JOINS + "WHERE f.is_final_result IS DISTINCT FROM false",
-        ),
-        with_limits=compose(_WITH_LIMITS, limits=LIMITS),
+    reads=(
+        *("fact_process_measurements", "bridge_parameter_set", "bridge_step_limits"),
+        *("dim_wafer", "dim_lot", "dim_process_step", "dim_equipment"),
     ),
-    comment=(
-        "Capability by step, product, parameter and set of limits, over all events; test results by the last insertion "
-        "of a unit in its file"
-    ),
-    columns={
-        "source": "PROCESS (fact_process_measurements) or TEST (fact_test_results)",
-        **STEP_COLUMNS,
-        "product_key": "Product (dim_product)",
-        "product_id": "Product",
-        "product_revision": "Design revision",
-        "parameter": "Name of the parameter, or test number",
-        "unit": "Unit of value and limits",
-        "limit_version": "Version of the limits",
-        "lsl": "Lower specification limit",
-        "target": "Target",
-        "usl": "Upper specification limit",
-        "n": "Values, count",
-        "mean": "Mean of the values",
-        "sigma": "Sample standard deviation of all values; NULL for fewer than two",
-        "min_value": "Least value",
-        "max_value": "Greatest value",
-        "cp": "(USL - LSL) / 6 sigma; NULL where sigma = 0, n < 2, or a limit is missing",
-        "cpk": "min(USL - mean, mean - LSL) / 3 sigma, from the one side where a limit is missing; NULL where "
-        "sigma = 0, n < 2, or both are",
-    },
-    reads=("fact_process_measurements", "fact_test_results", "dim_process_step", "dim_product"),
 )

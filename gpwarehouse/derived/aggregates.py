@@ -1,0 +1,146 @@
+"""Keeping the aggregates of measured values right: one function that recomputes what it is told of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Table, Text, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.engine import Connection
+
+from gpwarehouse.derived.aggregates_sql import SHAPES, Shape
+from gpwarehouse.dialect.options import month_partition
+from gpwarehouse.engine.table_names import qualified_name
+from gpwarehouse.models import AGGREGATES, FACTS
+
+__all__ = ["Refreshed", "differing_aggregates", "refresh_aggregates"]
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What a refresh did.
+
+    :ivar removed: rows of the aggregate that were there before; ``written``: rows that are there now.
+    """
+
+    removed: int = 0
+    written: int = 0
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """Rows of a fact, and those of its aggregate."""
+
+    batches: list[str] | None
+    months: list[tuple[datetime, datetime]] | None
+
+    def condition(self, moment: str, batch: str) -> str:
+        terms = []
+        if self.batches is not None:
+            terms.append(f"{batch} = ANY (:batches)")
+        if self.months is not None:
+            bounds = (f"({moment} >= :start{n} AND {moment} < :end{n})" for n in range(len(self.months)))
+            terms.append(f"({' OR '.join(bounds)})")
+        return " AND ".join(terms) or "true"
+
+    @property
+    def values(self) -> dict[str, Any]:
+        made: dict[str, Any] = {} if self.batches is None else {"batches": self.batches}
+        for number, (start, end) in enumerate(self.months or ()):
+            made |= {f"start{number}": start, f"end{number}": end}
+        return made
+
+    def run(self, connection: Connection, sql: str) -> Any:
+        statement = text(sql)
+        if self.batches is not None:
+            statement = statement.bindparams(bindparam("batches", type_=ARRAY(Text())))
+        return connection.execute(statement, self.values)
+
+
+def _scope(batches: Iterable[str] | None, months: Iterable[datetime] | None) -> _Scope:
+    partitions = None if months is None else {p.name: p for p in map(month_partition, months)}
+    bounds: Any = None if partitions is None else [(p.start, p.end) for p in partitions.values()]
+    return _Scope(None if batches is None else sorted(set(batches)), bounds)
+
+
+def refresh_aggregates(
+    connection: Connection,
+    fact: str,
+    *,
+    batches: Iterable[str] | None = None,
+    months: Iterable[datetime] | None = None,
+) -> Refreshed:
+    """Make the aggregates of these rows of a fact anew, in the caller's transaction.
+
+    Rows are those of the batches within the months; of all batches, or in all months, where None. Say the months wherever
+    they are known: without them all partitions are read. Of a fact without aggregates nothing is done. The aggregate needs
+    the months' partitions (:func:`gpwarehouse.months.ensure_months` makes them with those of the fact).
+
+    :param months: any instant in each.
+    """
+    shape = SHAPES.get(fact)
+    scope = _scope(batches, months)
+    if shape is None or scope.batches == [] or scope.months == []:
+        return Refreshed()
+    aggregate: Table = AGGREGATES[fact].__table__
+    name = qualified_name(connection, aggregate)
+    stored = scope.condition("event_month", "batch_id")
+    removed = 0
+    # A DELETE from a column store locks out whoever writes to it until the commit: a new batch has nothing to delete.
+    if scope.run(connection, f"SELECT EXISTS (SELECT 1 FROM {name} WHERE {stored})").scalar_one():
+        removed = int(scope.run(connection, f"DELETE FROM {name} WHERE {stored}").rowcount)
+    written = 0
+    for select in _selects(connection, shape, scope):
+        columns = ", ".join(shape.columns)
+        written += int(scope.run(connection, f"INSERT INTO {name} ({columns})\n{select}").rowcount)
+    return Refreshed(removed, written)
+
+
+def _selects(connection: Connection, shape: Shape, scope: _Scope) -> Sequence[str]:
+    table: Table = FACTS[shape.fact].__table__
+    return shape.selects(qualified_name(connection, table), scope.condition("f.event_ts", "f.batch_id"))
+
+
+# Sums run in another order from one run to the next; 1e-9 of the values is far below what is measured.
+_NEAR = "abs(coalesce(s.{0}, 0) - coalesce(m.{0}, 0)) <= 1e-9 * (abs(coalesce(m.{0}, 0)) + {1})"
+
+
+def differing_aggregates(
+    connection: Connection, fact: str, *, batches: Iterable[str] | None = None, months: Iterable[datetime] | None = None
+) -> tuple[int, str | None]:
+    """Count rows of the aggregate that are not what the fact's rows come to, in either direction; and a case of it.
+
+    :param batches: as of :func:`refresh_aggregates`; ``months``: likewise.
+    """
+    shape = SHAPES.get(fact)
+    scope = _scope(batches, months)
+    if shape is None or scope.batches == [] or scope.months == []:
+        return 0, None
+    name = qualified_name(connection, AGGREGATES[fact].__table__)
+    columns = ", ".join(shape.columns)
+    keys = [*shape.keys, "batch_id", "parameter_set_key", "position", "parameter"]
+    counts = [column for column in shape.columns if column == "n" or column.startswith("n_")]
+    real = ["mean", "min_value", "q1", "median", "q3", "max_value"]
+    same = " AND ".join(
+        f"coalesce(CAST(s.{key} AS text), chr(31)) = coalesce(CAST(m.{key} AS text), chr(31))" for key in keys
+    )
+    spread = "coalesce(m.max_value - m.min_value, 0) + abs(coalesce(m.mean, 0))"
+    equal = [f"coalesce(s.{column}, -1) = coalesce(m.{column}, -1)" for column in counts]
+    equal += [_NEAR.format(column, spread) for column in real]
+    equal.append(_NEAR.format("m2", f"coalesce(m.n, 0) * ({spread}) ^ 2"))
+    equal += [f"(s.{column} IS NULL) = (m.{column} IS NULL)" for column in (*real, "m2")]
+    equal += [f"s.{column} = m.{column}" for column in ("first_ts", "last_ts")]
+    selects = [f"SELECT {columns} FROM (\n{select}\n) made" for select in _selects(connection, shape, scope)]
+    made = "\nUNION ALL\n".join(selects)
+    stored = f"SELECT {columns} FROM {name} WHERE {scope.condition('event_month', 'batch_id')}"
+    found = scope.run(
+        connection,
+        f"SELECT count(*) AS n, min('batch_id = ' || coalesce(s.batch_id, m.batch_id) || ', parameter_set_key = ' "
+        "|| coalesce(s.parameter_set_key, m.parameter_set_key) || ', position = ' || coalesce(s.position, m.position)) AS sample "
+        f"FROM ({stored}) s FULL JOIN ({made}) m ON {same} "
+        f"WHERE s.batch_id IS NULL OR m.batch_id IS NULL OR NOT ({' AND '.join(equal)})",
+    ).one()
+    return int(found.n), found.sample
