@@ -106,7 +106,10 @@ def test_of_a_name_that_occurs_twice_the_last_entry_counts() -> None:
 
 scalars = st.none() | st.floats(allow_infinity=False) | st.just(math.nan)
 STRUCTS = st.lists(
-    st.none() | st.fixed_dictionaries({"x": scalars, "ä": scalars, "n": st.none() | st.integers(-9, 2**60), "t": st.none() | st.text(characters)}),
+    st.none()
+    | st.fixed_dictionaries(
+        {"x": scalars, "ä": scalars, "n": st.none() | st.integers(-9, 2**60), "t": st.none() | st.text(characters)}
+    ),
     max_size=8,
 )  # fmt: skip
 

@@ -43,7 +43,8 @@ def rows(given: list[dict[str, Any] | None], **values: Any) -> list[dict[str, An
 
 def found(wh: Warehouse, batch_id: str, target: str = MEASUREMENTS) -> list[tuple[dict[str, float], Any]]:
     """Of each row of a batch the values by their names, and what else stands in ``parameters``."""
-    query = f"SELECT parameter_set_key AS k, measured AS m, parameters AS p FROM dw.{target} WHERE batch_id = :b ORDER BY source_record_no"
+    columns = "parameter_set_key AS k, measured AS m, parameters AS p"
+    query = f"SELECT {columns} FROM dw.{target} WHERE batch_id = :b ORDER BY source_record_no"
     names: dict[int, list[str]] = {}
     with wh.engine.connect() as connection:
         lists = "SELECT parameter_set_key, parameter FROM dw.bridge_parameter_set ORDER BY parameter_set_key, position"
@@ -134,7 +135,7 @@ def test_columns_of_a_prefix_are_values(shared_wh: Warehouse, tmp_path: Path) ->
     frame = wide(**columns, visit_no=4)
     result = shared_wh.load(MEASUREMENTS, frame, parameter_prefix="p_")
     assert found(shared_wh, result.batch_id) == expected
-    assert result.values_stored == 9
+    assert result.values_stored == 10
     frame["visit_no"] = 5
     pq.write_table(pa.Table.from_pandas(frame), tmp_path / "wide.parquet")
     file = shared_wh.load_file(tmp_path / "wide.parquet", target=MEASUREMENTS, parameter_prefix="p_")
@@ -240,13 +241,10 @@ def test_rejects_tell_the_values_as_they_came_and_are_loaded_again(shared_wh: Wa
     """Of arrays that were made of names, the names are told: a list need not be known to load them again."""
     frame = wide(p_a=[1.0, 2.0, 3.0, math.nan], p_s=["x", "y", None, None], slot=[1, -1, 3, -4], visit_no=10)
     result = shared_wh.load(MEASUREMENTS, frame, parameter_prefix="p_", max_rejects=2)
-    told = shared_wh.batches.rejects_as_given(result.batch_id)
-    assert told.parameters.map(lambda value: json.loads(value) if isinstance(value, str) else value).tolist()[0] == {
-        "a": 2.0,
-        "s": "y",
-    }
+    told = shared_wh.batches.rejects(result.batch_id, as_given=True)
+    assert json.loads(told.parameters[0]) == {"a": 2.0, "s": "y"}
     assert "measured" not in told.columns or told.measured.isna().all()
-    again = shared_wh.batches.reload_rejects(result.batch_id, lambda rejects: rejects.assign(slot=5))
+    again = shared_wh.batches.reload(result.batch_id, lambda rejects: rejects.assign(slot=5))
     assert (again.rows_loaded, again.values_stored) == (2, 1)
     values = found(shared_wh, result.batch_id)
     assert [each for each, _ in values] == [{"a": 1.0}, {"a": 2.0}, {"a": 3.0}, {}]
@@ -357,7 +355,7 @@ def test_rejected_arrays_of_a_known_list_stay_arrays(shared_wh: Warehouse) -> No
         )
     frame = wide(measured=[[1.0], [2.0], None, [math.nan]], parameter_set_key=made.key, slot=[1, -1, 2, 3], visit_no=11)
     result = shared_wh.load(MEASUREMENTS, frame, max_rejects=1)
-    again = shared_wh.batches.reload_rejects(result.batch_id, lambda rejects: rejects.assign(slot=5))
+    again = shared_wh.batches.reload(result.batch_id, lambda rejects: rejects.assign(slot=5))
     assert (again.rows_loaded, again.values_stored) == (1, 1)
     query = "SELECT measured FROM dw.fact_process_measurements WHERE batch_id = :b AND source_record_no = 2"
     assert scalar(shared_wh, query, b=result.batch_id) == [2.0]
