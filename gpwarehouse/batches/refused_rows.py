@@ -16,6 +16,7 @@ from gpwarehouse.engine.server_errors import Refusal, refusal_of
 from gpwarehouse.intake.first_pass import FirstPass
 from gpwarehouse.intake.given_columns import GIVEN
 from gpwarehouse.intake.rejects import Reject
+from gpwarehouse.intake.target import MEASURED
 from gpwarehouse.models.keys import PLACEHOLDER_WAFER_ID
 
 __all__ = ["place_of_line", "refuse_row", "write_all_but_refused"]
@@ -68,9 +69,12 @@ def refuse_row(found: FirstPass, place: int, refusal: Refusal) -> None:
     :param place: place of the row in the spool.
     """
     row = {found.names.get(name, name): value for name, value in _read_row(found, place).items()}
+    found.values -= sum(value == value for value in row.get(MEASURED) or ())  # NaN is no value
     given = _restore_row(found, row)
     raw = {name: given.get(name) for name in found.resolver.target.inputs if name in found.given.names_of(row[GIVEN])}
-    found.refused[place] = Reject(_find_row_number(found, place), refusal.column, refusal.reason, raw)
+    found.refused[place] = Reject(
+        _find_row_number(found, place), refusal.column, refusal.reason, found.sets.restore(raw, row)
+    )
 
 
 def _read_row(found: FirstPass, place: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -78,7 +78,7 @@ class Staging:
     _keys: list[Any] = field(default_factory=list)
     _rows: int = 0
 
-    def __call__(self, found: FirstPass, clean: pa.RecordBatch, source: Source) -> Kept:
+    def __call__(self, found: FirstPass, clean: pa.RecordBatch, source: Source, given: Collection[str]) -> Kept:
         """Convert the next rows."""
         columns = self.stage(dict(zip(clean.schema.names, clean.columns, strict=True)), found)
         columns[ROW] = pa.array(np.arange(self._rows, self._rows + clean.num_rows))

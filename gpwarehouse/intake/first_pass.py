@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,13 +21,16 @@ from gpwarehouse.intake.checksum import Fingerprint
 from gpwarehouse.intake.frames import bytes_of
 from gpwarehouse.intake.given_columns import GIVEN, Given
 from gpwarehouse.intake.load_options import LoadOptions
+from gpwarehouse.intake.measured_values import ParameterSets, count_values, factor_parameters, lengths_by_key
 from gpwarehouse.intake.natural_keys import KeyResolver
 from gpwarehouse.intake.rejects import Reject, raw_json, reject_rows
 from gpwarehouse.intake.root_lots import RootLots, roots_of_lots
 from gpwarehouse.intake.row_checks import Validator
 from gpwarehouse.intake.spool import Spool
-from gpwarehouse.intake.target import Target
+from gpwarehouse.intake.target import MEASURED, PARAMETERS, SET_KEY, Target
+from gpwarehouse.models.parameter_sets import ParameterSet
 from gpwarehouse.settings import WarehouseSettings
+from gpwarehouse.sources.value_counts import ValueCounts
 from gpwarehouse.transport.columns import TIMESTAMP
 
 __all__ = ["FirstPass", "Keep", "Kept", "Source", "begin_reading", "keep_facts", "read_source"]
@@ -62,6 +65,12 @@ class Source(Protocol):
     def members(self) -> Mapping[str, list[dict[str, Any]]]:
         """Attributes of dimension members that the source holds; known when ``batches`` has ended."""
 
+    def parameter_sets(self) -> Mapping[int, ParameterSet]:
+        """``parameter_set_key`` of the rows → list of parameters; known when ``batches`` has ended."""
+
+    def values(self) -> ValueCounts:
+        """How many measured values are in the rows, and how many are left out; known when ``batches`` has ended."""
+
     def warnings(self) -> Sequence[str]:
         """What the source drops, guesses or does not understand, one sentence each; known when ``batches`` has ended."""
 
@@ -90,6 +99,10 @@ class FirstPass:
     :ivar are_read: whether every value could be converted to its column's type.
     :ivar first: earliest time of the good rows.
     :ivar last: latest time of the good rows.
+    :ivar sets: the lists of parameters that are made of the rows' names.
+    :ivar parameter_sets: these, and those that the source knows.
+    :ivar array_lengths: the lengths of the arrays under each key of a list.
+    :ivar values: number of measured values in the rows to load.
     """
 
     resolver: KeyResolver
@@ -103,6 +116,10 @@ class FirstPass:
     are_read: bool = True
     first: datetime | None = None
     last: datetime | None = None
+    sets: ParameterSets = field(default_factory=ParameterSets)
+    parameter_sets: dict[int, ParameterSet] = field(default_factory=dict)
+    array_lengths: set[tuple[int | None, int]] = field(default_factory=set)
+    values: int = 0
     given: Given = field(init=False)
 
     def __post_init__(self) -> None:
@@ -155,7 +172,8 @@ class FirstPass:
     def _keep_named(self, reject: Reject, given: int) -> Reject:
         """Reduce a reject to the columns that its row named."""
         names = self.given.names_of(given)
-        return replace(reject, raw={name: value for name, value in reject.raw.items() if name in names})
+        raw = {name: value for name, value in reject.raw.items() if name in names}
+        return replace(reject, raw=self.sets.restore(raw, raw))
 
     def see(self, times: pa.Array) -> None:
         """Widen the span by the times of good rows."""
@@ -195,8 +213,11 @@ class FirstPass:
 class Keep(Protocol):
     """Makes the rows to keep from good rows, with durable keys in place of natural ones."""
 
-    def __call__(self, found: FirstPass, clean: pa.RecordBatch, source: Source) -> Kept:
-        """Return the rows to keep, and the months of their events."""
+    def __call__(self, found: FirstPass, clean: pa.RecordBatch, source: Source, given: Collection[str]) -> Kept:
+        """Return the rows to keep, and the months of their events.
+
+        :param given: the columns that the source gives.
+        """
 
 
 def read_source(
@@ -242,6 +263,7 @@ def begin_reading(
     roots = RootLots(lambda lots: policy.call("look up lots", roots_of_lots, engine, lots), settings.lot_root_pattern)
     resolver = KeyResolver(target, roots, facility=settings.facility, wafer_id_pattern=settings.wafer_id_pattern)
     found = FirstPass(resolver, rows=Spool(keeps), checksum=source.checksum or "")
+    found.sets = getattr(source, "made_sets", None) or found.sets
     found.given.always = frozenset(getattr(source, "constants", ()))
     options.begin("read", getattr(source, "extent", _unknown))
     return found, _read_batches(found, source, validator, options, keep)
@@ -256,7 +278,7 @@ def _read_batches(
         for batch in _split(source.batches()):
             clean = found.check(validator, batch, fingerprint if source.checksum is None else None)
             kept = keeping.result() if keeping is not None else None
-            keeping = beside.submit(_keep, found, clean, source, keep)
+            keeping = beside.submit(_keep, found, clean, source, keep, frozenset(batch.schema.names))
             del batch, clean  # a batch may be large: hold none longer than it is used
             options.report("read", found.rows_read)
             if kept is not None:
@@ -267,6 +289,7 @@ def _read_batches(
     for dimension, members in source.members().items():
         for member in members:
             found.resolver.add_member(dimension, member)
+    found.parameter_sets = {**found.sets.made, **source.parameter_sets()}
     found.checksum = source.checksum or fingerprint.hexdigest()
 
 
@@ -283,21 +306,26 @@ def _split(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         del batch
 
 
-def _keep(found: FirstPass, clean: pa.RecordBatch, source: Source, keep: Keep) -> Kept:
+def _keep(found: FirstPass, clean: pa.RecordBatch, source: Source, keep: Keep, given: Collection[str]) -> Kept:
     """Put good rows into the spool."""
     if not clean.num_rows:
         return Kept(clean, frozenset())
-    kept = keep(found, clean, source)
+    kept = keep(found, clean, source, given)
     found.rows.append(kept.rows.append_column(GIVEN, clean.column(GIVEN)))
     found.see(clean.column(found.resolver.target.partition_column))
     return kept
 
 
-def keep_facts(found: FirstPass, clean: pa.RecordBatch, source: Source) -> Kept:
+def keep_facts(found: FirstPass, clean: pa.RecordBatch, source: Source, given: Collection[str]) -> Kept:
     """Make the rows of a fact: all its columns but the batch's own."""
     target = found.resolver.target
     columns = dict(zip(clean.schema.names, clean.columns, strict=True))
     columns |= found.resolver.resolve(clean)
+    if MEASURED in target.inputs:
+        if MEASURED not in given:  # else the source gives values as arrays, and parameters stay as they are
+            columns |= factor_parameters(columns[PARAMETERS], found.sets)
+        found.values += count_values(columns[MEASURED])
+        found.array_lengths |= lengths_by_key(columns[SET_KEY], columns[MEASURED])
     times = columns[target.partition_column]
     columns["time_key"] = _compute_time_keys(times)
     for name, value in (("source_system", source.source_system), ("source_file", source.source_file or None)):

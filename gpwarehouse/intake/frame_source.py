@@ -11,9 +11,13 @@ import pyarrow as pa
 
 from gpwarehouse.intake.expected_columns import expected_of
 from gpwarehouse.intake.frames import BATCH_ROWS, bytes_of, record_batches
-from gpwarehouse.intake.load_options import check_name
+from gpwarehouse.intake.load_options import check_name, check_parameters
+from gpwarehouse.intake.measured_values import ParameterSets
+from gpwarehouse.intake.parameter_columns import ParameterColumns
 from gpwarehouse.intake.table_files import TableFiles, table_files
 from gpwarehouse.intake.target import Target, target_named
+from gpwarehouse.models.parameter_sets import ParameterSet
+from gpwarehouse.sources.value_counts import ValueCounts
 from gpwarehouse.transport.columns import TIMESTAMP
 
 __all__ = ["FrameSource"]
@@ -24,6 +28,9 @@ class FrameSource:
     """A frame as a source: it has rows, and knows nothing of their members.
 
     :ivar constants: columns with one value for all rows, besides those of the frame.
+    :ivar parameter_names: names of the elements of ``measured``.
+    :ivar parameter_prefix: beginning of the names of columns that hold values.
+    :ivar made_sets: the lists of parameters that are made of the frame's names.
     """
 
     frame: Any
@@ -33,9 +40,13 @@ class FrameSource:
     checksum: str | None = None
     batch_rows: int = BATCH_ROWS
     constants: Mapping[str, datetime] = field(default_factory=dict)
+    parameter_names: Sequence[str] | None = None
+    parameter_prefix: str | None = None
+    made_sets: ParameterSets = field(default_factory=ParameterSets)
 
     def __post_init__(self) -> None:
         check_name("source_system", self.source_system)
+        check_parameters(self.parameter_names, self.parameter_prefix)
         self.frame = table_files(self.frame)
         if isinstance(self.frame, TableFiles) and not self.source_file:
             self.source_file = self.frame.paths[0].name if len(self.frame.paths) == 1 else ""
@@ -43,11 +54,14 @@ class FrameSource:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The frame in record batches."""
         target = self.row_target()
-        expected = expected_of(target, constants=self.constants)
-        for batch in record_batches(self.frame, target.json_columns, expected, rows=self.batch_rows):
+        names = None if self.parameter_names is None else tuple(self.parameter_names)
+        values = ParameterColumns(target, self.made_sets, names, self.parameter_prefix)
+        expected = expected_of(target, constants=self.constants, takes=values.takes)
+        nested = (target.json_columns, target.list_columns)
+        for batch in record_batches(self.frame, nested[0], expected, list_columns=nested[1], rows=self.batch_rows):
             for name, moment in self.constants.items():
                 batch = batch.append_column(name, pa.repeat(pa.scalar(moment, TIMESTAMP), batch.num_rows))
-            yield batch
+            yield from values.convert(batch)
             del batch  # it may be large
 
     def row_target(self) -> Target:
@@ -57,6 +71,14 @@ class FrameSource:
     def members(self) -> Mapping[str, list[dict[str, Any]]]:
         """A frame has none."""
         return {}
+
+    def parameter_sets(self) -> Mapping[int, ParameterSet]:
+        """The lists that are made of the frame's names so far."""
+        return self.made_sets.made
+
+    def values(self) -> ValueCounts:
+        """A frame leaves no value out; the loader counts those that it stores."""
+        return ValueCounts()
 
     def warnings(self) -> Sequence[str]:
         """A frame has none."""

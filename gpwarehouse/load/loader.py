@@ -71,6 +71,9 @@ class Loader:
         :param atomic: if False, these connections write into the fact and commit on their own, before the batch counts as
             loaded. If the load fails in between, their rows stay until the same content is loaded again in any way, or until
             ``wh.batches.delete`` deletes them.
+        :param parameter_names: names of the elements of a frame's column ``measured``, whose values are lists of numbers.
+        :param parameter_prefix: beginning of the names of a frame's columns that hold measured values, e.g. ``"p_"``: column
+            ``p_vth`` holds those of ``vth``.
         :param analyze: ``"auto"``, ``"always"`` or ``"never"``: when to gather statistics after the commit; by default the
             setting.
         :raises InvalidInputError: the target, a column or an option is unknown.
@@ -98,7 +101,7 @@ class Loader:
             if loaded is not None:
                 return run.result(loaded)
             if streamed is not None:
-                return run.maintain(run.result(streamed.row), streamed.found)
+                return run.maintain(streamed.row, streamed.found)
         with run.phase("read"):
             found = read_source(run.source, run.target, self.engine, self.settings, run.options)
         with found:
@@ -106,4 +109,4 @@ class Loader:
             # Rows that other connections have already committed would be stored twice.
             deadline_s = 0 if run.options.commits_apart else None
             row = exactly_once(self.engine, self.settings, write.entry, write, deadline_s)
-            return run.maintain(run.result(row), found)
+            return run.maintain(row, found)

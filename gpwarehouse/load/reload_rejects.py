@@ -50,7 +50,9 @@ from gpwarehouse.load.loader import Loader
 from gpwarehouse.load.result import LoadResult
 from gpwarehouse.load.run import Run
 from gpwarehouse.models import Base, EtlLoadBatch, EtlReject
+from gpwarehouse.models.parameter_sets import ParameterSet
 from gpwarehouse.settings import WarehouseSettings
+from gpwarehouse.sources.value_counts import ValueCounts
 from gpwarehouse.transport import Route
 
 if TYPE_CHECKING:
@@ -189,6 +191,12 @@ class _CorrectedRows:
     def members(self) -> Mapping[str, list[dict[str, Any]]]:
         return {}
 
+    def parameter_sets(self) -> Mapping[int, ParameterSet]:
+        return {}
+
+    def values(self) -> ValueCounts:
+        return ValueCounts()
+
     def warnings(self) -> Sequence[str]:
         return ()
 
@@ -257,7 +265,7 @@ def _reload(run: Run, source: _CorrectedRows, found: FirstPass) -> LoadResult:
             f"{target}: none of the {found.rows_read} corrected rows could be loaded; they stay rejects. "
             f"First: {first_reasons(_restore_numbers(found, source.numbers))}. All: wh.batches.rejects({batch_id!r})"
         )
-    return run.maintain(run.result(done), found)
+    return run.maintain(done, found)
 
 
 @dataclass
@@ -411,7 +419,8 @@ def _read_corrected(frame: Any, target: Target, row: Any) -> list[pa.RecordBatch
     """
     batches = []
     seen: set[int] = set()
-    for batch in record_batches(frame, target.json_columns, expected_of(target, beside=(NUMBER,))):
+    expected = expected_of(target, beside=(NUMBER,))
+    for batch in record_batches(frame, target.json_columns, expected, list_columns=target.list_columns):
         at = batch.schema.get_field_index(NUMBER)
         if at < 0:
             raise InvalidInputError(

@@ -19,6 +19,7 @@ from gpwarehouse.batches.new_batch import NewBatch
 from gpwarehouse.batches.refused_rows import place_of_line, refuse_row, write_all_but_refused
 from gpwarehouse.dimensions.histories import Provenance
 from gpwarehouse.dimensions.members import insert_missing, learn
+from gpwarehouse.dimensions.parameter_sets import insert_missing_sets
 from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.engine.server_errors import Refusal, refusal_of
 from gpwarehouse.errors import LoadError
@@ -118,7 +119,7 @@ class Run:
             self.months += tuple(ensure_months(self.engine, self.target.table, found.months))
 
     def make_members(self, found: FirstPass, batch_id: str, engine: Engine | None = None) -> None:
-        """Make the missing hours and members that the rows need, in transactions of their own.
+        """Make the missing hours, lists of parameters and members that the rows need, in transactions of their own.
 
         :param engine: the engine to use; by default the run's own.
         """
@@ -126,6 +127,7 @@ class Run:
             return
         ensure_hours(engine or self.engine, found.months, self.calendar)
         provenance = self._provenance(found, batch_id)
+        insert_missing_sets(engine or self.engine, found.parameter_sets, found.array_lengths, provenance)
         self.members += insert_missing(engine or self.engine, found.resolver.members, provenance)
 
     def learn(self, connection: Connection, found: FirstPass, batch_id: str) -> None:
@@ -199,22 +201,26 @@ class Run:
             rows += batch.num_rows
             self.options.report("copy", rows)
 
-    def result(self, row: Any) -> LoadResult:
+    def result(self, row: Any, found: FirstPass | None = None) -> LoadResult:
         """Make the result from the batch's row. If the row did not begin with this run, another run loaded the batch."""
         seconds, warnings = self.seconds, tuple(self.source.warnings())
         if row.started_at != self.started_at:
             counts = (row.rows_read, 0, row.rows_rejected)
             return LoadResult(row.batch_id, row.target, *counts, True, seconds, warnings=warnings)
         counts = (row.rows_read, row.rows_loaded, row.rows_rejected)
-        sent = self.stored or Stored(0, 0, "")
+        sent, values = self.stored or Stored(0, 0, ""), self.source.values()
+        stored = found.values if found is not None else 0
         return LoadResult(
             *(row.batch_id, row.target, *counts, False, seconds, self.months, self.members + self.learned),
             *(sent.transport, sent.reason, sent.bytes, self.phases, self.rows_replaced),
             warnings=warnings,
+            values_stored=stored,
+            values_left_out=values.left_out + max(0, values.stored - stored),
         )
 
-    def maintain(self, result: LoadResult, found: FirstPass, *, rows_added: bool = True) -> LoadResult:
-        """Gather statistics and free space, after the commit."""
+    def maintain(self, row: Any, found: FirstPass, *, rows_added: bool = True) -> LoadResult:
+        """Gather statistics and free space, after the commit; return the result."""
+        result = self.result(row, found)
         if result.already_loaded:
             return result
         self.options.report("analyze", 0)

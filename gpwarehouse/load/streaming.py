@@ -36,7 +36,7 @@ from gpwarehouse.intake.arrow_layouts import is_nested
 from gpwarehouse.intake.checksum import batch_id_for, checksum_of
 from gpwarehouse.intake.first_pass import FirstPass, Kept, begin_reading, keep_facts
 from gpwarehouse.intake.table_files import TableFiles
-from gpwarehouse.intake.target import Target
+from gpwarehouse.intake.target import MEASURED, PARAMETERS, SET_KEY, Target
 from gpwarehouse.load.run import Run, columns_to_copy
 from gpwarehouse.months import partitions_there
 from gpwarehouse.months.ensure import ensure_months
@@ -223,7 +223,8 @@ class _Sending:
         self, target: Target, batch_id: str, first: Kept, batches: Generator[Kept, None, None], found: FirstPass
     ) -> None:
         filled = {name for name in first.rows.schema.names if first.rows.column(name).null_count < first.rows.num_rows}
-        self.columns = columns_to_copy(target, filled | (found.given.some & set(target.columns)))
+        given = found.given.some | ({SET_KEY, MEASURED} if PARAMETERS in found.given.some else set())
+        self.columns = columns_to_copy(target, filled | (given & set(target.columns)))
         self.months: set[str] = set()
         self.failure: BaseException | None = None
         self._batch_id = batch_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gpwarehouse.errors import InvalidInputError
@@ -44,6 +44,8 @@ class Facts(Door):
         source_system: str = "FRAME",
         analyze: Analyze | None = None,
         progress: Progress | None = None,
+        parameter_names: Sequence[str] | None = None,
+        parameter_prefix: str | None = None,
     ) -> LoadResult:
         """Insert records into a fact. An existing record with the same business key takes the values that its row gives.
 
@@ -53,7 +55,9 @@ class Facts(Door):
         files of a glob or dataset, and the dicts of an iterable, may each give other columns. Of rows with the same key the
         last one counts (``source_record_no``); each column takes the value of the last row that gives it. The earlier batches
         of changed records stay loaded, with a note of the number of records. They cannot be loaded again with
-        ``on_conflict="replace"`` while rows with the same keys exist, because the records would be stored twice.
+        ``on_conflict="replace"`` while rows with the same keys exist, because the records would be stored twice. A row that gives
+        measured values (``parameters``, ``measured``, or a column of the prefix) replaces all of its record, and what the tester
+        said of them; a row that gives none leaves them.
 
         Other writers to the fact wait meanwhile. Records in archived months are not found: restore those months first.
 
@@ -61,13 +65,14 @@ class Facts(Door):
         :param csv: as for :meth:`~gpwarehouse.Warehouse.load`.
         :param months: ``YYYY-MM``: months that are searched besides those of the frame's times, if the stored time may be wrong.
         :param batch_id: a batch with this id is done once; without an id the same rows are written again.
+        :param parameter_names: as for :meth:`~gpwarehouse.Warehouse.load`, as is ``parameter_prefix``.
         :return: ``rows_replaced`` is the number of existing records.
         :raises InvalidInputError: a row does not identify its record: it has no die, part or site, or no number of a defect.
         :raises BatchConflictError: ``batch_id`` was done before with other rows.
         :raises LoadError: nothing was changed. Subclasses name the cause.
         """
         return self._write_by_key(
-            fact, frame, csv, months, source_system, deletes=False,
+            fact, frame, csv, months, source_system, deletes=False, layout=(parameter_names, parameter_prefix),
             batch_id=batch_id, max_rejects=max_rejects, analyze=analyze, progress=progress,
         )  # fmt: skip
 
@@ -105,11 +110,18 @@ class Facts(Door):
         source_system: str,
         *,
         deletes: bool,
+        layout: tuple[Sequence[str] | None, str | None] = (None, None),
         **options: Any,
     ) -> LoadResult:
         self._connected.require_current_schema()
         frame = rooms.load.table_files(frame, csv)
-        source = rooms.load.KeySource(frame, fact, source_system=source_system, months=list(months), deletes=deletes)
+        source = rooms.load.KeySource(
+            *(frame, fact, source_system),
+            parameter_names=layout[0],
+            parameter_prefix=layout[1],
+            months=list(months),
+            deletes=deletes,
+        )
         loader = rooms.load.Loader(self._connected.engine, self._connected.settings)
         return count_load(fact, lambda: loader.load(source, rooms.load.Upsert, **options))
 
@@ -139,6 +151,8 @@ class Facts(Door):
         source_system: str = "FRAME",
         analyze: Analyze | None = None,
         progress: Progress | None = None,
+        parameter_names: Sequence[str] | None = None,
+        parameter_prefix: str | None = None,
     ) -> LoadResult:
         """Replace all rows of a month by a frame, once: it is loaded beside the month and then exchanged with it.
 
@@ -148,12 +162,16 @@ class Facts(Door):
         :param frame: as for :meth:`~gpwarehouse.Warehouse.load`.
         :param csv: as for :meth:`~gpwarehouse.Warehouse.load`.
         :param month: ``YYYY-MM``.
+        :param parameter_names: as for :meth:`~gpwarehouse.Warehouse.load`, as is ``parameter_prefix``.
         :return: ``rows_replaced`` is the number of old rows.
         :raises LoadError: the month is unchanged. Subclasses name the cause.
         """
         self._connected.require_current_schema()
         source = rooms.load.MonthSource(
-            rooms.load.table_files(frame, csv), fact, source_system=source_system, month=month
+            *(rooms.load.table_files(frame, csv), fact, source_system),
+            parameter_names=parameter_names,
+            parameter_prefix=parameter_prefix,
+            month=month,
         )
         loader = rooms.load.Loader(self._connected.engine, self._connected.settings)
         return count_load(

@@ -223,7 +223,8 @@ class Warehouse:
             Parquet, CSV or Arrow files.
         :param csv: options of CSV files that the files do not show: :class:`gpwarehouse.CsvOptions`.
         :param options: ``batch_id``, ``on_conflict`` (``"skip"``, ``"error"``, ``"append"``, ``"replace"``), ``max_rejects``,
-            ``progress``, ``parallel``, ``atomic``, ``analyze``: see :meth:`gpwarehouse.load.Loader.load`.
+            ``progress``, ``parallel``, ``atomic``, ``analyze``, ``parameter_names``, ``parameter_prefix``: see
+            :meth:`gpwarehouse.load.Loader.load`.
         :raises LoadError: nothing of the batch was loaded. Subclasses name the cause.
         """
         return load_frame(self._connected, target, frame, csv, source_system, dict(options))
