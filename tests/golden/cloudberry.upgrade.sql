@@ -3426,7 +3426,7 @@ SET status = CASE b.status WHEN 'FAILED' THEN 'DELETED' ELSE b.status END,
     month_replaced = CAST(substring(b.error FROM '^in the place of ([1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2]))') || '-01 00:00:00+00' AS timestamptz),
     rows_replaced = CAST(substring(b.error FROM '^(?:[1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2])(?:, [1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2]))*: )?([0-9]+) rows (?:deleted by key|had these keys)') AS bigint),
     rows_removed = LEAST(GREATEST(b.rows_read - b.rows_rejected - b.rows_loaded, 0),
-        CASE WHEN length(b.error) = 4000 THEN b.rows_read ELSE COALESCE(t.gone, 0) END),
+        CASE WHEN length(b.error) = 4000 OR b.error ~ 'in any month; ' THEN b.rows_read ELSE COALESCE(t.gone, 0) END),
     scattered = CASE WHEN b.status = 'FAILED' AND b.error !~ '^records may be in other batches: ' THEN NULL
         WHEN b.error ~ 'in any month; |, now in ' OR length(b.error) = 4000 THEN 'ANY_MONTH'
         WHEN b.error ~ '^records may be in other batches: ' OR t.removals > 0 OR t.words IS NOT NULL THEN 'ITS_MONTHS' END,
@@ -3507,12 +3507,15 @@ DO $$ BEGIN
     END IF;
 END $$;
 
+COMMENT ON COLUMN dw.etl_migration_history.part_of IS 'What it is a finished part of while that is not ended: upgrade or '
+    'downgrade of the revision, or restore of the backup of this id; NULL: of nothing';
+
 UPDATE dw.etl_migration_history SET part_of = split_part(direction, ' ', 1)
 WHERE part_of IS NULL AND direction IN ('upgrade batch', 'downgrade batch', 'restore batch');
 
 UPDATE dw.alembic_version SET version_num='0004' WHERE dw.alembic_version.version_num = '0003';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0004', 'upgrade', '9c8af94f714ac02944452becc9a9c4fdf3c648ca6d3bbe4d9f189a224dd57d04', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0004', 'upgrade', '4fedc3b387965cef5ba142c46d57c89900b2ec558f2f0262f7771793ad338498', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 

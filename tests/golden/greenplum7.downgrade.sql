@@ -103,7 +103,7 @@ DROP TABLE dw.etl_removal;
 
 UPDATE dw.alembic_version SET version_num='0003' WHERE dw.alembic_version.version_num = '0004';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0004', 'downgrade', '9c8af94f714ac02944452becc9a9c4fdf3c648ca6d3bbe4d9f189a224dd57d04', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0004', 'downgrade', '4fedc3b387965cef5ba142c46d57c89900b2ec558f2f0262f7771793ad338498', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 
