@@ -144,6 +144,10 @@ DO $$ BEGIN
     END IF;
 END $$
 """
+HISTORY_COMMENT = """
+COMMENT ON COLUMN {schema}.etl_migration_history.part_of IS 'What it is a finished part of while that is not ended: upgrade or '
+    'downgrade of the revision, or restore of the backup of this id; NULL: of nothing'
+"""
 UNENDED = """
 UPDATE {schema}.etl_migration_history SET part_of = split_part(direction, ' ', 1)
 WHERE part_of IS NULL AND direction IN ('upgrade batch', 'downgrade batch', 'restore batch')
@@ -229,7 +233,7 @@ def upgrade() -> None:
     _run(REMOVALS, LEFT_BEHIND, MERGES, FAILED, LOADED, UPSERTS)
     for table, key in DIMENSIONS.items():
         _run(DATED_HASHES, table=table, key=key)
-    _run(HISTORY_COLUMN, UNENDED)
+    _run(HISTORY_COLUMN, HISTORY_COMMENT, UNENDED)
 
 
 def downgrade() -> None:

@@ -94,6 +94,8 @@ def test_records_go_by_their_key_alone(wh: Warehouse) -> None:
     assert record(wh, batch)[:2] == ("LOADED", 2)
     assert wh.facts.delete(DEFECTS, keys, batch_id="out").already_loaded
     assert wh.facts.delete(DEFECTS, keys).rows_replaced == 0
+    with pytest.raises(InvalidInputError, match="'out' deleted records by their keys and has no rows"):
+        wh.batches.reload("out", [])
     assert rows_of(wh, "SELECT count(*) FROM dw.dim_lot") == lots  # who is not there is not made
     assert wh.data.check(months=["2025-03"]).empty
     with pytest.raises(InvalidInputError, match="does not have column 'inspection_id'"):
