@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, Text, bindparam, text
+from sqlalchemy import BigInteger, Table, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Connection
 
@@ -30,14 +30,30 @@ class Refreshed:
     written: int = 0
 
 
-@dataclass(frozen=True)
+MOST_WAFERS = 2_000
+"""Up to so many wafers, rows are looked up by wafer, and not in all of a month."""
+
+
+@dataclass
 class _Scope:
     """Rows of a fact, and those of its aggregate."""
 
     batches: list[str] | None
     months: list[tuple[datetime, datetime]] | None
+    wafers: list[int] | None = None
 
-    def condition(self, moment: str, batch: str) -> str:
+    @property
+    def of_fact(self) -> str:
+        """The condition on the fact ``f``; by wafers, which it has an index of, where they are known."""
+        by_wafer = "" if self.wafers is None else " AND f.wafer_key = ANY (:wafers)"
+        return self._condition("f.event_ts", "f.batch_id") + by_wafer
+
+    @property
+    def of_aggregate(self) -> str:
+        """The condition on the aggregate."""
+        return self._condition("event_month", "batch_id")
+
+    def _condition(self, moment: str, batch: str) -> str:
         terms = []
         if self.batches is not None:
             terms.append(f"{batch} = ANY (:batches)")
@@ -51,19 +67,24 @@ class _Scope:
         made: dict[str, Any] = {} if self.batches is None else {"batches": self.batches}
         for number, (start, end) in enumerate(self.months or ()):
             made |= {f"start{number}": start, f"end{number}": end}
-        return made
+        return made if self.wafers is None else {**made, "wafers": self.wafers}
 
     def run(self, connection: Connection, sql: str) -> Any:
         statement = text(sql)
         if self.batches is not None:
             statement = statement.bindparams(bindparam("batches", type_=ARRAY(Text())))
+        if ":wafers" in sql:
+            statement = statement.bindparams(bindparam("wafers", type_=ARRAY(BigInteger())))
         return connection.execute(statement, self.values)
 
 
-def _scope(batches: Iterable[str] | None, months: Iterable[datetime] | None) -> _Scope:
+def _scope(
+    batches: Iterable[str] | None, months: Iterable[datetime] | None, wafers: Iterable[int] | None = None
+) -> _Scope:
     partitions = None if months is None else {p.name: p for p in map(month_partition, months)}
     bounds: Any = None if partitions is None else [(p.start, p.end) for p in partitions.values()]
-    return _Scope(None if batches is None else sorted(set(batches)), bounds)
+    keys = None if wafers is None else sorted(set(wafers))
+    return _Scope(None if batches is None else sorted(set(batches)), bounds, keys)
 
 
 def refresh_aggregates(
@@ -72,6 +93,7 @@ def refresh_aggregates(
     *,
     batches: Iterable[str] | None = None,
     months: Iterable[datetime] | None = None,
+    wafers: Iterable[int] | None = None,
 ) -> Refreshed:
     """Make the aggregates of these rows of a fact anew, in the caller's transaction.
 
@@ -80,14 +102,15 @@ def refresh_aggregates(
     the months' partitions (:func:`gpwarehouse.months.ensure_months` makes them with those of the fact).
 
     :param months: any instant in each.
+    :param wafers: durable keys of all wafers of the batches, where the caller has them at hand: their rows are found sooner.
     """
     shape = SHAPES.get(fact)
-    scope = _scope(batches, months)
+    scope = _scope(batches, months, wafers)
     if shape is None or scope.batches == [] or scope.months == []:
         return Refreshed()
     aggregate: Table = AGGREGATES[fact].__table__
     name = qualified_name(connection, aggregate)
-    stored = scope.condition("event_month", "batch_id")
+    stored = scope.of_aggregate
     removed = 0
     # A DELETE from a column store locks out whoever writes to it until the commit: a new batch has nothing to delete.
     if scope.run(connection, f"SELECT EXISTS (SELECT 1 FROM {name} WHERE {stored})").scalar_one():
@@ -100,8 +123,22 @@ def refresh_aggregates(
 
 
 def _selects(connection: Connection, shape: Shape, scope: _Scope) -> Sequence[str]:
-    table: Table = FACTS[shape.fact].__table__
-    return shape.selects(qualified_name(connection, table), scope.condition("f.event_ts", "f.batch_id"))
+    """The SELECTs that have rows: whether there are named values and several sites is soon asked. Scope learns the wafers."""
+    fact: Table = FACTS[shape.fact].__table__
+    table = qualified_name(connection, fact)
+    wafers = "array_agg(DISTINCT f.wafer_key)" if scope.batches is not None else "CAST(NULL AS bigint[])"
+    found = scope.run(
+        connection,
+        f"SELECT coalesce(bool_or({shape.has_named_values}), false) AS named, min({shape.sites}) <> max({shape.sites}) AS apart, "
+        f"{wafers} AS wafers FROM {table} f WHERE {scope.of_fact}",
+    ).one()
+    if scope.wafers is None and found.wafers and len(found.wafers) <= MOST_WAFERS:
+        scope.wafers = found.wafers
+    return [
+        shape.select(table, scope.of_fact, of_array=of_array, by_site=by_site)
+        for by_site in ((False, True) if found.apart else (False,))
+        for of_array in ((True, False) if found.named else (True,))
+    ]
 
 
 # Sums run in another order from one run to the next; 1e-9 of the values is far below what is measured.
@@ -135,7 +172,7 @@ def differing_aggregates(
     equal += [f"s.{column} = m.{column}" for column in ("first_ts", "last_ts")]
     selects = [f"SELECT {columns} FROM (\n{select}\n) made" for select in _selects(connection, shape, scope)]
     made = "\nUNION ALL\n".join(selects)
-    stored = f"SELECT {columns} FROM {name} WHERE {scope.condition('event_month', 'batch_id')}"
+    stored = f"SELECT {columns} FROM {name} WHERE {scope.of_aggregate}"
     found = scope.run(
         connection,
         f"SELECT count(*) AS n, min('batch_id = ' || coalesce(s.batch_id, m.batch_id) || ', parameter_set_key = ' "
