@@ -27,7 +27,7 @@ from gpwarehouse.backup.restore_checks import (
     check_tables,
     chosen_entries,
     holds_own_rows,
-    unknown_batches,
+    unknown_to_others,
 )
 from gpwarehouse.backup.row_checksum import content_of_rows, sum_contents
 from gpwarehouse.backup.snapshot import Unit, keep_open, units_there
@@ -288,7 +288,7 @@ class _Run:
 
     def _look_at_part(self, connection: Connection, unit: Unit, entry: Entry) -> None:
         """Rows that came alone fit what is there, or it is told."""
-        self.warnings += unknown_batches(connection, unit, self.settings)
+        self.warnings += unknown_to_others(connection, unit, self.settings)
         if entry.table in FACTS and can_be_rekeyed(entry.columns):
             whole = Table(unit.table, MetaData(), schema=self.settings.schema_name)
             keys = rekey(connection, whole, unit.relation, self.settings.lot_root_pattern)

@@ -35,6 +35,7 @@ _PROBE_S, _QUEUE_BEFORE_PROBE_S = 1800.0, 7200.0
 class FabSource:
     """Rows of one fact, and attributes of members, as a source for the loader.
 
+    :ivar sets: the lists of the rows' measured values.
     :ivar checksum: None: the loader computes it from the rows.
     """
 
@@ -107,7 +108,8 @@ class Fab:
             def make(schema: pa.Schema = schema, tables: Callable[[], Iterator[pa.Table]] = tables) -> Any:
                 return rebatch(tables(), schema, batch_rows)
 
-            made.append(FabSource(name, schema, make, dict if made else self.members))
+            members = dict if made else self.members
+            made.append(FabSource(name, schema, make, members, sets=PARAMETER_SETS.get(name, ())))
         return made
 
     def members(self) -> dict[str, list[dict[str, Any]]]:
@@ -256,6 +258,11 @@ def _plan_capabilities() -> dict[tuple[str, str], Capability]:
     return found
 
 
+PARAMETER_SETS: dict[str, tuple[ParameterSet, ...]] = {
+    "fact_process_measurements": (process.SENSORS,),
+    "fact_test_results": (probing.TESTS,),
+}
+"""Fact → the lists of its measured values."""
 FACTS = ("fact_process_measurements", "fact_test_results", "fact_defect_inspection", "fact_equipment_performance")
 """The facts that are generated, in the order of loading."""
 

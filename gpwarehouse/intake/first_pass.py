@@ -254,7 +254,7 @@ def begin_reading(
     policy = RetryPolicy.once_met(settings, engine)
     roots = RootLots(lambda lots: policy.call("look up lots", roots_of_lots, engine, lots), settings.lot_root_pattern)
     resolver = KeyResolver(target, roots, facility=settings.facility, wafer_id_pattern=settings.wafer_id_pattern)
-    found = FirstPass(resolver, rows=Spool(keep), sets=getattr(source, "sets", None) or ParameterSets())
+    found = FirstPass(resolver, rows=Spool(keep), sets=getattr(source, "made_sets", None) or ParameterSets())
     options.begin("read", getattr(source, "extent", _unknown))
     return found, _read_batches(found, source, target, validator, options)
 

@@ -3,7 +3,7 @@
 The texts are known to be valid JSON objects. Most of them are flat: their keys, and the places of their values, are found by the
 quotes alone, for all texts at once. Python parses the others.
 
-A number is held by a double if the double, written with as many digits as the text has (17 at most), is the same decimal.
+A number is held by a double if the double, written with as many significant digits (17 at most), is the same decimal.
 Integers beyond ±2**53 are not held, as no one measures such: they are counts, serial numbers or keys.
 """
 
@@ -83,7 +83,7 @@ def _digits_of(texts: pa.Array) -> pa.Array:
 
 def _is_held(text: str, value: float) -> bool:
     number = Decimal(text)
-    digits = max(len(number.as_tuple().digits), 1)
+    digits = max(len("".join(map(str, number.as_tuple().digits)).strip("0")), 1)
     return digits <= _MOST_DIGITS and Decimal(f"{value:.{digits - 1}e}") == number
 
 

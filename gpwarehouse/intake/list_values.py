@@ -21,6 +21,7 @@ _LISTS = (
     *(pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list),
     *(pa.types.is_list_view, pa.types.is_large_list_view),
 )
+_NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_null)
 _NO_VALUES = frozenset({None, "NaN", "nan", "NULL", "null"})
 
 
@@ -31,7 +32,7 @@ def convert_lists(array: pa.Array, kind: pa.DataType) -> tuple[pa.Array, dict[in
     """
     if pa.types.is_null(array.type):
         return array.cast(kind), {}
-    if any(test(array.type) for test in _LISTS) and (converted := _cast(array, kind)) is not None:
+    if _holds_numbers(array.type) and (converted := _cast(array, kind)) is not None:
         return converted, {}
     found: list[pa.Array] = []
     bad: dict[int, str] = {}
@@ -41,6 +42,11 @@ def convert_lists(array: pa.Array, kind: pa.DataType) -> tuple[pa.Array, dict[in
             bad[row] = f"{_show(value)} is no list that can be read as {kind}"
         found.append(pa.nulls(1, kind) if one is None else one)
     return pa.concat_arrays(found) if found else pa.array([], kind), bad
+
+
+def _holds_numbers(kind: pa.DataType) -> bool:
+    """Whether a type is that of lists of numbers. Arrow would also cast booleans to numbers."""
+    return any(test(kind) for test in _LISTS) and any(test(kind.value_type) for test in _NUMBERS)
 
 
 def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array | None:

@@ -27,7 +27,7 @@ class FrameSource:
 
     :ivar parameter_names: names of the elements of ``measured``.
     :ivar parameter_prefix: beginning of the names of columns that hold values.
-    :ivar sets: the lists of parameters that are made of the frame's names.
+    :ivar made_sets: the lists of parameters that are made of the frame's names.
     """
 
     frame: Any
@@ -38,7 +38,7 @@ class FrameSource:
     batch_rows: int = BATCH_ROWS
     parameter_names: Sequence[str] | None = None
     parameter_prefix: str | None = None
-    sets: ParameterSets = field(default_factory=ParameterSets)
+    made_sets: ParameterSets = field(default_factory=ParameterSets)
 
     def __post_init__(self) -> None:
         check_name("source_system", self.source_system)
@@ -51,7 +51,7 @@ class FrameSource:
         """The frame in record batches."""
         target = self.row_target()
         names = None if self.parameter_names is None else tuple(self.parameter_names)
-        values = ParameterColumns(target, self.sets, names, self.parameter_prefix)
+        values = ParameterColumns(target, self.made_sets, names, self.parameter_prefix)
         expected = expected_of(target, takes=values.takes)
         nested = (target.json_columns, target.list_columns)
         for batch in record_batches(self.frame, nested[0], expected, list_columns=nested[1], rows=self.batch_rows):
@@ -67,7 +67,7 @@ class FrameSource:
 
     def parameter_sets(self) -> Mapping[int, ParameterSet]:
         """The lists that are made of the frame's names so far."""
-        return self.sets.made
+        return self.made_sets.made
 
     def values(self) -> ValueCounts:
         """A frame leaves no value out; the loader counts those that it stores."""

@@ -52,8 +52,8 @@ def test_corrected_rejects_are_loaded_once_as_the_rows_they_would_have_been(shar
     load_with_rejects(shared_wh, "once")
     result = shared_wh.batches.reload("once", corrected)
     assert (result.rows_read, result.rows_loaded, result.rows_rejected, result.already_loaded) == (3, 3, 0, False)
-    expected = [(n, n, {"a": n}) for n in range(1, 11)]
-    assert stored(shared_wh, MEASUREMENTS, "once", "source_record_no", "slot", "parameters") == expected
+    expected = [(n, n, [n]) for n in range(1, 11)]
+    assert stored(shared_wh, MEASUREMENTS, "once", "source_record_no", "slot", "measured") == expected
     assert counts(shared_wh, "once") == (10, 10, 0)
     assert shared_wh.batches.rejects("once").empty
     again = shared_wh.batches.reload("once", corrected)
