@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from gpwarehouse.errors import InvalidInputError
-from gpwarehouse.models import BRIDGES, DIMENSIONS, FACTS
+from gpwarehouse.models import AGGREGATES, BRIDGES, DIMENSIONS, FACTS
 from gpwarehouse.warehouse import rooms
 from gpwarehouse.warehouse.connected import Door
 from gpwarehouse.warehouse.counting import count_load
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from gpwarehouse.engine.progress import Progress
     from gpwarehouse.intake.load_options import Analyze
     from gpwarehouse.load import CsvOptions, Deleted, LoadResult, Target
+    from gpwarehouse.read import Basis, Per
 
 __all__ = ["Facts", "columns_of"]
 
@@ -31,6 +33,96 @@ class Facts(Door):
         :raises InvalidInputError: there is no such table.
         """
         return columns_of(target)
+
+    def values(
+        self,
+        fact: str,
+        tests: Sequence[str | int] | None = None,
+        *,
+        product: str | Iterable[str] | None = None,
+        lot: str | Iterable[str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        wide: bool = False,
+        per: Per = "unit",
+        last: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Read measured values of a time span. Months outside it are not read.
+
+        By default a row for each value, with its limits, as ``v_test_values`` and ``v_process_values`` have them. ``wide``: a row
+        for each row of the fact that holds one of the tests, and a column for each test. Tests of different programs are one
+        column if number, name, pin and occurrence are the same. ``per="wafer"`` or ``"lot"``: number, mean, standard deviation,
+        least and greatest value of each wafer or lot, step and test; they are taken from the aggregates if the span is one of
+        whole months (UTC), else computed of the values.
+
+        :param fact: ``fact_test_results`` or ``fact_process_measurements``.
+        :param tests: test numbers, names of tests or parameters, columns of measures (``"vth_mv"``); None: all. Numbers that
+            stay in ``parameters`` are read without ``wide``, and without ``tests``.
+        :param product: product id, or several.
+        :param lot: id of the lot at the event, or several.
+        :param since: first moment (aware).
+        :param until: the moment after the last one (aware).
+        :param last: with ``per``, count only the last insertion of a unit in its file.
+        :param options: ``arrow``, ``progress``, ``session``, ``parallel``: those of :meth:`gpwarehouse.Warehouse.read`.
+        :raises InvalidInputError: the fact holds no measured values, a test is not known, or options exclude each other.
+        :raises ReadError: as for :meth:`gpwarehouse.Warehouse.read`.
+        """
+        span = self._span(product, lot, since, until)
+        if fact not in AGGREGATES:
+            raise InvalidInputError(
+                f"{fact!r} holds no measured values; the facts with values are {', '.join(AGGREGATES)}"
+            )
+        if per not in get_args(rooms.read.Per):
+            raise InvalidInputError(
+                f"per={per!r}: the allowed values are {', '.join(map(repr, get_args(rooms.read.Per)))}"
+            )
+        of = (self._connected.engine, self._schema, fact, tests, span)
+        if per != "unit" and not wide:
+            return rooms.read.read_statistics(*of, per, last=last, **options)
+        if per != "unit" or last:
+            raise InvalidInputError(
+                "single values are asked for, but per= and last=True are about statistics: leave one out"
+            )
+        return (rooms.read.read_wide_values if wide else rooms.read.read_values)(*of, **options)
+
+    def yields(
+        self,
+        *,
+        per: Literal["wafer", "lot"] = "wafer",
+        basis: Basis | None = None,
+        product: str | Iterable[str] | None = None,
+        lot: str | Iterable[str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        **options: Any,
+    ) -> Any:
+        """Read the yields of a time span, as ``v_wafer_yield`` or ``v_lot_yield`` has them. Months outside it are not read.
+
+        A unit's first and last result are those within the span.
+
+        :param per: whether a row is of a wafer or of a lot.
+        :param basis: which result of a unit counts; None: all four, a row each.
+        :param product: as for :meth:`values`, as are ``lot``, ``since``, ``until`` and ``options``.
+        :raises InvalidInputError: ``per`` or ``basis`` is not known, or a moment has no time zone.
+        :raises ReadError: as for :meth:`gpwarehouse.Warehouse.read`.
+        """
+        span = self._span(product, lot, since, until)
+        return rooms.read.read_yields(self._connected.engine, self._schema, span, per, basis, **options)
+
+    def _span(
+        self,
+        product: str | Iterable[str] | None,
+        lot: str | Iterable[str] | None,
+        since: datetime | None,
+        until: datetime | None,
+    ) -> Any:
+        return rooms.read.Span(since, until, _texts(product), _texts(lot))
+
+    @property
+    def _schema(self) -> str:
+        quote = self._connected.engine.dialect.identifier_preparer.quote_schema
+        return str(quote(self._connected.settings.schema_name))
 
     def upsert(
         self,
@@ -185,6 +277,10 @@ class Facts(Door):
                 progress=progress,
             ),
         )
+
+
+def _texts(given: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if given is None else (given,) if isinstance(given, str) else tuple(given)
 
 
 def columns_of(target: str) -> pd.DataFrame:
