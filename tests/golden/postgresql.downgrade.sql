@@ -656,7 +656,7 @@ DROP TABLE dw.etl_removal;
 
 UPDATE dw.alembic_version SET version_num='0003' WHERE dw.alembic_version.version_num = '0004';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0004', 'downgrade', '7894bce187ced5acf5692d575dd8b978d3fb0d74cb3d8bee34892f57d54a5646', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0004', 'downgrade', '4fedc3b387965cef5ba142c46d57c89900b2ec558f2f0262f7771793ad338498', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 
