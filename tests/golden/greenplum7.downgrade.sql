@@ -15,6 +15,16 @@ CREATE TABLE IF NOT EXISTS dw.etl_migration_history (
 
 BEGIN;
 
+-- Running downgrade 0006 -> 0005
+
+UPDATE dw.alembic_version SET version_num='0005' WHERE dw.alembic_version.version_num = '0006';
+
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0006', 'downgrade', 'f08714568aa5aa9144d3ed51c540eb96a86b61340168626d90ec583ec5a69ee8', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+
+COMMIT;
+
+BEGIN;
+
 -- Running downgrade 0005 -> 0003
 
 DROP VIEW dw.v_lot_yield;
@@ -564,7 +574,7 @@ DROP TABLE dw.agg_process_values;
 
 UPDATE dw.alembic_version SET version_num='0003' WHERE dw.alembic_version.version_num = '0005';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0005', 'downgrade', '75a14ce70a6a2b9032bb22fe051e1611548d5efd4706ffbbaa5415c90a2b16b8', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0005', 'downgrade', 'd8c3b5a4dc0a0f0a2a61c37bdfd7b59f7ab047ec7c8ef0fa8a65fa8f7c456f26', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 
