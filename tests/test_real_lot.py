@@ -57,20 +57,28 @@ def test_the_values_view_gives_every_value_of_every_test(shared_wh: Warehouse, r
     counted = shared_wh.read(
         "SELECT count(DISTINCT test_number) AS tests, count(*) AS shown, count(lsl) AS with_low FROM dw.v_test_values"
     )
-    repeated = shared_wh.read(
-        "SELECT sum(extra) AS extra FROM (SELECT (jsonb_each_text(parameter_counts)).value::int - 1 AS extra "
-        "FROM dw.fact_test_results WHERE parameter_counts IS NOT NULL) AS looped"
-    )
     assert counted.tests[0] == 74
-    assert counted.shown[0] + repeated.extra.fillna(0)[0] == 52_403
+    assert counted.shown[0] == result.values_stored == 52_403
+    assert (result.values_left_out, result.warnings) == (0, ())
     assert counted.with_low[0] > 0
+
+
+def test_the_fails_are_those_of_the_tester(shared_wh: Warehouse, result: LoadResult) -> None:
+    fails = shared_wh.read("SELECT sum(failed) AS failed, max(executed) AS executed FROM dw.v_test_fails")
+    held = shared_wh.read(
+        "SELECT sum(coalesce(array_upper(failed, 1), 0)) AS failed, count(DISTINCT parameter_set_key) AS lists "
+        "FROM dw.fact_test_results"
+    )
+    assert fails.failed[0] == held.failed[0] == 81
+    assert held.lists[0] == 1
 
 
 def test_no_other_month_exists(shared_wh: Warehouse, result: LoadResult) -> None:
     with shared_wh.engine.connect() as connection:
         found = partitions_of(connection, dialect_of(shared_wh.engine), "dw")
     made = {name: [p.name for p in partitions.partitions] for name, partitions in found.items()}
-    assert made == {name: ["m200001"] for name in FACTS} | {"fact_test_results": ["m200001", "m200106"]}
+    written = {name: ["m200001", "m200106"] for name in ("fact_test_results", "agg_test_values")}
+    assert made == {name: ["m200001"] for name in (*FACTS, "agg_process_values")} | written
 
 
 def test_loading_it_again_changes_nothing_and_says_so(

@@ -27,7 +27,7 @@ from gpwarehouse.backup.restore_checks import (
     check_tables,
     chosen_entries,
     holds_own_rows,
-    unknown_batches,
+    unknown_to_others,
 )
 from gpwarehouse.backup.row_checksum import content_of_rows, sum_contents
 from gpwarehouse.backup.snapshot import Unit, keep_open, units_there
@@ -35,7 +35,7 @@ from gpwarehouse.dialect import Analyze, RangePartition
 from gpwarehouse.engine import advisory_key, qualified_name
 from gpwarehouse.engine.progress import Announce
 from gpwarehouse.errors import BackupError
-from gpwarehouse.migrate.history import HISTORY_TABLE, RESTORE, forget_batches, interrupted, row
+from gpwarehouse.migrate.history import HISTORY_TABLE, RESTORE, forget_batches, interrupted, part_row
 from gpwarehouse.models import FACTS
 from gpwarehouse.months import become_owner, change_partitions, make_partitions
 from gpwarehouse.partitions.archive import NOTHING, Content
@@ -188,7 +188,7 @@ class _Run:
     def mark(self) -> None:
         """Say that the schema does not hold a backup whole."""
         with self.engine.begin() as connection:
-            connection.execute(row(self.settings.schema_name, self.manifest.id, f"{RESTORE} batch", "", "restore"))
+            connection.execute(part_row(self.settings.schema_name, self.manifest.id, RESTORE, "restore"))
 
     def months(self, entries: Sequence[Entry], parallel: int) -> None:
         """Restore months, several at once."""
@@ -288,7 +288,7 @@ class _Run:
 
     def _look_at_part(self, connection: Connection, unit: Unit, entry: Entry) -> None:
         """Rows that came alone fit what is there, or it is told."""
-        self.warnings += unknown_batches(connection, unit, self.settings)
+        self.warnings += unknown_to_others(connection, unit, self.settings)
         if entry.table in FACTS and can_be_rekeyed(entry.columns):
             whole = Table(unit.table, MetaData(), schema=self.settings.schema_name)
             keys = rekey(connection, whole, unit.relation, self.settings.lot_root_pattern)

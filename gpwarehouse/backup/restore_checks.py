@@ -13,10 +13,17 @@ from gpwarehouse.backup.snapshot import Unit
 from gpwarehouse.engine import qualified_name
 from gpwarehouse.errors import BackupError, InvalidInputError
 from gpwarehouse.migrate.history import HISTORY_TABLE, database_heads
-from gpwarehouse.models import Base, DimTime, reserved_members
+from gpwarehouse.models import Base, BridgeParameterSet, DimTime, EtlLoadBatch, reserved_members
 from gpwarehouse.settings import WarehouseSettings
 
-__all__ = ["check_columns", "check_empty", "check_revision", "chosen_entries", "holds_own_rows", "unknown_batches"]
+__all__ = ["check_columns", "check_empty", "check_revision", "chosen_entries", "holds_own_rows", "unknown_to_others"]
+
+
+_NAMED_ELSEWHERE = (
+    ("batch_id", EtlLoadBatch.__tablename__, "batches"),
+    ("parameter_set_key", BridgeParameterSet.__tablename__, "lists of parameters"),
+)
+"""Column of a fact, the table that tells more of it, and what it names."""
 
 
 def chosen_entries(
@@ -111,16 +118,19 @@ def check_empty(connection: Connection, there: Sequence[Unit], settings: Warehou
             )
 
 
-def unknown_batches(connection: Connection, unit: Unit, settings: WarehouseSettings) -> Iterator[str]:
-    """Say how many batches of a table's rows ``etl_load_batch`` does not know."""
-    if "batch_id" not in unit.columns or unit.partition is None:
+def unknown_to_others(connection: Connection, unit: Unit, settings: WarehouseSettings) -> Iterator[str]:
+    """Say how many batches, and lists of parameters, of a month's rows are not in their own tables."""
+    if unit.partition is None:
         return
-    batches = connection.dialect.identifier_preparer.quote_schema(settings.schema_name) + ".etl_load_batch"
-    count = connection.execute(
-        text(
-            f"SELECT count(*) FROM (SELECT DISTINCT batch_id FROM {qualified_name(connection, unit.relation)}) r "
-            f"LEFT JOIN {batches} b ON b.batch_id = r.batch_id WHERE b.batch_id IS NULL"
-        )
-    ).scalar_one()
-    if count:
-        yield f"{unit.table} {unit.partition.name}: etl_load_batch does not know {count} of the batches of its rows"
+    for column, table, what in _NAMED_ELSEWHERE:
+        if column not in unit.columns:
+            continue
+        there = f"{connection.dialect.identifier_preparer.quote_schema(settings.schema_name)}.{table}"
+        count = connection.execute(
+            text(
+                f"SELECT count(*) FROM (SELECT DISTINCT {column} FROM {qualified_name(connection, unit.relation)}) r "
+                f"WHERE {column} IS NOT NULL AND {column} NOT IN (SELECT {column} FROM {there})"
+            )
+        ).scalar_one()
+        if count:
+            yield f"{unit.table} {unit.partition.name}: {table} does not know {count} of the {what} of its rows"

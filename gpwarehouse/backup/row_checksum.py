@@ -5,7 +5,8 @@ verified in years, so the definition is ours, and fixed:
 
 - A value is 64 bits. Numbers, moments and booleans are their bits, widened with their sign; of floats all NaNs are one. A text is
   hashed word by word (eight bytes, little-endian, the last one filled up with zeros), beginning with its length; one longer than
-  :data:`LONG` bytes is the first eight bytes of its BLAKE2b. NULL is a constant.
+  :data:`LONG` bytes is the first eight bytes of its BLAKE2b. NULL is a constant. A list is its length, mixed, and the sum of its
+  values, each mixed with its place.
 - The value is mixed with a number that the column's place gives (SplitMix64's mixing function), and two accumulators of 64 bits
   take it up in two ways.
 - The checksum of a table is its number of rows, and the sums of both accumulators over all rows, modulo 2^64. So a row that is
@@ -24,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpwarehouse.partitions.archive import NOTHING, Content
+from gpwarehouse.transport.columns import elements_of
 
 __all__ = ["content_of_rows", "sum_contents"]
 
@@ -39,6 +41,8 @@ _NULL = _U64(0x6E756C6C6E756C6C)
 _NAN = _U64(0x7FF8000000000000)
 _ROWS_AT_ONCE = 8_192
 """So many values fit a core's cache together with what is computed of them."""
+_BYTES_AT_ONCE = 32 << 20
+"""Rows with long lists are taken fewer at a time."""
 
 
 def sum_contents(one: Content, other: Content) -> Content:
@@ -50,8 +54,9 @@ def sum_contents(one: Content, other: Content) -> Content:
 def content_of_rows(table: pa.Table) -> Content:
     """Compute the content of rows; columns count by their places."""
     total = NOTHING
-    for start in range(0, table.num_rows, _ROWS_AT_ONCE):
-        total = sum_contents(total, _content(table.slice(start, _ROWS_AT_ONCE).combine_chunks()))
+    rows = min(_ROWS_AT_ONCE, max(1, _BYTES_AT_ONCE * table.num_rows // max(table.nbytes, 1)))
+    for start in range(0, table.num_rows, rows):
+        total = sum_contents(total, _content(table.slice(start, rows).combine_chunks()))
     return total
 
 
@@ -75,7 +80,10 @@ def _mix(values: Array) -> Array:
 
 
 def _values(array: pa.Array) -> Array:
-    found = _hash_texts(array) if pa.types.is_string(array.type) else _bits(array)
+    if pa.types.is_list(array.type):
+        found = _hash_lists(array)
+    else:
+        found = _hash_texts(array) if pa.types.is_string(array.type) else _bits(array)
     if array.null_count:
         found = np.where(np.asarray(pc.is_null(array)), _NULL, found)
     return found
@@ -91,6 +99,16 @@ def _bits(array: pa.Array) -> Array:
     elif pa.types.is_timestamp(kind):
         array = array.cast(pa.int64())
     return np.asarray(pc.fill_null(array, 0)).astype(np.int64).view(_U64)
+
+
+def _hash_lists(array: pa.Array) -> Array:
+    elements, counts = elements_of(array)
+    ends = np.cumsum(counts)
+    places = np.arange(len(elements)) - np.repeat(ends - counts, counts) + 1
+    mixed = _mix(_values(elements) ^ (places.astype(_U64) * _U64(_GAMMA)))
+    sums = np.concatenate([np.zeros(1, _U64), np.cumsum(mixed, dtype=_U64)])
+    found: Array = _mix(counts.view(_U64) ^ _U64(_GAMMA)) + sums[ends] - sums[ends - counts]
+    return found
 
 
 def _hash_texts(array: pa.Array) -> Array:

@@ -23,10 +23,9 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Table, Text, cast, select, text
 
 from gpwarehouse.derived import refresh_step_limits
-from gpwarehouse.dimensions.first_pass import ROW
 from gpwarehouse.dimensions.histories import Provenance, decode_row, row_hash_sql, shape_of
 from gpwarehouse.dimensions.rewrite_versions import Changes, NewObservations, rewrite
-from gpwarehouse.dimensions.staged_rows import AT, DELETED, IMPLIED
+from gpwarehouse.dimensions.staged_rows import AT, DELETED, IMPLIED, ROW
 from gpwarehouse.dimensions.versions import DELETED_HASH, Observation
 from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.engine.key_lists import chunks, is_one_of

@@ -7,7 +7,7 @@ from typing import Any
 
 from gpwarehouse.generate.lots import Lot
 from gpwarehouse.generate.plan import MEASURES, PROGRAM_REVISION, TOOLS, Measure, Settings, products, route
-from gpwarehouse.generate.probing import ILEAK, VTH
+from gpwarehouse.generate.probing import LEAKAGE, VTH
 from gpwarehouse.generate.rows import instant
 
 __all__ = ["fixed_members", "lot_members"]
@@ -60,7 +60,7 @@ def _list_route_steps(settings: Settings) -> Iterator[dict[str, Any]]:
 def _list_test_steps(settings: Settings) -> Iterator[dict[str, Any]]:
     limits = {
         "vth_mv": _describe_limits(Measure("vth_mv", "mV", *VTH, VTH[0])),
-        "1100": _describe_limits(Measure("1100", "pA/um", *ILEAK, ILEAK[0])) | {"name": "ILEAK"},
+        "1100": _describe_limits(LEAKAGE) | {"name": "ILEAK"},
     }
     for product in products(settings):
         yield {

@@ -21,6 +21,8 @@ from gpwarehouse.generate.plan import MEASURES, SHIFT_S, TOOLS, Settings, produc
 from gpwarehouse.generate.process import Drift, Excursion
 from gpwarehouse.generate.rows import instant, rebatch, wafer_ids
 from gpwarehouse.generate.truth import Capability, Oee, ProductYield, Truth
+from gpwarehouse.models.parameter_sets import ParameterSet
+from gpwarehouse.sources.value_counts import ValueCounts
 
 __all__ = ["BATCH_ROWS", "FACTS", "Fab", "FabSource", "generate_fab"]
 
@@ -33,6 +35,7 @@ _PROBE_S, _QUEUE_BEFORE_PROBE_S = 1800.0, 7200.0
 class FabSource:
     """Rows of one fact, and attributes of members, as a source for the loader.
 
+    :ivar sets: the lists of the rows' measured values.
     :ivar checksum: None: the loader computes it from the rows.
     """
 
@@ -43,6 +46,7 @@ class FabSource:
     source_system: str = "GENERATED"
     source_file: str = ""
     checksum: str | None = None
+    sets: Sequence[ParameterSet] = ()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows, the same in every call."""
@@ -51,6 +55,14 @@ class FabSource:
     def members(self) -> Mapping[str, list[dict[str, Any]]]:
         """Dimension → members with attributes."""
         return self.read_members()
+
+    def parameter_sets(self) -> Mapping[int, ParameterSet]:
+        """Key → list of parameters of the rows' arrays."""
+        return {one.key: one for one in self.sets}
+
+    def values(self) -> ValueCounts:
+        """No value is left out."""
+        return ValueCounts()
 
     def warnings(self) -> Sequence[str]:
         """There are none."""
@@ -96,7 +108,8 @@ class Fab:
             def make(schema: pa.Schema = schema, tables: Callable[[], Iterator[pa.Table]] = tables) -> Any:
                 return rebatch(tables(), schema, batch_rows)
 
-            made.append(FabSource(name, schema, make, dict if made else self.members))
+            members = dict if made else self.members
+            made.append(FabSource(name, schema, make, members, sets=PARAMETER_SETS.get(name, ())))
         return made
 
     def members(self) -> dict[str, list[dict[str, Any]]]:
@@ -245,6 +258,11 @@ def _plan_capabilities() -> dict[tuple[str, str], Capability]:
     return found
 
 
+PARAMETER_SETS: dict[str, tuple[ParameterSet, ...]] = {
+    "fact_process_measurements": (process.SENSORS,),
+    "fact_test_results": (probing.TESTS,),
+}
+"""Fact → the lists of its measured values."""
 FACTS = ("fact_process_measurements", "fact_test_results", "fact_defect_inspection", "fact_equipment_performance")
 """The facts that are generated, in the order of loading."""
 

@@ -1,4 +1,4 @@
-"""A generated fab as a folder of Parquet files: one file per fact and bridge, the members as JSON."""
+"""A generated fab as a folder of Parquet files: one file per fact and bridge, members and lists of parameters as JSON."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ import pyarrow.parquet as pq
 from gpwarehouse.errors import InvalidInputError, SourceFormatError
 from gpwarehouse.generate.fab import BATCH_ROWS, FACTS, Fab, FabSource
 from gpwarehouse.generate.rows import TIMESTAMP
+from gpwarehouse.models.parameter_sets import Parameter, ParameterSet
 
 __all__ = ["GENEALOGY", "STAYS", "FabFolder", "is_fab_folder", "write_fab"]
 
 _MARK = "fab.json"
+_SETS = "parameter_sets.json"
 GENEALOGY = pa.schema(
     [("parent_lot_id", pa.string()), ("child_lot_id", pa.string()), ("event_type", pa.string()), ("event_ts", TIMESTAMP),
      ("wafer_count", pa.int32())]
@@ -46,6 +48,8 @@ def write_fab(fab: Fab, folder: str | PathLike[str]) -> Path:
     pq.write_table(pa.Table.from_pylist(fab.genealogy(), GENEALOGY), path / "bridge_lot_genealogy.parquet")
     pq.write_table(pa.Table.from_pylist(list(fab.stays()), STAYS), path / "bridge_wafer_lot.parquet")
     (path / "members.json").write_text(json.dumps(fab.members(), default=_encode), "utf-8")
+    sets = {source.target: [list(map(asdict, one.parameters)) for one in source.sets] for source in fab.sources()}
+    (path / _SETS).write_text(json.dumps(sets, indent=2) + "\n", "utf-8")
     told = {
         "kind": "gpwarehouse generated fab",
         "settings": asdict(fab.settings),
@@ -116,4 +120,6 @@ class FabFolder:
         def tell() -> Mapping[str, list[dict[str, Any]]]:
             return self.members() if with_members else {}
 
-        return FabSource(name, pq.read_schema(file), make, tell, source_file="")
+        lists = json.loads((self.folder / _SETS).read_text("utf-8")).get(name, ())
+        sets = [ParameterSet.of(Parameter(**one) for one in parameters) for parameters in lists]
+        return FabSource(name, pq.read_schema(file), make, tell, source_file="", sets=sets)

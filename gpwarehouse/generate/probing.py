@@ -6,16 +6,21 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gpwarehouse.generate.dies import CENTRE, CONTACT, EDGE, GOOD, RANDOM, SCRATCH, WaferDies
 from gpwarehouse.generate.lots import Lot
-from gpwarehouse.generate.plan import PROGRAM_REVISION, TOOLS, stream
-from gpwarehouse.generate.rows import TIMESTAMP, constant, json_objects, times, wafer_ids
+from gpwarehouse.generate.plan import PROGRAM_REVISION, TOOLS, Measure, stream
+from gpwarehouse.generate.rows import TIMESTAMP, constant, measured, times, wafer_ids
+from gpwarehouse.models.parameter_sets import Parameter, ParameterSet
 
-__all__ = ["ILEAK", "SCHEMA", "VTH", "probe_rows"]
+__all__ = ["LEAKAGE", "SCHEMA", "TESTS", "VTH", "probe_rows"]
 
 VTH, ILEAK = (420.0, 11.0), (40.0, 4.0)
 """Mean and sigma of threshold voltage (mV) and leakage (pA/um) of good die; the limits are six sigma on each side."""
+LEAKAGE = Measure("1100", "pA/um", *ILEAK, ILEAK[0])
+TESTS = ParameterSet.of([Parameter("ILEAK", 1100, "ILEAK", unit=LEAKAGE.unit, lsl=LEAKAGE.lsl, usl=LEAKAGE.usl)])
+"""The tests that have no column."""
 TOUCH_S = 0.45
 SITES = 4
 BINS = {GOOD: (1, "PASS"), RANDOM: (20, "SCAN"), EDGE: (6, "LEAKAGE"), SCRATCH: (20, "SCAN"), CENTRE: (8, "THRESHOLD"),
@@ -36,7 +41,10 @@ SCHEMA = pa.schema(
         ("temperature_c", pa.float64()),
         ("test_time_ms", pa.float64()),
         ("vth_mv", pa.float64()),
-        ("parameters", pa.string()),
+        ("parameter_set_key", pa.int64()),
+        ("measured", pa.list_(pa.float64())),
+        ("verdicts", pa.string()),
+        ("failed", pa.list_(pa.int32())),
     ]
 )  # fmt: skip
 
@@ -64,7 +72,7 @@ def probe_rows(lot: Lot, wafer: int, lot_id: str, dies: WaferDies, start_s: floa
         "die_y": dies.y[part], "hard_bin": _choose_bins(cause), "soft_bin": _choose_bins(cause),
     }  # fmt: skip
     vth = rng.normal(*VTH, rows) + np.where(cause == CENTRE, 10 * VTH[1], 0.0)
-    leak = rng.normal(*ILEAK, rows) + np.where(cause == EDGE, 10 * ILEAK[1], 0.0)
+    leak = np.round(rng.normal(*ILEAK, rows) + np.where(cause == EDGE, 10 * ILEAK[1], 0.0), 4)
     columns: dict[str, Any] = {
         **{name: constant(value, rows) for name, value in texts.items()},
         **{name: pa.array(np.asarray(value).astype(np.int32)) for name, value in numbers.items()},
@@ -81,9 +89,20 @@ def probe_rows(lot: Lot, wafer: int, lot_id: str, dies: WaferDies, start_s: floa
         "temperature_c": constant(25.0, rows),
         "test_time_ms": pa.array(np.round(rng.uniform(380, 420, rows), 1)),
         "vth_mv": pa.array(np.round(vth, 4)),
-        "parameters": json_objects(_1100=np.round(leak, 4)),
+        **measured(TESTS, leak[:, None]),
+        **_judge((leak < LEAKAGE.lsl) | (leak > LEAKAGE.usl)),
     }
     return pa.Table.from_arrays([columns[field.name].cast(field.type) for field in SCHEMA], schema=SCHEMA)
+
+
+def _judge(out_of_limits: Any) -> dict[str, pa.Array]:
+    """The tester's verdicts on its only test."""
+    offsets = np.concatenate([[0], np.cumsum(out_of_limits)]).astype(np.int32)
+    positions = pa.array(np.ones(int(out_of_limits.sum()), np.int32))
+    return {
+        "verdicts": pc.if_else(pa.array(out_of_limits), "F", "P"),
+        "failed": pa.ListArray.from_arrays(pa.array(offsets), positions),
+    }
 
 
 def _choose_bins(cause: Any) -> Any:

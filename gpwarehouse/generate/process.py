@@ -11,12 +11,16 @@ import pyarrow as pa
 
 from gpwarehouse.generate.lots import Lot, Visit
 from gpwarehouse.generate.plan import MEASURES, Settings, stream
-from gpwarehouse.generate.rows import TIMESTAMP, constant, json_objects, times, wafer_ids
+from gpwarehouse.generate.rows import TIMESTAMP, constant, measured, times, wafer_ids
+from gpwarehouse.models.parameter_sets import Parameter, ParameterSet
 
-__all__ = ["SCHEMA", "SITES", "Drift", "Excursion", "process_rows"]
+__all__ = ["SCHEMA", "SENSORS", "SITES", "Drift", "Excursion", "process_rows"]
 
 SITES = ((0.0, 0.0), (70.0, 0.0), (-70.0, 0.0), (0.0, 70.0), (0.0, -70.0))
 """Measured sites, in mm from the centre."""
+
+SENSORS = ParameterSet.of([Parameter("he_leak_sccm", unit="sccm")])
+"""Sensors of the etchers that have no column."""
 
 _COLUMNS = tuple(dict.fromkeys(measure.column for measures in MEASURES.values() for measure in measures))
 SCHEMA = pa.schema(
@@ -36,7 +40,8 @@ SCHEMA = pa.schema(
         ("process_time_s", pa.float64()),
         ("queue_time_min", pa.float64()),
         *((name, pa.float64()) for name in _COLUMNS),
-        ("parameters", pa.string()),
+        ("parameter_set_key", pa.int64()),
+        ("measured", pa.list_(pa.float64())),
         ("is_ooc", pa.bool_()),
     ]
 )  # fmt: skip
@@ -128,7 +133,7 @@ def process_rows(lot: Lot, visit: Visit, excursion: Excursion, drift: Drift) -> 
         "process_time_s": constant(step.wafer_s, rows, pa.float64()),
         "queue_time_min": constant(visit.queue_s / 60, rows, pa.float64()),
         **{name: pa.array(np.round(value, 6)) for name, value in values.items()},
-        "parameters": json_objects(he_leak_sccm=np.round(rng.gamma(4, 0.2, rows), 4)) if step.kind == "ETCH" else None,
+        **(measured(SENSORS, np.round(rng.gamma(4, 0.2, (rows, 1)), 4)) if step.kind == "ETCH" else {}),
         "is_ooc": pa.array(np.logical_or.reduce(ooc)) if ooc else None,
     }
     arrays = [pa.nulls(rows, f.type) if columns.get(f.name) is None else columns[f.name].cast(f.type) for f in SCHEMA]

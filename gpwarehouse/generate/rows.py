@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpwarehouse.generate.plan import Settings
+from gpwarehouse.models.parameter_sets import ParameterSet
 from gpwarehouse.transport.chunks import rechunk
 
-__all__ = ["TIMESTAMP", "constant", "instant", "json_objects", "rebatch", "times", "wafer_ids"]
+__all__ = ["TIMESTAMP", "constant", "instant", "measured", "rebatch", "times", "wafer_ids"]
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
@@ -42,15 +43,15 @@ def wafer_ids(numbers: Any) -> pa.Array:
     return pc.utf8_lpad(texts, 2, "0")
 
 
-def json_objects(**values: Any) -> pa.Array:
-    """Make one JSON object per row from arrays of numbers; names of parameters may begin with a digit after ``_``."""
-    parts: list[Any] = []
-    for number, (name, array) in enumerate(values.items()):
-        parts += [
-            f'{"," if number else "{"}"{name.lstrip("_")}":',
-            pa.array(np.asarray(array, float)).cast(pa.string()),
-        ]
-    return pc.binary_join_element_wise(*parts, "}", "")
+def measured(parameters: ParameterSet, values: Any) -> dict[str, pa.Array]:
+    """Make the columns ``parameter_set_key`` and ``measured``.
+
+    :param values: a column for each parameter, in the order of the list.
+    """
+    values = np.asarray(values, float)
+    offsets = np.arange(0, values.size + 1, values.shape[1], dtype=np.int32)
+    lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.reshape(-1)))
+    return {"parameter_set_key": constant(parameters.key, len(values), pa.int64()), "measured": lists}
 
 
 def rebatch(tables: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:

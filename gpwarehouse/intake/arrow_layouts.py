@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.intake.json_objects import objects_of
 from gpwarehouse.intake.json_values import json_of, refused
 
 __all__ = ["check_types", "flat", "is_nested", "not_understood"]
@@ -105,6 +106,9 @@ def flat(array: pa.Array, *, is_json: bool) -> pa.Array:
     kind = array.type
     if not is_json or _types.is_null(kind) or _types.is_string(kind) or _types.is_large_string(kind):
         return array
+    objects = objects_of(array)
+    if objects is not None:
+        return objects
     try:
         texts = [json_of(value) for value in array.to_pylist(maps_as_pydicts="strict")]
     except (ValueError, OverflowError, KeyError):

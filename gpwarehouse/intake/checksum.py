@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from gpwarehouse.intake.row_checks import Inputs
 from gpwarehouse.intake.target import InputColumn, Target
+from gpwarehouse.transport.columns import elements_of
 
 __all__ = ["Fingerprint", "batch_id_for", "checksum_of"]
 
@@ -43,7 +44,11 @@ class _Column:
         self.is_empty = False
         self._valid.update(_view_fixed_width(array.is_valid()))
         array = array.drop_null()
-        if pa.types.is_string(array.type):
+        if pa.types.is_list(array.type):
+            elements, counts = elements_of(array)
+            self._sizes.update(counts)
+            self._values.update(_view_fixed_width(elements))
+        elif pa.types.is_string(array.type):
             self._sizes.update(_view_fixed_width(pc.binary_length(array)))
             self._values.update(_view_characters(array))
         else:

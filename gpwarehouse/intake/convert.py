@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.intake.arrow_texts import cut_to_microseconds, text_of, without_nan
 from gpwarehouse.intake.json_values import bad_json, given_of_refused
+from gpwarehouse.intake.list_values import convert_lists
 from gpwarehouse.intake.python_values import Alien
 from gpwarehouse.intake.target import InputColumn
 from gpwarehouse.transport.columns import TIMESTAMP
@@ -52,6 +53,8 @@ def convert(array: pa.Array, column: InputColumn) -> tuple[pa.Array, Faults]:
     """
     if column.is_json:
         return _check_json_texts(array)
+    if column.is_list:
+        return convert_lists(array, column.type)
     array = without_nan(array)
     if pa.types.is_timestamp(column.type):
         _refuse_without_zone(array, column)

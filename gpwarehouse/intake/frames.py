@@ -1,14 +1,14 @@
 """Convert frames of any library to Arrow record batches: pandas, polars, pyarrow, any object with an Arrow stream, dicts.
 
-The columns have flat types (:mod:`gpwarehouse.intake.arrow_layouts`). JSON columns are texts.
+The columns have flat types (:mod:`gpwarehouse.intake.arrow_layouts`), but lists of numbers stay lists. JSON columns are texts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from os import PathLike
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -18,7 +18,7 @@ from gpwarehouse.intake.datasets import dataset_batches
 from gpwarehouse.intake.expected_columns import Expected
 from gpwarehouse.intake.given_columns import NAMED, names_of_rows
 from gpwarehouse.intake.pandas_columns import array_of_series, check_dtype
-from gpwarehouse.intake.python_values import array_of
+from gpwarehouse.intake.python_values import array_of, lists_of
 from gpwarehouse.intake.table_files import TableFiles, file_batches, reason_of, table_files
 
 __all__ = ["BATCH_ROWS", "bytes_of", "record_batches"]
@@ -28,7 +28,12 @@ BATCH_ROWS = 65_536
 
 
 def record_batches(
-    frame: Any, json_columns: frozenset[str], expected: Expected | None = None, *, rows: int = BATCH_ROWS
+    frame: Any,
+    json_columns: frozenset[str],
+    expected: Expected | None = None,
+    *,
+    list_columns: frozenset[str] = frozenset(),
+    rows: int = BATCH_ROWS,
 ) -> Iterator[pa.RecordBatch]:
     """Yield record batches of at most ``rows`` rows; for a frame without rows, one batch without rows.
 
@@ -37,21 +42,23 @@ def record_batches(
     :param frame: pandas or polars DataFrame, pyarrow Table, RecordBatch, RecordBatchReader or Dataset, any object with
         ``__arrow_c_stream__``, an iterable of dicts, or the path or glob of files (:mod:`gpwarehouse.intake.table_files`).
     :param json_columns: columns whose values may be dicts or lists; they become JSON text.
+    :param list_columns: columns whose values may be lists of numbers; they stay lists.
     :param expected: the columns that files may have, by which their readers recognise headings and numbers.
     :return: batches; if not every dict names all columns, with the column :data:`gpwarehouse.intake.given_columns.NAMED`.
     :raises InvalidInputError: the frame is none of these, a column has a type that is not supported, or a file or stream
         cannot be read.
     """
+    nested = _Nested(json_columns, list_columns)
     if _is_pandas(frame):
         for start in range(0, max(len(frame), 1), rows):
-            yield _convert_pandas(frame.iloc[start : start + rows], json_columns)
+            yield _convert_pandas(frame.iloc[start : start + rows], nested)
         return
     if isinstance(frame, str | PathLike | TableFiles):
         for batch in file_batches(table_files(frame), rows, expected):
-            yield from _read_batches(batch.schema, [batch], json_columns, "the file", rows)
+            yield from _read_batches(batch.schema, [batch], nested, "the file", rows)
         return
     if hasattr(frame, "scanner"):  # a pyarrow Dataset; importing its module to test the class takes long
-        yield from _read_batches(frame.schema, dataset_batches(frame, rows), json_columns, "the dataset", rows)
+        yield from _read_batches(frame.schema, dataset_batches(frame, rows), nested, "the dataset", rows)
         return
     if isinstance(frame, pa.RecordBatch):
         frame = pa.Table.from_batches([frame])
@@ -60,14 +67,31 @@ def record_batches(
     elif not isinstance(frame, pa.RecordBatchReader) and hasattr(frame, "__arrow_c_stream__"):
         frame = _open_stream(frame)
     if isinstance(frame, pa.RecordBatchReader):
-        yield from _read_batches(frame.schema, frame, json_columns, f"the {type(frame).__name__}", rows)
+        yield from _read_batches(frame.schema, frame, nested, f"the {type(frame).__name__}", rows)
         return
     if isinstance(frame, Mapping | bytes) or not isinstance(frame, Iterable):
         raise InvalidInputError(
             f"cannot load a {type(frame).__name__}; give a pandas or polars DataFrame, a pyarrow Table or reader, "
             "an iterable of dicts, or the path of a file"
         )
-    yield from _read_dicts(iter(frame), json_columns, rows)
+    yield from _read_dicts(iter(frame), nested, rows)
+
+
+class _Nested(NamedTuple):
+    """The columns that may hold other values than scalars."""
+
+    json: frozenset[str]
+    lists: frozenset[str]
+
+    def array_of(self, name: str, values: Sequence[Any]) -> pa.Array:
+        """Make the array of a column of Python values."""
+        return lists_of(values) if name in self.lists else array_of(values, is_json=name in self.json)
+
+    def array_of_series(self, name: str, series: Any) -> pa.Array:
+        """Make the array of a column of pandas."""
+        if name in self.lists and str(series.dtype) == "object":
+            return lists_of(list(series))
+        return array_of_series(series, is_json=name in self.json)
 
 
 def bytes_of(data: Any) -> int | None:
@@ -109,43 +133,43 @@ def _open_stream(frame: Any) -> pa.RecordBatchReader:
 
 
 def _read_batches(
-    schema: pa.Schema, batches: Iterable[pa.RecordBatch], json_columns: frozenset[str], what: str, rows: int
+    schema: pa.Schema, batches: Iterable[pa.RecordBatch], nested: _Nested, what: str, rows: int
 ) -> Iterator[pa.RecordBatch]:
     """Yield batches of flat columns, cut into steps; one batch without rows if there is none.
 
     :raises InvalidInputError: a column's type is not supported, or ``what`` fails while it is read.
     """
-    check_types(schema, json_columns)
+    check_types(schema, nested.json | nested.lists)
     is_empty = True
     try:
         for batch in batches:
             is_empty = is_empty and not batch.num_rows
             for start in range(0, batch.num_rows, rows):
-                yield _flatten(batch.slice(start, rows), json_columns)
+                yield _flatten(batch.slice(start, rows), nested)
     except (pa.ArrowException, OSError) as error:
         raise InvalidInputError(f"{what} could not be read to its end: {reason_of(error)}") from None
     if is_empty:
         arrays = [pa.nulls(0, field.type) for field in schema]
-        yield _flatten(pa.RecordBatch.from_arrays(arrays, schema.names), json_columns)
+        yield _flatten(pa.RecordBatch.from_arrays(arrays, schema.names), nested)
 
 
-def _flatten(batch: pa.RecordBatch, json_columns: frozenset[str]) -> pa.RecordBatch:
+def _flatten(batch: pa.RecordBatch, nested: _Nested) -> pa.RecordBatch:
     names = batch.schema.names
-    arrays = [flat(array, is_json=name in json_columns) for name, array in zip(names, batch.columns, strict=True)]
+    arrays = [flat(array, is_json=name in nested.json) for name, array in zip(names, batch.columns, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, names)
 
 
-def _convert_pandas(frame: Any, json_columns: frozenset[str]) -> pa.RecordBatch:
+def _convert_pandas(frame: Any, nested: _Nested) -> pa.RecordBatch:
     names = [str(name) for name in frame.columns]
     for at, name in enumerate(names):
         check_dtype(name, frame.dtypes.iloc[at])
-    arrays = [array_of_series(frame.iloc[:, at], is_json=name in json_columns) for at, name in enumerate(names)]
+    arrays = [nested.array_of_series(name, frame.iloc[:, at]) for at, name in enumerate(names)]
     batch = pa.RecordBatch.from_arrays(arrays, names)
-    check_types(batch.schema, json_columns)
-    return _flatten(batch, json_columns)
+    check_types(batch.schema, nested.json | nested.lists)
+    return _flatten(batch, nested)
 
 
-def _read_dicts(given: Iterator[Any], json_columns: frozenset[str], rows: int) -> Iterator[pa.RecordBatch]:
+def _read_dicts(given: Iterator[Any], nested: _Nested, rows: int) -> Iterator[pa.RecordBatch]:
     names: dict[
         str, None
     ] = {}  # columns of all rows so far: a column absent from this chunk is then not given in its rows
@@ -154,7 +178,7 @@ def _read_dicts(given: Iterator[Any], json_columns: frozenset[str], rows: int) -
             if not isinstance(row, Mapping):
                 raise InvalidInputError(f"cannot load a row that is a {type(row).__name__}; give each row as a dict")
             names.update(dict.fromkeys(row))
-        arrays = [array_of([row.get(name) for row in chunk], is_json=name in json_columns) for name in names]
+        arrays = [nested.array_of(name, [row.get(name) for row in chunk]) for name in names]
         batch = pa.RecordBatch.from_arrays(arrays, list(map(str, names)))
         if any(len(row) != len(names) for row in chunk):
             batch = batch.append_column(NAMED, names_of_rows(chunk))

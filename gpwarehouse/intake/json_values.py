@@ -25,7 +25,19 @@ import pyarrow.json as pa_json
 
 from gpwarehouse.transport import NotPlainError, plain
 
-__all__ = ["REFUSED", "bad_json", "check_json", "given_of_refused", "json_of", "readable", "refused"]
+__all__ = [
+    "REFUSED",
+    "bad_json",
+    "check_json",
+    "digits_of",
+    "given_of_refused",
+    "json_of",
+    "json_of_element",
+    "marked",
+    "readable",
+    "refused",
+    "unmarked",
+]
 
 REFUSED = "!"
 """First character of a text that stands for a value that is not JSON. The reason follows. No JSON text begins with it."""
@@ -59,12 +71,35 @@ def json_of(value: Any) -> str | None:
         return None
     if isinstance(value, str) and not isinstance(value, Enum):
         return value if _is_utf8(value) else value.encode("utf-8", "backslashreplace").decode()
-    try:
-        if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, bytes | bytearray | memoryview):
+        try:
             return bytes(value).decode()
+        except ValueError as error:
+            return refused(str(error), value)
+    return json_of_element(value)
+
+
+def json_of_element(value: Any) -> str:
+    """Convert a value within an object, where a text is a text and no JSON; or the text of :func:`refused`."""
+    try:
         text = json.dumps(_clean(value), allow_nan=False, sort_keys=True, separators=(",", ":"))
     except (ValueError, TypeError, RecursionError) as error:
         return refused(str(error), value)
+    return unmarked(text)
+
+
+def marked(digits: str) -> str:
+    """Mark the digits of a number, so that they pass through JSON as a text and none is lost."""
+    return f"{_MARK}{digits}"
+
+
+def digits_of(value: Any) -> str | None:
+    """The digits that :func:`marked` marked; None for any other value."""
+    return value.removeprefix(_MARK) if isinstance(value, str) and value.startswith(_MARK) else None
+
+
+def unmarked(text: str) -> str:
+    """Turn the marked numbers of a JSON text into numbers."""
     return _NUMBER_IN_QUOTES.sub(r"\1", text) if _MARK in text else text
 
 
@@ -247,7 +282,7 @@ def _convert_scalar(value: Any) -> Any:
     if isinstance(found, Decimal):
         if found.is_infinite():
             raise ValueError(f"Out of range float values are not JSON compliant: {found}")
-        return f"{_MARK}{found}"
+        return marked(str(found))
     if isinstance(found, datetime | date | time):
         return found.isoformat()
     if isinstance(found, bytes | timedelta):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict, get_args
 
 from gpwarehouse.engine.progress import Progress
 from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.settings import WarehouseSettings
 
-__all__ = ["LoadKeywords", "LoadOptions", "OnConflict", "check_name"]
+__all__ = ["LoadKeywords", "LoadOptions", "OnConflict", "check_name", "check_parameters"]
 
 OnConflict = Literal["skip", "error", "append", "replace"]
 Analyze = Literal["auto", "always", "never"]
@@ -27,6 +28,8 @@ class LoadKeywords(TypedDict, total=False):
     parallel: int
     atomic: bool
     analyze: Analyze | None
+    parameter_names: Sequence[str] | None
+    parameter_prefix: str | None
 
 
 class _Furthest:
@@ -70,12 +73,15 @@ class LoadOptions:
     parallel: int = 1
     atomic: bool = True
     analyze: Analyze | None = None
+    parameter_names: Sequence[str] | None = None
+    parameter_prefix: str | None = None
     _furthest: _Furthest = field(default_factory=_Furthest, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.batch_id is not None:
             check_name("batch_id", self.batch_id)
         _check_limit(self.max_rejects)
+        check_parameters(self.parameter_names, self.parameter_prefix)
         if isinstance(self.parallel, bool) or not isinstance(self.parallel, int):
             raise InvalidInputError(f"parallel={self.parallel!r}: give a number of connections from 1 to 16")
         if not 1 <= self.parallel <= _MOST_CONNECTIONS:
@@ -94,6 +100,12 @@ class LoadOptions:
         """Whether rows may be committed before the batch is."""
         return self.parallel > 1 and not self.atomic
 
+    def rejects_allowed(self, settings: WarehouseSettings, rows_read: int) -> int:
+        """How many of so many rows may be rejected; by default as the settings say."""
+        if self.max_rejects is not None:
+            settings = settings.model_copy(update={"max_rejects": self.max_rejects})
+        return settings.rejects_allowed(rows_read)
+
     def report(self, phase: str, rows: int) -> None:
         """Report progress to the caller. It never goes back, even if part of the work is done again."""
         if self.progress is not None and self._furthest.is_passed(phase, rows):
@@ -104,6 +116,22 @@ class LoadOptions:
         begin = getattr(self.progress, "begin", None)
         if begin is not None and self._furthest.begins(phase):
             begin(phase, *extent())
+
+
+def check_parameters(names: object, prefix: object) -> None:
+    """Refuse names or a prefix of parameters that cannot be any.
+
+    :raises InvalidInputError: they are no texts, there is none, or both are given.
+    """
+    if names is not None and prefix is not None:
+        raise InvalidInputError(
+            "parameter_names= names the elements of lists, parameter_prefix= names columns of values: give one of them"
+        )
+    is_list = isinstance(names, Sequence) and not isinstance(names, str | bytes)
+    if names is not None and not (is_list and names and all(isinstance(name, str) for name in names)):  # type: ignore[attr-defined]
+        raise InvalidInputError(f"parameter_names={names!r}: give a list of texts, one for each element of measured")
+    if prefix is not None and not (isinstance(prefix, str) and prefix):
+        raise InvalidInputError(f"parameter_prefix={prefix!r}: give the beginning of the columns' names, e.g. 'p_'")
 
 
 def check_name(name: str, value: object) -> None:

@@ -13,13 +13,14 @@ from decimal import Decimal
 from typing import Any, Self
 from uuid import UUID
 
+import numpy as np
 import pyarrow as pa
 
 from gpwarehouse.intake.arrow_texts import text_of
 from gpwarehouse.intake.json_values import json_of
 from gpwarehouse.transport import NotPlainError, plain
 
-__all__ = ["Alien", "array_of"]
+__all__ = ["Alien", "array_of", "lists_of"]
 
 _QUICK = frozenset({type(None), bool, int, float, str, bytes, date})
 _MARK = b"\xed\xb3\xbf" + secrets.token_bytes(16)
@@ -89,6 +90,19 @@ def array_of(values: Sequence[Any], *, is_json: bool) -> pa.Array:
         return pa.array([_to_text(value) for value in values], pa.string())
     except _UNFIT:  # aliens and lone surrogates are not UTF-8: as bytes they reach the check that refuses their rows
         return pa.array([_to_bytes(value) for value in values], pa.binary())
+
+
+def lists_of(values: Sequence[Any]) -> pa.Array:
+    """Make an Arrow array of lists of numbers. If a value is none, the array holds the values' JSON, to be checked one by one."""
+    lists = [value.tolist() if isinstance(value, np.ndarray) else value for value in values]
+    lists = [value if isinstance(value, list | tuple) else json_of(value) for value in lists]
+    try:
+        found = pa.array(lists, from_pandas=True)
+    except _UNFIT:
+        found = pa.nulls(0)
+    if pa.types.is_list(found.type) or found.null_count == len(lists) == len(found):
+        return found
+    return pa.array([json_of(value) for value in lists], pa.string())
 
 
 def _simplify(value: Any) -> Any:

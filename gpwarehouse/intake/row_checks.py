@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from gpwarehouse.intake.arrow_texts import text_of
 from gpwarehouse.intake.convert import Faults, as_given, convert, faults_of_distinct, shown
+from gpwarehouse.intake.list_values import infinite_elements
 from gpwarehouse.intake.rejects import Reject
 from gpwarehouse.intake.target import InputColumn, Target
 from gpwarehouse.models.base import Domain
@@ -200,6 +201,8 @@ def _check_texts(array: pa.Array, column: InputColumn) -> Faults:
 
 def _check_finite(array: pa.Array, column: InputColumn) -> Faults:
     """Find infinities. No instrument measures one, and an average over one is infinite or undefined."""
+    if pa.types.is_list(array.type):
+        return infinite_elements(array)
     if not pa.types.is_floating(array.type):
         return {}
     return _collect_faults(pc.is_inf(array), array, lambda value: f"{value} is not a finite number")

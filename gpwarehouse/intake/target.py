@@ -24,7 +24,21 @@ from gpwarehouse.models.base import Domain, KeyRole
 from gpwarehouse.transport import numbers_first
 from gpwarehouse.transport.columns import arrow_type
 
-__all__ = ["InputColumn", "Target", "default_of", "role_inputs", "target_named"]
+__all__ = [
+    "MEASURED",
+    "PARAMETERS",
+    "SET_KEY",
+    "VALUE_COLUMNS",
+    "InputColumn",
+    "Target",
+    "default_of",
+    "role_inputs",
+    "target_named",
+]
+
+PARAMETERS, SET_KEY, MEASURED = "parameters", "parameter_set_key", "measured"
+VALUE_COLUMNS = frozenset({PARAMETERS, SET_KEY, MEASURED, "verdicts", "failed", "own_limits", "parameter_counts"})
+"""Columns that together say what was measured: a row that gives one of the first three gives all of them."""
 
 LOADER_COLUMNS = frozenset({"time_key", "batch_id", "loaded_at", "source_system", "source_file"})
 """Columns of a fact that the loader writes itself. It takes the ``source_*`` ones from a frame that has them."""
@@ -46,6 +60,11 @@ class InputColumn:
     is_key_part: bool = False
     domain: Domain | None = None
     default: pa.Scalar | None = None
+
+    @property
+    def is_list(self) -> bool:
+        """Whether its values are lists of numbers."""
+        return bool(pa.types.is_list(self.type))
 
 
 @dataclass(frozen=True)
@@ -93,9 +112,19 @@ class Target:
             raise InvalidInputError(f"{self.name}: the frame does not have column {missing[0]!r}, which is required")
 
     def given_columns(self, names: Collection[str]) -> frozenset[str]:
-        """Columns of the table that a row gives if it names these inputs. A durable key is given by its identifying input."""
+        """Columns of the table that a row gives if it names these inputs.
+
+        A durable key is given by its identifying input. Whoever gives values gives all that is said of them.
+        """
         own = {name for name in names if name in self.table.c and name not in self.roles}
+        if own & {PARAMETERS, SET_KEY, MEASURED}:
+            own |= {name for name in VALUE_COLUMNS if name in self.table.c}
         return frozenset(own | {column for column, role in self.roles.items() if role.identifier in names})
+
+    @property
+    def list_columns(self) -> frozenset[str]:
+        """Names of the columns of lists."""
+        return frozenset(c.name for c in self.inputs.values() if c.is_list)
 
     @property
     def json_columns(self) -> frozenset[str]:

@@ -17,7 +17,7 @@ from gpwarehouse.engine import refused_look
 from gpwarehouse.engine.progress import Announce
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.integrity import dimension_checks
-from gpwarehouse.integrity.batch_checks import BatchCount, loaded_batches
+from gpwarehouse.integrity.batch_checks import BatchCount, loaded_batches, months_removed
 from gpwarehouse.integrity.fact_checks import Month, doubled_grain, orphan_keys, skewed_keys
 from gpwarehouse.integrity.finding import CHECKS, Problem
 from gpwarehouse.integrity.value_checks import not_finite
@@ -191,7 +191,8 @@ def _fact(run: _Run, months: list[Month]) -> Iterator[Problem]:
     if "batch" in run.checks:
         with run.snapshot() as connection:
             after = loaded_batches(connection, name, first, last)
-        yield from batches.compare(after)
+            removed = months_removed(connection, name, first, last)
+        yield from batches.compare(after, removed)
 
 
 def _members(run: _Run, wanted: Collection[str]) -> Iterator[Problem]:

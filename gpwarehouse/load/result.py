@@ -33,6 +33,9 @@ class LoadResult:
     :ivar vacuumed: tables whose space was freed.
     :ivar warnings: what the source dropped, guessed or did not understand, and what failed after the commit, which does not
         affect the rows. If ``already_loaded``, only those of the source that are known without reading its rows again.
+    :ivar values_stored: measured values that were sent in arrays now; numbers that stay in ``parameters`` are not among them.
+    :ivar values_left_out: values of the source's records that no row holds, and those of rejected rows of a source that counts
+        its values. The warnings say why.
     """
 
     batch_id: str
@@ -52,6 +55,8 @@ class LoadResult:
     analyzed: tuple[str, ...] = ()
     vacuumed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    values_stored: int = 0
+    values_left_out: int = 0
 
     def __str__(self) -> str:
         if self.already_loaded:

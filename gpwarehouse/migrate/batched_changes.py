@@ -230,7 +230,7 @@ def _refuse_another(run: Run, name: str, given: bool, done: dict[str, set[str]])
 def done_batches(connection: Connection, run: Run) -> dict[str, set[str]]:
     """Operation → labels of the batches that earlier runs, and this one, have done."""
     table = migration_history_table(run.settings.schema_name)
-    query = select(table.c.note).where(table.c.revision == run.revision, table.c.direction == f"{run.direction} batch")
+    query = select(table.c.note).where(table.c.revision == run.revision, table.c.part_of == run.direction)
     found: dict[str, set[str]] = {}
     for note in connection.execute(query.execution_options(**HOUSEKEEPING)).scalars():
         name, _, label = str(note).partition(": ")
@@ -263,7 +263,7 @@ def _run_one(run: Run, table: tuple[str, str | None], change: str | Change, batc
                 done = connection.exec_driver_sql(sql, execution_options={"no_parameters": True}).rowcount
             else:
                 done = change(connection, batch.condition)
-            connection.execute(history.row(run.settings.schema_name, run.revision, f"{run.direction} batch", "", label))
+            connection.execute(history.part_row(run.settings.schema_name, run.revision, run.direction, label))
             run.lock.verify()
     except exc.DBAPIError as error:
         raise MigrationError(

@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
+from operator import attrgetter
 from typing import Literal, get_args
 
 from gpwarehouse.errors import InvalidInputError
@@ -80,7 +81,10 @@ class Parameter:
 
     def encode(self) -> str:
         """The content as text; two parameters are equal exactly if their texts are."""
-        return _FIELD.join("" if value is None else repr(value) for value in astuple(self))
+        return _FIELD.join("" if value is None else repr(value) for value in _FIELDS(self))
+
+
+_FIELDS = attrgetter(*(field.name for field in fields(Parameter)))
 
 
 @dataclass(frozen=True)

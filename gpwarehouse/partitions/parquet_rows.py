@@ -47,18 +47,22 @@ _ARROW = {
     "real": pa.float32(),
     "double precision": pa.float64(),
     "timestamp with time zone": _TIMESTAMP,
+    "double precision[]": pa.list_(pa.float64()),
+    "integer[]": pa.list_(pa.int32()),
 }
 """The server's types as types of a file; all others are text."""
 _TEXT = 25
 _BINARY = {
     "boolean": 16, "smallint": 21, "integer": 23, "bigint": 20, "real": 700, "double precision": 701,
-    "timestamp with time zone": 20, "text": _TEXT, "jsonb": 3802,
+    "timestamp with time zone": 20, "text": _TEXT, "jsonb": 3802, "double precision[]": 1022, "integer[]": 1007,
 }  # fmt: skip
 """The types that are read in binary, and as what (pg_type.dat); moments as the number they are. All others as text."""
 _EPOCH_US = 946_684_800_000_000
 _YEARS = (-62_135_596_800_000_000 - _EPOCH_US, 253_402_300_799_999_999 - _EPOCH_US)
 """The years 1 to 9999, in microseconds since 2000."""
-_EXACT = {"double precision": "float8send({0})", "real": "float4send({0})"}
+_EXACT = {
+    "double precision": "float8send({0})", "real": "float4send({0})", "double precision[]": "array_send({0})",
+}  # fmt: skip
 """Floats are compared bit by bit: their text differs from server to server."""
 SCRATCH = "gpw_archive_check"
 GROUP_ROWS = 65_536

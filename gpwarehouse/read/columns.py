@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from gpwarehouse.errors import ReadError
 
-__all__ = ["Column", "columns_of"]
+__all__ = ["Column", "columns_of", "refuse_dimensions"]
 
 _JSON = frozenset({114, 3802})
 _BYTEA = 17
@@ -44,6 +44,7 @@ _NAMES = {
     3904: "int4range", 3906: "numrange", 3908: "tsrange", 3910: "tstzrange", 3912: "daterange", 3926: "int8range",
 }  # fmt: skip
 _NAMES |= {array: f"{_NAMES[element]}[]" for array, element in _ELEMENT.items()}
+_UNQUOTED = frozenset({16, 20, 21, 23, 26, 700, 701, _NUMERIC})
 _MOST_DIGITS = 76
 
 
@@ -93,6 +94,12 @@ class Column:
         return None if oid is None else Column(self.name, oid, exact=self.exact)
 
     @property
+    def is_plain_array(self) -> bool:
+        """Whether it is an array whose elements' texts have no quotes, commas or braces: numbers and booleans."""
+        element = self.element
+        return element is not None and (element.oid in _UNQUOTED)
+
+    @property
     def text_type(self) -> pa.DataType:
         """The type that Arrow's CSV parser makes of the server's text; a string if more is to be done."""
         if self.is_rounded:
@@ -118,6 +125,11 @@ class Column:
             f"column {self.name!r}: a value cannot be converted to Arrow's {self.arrow_type}: {words}; CAST it to text in the "
             f"query{hint}"
         )
+
+
+def refuse_dimensions(column: Column) -> ReadError:
+    """Make the error for an array of several dimensions."""
+    return ReadError(f"column {column.name!r}: an array has several dimensions; CAST it to text, or unnest it")
 
 
 def columns_of(description: Sequence[Any], *, exact: bool) -> tuple[Column, ...]:

@@ -11,47 +11,35 @@ A value becomes the same as on the CSV path. Results with a column without a bin
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Container, Sequence
 from contextlib import suppress
-from datetime import date
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from gpwarehouse.errors import ReadError
+from gpwarehouse.read.binary_values import (
+    FIXED,
+    Array,
+    broken_answer,
+    gather,
+    has_binary_form,
+    make_arrays,
+    make_fixed,
+    make_texts,
+    swap_bytes,
+)
 from gpwarehouse.read.columns import Column
 
 __all__ = ["BinaryParser", "has_binary"]
 
-Array = np.ndarray[Any, Any]
-_JSONB, _BYTEA = 3802, 17
-_FIXED = {
-    16: "u1",
-    20: ">i8",
-    21: ">i2",
-    23: ">i4",
-    26: ">u4",
-    700: ">f4",
-    701: ">f8",
-    1082: ">i4",
-    1114: ">i8",
-    1184: ">i8",
-}
-_TEXTS = frozenset({19, 25, 114, 705, 1042, 1043, _JSONB, _BYTEA})
-_EPOCH = date(2000, 1, 1)
-_EPOCH_DAYS = (_EPOCH - date(1970, 1, 1)).days
-_DAYS = ((date.min - _EPOCH).days, (date.max - _EPOCH).days)
-_DAY_US = 86_400_000_000
-_MICROSECONDS = (_DAYS[0] * _DAY_US, (_DAYS[1] + 1) * _DAY_US - 1)
 _ROWS_AT_ONCE = 10_000
 SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 
 
 def has_binary(columns: Sequence[Column]) -> bool:
-    """Whether all columns have a binary form here. NUMERIC, arrays, intervals, enumerations and others have none."""
-    return bool(columns) and all(column.oid in _FIXED or column.oid in _TEXTS for column in columns)
+    """Whether all columns have a binary form here."""
+    return bool(columns) and all(map(has_binary_form, columns))
 
 
 class BinaryParser:
@@ -66,7 +54,7 @@ class BinaryParser:
         self._many = many
         self.schema = pa.schema([(column.name, column.arrow_type) for column in columns])
         # It stands after the last row, so that a gather stays inside the data although NULLs have no values.
-        self._spare = bytes(16 + sum(4 + np.dtype(_FIXED.get(column.oid, "u1")).itemsize for column in columns))
+        self._spare = bytes(16 + sum(4 + np.dtype(FIXED.get(column.oid, "u1")).itemsize for column in columns))
         self._with_nulls: set[int] = set()
         """Columns that had a NULL in a block. They end a group of columns that are gathered together."""
         self._seen = False
@@ -103,42 +91,43 @@ class BinaryParser:
         try:
             return self._parse_columns(data, begins.copy(), ends)
         except IndexError:  # a length points outside the data
-            raise _broken_answer() from None
+            raise broken_answer() from None
 
     def _parse_columns(self, data: bytes, at: Array, ends: Array) -> pa.Table:
-        if not (_gather(data, ">i2", at) == len(self.columns)).all():
-            raise _broken_answer()
+        if not (gather(data, ">i2", at) == len(self.columns)).all():
+            raise broken_answer()
         at += 2
         arrays: list[pa.Array] = []
         while len(arrays) < len(self.columns):
             column = self.columns[len(arrays)]
-            if column.oid in _FIXED:
+            if column.oid in FIXED:
                 arrays += self._gather_run(data, at, len(arrays))
             else:
-                arrays.append(_make_texts(data, at, column))
+                make = make_texts if column.element is None else make_arrays
+                arrays.append(make(data, at, column))
         if not (at == ends).all():
-            raise _broken_answer()
+            raise broken_answer()
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
     def _gather_run(self, data: bytes, at: Array, first: int) -> list[pa.Array]:
         """Gather as many columns of fixed width as possible, from this one on; move the places after them."""
         last = first
-        while last not in self._with_nulls and last + 1 < len(self.columns) and self.columns[last + 1].oid in _FIXED:
+        while last not in self._with_nulls and last + 1 < len(self.columns) and self.columns[last + 1].oid in FIXED:
             last += 1
-        kinds = [np.dtype(_FIXED[column.oid]) for column in self.columns[first : last + 1]]
+        kinds = [np.dtype(FIXED[column.oid]) for column in self.columns[first : last + 1]]
         fields = [item for n, kind in enumerate(kinds) for item in ((f"length{n}", "i4"), (f"value{n}", kind))]
-        found = _gather(data, np.dtype(fields), at)
+        found = gather(data, np.dtype(fields), at)
         arrays = []
         for n, kind in enumerate(kinds):
             lengths = found[f"length{n}"]
-            other = lengths != _swap_bytes(kind.itemsize)
+            other = lengths != swap_bytes(kind.itemsize)
             null = np.flatnonzero(other)
             if len(null) and not (lengths[null] == -1).all():
-                raise _broken_answer()
+                raise broken_answer()
             at += 4 + kind.itemsize
             at[null] -= kind.itemsize
             arrays.append(
-                _make_fixed(found[f"value{n}"], other if len(null) else None, len(null), self.columns[first + n])
+                make_fixed(found[f"value{n}"], other if len(null) else None, len(null), self.columns[first + n])
             )
             if len(null):  # only now the places of the next columns are known
                 self._with_nulls.add(first + n)
@@ -163,12 +152,12 @@ def _starts(data: bytes, begins: Array, ends: Array, columns: Sequence[Column], 
                 if size:  # NULL has the length −1, and no other length begins with this byte
                     at -= (first[at - 4 - size] == 0xFF) * size
                 elif size is not None:
-                    at += np.maximum(_gather(data, ">i4", at - 4), 0)
+                    at += np.maximum(gather(data, ">i4", at - 4), 0)
         except IndexError:
-            raise _broken_answer() from None
+            raise broken_answer() from None
         left = at < ends
         if not (left | (at == ends)).all():
-            raise _broken_answer()
+            raise broken_answer()
         at, ends = at[left], ends[left]
     return np.sort(np.concatenate(found))
 
@@ -178,7 +167,7 @@ def _plan_steps(columns: Sequence[Column], with_nulls: Container[int]) -> list[t
     steps: list[tuple[int, int | None]] = []
     skipped = 2
     for number, column in enumerate(columns):
-        size = np.dtype(_FIXED[column.oid]).itemsize if column.oid in _FIXED else 0
+        size = np.dtype(FIXED[column.oid]).itemsize if column.oid in FIXED else 0
         skipped += 4 + size
         if not size or number in with_nulls:
             steps.append((skipped, size))
@@ -192,86 +181,3 @@ def _strip_messages(rows: list[bytes]) -> list[bytes]:
         begin = 19 + int.from_bytes(rows[0][15:19], "big")
         rows = [*([rows[0][begin:]] if len(rows[0]) > begin else []), *rows[1:]]
     return rows[:-1] if rows and rows[-1] == b"\xff\xff" else rows
-
-
-def _broken_answer() -> ReadError:
-    return ReadError('the server\'s binary answer does not consist of whole rows; read with transport="csv"')
-
-
-def _swap_bytes(length: int) -> int:
-    """The length as it reads if the server's bytes are taken in the machine's byte order."""
-    return int.from_bytes(length.to_bytes(4, "big"), sys.byteorder)
-
-
-def _gather(data: bytes, kind: Any, at: Array) -> Array:
-    """Gather the values that begin at these places. They are read as bytes, which need no alignment."""
-    size = np.dtype(kind).itemsize
-    view: Array = np.ndarray((max(len(data) - size + 1, 0),), f"V{size}", buffer=data, strides=(1,))
-    return view[at].view(kind)
-
-
-def _make_fixed(found: Array, null: Array | None, nulls: int, column: Column) -> pa.Array:
-    """Make a column of fixed width."""
-    values = found.astype(found.dtype.newbyteorder("="))
-    kind = column.arrow_type
-    if column.oid in (1082, 1114, 1184):
-        values = _convert_times(values, null, column)
-    elif column.oid == 16:
-        values = np.packbits(values != 0, bitorder="little")
-    elif column.oid == 26:
-        values = values.astype(np.int64)
-    valid = None if null is None else pa.py_buffer(np.packbits(~null, bitorder="little"))
-    return pa.Array.from_buffers(kind, len(found), [valid, pa.py_buffer(values)], nulls)
-
-
-def _convert_times(values: Array, null: Array | None, column: Column) -> Array:
-    """Convert days or microseconds since 2000 to those since 1970.
-
-    :raises ReadError: a value is infinite, or in a year that Arrow's texts do not have.
-    """
-    least, most = _DAYS if column.oid == 1082 else _MICROSECONDS
-    outside = (values < least) | (values > most)
-    if null is not None:
-        outside &= ~null
-    if outside.any():
-        raise column.unreadable(f"invalid value '{_show_time(int(values[outside][0]), column)}'")
-    return values + (_EPOCH_DAYS if column.oid == 1082 else _EPOCH_DAYS * _DAY_US)
-
-
-def _show_time(value: int, column: Column) -> str:
-    ends = np.iinfo(np.int32 if column.oid == 1082 else np.int64)
-    if value in (ends.min, ends.max):
-        return "infinity" if value > 0 else "-infinity"
-    year = 2000 + value / (365.2425 * (1 if column.oid == 1082 else _DAY_US))
-    return f"year {year:.0f}"
-
-
-def _make_texts(data: bytes, at: Array, column: Column) -> pa.Array:
-    """Make a column of texts or bytes; move the places after it.
-
-    The values and the bytes between them become the offsets of one array over the block, of which every second element is
-    taken. So Arrow copies the values together, instead of Python.
-    """
-    lengths = _gather(data, ">i4", at).astype(np.int32)
-    null = lengths < 0
-    lens = np.where(null, 0, lengths)
-    if (at + 4 + lens > len(data)).any():  # Arrow would read beyond the data
-        raise _broken_answer()
-    version = 1 if column.oid == _JSONB else 0  # jsonb_send: a byte 1 before the text
-    begin = at + 4
-    if version:
-        begin = begin + np.where(null, 0, 1)
-        if not (null | (_gather(data, "u1", at + 4) == version)).all():
-            raise _broken_answer()
-    offsets = np.empty(2 * len(at) + 1, np.int32)
-    offsets[0:-1:2], offsets[1:-1:2] = begin, at + 4 + lens
-    offsets[-1] = offsets[-2] if len(at) else 0
-    every = pa.Array.from_buffers(
-        pa.binary() if column.oid == _BYTEA else pa.string(),
-        2 * len(at),
-        [None, pa.py_buffer(offsets), pa.py_buffer(data)],
-    )
-    second = pa.array(np.arange(0, 2 * len(at), 2), mask=null if null.any() else None)
-    at += 4
-    at += lens
-    return every.take(second)

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from gpwarehouse.errors import ReadError
-from gpwarehouse.read.columns import Column
+from gpwarehouse.read.columns import Column, refuse_dimensions
+from gpwarehouse.transport.columns import list_array
 from gpwarehouse.transport.csv_blocks import csv_block
 
 __all__ = ["TextParser"]
@@ -57,7 +58,13 @@ class TextParser:
 
         :raises ReadError: Arrow's type cannot hold a value.
         """
-        texts = [pa.chunked_array([column], pa.string()) for column in zip(*rows, strict=True)]
+        return self.parse_columns([pa.chunked_array([column], pa.string()) for column in zip(*rows, strict=True)])
+
+    def parse_columns(self, texts: list[pa.ChunkedArray]) -> pa.Table:
+        """Make a table of columns of texts.
+
+        :raises ReadError: Arrow's type cannot hold a value.
+        """
         found = [_convert(values, column) for values, column in zip(texts, self.columns, strict=True)]
         return self._complete(found, lambda number: texts[number])
 
@@ -133,16 +140,32 @@ def _make_lists(values: pa.ChunkedArray, column: Column) -> pa.Array:
     """Convert one-dimensional arrays to lists. Their elements go through the same parser as a column."""
     element = column.element
     assert element is not None
-    lists = [None if value is None else _TEXT_ARRAY(value, None) for value in values.to_pylist()]
+    texts = values.combine_chunks()
+    is_plain = (
+        column.is_plain_array and not pc.any(pc.starts_with(texts, "[")).as_py()
+    )  # the index of the first element
+    elements, counts = (_split_plain if is_plain else _split_quoted)(texts, column)
+    content = pa.array([], element.arrow_type)
+    if len(elements):
+        parsed = TextParser([element]).parse_columns([pa.chunked_array([elements])])
+        content = pa.concat_arrays(parsed.column(0).chunks)
+    return list_array(content, counts)
+
+
+def _split_plain(texts: pa.Array, column: Column) -> tuple[pa.Array, pa.Array]:
+    """Split texts of arrays at their commas; return all elements, and their number in each array."""
+    if pc.any(pc.starts_with(texts, "{{")).as_py():
+        raise refuse_dimensions(column)
+    parts = pc.split_pattern(pc.ascii_trim(texts, "{}"), ",")
+    counts = pc.if_else(pc.equal(texts, "{}"), 0, pc.list_value_length(parts))
+    elements = parts.flatten()
+    elements = elements.filter(pc.not_equal(elements, ""))
+    return pc.if_else(pc.equal(elements, "NULL"), pa.scalar(None, pa.string()), elements), counts
+
+
+def _split_quoted(texts: pa.Array, column: Column) -> tuple[pa.Array, pa.Array]:
+    lists = [None if text is None else _TEXT_ARRAY(text, None) for text in texts.to_pylist()]
     flat = [item for items in lists if items for item in items]
     if any(isinstance(item, list) for item in flat):
-        raise ReadError(f"column {column.name!r}: an array has several dimensions; CAST it to text, or unnest it")
-    offsets: list[int | None] = []
-    at = 0
-    for items in lists:
-        offsets.append(None if items is None else at)
-        at += len(items or ())
-    content = pa.array([], element.arrow_type)
-    if flat:
-        content = pa.concat_arrays(TextParser([element]).parse_rows([(item,) for item in flat]).column(0).chunks)
-    return pa.ListArray.from_arrays(pa.array([*offsets, at], pa.int32()), content)
+        raise refuse_dimensions(column)
+    return pa.array(flat, pa.string()), pa.array([None if items is None else len(items) for items in lists], pa.int32())

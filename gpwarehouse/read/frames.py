@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import Executable
 from sqlalchemy.engine import Engine
 
@@ -145,6 +146,35 @@ def _parse_json(column: str, text: str) -> Any:
     return json.loads(text, parse_float=number) if _LARGE_NUMBER.search(text) else json.loads(text)
 
 
+def _make_lists(column: pa.ChunkedArray) -> list[list[Any] | None]:
+    """Convert lists of numbers to Python's; all elements of a chunk at once, which takes a tenth of the time."""
+    made: list[list[Any] | None] = []
+    for chunk in column.chunks:
+        elements = chunk.flatten()
+        values = elements.to_pylist() if elements.null_count else elements.to_numpy(zero_copy_only=False).tolist()
+        start = 0
+        for count in pc.list_value_length(chunk).to_pylist():
+            made.append(None if count is None else values[start : start + count])
+            start += count or 0
+    return made
+
+
+def _make_objects(values: pa.ChunkedArray, column: Column, *, parse_json: bool) -> list[Any] | None:
+    """Make the Python objects of a column that pandas holds as objects; None for another column."""
+    make: Callable[[Any], Any]
+    if column.is_plain_array:
+        return _make_lists(values)
+    if column.is_exact_text:
+        make = Decimal
+    elif parse_json and column.is_json:
+        make = partial(_parse_json, column.name)
+    elif column.element is not None:
+        make = list
+    else:
+        return None
+    return [None if value is None else make(value) for value in values.to_pylist()]
+
+
 def to_pandas(table: pa.Table, columns: Sequence[Column] = (), *, parse_json: bool = False) -> pd.DataFrame:
     """Make a pandas frame with nullable integers and booleans, so that NULL does not turn them into floats and objects.
 
@@ -163,15 +193,8 @@ def to_pandas(table: pa.Table, columns: Sequence[Column] = (), *, parse_json: bo
     frame: pd.DataFrame = numbered.to_pandas(types_mapper=nullable.get)
     frame.columns = pd.Index(table.column_names)
     for number, column in enumerate(columns):
-        make: Callable[[Any], Any] | None = None
-        if column.is_exact_text:
-            make = Decimal
-        elif parse_json and column.is_json:
-            make = partial(_parse_json, column.name)
-        elif column.element is not None:
-            make = list
-        if make is not None:
-            made: Any = [None if v is None else make(v) for v in table.column(number).to_pylist()]
+        made: Any = _make_objects(table.column(number), column, parse_json=parse_json)
+        if made is not None:
             # A Series is used, because pandas 3 would make texts of the objects if all of them are texts.
             objects: Any = pd.Series(made, dtype=object, index=frame.index)
             frame.isetitem(number, objects)

@@ -12,17 +12,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Unpack, runtime_checkable
 
 from gpwarehouse.errors import SourceFormatError, UnknownFormatError
+from gpwarehouse.sources.value_counts import ValueCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
+    from gpwarehouse.models.parameter_sets import ParameterSet
+    from gpwarehouse.sources.stdf import StdfSource
     from gpwarehouse.sources.stdf_given import GivenOptions
 
-__all__ = ["SUPPORTED", "Source", "open_source"]
+__all__ = ["SUPPORTED", "Source", "ValueCounts", "open_source"]
 
-SUPPORTED = "STDF V4 (.stdf, .std), plain or compressed (.gz, .bz2, .xz, or the only file in a .zip or .tar)"
+SUPPORTED = (
+    "STDF V4 (.stdf, .std) and its text form ATDF (.atd, .atdf), plain or compressed (.gz, .bz2, .xz, .zst, or the only file in "
+    "a .zip or .tar)"
+)
 """The formats that :func:`open_source` knows, for its error messages."""
 
 
@@ -30,8 +36,9 @@ SUPPORTED = "STDF V4 (.stdf, .std), plain or compressed (.gz, .bz2, .xz, or the 
 class Source(Protocol):
     """What a reader offers to the loader.
 
-    ``batches`` may be iterated more than once, and gives the same rows each time. ``members`` and ``warnings`` are complete
-    only after ``batches`` has ended. If ``batches`` raises an error, nothing of the file may be kept.
+    ``batches`` may be iterated more than once, and gives the same rows each time. ``members``, ``parameter_sets``, ``values``
+    and ``warnings`` are complete only after ``batches`` has ended. If ``batches`` raises an error, nothing of the file may be
+    kept.
     """
 
     @property
@@ -55,6 +62,12 @@ class Source(Protocol):
 
     def members(self) -> Mapping[str, list[dict[str, Any]]]:
         """Dimension table name → rows with natural key parts and known attributes."""
+
+    def parameter_sets(self) -> Mapping[int, ParameterSet]:
+        """``parameter_set_key`` of the rows → list of parameters that says what stands where in ``measured``."""
+
+    def values(self) -> ValueCounts:
+        """How many values of the records are in the rows, and how many are left out."""
 
     def warnings(self) -> Sequence[str]:
         """What the source drops, guesses or does not understand, one sentence each; for :class:`gpwarehouse.load.LoadResult`."""
@@ -88,12 +101,15 @@ def open_source(
 
     file = Path(path)
     head = first_bytes(file, 6)
+    reader: type[StdfSource] | None = None
     # FAR is the first record of every STDF file: REC_LEN 2, REC_TYP 0, REC_SUB 10 (STDF V4, "FAR"). The length is two bytes in
     # the file's own byte order.
     if head[:4] in (b"\x02\x00\x00\x0a", b"\x00\x02\x00\x0a"):
-        from gpwarehouse.sources.stdf import StdfSource
-
-        return StdfSource(
+        from gpwarehouse.sources.stdf import StdfSource as reader
+    elif head[:5] == b"FAR:A":
+        from gpwarehouse.sources.atdf import AtdfSource as reader
+    if reader is not None:
+        return reader(
             file,
             timezone=timezone,
             test_type=test_type,
@@ -101,11 +117,6 @@ def open_source(
             allow_incomplete=allow_incomplete,
             defaults=defaults,
             **given,
-        )
-    if head[:5] == b"FAR:A":
-        raise UnknownFormatError(
-            f"{file.name} is ATDF, the text form of STDF, which is not supported. Nothing of it was loaded. Load the STDF "
-            f"file that it was made from, or convert it to STDF V4. Supported: {SUPPORTED}."
         )
     what = f"starts with bytes {head.hex(' ')}" if head else "is empty"
     kind = UnknownFormatError if head else SourceFormatError

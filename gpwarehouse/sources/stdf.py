@@ -1,15 +1,16 @@
 """Read STDF V4 datalogs as rows of ``fact_test_results``.
 
-There are two passes. The first (:mod:`gpwarehouse.sources.stdf_survey`) walks the record headers: it checks that the file is
-complete, computes its checksum, and finds the last insertion of each die. The second reads runs of whole records (8 MiB by
-default), parses each run with stdf_convert and yields one Arrow batch. Memory holds one run with its results,
-the results of the insertions that are open at its end, and 14 bytes per insertion of the whole file; never the file.
+There are three passes. The first (:mod:`gpwarehouse.sources.stdf_survey`) walks the record headers: it checks that the file is
+complete, computes its checksum, and finds the last insertion of each die. The second
+(:mod:`gpwarehouse.sources.stdf_reading`) reads runs of whole records (8 MiB by default), parses each run with stdf_convert,
+assigns the results to their insertions, and learns the list of parameters. The third makes the rows. Memory holds one run with
+its results, the results of the insertions that are open at its end, and 18 bytes per insertion of the whole file; never the file.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -24,23 +25,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpwarehouse.errors import SettingsError, SourceFormatError
+from gpwarehouse.models.parameter_sets import ParameterSet
 from gpwarehouse.sources.stdf_completeness import compare_counts, compare_good
 from gpwarehouse.sources.stdf_framing import FAR_BYTES, Findings
 from gpwarehouse.sources.stdf_given import Given, GivenOptions
 from gpwarehouse.sources.stdf_insertions import NO_BIN, NO_COORDINATE
-from gpwarehouse.sources.stdf_limits import LimitBook, flag_bytes
+from gpwarehouse.sources.stdf_matrix import PartResults, fail_kinds, value_columns
 from gpwarehouse.sources.stdf_members import members_of
-from gpwarehouse.sources.stdf_parts import Attribution, Results, fail_kinds, parameters_json, results_of, site_keys
+from gpwarehouse.sources.stdf_reading import PART_TYPES, Reading, read_results
 from gpwarehouse.sources.stdf_records import Header, header_of, record_tables
-from gpwarehouse.sources.stdf_stream import WAY_OUT, open_stream, read_exactly
+from gpwarehouse.sources.stdf_retests import retest_of_bins
+from gpwarehouse.sources.stdf_stream import WAY_OUT, Content, open_content
 from gpwarehouse.sources.stdf_survey import Chunk, Survey, survey
-from gpwarehouse.sources.stdf_tally import Tally
+from gpwarehouse.sources.stdf_texts import append_texts, flag_bytes, tidy_column
+from gpwarehouse.sources.value_counts import ValueCounts
 
 __all__ = ["FACT_SCHEMA", "StdfSource"]
 
 CHUNK_BYTES = 8 << 20
+CELLS = 1 << 22
+"""Most values (rows times parameters) of a batch."""
 TEST_TYPES = ("WAT", "CP", "FT")
-PART_TYPES = ["PIR", "PRR", "PTR", "MPR", "FTR"]
 
 # PRR PART_FLG (STDF V4, "PRR"): bit 3 = the part failed; bit 4 = bit 3 is not valid.
 PART_FAILED, NO_VERDICT = 0x08, 0x10
@@ -78,11 +83,18 @@ FACT_SCHEMA = pa.schema(
         ("bin_name", pa.string()),
         ("is_pass", pa.bool_()),
         ("fail_kind", pa.string()),
+        ("unit_id", pa.string()),
+        ("sublot_id", pa.string()),
+        ("retest_of_bins", pa.string()),
+        ("parameter_set_key", pa.int64()),
+        ("measured", pa.list_(pa.float64())),
+        ("verdicts", pa.string()),
+        ("failed", pa.list_(pa.int32())),
+        ("own_limits", pa.string()),
         ("parameters", pa.string()),
-        ("parameter_counts", pa.string()),
     ]
 )
-"""Columns of every batch. ``parameters`` and ``parameter_counts`` are JSON text, ``test_time_ms`` is in milliseconds."""
+"""Columns of every batch. ``own_limits`` and ``parameters`` are JSON text, ``test_time_ms`` is in milliseconds."""
 
 
 class StdfSource:
@@ -135,8 +147,12 @@ class StdfSource:
         self._test_type = test_type
         self._findings = Findings(self.path.name, allow_incomplete)
         self._given = Given(given, defaults or {}, self._zone, self._findings)
-        self._limits: LimitBook | None = None
         self._told: list[str] = []
+        self._kept: bytearray | None = None
+
+    def _open(self, keep: int = 0) -> AbstractContextManager[Content]:
+        """Open the file as STDF."""
+        return open_content(self.path, keep)
 
     @cached_property
     def survey(self) -> Survey:
@@ -144,7 +160,11 @@ class StdfSource:
 
         :raises SourceFormatError: the file is not STDF V4, is damaged or ends early.
         """
-        return survey(self.path, self._chunk_bytes, self._findings)
+        by_die = self._given.has("wafer_id") or self._test_type in ("WAT", "CP")
+        with self._open(keep=self._chunk_bytes) as content:
+            found = survey(content, self.path.name, self._chunk_bytes, self._findings, by_die)
+            self._kept = content.kept
+        return found
 
     @cached_property
     def header(self) -> Header:
@@ -213,11 +233,18 @@ class StdfSource:
             "test_stage": stage,
             "test_program": program,
             "program_revision": mir["JOB_REV"],
+            "sublot_id": mir["SBLOT_ID"],
+            "retest_of_bins": self.retest_of_bins,
         }
 
+    @cached_property
+    def retest_of_bins(self) -> str | None:
+        """What the file says that it tests again; see :func:`gpwarehouse.sources.stdf_retests.retest_of_bins`."""
+        return retest_of_bins(self.header, self._findings)
+
     def members(self) -> dict[str, list[dict[str, Any]]]:
-        """Rows of dimensions. The limits are complete after :meth:`batches` has ended."""
-        return members_of(self.header, self.constants, self._limits or LimitBook(), self.wafer_of_all)
+        """Rows of dimensions."""
+        return members_of(self.header, self.constants, self.reading.parameters.specs, self.wafer_of_all)
 
     def warnings(self) -> list[str]:
         """What is dropped, guessed or faulty; complete after :meth:`batches` has ended."""
@@ -234,102 +261,109 @@ class StdfSource:
             key=lambda row: (-row[2], row[0]),
         )
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield one batch per run of records, with rows in PRR order and the columns of :data:`FACT_SCHEMA`.
+    @cached_property
+    def reading(self) -> Reading:
+        """The result of the second pass, which runs when it is first needed.
 
         :raises SourceFormatError: the file is damaged, or it changed meanwhile; nothing of it may be kept.
         :raises MissingExtraError: stdf_convert is not installed.
         """
-        limits, tally, row = LimitBook(), Tally(), 0
-        attribution = Attribution(np.array(sorted(self.survey.without_pir), np.int64))
-        self._limits, self._told = limits, []
         # The header comes first: without stdf_convert, or with a broken MIR, it fails before any row.
         _ = self.constants, self._times
-        for chunk, tables in self._read_tables():
-            self._collect(limits, tally, tables)
-            results = results_of(tables, chunk.first_record, self._describe_place(chunk))
-            starts = site_keys(tables["PIR"], chunk.first_record) if "PIR" in tables else np.empty(0, np.int64)
-            ends = site_keys(tables["PRR"], chunk.first_record) if "PRR" in tables else np.empty(0, np.int64)
-            mine, part = attribution.assign(starts, ends, results)
-            if "PRR" in tables:
-                yield self._make_rows(tables["PRR"], mine, part, row, tally)
-                row += tables["PRR"].num_rows
-        if row != len(self.survey.is_part):
+        reading = read_results(self._read_tables(), self.survey, self.header, self.path.name)
+        if reading.parts != len(self.survey.is_part):
             raise self._make_changed_error()
+        return reading
+
+    def parameter_sets(self) -> dict[int, ParameterSet]:
+        """The list of the file's parameters by its key; none if the file has no results."""
+        found = self.reading.parameters.parameters
+        return {found.key: found} if len(found) else {}
+
+    def values(self) -> ValueCounts:
+        """How many values the file's records hold: those in the rows, and those that are left out."""
+        return self.reading.values
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield batches with rows in PRR order and the columns of :data:`FACT_SCHEMA`.
+
+        :raises SourceFormatError: the file is damaged, or it changed meanwhile; nothing of it may be kept.
+        :raises MissingExtraError: stdf_convert is not installed.
+        """
+        reading, row = self.reading, 0
+        reading.tally.good = [0, 0, 0]
+        for number, (prr, results, texts) in enumerate(reading.spool.read(), start=1):
+            tail = reading.tail if number == len(reading.spool) else []
+            own = PartResults.of_table(results, reading.parameters.final)
+            yield from self._make_rows(prr, own, append_texts(texts["parameters"], tail), row)
+            row += prr.num_rows
         compare = Findings(self.path.name)
-        if tally.good is not None:
-            compare_good(self.header, tally.good, compare)
-        lost = attribution.orphans + len(attribution.pending.key)
-        self._told = [*compare.warnings, *tally.warnings(lost, self.survey.has_scans), *limits.warnings()]
+        if reading.tally.good is not None:
+            compare_good(self.header, reading.tally.good, compare)
+        self._told = [*compare.warnings, *reading.warnings]
 
     def _read_tables(self) -> Iterator[tuple[Chunk, dict[str, pa.Table]]]:
-        digest = hashlib.sha256()
-        with open_stream(self.path) as stream:
-            digest.update(read_exactly(stream, FAR_BYTES))
+        """Parse the runs of records: of a small file as the survey read it, else of the file, read again."""
+        kept, self._kept = self._kept, None
+        for chunk, data in self._read_runs() if kept is None else self._cut_runs(kept):
+            place = f"{self.path.name}, bytes {chunk.offset} to {chunk.offset + chunk.length}"
+            yield chunk, record_tables(data, self.survey.far, PART_TYPES, place)
+
+    def _cut_runs(self, whole: bytearray) -> Iterator[tuple[Chunk, memoryview]]:
+        for chunk in self.survey.chunks:
+            yield chunk, memoryview(whole)[chunk.offset : chunk.offset + chunk.length]
+
+    def _read_runs(self) -> Iterator[tuple[Chunk, bytes]]:
+        with self._open() as content:
+            content.read(FAR_BYTES)
             at = FAR_BYTES
             for chunk in self.survey.chunks:
-                digest.update(read_exactly(stream, chunk.offset - at))  # records that are skipped
+                content.read(chunk.offset - at)  # records that are skipped
                 at = chunk.offset + chunk.length
-                data = read_exactly(stream, chunk.length)
-                digest.update(data)
+                data = content.read(chunk.length)
                 if len(data) < chunk.length:
                     raise self._make_changed_error()
-                yield chunk, record_tables(data, self.survey.far, PART_TYPES, self._describe_place(chunk))
-            while data := stream.read(1 << 20):  # NUL padding after the last record
-                digest.update(data)
-        if digest.hexdigest() != self.survey.checksum:
-            raise self._make_changed_error()
-
-    def _describe_place(self, chunk: Chunk) -> str:
-        return f"{self.path.name}, bytes {chunk.offset} to {chunk.offset + chunk.length}"
+                yield chunk, data
+            while content.read(1 << 20):  # NUL padding after the last record
+                pass
+            if content.checksum != self.survey.checksum:
+                raise self._make_changed_error()
 
     def _make_changed_error(self) -> SourceFormatError:
         return SourceFormatError(f"{self.path.name} changed while it was read. {WAY_OUT}")
 
-    @staticmethod
-    def _collect(limits: LimitBook, tally: Tally, tables: dict[str, pa.Table]) -> None:
-        if "PTR" in tables:
-            limits.see_parametric(tables["PTR"], pins=False)
-        if "MPR" in tables:
-            limits.see_parametric(tables["MPR"], pins=True)
-            tally.see_multiple(tables["MPR"])
-        if "FTR" in tables:
-            limits.see_functional(tables["FTR"])
-
-    def _make_rows(
-        self, prr: pa.Table, results: Results, part: npt.NDArray[np.int64], row: int, tally: Tally
-    ) -> pa.RecordBatch:
+    def _make_rows(self, prr: pa.Table, results: PartResults, texts: pa.Array, row: int) -> Iterator[pa.RecordBatch]:
         size = prr.num_rows
-        seen = slice(row, row + size)
-        is_part = self.survey.is_part[seen]
-        if row + size > len(self.survey.is_part):
-            raise self._make_changed_error()
-        tally.see_parts(prr["NUM_TEST"].to_numpy().astype(np.int64), results, part, is_part)
+        seen = np.flatnonzero(self.survey.is_part)[row : row + size]
         columns: dict[str, Any] = {name: text_column(value, size) for name, value in self.constants.items()}
         columns |= self._make_wafer_columns(self.survey.wir_of_part[seen])
         columns |= self._make_site_columns(prr)
-        columns |= self._make_part_columns(prr, results, part)
+        columns |= self._make_part_columns(prr, results)
         insertion_no = self.survey.insertion_no[seen]
-        before = int(np.count_nonzero(self.survey.is_part[:row]))
-        columns["source_record_no"] = pa.array(before + np.cumsum(is_part, dtype=np.int64))
+        before = 0 if self.retest_of_bins is None else 1
+        columns["source_record_no"] = pa.array(np.arange(row + 1, row + 1 + size))
         columns["insertion_no"] = pa.array(insertion_no)
-        columns["retest_no"] = pa.array(insertion_no - 1)
-        columns["is_first_pass"] = pa.array(insertion_no == 1)
+        columns["retest_no"] = pa.array(insertion_no - 1 + before)
+        columns["is_first_pass"] = pa.array(insertion_no + before == 1)
         columns["is_final_result"] = pa.array(self.survey.is_final[seen])
+        columns["unit_id"] = self._name_units(prr, self.survey.unit_no[seen])
         columns["temperature_c"] = pa.repeat(pa.scalar(self.header.temperature_c, pa.float64()), size)
-        columns["parameters"], columns["parameter_counts"] = parameters_json(results, part, size)
-        arrays = [columns.get(item.name, None) for item in FACT_SCHEMA]
-        filled = [
-            pa.nulls(size, item.type) if array is None else array
-            for item, array in zip(FACT_SCHEMA, arrays, strict=True)
-        ]
-        rows = pa.RecordBatch.from_arrays(filled, schema=FACT_SCHEMA)
-        rows = rows if is_part.all() else rows.filter(pa.array(is_part))
-        first, last = (
-            rows.column(name).to_numpy(zero_copy_only=False) for name in ("is_first_pass", "is_final_result")
-        )
-        tally.see_verdicts(rows.column("is_pass"), first, last)
-        return rows
+        columns["parameters"] = texts
+        self.reading.tally.see_verdicts(columns["is_pass"], insertion_no + before == 1, self.survey.is_final[seen])
+        width = max(1, len(self.reading.parameters.parameters))
+        for begin in range(0, size, step := max(1, CELLS // width)):
+            end = min(begin + step, size)
+            yield self._make_batch(columns, results, begin, end)
+
+    def _make_batch(self, columns: dict[str, pa.Array], results: PartResults, begin: int, end: int) -> pa.RecordBatch:
+        own = results if end - begin == len(columns["parameters"]) else results.of_parts(begin, end)
+        values = value_columns(own, end - begin, self.reading.parameters)
+        arrays = []
+        for item in FACT_SCHEMA:
+            array = columns.get(item.name)
+            array = values.get(item.name) if array is None else array.slice(begin, end - begin)
+            arrays.append(pa.nulls(end - begin, item.type) if array is None else array)
+        return pa.RecordBatch.from_arrays(arrays, schema=FACT_SCHEMA)
 
     def _make_wafer_columns(self, visits: npt.NDArray[np.int32]) -> dict[str, pa.Array]:
         wafers = self.header.wafers
@@ -370,18 +404,16 @@ class StdfSource:
             "load_board_id": column("LOAD_ID"),
         }
 
-    def _make_part_columns(self, prr: pa.Table, results: Results, part: npt.NDArray[np.int64]) -> dict[str, pa.Array]:
-        size = prr.num_rows
+    def _make_part_columns(self, prr: pa.Table, results: PartResults) -> dict[str, pa.Array]:
         verdict = self._judge(prr)
-        functional, parametric = fail_kinds(results, part, size)
+        functional, parametric = fail_kinds(results, prr.num_rows)
         kind = pc.case_when(pc.make_struct(pa.array(functional), pa.array(parametric)), "FUNCTIONAL", "PARAMETRIC")
         hard, soft = _mark_missing(prr["HARD_BIN"], NO_BIN), _mark_missing(prr["SOFT_BIN"], NO_BIN)
         x, y = _mark_missing(prr["X_COORD"], NO_COORDINATE), _mark_missing(prr["Y_COORD"], NO_COORDINATE)
-        trimmed = pc.utf8_trim(prr["PART_ID"].combine_chunks(), " \t\r\n\0")
         return {
             "die_x": pc.if_else(y.is_valid(), x, None),
             "die_y": pc.if_else(x.is_valid(), y, None),
-            "part_id": pc.if_else(pc.equal(trimmed, ""), None, trimmed),
+            "part_id": tidy_column(prr["PART_ID"]),
             # STDF V4 has no "missing" flag for TEST_T except 0, which no real test takes.
             "test_time_ms": _mark_missing(prr["TEST_T"], 0, pa.int64()),
             "tests_executed": prr["NUM_TEST"].combine_chunks().cast(pa.int32()),
@@ -393,6 +425,14 @@ class StdfSource:
             "is_pass": verdict,
             "fail_kind": pc.if_else(pc.equal(verdict, False), kind, pa.scalar(None, pa.string())),
         }
+
+    def _name_units(self, prr: pa.Table, numbers: npt.NDArray[np.int32]) -> pa.Array:
+        """The code of packaged parts; of parts that nothing else names a number of this file; NULL of all others."""
+        names = [None if n < 0 else f"(file {self.survey.checksum[:12]}, part {n + 1})" for n in numbers.tolist()]
+        own = pa.array(names, pa.string())
+        if not self.survey.has_unit_texts or self.header.wafers or self.wafer_of_all is not None:
+            return own
+        return pc.coalesce(tidy_column(prr["PART_TXT"]), own)
 
     def _judge(self, prr: pa.Table) -> pa.Array:
         """Pass or fail by PART_FLG bit 3; if bit 4 makes it invalid, by the HBR of the hard bin; otherwise NULL."""

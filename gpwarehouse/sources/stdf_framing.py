@@ -7,7 +7,6 @@ in the place of a record header rarely form one of these types.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from gpwarehouse.errors import SourceFormatError
 from gpwarehouse.sources.stdf_stream import WAY_OUT
@@ -19,6 +18,7 @@ FAR_BYTES = 6
 # (REC_TYP, REC_SUB) as one number
 FAR, MIR, MRR, PCR = 10, 1 << 8 | 10, 1 << 8 | 20, 1 << 8 | 30
 HBR, SBR, SDR = 1 << 8 | 40, 1 << 8 | 50, 1 << 8 | 80
+PMR, RDR = 1 << 8 | 60, 1 << 8 | 70
 WIR, WRR, WCR = 2 << 8 | 10, 2 << 8 | 20, 2 << 8 | 30
 PIR, PRR, TSR = 5 << 8 | 10, 5 << 8 | 20, 10 << 8 | 30
 PTR, MPR, FTR, STR = 15 << 8 | 10, 15 << 8 | 15, 15 << 8 | 20, 15 << 8 | 30
@@ -32,10 +32,10 @@ SHORTEST = {
     PCR: 6,
     HBR: 8,
     SBR: 8,
-    1 << 8 | 60: 2,  # PMR
+    PMR: 2,
     1 << 8 | 62: 2,  # PGR
     1 << 8 | 63: 2,  # PLR
-    1 << 8 | 70: 0,  # RDR
+    RDR: 0,
     SDR: 3,
     1 << 8 | 90: 0,  # PSR, NMR, CNR, SSR, CDR: V4-2007
     1 << 8 | 91: 0,
@@ -104,7 +104,7 @@ class Findings:
             self.warnings.append(what)
 
 
-def byte_order(far: bytes, path: Path) -> str:
+def byte_order(far: bytes, name: str) -> str:
     """The byte order, ``>`` or ``<``, from FAR.CPU_TYPE: 1 = Sun (big-endian), 2 = PC (little-endian).
 
     :raises SourceFormatError: it is not a FAR, or one of another version or machine.
@@ -112,20 +112,20 @@ def byte_order(far: bytes, path: Path) -> str:
     layout = _LAYOUTS.get(far[:4])
     if layout is None and far and not (len(far) < 4 and any(head.startswith(far) for head in _LAYOUTS)):
         raise SourceFormatError(
-            f"{path.name} is not an STDF file: it begins with {far.hex(' ')} instead of a FAR record (02 00 00 0a or "
+            f"{name} is not an STDF file: it begins with {far.hex(' ')} instead of a FAR record (02 00 00 0a or "
             "00 02 00 0a). Nothing of it was loaded. Check that this is the tester's binary datalog."
         )
     if layout is None or len(far) < FAR_BYTES:
-        raise SourceFormatError(f"{path.name} ends early, at byte {len(far)}, within the FAR record. {WAY_OUT}")
+        raise SourceFormatError(f"{name} ends early, at byte {len(far)}, within the FAR record. {WAY_OUT}")
     order = _CPU_TYPES.get(far[4])
     if order is None or far[5] != 4:
         raise SourceFormatError(
-            f"{path.name}: FAR at byte 0 says CPU_TYPE {far[4]}, STDF version {far[5]}; supported are version 4 and "
+            f"{name}: FAR at byte 0 says CPU_TYPE {far[4]}, STDF version {far[5]}; supported are version 4 and "
             "CPU_TYPE 1 (big-endian) or 2 (little-endian). Nothing of it was loaded. Convert it to STDF V4."
         )
     if order != layout:
         raise SourceFormatError(
-            f"{path.name}: FAR at byte 0 says CPU_TYPE {far[4]}, STDF version 4, which is {_ENDIAN[order]}, but its own length, "
+            f"{name}: FAR at byte 0 says CPU_TYPE {far[4]}, STDF version 4, which is {_ENDIAN[order]}, but its own length, "
             f"{far[:2].hex(' ')}, is {_ENDIAN[layout]}. Nothing of it was loaded. If its records are {_ENDIAN[layout]}, "
             f"byte 4 must be {2 if layout == '<' else 1}: correct the converter that wrote the file."
         )

@@ -68,6 +68,10 @@ class Given:
         value = self.options.get(name)
         return self.defaults.get(name) if value is None else value
 
+    def has(self, name: str) -> bool:
+        """Whether the caller or the settings give a value."""
+        return self._find_value(name) is not None
+
     def _parse_time(self, value: object) -> datetime | None:
         if value is None:
             return None

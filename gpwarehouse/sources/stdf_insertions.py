@@ -18,28 +18,36 @@ NO_COORDINATE = -32768  # PRR X_COORD, Y_COORD: "missing/invalid data flag" (STD
 NO_BIN = 65535  # PRR HARD_BIN, SOFT_BIN: none
 NOTHING_EXECUTED = (0, 65535)  # PRR NUM_TEST of a record that is not a part
 NO_SITE = 255
+SUPERSEDES_ID = 0x01  # PRR PART_FLG bit 0
 
 
 @dataclass
 class PartLog:
     """One entry per PRR, and the parts that are open.
 
+    :ivar by_die: whether X and Y are those of a wafer although no WIR says so.
     :ivar unfinished: number of PIRs without a PRR on their site; complete after :meth:`finish`.
     :ivar without_pir: (HEAD_NUM << 8 | SITE_NUM) of PRRs without a PIR → their number.
     """
 
     order: str
     wafers: OpenWafers
+    by_die: bool = False
     wir_of_part: array[int] = field(default_factory=lambda: array("i"))
     x: array[int] = field(default_factory=lambda: array("h"))
     y: array[int] = field(default_factory=lambda: array("h"))
     part_no: array[int] = field(default_factory=lambda: array("i"))
+    text_no: array[int] = field(default_factory=lambda: array("i"))
     hard_bin: array[int] = field(default_factory=lambda: array("H"))
     soft_bin: array[int] = field(default_factory=lambda: array("H"))
     is_part: array[int] = field(default_factory=lambda: array("b"))
     unfinished: int = 0
     without_pir: dict[int, int] = field(default_factory=dict)
-    _part_ids: dict[bytes, int] = field(default_factory=dict)
+    _parts: dict[tuple[int, bytes], int] = field(default_factory=dict)
+    _count: int = 0
+    _latest: dict[bytes, int] = field(default_factory=dict)
+    _moved: set[int] = field(default_factory=set)
+    _texts: dict[bytes, int] = field(default_factory=dict)
     _open: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -71,18 +79,57 @@ class PartLog:
         )
         if begun < 0 and is_part:
             self.without_pir[key] = self.without_pir.get(key, 0) + 1
-        part_no = -1
-        if x == NO_COORDINATE or y == NO_COORDINATE:
+        wafer = self.wafers.at(head, site) if is_part else -1
+        part_no = text_no = -1
+        if x == NO_COORDINATE or y == NO_COORDINATE or (wafer < 0 and not self.by_die):
             x = y = NO_COORDINATE
-            if name := text_at(body, 17):
-                part_no = self._part_ids.setdefault(name, len(self._part_ids))
+            part_no = self._number_part(key, wafer, body)
+            text = text_at(body, 18 + body[17]) if wafer < 0 and len(body) > 17 else b""
+            text_no = self._texts.setdefault(text, len(self._texts)) if text else -1
         self.x.append(x)
         self.y.append(y)
         self.part_no.append(part_no)
+        self.text_no.append(text_no)
         self.hard_bin.append(hard)
         self.soft_bin.append(soft)
         self.is_part.append(is_part)
-        self.wir_of_part.append(self.wafers.at(head, site) if is_part else -1)
+        self.wir_of_part.append(wafer)
+
+    def _number_part(self, place: int, wafer: int, body: bytes) -> int:
+        """Number a part without coordinates by its PART_ID; -1 without one.
+
+        PART_ID is a counter, often of each site. A PRR that supersedes the part of the same PART_ID (PART_FLG bit 0) may be of
+        another site. On a wafer nothing else makes two insertions one part.
+        """
+        name = text_at(body, 17)
+        if not name:
+            return -1
+        if body[2] & SUPERSEDES_ID and name in self._latest:
+            number = self._latest[name]
+            if wafer < 0 and self._parts.get((place, name)) != number:
+                self._parts[place, name] = number
+                self._moved.add(number)
+            return number
+        number = self._count if wafer >= 0 else self._parts.setdefault((place, name), self._count)
+        self._count += number == self._count
+        self._latest[name] = number
+        return number
+
+    @property
+    def unit_no(self) -> npt.NDArray[np.int32]:
+        """Number of each part that head, site and PART_ID do not tell from the others; -1 of all others.
+
+        These are parts of which a PRR on another site superseded one, and parts of a wafer without coordinates.
+        """
+        number, wafer = np.array(self.part_no, np.int32), np.array(self.wir_of_part, np.int32)
+        own = (wafer >= 0) | np.isin(number, list(self._moved))
+        return np.where(own, number, np.int32(-1))
+
+    @property
+    def has_unit_texts(self) -> bool:
+        """Whether PART_TXT tells the parts apart: most texts come once or twice. A remark comes with every part."""
+        distinct, count = len(self._texts), sum(number >= 0 for number in self.text_no)
+        return 2 * distinct >= count and (distinct > 1 or count == 1)
 
     def finish(self) -> None:
         """Count the parts that are still open."""
@@ -93,9 +140,10 @@ class PartLog:
 def count_insertions(log: PartLog) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
     """Number the insertions of each unit in file order, and mark its last one.
 
-    A unit is a die (wafer, X, Y); without coordinates a part (wafer, PART_ID); without both every insertion is a unit of its own.
-    PART_FLG bits 0 and 1 ("supersedes") are neither needed nor trusted: many testers never set them, including the one of the
-    real lot in the tests.
+    A unit is a die (wafer, X, Y). Without a wafer it is the part of that PART_TXT, such as a 2D code, else of that head, site and
+    PART_ID: X and Y may then be those of fuses, or zeros. Without any of these every insertion is a unit of its own.
+    PART_FLG bits 0 and 1 ("supersedes") are not needed: many testers never set them, including the one of the real lot in the
+    tests.
     """
     ids = log.wafers.ids
     names: dict[bytes, int] = {}
@@ -106,6 +154,9 @@ def count_insertions(log: PartLog) -> tuple[npt.NDArray[np.int32], npt.NDArray[A
     x = np.array(log.x, dtype=np.int64)
     y = np.array(log.y, dtype=np.int64)
     part = np.array(log.part_no, dtype=np.int64)
+    if log.has_unit_texts:
+        text = np.array(log.text_no, dtype=np.int64)
+        part = np.where(text >= 0, text + (1 << 31), part)
     die = (1 << 32) | ((x + 32768) << 16) | (y + 32768)
     unit = (wafer << 33) | np.where(x != NO_COORDINATE, die, part)
     nameless = ((x == NO_COORDINATE) & (part < 0)) | (np.array(log.is_part, dtype=np.int8) == 0)

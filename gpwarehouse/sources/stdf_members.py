@@ -1,15 +1,18 @@
-"""The dimension members of an STDF file: lot, product, wafers, tester, prober or handler, test step with limits.
+"""The dimension members of an STDF file: lot, product, wafers, tester, prober or handler, test step.
 
 Column names are those of the dimension tables. Only attributes that are constant from file to file are used: those that differ
-in every run (test times, counts) would begin a version of the dimension in every load.
+in every run (test times, counts) would begin a version of the dimension in every load. The limits of tests are not those of the
+step: they belong to the file's list of parameters, because two testers may run one program with different limits. The step has
+the specification limits (LO_SPEC, HI_SPEC), if there are any.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from gpwarehouse.sources.stdf_limits import LimitBook, shortest
 from gpwarehouse.sources.stdf_records import Header
+from gpwarehouse.sources.stdf_texts import shortest
 
 __all__ = ["members_of"]
 
@@ -23,10 +26,11 @@ Row = dict[str, Any]
 
 
 def members_of(
-    header: Header, constants: dict[str, str | None], limits: LimitBook, wafer_of_all: str | None
+    header: Header, constants: dict[str, str | None], specs: Mapping[str, Row], wafer_of_all: str | None
 ) -> dict[str, list[Row]]:
     """Make dimension table → rows, without unknown attributes.
 
+    :param specs: specification limits by name of the test.
     :param wafer_of_all: the wafer of a file that names none.
     """
     found = {
@@ -34,7 +38,7 @@ def members_of(
         "dim_lot": [_make_lot(header, constants)],
         "dim_wafer": _make_wafers(header, constants, wafer_of_all),
         "dim_equipment": _make_equipment(header, constants),
-        "dim_process_step": [_make_step(header, constants, limits)],
+        "dim_process_step": [_make_step(constants, specs)],
     }
     keys = {
         "dim_product": "product_id",
@@ -124,14 +128,14 @@ def _make_equipment(header: Header, constants: dict[str, str | None]) -> list[Ro
     return list(rows.values())
 
 
-def _make_step(header: Header, constants: dict[str, str | None], limits: LimitBook) -> Row:
+def _make_step(constants: dict[str, str | None], specs: Mapping[str, Row]) -> Row:
     return {
         "process_flow_id": constants["process_flow_id"],
         "flow_version": constants["flow_version"],
         "step_number": constants["step_number"],
         "step_name": constants["test_stage"],
         "step_type": "TEST",
-        "control_limits": limits.control_limits(header),
+        "control_limits": dict(specs) or None,
     }
 
 

@@ -15,13 +15,14 @@ import pyarrow as pa
 
 from gpwarehouse.errors import MissingExtraError, SourceFormatError
 from gpwarehouse.sources.stdf_survey import SMALL_TYPES, Survey
+from gpwarehouse.sources.stdf_texts import clean_key, tidy
 
-__all__ = ["Header", "Site", "WaferVisit", "header_of", "record_tables", "tidy"]
+__all__ = ["Header", "Site", "WaferVisit", "header_of", "record_tables"]
 
 ANY = 255  # HEAD_NUM, SITE_GRP: "all heads", "all sites"
 
 
-def record_tables(records: bytes, far: bytes, types: Iterable[str], where: str) -> dict[str, pa.Table]:
+def record_tables(records: bytes | memoryview, far: bytes, types: Iterable[str], where: str) -> dict[str, pa.Table]:
     """Parse a run of whole records.
 
     stdf_convert reads only files, and returns its batches one record type at a time (the rest of every type at the end of the
@@ -51,13 +52,6 @@ def record_tables(records: bytes, far: bytes, types: Iterable[str], where: str) 
                 f"{where}: a record cannot be read ({error}). Nothing of it was loaded. Check the file with "
                 "`stdf-convert`, and have the tester write it again."
             ) from error
-
-
-def tidy(text: str | None) -> str | None:
-    """Strip a text: STDF pads with blanks, and some testers with NUL. An empty text becomes None."""
-    if text is None:
-        return None
-    return text.replace("\0", "").strip() or None
 
 
 @dataclass(frozen=True)
@@ -97,10 +91,15 @@ class Header:
     soft_bins: dict[int, str]
     hard_bin_pass: dict[int, bool]
     test_names: dict[int, str]
+    """Of TSR, for numbers that have one name there."""
     test_seconds: dict[int, float]
     start: datetime | None
     summaries: dict[str, list[dict[str, Any]]]
-    """Record type (PCR, WRR, HBR, SBR) → its records."""
+    """Record type (PCR, WRR, HBR, SBR, MRR) → its records."""
+    pin_names: dict[tuple[int, int, int], str]
+    """(HEAD_NUM, SITE_NUM, PMR_INDX) → name of the pin."""
+    retested_bins: list[int] | None
+    """Hard bins whose parts the file tests again (RDR); empty for all bins, None without an RDR."""
 
     def guesses(self, zone: ZoneInfo) -> list[str]:
         """What was guessed of times, or not understood, one sentence each."""
@@ -164,8 +163,28 @@ def header_of(survey: Survey, zone: ZoneInfo, name: str) -> Header:
         test_names=names,
         test_seconds=seconds,
         start=moment(mir["START_T"], zone) or moment(mir["SETUP_T"], zone),
-        summaries={kind: rows.get(kind, []) for kind in ("PCR", "WRR", "HBR", "SBR")},
+        summaries={kind: rows.get(kind, []) for kind in ("PCR", "WRR", "HBR", "SBR", "MRR")},
+        pin_names=_read_pins(rows.get("PMR", [])),
+        retested_bins=next((list(row["RTST_BIN"] or ()) for row in rows.get("RDR", [])), None),
     )
+
+
+class _PinNames(dict[tuple[int, int, int], str]):
+    """Names by head, site and index. An index that the place does not define is looked up at the other places."""
+
+    def get(self, key: tuple[int, int, int], default: Any = None) -> Any:
+        return super().get(key) or super().get((ANY, ANY, key[2]), default)
+
+
+def _read_pins(rows: list[dict[str, Any]]) -> dict[tuple[int, int, int], str]:
+    """The logical name of each pin, else its physical name, else that of its channel (STDF V4, "PMR")."""
+    names = _PinNames()
+    for row in rows:
+        name = row["LOG_NAM"] or row["PHY_NAM"] or row["CHAN_NAM"]
+        if name:
+            names[row["HEAD_NUM"], row["SITE_NUM"], row["PMR_INDX"]] = clean_key(name)
+            names.setdefault((ANY, ANY, row["PMR_INDX"]), clean_key(name))
+    return names
 
 
 def moment(seconds: int | None, zone: ZoneInfo) -> datetime | None:
@@ -219,14 +238,14 @@ def _read_bins(rows: list[dict[str, Any]], kind: str) -> tuple[dict[int, str], d
 
 
 def _read_test_summaries(rows: list[dict[str, Any]]) -> tuple[dict[int, str], dict[int, float]]:
-    """Test number → name, and mean seconds (TSR.TEST_TIM, weighted over sites by EXEC_CNT)."""
-    names: dict[int, str] = {}
+    """Test number → name, if there is one, and mean seconds (TSR.TEST_TIM, weighted over sites by EXEC_CNT)."""
+    names: dict[int, set[str]] = {}
     whole: dict[int, float] = {}
     parts: dict[int, list[tuple[int, float]]] = {}
     for row in rows:
         number, seconds = row["TEST_NUM"], row["TEST_TIM"]
         if row["TEST_NAM"]:
-            names.setdefault(number, row["TEST_NAM"])
+            names.setdefault(number, set()).add(clean_key(row["TEST_NAM"]))
         # OPT_FLAG bit 2: "TEST_TIM value is invalid" (STDF V4, "TSR"). A tester without a clock writes 0.
         flag = row["OPT_FLAG"]
         if not seconds or seconds < 0 or (flag and flag[0] & 0x04):
@@ -238,4 +257,5 @@ def _read_test_summaries(rows: list[dict[str, Any]]) -> tuple[dict[int, str], di
     for number, counted in parts.items():
         total = sum(count for count, _ in counted)
         whole.setdefault(number, sum(count * seconds for count, seconds in counted) / total)
-    return names, {number: round(value, 9) for number, value in whole.items()}
+    sure = {number: min(found) for number, found in names.items() if len(found) == 1}
+    return sure, {number: round(value, 9) for number, value in whole.items()}

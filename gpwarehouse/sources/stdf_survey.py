@@ -3,7 +3,7 @@
 Walking the record headers is cheap. It finds out, before any row is sent, what an STDF file says only at its end: whether it is
 complete (MRR), which insertion of a die is the last one, the names of the bins, the id of a wafer (a WAFER_ID in the WRR
 supersedes the one in the WIR), and how many parts its summaries count. Little is kept: the few records that are not per part,
-and 19 bytes per insertion during the walk (14 afterwards), never a test result.
+and 23 bytes per insertion during the walk (18 afterwards), never a test result.
 
 A file is refused if its records cannot be those of a complete file: a type that STDF does not define, a record shorter than
 its fields, a text that exceeds its record, records before the MIR or after the MRR.
@@ -12,12 +12,10 @@ its fields, a text that exceeds its record, records before the MIR or after the 
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
-from struct import Struct
+from struct import Struct, unpack
 from typing import TypeVar
 
 import numpy as np
@@ -27,7 +25,7 @@ from gpwarehouse.errors import SourceFormatError
 from gpwarehouse.sources import stdf_framing as rec
 from gpwarehouse.sources.stdf_framing import FAR_BYTES, SHORTEST, Findings, is_user_record, type_name
 from gpwarehouse.sources.stdf_insertions import PartLog, count_insertions
-from gpwarehouse.sources.stdf_stream import WAY_OUT, open_stream, read_exactly
+from gpwarehouse.sources.stdf_stream import WAY_OUT, Content
 from gpwarehouse.sources.stdf_wafers import OpenWafers
 
 __all__ = ["Chunk", "Survey", "survey"]
@@ -35,12 +33,14 @@ __all__ = ["Chunk", "Survey", "survey"]
 BLOCK_BYTES = 1 << 20
 Kind = TypeVar("Kind", bound=np.generic)
 
-KEPT = frozenset({rec.MIR, rec.MRR, rec.SDR, rec.WIR, rec.WRR, rec.HBR, rec.SBR, rec.PCR, rec.WCR, rec.TSR})
-SMALL_TYPES = ["MIR", "MRR", "SDR", "WIR", "WRR", "WCR", "HBR", "SBR", "PCR", "TSR"]
-PER_TEST = 15  # REC_TYP of test results
-READ_RESULTS = (rec.PTR & 0xFF, rec.MPR & 0xFF, rec.FTR & 0xFF)
+KEPT = frozenset(
+    {rec.MIR, rec.MRR, rec.SDR, rec.WIR, rec.WRR, rec.HBR, rec.SBR, rec.PCR, rec.WCR, rec.TSR, rec.PMR, rec.RDR}
+)
+SMALL_TYPES = ["MIR", "MRR", "SDR", "WIR", "WRR", "WCR", "HBR", "SBR", "PCR", "TSR", "PMR", "RDR"]
+RESULTS = (rec.PTR, rec.MPR, rec.FTR, rec.STR)
+SHORTEST_RESULT = 8
 NOT_BEFORE_MIR = frozenset({rec.WIR, rec.WRR, rec.PIR, rec.PRR})
-TAKEN = frozenset({*NOT_BEFORE_MIR, rec.FAR, rec.MIR, rec.MRR, rec.SDR, rec.STR})
+TAKEN = frozenset({*NOT_BEFORE_MIR, rec.FAR, rec.MIR, rec.MRR, rec.SDR})
 TEXTS = {rec.MIR: (15, 30), rec.WIR: (6, 1), rec.WRR: (26, 4), rec.PRR: (17, 2)}
 """Record type → where its texts (Cn) begin, and their number."""
 NAMES = 5
@@ -79,20 +79,23 @@ class Survey:
     """False for a PRR that is not a part but a separator of test plans."""
     hard_bin: npt.NDArray[np.uint16]
     soft_bin: npt.NDArray[np.uint16]
+    unit_no: npt.NDArray[np.int32]
+    """Number of a part that neither coordinates nor head, site and PART_ID name; -1 of all others."""
     unfinished: int
     """Number of PIRs without a PRR."""
     without_pir: frozenset[int]
     """(HEAD_NUM << 8 | SITE_NUM) on which there is a PRR without a PIR."""
-    has_scans: bool
-    """Whether there are scan results (STR), which are not read."""
+    has_unit_texts: bool
+    """Whether PART_TXT tells the parts that are on no wafer apart."""
 
 
 @dataclass
 class _Walk:
-    path: Path
+    name: str
     order: str
     chunk_bytes: int
     findings: Findings
+    by_die: bool = False
     offset: int = FAR_BYTES
     record: int = 1
     others: int = 1
@@ -101,26 +104,26 @@ class _Walk:
     chunk_start: tuple[int, int] = (FAR_BYTES, 1)
     has_mir: bool = False
     has_mrr: bool = False
-    has_scans: bool = False
     skipped: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.header = Struct(self.order + "HBB").unpack_from
+        self.header = Struct(self.order + "HH").unpack_from  # REC_LEN; REC_TYP and REC_SUB as one number
+        self.results = frozenset(unpack(self.order + "H", bytes((kind >> 8, kind & 0xFF)))[0] for kind in RESULTS)
         self.wafers = OpenWafers(self.findings)
-        self.parts = PartLog(self.order, self.wafers)
+        self.parts = PartLog(self.order, self.wafers, self.by_die)
 
     def run(self, data: bytes) -> int:
         """Walk the whole records in ``data``; return their number of bytes."""
         if self.has_mrr:
             return self._check_padding(data)
-        header, at, end, record = self.header, 0, len(data) - 4, self.record
-        while at <= end:
-            length, typ, sub = header(data, at)
+        header, results, at, size, record = self.header, self.results, 0, len(data), self.record
+        while at + 4 <= size:
+            length, code = header(data, at)
             after = at + 4 + length
-            if after > end + 4:
+            if after > size:
                 break
-            if typ != PER_TEST or length < 8 or sub not in READ_RESULTS:
-                kind = typ << 8 | sub
+            if code not in results or length < SHORTEST_RESULT:
+                kind = data[at + 2] << 8 | data[at + 3]
                 taken = self._take_other(kind, data[at + 4 : after], self.offset + at, record)
                 if taken and kind in KEPT:
                     self.small += data[at:after]
@@ -163,7 +166,7 @@ class _Walk:
             return False
         if kind in NOT_BEFORE_MIR and not self.has_mir:
             raise SourceFormatError(
-                f"{self.path.name}: at byte {offset} a record of type {type_name(kind)} precedes the MIR, which names lot and "
+                f"{self.name}: at byte {offset} a record of type {type_name(kind)} precedes the MIR, which names lot and "
                 f"program. {WAY_OUT}"
             )
         if kind in TAKEN:
@@ -184,8 +187,6 @@ class _Walk:
             self.has_mrr = True
         elif kind == rec.FAR:
             self._refuse_second("FAR", offset)
-        elif kind == rec.STR:
-            self.has_scans = True
         elif kind == rec.SDR:
             self.wafers.site_group(body)
         elif kind == rec.WIR:
@@ -195,7 +196,7 @@ class _Walk:
 
     def _refuse_second(self, name: str, offset: int) -> None:
         raise SourceFormatError(
-            f"{self.path.name}: there is a second {name} at byte {offset}: several STDF files were joined into one, or a block "
+            f"{self.name}: there is a second {name} at byte {offset}: several STDF files were joined into one, or a block "
             "was written twice. Nothing of it was loaded. Split it at its FAR records and load the parts one by one."
         )
 
@@ -246,9 +247,10 @@ class _Walk:
             is_part=_make_column(self.parts.is_part, np.int8) != 0,
             hard_bin=_make_column(self.parts.hard_bin, np.uint16),
             soft_bin=_make_column(self.parts.soft_bin, np.uint16),
+            unit_no=self.parts.unit_no,
             unfinished=self.parts.unfinished,
             without_pir=self._find_without_pir(),
-            has_scans=self.has_scans,
+            has_unit_texts=self.parts.has_unit_texts,
         )
 
     def _find_without_pir(self) -> frozenset[int]:
@@ -262,7 +264,7 @@ class _Walk:
         return frozenset(self.parts.without_pir)
 
     def _check_complete(self, rest: bytes) -> None:
-        name = self.path.name
+        name = self.name
         self._refuse_cut(rest)
         if not self.has_mir:
             raise SourceFormatError(
@@ -279,8 +281,8 @@ class _Walk:
             return
         what = "a record header"
         if len(rest) >= 4:
-            length, typ, sub = self.header(rest, 0)
-            what = f"a record (type {typ}, sub-type {sub}) of {4 + length} bytes"
+            length, _ = self.header(rest, 0)
+            what = f"a record (type {rest[2]}, sub-type {rest[3]}) of {4 + length} bytes"
         self.findings.refuse(
             f"it ends early: {what} begins at byte {self.offset}, but only {len(rest)} bytes follow, and the MRR is missing, "
             "which is the last record of every complete file"
@@ -300,23 +302,21 @@ def _make_column(values: array[int], kind: type[Kind]) -> npt.NDArray[Kind]:
     return np.array(values, dtype=kind)
 
 
-def survey(path: Path, chunk_bytes: int, findings: Findings) -> Survey:
-    """Walk the file once.
+def survey(content: Content, name: str, chunk_bytes: int, findings: Findings, by_die: bool = False) -> Survey:
+    """Walk a file once.
 
-    :param path: an STDF V4 file, plain or compressed.
+    :param content: STDF V4.
+    :param name: name of the file, for messages.
     :param chunk_bytes: approximate bytes of the runs of whole records that the file is cut into.
     :param findings: collects the warnings, and says whether an incomplete file is allowed.
+    :param by_die: whether X and Y are those of a wafer even if no WIR begins one.
     :raises SourceFormatError: the file is not STDF V4, ends early, has no MRR, holds records that STDF does not define, or
         consists of several files.
     """
-    digest = hashlib.sha256()
-    with open_stream(path) as stream:
-        far = read_exactly(stream, FAR_BYTES)
-        digest.update(far)
-        walk = _Walk(path, rec.byte_order(far, path), chunk_bytes, findings)
-        rest = b""
-        while block := stream.read(min(BLOCK_BYTES, max(1, chunk_bytes // 8))):
-            digest.update(block)
-            data = rest + block
-            rest = data[walk.run(data) :]
-    return walk.finish(rest, digest.hexdigest(), far)
+    far = content.read(FAR_BYTES)
+    walk = _Walk(name, rec.byte_order(far, name), chunk_bytes, findings, by_die)
+    rest = b""
+    while block := content.read(min(BLOCK_BYTES, max(1, chunk_bytes // 8))):
+        data = rest + block
+        rest = data[walk.run(data) :]
+    return walk.finish(rest, content.checksum, far)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gpwarehouse.sources.stdf_parts import Ints, Results
+from gpwarehouse.sources.stdf_results import EXECUTED, ONCE, VALUE, Ints, Results
 
 __all__ = ["Tally"]
 
@@ -22,6 +22,7 @@ class Tally:
     """Counts over the runs of one pass.
 
     :ivar good: numbers of good parts of all insertions, of the first ones, of the last ones; None after a part without a verdict.
+    :ivar delimiter_values: values between a PIR and a PRR that are no part.
     """
 
     good: list[int] | None = field(default_factory=lambda: [0, 0, 0])
@@ -33,6 +34,7 @@ class Tally:
     _zero_counts: int = 0
     _zeroed: set[int] = field(default_factory=set)
     _delimiters: int = 0
+    delimiter_values: int = 0
 
     def see_parts(self, executed: Ints, results: Results, part: Ints, is_part: npt.NDArray[np.bool_]) -> None:
         """Compare PRR.NUM_TEST with the number of records: of all records, or of those whose test was executed.
@@ -42,9 +44,9 @@ class Tally:
         :param executed: NUM_TEST of the run's PRRs.
         :param part: for each result, its PRR.
         """
-        once = results.test & 0xFFFF <= 1  # an MPR counts once, whatever its number of pins
+        once, did = results.has(ONCE), results.has(EXECUTED)
         seen = np.bincount(part[once], minlength=len(executed))
-        run = np.bincount(part[once & results.executed], minlength=len(executed))
+        run = np.bincount(part[once & did], minlength=len(executed))
         counted = is_part & (executed != 0) & (executed != UNCOUNTED)
         differ = counted & (seen > 0) & (executed != seen) & (executed != run)
         self._differ += int(np.count_nonzero(differ))
@@ -53,7 +55,8 @@ class Tally:
         self._logged += int(np.count_nonzero(counted & (seen > 0)))
         self._unlogged += int(np.count_nonzero(counted & (seen == 0)))
         self._zero_counts += int(np.count_nonzero(is_part & (executed == 0) & (run > 0)))
-        self._delimiters += int(np.count_nonzero(results.executed & ~is_part[part]))
+        self._delimiters += int(np.count_nonzero(once & (did | results.has(VALUE)) & ~is_part[part]))
+        self.delimiter_values += int(np.count_nonzero(results.has(VALUE) & ~is_part[part]))
 
     def see_multiple(self, table: pa.Table) -> None:
         """Look for values in MPRs that a lost block may have zeroed."""
@@ -81,11 +84,10 @@ class Tally:
             for count, which in zip(self.good, (True, first, last), strict=True)
         ]
 
-    def warnings(self, orphans: int, has_scans: bool) -> list[str]:
+    def warnings(self, orphans: int) -> list[str]:
         """What was found, one sentence each.
 
-        :param orphans: number of results without a part.
-        :param has_scans: whether there are scan results; NUM_TEST then counts tests that are not read.
+        :param orphans: number of test records without a part.
         """
         found = []
         lost = orphans + self._delimiters
@@ -95,7 +97,7 @@ class Tally:
         elif self._unlogged * 2 < self._logged and self._unlogged:
             found.append(f"{self._unlogged} parts have no results in the file, although their PRR.NUM_TEST counts some")
         differ = self._differ + (self._zero_counts if self._logged else 0)
-        if differ and not has_scans:
+        if differ:
             found.append(
                 f"{differ} of {self._logged + self._zero_counts} parts have other numbers of results than their PRR.NUM_TEST: "
                 f"{self._seen} are in the file, {self._counted} are counted"

@@ -172,9 +172,29 @@ class StdfWriter:
         last = max((names.index(name) + 1 for name in texts), default=0)
         return b"".join(_encode_cn(texts.get(name)) for name in names[:last])
 
-    def mrr(self, *, finish_t: int = 0, disp_cod: str = " ") -> None:
+    def mrr(self, *, finish_t: int = 0, disp_cod: str = " ", usr_desc: str = "", exc_desc: str = "") -> None:
         """Master results: the last record of every complete file."""
-        self.record(1, 20, self._pack("I", finish_t) + _encode_c1(disp_cod))
+        texts = _encode_cn(usr_desc) + _encode_cn(exc_desc) if usr_desc or exc_desc else b""
+        self.record(1, 20, self._pack("I", finish_t) + _encode_c1(disp_cod) + texts)
+
+    def pmr(
+        self,
+        index: int,
+        *,
+        chan_typ: int = 0,
+        chan_nam: str = "",
+        phy_nam: str = "",
+        log_nam: str = "",
+        head: int = 1,
+        site: int = 1,
+    ) -> None:
+        """Pin map: the names of a pin by the index that MPR and FTR use."""
+        names = _encode_cn(chan_nam) + _encode_cn(phy_nam) + _encode_cn(log_nam)
+        self.record(1, 60, self._pack("HH", index, chan_typ) + names + bytes((head, site)))
+
+    def rdr(self, bins: Sequence[int] = ()) -> None:
+        """Retest data: the hard bins whose parts the file tests again; none for all bins."""
+        self.record(1, 70, self._pack(f"H{len(bins)}H", len(bins), *bins))
 
     def sdr(self, *, head: int = 1, site_grp: int = 255, sites: Sequence[int] = (), **texts: str) -> None:
         """Site description: texts ``hand_typ``, ``hand_id``, ``card_id``, ``load_id`` ..."""
@@ -217,12 +237,14 @@ class StdfWriter:
         fabwf_id: str = "",
         frame_id: str = "",
         mask_id: str = "",
+        usr_desc: str = "",
+        exc_desc: str = "",
     ) -> None:
         """End of a wafer."""
         counts = (finish_t, part_cnt, rtst_cnt, abrt_cnt, good_cnt, func_cnt)
         body = self._pack("BBIIIIII", head, site_grp, *counts)
         self.record(
-            2, 20, body + _encode_cn(wafer_id) + _encode_cn(fabwf_id) + _encode_cn(frame_id) + _encode_cn(mask_id)
+            2, 20, body + b"".join(map(_encode_cn, (wafer_id, fabwf_id, frame_id, mask_id, usr_desc, exc_desc)))
         )
 
     def pir(self, *, head: int = 1, site: int = 0) -> None:
@@ -242,6 +264,7 @@ class StdfWriter:
         y: int | None = None,
         test_t: int = 0,
         part_id: str = "",
+        part_txt: str = "",
     ) -> None:
         """End of a part; ``part_flg`` 0x08 = failed, ``test_t`` in milliseconds, 0 = not known."""
         body = self._pack(
@@ -256,7 +279,7 @@ class StdfWriter:
             NO_COORDINATE if y is None else y,
             test_t,
         )
-        self.record(5, 20, body + _encode_cn(part_id))
+        self.record(5, 20, body + _encode_cn(part_id) + (_encode_cn(part_txt) if part_txt else b""))
 
     def ptr(
         self,
@@ -311,16 +334,28 @@ class StdfWriter:
         site: int = 0,
         test_flg: int = 0,
         parm_flg: int = 0,
-        test_txt: str = "",
+        test_txt: str | None = None,
         lo_limit: float | None = None,
         hi_limit: float | None = None,
-        units: str = "",
+        units: str | None = None,
+        opt_flag: int | None = None,
+        rtn_indx: Sequence[int] | None = None,
     ) -> None:
-        """A test with a result per pin."""
-        body = self._pack("IBBBBHH", test_num, head, site, test_flg, parm_flg, 0, len(results))
-        body += self._pack(f"{len(results)}f", *results) + _encode_cn(test_txt) + _encode_cn("")
-        body += self._encode_limits(lo_limit, hi_limit, None, None, None, 0) + self._pack("ff", 0.0, 0.0)
-        self.record(15, 15, body + _encode_cn(units))
+        """A test with a result per pin; ``rtn_indx`` has the PMR indexes of the pins.
+
+        Without text, limits, units and pins the record ends after the results and inherits them.
+        """
+        pins = rtn_indx or ()
+        body = self._pack("IBBBBHH", test_num, head, site, test_flg, parm_flg, len(pins), len(results))
+        body += bytes((len(pins) + 1) // 2)  # RTN_STAT: a nibble a pin
+        body += self._pack(f"{len(results)}f", *results)
+        given = (test_txt, lo_limit, hi_limit, units, opt_flag, rtn_indx)
+        if any(value is not None for value in given):
+            body += _encode_cn(test_txt) + _encode_cn("")
+        if any(value is not None for value in given[1:]):
+            body += self._encode_limits(lo_limit, hi_limit, opt_flag, None, None, 0) + self._pack("ff", 0.0, 0.0)
+            body += self._pack(f"{len(pins)}H", *pins) + _encode_cn(units)
+        self.record(15, 15, body)
 
     def ftr(self, test_num: int, *, head: int = 1, site: int = 0, test_flg: int = 0, test_txt: str = "") -> None:
         """A functional test; ``test_flg`` 0x80 = failed."""
@@ -328,6 +363,31 @@ class StdfWriter:
         body += self._pack("IIIIiihHH", 0, 0, 0, 0, 0, 0, 0, 0, 0)  # counters and addresses, none valid
         body += self._pack("H", 0) + _encode_cn("") * 3 + _encode_cn(test_txt)  # FAIL_PIN; VECT_NAM, TIME_SET, OP_CODE
         self.record(15, 20, body)
+
+    def scan(
+        self, test_num: int, *, head: int = 1, site: int = 0, test_flg: int = 0, test_txt: str = "", cont_flg: int = 0
+    ) -> None:
+        """A scan test (STR of STDF V4-2007); ``cont_flg`` 1 = the next STR continues it."""
+        body = self._pack("BIBBHB", cont_flg, test_num, head, site, 0, test_flg) + _encode_cn("") + _encode_cn(test_txt)
+        self.record(15, 30, body)
+
+    def gdr(self, *values: int | float | str | bytes) -> None:
+        """Generic data: integers as I*4 (or R*8 beyond it), other numbers as R*8, texts, bytes."""
+        body = self._pack("H", len(values))
+        for value in values:
+            if isinstance(value, str):
+                body += b"\x0a" + _encode_cn(value)
+            elif isinstance(value, bytes):
+                body += b"\x0b" + bytes((len(value),)) + value
+            elif isinstance(value, int) and abs(value) < 1 << 31:
+                body += b"\x06" + self._pack("i", value)
+            else:
+                body += b"\x08" + self._pack("d", value)
+        self.record(50, 10, body)
+
+    def dtr(self, text: str) -> None:
+        """Datalog text."""
+        self.record(50, 30, _encode_cn(text))
 
     def hbr(self, number: int, count: int, pf: str = " ", name: str = "", *, head: int = 255, site: int = 0) -> None:
         """Hard bin summary; ``pf`` is ``P``, ``F`` or blank."""

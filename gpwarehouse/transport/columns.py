@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import (
+    ARRAY,
     REAL,
     BigInteger,
     Boolean,
@@ -31,7 +33,7 @@ from sqlalchemy.dialects.postgresql import BYTEA, JSON, JSONB
 
 from gpwarehouse.errors import InvalidInputError
 
-__all__ = ["TIMESTAMP", "Wire", "arrow_type", "raw_values", "slices"]
+__all__ = ["TIMESTAMP", "Wire", "arrow_type", "elements_of", "list_array", "offsets_of", "raw_values", "slices"]
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 """The Arrow type of moments."""
@@ -59,7 +61,7 @@ class Wire:
     """The form in which a column is sent.
 
     :ivar type: Arrow type of the values: an integer, ``float32``, ``float64``, ``bool``, ``timestamp[us]`` (in UTC), ``date32``,
-        ``binary``, or ``string`` for everything that is sent as text.
+        ``binary``, a list of numbers (an array of one dimension), or ``string`` for everything that is sent as text.
     :ivar is_jsonb: whether its binary form begins with a version.
     :ivar is_zoned: whether its text names the time zone.
     :ivar has_binary: whether there is a binary form. NUMERIC has none here and is sent as text.
@@ -75,7 +77,7 @@ class Wire:
     @classmethod
     def of(cls, table: Table, column: Column[Any]) -> Wire:
         """Make the wire of a table's column."""
-        kind = next((arrow for sql, arrow in _TYPES if isinstance(column.type, sql)), pa.string())
+        kind = _wire_type(column.type)
         return cls(
             table=table.name,
             name=column.name,
@@ -107,6 +109,36 @@ class Wire:
                 f"{self.table}: the values of column {self.name!r} have type {array.type} and do not fit {self.type}: "
                 f"{_without_value(error)}"
             ) from None
+
+
+def _wire_type(column_type: Any) -> pa.DataType:
+    if isinstance(column_type, ARRAY):
+        element = _wire_type(column_type.item_type)
+        is_number = pa.types.is_integer(element) or pa.types.is_floating(element)
+        return pa.list_(element) if is_number and column_type.dimensions in (None, 1) else pa.string()
+    return next((arrow for sql, arrow in _TYPES if isinstance(column_type, sql)), pa.string())
+
+
+def elements_of(array: pa.Array) -> tuple[pa.Array, Any]:
+    """The elements of all lists of an array, one after the other, and the number of elements of each list; 0 for NULL."""
+    return array.flatten(), np.asarray(pc.fill_null(pc.list_value_length(array), 0)).astype(np.int64)
+
+
+def offsets_of(lengths: Any) -> pa.Buffer:
+    """The places where items of these lengths begin, and the end: offsets in Arrow's layout."""
+    offsets = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    return pa.py_buffer(offsets)
+
+
+def list_array(elements: pa.Array, counts: pa.Array) -> pa.Array:
+    """Make lists of elements that follow one another.
+
+    :param counts: number of elements of each list; NULL for a list that is NULL.
+    """
+    offsets = pa.Array.from_buffers(pa.int32(), len(counts) + 1, [None, offsets_of(pc.fill_null(counts, 0))])
+    mask = pc.is_null(counts) if counts.null_count else None
+    return pa.ListArray.from_arrays(offsets, elements, mask=mask)
 
 
 def _without_value(error: Exception) -> str:
@@ -144,6 +176,8 @@ def _split_halves(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 def arrow_type(column_type: Any) -> pa.DataType:
     """The Arrow type that holds every value of an SQL type of the models."""
+    if isinstance(column_type, ARRAY):
+        return pa.list_(arrow_type(column_type.item_type))
     for sql_type, arrow in (
         (SmallInteger, pa.int16()),
         (BigInteger, pa.int64()),

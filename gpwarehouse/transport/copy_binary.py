@@ -2,7 +2,9 @@
 
 Source: PostgreSQL documentation, COPY, "Binary Format". It begins with a signature. A row is the number of its fields (int16)
 and, for each field, its length (int32, -1 for NULL) and its bytes, big-endian. At the end stands -1 (int16). Times are
-microseconds and dates are days since 2000-01-01. jsonb begins with a version, 1.
+microseconds and dates are days since 2000-01-01. jsonb begins with a version, 1. An array (array_recv in the server's
+arrayfuncs.c) is the number of its dimensions, whether it has NULLs, and the type of its elements (int32 each). If it is not
+empty, its length and its first index follow, and its elements, each like a field.
 
 The columns of a batch become pieces: of each row a fixed number of bytes, or none. Arrow joins the pieces row by row, and puts -1
 where a piece is NULL. Neighbouring columns without NULLs share a piece, because the time depends on the number of pieces.
@@ -18,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpwarehouse.errors import InvalidInputError
-from gpwarehouse.transport.columns import Wire, raw_values
+from gpwarehouse.transport.columns import Wire, elements_of, offsets_of, raw_values
 
 __all__ = ["HEADER", "TRAILER", "encode_binary"]
 
@@ -30,6 +32,8 @@ _EPOCH_US = 946_684_800_000_000
 _EPOCH_DAYS = 10_957
 _LENGTH = ">i4"
 _JSONB_VERSION = 1
+_ELEMENT_TYPES = {pa.int16(): 21, pa.int32(): 23, pa.int64(): 20, pa.float32(): 700, pa.float64(): 701}
+"""Numbers of the types in pg_type.dat."""
 
 
 def encode_binary(batch: pa.RecordBatch, wires: Sequence[Wire]) -> pa.Buffer:
@@ -45,6 +49,8 @@ def encode_binary(batch: pa.RecordBatch, wires: Sequence[Wire]) -> pa.Buffer:
             pieces.add(_LENGTH, -1)
         elif wire.type in (pa.string(), pa.binary()):
             _add_text(pieces, array, wire)
+        elif pa.types.is_list(wire.type):
+            _add_arrays(pieces, array, wire)
         else:
             values = _values(array, wire)
             pieces.add_nullable(array, [(_LENGTH, values.itemsize), (values.dtype.newbyteorder(">").str, values)])
@@ -107,6 +113,43 @@ def _add_text(pieces: _Pieces, array: pa.Array, wire: Wire) -> None:
     else:
         pieces.add_nullable(array, [(_LENGTH, lengths)])
     pieces.add_bytes(pc.fill_null(array, b"" if wire.type == pa.binary() else "").cast(pa.binary()))
+
+
+def _add_arrays(pieces: _Pieces, array: pa.Array, wire: Wire) -> None:
+    """Add arrays of numbers. The elements of all rows are encoded together."""
+    elements, counts = elements_of(array)
+    content, ends = _encode_elements(elements, np.cumsum(counts))
+    sizes = np.diff(ends, prepend=0)
+    are_filled = counts > 0
+    head = [(_LENGTH, 12 + 8 * are_filled + sizes), (">i4", are_filled), (">i4", int(elements.null_count > 0))]
+    pieces.add_nullable(array, [*head, (">i4", _ELEMENT_TYPES[wire.type.value_type])])
+    bounds = np.ones((int(are_filled.sum()), 2), ">i4")  # the number of elements, and the index of the first one
+    bounds[:, 0] = counts[are_filled]
+    pieces.add_bytes(_binary(8 * are_filled, bounds))
+    pieces.add_bytes(_binary(sizes, content))
+
+
+def _encode_elements(elements: pa.Array, ends: Any) -> tuple[Any, Any]:
+    """Encode elements, each with its length; return the bytes, and where in them the rows end.
+
+    :param ends: where the rows end in the elements.
+    """
+    values = raw_values(elements) if len(elements) else np.empty(0)
+    packed = np.empty(len(elements), [("length", ">i4"), ("value", values.dtype.newbyteorder(">"))])
+    packed["length"], packed["value"] = values.itemsize, values
+    if not elements.null_count:
+        return packed, ends * packed.itemsize
+    is_null = np.asarray(elements.is_null())
+    packed["length"][is_null] = -1
+    is_sent = np.ones((len(elements), packed.itemsize), bool)
+    is_sent[is_null, 4:] = False
+    sizes = np.concatenate([[0], np.cumsum(is_sent.sum(axis=1))])
+    return packed.view("u1").reshape(is_sent.shape)[is_sent], sizes[ends]
+
+
+def _binary(sizes: Any, content: Any) -> pa.Array:
+    """Cut bytes into values of these sizes."""
+    return pa.Array.from_buffers(pa.binary(), len(sizes), [None, offsets_of(sizes), pa.py_buffer(content)])
 
 
 def _values(array: pa.Array, wire: Wire) -> Any:

@@ -17,7 +17,7 @@ from sqlalchemy import Table
 
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.transport.columns import Wire
-from gpwarehouse.transport.number_text import has_cells, join_as_text
+from gpwarehouse.transport.number_text import arrays_as_text, has_cells, join_as_text
 
 __all__ = ["encode_text", "numbers_first"]
 
@@ -46,7 +46,7 @@ def encode_text(batch: pa.RecordBatch, wires: Sequence[Wire], *, exact_floats: b
             arrays = [_format_number(wire.array(batch), wire) for wire in some]
             fields.append(join_as_text(arrays, "\t", _NULL, is_exact=exact_floats))
         else:
-            fields += [_format_field(wire.array(batch), wire) for wire in some]
+            fields += [_format_field(wire.array(batch), wire, exact_floats=exact_floats) for wire in some]
     fields[-1] = _join_fields([fields[-1], pa.scalar("")], "\n")
     rows = _join_fields(fields, "\t")
     _, offsets, data = rows.buffers()
@@ -59,9 +59,11 @@ def _join_fields(fields: Sequence[Any], separator: str) -> pa.Array:
     return pc.binary_join_element_wise(*fields, pa.scalar(separator), null_handling="replace", null_replacement=_NULL)
 
 
-def _format_field(array: pa.Array, wire: Wire) -> pa.Array:
+def _format_field(array: pa.Array, wire: Wire, *, exact_floats: bool) -> pa.Array:
     if array.null_count == len(array):
         return pa.nulls(len(array), pa.string())
+    if pa.types.is_list(wire.type):
+        return arrays_as_text(array, is_exact=exact_floats)
     if wire.type == pa.bool_():
         return pc.if_else(array, "t", "f")
     if wire.type == pa.binary():

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 
 from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.errors import ReadError
-from gpwarehouse.transport.number_text import format_exactly
+from gpwarehouse.transport.number_text import arrays_as_text, format_exactly
 
 __all__ = ["copy_in", "whole_rows"]
 
@@ -66,8 +66,7 @@ class _CsvStream(io.RawIOBase):
             there = set(batch.schema.names)
             arrays = [batch.column(name) if name in there else none for name in columns]
             batch = pa.RecordBatch.from_arrays(arrays, list(columns))
-            if not exact_floats:
-                batch = _format_floats(batch)
+            batch = _format_numbers(batch, exact_floats=exact_floats)
             sink = pa.BufferOutputStream()
             pa_csv.write_csv(batch, sink, options)
             yield sink.getvalue()
@@ -88,11 +87,14 @@ class _CsvStream(io.RawIOBase):
         return bytes(piece)
 
 
-def _format_floats(batch: pa.RecordBatch) -> pa.RecordBatch:
-    arrays = [
-        format_exactly(array.cast(pa.float64())) if pa.types.is_floating(array.type) else array
-        for array in batch.columns
-    ]
+def _format_numbers(batch: pa.RecordBatch, *, exact_floats: bool) -> pa.RecordBatch:
+    """Write lists, which Arrow's CSV does not have, as arrays, and the doubles that an old server would read wrongly."""
+    arrays = list(batch.columns)
+    for at, array in enumerate(arrays):
+        if pa.types.is_list(array.type):
+            arrays[at] = arrays_as_text(array, is_exact=exact_floats)
+        elif pa.types.is_floating(array.type) and not exact_floats:
+            arrays[at] = format_exactly(array.cast(pa.float64()))
     return pa.RecordBatch.from_arrays(arrays, batch.schema.names)
 
 

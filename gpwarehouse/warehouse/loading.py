@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_load", "load_file", "load_files", "load_frame"]
 
+_OF_A_FRAME = ("parameter_names", "parameter_prefix")
 _OF_THE_TRADE = frozenset({"timezone", "test_type", "allow_incomplete", *STDF_LACKS})
 """Options that only test data files have."""
 
@@ -40,6 +41,8 @@ def load_frame(
         target,
         source_system=source_system,
         batch_rows=connected.settings.load_batch_rows,
+        parameter_names=options.get("parameter_names"),
+        parameter_prefix=options.get("parameter_prefix"),
     )
     loader = rooms.load.Loader(connected.engine, connected.settings)
     return count_load(target, lambda: loader.load(source, **options))
@@ -64,6 +67,10 @@ def _take_options_of_file(target: str | None, options: dict[str, Any]) -> dict[s
                 f"{told[0]}= gives what a test data file lacks, but the rows for {target} have columns of their own; leave it out"
             )
         return {"csv": options.pop("csv", None), "source_system": options.pop("source_system", "FRAME")}
+    if told := [name for name in _OF_A_FRAME if options.get(name) is not None]:
+        raise InvalidInputError(
+            f"{told[0]}= is about the columns of a frame or a file with tables; name its target= too"
+        )
     if options.pop("csv", None) is not None:
         raise InvalidInputError("csv= describes files with tables; name their target= too")
     return {name: options.pop(name) for name in list(options) if name not in rooms.load.LoadKeywords.__annotations__}

@@ -223,7 +223,8 @@ class Warehouse:
             Parquet, CSV or Arrow files.
         :param csv: options of CSV files that the files do not show: :class:`gpwarehouse.CsvOptions`.
         :param options: ``batch_id``, ``on_conflict`` (``"skip"``, ``"error"``, ``"append"``, ``"replace"``), ``max_rejects``,
-            ``progress``, ``parallel``, ``atomic``, ``analyze``: see :meth:`gpwarehouse.load.Loader.load`.
+            ``progress``, ``parallel``, ``atomic``, ``analyze``, ``parameter_names``, ``parameter_prefix``: see
+            :meth:`gpwarehouse.load.Loader.load`.
         :raises LoadError: nothing of the batch was loaded. Subclasses name the cause.
         """
         return load_frame(self._connected, target, frame, csv, source_system, dict(options))
@@ -302,7 +303,7 @@ class Warehouse:
         :param csv: as for :meth:`load`.
         :param effective: the column with the time from which a row holds, or one time for all rows; both with a time zone.
         :param deletes: a boolean column that is true if the member is deleted from that time on. The member keeps its attributes,
-            in a version whose ``row_hash`` begins with ``gpwarehouse.dimensions.DELETED_HASH``.
+            in a version whose ``row_hash`` is ``gpwarehouse.dimensions.DELETED_HASH``.
         :param batch_id: a batch with this id is done once. Without an id the frame is merged again each time. That changes
             nothing unless something else was merged for the same moment in between, which it then corrects.
         :param max_rejects: number of rejects, or their share of the rows, above which nothing is merged; by default the setting.

@@ -36,7 +36,7 @@ def odd(month: str, n: int) -> dict[str, Any]:
     floats = [0.1, -0.0, 5e-324, 1.7976931348623157e308, 1 / 3, None, 123456789.123456789]
     return unit(
         month, n, part_id=texts[n % 8],
-        bin_name=texts[n % 8], vth_mv=floats[n % 7], parameters={"名": n % 3},
+        bin_name=texts[n % 8], vth_mv=floats[n % 7], parameters={"名": n % 3, "x": floats[n % 7], "t": texts[n % 8]},
     )  # fmt: skip
 
 

@@ -68,3 +68,33 @@ def test_the_definition_stays() -> None:
     ]
     assert content_of_rows(table(rows)).text == "41dc149562aefdb6-1dbb9f99be21e614"
     assert content_of_rows(table([])) == NOTHING
+
+
+LISTS = st.lists(
+    st.none() | st.lists(st.none() | st.sampled_from([0.0, -0.0, math.nan, 1.5, 2.0]), max_size=3), max_size=8
+)
+
+
+def table_of_lists(lists: list[list[float | None] | None]) -> pa.Table:
+    return pa.table({"n": pa.array([7] * len(lists), pa.int64()), "m": pa.array(lists, pa.list_(pa.float64()))})
+
+
+def plain_lists(lists: list[list[float | None] | None]) -> list[str]:
+    return sorted(map(repr, lists))
+
+
+@given(LISTS, LISTS, st.randoms())
+def test_lists_count_by_their_values_and_the_places_of_these(
+    one: list[list[float | None] | None], other: list[list[float | None] | None], random: Any
+) -> None:
+    content = content_of_rows(table_of_lists(one))
+    assert (content == content_of_rows(table_of_lists(other))) is (plain_lists(one) == plain_lists(other))
+    mixed = list(one)
+    random.shuffle(mixed)
+    padded = pa.concat_tables([table_of_lists([[9.0], None]), table_of_lists(mixed)]).combine_chunks()
+    assert content_of_rows(padded.slice(2)) == content
+
+
+def test_the_definition_for_lists_stays() -> None:
+    lists: list[list[float | None] | None] = [[1.0, math.nan, -0.0], [], None, [None, 0.1]]
+    assert content_of_rows(table_of_lists(lists)).text == "83faf9ccc7728e2e-86e00761d47c673a"

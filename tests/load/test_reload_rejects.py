@@ -16,7 +16,7 @@ import pytest
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError, TooManyRejectsError
 from gpwarehouse.load import csv_of_rejects
-from gpwarehouse.load.reload_rejects import RejectLoader
+from gpwarehouse.load.run import Run
 from tests.faults.wire import AtLastCommit, proxy
 from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar, stored
 
@@ -52,8 +52,8 @@ def test_corrected_rejects_are_loaded_once_as_the_rows_they_would_have_been(shar
     load_with_rejects(shared_wh, "once")
     result = shared_wh.batches.reload("once", corrected)
     assert (result.rows_read, result.rows_loaded, result.rows_rejected, result.already_loaded) == (3, 3, 0, False)
-    expected = [(n, n, {"a": n}) for n in range(1, 11)]
-    assert stored(shared_wh, MEASUREMENTS, "once", "source_record_no", "slot", "parameters") == expected
+    expected = [(n, n, [n]) for n in range(1, 11)]
+    assert stored(shared_wh, MEASUREMENTS, "once", "source_record_no", "slot", "measured") == expected
     assert counts(shared_wh, "once") == (10, 10, 0)
     assert shared_wh.batches.rejects("once").empty
     again = shared_wh.batches.reload("once", corrected)
@@ -219,14 +219,15 @@ def test_rejects_of_a_batch_that_was_replaced_meanwhile_do_not_go_into_its_succe
             replace()
         return corrected(given)
 
-    prepare = RejectLoader._prepare
+    make = Run.make_members
 
-    def prepared(*args: Any) -> None:
+    def make_late(*args: Any) -> None:
+        monkeypatch.setattr(Run, "make_members", make)  # the replacement is a load, too
         replace()
-        prepare(*args)
+        make(*args)
 
     if late:
-        monkeypatch.setattr(RejectLoader, "_prepare", prepared)
+        monkeypatch.setattr(Run, "make_members", make_late)
     with pytest.raises(BatchConflictError, match=r"batch 'next' of .* was replaced meanwhile"):
         wh.batches.reload("next", correct)
     assert counts(wh, "next") == (10, 7, 3)
@@ -306,7 +307,7 @@ def test_a_deleted_batch_has_no_rejects_to_reload(wh: Warehouse) -> None:
     load_with_rejects(wh, "gone")
     wh.batches.delete("gone")
     with pytest.raises(
-        InvalidInputError, match=r"'gone' is no longer loaded \(deleted: 7 rows.*load the whole batch again"
+        InvalidInputError, match=r"'gone' is no longer loaded \(7 rows deleted\); load the whole batch again"
     ):
         wh.batches.reload("gone", corrected)
     with pytest.raises(InvalidInputError, match="there is no batch 'nobody'"):

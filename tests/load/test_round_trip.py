@@ -127,7 +127,9 @@ def test_nan_is_stored_as_null(shared_wh: Warehouse, name: str) -> None:
     result = shared_wh.load(MEASUREMENTS, rows)
     table = pa.Table.from_pylist([measurement(spc_rule=f"arrow {name}")]).append_column("cd_nm", pa.array([math.nan]))
     arrow = shared_wh.load(MEASUREMENTS, table)
-    assert stored(shared_wh, MEASUREMENTS, result.batch_id, "cd_nm", "parameters") == [(None, {"b": 1})] * 2
+    assert (
+        stored(shared_wh, MEASUREMENTS, result.batch_id, "cd_nm", "measured", "parameters") == [(None, [1.0], None)] * 2
+    )
     assert stored(shared_wh, MEASUREMENTS, arrow.batch_id, "cd_nm") == [(None,)]
 
 

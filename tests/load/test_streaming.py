@@ -23,10 +23,10 @@ from gpwarehouse import LoadResult, Warehouse
 from gpwarehouse.errors import BatchConflictError, GpwarehouseError, TooManyRejectsError
 from gpwarehouse.intake.checksum import checksum_of
 from gpwarehouse.intake.first_pass import read_source
+from gpwarehouse.intake.frame_source import FrameSource
 from gpwarehouse.intake.load_options import LoadOptions
 from gpwarehouse.intake.target import target_named
 from gpwarehouse.load import streaming
-from gpwarehouse.load.frame_source import FrameSource
 from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar, stored
 
 COPIES = (
@@ -89,7 +89,10 @@ def test_what_is_stored_and_told_is_the_same_as_in_the_plain_way(
     monkeypatch.undo()
     second = wh.load(MEASUREMENTS, frame, batch_id="plain", max_rejects=1, on_conflict="append")
     assert [stored(wh, MEASUREMENTS, b, *COLUMNS) for b in ("early",)] == [stored(wh, MEASUREMENTS, "plain", *COLUMNS)]
-    assert (first.rows_loaded, first.rows_rejected, first.bytes_sent) == (8, 1, second.bytes_sent)
+    assert (first.rows_loaded, first.rows_rejected) == (8, 1)
+    assert (
+        first.bytes_sent == second.bytes_sent + 8 * 4
+    )  # a NULL each in parameters, where later rows might have something
     assert first.members_made > second.members_made == 0
     rejects = [
         wh.batches.rejects(b)[["row_number", "column_name", "reason"]].values.tolist() for b in ("early", "plain")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gpwarehouse import Warehouse
 from gpwarehouse.dialect import Brand, ServerInfo
+from gpwarehouse.errors import ReadError
 from gpwarehouse.read import parallel
 from gpwarehouse.read.query import Stream
 from tests.read.paths import by_result
@@ -76,7 +77,11 @@ KINDS: dict[str, list[str]] = {
     "oid": ["0", "4294967295"],
     '"char"': ["a"],
     "text[]": ["{}", '{"",NULL,"NULL","a\\"b","c,d","{}","\\\\"}'],
-    "bigint[]": ["{1,NULL,9223372036854775807}"],
+    "bigint[]": ["{1,NULL,9223372036854775807}", "[0:1]={1,2}", "{}"],
+    "double precision[]": ["{}", "{0.1,NaN,NULL,-Infinity,-0}", "{NaN,NaN}", "{5e-324,1.7976931348623157e308}"],
+    "real[]": ["{0.1,NaN}"],
+    "integer[]": ["{}", "{NULL}", "{2147483647,-2147483648}"],
+    "boolean[]": ["{t,f,NULL}"],
     "numeric[]": ["{0.10,NULL}"],
     "timestamptz[]": ["{NULL}"],
     "same.mood[]": ['{"so so",NULL}'],
@@ -84,7 +89,7 @@ KINDS: dict[str, list[str]] = {
     "tsvector": ["'a':1 'b,c':2"],
 }  # fmt: skip
 BINARY = ("smallint", "bigint", "real", "double precision", "boolean", "text", "char(5)", "same.code", "timestamptz",
-          "timestamp", "date", "bytea", "jsonb", "oid")  # fmt: skip
+          "timestamp", "date", "bytea", "jsonb", "oid", "bigint[]", "double precision[]", "real[]", "integer[]")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +167,14 @@ def test_what_has_no_type_of_its_own_is_the_servers_text(same: Warehouse) -> Non
     for name in names:
         if pa.types.is_string(table[name].type):
             assert table[name].to_pylist() == texts[name].to_pylist(), name
+
+
+@pytest.mark.parametrize(
+    "options", [{"transport": "csv"}, {"transport": "binary"}, {"transport": "cursor"}, {"way": by_result}]
+)
+def test_an_array_of_several_dimensions_is_refused_by_every_path(same: Warehouse, options: dict[str, Any]) -> None:
+    with pytest.raises(ReadError, match="column 'a': an array has several dimensions"):
+        read_by(same, "SELECT '{{1,2},{3,4}}'::float8[] AS a", **options)
 
 
 def test_frames_and_files_hold_the_same(same: Warehouse, tmp_path: Any) -> None:

@@ -33,7 +33,8 @@ NASTY: dict[str, tuple[pa.DataType, list[Any]]] = {
     "bytea": (pa.binary(), [b"", b"\x00\xff\\'\"\n", b"\\x41"]),
     "bigint[]": (pa.list_(pa.int64()), [[], [1, None, 2**62]]),
     "text[]": (pa.list_(pa.string()), [[], ["", None, "NULL", 'a"b', "c,d", "{}", "\\", "\n"]]),
-    "double precision[]": (pa.list_(pa.float64()), [[0.1, None, math.inf]]),
+    "double precision[]": (pa.list_(pa.float64()), [[0.1, None, math.inf], [5e-324], [0.1] * 3000, []]),
+    "integer[]": (pa.list_(pa.int32()), [[2**31 - 1, None, -(2**31)], [None], [], list(range(3000))]),
 }  # fmt: skip
 
 
@@ -59,6 +60,18 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "date": st.dates(date(1, 1, 1), date(9999, 12, 31)),
     "timestamp": st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)),
     "timestamptz": st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)),
+}
+
+
+def _array_text(elements: list[Any]) -> str:
+    return "{" + ",".join("NULL" if element is None else repr(element) for element in elements) + "}"
+
+
+VALUES |= {
+    "double precision[]": st.lists(st.none() | st.floats(), max_size=5).map(_array_text),
+    "real[]": st.lists(st.floats(width=32), max_size=3).map(_array_text),
+    "integer[]": st.lists(st.none() | st.integers(-(2**31), 2**31 - 1), max_size=3).map(_array_text),
+    "bigint[]": st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3).map(_array_text),
 }
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from stdf_help import T0, read, stdf_bytes, write
 
@@ -186,6 +187,13 @@ def zipped(content: bytes, *more: str) -> bytes:
     return stream.getvalue()
 
 
+def zstd(content: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as packed:
+        packed.write(content)
+    return bytes(sink.getvalue().to_pybytes())
+
+
 def test_packings_are_undone_also_within_each_other(tmp_path: Path) -> None:
     whole = stdf_bytes(one)
     macos = ("__MACOSX/lots/._a.stdf", "lots/._a.stdf")
@@ -195,6 +203,10 @@ def test_packings_are_undone_also_within_each_other(tmp_path: Path) -> None:
         "tar.gz": gzip.compress(tar(whole)),
         "tar.xz": lzma.compress(tar(whole)),
         "gz.gz": gzip.compress(gzip.compress(whole)),
+        "zst": zstd(whole),
+        "tar.zst": zstd(tar(whole)),
+        "zst.zst": zstd(zstd(whole)),
+        "zst of two frames": zstd(whole[:99]) + zstd(whole[99:]),
         "zip": zipped(whole, *macos),
         "zip of gz": zipped(gzip.compress(whole)),
     }
@@ -214,7 +226,12 @@ def test_packings_are_undone_also_within_each_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", [20, 40, 70])
 def test_packed_files_cut_off_are_refused(tmp_path: Path, cut: int) -> None:
     whole = stdf_bytes(one)
-    for name, content in {"xz": lzma.compress(whole), "tar.gz": gzip.compress(tar(whole)), "tar": tar(whole)}.items():
+    for name, content in {
+        "xz": lzma.compress(whole),
+        "zst": zstd(whole),
+        "tar.gz": gzip.compress(tar(whole)),
+        "tar": tar(whole),
+    }.items():
         file = tmp_path / name
         file.write_bytes(content[: len(content) * cut // 100] if name != "tar" else content[: 512 + cut])
         with pytest.raises(SourceFormatError, match=name):

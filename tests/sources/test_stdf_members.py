@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from stdf_help import T0, read, step, write
+from stdf_help import T0, limits_of, parameters_of, read, step, write
 
 from gpwarehouse.sources.stdf_writer import StdfWriter
 
 
-def limits(
-    tmp_path: Path, *records: dict[str, object], chunk_bytes: int = 1 << 20, told: list[str] | None = None
-) -> dict[str, dict[str, object]]:
+def limits(tmp_path: Path, *records: dict[str, object], chunk_bytes: int = 1 << 20) -> dict[str, dict[str, object]]:
     def fill(out: StdfWriter) -> None:
         out.pir()
         for record in records:
@@ -20,10 +18,7 @@ def limits(
         out.prr()
 
     _, source = read(write(tmp_path / "a.stdf", fill), chunk_bytes=chunk_bytes)
-    if told is not None:
-        told += source.warnings()
-    found: dict[str, dict[str, object]] = step(source)["control_limits"]
-    return found
+    return limits_of(source)
 
 
 @pytest.mark.parametrize("chunk_bytes", [40, 1 << 20])
@@ -31,12 +26,12 @@ def test_limits_and_units_come_from_the_first_record_of_a_test(tmp_path: Path, c
     first = {"test_txt": "VTH", "lo_limit": 0.1, "hi_limit": 0.7, "units": "V"}
     void = {"opt_flag": 0x3E, "lo_limit": 5.0, "hi_limit": 6.0}  # bits 4, 5: take the first record's
     found = limits(tmp_path, first, {}, void, chunk_bytes=chunk_bytes)
-    assert found == {"1": {"name": "VTH", "unit": "V", "lsl": 0.1, "usl": 0.7}}
+    assert found == {"1 VTH" + mark: {"unit": "V", "lsl": 0.1, "usl": 0.7} for mark in ("", " #2", " #3")}
 
 
 def test_records_without_limits_do_not_hide_those_that_follow(tmp_path: Path) -> None:
     found = limits(tmp_path, {}, {"lo_limit": 1.0, "hi_limit": 2.0, "units": "A"})
-    assert found == {"1": {"unit": "A", "lsl": 1.0, "usl": 2.0}}
+    assert found == {name: {"unit": "A", "lsl": 1.0, "usl": 2.0} for name in ("1", "1 #2")}
 
 
 def test_a_limit_may_be_missing_on_either_side(tmp_path: Path) -> None:
@@ -51,8 +46,16 @@ def test_a_limit_may_be_missing_on_either_side(tmp_path: Path) -> None:
 
 
 def test_specification_limits_stand_beside_the_test_limits(tmp_path: Path) -> None:
-    found = limits(tmp_path, {"lo_limit": 1.0, "hi_limit": 2.0, "lo_spec": 0.9, "hi_spec": 2.1})
-    assert found == {"1": {"lsl": 1.0, "usl": 2.0, "lo_spec": 0.9, "hi_spec": 2.1}}
+    def fill(out: StdfWriter) -> None:
+        out.pir()
+        out.ptr(1, 1.5, lo_limit=1.0, hi_limit=2.0, lo_spec=0.9, hi_spec=2.1)
+        out.ptr(1, 1.5, lo_limit=1.0, hi_limit=2.0, lo_spec=0.8)  # the first record's count
+        out.ptr(2, 1.5, test_txt="VTH", hi_spec=3.5)
+        out.prr()
+
+    _, source = read(write(tmp_path / "a.stdf", fill))
+    assert limits_of(source)["1"] == {"lsl": 1.0, "usl": 2.0}
+    assert step(source)["control_limits"] == {"1": {"lo_spec": 0.9, "hi_spec": 2.1}, "2 VTH": {"hi_spec": 3.5}}
 
 
 def test_the_print_scale_changes_neither_value_nor_limit(tmp_path: Path) -> None:
@@ -62,24 +65,23 @@ def test_the_print_scale_changes_neither_value_nor_limit(tmp_path: Path) -> None
         out.prr()
 
     rows, source = read(write(tmp_path / "a.stdf", fill))
-    assert rows[0]["parameters"] == {"1": 2.5e-6}
-    assert step(source)["control_limits"] == {"1": {"unit": "A", "lsl": 1e-6, "usl": 5e-6}}
+    assert rows[0]["values"] == {"1": 2.5e-6}
+    assert limits_of(source) == {"1": {"unit": "A", "lsl": 1e-6, "usl": 5e-6}}
 
 
-def test_limits_that_change_or_cross_are_told(tmp_path: Path) -> None:
-    told: list[str] = []
-    found = limits(
-        tmp_path,
-        {"lo_limit": 1.0, "hi_limit": 2.0},
-        {"lo_limit": 1.5, "hi_limit": 2.0},
-        {"test_num": 2, "lo_limit": 4.0, "hi_limit": 3.0},
-        told=told,
-    )
-    assert found == {"1": {"lsl": 1.0, "usl": 2.0}, "2": {}}
-    assert told == [
-        "LO_LIMIT of 1 tests changes within the file (1); control_limits has that of the first record",
-        "the low limit of 1 tests is above the high one (2); they are left out",
-    ]
+def test_limits_of_a_part_and_limits_that_cross(tmp_path: Path) -> None:
+    def fill(out: StdfWriter) -> None:
+        for low in (1.0, 1.5, 1.0):
+            out.pir()
+            out.ptr(1, 1.25, lo_limit=low, hi_limit=2.0)
+            out.ptr(2, 0.5, lo_limit=4.0, hi_limit=3.0)
+            out.prr()
+
+    rows, source = read(write(tmp_path / "a.stdf", fill))
+    assert limits_of(source) == {"1": {"lsl": 1.0, "usl": 2.0}, "2": {"lsl": 4.0, "usl": 3.0}}
+    own = {"lsl": 1.5, "usl": 2.0, "lsl_inclusive": False, "usl_inclusive": False}
+    assert [row["own_limits"] for row in rows] == [None, {"1": own}, None]
+    assert source.warnings() == ["the low limit of 1 tests is above the high one (2); no value is within"]
 
 
 def test_mean_times_and_names_come_from_the_summaries(tmp_path: Path) -> None:
@@ -98,12 +100,12 @@ def test_mean_times_and_names_come_from_the_summaries(tmp_path: Path) -> None:
         out.tsr(4, test_typ="F", test_tim=0.5, test_nam="OTHER")
 
     _, source = read(write(tmp_path / "a.stdf", fill))
-    assert list(step(source)["control_limits"].items()) == [
-        ("1", {"name": "IDD"}),
-        ("2", {}),
-        ("3", {}),
-        ("4", {"name": "SCAN"}),
-        ("30", {}),
+    assert [(name, entry.test_name) for name, entry in parameters_of(source).items()] == [
+        ("1 IDD", "IDD"),
+        ("2", None),
+        ("3", None),
+        ("4 SCAN", "SCAN"),
+        ("30", None),
     ]
     assert source.test_times() == [(2, "", 1.75), (4, "OTHER", 0.5), (1, "IDD", 0.25)]
 
@@ -129,7 +131,6 @@ def test_the_file_describes_lot_product_wafers_and_tools(tmp_path: Path) -> None
             "step_number": "CP1",
             "step_name": "CP1",
             "step_type": "TEST",
-            "control_limits": {},
         }
     ]
     tool = {"facility": "FAB1", "chamber_id": "", "hierarchy_level": "TOOL"}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stdf_help import read, step
+from stdf_help import parameters_of, read
 
+from gpwarehouse.models.parameter_sets import Parameter
+from gpwarehouse.sources import ValueCounts
 from gpwarehouse.sources.stdf import StdfSource
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "stdf" / "lot2.stdf.gz"
@@ -40,15 +40,29 @@ def test_yield_by_first_and_last_insertion(lot: tuple[list[dict[str, Any]], Stdf
 
 def test_every_value_and_limit(lot: tuple[list[dict[str, Any]], StdfSource]) -> None:
     rows, source = lot
-    values: Counter[str] = Counter()
-    for row in rows:
-        for test in row["parameters"] or {}:
-            values[test] += (row["parameter_counts"] or {}).get(test, 1)
-    limits = step(source)["control_limits"]
-    assert (len(values), values.total()) == (74, 52_403)
-    assert set(limits) == set(values)
-    assert limits["1100"] == {"name": "Abs comp       <> ABS_COM", "unit": "a", "lsl": -0.00055, "usl": 1e-05}
-    assert limits["1300"] == {"name": "Uvlo hysteresis  <> UVLO_HYS", "usl": 1.0}  # OPT_FLAG bit 6: no low limit
+    limits = {entry.test_number: entry for entry in parameters_of(source).values()}
+    assert (len(limits), sum(len(row["values"]) for row in rows)) == (74, 52_403)
+    assert source.values() == ValueCounts(52_403, 0)
+    assert sum(len(row["failed"] or ()) for row in rows) == 81  # TEST_FLG 128 and 129
+    name = "Abs comp       <> ABS_COM"
+    assert limits[1100] == Parameter(
+        f"1100 {name}", 1100, name, unit="a", lsl=-0.00055, usl=1e-05, lsl_inclusive=False, usl_inclusive=False
+    )
+    assert (limits[1300].test_name, limits[1300].lsl, limits[1300].usl) == (
+        "Uvlo hysteresis  <> UVLO_HYS",
+        None,  # OPT_FLAG bit 6
+        1.0,
+    )
+    assert (sum(row["own_limits"] is not None for row in rows), source.warnings()) == (0, [])
+
+
+def test_the_testers_own_records_are_kept_with_the_parts(lot: tuple[list[dict[str, Any]], StdfSource]) -> None:
+    rows, _ = lot
+    records = [record for row in rows for record in (row["parameters"] or {}).get("GDR", ())]
+    assert len(records) == 785
+    assert records[0] == ["IMAGE_SETUP_FDLOG", 4, 0, 1]
+    assert records[1] == ["IMAGE_PART_ID", 2]
+    assert {row["sublot_id"] for row in rows} == {"02"}
 
 
 def test_what_the_header_says(lot: tuple[list[dict[str, Any]], StdfSource]) -> None:
@@ -76,8 +90,8 @@ def test_what_the_header_says(lot: tuple[list[dict[str, Any]], StdfSource]) -> N
 
 
 def test_small_runs_give_the_same_rows() -> None:
-    whole = [row for batch in StdfSource(DATA).batches() for row in batch.to_pylist()]
-    runs = list(StdfSource(DATA, chunk_bytes=200_000).batches())
-    assert len(runs) > 15
-    assert [row for batch in runs for row in batch.to_pylist()] == whole
-    assert json.loads(whole[1]["parameters"])["1000"] == -0.66164064
+    whole, _ = read(DATA)
+    runs, source = read(DATA, chunk_bytes=200_000)
+    assert len(list(source.batches())) > 15
+    assert repr(runs) == repr(whole)  # NaN is not equal to itself
+    assert whole[1]["values"]["1000 glxy_SS_IH     <> glxy_pin2"] == -0.66164064

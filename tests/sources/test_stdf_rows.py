@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import json
+import math
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from stdf_help import T0, read, stdf_bytes, write
+from stdf_help import T0, limits_of, names_of, parameters_of, read, stdf_bytes, write
 
 from gpwarehouse.errors import MissingExtraError, SettingsError
+from gpwarehouse.models.parameter_sets import Parameter
+from gpwarehouse.sources import ValueCounts
 from gpwarehouse.sources.stdf import FACT_SCHEMA, StdfSource
 from gpwarehouse.sources.stdf_writer import BIG_ENDIAN, LITTLE_ENDIAN, StdfWriter
 
@@ -35,7 +37,12 @@ def test_a_part_becomes_a_row_in_either_byte_order(tmp_path: Path, order: str) -
         out.hbr(1, 1, "P", "GOOD")
         out.sbr(10, 1, "P", "GRADE A")
 
-    rows, _ = read(write(tmp_path / "a.stdf", fill, order=order, tst_temp="85 C", oper_nam="mia"))
+    rows, source = read(write(tmp_path / "a.stdf", fill, order=order, tst_temp="85 C", oper_nam="mia"))
+    assert list(source.parameter_sets()) == [rows[0]["parameter_set_key"]]
+    assert list(parameters_of(source).values()) == [
+        Parameter("100 VTH", 100, "VTH", unit="V", lsl=0.0, usl=1.0, lsl_inclusive=False, usl_inclusive=False),
+        Parameter("200 SCAN", 200, "SCAN", kind="FUNCTIONAL"),
+    ]
     assert rows == [
         dict.fromkeys(FACT_SCHEMA.names)
         | {
@@ -75,7 +82,12 @@ def test_a_part_becomes_a_row_in_either_byte_order(tmp_path: Path, order: str) -
             "soft_bin": 10,
             "bin_name": "GRADE A",
             "is_pass": True,
-            "parameters": {"100": 0.1},
+            "parameters": {"MIR": {"TST_TEMP": "85 C"}},
+            "parameter_set_key": rows[0]["parameter_set_key"],
+            "measured": [0.1, pytest.approx(math.nan, nan_ok=True)],
+            "verdicts": "PP",
+            "failed": [],
+            "values": {"100 VTH": 0.1},
         }
     ]
 
@@ -92,7 +104,7 @@ def test_no_value_marks_become_null(tmp_path: Path) -> None:
         (None, None, 2, None, None),
     ]
     assert [r["test_time_ms"] for r in rows] == [None, 4294967295]
-    assert [r["parameters"] for r in rows] == [None, None]
+    assert [(r["parameters"], r["measured"], r["verdicts"], r["failed"]) for r in rows] == [(None,) * 4] * 2
     # a start time of 0 is none either: the lot's holds
     assert rows[0]["event_ts"] == datetime.fromtimestamp(T0, UTC)
 
@@ -110,8 +122,13 @@ def test_only_measured_values_are_kept(tmp_path: Path, test_flg: int, parm_flg: 
         out.mpr(2, [3.5], test_flg=test_flg, parm_flg=parm_flg)
         out.prr()
 
-    rows, _ = read(write(tmp_path / "a.stdf", fill))
-    assert rows[0]["parameters"] == ({"1": 2.5, "2:1": 3.5} if kept else None)
+    rows, source = read(write(tmp_path / "a.stdf", fill))
+    assert rows[0]["values"] == ({"1": 2.5, "2 [1]": 3.5} if kept else {})
+    assert source.values() == (ValueCounts(2, 0) if kept else ValueCounts(0, 2))
+    void = "2 values are left out, because their flags make them void"
+    assert [told[: len(void)] for told in source.warnings()] == ([] if kept else [void])
+    letter = "F" if test_flg & 0x80 else "N" if test_flg & 0x40 else "-" if test_flg & 0x10 else "P"
+    assert rows[0]["verdicts"] == letter * 2
 
 
 def test_what_is_no_number_is_left_out(tmp_path: Path) -> None:
@@ -122,11 +139,16 @@ def test_what_is_no_number_is_left_out(tmp_path: Path) -> None:
         out.record(15, 10, b"\x09\0\0\0\x01\0\0\0")  # ends before RESULT
         out.prr()
 
-    rows, _ = read(write(tmp_path / "a.stdf", fill))
-    assert rows[0]["parameters"] == {"4": 1.5}
+    rows, source = read(write(tmp_path / "a.stdf", fill))
+    assert rows[0]["values"] == {"4": 1.5}
+    assert source.values() == ValueCounts(1, 3)
+    assert rows[0]["verdicts"] == "PPPPP"
+    assert source.warnings() == [
+        "3 values are left out, because they are infinite or not a number; their verdicts are kept"
+    ]
 
 
-def test_a_looped_test_keeps_the_last_value_and_the_count(tmp_path: Path) -> None:
+def test_a_looped_test_keeps_every_value(tmp_path: Path) -> None:
     def fill(out: StdfWriter) -> None:
         for values in ([1.0, 3.0, 2.0], [5.0]):
             out.pir()
@@ -136,14 +158,15 @@ def test_a_looped_test_keeps_the_last_value_and_the_count(tmp_path: Path) -> Non
             out.ptr(7, 0.5)
             out.prr(part_id=str(len(values)))
 
-    source = StdfSource(write(tmp_path / "a.stdf", fill))
-    (batch,) = source.batches()
-    # text compared: the order of keys is part of the promise
-    assert batch["parameters"].to_pylist() == ['{"3":-2,"7":0.5,"20":2}', '{"3":-5,"7":0.5,"20":5}']
-    assert batch["parameter_counts"].to_pylist() == ['{"3":3,"20":3}', None]
+    rows, source = read(write(tmp_path / "a.stdf", fill))
+    assert names_of(rows[0], source) == ["3", "3 #2", "3 #3", "7", "20", "20 #2", "20 #3"]
+    assert rows[0]["measured"] == [-1.0, -3.0, -2.0, 0.5, 1.0, 3.0, 2.0]
+    assert rows[1]["values"] == {"3": -5.0, "7": 0.5, "20": 5.0}
+    assert rows[1]["verdicts"] == "P--PP--"
+    assert rows[0]["parameter_set_key"] == rows[1]["parameter_set_key"]
 
 
-def test_every_pin_of_a_multiple_result_has_its_key_and_limits(tmp_path: Path) -> None:
+def test_every_pin_of_a_multiple_result_has_its_value_and_limits(tmp_path: Path) -> None:
     def fill(out: StdfWriter) -> None:
         out.pir()
         out.mpr(50, [0.25, 0.5, 0.75], test_txt="LEAK", lo_limit=0.0, hi_limit=1.0, units="A")
@@ -151,11 +174,10 @@ def test_every_pin_of_a_multiple_result_has_its_key_and_limits(tmp_path: Path) -
         out.prr(part_flg=8)
 
     rows, source = read(write(tmp_path / "a.stdf", fill))
-    assert rows[0]["parameters"] == {"50:1": 0.25, "50:2": 0.5, "50:3": 0.75}
+    assert rows[0]["values"] == {"50 LEAK [1]": 0.25, "50 LEAK [2]": 0.5, "50 LEAK [3]": 0.75}
     assert rows[0]["fail_kind"] == "PARAMETRIC"
-    limits = source.members()["dim_process_step"][0]["control_limits"]
-    assert list(limits) == ["50:1", "50:2", "50:3"]
-    assert limits["50:3"] == {"name": "LEAK", "unit": "A", "lsl": 0.0, "usl": 1.0}
+    assert (rows[0]["verdicts"], rows[0]["failed"]) == ("PPPF", [4])
+    assert limits_of(source)["50 LEAK [3]"] == {"unit": "A", "lsl": 0.0, "usl": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -260,7 +282,7 @@ def test_parallel_wafers_are_told_by_head_and_site_group(tmp_path: Path) -> None
         out.wrr(head=1)
 
     rows, _ = read(write(tmp_path / "a.stdf", fill))
-    assert [(r["wafer_id"], r["parameters"]["1"], r["probe_card_id"]) for r in rows] == [
+    assert [(r["wafer_id"], r["values"]["1"], r["probe_card_id"]) for r in rows] == [
         ("A", 12.0, None),
         ("C", 23.0, "right"),
         ("B2", 21.0, "left"),
@@ -322,9 +344,9 @@ def test_every_float32_survives_as_the_shortest_decimal(
 
     file = write(tmp_path_factory.mktemp("f") / "a.stdf", fill)
     (batch,) = StdfSource(file).batches()
-    found = json.loads(batch["parameters"][0].as_py())
-    assert [np.float32(found[str(i)]) for i in range(len(values))] == [np.float32(v) for v in values]
-    assert [found[str(i)] for i in range(len(values))] == [float(str(np.float32(v))) for v in values]
+    (found,) = batch["measured"].to_pylist()
+    assert [np.float32(value) for value in found] == [np.float32(v) for v in values]
+    assert found == [float(str(np.float32(v))) for v in values]
 
 
 SITES = st.sampled_from([(1, 0), (1, 1), (2, 0)])
@@ -337,6 +359,16 @@ EVENTS = st.lists(
 
 def on_one_site(*kinds: str) -> list[tuple[str, tuple[int, int], int]]:
     return [(kind, (1, 0), 1) for kind in kinds]
+
+
+def number_repeats(part: list[tuple[int, int]]) -> dict[str, float]:
+    """Values by name: the first of a test has its number, the others a mark behind it."""
+    seen: Counter[int] = Counter()
+    found: dict[str, float] = {}
+    for test, value in part:
+        seen[test] += 1
+        found[f"{test} #{seen[test]}" if seen[test] > 1 else str(test)] = float(value)
+    return found
 
 
 @example(on_one_site("pir", "prr", "ptr", "prr"), 400)  # an end without a beginning
@@ -367,12 +399,9 @@ def test_results_go_to_the_open_part_of_their_site_wherever_the_file_is_cut(
 
     file = tmp_path_factory.mktemp("f") / "a.stdf"
     file.write_bytes(stdf_bytes(fill))
-    rows = [row for b in StdfSource(file, chunk_bytes=chunk_bytes).batches() for row in b.to_pylist()]
-    assert [json.loads(row["parameters"] or "{}") for row in rows] == [
-        {str(test): value for test, value in part} for part in parts
-    ]
-    counts = [Counter(str(test) for test, _ in part) for part in parts]
-    assert [json.loads(row["parameter_counts"] or "{}") for row in rows] == [
-        {test: count for test, count in counted.items() if count > 1} for counted in counts
-    ]
+    rows, source = read(file, chunk_bytes=chunk_bytes)
+    assert [row["values"] for row in rows] == [number_repeats(part) for part in parts]
+    written = sum(kind == "ptr" for kind, _, _ in events)
+    stored = sum(len(part) for part in parts)
+    assert source.values() == ValueCounts(stored, written - stored)
     assert [row["source_record_no"] for row in rows] == list(range(1, len(parts) + 1))

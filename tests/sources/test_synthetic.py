@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from stdf_help import read, step
+from stdf_help import limits_of, parameters_of, read
 
 from gpwarehouse.sources.stdf import StdfSource
 from gpwarehouse.sources.stdf_writer import StdfWriter
@@ -36,9 +36,8 @@ def test_reading_gives_the_answers_that_were_written(demo: DemoLot) -> None:
         assert {row["event_ts"] for row in mine} == {
             datetime(2024, 3, 4, 6 + (number + 1) // 2, 30 * ((number + 1) % 2), tzinfo=UTC)
         }
-    assert sum(len(row["parameters"]) for row in rows) == demo.parametric_values
-    limits = step(source)["control_limits"]
-    assert len(limits) == len(DEMO_TESTS) == 22
+    assert sum(len(row["values"]) for row in rows) == demo.parametric_values
+    assert len(parameters_of(source)) == len(DEMO_TESTS) == 22
     number, name, seconds = source.test_times()[0]
     assert (number, name) == (demo.slowest_test_number, demo.slowest_test)
     assert seconds == pytest.approx(demo.slowest_test_seconds)
@@ -46,11 +45,9 @@ def test_reading_gives_the_answers_that_were_written(demo: DemoLot) -> None:
 
 def test_fails_are_outside_the_limits_and_passes_within(demo: DemoLot) -> None:
     rows, source = read(demo.path)
-    limits = step(source)["control_limits"]
+    limits = limits_of(source)
     for row in rows:
-        within = all(
-            limits[test]["lsl"] <= value <= limits[test]["usl"] for test, value in (row["parameters"] or {}).items()
-        )
+        within = all(limits[test]["lsl"] <= value <= limits[test]["usl"] for test, value in row["values"].items())
         assert within == (row["fail_kind"] != "PARAMETRIC")
         assert row["is_pass"] == (row["hard_bin"] == 1) == (row["bin_name"] == "PASS")
     assert {row["fail_kind"] for row in rows} == {None, "PARAMETRIC", "FUNCTIONAL"}

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 from sqlalchemy import (
+    ARRAY,
     REAL,
     BigInteger,
     Boolean,
@@ -54,6 +55,8 @@ COLUMNS: dict[str, tuple[Any, pa.DataType]] = {
     "varchar": (String(40), pa.string()),
     "document": (JSONB, pa.string()),
     "raw": (LargeBinary, pa.binary()),
+    "doubles": (ARRAY(Double), pa.list_(pa.float64())),
+    "wholes": (ARRAY(Integer), pa.list_(pa.int32())),
 }
 BINARY = tuple(COLUMNS)
 TEXT = (*BINARY, "exact")
@@ -79,6 +82,9 @@ VALUES = {
     "varchar": short,
     "document": documents,
     "raw": st.binary(max_size=20),
+    "doubles": st.lists(st.none() | st.floats() | floats, max_size=6)
+    | st.lists(st.just(math.nan) | floats, max_size=40),
+    "wholes": st.lists(st.none() | whole[32], max_size=6),
     "exact": st.decimals(-(10**20), 10**20, places=9, allow_nan=False),
 }
 ROWS = st.lists(st.fixed_dictionaries({n: st.none() | values for n, values in VALUES.items()}), min_size=1, max_size=30)
@@ -93,6 +99,12 @@ NASTY: list[dict[str, Any]] = [
     {"moment": datetime(1969, 12, 31, 23, 59, 59, 999999, UTC), "day": date(1999, 12, 31)},
     {"moment": datetime(2000, 1, 1, tzinfo=UTC), "clock": datetime(2000, 1, 1), "day": date(2000, 1, 1)},
     {"moment": datetime(9999, 12, 31, 23, 59, 59, 999999, UTC), "day": date(9999, 12, 31)},
+    *(
+        {"doubles": values}
+        for values in ([], [math.nan], [None], [math.nan, None, 0.1], NASTY_FLOATS, [math.inf, -math.inf])
+    ),
+    {"doubles": [0.1] * 5000, "wholes": list(range(300))},  # larger ones that do not compress a Greenplum 7 beta loses
+    *({"wholes": values} for values in ([], [None], [2**31 - 1, -(2**31), None, 0], [7] * 300)),
     {},
 ]
 
@@ -122,6 +134,8 @@ def bits(value: Any) -> Any:
     """A value to be compared to the bit; all NaNs are one."""
     if isinstance(value, float):
         return "NaN" if math.isnan(value) else struct.pack("<d", value)
+    if isinstance(value, list):
+        return tuple(map(bits, value))
     return bytes(value) if isinstance(value, memoryview) else value
 
 

@@ -50,7 +50,7 @@ def table(engine: Engine) -> Iterator[Table]:
 def expected(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
     def value(row: dict[str, Any], name: str) -> Any:
         found = row.get(name)
-        return json.loads(found) if name == "document" and found is not None else bits(found)
+        return bits(json.loads(found) if name == "document" and found is not None else found)
 
     return [tuple(value({"number": number} | row, name) for name in columns) for number, row in enumerate(rows)]
 

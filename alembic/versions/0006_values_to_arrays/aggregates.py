@@ -421,6 +421,6 @@ def make(connection, fact, schema, batch):
         return
     engine = connection.engine.execution_options(schema_translate_map={SCHEMA: schema})
     ensure_months(engine, FACTS[fact].__table__, months)
-    connection.execute(sa.text(f"DELETE FROM {quoted}.{AGGREGATES[fact]} WHERE event_month = ANY (:months)"), {"months": months})
+    connection.execute(sa.text(f"DELETE FROM {quoted}.{AGGREGATES[fact]} WHERE event_month = ANY (:months)"), {"months": months})  # noqa: S608
     for statement in STATEMENTS[fact]:
         connection.execute(sa.text(statement.format(**names).replace(":", r"\:")))

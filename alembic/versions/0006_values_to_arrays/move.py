@@ -133,9 +133,9 @@ def _store(connection, schema, lists):
     quoted = connection.dialect.identifier_preparer.quote_schema(schema)
     bridge = f"{quoted}.bridge_parameter_set"
     connection.execute(sa.text(f"LOCK TABLE {bridge} IN SHARE ROW EXCLUSIVE MODE"))
-    there = set(connection.execute(sa.text(f"SELECT DISTINCT parameter_set_key FROM {bridge}")).scalars())
+    there = set(connection.execute(sa.text(f"SELECT DISTINCT parameter_set_key FROM {bridge}")).scalars())  # noqa: S608
     insert = sa.text(
-        f"INSERT INTO {bridge} (parameter_set_key, position, parameter, test_number, batch_id) "
+        f"INSERT INTO {bridge} (parameter_set_key, position, parameter, test_number, batch_id) "  # noqa: S608
         "VALUES (:key, :position, :parameter, :number, :batch)"
     )
     for batch_id, _step, made in lists:

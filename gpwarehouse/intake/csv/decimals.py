@@ -30,7 +30,7 @@ class Decimals:
 
     def __init__(self, options: CsvOptions, expected: Expected | None) -> None:
         self._has_comma = options.decimal == ","
-        self._numbers = expected.numbers if expected is not None else frozenset()
+        self._expected = expected
 
     def convert(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Replace each decimal comma by a point.
@@ -38,9 +38,11 @@ class Decimals:
         :raises AmbiguousNumber: a number has a point already, or most numbers have commas although no decimal comma was given.
         """
         for at, name in enumerate(batch.schema.names):
-            if name in self._numbers and self._has_comma:
+            if self._expected is None or not self._expected.is_number(name):
+                continue
+            if self._has_comma:
                 batch = batch.set_column(at, name, _replace_commas(name, batch.column(at)))
-            elif name in self._numbers:
+            else:
                 _refuse_commas(name, batch.column(at))
         return batch
 

@@ -182,10 +182,10 @@ def _split_headings(record: str, delimiter: str, quote: str | None) -> list[str]
 def _choose_delimiter(splits: dict[str, list[str]], expected: Expected) -> str | None:
     """Choose the delimiter under which all headings are expected; else the one under which most are, for the error message."""
     for delimiter, names in splits.items():
-        if set(names) <= expected.names:
+        if len(expected.among(names)) == len(set(names)):
             return delimiter
-    best = max(splits, key=lambda delimiter: len(expected.names & set(splits[delimiter])))
-    return best if expected.names & set(splits[best]) else None
+    best = max(splits, key=lambda delimiter: len(expected.among(splits[delimiter])))
+    return best if expected.among(splits[best]) else None
 
 
 def _refuse_repeated(names: list[str], line: int) -> None:
@@ -206,11 +206,11 @@ def _explain_no_heading(
     for number, row in enumerate(head.next_lines(), head.lines + 1):
         for each in (*candidates, *DELIMITERS):
             names = _split_headings(row, each, options.quote)
-            if names is not None and len(names) > 1 and set(names) <= expected.names:
+            if names is not None and len(names) > 1 and len(expected.among(names)) == len(set(names)):
                 given = "" if each in candidates else f" and delimiter={each!r}"
                 return f"{words}. Line {number} looks like the headings: give header_line={number}{given}"
     near = next(
-        (each for each in DELIMITERS if set(_split_headings(record, each, options.quote) or ()) & expected.names), None
+        (each for each in DELIMITERS if expected.among(_split_headings(record, each, options.quote) or ())), None
     )
     if near is not None:
         return f"{words}. With delimiter={near!r} some headings are columns: give it"

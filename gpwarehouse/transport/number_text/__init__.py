@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gpwarehouse.transport.columns import raw_values
+from gpwarehouse.transport.columns import elements_of, offsets_of, raw_values
 from gpwarehouse.transport.number_text.digits import (
     CELL_BYTES,
     CELL_WORDS,
@@ -28,7 +28,7 @@ from gpwarehouse.transport.number_text.digits import (
 from gpwarehouse.transport.number_text.doubles import fill_floats
 from gpwarehouse.transport.number_text.rows import join_rows
 
-__all__ = ["format_exactly", "has_cells", "join_as_text"]
+__all__ = ["arrays_as_text", "format_exactly", "has_cells", "join_as_text"]
 
 _DAY_US = 86_400_000_000
 
@@ -63,12 +63,46 @@ def join_as_text(columns: Sequence[pa.Array], separator: str, null: str, *, is_e
     rows, count = len(columns[0]), len(columns)
     if not rows:
         return pa.array([], pa.string())
-    # The memory is from Arrow's pool, which keeps its pages: new pages would cost as much time as the work itself.
-    cells = np.frombuffer(pa.allocate_buffer(count * rows * CELL_BYTES), "<i8").reshape(count, rows, CELL_WORDS)
+    cells = _allocate_cells(count, rows)
     ends = [separator] * (count - 1) + [""]
     lengths = [_fill(*each, null, is_exact) for each in zip(cells, columns, ends, strict=True)]
     offsets, text = join_rows([column.view(f"V{CELL_BYTES}").reshape(-1) for column in cells], lengths)
     return pa.StringArray.from_buffers(rows, offsets, text)
+
+
+def arrays_as_text(array: pa.Array, *, is_exact: bool) -> pa.Array:
+    """Format lists of numbers as the server's texts of arrays (``{1,NaN,NULL}``), all elements at once; NULL stays NULL.
+
+    :param array: lists of a type that has cells.
+    :param is_exact: as for :func:`join_as_text`.
+    """
+    elements, counts = elements_of(array)
+    are_filled = counts > 0
+    texts = pa.repeat("{}", len(array))
+    if len(elements):
+        offsets, text = _join_elements(elements, is_exact)
+        ends = np.frombuffer(offsets, np.int32)[np.frombuffer(offsets_of(counts), np.int32)]
+        np.frombuffer(text, np.uint8)[ends[1:][are_filled] - 1] = ord("}")  # in the place of the last comma
+        rows = pa.StringArray.from_buffers(len(array), pa.py_buffer(ends), text)
+        texts = pc.binary_join_element_wise("{", pc.if_else(pa.array(are_filled), rows, "}"), "")
+    return pc.if_else(array.is_valid(), texts, pa.scalar(None, pa.string())) if array.null_count else texts
+
+
+def _join_elements(elements: pa.Array, is_exact: bool) -> tuple[pa.Buffer, pa.Buffer]:
+    """Format numbers, each with a comma after it; return where they begin, and the text."""
+    null = "NULL"
+    if (
+        pa.types.is_floating(elements.type) and not elements.null_count
+    ):  # NaN, like NULL, keeps the digits of the others few
+        elements, null = pc.if_else(pc.is_nan(elements), pa.scalar(None, elements.type), elements), "NaN"
+    cells = _allocate_cells(1, len(elements))
+    lengths = _fill(cells[0], elements, ",", null, is_exact)
+    return join_rows([cells[0].view(f"V{CELL_BYTES}").reshape(-1)], [lengths])
+
+
+def _allocate_cells(count: int, rows: int) -> Any:
+    """Allocate columns of cells from Arrow's pool, which keeps its pages: new ones would cost as much time as the work itself."""
+    return np.frombuffer(pa.allocate_buffer(count * rows * CELL_BYTES), "<i8").reshape(count, rows, CELL_WORDS)
 
 
 def _fill(cells: Any, array: pa.Array, end: str, null: str, is_exact: bool) -> Any:
