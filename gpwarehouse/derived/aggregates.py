@@ -164,7 +164,7 @@ def differing_aggregates(
     same = " AND ".join(
         f"coalesce(CAST(s.{key} AS text), chr(31)) = coalesce(CAST(m.{key} AS text), chr(31))" for key in keys
     )
-    spread = "coalesce(m.max_value - m.min_value, 0) + abs(coalesce(m.mean, 0))"
+    spread = "CASE WHEN m.mean IS NULL THEN 0 ELSE m.max_value - m.min_value + abs(m.mean) END"
     equal = [f"coalesce(s.{column}, -1) = coalesce(m.{column}, -1)" for column in counts]
     equal += [_NEAR.format(column, spread) for column in real]
     equal.append(_NEAR.format("m2", f"coalesce(m.n, 0) * ({spread}) ^ 2"))

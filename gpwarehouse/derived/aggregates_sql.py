@@ -16,6 +16,9 @@ from gpwarehouse.models.views.view import compose
 
 __all__ = ["SHAPES", "Shape"]
 
+MOST = "1e140"
+"""From values so far from zero on, a group has no mean, squares and quartiles: a double would not hold their squares."""
+
 _MONTH = "date_trunc('month', f.event_ts AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'"
 
 
@@ -176,14 +179,18 @@ def _statistics(values: str, names: Mapping[str, str]) -> str:
     return compose(
         """
         SELECT a.<<distributed>>, a.g, a.position, a.parameter, a.n, a.mean,
-               (SELECT sum((e.value - a.mean) ^ 2) FROM unnest(a.elements) AS e (value)) AS m2,
+               CASE WHEN a.mean IS NOT NULL
+                    THEN (SELECT sum((e.value - a.mean) ^ 2) FROM unnest(a.elements) AS e (value)) END AS m2,
                a.min_value,
-               (SELECT percentile_cont(CAST(ARRAY[0.25, 0.5, 0.75] AS double precision[]))
-                       WITHIN GROUP (ORDER BY e.value) FROM unnest(a.elements) AS e (value)) AS quartiles,
+               CASE WHEN a.mean IS NOT NULL
+                    THEN (SELECT percentile_cont(CAST(ARRAY[0.25, 0.5, 0.75] AS double precision[]))
+                          WITHIN GROUP (ORDER BY e.value) FROM unnest(a.elements) AS e (value)) END AS quartiles,
                a.max_value, CAST(NULL AS bigint) AS n_executed, CAST(NULL AS bigint) AS n_failed
         FROM (
             SELECT v.<<distributed>>, v.g, v.position, v.parameter, count(*) AS n,
-                   CASE WHEN min(v.value) = max(v.value) THEN min(v.value) ELSE avg(v.value) END AS mean,
+                   CASE WHEN min(v.value) <= -<<most>> OR max(v.value) >= <<most>> THEN NULL
+                        WHEN min(v.value) = max(v.value) THEN min(v.value)
+                        ELSE avg(CASE WHEN abs(v.value) < <<most>> THEN v.value END) END AS mean,
                    min(v.value) AS min_value, max(v.value) AS max_value, array_agg(v.value) AS elements
             FROM (
                 <<values>>
@@ -194,6 +201,7 @@ def _statistics(values: str, names: Mapping[str, str]) -> str:
         """,
         **names,
         values=values,
+        most=MOST,
     )
 
 

@@ -160,3 +160,14 @@ def test_months_are_those_of_utc(db: Rows) -> None:
 
 def test_a_fact_without_aggregates_is_left_alone(db: Rows) -> None:
     assert refresh(db, "fact_defect_inspection") == (0, 0)
+
+
+def test_a_value_whose_square_no_double_holds_stops_nothing(db: Rows) -> None:
+    key = store(db, Parameter("A", 1))
+    for value in (1e300, -1e300, 2.0):
+        db.fact(models.FactTestResults, wafer_key=1, parameter_set_key=key, measured=[value])
+    assert refresh(db) == (0, 1)
+    (row,) = aggregates(db)
+    assert [row[name] for name in ("n", "mean", "m2", "median", "max_value")] == [3, None, None, None, 1e300]
+    assert differing(db) == 0
+    assert db.view("v_process_capability") == []

@@ -16,6 +16,16 @@ CREATE TABLE IF NOT EXISTS dw.etl_migration_history (
 
 BEGIN;
 
+-- Running downgrade 0006 -> 0005
+
+UPDATE dw.alembic_version SET version_num='0005' WHERE dw.alembic_version.version_num = '0006';
+
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0006', 'downgrade', '5f8564bcf62fea1bbe7a8f19e060876fa041a10aa26eb9f4c56d716900e88b40', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+
+COMMIT;
+
+BEGIN;
+
 -- Running downgrade 0005 -> 0004
 
 DROP VIEW dw.v_lot_yield;
@@ -565,7 +575,7 @@ DROP TABLE dw.agg_process_values;
 
 UPDATE dw.alembic_version SET version_num='0004' WHERE dw.alembic_version.version_num = '0005';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0005', 'downgrade', 'a74988564ef9633d2d2716926f917d2903a6ccf0e9628c2c90c298862f5f9413', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0005', 'downgrade', '8b2418929a9c62c092ec699a14c3ea0a0144579ee9002e4999d35ed84b40a953', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 

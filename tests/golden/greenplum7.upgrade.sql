@@ -3579,17 +3579,17 @@ COMMENT ON COLUMN dw.agg_process_values.parameter IS 'Column of the measure, or 
 
 COMMENT ON COLUMN dw.agg_process_values.n IS 'Values, count';
 
-COMMENT ON COLUMN dw.agg_process_values.mean IS 'Mean of the values; NULL without one';
+COMMENT ON COLUMN dw.agg_process_values.mean IS 'Mean of the values; NULL without one, or where one is beyond 1e140';
 
-COMMENT ON COLUMN dw.agg_process_values.m2 IS 'Sum of the squared deviations from the mean; NULL without a value';
+COMMENT ON COLUMN dw.agg_process_values.m2 IS 'Sum of the squared deviations from the mean; NULL without a mean';
 
 COMMENT ON COLUMN dw.agg_process_values.min_value IS 'Least value';
 
-COMMENT ON COLUMN dw.agg_process_values.q1 IS 'First quartile, interpolated';
+COMMENT ON COLUMN dw.agg_process_values.q1 IS 'First quartile, interpolated; NULL without a mean';
 
-COMMENT ON COLUMN dw.agg_process_values.median IS 'Median, interpolated';
+COMMENT ON COLUMN dw.agg_process_values.median IS 'Median, interpolated; NULL without a mean';
 
-COMMENT ON COLUMN dw.agg_process_values.q3 IS 'Third quartile, interpolated';
+COMMENT ON COLUMN dw.agg_process_values.q3 IS 'Third quartile, interpolated; NULL without a mean';
 
 COMMENT ON COLUMN dw.agg_process_values.max_value IS 'Greatest value';
 
@@ -3664,17 +3664,17 @@ COMMENT ON COLUMN dw.agg_test_values.parameter IS 'Column of the measure, or nam
 
 COMMENT ON COLUMN dw.agg_test_values.n IS 'Values, count';
 
-COMMENT ON COLUMN dw.agg_test_values.mean IS 'Mean of the values; NULL without one';
+COMMENT ON COLUMN dw.agg_test_values.mean IS 'Mean of the values; NULL without one, or where one is beyond 1e140';
 
-COMMENT ON COLUMN dw.agg_test_values.m2 IS 'Sum of the squared deviations from the mean; NULL without a value';
+COMMENT ON COLUMN dw.agg_test_values.m2 IS 'Sum of the squared deviations from the mean; NULL without a mean';
 
 COMMENT ON COLUMN dw.agg_test_values.min_value IS 'Least value';
 
-COMMENT ON COLUMN dw.agg_test_values.q1 IS 'First quartile, interpolated';
+COMMENT ON COLUMN dw.agg_test_values.q1 IS 'First quartile, interpolated; NULL without a mean';
 
-COMMENT ON COLUMN dw.agg_test_values.median IS 'Median, interpolated';
+COMMENT ON COLUMN dw.agg_test_values.median IS 'Median, interpolated; NULL without a mean';
 
-COMMENT ON COLUMN dw.agg_test_values.q3 IS 'Third quartile, interpolated';
+COMMENT ON COLUMN dw.agg_test_values.q3 IS 'Third quartile, interpolated; NULL without a mean';
 
 COMMENT ON COLUMN dw.agg_test_values.max_value IS 'Greatest value';
 
@@ -4498,7 +4498,7 @@ FROM (
                                         FROM dw.agg_test_values a
                                         LEFT JOIN dw.dim_process_step s ON s.process_step_key = a.process_step_key
                                             AND a.first_ts >= s.effective_date AND a.first_ts < s.expiry_date
-                                        WHERE a.n > 0 AND a.is_final_result AND a.site_no IS NULL AND a.head_no IS NULL
+                                        WHERE a.mean IS NOT NULL AND a.is_final_result AND a.site_no IS NULL AND a.head_no IS NULL
                                     ) r
                                 ) r
                                 GROUP BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, reference
@@ -4516,7 +4516,7 @@ FROM (
                                         FROM dw.agg_process_values a
                                         LEFT JOIN dw.dim_process_step s ON s.process_step_key = a.process_step_key
                                             AND a.first_ts >= s.effective_date AND a.first_ts < s.expiry_date
-                                        WHERE a.n > 0
+                                        WHERE a.mean IS NOT NULL
                                     ) r
                                 ) r
                                 GROUP BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, reference
@@ -4602,7 +4602,17 @@ COMMENT ON COLUMN dw.v_process_capability.occurrence IS '1, 2, ... of a test tha
 
 UPDATE dw.alembic_version SET version_num='0005' WHERE dw.alembic_version.version_num = '0004';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0005', 'upgrade', 'a74988564ef9633d2d2716926f917d2903a6ccf0e9628c2c90c298862f5f9413', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0005', 'upgrade', '8b2418929a9c62c092ec699a14c3ea0a0144579ee9002e4999d35ed84b40a953', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+
+COMMIT;
+
+BEGIN;
+
+-- Running upgrade 0005 -> 0006
+
+UPDATE dw.alembic_version SET version_num='0006' WHERE dw.alembic_version.version_num = '0005';
+
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0006', 'upgrade', '5f8564bcf62fea1bbe7a8f19e060876fa041a10aa26eb9f4c56d716900e88b40', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 
