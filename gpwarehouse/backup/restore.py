@@ -31,12 +31,13 @@ from gpwarehouse.backup.restore_checks import (
 )
 from gpwarehouse.backup.row_checksum import content_of_rows, sum_contents
 from gpwarehouse.backup.snapshot import Unit, keep_open, units_there
+from gpwarehouse.derived import refresh_aggregates
 from gpwarehouse.dialect import Analyze, RangePartition
 from gpwarehouse.engine import advisory_key, qualified_name
 from gpwarehouse.engine.progress import Announce
 from gpwarehouse.errors import BackupError
 from gpwarehouse.migrate.history import HISTORY_TABLE, RESTORE, forget_batches, interrupted, part_row
-from gpwarehouse.models import FACTS
+from gpwarehouse.models import AGGREGATES, FACTS
 from gpwarehouse.months import become_owner, change_partitions, make_partitions
 from gpwarehouse.partitions.archive import NOTHING, Content
 from gpwarehouse.partitions.holds import put_comment
@@ -48,6 +49,7 @@ from gpwarehouse.transport import leave_statistics_alone
 __all__ = ["RestoreResult", "content_in", "restore"]
 
 log = logging.getLogger(__name__)
+_WITH_MONTHS = {**FACTS, **AGGREGATES}
 Key = tuple[str, str | None, str | None]
 
 
@@ -193,13 +195,13 @@ class _Run:
     def months(self, entries: Sequence[Entry], parallel: int) -> None:
         """Restore months, several at once."""
         for name in sorted({entry.table for entry in entries}):
-            if name in FACTS:
+            if name in _WITH_MONTHS:
                 wanted = [_partition(entry) for entry in entries if entry.table == name and entry.rows]
-                make_partitions(self.engine, FACTS[name].__table__, wanted)
+                make_partitions(self.engine, _WITH_MONTHS[name].__table__, wanted)
         units = self._units()
         self._at_once(parallel, [lambda entry=entry: self._month(entry, units) for entry in entries])  # type: ignore[misc]
-        for name in sorted({entry.table for _, entry in self.done if entry.table in FACTS}):
-            fact = FACTS[name].__table__
+        for name in sorted({entry.table for _, entry in self.done if entry.table in _WITH_MONTHS}):
+            fact = _WITH_MONTHS[name].__table__
             change_partitions(self.engine, fact, lambda c, fact=fact: c.execute(Analyze(fact, root_only=True)))  # type: ignore[misc]
 
     def _at_once(self, parallel: int, jobs: Sequence[Callable[[], None]]) -> None:
@@ -293,6 +295,10 @@ class _Run:
             whole = Table(unit.table, MetaData(), schema=self.settings.schema_name)
             keys = rekey(connection, whole, unit.relation, self.settings.lot_root_pattern)
             self.warnings += keys.lines(entry.label)
+        if entry.table in AGGREGATES and unit.partition is not None:
+            assert isinstance(unit.partition.start, datetime)
+            make_partitions(self.engine, AGGREGATES[entry.table].__table__, [_partition(entry)])
+            refresh_aggregates(connection, entry.table, months=[unit.partition.start])
 
     def _truncate(self, connection: Connection, relation: Table) -> None:
         become_owner(connection, relation)

@@ -16,9 +16,11 @@ from typing import Any
 from sqlalchemy import Table, text
 from sqlalchemy.engine import Connection, Engine
 
+from gpwarehouse.derived import refresh_aggregates
 from gpwarehouse.dialect import Analyze, RangePartition
 from gpwarehouse.engine import advisory_key, dialect_of, qualified_name
 from gpwarehouse.errors import PartitionError
+from gpwarehouse.models import AGGREGATES
 from gpwarehouse.months import Patience, become_owner, change_partitions_after, make_partitions
 from gpwarehouse.partitions.archive import Archive, Content, Manifest, Part, archived_as, part_of, written
 from gpwarehouse.partitions.archive_owner import Ownership, claim
@@ -265,6 +267,8 @@ class Archiver:
             refuse_unlisted(self.archive, table, partition)
             files = [(part, manifest.file(part)) for part in manifest.current]
             make_partitions(self.engine, table, [partition])
+            if table.name in AGGREGATES:
+                make_partitions(self.engine, AGGREGATES[table.name].__table__, [partition])
             with self.engine.begin() as connection:
                 become_owner(connection, table)
                 connection.execute(text("SET LOCAL statement_timeout = 0"))
@@ -289,6 +293,8 @@ class Archiver:
                 if can_be_rekeyed(columns_of(connection, child)):
                     keys = rekey(connection, table, child, self.lot_root_pattern)
                     said += keys.lines(f"{table.name} {partition.name}")
+                if table.name in AGGREGATES:
+                    refresh_aggregates(connection, table.name, months=[datetime.fromisoformat(manifest.start)])
                 connection.execute(Analyze(child))
                 now = datetime.now(UTC)
                 if hold_days:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,3 +107,14 @@ def test_those_of_a_wafer_move_with_it(loaded: Warehouse) -> None:
     assert loaded.dimensions.rekey_wafers().wafers == 1
     assert counted(loaded) == [("a", 4, 2.5)]
     assert is_right(loaded)
+
+
+def test_a_month_that_comes_back_has_those_of_its_rows(wh: Warehouse, tmp_path: Path) -> None:
+    with Warehouse(settings=wh.settings.model_copy(update={"archive_dir": tmp_path})) as other:
+        other.load(FACT, dies(4), batch_id="a")
+        other.backup(str(tmp_path / "backup")).create()
+        other.facts.delete_month(FACT, "2026-01")
+        assert counted(other) == []
+        other.backup(str(tmp_path / "backup")).restore(tables=[FACT], months=["2026-01"], update=True)
+        assert counted(other) == [("a", 4, 2.5)]
+        assert is_right(other)
