@@ -4456,78 +4456,94 @@ FROM (
            CASE WHEN t.n > 1 THEN sqrt(t.m2 / (t.n - 1)) END AS sigma,
            CASE WHEN t.n > t.lots THEN sqrt(t.m2_within / (t.n - t.lots)) END AS sigma_within
     FROM (
-        SELECT source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, CAST(sum(n) AS bigint) AS n, reference + sum(n * (mean - reference)) / sum(n) AS mean,
-               greatest(0, sum(m2) + sum(n * (mean - reference) ^ 2) - sum(n * (mean - reference)) ^ 2 / sum(n)) AS m2,
+        SELECT source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, CAST(sum(n) AS bigint) AS n, reference + sum(n * deviation) / sum(n) AS mean,
+               greatest(0, sum(m2) + sum(n * deviation ^ 2)
+                   - CASE WHEN abs(sum(n * deviation)) > 1e-140 THEN sum(n * deviation) ^ 2 / sum(n) ELSE 0 END) AS m2,
                min(min_value) AS min_value, max(max_value) AS max_value,
         min(parameter) AS parameter, count(*) AS lots, sum(m2) AS m2_within
         FROM (
-            SELECT r.*, min(r.mean) OVER (PARTITION BY source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl) AS reference
+            SELECT r.*, CASE WHEN r.mean - r.reference > 1e-140 THEN r.mean - r.reference ELSE 0 END AS deviation
             FROM (
-                SELECT source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, lot_key, CAST(sum(n) AS bigint) AS n, reference + sum(n * (mean - reference)) / sum(n) AS mean,
-                       greatest(0, sum(m2) + sum(n * (mean - reference) ^ 2) - sum(n * (mean - reference)) ^ 2 / sum(n)) AS m2,
-                       min(min_value) AS min_value, max(max_value) AS max_value,
-                min(parameter) AS parameter
+                SELECT r.*, min(r.mean) OVER (PARTITION BY source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl) AS reference
                 FROM (
-                    SELECT r.*, min(r.mean) OVER (PARTITION BY source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, lot_key) AS reference
+                    SELECT source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, lot_key, CAST(sum(n) AS bigint) AS n, reference + sum(n * deviation) / sum(n) AS mean,
+                           greatest(0, sum(m2) + sum(n * deviation ^ 2)
+                               - CASE WHEN abs(sum(n * deviation)) > 1e-140 THEN sum(n * deviation) ^ 2 / sum(n) ELSE 0 END) AS m2,
+                           min(min_value) AS min_value, max(max_value) AS max_value,
+                    min(parameter) AS parameter
                     FROM (
-                        SELECT k.source, k.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name,
-                               k.product_key, d.product_id, d.revision AS product_revision,
-                               coalesce(p.parameter, k.parameter) AS parameter,
-                               CASE WHEN p.test_number IS NULL THEN coalesce(p.parameter, k.parameter) END AS known_as,
-                               p.test_number, coalesce(p.test_name, m.name) AS test_name, p.pin, p.occurrence,
-                               coalesce(p.unit, m.unit, c.unit) AS unit,
-                               CASE WHEN p.lsl IS NULL AND p.usl IS NULL THEN m.limit_version END AS limit_version,
-                               CASE WHEN p.lsl IS NULL AND p.usl IS NULL THEN m.lsl ELSE p.lsl END AS lsl,
-                               m.target,
-                               CASE WHEN p.lsl IS NULL AND p.usl IS NULL THEN m.usl ELSE p.usl END AS usl,
-                               k.lot_key, k.n, k.mean, k.m2, k.min_value, k.max_value
+                        SELECT r.*, CASE WHEN r.mean - r.reference > 1e-140 THEN r.mean - r.reference ELSE 0 END AS deviation
                         FROM (
-                            SELECT CAST('TEST' AS text) AS source, k.*
+                            SELECT r.*, min(r.mean) OVER (PARTITION BY source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, lot_key) AS reference
                             FROM (
-                                SELECT process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, CAST(sum(n) AS bigint) AS n, reference + sum(n * (mean - reference)) / sum(n) AS mean,
-                                       greatest(0, sum(m2) + sum(n * (mean - reference) ^ 2) - sum(n * (mean - reference)) ^ 2 / sum(n)) AS m2,
-                                       min(min_value) AS min_value, max(max_value) AS max_value
+                                SELECT k.source, k.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name,
+                                       k.product_key, d.product_id, d.revision AS product_revision,
+                                       coalesce(p.parameter, k.parameter) AS parameter,
+                                       CASE WHEN p.test_number IS NULL THEN coalesce(p.parameter, k.parameter) END AS known_as,
+                                       p.test_number, coalesce(p.test_name, m.name) AS test_name, p.pin, p.occurrence,
+                                       coalesce(p.unit, m.unit, c.unit) AS unit,
+                                       CASE WHEN p.lsl IS NULL AND p.usl IS NULL THEN m.limit_version END AS limit_version,
+                                       CASE WHEN p.lsl IS NULL AND p.usl IS NULL THEN m.lsl ELSE p.lsl END AS lsl,
+                                       m.target,
+                                       CASE WHEN p.lsl IS NULL AND p.usl IS NULL THEN m.usl ELSE p.usl END AS usl,
+                                       k.lot_key, k.n, k.mean, k.m2, k.min_value, k.max_value
                                 FROM (
-                                    SELECT r.*, min(r.mean) OVER (PARTITION BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date) AS reference
+                                    SELECT CAST('TEST' AS text) AS source, k.*
                                     FROM (
-                                        SELECT a.process_step_key, a.product_key, a.parameter_set_key, a.position, a.parameter, a.lot_key, s.effective_date, a.n, a.mean, a.m2, a.min_value, a.max_value
-                                        FROM dw.agg_test_values a
-                                        LEFT JOIN dw.dim_process_step s ON s.process_step_key = a.process_step_key
-                                            AND a.first_ts >= s.effective_date AND a.first_ts < s.expiry_date
-                                        WHERE a.mean IS NOT NULL AND a.is_final_result AND a.site_no IS NULL AND a.head_no IS NULL
-                                    ) r
-                                ) r
-                                GROUP BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, reference
-                            ) k
-                            UNION ALL
-                            SELECT CAST('PROCESS' AS text) AS source, k.*
-                            FROM (
-                                SELECT process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, CAST(sum(n) AS bigint) AS n, reference + sum(n * (mean - reference)) / sum(n) AS mean,
-                                       greatest(0, sum(m2) + sum(n * (mean - reference) ^ 2) - sum(n * (mean - reference)) ^ 2 / sum(n)) AS m2,
-                                       min(min_value) AS min_value, max(max_value) AS max_value
-                                FROM (
-                                    SELECT r.*, min(r.mean) OVER (PARTITION BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date) AS reference
+                                        SELECT process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, CAST(sum(n) AS bigint) AS n, reference + sum(n * deviation) / sum(n) AS mean,
+                                               greatest(0, sum(m2) + sum(n * deviation ^ 2)
+                                                   - CASE WHEN abs(sum(n * deviation)) > 1e-140 THEN sum(n * deviation) ^ 2 / sum(n) ELSE 0 END) AS m2,
+                                               min(min_value) AS min_value, max(max_value) AS max_value
+                                        FROM (
+                                            SELECT r.*, CASE WHEN r.mean - r.reference > 1e-140 THEN r.mean - r.reference ELSE 0 END AS deviation
+                                            FROM (
+                                                SELECT r.*, min(r.mean) OVER (PARTITION BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date) AS reference
+                                                FROM (
+                                                    SELECT a.process_step_key, a.product_key, a.parameter_set_key, a.position, a.parameter, a.lot_key, s.effective_date, a.n, a.mean, a.m2, a.min_value, a.max_value
+                                                    FROM dw.agg_test_values a
+                                                    LEFT JOIN dw.dim_process_step s ON s.process_step_key = a.process_step_key
+                                                        AND a.first_ts >= s.effective_date AND a.first_ts < s.expiry_date
+                                                    WHERE a.mean IS NOT NULL AND a.is_final_result AND a.site_no IS NULL AND a.head_no IS NULL
+                                                ) r
+                                            ) r
+                                        ) r
+                                        GROUP BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, reference
+                                    ) k
+                                    UNION ALL
+                                    SELECT CAST('PROCESS' AS text) AS source, k.*
                                     FROM (
-                                        SELECT a.process_step_key, a.product_key, a.parameter_set_key, a.position, a.parameter, a.lot_key, s.effective_date, a.n, a.mean, a.m2, a.min_value, a.max_value
-                                        FROM dw.agg_process_values a
-                                        LEFT JOIN dw.dim_process_step s ON s.process_step_key = a.process_step_key
-                                            AND a.first_ts >= s.effective_date AND a.first_ts < s.expiry_date
-                                        WHERE a.mean IS NOT NULL
-                                    ) r
-                                ) r
-                                GROUP BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, reference
-                            ) k
-                        ) k
-                        LEFT JOIN dw.bridge_parameter_set p
-                            ON p.parameter_set_key = k.parameter_set_key AND p.position = k.position
-                        LEFT JOIN dw.bridge_step_limits m ON m.process_step_key = k.process_step_key
-                            AND m.parameter = coalesce(p.parameter, k.parameter) AND m.effective_date = k.effective_date
-                        LEFT JOIN (VALUES (CAST('temperature_c' AS text), CAST('degC' AS text)), (CAST('pressure_torr' AS text), CAST('Torr' AS text)), (CAST('rf_power_w' AS text), CAST('W' AS text)), (CAST('rf_bias_power_w' AS text), CAST('W' AS text)), (CAST('reflected_power_w' AS text), CAST('W' AS text)), (CAST('gas_flow_sccm' AS text), CAST('sccm' AS text)), (CAST('chuck_temp_c' AS text), CAST('degC' AS text)), (CAST('endpoint_time_s' AS text), CAST('s' AS text)), (CAST('film_thickness_nm' AS text), CAST('nm' AS text)), (CAST('cd_nm' AS text), CAST('nm' AS text)), (CAST('overlay_x_nm' AS text), CAST('nm' AS text)), (CAST('overlay_y_nm' AS text), CAST('nm' AS text)), (CAST('etch_rate_nm_min' AS text), CAST('nm/min' AS text)), (CAST('deposition_rate_nm_min' AS text), CAST('nm/min' AS text)), (CAST('removal_rate_nm_min' AS text), CAST('nm/min' AS text)), (CAST('refractive_index' AS text), CAST('1' AS text)), (CAST('sheet_resistance_ohm_sq' AS text), CAST('ohm/sq' AS text)), (CAST('uniformity_pct' AS text), CAST('percent' AS text)), (CAST('vth_mv' AS text), CAST('mV' AS text)), (CAST('idsat_ua_um' AS text), CAST('uA/um' AS text)), (CAST('ileak_pa_um' AS text), CAST('pA/um' AS text)), (CAST('tox_nm' AS text), CAST('nm' AS text)), (CAST('rs_ohm_sq' AS text), CAST('ohm/sq' AS text)), (CAST('rc_ohm' AS text), CAST('ohm' AS text)), (CAST('gm_ms_mm' AS text), CAST('mS/mm' AS text)), (CAST('bvdss_v' AS text), CAST('V' AS text)), (CAST('idd_ma' AS text), CAST('mA' AS text)), (CAST('fmax_mhz' AS text), CAST('MHz' AS text))) c (measure, unit) ON c.measure = k.parameter
-                        LEFT JOIN dw.dim_process_step s ON s.process_step_key = k.process_step_key AND s.is_current
-                        LEFT JOIN dw.dim_product d ON d.product_key = k.product_key AND d.is_current
+                                        SELECT process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, CAST(sum(n) AS bigint) AS n, reference + sum(n * deviation) / sum(n) AS mean,
+                                               greatest(0, sum(m2) + sum(n * deviation ^ 2)
+                                                   - CASE WHEN abs(sum(n * deviation)) > 1e-140 THEN sum(n * deviation) ^ 2 / sum(n) ELSE 0 END) AS m2,
+                                               min(min_value) AS min_value, max(max_value) AS max_value
+                                        FROM (
+                                            SELECT r.*, CASE WHEN r.mean - r.reference > 1e-140 THEN r.mean - r.reference ELSE 0 END AS deviation
+                                            FROM (
+                                                SELECT r.*, min(r.mean) OVER (PARTITION BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date) AS reference
+                                                FROM (
+                                                    SELECT a.process_step_key, a.product_key, a.parameter_set_key, a.position, a.parameter, a.lot_key, s.effective_date, a.n, a.mean, a.m2, a.min_value, a.max_value
+                                                    FROM dw.agg_process_values a
+                                                    LEFT JOIN dw.dim_process_step s ON s.process_step_key = a.process_step_key
+                                                        AND a.first_ts >= s.effective_date AND a.first_ts < s.expiry_date
+                                                    WHERE a.mean IS NOT NULL
+                                                ) r
+                                            ) r
+                                        ) r
+                                        GROUP BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, reference
+                                    ) k
+                                ) k
+                                LEFT JOIN dw.bridge_parameter_set p
+                                    ON p.parameter_set_key = k.parameter_set_key AND p.position = k.position
+                                LEFT JOIN dw.bridge_step_limits m ON m.process_step_key = k.process_step_key
+                                    AND m.parameter = coalesce(p.parameter, k.parameter) AND m.effective_date = k.effective_date
+                                LEFT JOIN (VALUES (CAST('temperature_c' AS text), CAST('degC' AS text)), (CAST('pressure_torr' AS text), CAST('Torr' AS text)), (CAST('rf_power_w' AS text), CAST('W' AS text)), (CAST('rf_bias_power_w' AS text), CAST('W' AS text)), (CAST('reflected_power_w' AS text), CAST('W' AS text)), (CAST('gas_flow_sccm' AS text), CAST('sccm' AS text)), (CAST('chuck_temp_c' AS text), CAST('degC' AS text)), (CAST('endpoint_time_s' AS text), CAST('s' AS text)), (CAST('film_thickness_nm' AS text), CAST('nm' AS text)), (CAST('cd_nm' AS text), CAST('nm' AS text)), (CAST('overlay_x_nm' AS text), CAST('nm' AS text)), (CAST('overlay_y_nm' AS text), CAST('nm' AS text)), (CAST('etch_rate_nm_min' AS text), CAST('nm/min' AS text)), (CAST('deposition_rate_nm_min' AS text), CAST('nm/min' AS text)), (CAST('removal_rate_nm_min' AS text), CAST('nm/min' AS text)), (CAST('refractive_index' AS text), CAST('1' AS text)), (CAST('sheet_resistance_ohm_sq' AS text), CAST('ohm/sq' AS text)), (CAST('uniformity_pct' AS text), CAST('percent' AS text)), (CAST('vth_mv' AS text), CAST('mV' AS text)), (CAST('idsat_ua_um' AS text), CAST('uA/um' AS text)), (CAST('ileak_pa_um' AS text), CAST('pA/um' AS text)), (CAST('tox_nm' AS text), CAST('nm' AS text)), (CAST('rs_ohm_sq' AS text), CAST('ohm/sq' AS text)), (CAST('rc_ohm' AS text), CAST('ohm' AS text)), (CAST('gm_ms_mm' AS text), CAST('mS/mm' AS text)), (CAST('bvdss_v' AS text), CAST('V' AS text)), (CAST('idd_ma' AS text), CAST('mA' AS text)), (CAST('fmax_mhz' AS text), CAST('MHz' AS text))) c (measure, unit) ON c.measure = k.parameter
+                                LEFT JOIN dw.dim_process_step s ON s.process_step_key = k.process_step_key AND s.is_current
+                                LEFT JOIN dw.dim_product d ON d.product_key = k.product_key AND d.is_current
+                            ) r
+                        ) r
                     ) r
+                    GROUP BY source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, lot_key, reference
                 ) r
-                GROUP BY source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, lot_key, reference
             ) r
         ) r
         GROUP BY source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, reference
@@ -4598,7 +4614,7 @@ COMMENT ON COLUMN dw.v_process_capability.occurrence IS '1, 2, ... of a test tha
 
 UPDATE dw.alembic_version SET version_num='0005' WHERE dw.alembic_version.version_num = '0004';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0005', 'upgrade', '3c1e55160f3c0e5b78043689954180807979fc9a726170ffa7ea386c92547ce0', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0005', 'upgrade', '5df5b011c23994bc4ac8d930708130d60743b571aeeb386ac6f48d201b88a817', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 
@@ -4608,7 +4624,7 @@ BEGIN;
 
 UPDATE dw.alembic_version SET version_num='0006' WHERE dw.alembic_version.version_num = '0005';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0006', 'upgrade', 'b39951148115afe4f188b6ec577db54bed1483eb5aecee5019fa6e477025bbd9', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0006', 'upgrade', '9256592a002518355c952f6a1437dfc8f06ebb7e54cbba7e475d3fec014a8b52', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 
