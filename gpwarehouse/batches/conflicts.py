@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 
 from gpwarehouse.batches.ledger import loaded_batches
 from gpwarehouse.batches.removed_rows import Removal, describe_removals, insert_removals
+from gpwarehouse.derived import refresh_batch
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.errors import BatchConflictError, LoadError
@@ -117,6 +118,7 @@ def delete_rows(
     times = table.c[partition_column]
     mine = and_(table.c.batch_id == batch.batch_id, times >= batch.min_event_ts, times <= batch.max_event_ts)
     rows = delete_where(connection, table, mine)
+    refresh_batch(connection, batch)
     if rows < batch.rows_loaded:
         raise LoadError(_explain_missing_rows(connection, table, batch, rows, made))
     return rows

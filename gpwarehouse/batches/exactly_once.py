@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.batches.ledger import Written
+from gpwarehouse.derived import refresh_batch
 from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.engine.server_errors import SERVER_ERRORS
 from gpwarehouse.errors import GpwarehouseError, LoadError
@@ -119,6 +120,7 @@ def run_transaction(entry: Entry, write: Write) -> Any:
     def finish(connection: Connection) -> None:
         nonlocal done
         done = entry.record(connection, write.finish(connection))
+        refresh_batch(connection, done)
 
     write.transact(store, finish)
     return done

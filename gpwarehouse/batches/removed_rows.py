@@ -11,6 +11,7 @@ from sqlalchemy import Table, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.batches.ledger import ANY_MONTH, DELETED, ITS_MONTHS, LOADED, are_scattered
+from gpwarehouse.derived import refresh_aggregates
 from gpwarehouse.models import EtlLoadBatch, EtlRemoval
 
 __all__ = [
@@ -73,11 +74,12 @@ def loaded_rows(connection: Connection, batches: Mapping[str, Any]) -> list[Any]
     return found
 
 
-def mark_deleted(connection: Connection, rows: Iterable[Any], removals: Removals) -> None:
+def mark_deleted(connection: Connection, rows: Sequence[Any], removals: Removals) -> None:
     """Record that all rows of loaded batches were deleted, so that the batches can be loaded again.
 
     :param rows: their rows in ``etl_load_batch``.
     """
+    _refresh(connection, rows, removals)
     states = {}
     for row in rows:
         scattered = row.scattered or (ITS_MONTHS if are_scattered(row) else None)
@@ -85,11 +87,12 @@ def mark_deleted(connection: Connection, rows: Iterable[Any], removals: Removals
     _record(connection, states, removals)
 
 
-def record_removals(connection: Connection, rows: Iterable[Any], removals: Removals) -> None:
+def record_removals(connection: Connection, rows: Sequence[Any], removals: Removals) -> None:
     """Record that rows were removed from batches that still count as loaded, even if they have no rows left.
 
     :param rows: their rows in ``etl_load_batch``.
     """
+    _refresh(connection, rows, removals)
     states = {}
     for row in rows:
         gone = removals[row.batch_id]
@@ -97,6 +100,16 @@ def record_removals(connection: Connection, rows: Iterable[Any], removals: Remov
         scattered = ANY_MONTH if is_moved else row.scattered or ITS_MONTHS  # from another month they may have moved on
         states[row.batch_id] = {"rows_loaded": max(row.rows_loaded - _count(gone), 0), "scattered": scattered}
     _record(connection, states, removals)
+
+
+def _refresh(connection: Connection, rows: Iterable[Any], removals: Removals) -> None:
+    """Make the aggregates anew that the removed rows were in; where a whole batch went, its deletion has done so."""
+    of_target: dict[str, list[str]] = {}
+    for row in rows:
+        of_target.setdefault(row.target, []).append(row.batch_id)
+    for target, batches in of_target.items():
+        months = {one.month for batch_id in batches for one in removals[batch_id]} - {None}
+        refresh_aggregates(connection, target, batches=batches, months=[month for month in months if month is not None])
 
 
 def _record(connection: Connection, states: Mapping[str, Mapping[str, Any]], removals: Removals) -> None:

@@ -11,12 +11,12 @@ from sqlalchemy import BigInteger, Table, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Connection
 
-from gpwarehouse.derived.aggregates_sql import SHAPES, Shape
+from gpwarehouse.derived.aggregates_sql import LEAST, SHAPES, Shape
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine.table_names import qualified_name
 from gpwarehouse.models import AGGREGATES, FACTS
 
-__all__ = ["Refreshed", "differing_aggregates", "refresh_aggregates"]
+__all__ = ["Refreshed", "differing_aggregates", "months_between", "refresh_aggregates", "refresh_batch"]
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,15 @@ class _Scope:
 def _scope(
     batches: Iterable[str] | None, months: Iterable[datetime] | None, wafers: Iterable[int] | None = None
 ) -> _Scope:
-    partitions = None if months is None else {p.name: p for p in map(month_partition, months)}
-    bounds: Any = None if partitions is None else [(p.start, p.end) for p in partitions.values()]
+    bounds: list[tuple[Any, Any]] | None = None
+    for part in sorted({p.name: p for p in map(month_partition, months or ())}.values(), key=lambda p: p.name):
+        bounds = bounds or []
+        if bounds and bounds[-1][1] == part.start:
+            bounds[-1] = (bounds[-1][0], part.end)  # months that follow each other are one span
+        else:
+            bounds.append((part.start, part.end))
+    if months is not None and bounds is None:
+        bounds = []
     keys = None if wafers is None else sorted(set(wafers))
     return _Scope(None if batches is None else sorted(set(batches)), bounds, keys)
 
@@ -142,7 +149,28 @@ def _selects(connection: Connection, shape: Shape, scope: _Scope) -> Sequence[st
 
 
 # Sums run in another order from one run to the next; 1e-9 of the values is far below what is measured.
-_NEAR = "abs(coalesce(s.{0}, 0) - coalesce(m.{0}, 0)) <= 1e-9 * (abs(coalesce(m.{0}, 0)) + {1})"
+_NEAR = "abs(coalesce(s.{0}, 0) - coalesce(m.{0}, 0)) <= 1e-9 * greatest(abs(coalesce(m.{0}, 0)), {1})"
+
+
+def refresh_batch(connection: Connection, batch: Any) -> Refreshed:
+    """Make the aggregates of a batch anew, in the caller's transaction.
+
+    :param batch: its row in ``etl_load_batch``, or what has ``target``, ``batch_id``, ``min_event_ts`` and ``max_event_ts``.
+    """
+    if batch.min_event_ts is None:
+        return Refreshed()
+    months = months_between(batch.min_event_ts, batch.max_event_ts)
+    return refresh_aggregates(connection, batch.target, batches=[batch.batch_id], months=months)
+
+
+def months_between(first: datetime, last: datetime) -> list[datetime]:
+    """The first instants of the months from one instant to another, in UTC."""
+    start: Any = month_partition(first).start
+    found = []
+    while start <= last:
+        found.append(start)
+        start = month_partition(start).end
+    return found
 
 
 def differing_aggregates(
@@ -164,10 +192,10 @@ def differing_aggregates(
     same = " AND ".join(
         f"coalesce(CAST(s.{key} AS text), chr(31)) = coalesce(CAST(m.{key} AS text), chr(31))" for key in keys
     )
-    spread = "CASE WHEN m.mean IS NULL THEN 0 ELSE m.max_value - m.min_value + abs(m.mean) END"
+    spread = f"CASE WHEN m.mean IS NULL THEN {LEAST} ELSE greatest(m.max_value - m.min_value, abs(m.mean), {LEAST}) END"
     equal = [f"coalesce(s.{column}, -1) = coalesce(m.{column}, -1)" for column in counts]
     equal += [_NEAR.format(column, spread) for column in real]
-    equal.append(_NEAR.format("m2", f"coalesce(m.n, 0) * ({spread}) ^ 2"))
+    equal.append(_NEAR.format("m2", f"(1 + coalesce(m.n, 0)) * ({spread}) ^ 2"))
     equal += [f"(s.{column} IS NULL) = (m.{column} IS NULL)" for column in (*real, "m2")]
     equal += [f"s.{column} = m.{column}" for column in ("first_ts", "last_ts")]
     selects = [f"SELECT {columns} FROM (\n{select}\n) made" for select in _selects(connection, shape, scope)]

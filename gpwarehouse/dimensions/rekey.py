@@ -18,7 +18,7 @@ from sqlalchemy import Column, Table, Text, text
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.batches.lost_commits import commit_once
-from gpwarehouse.derived import refresh_aggregates
+from gpwarehouse.derived import months_between, refresh_aggregates
 from gpwarehouse.dialect import DistributedReplicated
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.dimensions.bridges import end_stays
@@ -291,17 +291,11 @@ class _Rekeying:
             moved = self.execute(
                 f"INSERT INTO {self.name(table)} ({', '.join(names)}) SELECT {source} FROM {_ROWS} r{unless}"
             ).rowcount
-            self._refresh(table)
+            if table.name in AGGREGATES:
+                batches = self.execute(f"SELECT DISTINCT batch_id FROM {_ROWS}").scalars()
+                refresh_aggregates(self.connection, table.name, batches=batches, months=months_between(row[1], row[2]))
         self.execute(f"DROP TABLE {_ROWS}")
         return int(moved)
-
-    def _refresh(self, table: Table) -> None:
-        """Compute the aggregates of the moved rows' batches anew, in the months of these rows."""
-        if table.name in AGGREGATES:
-            month = "date_trunc('month', event_ts AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'"
-            found = self.execute(f"SELECT DISTINCT batch_id, {month} FROM {_ROWS}").all()
-            batches, months = {row[0] for row in found}, {row[1] for row in found}
-            refresh_aggregates(self.connection, table.name, batches=batches, months=months)
 
     def _without_taken(self) -> str:
         """SQL: keep one of several stays that begin at the same moment: the one under the true root, or any of two that move."""

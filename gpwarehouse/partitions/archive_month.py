@@ -300,6 +300,8 @@ class Archiver:
                 if hold_days:
                     extend_hold(connection, table, found, Hold(now + timedelta(days=hold_days), RESTORED))
                 mark_restored(connection, table, found, now)
+                if isinstance(found.start, datetime):
+                    refresh_aggregates(connection, table.name, months=[found.start])
         return manifest.rows, said
 
     def _of_other_revisions(self, table: Table, manifest: Manifest) -> list[str]:
