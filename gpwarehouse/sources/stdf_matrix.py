@@ -14,7 +14,7 @@ from gpwarehouse.sources.stdf_parameters import HIGH_EQUAL, LOW_EQUAL, Parameter
 from gpwarehouse.sources.stdf_results import Bools, Ints, Results
 from gpwarehouse.sources.stdf_texts import shortest_all
 
-__all__ = ["PartResults", "count_occurrences", "fail_kinds", "value_columns"]
+__all__ = ["PartResults", "count_occurrences", "count_passed_at_limits", "fail_kinds", "value_columns"]
 
 LETTERS = np.frombuffer(b"-N-P-N-F", np.uint8)
 """Verdict by EXECUTED, JUDGED, FAILED: P passed, F failed, N executed without a verdict, - not executed."""
@@ -148,16 +148,28 @@ def _make_texts(letters: npt.NDArray[np.uint8], lengths: npt.NDArray[np.int64], 
     return pa.StringArray.from_buffers(len(there), offsets, pa.py_buffer(letters), validity)
 
 
+def _limits_of(results: PartResults, known: ParameterList) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Low and high limit of each result: those of its record, else those of the list."""
+    return (
+        np.where(results.has(res.GIVES_LOW), results.low, known.low[results.parameter]),
+        np.where(results.has(res.GIVES_HIGH), results.high, known.high[results.parameter]),
+    )
+
+
+def count_passed_at_limits(results: PartResults, known: ParameterList) -> int:
+    """Count the values that passed although they equal a limit of which the record says that it fails."""
+    judged = np.uint16(FAIL_FLAGS | res.USABLE)
+    passed = (results.flags & judged) == (res.EXECUTED | res.JUDGED | res.USABLE)
+    fails = np.zeros(len(passed), np.bool_)
+    for limit, bit in zip(_limits_of(results, known), (LOW_EQUAL, HIGH_EQUAL), strict=True):
+        fails |= (results.value == limit) & ~results.has(bit << res.EQUAL_SHIFT)
+    return int(np.count_nonzero(passed & fails))
+
+
 def _own_limits(results: PartResults, positions: Ints, parts: int, known: ParameterList) -> pa.Array:
     """The limits of executed tests where they are not those of the list, as JSON by position."""
     lists = (known.low[results.parameter], known.high[results.parameter])
-    own = [
-        np.where(results.has(gives), mine, listed)
-        for gives, mine, listed in (
-            (res.GIVES_LOW, results.low, lists[0]),
-            (res.GIVES_HIGH, results.high, lists[1]),
-        )
-    ]
+    own = _limits_of(results, known)
     equal = (results.flags >> res.EQUAL_SHIFT).astype(np.uint8) ^ known.equal[results.parameter]
     differs = np.zeros(len(positions), np.bool_)
     for side, bit in ((0, LOW_EQUAL), (1, HIGH_EQUAL)):

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from gpwarehouse.sources import stdf_results as res
 from gpwarehouse.sources.stdf_attribution import Attribution
-from gpwarehouse.sources.stdf_matrix import PartResults, count_occurrences
+from gpwarehouse.sources.stdf_matrix import PartResults, count_occurrences, count_passed_at_limits
 from gpwarehouse.sources.stdf_parameters import ParameterBook, ParameterList
 from gpwarehouse.sources.stdf_records import Header
 from gpwarehouse.sources.stdf_results import Ints, ResultReader, Results, site_keys
@@ -64,6 +64,7 @@ class _Reader:
         self.tally = self.reading.tally
         self.of_parts, self.of_file = texts_of_file(header)
         self.keeps_part_texts = keeps_part_texts
+        self.at_limits = 0
         self.counts = dict.fromkeys((res.VALUE, res.VOID, res.USABLE), 0)
 
     def read(self, chunk: Chunk, tables: dict[str, pa.Table]) -> None:
@@ -130,6 +131,7 @@ class _Reader:
             results = PartResults.of_table(table, known.final)
             parts = int(results.part.max(initial=-1)) + 1
             np.maximum.at(most, results.parameter, count_occurrences(results, parts, len(most)))
+            self.at_limits += count_passed_at_limits(results, known)
         known.number(most, self.where)
         stored, void = self.counts[res.USABLE], self.counts[res.VOID]
         strange = self.counts[res.VALUE] - stored - void
@@ -147,6 +149,11 @@ class _Reader:
             )
         if strange:
             yield f"{strange} values are left out, because they are infinite or not a number; their verdicts are kept"
+        if self.at_limits:
+            yield (
+                f"{self.at_limits} values equal a limit and passed, although PARM_FLG (bits 6 and 7) says that such a value "
+                "fails; is_in_spec is by PARM_FLG, tester_passed by the tester"
+            )
         if self.reader.alternate:
             yield f"{self.reader.alternate} results passed by alternate limits (PARM_FLG bit 5), which STDF does not give"
 

@@ -190,6 +190,18 @@ def test_whether_a_limit_itself_passes_is_in_the_list(tmp_path: Path, parm_flg: 
     assert (one.lsl_inclusive, one.usl_inclusive) == (low, True)  # without a limit nothing is said
 
 
+def test_a_value_that_passed_at_a_limit_that_fails_is_told(tmp_path: Path) -> None:
+    both = {"lo_limit": 0.0, "hi_limit": 1.0}
+    tests = several(
+        ptr(1, 1.0, **both), ptr(1, 0.5), ptr(2, 0.0, **both, test_flg=0x80), ptr(3, 1.0, **both, parm_flg=0x80)
+    )
+    _, source = read(write(tmp_path / "a.stdf", parts(tests, ptr(1, 0.0))))
+    assert source.warnings() == [
+        "2 values equal a limit and passed, although PARM_FLG (bits 6 and 7) says that such a value fails; is_in_spec is by "
+        "PARM_FLG, tester_passed by the tester"
+    ]
+
+
 def test_limits_of_a_part_that_are_not_the_lists_stay_with_it(tmp_path: Path) -> None:
     def one(low: float | None, high: float | None, *, flag: int = 0xC0, opt: int | None = None) -> Tests:
         return several(
