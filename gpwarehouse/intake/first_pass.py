@@ -268,7 +268,7 @@ def _read_batches(
         for batch in _split(source.batches()):
             clean = found.check(validator, batch, fingerprint if source.checksum is None else None)
             kept = keeping.result() if keeping is not None else None
-            is_factored = MEASURED in batch.schema.names
+            is_factored = MEASURED in batch.schema.names and batch.column(MEASURED).null_count < batch.num_rows
             keeping = beside.submit(_keep, found, target, clean, source, is_factored=is_factored)
             del batch, clean  # a batch may be large: hold none longer than it is used
             options.report("read", found.rows_read)
