@@ -45,7 +45,7 @@ _IMPORTED = (
     "gpwarehouse.embedded",
     "gpwarehouse.generate",
     "gpwarehouse.integrity",
-    "gpwarehouse.load.progress_bar",
+    "gpwarehouse.cli.progress_bar",
     "gpwarehouse.migrate",
     "gpwarehouse.months",
     "gpwarehouse.partitions",

@@ -54,6 +54,7 @@ def test_tables_are_distributed_as_the_contract_says(shared_wh: Warehouse) -> No
     wanted |= {"agg_test_values": DistributedBy("wafer_key"), "agg_process_values": DistributedBy("lot_key")}
     wanted |= {"fact_equipment_performance": DistributedBy("equipment_key")}
     wanted |= {"etl_load_batch": DistributedBy("batch_id"), "etl_reject": DistributedBy("batch_id")}
+    wanted |= {"etl_removal": DistributedBy("batch_id")}
     wanted |= {"etl_audit": DistributedBy("query_id")}
     wanted |= {"etl_member_observation": DistributedBy("member_key")}
     wanted |= {"etl_migration_history": DistributedBy("revision"), "alembic_version": DistributedBy("version_num")}

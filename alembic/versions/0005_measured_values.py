@@ -1,7 +1,7 @@
 """Keep measured values as arrays beside lists of parameters, and what they come to by wafer.
 
 Revision: 0005
-Revises: 0003
+Revises: 0004
 
 Its parts stand in the folder of its name. Views are given another query where they were there, so that grants on them stay.
 Values that stand in ``parameters`` stay there, and the views read them; the next revision moves them.
@@ -17,7 +17,7 @@ from gpwarehouse.dialect import CommentOnView, CreateView, DropView
 from gpwarehouse.migrate import revision_part
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 

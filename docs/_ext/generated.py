@@ -29,7 +29,16 @@ import gpwarehouse
 from gpwarehouse import errors
 from gpwarehouse.dialect import GreenplumDialect
 from gpwarehouse.dialect.errors import GpwarehouseError
-from gpwarehouse.models import BRIDGES, DIMENSIONS, FACTS, VIEWS, migration_history_table
+from gpwarehouse.models import (
+    AGGREGATES,
+    BRIDGES,
+    DIMENSIONS,
+    FACTS,
+    VIEWS,
+    BridgeParameterSet,
+    BridgeStepLimits,
+    migration_history_table,
+)
 from gpwarehouse.models.base import Base
 from gpwarehouse.models.diagram import mermaid
 from gpwarehouse.settings import settings_table
@@ -152,8 +161,11 @@ def diagram() -> str:
 
 def tables() -> str:
     """Every table with its columns: type, whether NULL is allowed, and the comment, which says unit and standard."""
-    known = {**FACTS, **DIMENSIONS, **BRIDGES}
-    kinds = [("Facts", FACTS), ("Dimensions", DIMENSIONS), ("Bridges", BRIDGES)]
+    known: dict[str, Any] = {**FACTS, **DIMENSIONS, **BRIDGES}
+    made = {model.__tablename__: model for model in (BridgeParameterSet, BridgeStepLimits)}
+    sums = {model.__tablename__: model for model in AGGREGATES.values()}
+    known |= {**made, **sums}
+    kinds = [("Facts", FACTS), ("Dimensions", DIMENSIONS), ("Bridges", {**BRIDGES, **made}), ("Aggregates", sums)]
     control = [*Base.metadata.sorted_tables, migration_history_table()]
     rest = {table.name: table for table in control if table.name not in known}
     lines: list[str] = []

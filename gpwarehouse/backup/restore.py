@@ -35,7 +35,7 @@ from gpwarehouse.dialect import Analyze, RangePartition
 from gpwarehouse.engine import advisory_key, qualified_name
 from gpwarehouse.engine.progress import Announce
 from gpwarehouse.errors import BackupError
-from gpwarehouse.migrate.history import HISTORY_TABLE, RESTORE, forget_batches, interrupted, row
+from gpwarehouse.migrate.history import HISTORY_TABLE, RESTORE, forget_batches, interrupted, part_row
 from gpwarehouse.models import FACTS
 from gpwarehouse.months import become_owner, change_partitions, make_partitions
 from gpwarehouse.partitions.archive import NOTHING, Content
@@ -188,7 +188,7 @@ class _Run:
     def mark(self) -> None:
         """Say that the schema does not hold a backup whole."""
         with self.engine.begin() as connection:
-            connection.execute(row(self.settings.schema_name, self.manifest.id, f"{RESTORE} batch", "", "restore"))
+            connection.execute(part_row(self.settings.schema_name, self.manifest.id, RESTORE, "restore"))
 
     def months(self, entries: Sequence[Entry], parallel: int) -> None:
         """Restore months, several at once."""

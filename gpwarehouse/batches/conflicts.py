@@ -15,6 +15,8 @@ from sqlalchemy import ColumnElement, Table, and_, delete, select, text, update
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.batches.ledger import loaded_batches
+from gpwarehouse.batches.removed_rows import Removal, describe_removals, insert_removals
+from gpwarehouse.derived import refresh_batch
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.errors import BatchConflictError, LoadError
@@ -116,18 +118,19 @@ def delete_rows(
     times = table.c[partition_column]
     mine = and_(table.c.batch_id == batch.batch_id, times >= batch.min_event_ts, times <= batch.max_event_ts)
     rows = delete_where(connection, table, mine)
+    refresh_batch(connection, batch)
     if rows < batch.rows_loaded:
         raise LoadError(_explain_missing_rows(connection, table, batch, rows, made))
     return rows
 
 
-def delete_leftovers(connection: Connection, partition_column: str, left: Any, by: str) -> int:
+def delete_leftovers(connection: Connection, partition_column: str, left: Any, by: str | None) -> int:
     """Delete the rows that a failed load left, and look only into the partitions of its events.
 
     The caller holds the locks of the batch's id or content. The batch's row says afterwards that no rows are left.
 
     :param left: its row, from :func:`gpwarehouse.batches.ledger.left_behind`.
-    :param by: what deletes the rows, for the note in its row.
+    :param by: the batch that is loaded in their place, if one is.
     :return: number of deleted rows.
     """
     table, record, rows = FACTS[left.target].__table__, EtlLoadBatch.__table__, 0
@@ -136,8 +139,8 @@ def delete_leftovers(connection: Connection, partition_column: str, left: Any, b
         mine = and_(table.c.batch_id == left.batch_id, times >= left.min_event_ts, times <= left.max_event_ts)
         if connection.execute(select(times).where(mine).limit(1)).first() is not None:
             rows = delete_where(connection, table, mine)
-    said = f"failed; {rows} rows that it had left were deleted by {by}"
-    connection.execute(update(record).where(record.c.batch_id == left.batch_id).values(error=said))
+    connection.execute(update(record).where(record.c.batch_id == left.batch_id).values(may_hold_rows=False))
+    insert_removals(connection, {left.batch_id: [Removal("LEFT_BEHIND", rows, by_batch_id=by)]})
     return rows
 
 
@@ -176,7 +179,8 @@ def _explain_missing_rows(connection: Connection, table: Table, batch: Any, rows
     window = list(months_between(batch.min_event_ts, batch.max_event_ts))
     absent = [f"{month:%Y-%m}" for month in window if not overlapping(month_partition(month), there)]
     where = f"its months {', '.join(absent)} have no partition" if absent else "every month of it has a partition"
-    said = f" (its note in etl_load_batch: {batch.error})" if batch.error else ""
+    removals = describe_removals(connection, batch.batch_id)
+    said = f" (removed from it: {removals})" if removals else ""
     months = ", ".join(absent) or " to ".join(dict.fromkeys(f"{month:%Y-%m}" for month in (window[0], window[-1])))
     return (
         f"{table.name}: batch {batch.batch_id!r} loaded {batch.rows_loaded} rows, but the table holds {rows} of them{said}; "

@@ -7,65 +7,68 @@ transaction writes the row and the rejects of a failed load.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
-from sqlalchemy import ColumnElement, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.engine import lock_advisory
 from gpwarehouse.errors import InvalidInputError, LoadError
 from gpwarehouse.migrate.history import RESTORE
-from gpwarehouse.models import EtlLoadBatch, EtlReject, migration_history_table
+from gpwarehouse.models import EtlLoadBatch, EtlReject, EtlRemoval, migration_history_table
 from gpwarehouse.transport import copy_rows
 
 __all__ = [
+    "ANY_MONTH",
     "DELETED",
     "FAILED",
+    "ITS_MONTHS",
     "LOADED",
     "Batch",
+    "Origin",
+    "Scattered",
+    "Written",
     "announce",
     "are_scattered",
     "content_of_files",
-    "deleted",
-    "has_left",
     "has_loaded",
     "insert_rejects",
     "left_behind",
     "loaded_batches",
     "lock_batch",
-    "month_replaced",
     "no_such_batch",
     "record_failure",
     "record_loaded",
     "refuse_half_changed",
-    "replaces",
-    "state",
     "still_scattered",
     "target_of",
-    "tells_no_months",
 ]
 
 LOADED = "LOADED"
 FAILED = "FAILED"
 DELETED = "DELETED"
-"""State of a batch that was loaded and whose rows were deleted later. It is stored as failed, so that it can be loaded again."""
-_GONE = "deleted"
-_REPLACES = "in the place of "
-_LEFT = "rows may be there: "
-_SCATTERED = "records may be in other batches: "
-_ANYWHERE = "in any month; "
-NOTE = 4000
-"""Maximum characters of a note. The rest is cut off, and with it the months that rows were moved to."""
+"""Status of a batch that was loaded, and whose rows were deleted later. It can be loaded again."""
+Origin = Literal["LOAD", "UPSERT", "DELETE", "REPLACE_MONTH", "MERGE"]
+Scattered = Literal["ITS_MONTHS", "ANY_MONTH"]
+ITS_MONTHS: Scattered = "ITS_MONTHS"
+ANY_MONTH: Scattered = "ANY_MONTH"
+"""Where other batches may hold records of a batch, or of an earlier state of it."""
+ERROR = 4000
+"""Maximum characters of an error that are kept."""
 REJECTS_KEPT = 10_000
 """Rejects recorded for a failed batch: enough to see what is wrong, not a copy of a wrong file."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch as it is recorded."""
+    """A batch as it is recorded.
+
+    :ivar rows_replaced: rows, of any batch, that it deleted or replaced.
+    :ivar month_replaced: the first instant of the month that it replaced.
+    """
 
     batch_id: str
     target: str
@@ -79,6 +82,23 @@ class Batch:
     max_event_ts: datetime | None
     started_at: datetime
     source_checksum: str | None = None
+    origin: Origin = "LOAD"
+    rows_replaced: int = 0
+    month_replaced: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a transaction wrote, as far as the batch's row tells it.
+
+    :ivar rows: rows that were stored.
+    :ivar rows_replaced: rows, of any batch, that were deleted or replaced.
+    :ivar scattered: from :func:`still_scattered`.
+    """
+
+    rows: int
+    rows_replaced: int = 0
+    scattered: Scattered | None = None
 
 
 def content_of_files(connection: Connection, target: str, source_checksum: str) -> str | None:
@@ -113,11 +133,12 @@ def target_of(connection: Connection, batch_id: str) -> str | None:
 def _is_loaded() -> ColumnElement[bool]:
     """The condition that a batch counts as loaded.
 
-    A batch without rows does not count: it holds nothing that could be doubled, and must not block its id for later rows. A batch
-    whose rows were removed with their months says so, and counts: a job that runs again must not bring them back.
+    A batch that never had rows does not count: it holds nothing that could be doubled, and must not block its id for later rows.
+    A batch whose rows were removed counts: a job that runs again must not bring them back. So does a deletion by key.
     """
     table = EtlLoadBatch.__table__
-    return and_(table.c.status == LOADED, or_(table.c.rows_loaded > 0, table.c.error.is_not(None)))
+    had_rows = or_(table.c.rows_loaded > 0, table.c.rows_removed > 0, table.c.scattered.is_not(None))
+    return and_(table.c.status == LOADED, or_(had_rows, table.c.origin == "DELETE"))
 
 
 def lock_batch(connection: Connection, target: str, batch_id: str, checksum: str) -> None:
@@ -126,30 +147,18 @@ def lock_batch(connection: Connection, target: str, batch_id: str, checksum: str
         lock_advisory(connection, "batch", name)
 
 
-def replaces(month: str) -> str:
-    """The note of a batch that was loaded in the place of a month (``YYYY-MM``)."""
-    return f"{_REPLACES}{month}"
-
-
-def month_replaced(row: Any) -> datetime | None:
-    """The first instant of the month that a batch replaced; it accepts no rows of other months."""
-    month = (row.error or "").removeprefix(_REPLACES)[:7]
-    if row.status != LOADED or not (row.error or "").startswith(_REPLACES):
-        return None
-    return datetime.fromisoformat(f"{month}-01T00:00:00+00:00")
-
-
-def record_loaded(
-    connection: Connection, batch: Batch, rejects: Iterable[pa.RecordBatch], note: str | None = None
-) -> None:
+def record_loaded(connection: Connection, batch: Batch, rejects: Iterable[pa.RecordBatch], written: Written) -> Batch:
     """Write the row of a loaded batch and its rejects in place of those of the id, in the load's transaction.
 
+    :return: the batch with the rows that were written.
     :raises LoadError: as :func:`refuse_half_changed`.
     """
+    batch = replace(batch, rows_loaded=written.rows, rows_replaced=written.rows_replaced)
     refuse_half_changed(connection, batch.target)
     _forget(connection, batch.batch_id)
-    _insert(connection, batch, LOADED, note)
+    _insert(connection, batch, LOADED, scattered=written.scattered)
     insert_rejects(connection, batch.batch_id, batch.target, rejects)
+    return batch
 
 
 def refuse_half_changed(connection: Connection, target: str) -> None:
@@ -161,9 +170,9 @@ def refuse_half_changed(connection: Connection, target: str) -> None:
     :raises LoadError: a change has not ended.
     """
     history = migration_history_table()
-    half = select(history.c.revision, history.c.direction).where(history.c.direction.like("% batch")).limit(1)
+    half = select(history.c.revision, history.c.part_of).where(history.c.part_of.is_not(None)).limit(1)
     if (found := connection.execute(half).first()) is not None:
-        restored = found.direction.startswith(RESTORE)
+        restored = found.part_of == RESTORE
         what, command = ("the restore of backup", "backup restore") if restored else ("revision", "upgrade")
         raise LoadError(
             f"{target}: {what} {found.revision} began to change data in batches during the load, and the rows of this batch "
@@ -183,15 +192,13 @@ def record_failure(engine: Engine, batch: Batch, rejects: Iterable[pa.RecordBatc
         row = connection.execute(select(table).where(mine, _is_loaded())).first()
         if row is not None:
             return row
-        left = connection.execute(select(table).where(mine, _has_mark_of_rows())).first()
-        if left is not None:
-            # The note says where rows are. They may be of other content than this attempt's.
-            said = f"{_LEFT}{error}" if has_left(left) else f"{left.error}; {error}"
-            connection.execute(update(table).where(mine).values(error=said[:NOTE]))
+        if connection.execute(select(table.c.batch_id).where(mine, _has_rows_somewhere())).first() is not None:
+            # Its row says where rows are. They may be of other content than this attempt's.
+            connection.execute(update(table).where(mine).values(error=error[:ERROR]))
             connection.execute(delete(EtlReject.__table__).where(EtlReject.__table__.c.batch_id == batch.batch_id))
         else:
             _forget(connection, batch.batch_id)
-            _insert(connection, batch, FAILED, error[:NOTE])
+            _insert(connection, batch, FAILED, error=error[:ERROR])
         insert_rejects(connection, batch.batch_id, batch.target, _limit_rows(REJECTS_KEPT, rejects))
         return None
 
@@ -200,40 +207,31 @@ def announce(engine: Engine, batch: Batch) -> None:
     """Record, in a transaction of its own, that rows of a batch may be committed before the batch counts as loaded."""
     with engine.begin() as connection:
         _forget(connection, batch.batch_id)
-        _insert(connection, batch, FAILED, f"{_LEFT}it is being loaded by connections that commit apart, or that died")
+        said = "it is being loaded by connections that commit apart, or that died"
+        _insert(connection, batch, FAILED, error=said, may_hold_rows=True)
 
 
 def left_behind(connection: Connection, target: str, batch_id: str, checksum: str) -> Sequence[Any]:
     """Rows of ``etl_load_batch`` with this content or this id that may still have rows somewhere.
 
-    These are batches that failed and left rows (:func:`has_left`), and batches whose records are in other batches.
+    These are batches that failed and may have left rows, and deleted batches of which others may hold records.
     """
     table = EtlLoadBatch.__table__
     same = or_(table.c.batch_id == batch_id, and_(table.c.target == target, table.c.checksum == checksum))
-    return connection.execute(select(table).where(same, _has_mark_of_rows())).all()
+    return connection.execute(select(table).where(same, _has_rows_somewhere())).all()
 
 
-def has_left(row: Any) -> bool:
-    """Whether a batch failed and may have left rows in its fact."""
-    return row.status == FAILED and (row.error or "").startswith(_LEFT)
-
-
-def _has_mark_of_rows() -> ColumnElement[bool]:
+def _has_rows_somewhere() -> ColumnElement[bool]:
     table = EtlLoadBatch.__table__
-    told = (table.c.error.startswith(mark, autoescape=True) for mark in (_LEFT, _SCATTERED))
-    return and_(table.c.status == FAILED, or_(*told))
+    return and_(table.c.status != LOADED, or_(table.c.may_hold_rows, table.c.scattered.is_not(None)))
 
 
 def are_scattered(row: Any) -> bool:
-    """Whether records of a batch, or of an earlier state of it, may be in other batches."""
-    return bool(row.rows_loaded < row.rows_read - row.rows_rejected or (row.error or "").startswith(_SCATTERED))
+    """Whether records of a loaded batch, or of an earlier state of it, may be in other batches.
 
-
-def state() -> ColumnElement[str]:
-    """The state of a batch: :data:`LOADED`, :data:`FAILED` or :data:`DELETED`."""
-    table = EtlLoadBatch.__table__
-    gone = or_(*(table.c.error.startswith(mark, autoescape=True) for mark in (_GONE, f"{_SCATTERED}{_GONE}")))
-    return case((and_(table.c.status == FAILED, gone), DELETED), else_=table.c.status)
+    So they may if someone corrected its count of rows by hand.
+    """
+    return bool(row.scattered or row.rows_loaded < row.rows_read - row.rows_rejected)
 
 
 def no_such_batch(batch_id: str) -> InvalidInputError:
@@ -241,25 +239,12 @@ def no_such_batch(batch_id: str) -> InvalidInputError:
     return InvalidInputError(f"there is no batch {batch_id!r}; wh.batches.list() lists them")
 
 
-def deleted(row: Any, how: str) -> str:
-    """The note of a loaded batch whose rows were deleted. It keeps the mark that records may be in other batches."""
-    why = f"{_GONE}{how}"
-    before = f"; before: {row.error}" if row.error else ""
-    return f"{_SCATTERED}{why}{before}"[:NOTE] if are_scattered(row) else why
+def still_scattered(before: Sequence[Any]) -> Scattered | None:
+    """Where records may be of what a batch was loaded in the place of: in any month, because it has others than they had.
 
-
-def still_scattered(before: Sequence[Any]) -> str | None:
-    """The note of a batch that was loaded in the place of these batches, of which records may still be in others."""
-    if not before:
-        return None
-    said = "; ".join(row.error for row in before if row.error)
-    return f"{_SCATTERED}{_ANYWHERE}{said}"[:NOTE]
-
-
-def tells_no_months(row: Any) -> bool:
-    """Whether the note of a batch no longer says in which months its records may be."""
-    said = row.error or ""
-    return _ANYWHERE in said or len(said) >= NOTE
+    :param before: rows of the batches that it was loaded in the place of, and of which others may hold records.
+    """
+    return ANY_MONTH if before else None
 
 
 def _limit_rows(rows: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -277,16 +262,16 @@ def _forget(connection: Connection, batch_id: str) -> None:
     # A DELETE locks the whole table on Greenplum 6, so it runs only if there is something to delete.
     if connection.execute(select(table.c.batch_id).where(mine)).first() is not None:
         connection.execute(delete(table).where(mine))
-        connection.execute(delete(EtlReject.__table__).where(EtlReject.__table__.c.batch_id == batch_id))
+        for other in (EtlReject.__table__, EtlRemoval.__table__):
+            connection.execute(delete(other).where(other.c.batch_id == batch_id))
 
 
-def _insert(connection: Connection, batch: Batch, status: str, error: str | None) -> None:
+def _insert(connection: Connection, batch: Batch, status: str, **state: Any) -> None:
     values = {name: getattr(batch, name) for name in Batch.__dataclass_fields__}
     if status == FAILED:
         values["rows_loaded"] = 0
-    connection.execute(
-        insert(EtlLoadBatch.__table__).values(**values, status=status, error=error, finished_at=func.clock_timestamp())
-    )
+    values |= {"status": status, "finished_at": func.clock_timestamp(), **state}
+    connection.execute(insert(EtlLoadBatch.__table__).values(values))
 
 
 def insert_rejects(connection: Connection, batch_id: str, target: str, rejects: Iterable[pa.RecordBatch]) -> None:

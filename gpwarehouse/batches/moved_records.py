@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, or_, select, text, true
 from sqlalchemy.engine import Connection
 
-from gpwarehouse.batches.ledger import tells_no_months
+from gpwarehouse.batches.ledger import ANY_MONTH
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.engine.temporary_tables import create_temporary_like
@@ -27,17 +27,10 @@ from gpwarehouse.models.grain import columns_of_grain, grain_of, same_record
 from gpwarehouse.months.hours import months_between
 from gpwarehouse.transport import copy_rows
 
-__all__ = ["Others", "in_other_batches", "moved_to", "named", "refuse_doubles"]
+__all__ = ["Others", "in_other_batches", "named", "refuse_doubles"]
 
 _NEW = "gpw_new_keys"
-_MOVED = ", now in "
 _SHOWN = 3
-
-
-def moved_to(months: Iterable[str]) -> str:
-    """The note of a batch about the months (``YYYY-MM``) to which an upsert moved rows of it."""
-    named = ", ".join(sorted(months))
-    return f"{_MOVED}{named}" if named else ""
 
 
 @dataclass(frozen=True)
@@ -102,10 +95,9 @@ def in_other_batches(
 def _limit_search(times: ColumnElement[Any], months: Iterable[datetime], before: Sequence[Any]) -> Any:
     """The condition on the partition column: the months of the new rows, and those that the batches had.
 
-    There is no condition if records were moved to another month, because they may have moved on from there, or if the batch's
-    note no longer lists the months.
+    There is no condition if records may be in any month.
     """
-    if any(tells_no_months(row) or _MOVED in (row.error or "") for row in before):
+    if any(row.scattered == ANY_MONTH for row in before):
         return true()
     had = (month for row in before if row.min_event_ts for month in months_between(row.min_event_ts, row.max_event_ts))
     return _is_inside(times, [*months, *had])

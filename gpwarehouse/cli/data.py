@@ -48,6 +48,17 @@ def check(
 
 
 @data.command()
+def aggregates(
+    month: Annotated[list[str] | None, typer.Option("--month", help="A month, YYYY-MM; by default all.")] = None,
+    table: Annotated[str | None, typer.Option("--table", help="A fact that has aggregates; by default all.")] = None,
+) -> None:
+    """Make the aggregates of measured values anew, month by month, and the limits of steps as rows."""
+    with warehouse_named() as warehouse:
+        done = warehouse.data.rebuild_aggregates(table, months=month, progress=say)
+    say(f"{len(done)} months, {int(done['written'].sum())} rows of aggregates")
+
+
+@data.command()
 def generate(
     seed: Annotated[int, typer.Option(min=0, help="Of all chance: the same seed makes the same fab.")] = 1,
     lots: Annotated[int, typer.Option(min=1, help="Lots; one of 25 wafers has about 10 000 tests.")] = 20,

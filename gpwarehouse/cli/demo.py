@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from gpwarehouse.cli.app import app, console
+from gpwarehouse.cli.progress_bar import load_bar
 from gpwarehouse.cli.tables import print_frame
-from gpwarehouse.load.progress_bar import load_bar
 from gpwarehouse.sources.stdf import StdfSource
 from gpwarehouse.sources.synthetic import DemoLot, write_demo_lot
 from gpwarehouse.warehouse import Warehouse

@@ -10,10 +10,10 @@ import typer
 from gpwarehouse.cli.app import console, group, say, warehouse_named, warn
 from gpwarehouse.cli.csv_options import with_csv
 from gpwarehouse.cli.load import limit
+from gpwarehouse.cli.progress_bar import load_bar
 from gpwarehouse.cli.tables import AsCsv, AsJson, print_result
 from gpwarehouse.cli.wording import in_commands
 from gpwarehouse.errors import InvalidInputError, PartitionError
-from gpwarehouse.load.progress_bar import load_bar
 from gpwarehouse.warehouse.facts import columns_of
 
 if TYPE_CHECKING:

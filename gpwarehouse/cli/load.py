@@ -11,10 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 from gpwarehouse.cli.app import app, console, errors, say, warehouse_named, warn
 from gpwarehouse.cli.csv_options import with_csv
 from gpwarehouse.cli.data import load_fab
+from gpwarehouse.cli.progress_bar import load_bar
 from gpwarehouse.cli.wording import in_commands
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, WarehouseConnectionError
 from gpwarehouse.load import FileOutcome, files_to_load
-from gpwarehouse.load.progress_bar import load_bar
 from gpwarehouse.settings.types import Rejects
 from gpwarehouse.warehouse import rooms
 

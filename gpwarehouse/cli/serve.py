@@ -17,8 +17,8 @@ import typer
 from pydantic import SecretStr
 
 from gpwarehouse.cli.app import app, console, say, warehouse_named
+from gpwarehouse.cli.progress_bar import load_bar
 from gpwarehouse.errors import InvalidInputError, MissingExtraError
-from gpwarehouse.load.progress_bar import load_bar
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.settings.service import ROLES
 from gpwarehouse.sources.synthetic import write_demo_lot

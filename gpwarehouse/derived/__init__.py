@@ -4,7 +4,13 @@ Whoever changes rows of a fact calls :func:`refresh_aggregates` in the same tran
 calls :func:`refresh_step_limits`. :mod:`gpwarehouse.integrity` compares them to what they are made from.
 """
 
-from gpwarehouse.derived.aggregates import Refreshed, differing_aggregates, refresh_aggregates
+from gpwarehouse.derived.aggregates import (
+    Refreshed,
+    differing_aggregates,
+    months_between,
+    refresh_aggregates,
+    refresh_batch,
+)
 from gpwarehouse.derived.rebuild import rebuild_aggregates
 from gpwarehouse.derived.step_limits import differing_step_limits, refresh_step_limits
 
@@ -12,7 +18,9 @@ __all__ = [
     "Refreshed",
     "differing_aggregates",
     "differing_step_limits",
+    "months_between",
     "rebuild_aggregates",
     "refresh_aggregates",
+    "refresh_batch",
     "refresh_step_limits",
 ]

@@ -1,4 +1,4 @@
-"""Making the aggregates of whole months again, a transaction a month."""
+"""Making the aggregates of whole months, and the limits of steps, again."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sqlalchemy.engine import Engine
 
 from gpwarehouse.derived.aggregates import Refreshed, refresh_aggregates
 from gpwarehouse.derived.aggregates_sql import SHAPES
+from gpwarehouse.derived.step_limits import refresh_step_limits
 from gpwarehouse.engine.progress import Announce
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.models import FACTS
@@ -25,7 +26,7 @@ def rebuild_aggregates(
     months: Iterable[datetime] | None = None,
     progress: Announce | None = None,
 ) -> dict[str, Refreshed]:
-    """Make the aggregates anew, month by month; a run that was interrupted is run again.
+    """Make the aggregates anew, a transaction a month, and the limits of steps; a run that was interrupted is run again.
 
     :param fact: one of ``fact_test_results``, ``fact_process_measurements``; None: both.
     :param months: any instant in each; None: all months that the fact has.
@@ -36,6 +37,8 @@ def rebuild_aggregates(
     if fact is not None and fact not in SHAPES:
         raise InvalidInputError(f"{fact!r} has no aggregates; those that have: {', '.join(SHAPES)}")
     done: dict[str, Refreshed] = {}
+    with engine.begin() as connection:
+        refresh_step_limits(connection)
     asked = None if months is None else list(months)
     for name in [fact] if fact is not None else list(SHAPES):
         table: Table = FACTS[name].__table__

@@ -1,7 +1,6 @@
 """Dimensions and bridges: merge versions in sets, change bridge rows by key, rewrite histories in bulk."""
 
 from gpwarehouse.dimensions.bridges import BridgeResult, Bridges
-from gpwarehouse.dimensions.exactly_once import translate_errors
 from gpwarehouse.dimensions.merge import Merger, MergeResult
 from gpwarehouse.dimensions.rekey import Rekeyer, RekeyResult
 from gpwarehouse.dimensions.targets import bridge_named, dimension_target
@@ -17,5 +16,4 @@ __all__ = [
     "Rekeyer",
     "bridge_named",
     "dimension_target",
-    "translate_errors",
 ]

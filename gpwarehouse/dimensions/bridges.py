@@ -6,19 +6,24 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 from sqlalchemy import BigInteger, Column, Table, Text, text
 from sqlalchemy.engine import Connection, Engine
 
-from gpwarehouse.dimensions.exactly_once import Once, tie_to_batch_id, translate_errors
-from gpwarehouse.dimensions.first_pass import ROW, Columns, FirstPass, read_frame
+from gpwarehouse.dimensions.histories import Provenance
+from gpwarehouse.dimensions.staged_rows import ROW, FrameOfMembers, Staging, stage_bridge
+from gpwarehouse.dimensions.staged_write import StagedWrite
 from gpwarehouse.dimensions.targets import bridge_named
 from gpwarehouse.engine import qualified_name
 from gpwarehouse.engine.progress import Progress
+from gpwarehouse.engine.server_errors import translate_errors
 from gpwarehouse.engine.temporary_tables import create_temporary
+from gpwarehouse.intake.first_pass import FirstPass, read_source
 from gpwarehouse.intake.given_columns import GIVEN, marker
+from gpwarehouse.intake.load_options import LoadOptions
 from gpwarehouse.models import BridgeWaferLot
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import copy_rows
@@ -68,7 +73,8 @@ class Bridges:
         return self._change_once(table, frame, "delete", _delete, **options)
 
     def _change_once(self, table: str, *args: Any, **options: Any) -> BridgeResult:
-        return translate_errors(self.engine, self.settings, table, lambda: self._change(table, *args, **options))
+        change = partial(self._change, table, *args, **options)
+        return translate_errors(self.settings, table, "nothing was changed", change)
 
     def _change(
         self,
@@ -83,58 +89,54 @@ class Bridges:
     ) -> BridgeResult:
         target = bridge_named(table)
         started, started_at = time.monotonic(), datetime.now(UTC)
-        report = progress or (lambda phase, rows: None)
-        with read_frame(frame, target, self.engine, self.settings, _stage, report) as found:
+        options = LoadOptions(batch_id=batch_id, progress=progress)
+        source = FrameOfMembers(frame, table, source_system, rows_for=target)
+        staging = Staging(stage_bridge)
+        with read_source(source, target, self.engine, self.settings, options, staging) as found:
             if operation == "delete":
                 found.resolver.members.clear()  # a member that does not exist has no rows
-            tie_to_batch_id(found, batch_id, operation)
-            once = Once(
-                self.engine,
-                self.settings,
-                found,
-                batch_id=batch_id,
-                source_system=source_system,
-                started_at=started_at,
-            )
             done: dict[str, Any] = {}
 
-            def change(connection: Connection, rows: Iterable[pa.RecordBatch]) -> None:
-                done.update(write(_Rows(connection, rows, found, once)))
+            def change(provenance: Provenance, connection: Connection, rows: Iterable[pa.RecordBatch]) -> None:
+                done.update(write(_Rows(connection, rows, found, staging, provenance)))
 
-            changed = once.run(change)
-            counts = (found.rows_read, found.rows_rejected, not changed)
+            once = StagedWrite.of(self.engine, self.settings, source, found, options, started_at, operation, change)
+            row = once.run()
+            counts = (found.rows_read, found.rows_rejected, row.started_at != started_at)
             return BridgeResult(
-                *(once.batch.batch_id, table, *counts, time.monotonic() - started),
+                *(row.batch_id, table, *counts, time.monotonic() - started),
                 **done,
                 members_inferred=once.members_made,
             )
 
 
-def _stage(columns: Columns, found: FirstPass) -> Columns:
-    """Choose the columns to stage: the key and all others. A column that a row does not give has its default in a new row."""
-    keys = found.resolver.resolve(pa.RecordBatch.from_arrays(list(columns.values()), list(columns)))
-    return keys | {name: columns[name] for name in found.target.columns if name in columns}
-
-
 class _Rows:
     """The staged rows of a bridge, in the transaction of ``connection``, which locks the bridge against other writers."""
 
-    def __init__(self, connection: Connection, rows: Iterable[pa.RecordBatch], found: FirstPass, once: Once) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        rows: Iterable[pa.RecordBatch],
+        found: FirstPass,
+        staging: Staging,
+        provenance: Provenance,
+    ) -> None:
         self.connection = connection
-        self.values = {"batch_id": once.batch.batch_id, "source_system": once.batch.source_system}
-        self.table: Table = found.target.table
+        self.values = {"batch_id": provenance.batch_id, "source_system": provenance.source_system}
+        self.table: Table = found.resolver.target.table
+        staged = staging.columns(found)
         quote = connection.dialect.identifier_preparer.quote
         self.bridge = qualified_name(connection, self.table)
         self.key = [quote(column.name) for column in self.table.primary_key]
         own: dict[str, Any] = {ROW: BigInteger(), GIVEN: Text()}
-        self.others = [quote(name) for name in found.staged if name not in own and quote(name) not in self.key]
+        self.others = [quote(name) for name in staged if name not in own and quote(name) not in self.key]
         self.given = {quote(name): "true" for name in found.given.any if quote(name) in self.others}
         columns: list[Column[Any]] = [
-            Column(name, own[name] if name in own else self.table.c[name].type) for name in found.staged
+            Column(name, own[name] if name in own else self.table.c[name].type) for name in staged
         ]
         spread = self.table.dialect_options["greenplum"]["distributed_by"]
         stage = create_temporary(connection, _STAGE, columns, spread)
-        copy_rows(connection, stage, rows, tuple(found.staged))
+        copy_rows(connection, stage, rows, staged)
         self.execute(f"ANALYZE {_STAGE}")
         self.execute(f"LOCK TABLE {self.bridge} IN EXCLUSIVE MODE")
         self.staged = self._last_of_each({quote(name): name for name in sorted(found.given.not_every)})

@@ -203,7 +203,7 @@ def _read_versions(shape: Shape, stored: Stored) -> None:
     """Read versions and their own merged observations. A row written by another program is taken to give all its columns."""
     for row in stored.rows:
         values = {c: None if c in shape.unset and row[c] == shape.unset[c] else row[c] for c in shape.tracked}
-        is_deleted = (row["row_hash"] or "").startswith(DELETED_HASH)
+        is_deleted = row["row_hash"] == DELETED_HASH
         version = Version(row["effective_date"], row["expiry_date"], values, is_deleted)
         stored.versions.append(version)
         if row["known_from"] is None and row["told"] is None and not row["is_inferred"]:

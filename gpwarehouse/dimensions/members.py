@@ -23,6 +23,7 @@ from typing import Any
 from sqlalchemy import Text, cast, select
 from sqlalchemy.engine import Connection, Engine
 
+from gpwarehouse.derived import refresh_step_limits
 from gpwarehouse.dimensions.histories import (
     Provenance,
     Row,
@@ -39,7 +40,7 @@ from gpwarehouse.dimensions.versions import ENTRY, Observation, entries, is_same
 from gpwarehouse.engine.key_lists import chunks, is_one_of
 from gpwarehouse.errors import KeyCollisionError
 from gpwarehouse.intake.natural_keys import Member
-from gpwarehouse.models import BEGINNING, END_OF_TIME, EtlMemberObservation
+from gpwarehouse.models import BEGINNING, END_OF_TIME, DimProcessStep, EtlMemberObservation
 from gpwarehouse.transport.copy_records import copy_records
 
 __all__ = ["insert_missing", "learn"]
@@ -75,6 +76,8 @@ def _insert(engine: Engine, name: str, members: Members, provenance: Provenance)
         }
         audit |= {"created_by": user, "updated_by": user}
         copy_records(connection, shape_of(name).table, [_first_row(name, member) | audit for member in missing])
+        if name == DimProcessStep.__tablename__:
+            refresh_step_limits(connection, [member.key for member in missing])
         deleted = _find_deleted(connection, name, [member.key for member in missing])
         if deleted:
             lock(connection, name, "EXCLUSIVE")

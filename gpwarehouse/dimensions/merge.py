@@ -6,26 +6,27 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import exc, text
+from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import Analyze as AnalyzeTable
 from gpwarehouse.dimensions.equipment_cycles import refuse_cycles
-from gpwarehouse.dimensions.exactly_once import Once, tie_to_batch_id, translate_errors
-from gpwarehouse.dimensions.first_pass import FirstPass, read_frame
 from gpwarehouse.dimensions.histories import Provenance
 from gpwarehouse.dimensions.members import learn
 from gpwarehouse.dimensions.merge_sql import History
 from gpwarehouse.dimensions.rewrite_versions import Changes
-from gpwarehouse.dimensions.staged_rows import make_stager
+from gpwarehouse.dimensions.staged_rows import FrameOfMembers, Staging, make_stager
+from gpwarehouse.dimensions.staged_write import StagedWrite
 from gpwarehouse.dimensions.targets import dimension_named, dimension_target
 from gpwarehouse.engine import qualified_name
 from gpwarehouse.engine.progress import Progress
-from gpwarehouse.engine.server_errors import reason_of
+from gpwarehouse.engine.server_errors import SERVER_ERRORS, reason_of, translate_errors
 from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.intake.first_pass import FirstPass, read_source
 from gpwarehouse.intake.load_options import Analyze, LoadOptions
 from gpwarehouse.models import DimLot
 from gpwarehouse.settings import WarehouseSettings
@@ -88,7 +89,8 @@ class Merger:
 
     def merge(self, dimension: str, frame: Any, **options: Any) -> MergeResult:
         """Merge a frame: see :meth:`gpwarehouse.Warehouse.merge`."""
-        return translate_errors(self.engine, self.settings, dimension, lambda: self._merge(dimension, frame, **options))
+        merge = partial(self._merge, dimension, frame, **options)
+        return translate_errors(self.settings, dimension, "nothing was changed", merge)
 
     def _merge(
         self,
@@ -104,75 +106,45 @@ class Merger:
         progress: Progress | None = None,
     ) -> MergeResult:
         model = dimension_named(dimension)
-        LoadOptions(max_rejects=max_rejects, analyze=analyze)  # checks their values
+        options = LoadOptions(batch_id=batch_id, max_rejects=max_rejects, analyze=analyze, progress=progress)
         column, constants = _split_effective(effective)
         target = dimension_target(dimension, column, deletes)
         started, started_at = time.monotonic(), datetime.now(UTC)
-        report = progress or (lambda phase, rows: None)
-        stage = make_stager(model, deletes, self.settings.lot_root_pattern)
-        with read_frame(frame, target, self.engine, self.settings, stage, report, constants) as found:
+        source = FrameOfMembers(frame, dimension, source_system, constants=constants, rows_for=target)
+        staging = Staging(make_stager(model, deletes, self.settings.lot_root_pattern))
+        with read_source(source, target, self.engine, self.settings, options, staging) as found:
             read = time.monotonic() - started
-            tie_to_batch_id(found, batch_id)
-            settings = self.settings
-            if max_rejects is not None:
-                settings = settings.model_copy(update={"max_rejects": max_rejects})
-            once = Once(
-                self.engine,
-                settings,
-                found,
-                batch_id=batch_id,
-                source_system=source_system,
-                started_at=started_at,
-            )
-            merged = _Merged()
+            changes = Changes()
+
+            def write(provenance: Provenance, connection: Connection, rows: Iterable[pa.RecordBatch]) -> None:
+                nonlocal changes
+                changes = _write(connection, rows, model, found, staging, provenance)
+                options.report("write", found.rows.rows)
+
+            once = StagedWrite.of(self.engine, self.settings, source, found, options, started_at, "merge", write)
+            row = once.run()
+            is_new = row.started_at == started_at
             warnings: tuple[str, ...] = ()
-            changed = once.run(
-                lambda connection, rows: self._write(connection, rows, model, found, once, merged, report)
-            )
-            if changed and found.rows.rows:
-                warnings = self._try_analyze(model, merged, analyze or self.settings.analyze)
-            counts, seconds = merged.changes, time.monotonic() - started
+            if is_new and found.rows.rows:
+                warnings = self._try_analyze(model, changes, analyze or self.settings.analyze)
+            counts, seconds = changes, time.monotonic() - started
             return MergeResult(
-                *(once.batch.batch_id, dimension, found.rows_read, found.rows_rejected, not changed, seconds),
+                *(row.batch_id, dimension, found.rows_read, found.rows_rejected, not is_new, seconds),
                 *(counts.new, counts.begun, counts.replaced, counts.completed, counts.deleted),
                 *(counts.overwritten, once.members_made, {"read": read, "write": seconds - read}, warnings),
             )
 
-    def _write(
-        self,
-        connection: Connection,
-        rows: Iterable[pa.RecordBatch],
-        model: type[Any],
-        found: FirstPass,
-        once: Once,
-        merged: _Merged,
-        report: Progress,
-    ) -> None:
-        provenance = Provenance(once.batch.batch_id, once.batch.source_system, found.first)
-        lots = found.resolver.members.get("dim_lot")
-        if (
-            lots and model is not DimLot
-        ):  # the products of lots, before the dimension is locked: dimensions are locked in the order of their names
-            learn(connection, {"dim_lot": lots}, provenance)
-        history = History(connection, model, found.staged, repeats=found.repeats, given=found.given)
-        copy_rows(connection, history.stage(), rows, tuple(found.staged))
-        report("write", found.rows.rows)
-        history.lock()
-        merged.changes = history.merge(provenance)
-        if "parent_equipment_key" in history.told:
-            refuse_cycles(connection)
-
-    def _try_analyze(self, model: type[Any], merged: _Merged, analyze: Analyze) -> tuple[str, ...]:
+    def _try_analyze(self, model: type[Any], changes: Changes, analyze: Analyze) -> tuple[str, ...]:
         """Gather statistics; return a warning if that fails."""
         try:
-            self._analyze(model, merged, analyze)
-        except (exc.SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
+            self._analyze(model, changes, analyze)
+        except SERVER_ERRORS as error:
             return (f"{model.__tablename__}: {reason_of(error)}",)
         return ()
 
-    def _analyze(self, model: type[Any], merged: _Merged, analyze: Analyze) -> None:
+    def _analyze(self, model: type[Any], changes: Changes, analyze: Analyze) -> None:
         """Gather statistics in a transaction of their own: if it fails, the merge is not affected."""
-        changed = merged.changes.begun + merged.changes.overwritten
+        changed = changes.begun + changes.overwritten
         if analyze == "never" or not changed:
             return
         with self.engine.connect() as connection:
@@ -184,11 +156,26 @@ class Merger:
                 connection.commit()
 
 
-@dataclass
-class _Merged:
-    """What the transaction did."""
-
-    changes: Changes = field(default_factory=Changes)
+def _write(
+    connection: Connection,
+    rows: Iterable[pa.RecordBatch],
+    model: type[Any],
+    found: FirstPass,
+    staging: Staging,
+    provenance: Provenance,
+) -> Changes:
+    lots = found.resolver.members.get("dim_lot")
+    if lots and model is not DimLot:
+        # The products of lots come before the dimension is locked: dimensions are locked in the order of their names.
+        learn(connection, {"dim_lot": lots}, provenance)
+    columns = staging.columns(found)
+    history = History(connection, model, columns, repeats=staging.repeats, given=found.given)
+    copy_rows(connection, history.stage(), rows, columns)
+    history.lock()
+    changes = history.merge(provenance)
+    if "parent_equipment_key" in history.told:
+        refuse_cycles(connection)
+    return changes
 
 
 def _split_effective(effective: str | datetime) -> tuple[str, dict[str, datetime]]:

@@ -22,17 +22,17 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Table, Text, cast, select, text
 
-from gpwarehouse.dimensions.first_pass import ROW
+from gpwarehouse.derived import refresh_step_limits
 from gpwarehouse.dimensions.histories import Provenance, decode_row, row_hash_sql, shape_of
 from gpwarehouse.dimensions.rewrite_versions import Changes, NewObservations, rewrite
-from gpwarehouse.dimensions.staged_rows import AT, DELETED, IMPLIED
+from gpwarehouse.dimensions.staged_rows import AT, DELETED, IMPLIED, ROW
 from gpwarehouse.dimensions.versions import DELETED_HASH, Observation
 from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.engine.key_lists import chunks, is_one_of
 from gpwarehouse.engine.temporary_tables import create_temporary
 from gpwarehouse.errors import KeyCollisionError
 from gpwarehouse.intake.given_columns import GIVEN, Given, marker
-from gpwarehouse.models import BEGINNING, END_OF_TIME, EtlMemberObservation
+from gpwarehouse.models import BEGINNING, END_OF_TIME, DimProcessStep, EtlMemberObservation
 from gpwarehouse.models.base import TimestampTZ
 
 __all__ = ["History"]
@@ -106,6 +106,8 @@ class History:
             changes = rewrite(self.connection, self.name, news, provenance)
             for each in fields(Changes):
                 setattr(done, each.name, getattr(done, each.name) + getattr(changes, each.name))
+        if self.name == DimProcessStep.__tablename__:
+            refresh_step_limits(self.connection, self._run(f"SELECT DISTINCT {self.key} FROM {_STAGE}").scalars())
         self._run(f"DROP TABLE {_STAGE}, {_FOUND}, {_LONG}")
         return done
 

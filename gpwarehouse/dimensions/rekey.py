@@ -18,6 +18,7 @@ from sqlalchemy import Column, Table, Text, text
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.batches.lost_commits import commit_once
+from gpwarehouse.derived import months_between, refresh_aggregates
 from gpwarehouse.dialect import DistributedReplicated
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.dimensions.bridges import end_stays
@@ -27,7 +28,7 @@ from gpwarehouse.dimensions.root_lots import Move, moves_of_genealogy, moves_of_
 from gpwarehouse.engine import dialect_of, qualified_name
 from gpwarehouse.engine.temporary_tables import create_temporary
 from gpwarehouse.errors import InvalidInputError, KeyCollisionError, LoadError
-from gpwarehouse.models import FACTS, BridgeWaferLot, DimLot, DimWafer, EtlMemberObservation
+from gpwarehouse.models import AGGREGATES, FACTS, BridgeWaferLot, DimLot, DimWafer, EtlMemberObservation
 from gpwarehouse.models.keys import durable_key_sql
 from gpwarehouse.partitions.archive import Archive
 from gpwarehouse.partitions.manager import month_named
@@ -290,6 +291,9 @@ class _Rekeying:
             moved = self.execute(
                 f"INSERT INTO {self.name(table)} ({', '.join(names)}) SELECT {source} FROM {_ROWS} r{unless}"
             ).rowcount
+            if table.name in AGGREGATES:
+                batches = self.execute(f"SELECT DISTINCT batch_id FROM {_ROWS}").scalars()
+                refresh_aggregates(self.connection, table.name, batches=batches, months=months_between(row[1], row[2]))
         self.execute(f"DROP TABLE {_ROWS}")
         return int(moved)
 

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Column, delete, text
 from sqlalchemy.engine import Connection
 
+from gpwarehouse.derived import refresh_step_limits
 from gpwarehouse.dimensions.histories import (
     RESTORED,
     Provenance,
@@ -41,7 +42,7 @@ from gpwarehouse.engine import qualified_name
 from gpwarehouse.engine.key_lists import chunks, is_one_of
 from gpwarehouse.engine.temporary_tables import create_temporary
 from gpwarehouse.errors import KeyCollisionError
-from gpwarehouse.models import DIMENSIONS, END_OF_TIME
+from gpwarehouse.models import DIMENSIONS, END_OF_TIME, DimProcessStep
 from gpwarehouse.transport.copy_records import copy_records
 
 __all__ = ["Changes", "NewObservations", "rewrite"]
@@ -106,6 +107,8 @@ def rewrite(connection: Connection, name: str, news: Mapping[int, NewObservation
             connection.execute(delete(shape.table).where(is_one_of(shape.key, gone)))
         _insert(connection, name, rows)
         record(connection, observations)
+        if name == DimProcessStep.__tablename__:
+            refresh_step_limits(connection, {*gone, *(row[shape.key.name] for row in rows)})
     return done
 
 

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gpwarehouse.dimensions.first_pass import Columns, FirstPass, durable_keys, trim
+from gpwarehouse.dimensions.key_columns import durable_keys, trim
+from gpwarehouse.intake.first_pass import FirstPass, Kept, Source
+from gpwarehouse.intake.frame_source import FrameSource
+from gpwarehouse.intake.given_columns import GIVEN
 from gpwarehouse.intake.natural_keys import Codes, KeyResolver
-from gpwarehouse.models.keys import PLACEHOLDER_WAFER_ID, UNKNOWN_KEY, natural_key_part, normalise_wafer_id, root_lot
+from gpwarehouse.intake.target import Target
+from gpwarehouse.models import BEGINNING
+from gpwarehouse.models.keys import (
+    PLACEHOLDER_WAFER_ID,
+    UNKNOWN_KEY,
+    natural_key_part,
+    normalise_wafer_id,
+    root_lot,
+)
 
-__all__ = ["AT", "DELETED", "IMPLIED", "make_stager"]
+__all__ = ["AT", "DELETED", "IMPLIED", "ROW", "Columns", "FrameOfMembers", "Staging", "make_stager", "stage_bridge"]
+
+ROW = "_row"
+"""Column of a staged row: its place among the good rows of the frame."""
 
 AT = "_at"
 DELETED = "_deleted"
@@ -22,13 +38,74 @@ DELETED = "_deleted"
 IMPLIED = "_implied_"
 """Prefix of a column with the value that the natural key implies, for rows that do not give the column."""
 
+Columns = dict[str, pa.Array]
+Stager = Callable[[Columns, FirstPass], Columns]
+"""Makes the columns to stage from the input columns of good rows. The first one is the key that may repeat."""
+
 Naming = Callable[[Columns, KeyResolver, str | None, Any], tuple[Columns, Columns]]
 """Input columns → the parts of the natural key, and the attributes that they imply."""
 
 
-def make_stager(
-    model: type[Any], deletes: str | None, lot_root_pattern: str | None
-) -> Callable[[Columns, FirstPass], Columns]:
+@dataclass
+class FrameOfMembers(FrameSource):
+    """A frame for a dimension or bridge. Its rows may hold from the beginning of time.
+
+    :ivar rows_for: the target that its rows are checked against.
+    """
+
+    rows_for: Target | None = None
+
+    @property
+    def earliest(self) -> datetime:
+        """The earliest time that a row may hold from."""
+        return BEGINNING
+
+    def row_target(self) -> Target:
+        """The target that the rows are checked against."""
+        assert self.rows_for is not None
+        return self.rows_for
+
+
+@dataclass
+class Staging:
+    """Makes the rows to stage: the :class:`~gpwarehouse.intake.first_pass.Keep` of dimensions and bridges.
+
+    :ivar stage: makes their columns.
+    """
+
+    stage: Stager
+    _columns: dict[str, None] = field(default_factory=dict)
+    _keys: list[Any] = field(default_factory=list)
+    _rows: int = 0
+
+    def __call__(self, found: FirstPass, clean: pa.RecordBatch, source: Source, given: Collection[str]) -> Kept:
+        """Convert the next rows."""
+        columns = self.stage(dict(zip(clean.schema.names, clean.columns, strict=True)), found)
+        columns[ROW] = pa.array(np.arange(self._rows, self._rows + clean.num_rows))
+        self._rows += clean.num_rows
+        self._columns |= dict.fromkeys(columns)
+        self._keys.append(np.asarray(next(iter(columns.values()))))
+        return Kept(pa.RecordBatch.from_arrays(list(columns.values()), list(columns)), frozenset())
+
+    def columns(self, found: FirstPass) -> tuple[str, ...]:
+        """The columns that are staged, in order. :data:`~gpwarehouse.intake.given_columns.GIVEN` is among them only if not all
+        rows give the same columns."""
+        return (*self._columns, *([GIVEN] if found.given.not_every else []))
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a key occurs more than once."""
+        total = np.sort(np.concatenate(self._keys)) if self._keys else np.empty(0, np.int64)
+        return bool((total[1:] == total[:-1]).any())
+
+
+def stage_bridge(columns: Columns, found: FirstPass) -> Columns:
+    """Choose the columns to stage: the key and all others. A column that a row does not give has its default in a new row."""
+    keys = found.resolver.resolve(pa.RecordBatch.from_arrays(list(columns.values()), list(columns)))
+    return keys | {name: columns[name] for name in found.resolver.target.columns if name in columns}
+
+
+def make_stager(model: type[Any], deletes: str | None, lot_root_pattern: str | None) -> Stager:
     """Make the function that stages the rows of a dimension."""
     naming: Naming = _NATURAL.get(model.__tablename__, _name_plain)
 
@@ -38,8 +115,8 @@ def make_stager(
             columns["facility"] = pc.if_else(pc.equal(facility, ""), found.resolver.facility, facility)
         natural, implied = naming(columns, found.resolver, lot_root_pattern, model)
         staged = {model.durable_key: durable_keys(list(natural.values())), **natural}
-        staged[AT] = columns[found.target.partition_column]
-        found.names[AT] = found.target.partition_column
+        staged[AT] = columns[found.resolver.target.partition_column]
+        found.names[AT] = found.resolver.target.partition_column
         if deletes is not None:
             staged[DELETED] = columns[deletes]
             found.names[DELETED] = deletes
@@ -52,7 +129,7 @@ def _read_attributes(columns: Columns, found: FirstPass, implied: Columns, model
     told: Columns = {}
     some = found.given.any
     keys = found.resolver.resolve(pa.RecordBatch.from_arrays(list(columns.values()), list(columns)))
-    for name in found.target.roles:
+    for name in found.resolver.target.roles:
         if name in some:
             told[name] = keys[name]
     if "parent_equipment_key" in told:

@@ -184,11 +184,10 @@ class _Question:
     def _ask_unended(self) -> None:
         table = sql.Identifier(self._settings.schema_name, "etl_migration_history")
         self.facts.unended = tuple(
-            (name, direction.split()[0])
-            for name, direction in self._rows(
-                sql.SQL(
-                    "SELECT DISTINCT revision, direction FROM {} WHERE direction LIKE '% batch' ORDER BY 1, 2"
-                ).format(table)
+            self._rows(
+                sql.SQL("SELECT DISTINCT revision, part_of FROM {} WHERE part_of IS NOT NULL ORDER BY 1, 2").format(
+                    table
+                )
             )
         )
 

@@ -7,8 +7,12 @@ in logs, so they are left out here, and the driver's error is not chained to our
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+import psycopg2
+from sqlalchemy import exc
 
 from gpwarehouse.engine.error_causes import (
     Cause,
@@ -23,8 +27,20 @@ from gpwarehouse.engine.retry import reason_to_repeat
 from gpwarehouse.errors import GpwarehouseError, LoadError, ReadError
 from gpwarehouse.settings import WarehouseSettings
 
-__all__ = ["Refusal", "as_load_error", "as_read_error", "describe_refusal", "reason_of", "refusal_of"]
+__all__ = [
+    "SERVER_ERRORS",
+    "Refusal",
+    "as_load_error",
+    "as_read_error",
+    "describe_refusal",
+    "reason_of",
+    "refusal_of",
+    "translate_errors",
+]
 
+Result = TypeVar("Result")
+SERVER_ERRORS = (exc.SQLAlchemyError, psycopg2.Error)
+"""What SQLAlchemy and the driver raise."""
 _LINE = re.compile(r"COPY .*?\bline (?P<line>\d+)(?:, column (?P<column>\w+))?")
 _OF_VALUES = ("22", "23")
 """Classes of SQLSTATE: data exceptions, and constraints."""
@@ -73,6 +89,19 @@ def as_load_error(
     raised = LoadError(describe_refusal(table, error, undone))
     raised.safe_to_repeat, raised.sqlstate = reason_to_repeat(error), state_of(error)
     return raised
+
+
+def translate_errors(settings: WarehouseSettings, table: str, undone: str, work: Callable[[], Result]) -> Result:
+    """Run ``work``; raise an error of the driver as one of ours, without chaining it, because it quotes values.
+
+    :raises LoadError: the server refused. Subclasses name the cause.
+    :raises WarehouseConnectionError: the server cannot be reached.
+    """
+    try:
+        return work()
+    except SERVER_ERRORS as error:
+        raised = as_load_error(settings, table, error, undone)
+    raise raised
 
 
 @dataclass(frozen=True)

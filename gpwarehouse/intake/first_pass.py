@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -33,7 +33,7 @@ from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.sources.value_counts import ValueCounts
 from gpwarehouse.transport.columns import TIMESTAMP
 
-__all__ = ["CheckedRows", "FirstPass", "Kept", "Source", "begin_reading", "read_source"]
+__all__ = ["FirstPass", "Keep", "Kept", "Source", "begin_reading", "keep_facts", "read_source"]
 
 _BATCH_BYTES = 16 << 20
 _CLOCK = pa.timestamp("us")
@@ -84,29 +84,42 @@ class Kept:
 
 
 @dataclass
-class CheckedRows:
-    """The rows that a first pass over a source has read and checked.
+class FirstPass:
+    """What a first pass over a source has found: the good rows with their keys, and the rejects.
 
     It is a context manager: at the end it deletes its temporary files.
 
-    :ivar rows: the good rows.
+    :ivar rows: the good rows, all columns but the batch's.
     :ivar rejects: rows of ``etl_reject``.
+    :ivar refused: good rows that the server refused: place in ``rows`` → reject.
+    :ivar names: column of ``rows`` → column of the source, where the names differ.
+    :ivar months: first instant of each month that has events → number of its rows; empty for a dimension.
     :ivar checksum: checksum of the content.
     :ivar given: the columns that the rows name.
     :ivar are_read: whether every value could be converted to its column's type.
     :ivar first: earliest time of the good rows.
     :ivar last: latest time of the good rows.
+    :ivar sets: the lists of parameters that are made of the rows' names.
+    :ivar parameter_sets: these, and those that the source knows.
+    :ivar array_lengths: the lengths of the arrays under each key of a list.
+    :ivar values: number of measured values in the rows to load.
     """
 
     resolver: KeyResolver
     rows: Spool = field(default_factory=Spool)
     rejects: Spool = field(default_factory=Spool)
+    refused: dict[int, Reject] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    months: Counter[datetime] = field(default_factory=Counter)
     rows_read: int = 0
     checksum: str = ""
     are_read: bool = True
     first: datetime | None = None
     last: datetime | None = None
     sets: ParameterSets = field(default_factory=ParameterSets)
+    parameter_sets: dict[int, ParameterSet] = field(default_factory=dict)
+    array_lengths: set[tuple[int | None, int]] = field(default_factory=set)
+    values: int = 0
     given: Given = field(init=False)
 
     def __post_init__(self) -> None:
@@ -168,25 +181,6 @@ class CheckedRows:
         self.first = min(filter(None, (self.first, span["min"])))
         self.last = max(filter(None, (self.last, span["max"])))
 
-
-@dataclass
-class FirstPass(CheckedRows):
-    """The result of the first pass: the good rows with their keys, all columns but the batch's.
-
-    :ivar refused: good rows that the server refused: place in ``rows`` → reject.
-    :ivar months: first instant of each month that has events → number of its rows.
-    :ivar sets: the lists of parameters that are made of the rows' names.
-    :ivar parameter_sets: these, and those that the source knows.
-    :ivar array_lengths: the lengths of the arrays under each key of a list.
-    :ivar values: number of measured values in the rows to load.
-    """
-
-    refused: dict[int, Reject] = field(default_factory=dict)
-    months: Counter[datetime] = field(default_factory=Counter)
-    parameter_sets: dict[int, ParameterSet] = field(default_factory=dict)
-    array_lengths: set[tuple[int | None, int]] = field(default_factory=set)
-    values: int = 0
-
     @property
     def rows_to_load(self) -> int:
         """Rows that are neither rejected nor refused."""
@@ -216,14 +210,30 @@ class FirstPass(CheckedRows):
             yield reject_rows(self.refused.values())
 
 
+class Keep(Protocol):
+    """Makes the rows to keep from good rows, with durable keys in place of natural ones."""
+
+    def __call__(self, found: FirstPass, clean: pa.RecordBatch, source: Source, given: Collection[str]) -> Kept:
+        """Return the rows to keep, and the months of their events.
+
+        :param given: the columns that the source gives.
+        """
+
+
 def read_source(
-    source: Source, target: Target, engine: Engine, settings: WarehouseSettings, options: LoadOptions
+    source: Source,
+    target: Target,
+    engine: Engine,
+    settings: WarehouseSettings,
+    options: LoadOptions,
+    keep: Keep | None = None,
 ) -> FirstPass:
     """Read a source to its end.
 
+    :param keep: makes the rows to keep; by default those of a fact.
     :raises InvalidInputError: the source does not fit the target.
     """
-    found, batches = begin_reading(source, target, engine, settings, options)
+    found, batches = begin_reading(source, target, engine, settings, options, keep or keep_facts)
     with found.given_up():
         for _ in batches:
             pass
@@ -236,31 +246,31 @@ def begin_reading(
     engine: Engine,
     settings: WarehouseSettings,
     options: LoadOptions,
+    keep: Keep,
     *,
-    keep: bool = True,
+    keeps: bool = True,
 ) -> tuple[FirstPass, Generator[Kept, None, None]]:
     """Begin to read a source.
 
-    :param keep: whether the rows are kept for a second pass; else they are only counted.
+    :param keeps: whether the rows are kept for a second pass; else they are only counted.
     :return: the first pass, which is complete when the generator has ended, and the generator of its good rows.
     """
-    earliest = datetime.combine(settings.event_min, datetime.min.time(), UTC)
+    earliest = getattr(source, "earliest", None) or datetime.combine(settings.event_min, datetime.min.time(), UTC)
     latest = datetime.now(UTC) + timedelta(days=settings.event_max_ahead_days)
-    first, end = getattr(source, "window", None) or (
-        earliest,
-        latest,
-    )  # a load that fills a month accepts no rows of other months
+    first, end = getattr(source, "window", None) or (earliest, latest)
     validator = Validator(target, earliest=max(first, earliest), latest=min(end, latest))
     policy = RetryPolicy.once_met(settings, engine)
     roots = RootLots(lambda lots: policy.call("look up lots", roots_of_lots, engine, lots), settings.lot_root_pattern)
     resolver = KeyResolver(target, roots, facility=settings.facility, wafer_id_pattern=settings.wafer_id_pattern)
-    found = FirstPass(resolver, rows=Spool(keep), sets=getattr(source, "made_sets", None) or ParameterSets())
+    found = FirstPass(resolver, rows=Spool(keeps), checksum=source.checksum or "")
+    found.sets = getattr(source, "made_sets", None) or found.sets
+    found.given.always = frozenset(getattr(source, "constants", ()))
     options.begin("read", getattr(source, "extent", _unknown))
-    return found, _read_batches(found, source, target, validator, options)
+    return found, _read_batches(found, source, validator, options, keep)
 
 
 def _read_batches(
-    found: FirstPass, source: Source, target: Target, validator: Validator, options: LoadOptions
+    found: FirstPass, source: Source, validator: Validator, options: LoadOptions, keep: Keep
 ) -> Generator[Kept, None, None]:
     fingerprint = Fingerprint()
     with ThreadPoolExecutor(1, "gpwarehouse-resolve") as beside:
@@ -268,8 +278,7 @@ def _read_batches(
         for batch in _split(source.batches()):
             clean = found.check(validator, batch, fingerprint if source.checksum is None else None)
             kept = keeping.result() if keeping is not None else None
-            is_factored = MEASURED in batch.schema.names and batch.column(MEASURED).null_count < batch.num_rows
-            keeping = beside.submit(_keep, found, target, clean, source, is_factored=is_factored)
+            keeping = beside.submit(_keep, found, clean, source, keep, frozenset(batch.schema.names))
             del batch, clean  # a batch may be large: hold none longer than it is used
             options.report("read", found.rows_read)
             if kept is not None:
@@ -297,17 +306,24 @@ def _split(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         del batch
 
 
-def _keep(found: FirstPass, target: Target, clean: pa.RecordBatch, source: Source, *, is_factored: bool) -> Kept:
-    """Put good rows into the spool, with all columns but the batch's own.
-
-    :param is_factored: whether the source gives measured values as arrays, so that ``parameters`` stays as it is.
-    """
+def _keep(found: FirstPass, clean: pa.RecordBatch, source: Source, keep: Keep, given: Collection[str]) -> Kept:
+    """Put good rows into the spool."""
     if not clean.num_rows:
         return Kept(clean, frozenset())
+    kept = keep(found, clean, source, given)
+    found.rows.append(kept.rows.append_column(GIVEN, clean.column(GIVEN)))
+    found.see(clean.column(found.resolver.target.partition_column))
+    return kept
+
+
+def keep_facts(found: FirstPass, clean: pa.RecordBatch, source: Source, given: Collection[str]) -> Kept:
+    """Make the rows of a fact: all its columns but the batch's own."""
+    target = found.resolver.target
     columns = dict(zip(clean.schema.names, clean.columns, strict=True))
     columns |= found.resolver.resolve(clean)
     if MEASURED in target.inputs:
-        if not is_factored:
+        # Else the source gives values as arrays, and parameters stay as they are.
+        if MEASURED not in given or columns[MEASURED].null_count == clean.num_rows:
             columns |= factor_parameters(columns[PARAMETERS], found.sets)
         found.values += count_values(columns[MEASURED])
         found.array_lengths |= lengths_by_key(columns[SET_KEY], columns[MEASURED])
@@ -316,13 +332,10 @@ def _keep(found: FirstPass, target: Target, clean: pa.RecordBatch, source: Sourc
     for name, value in (("source_system", source.source_system), ("source_file", source.source_file or None)):
         columns[name] = pc.coalesce(columns[name], pa.scalar(value, pa.string()))
     names = [name for name in target.columns if name != "batch_id"]
-    rows = pa.RecordBatch.from_arrays([columns[name] for name in names], names)
-    found.rows.append(rows.append_column(GIVEN, columns[GIVEN]))
-    found.see(times)
     months = pc.value_counts(pc.floor_temporal(times.cast(_CLOCK), unit="month"))
     firsts = months.field("values").cast(TIMESTAMP).to_pylist()
     found.months.update(dict(zip(firsts, months.field("counts").to_pylist(), strict=True)))
-    return Kept(rows, frozenset(firsts))
+    return Kept(pa.RecordBatch.from_arrays([columns[name] for name in names], names), frozenset(firsts))
 
 
 def _compute_time_keys(times: pa.Array) -> pa.Array:

@@ -14,7 +14,7 @@ __all__ = ["Named", "files_to_load"]
 
 _OF_TABLES = {".parquet", ".pq", ".csv", ".tsv", ".arrow", ".ipc", ".feather", ".arrows"}
 """Suffixes that :data:`gpwarehouse.intake.table_files.FILE_KINDS` names."""
-_OF_THE_TRADE = {".stdf", ".std"}
+_OF_THE_TRADE = {".stdf", ".std", ".atdf", ".atd"}
 
 
 @dataclass(frozen=True)

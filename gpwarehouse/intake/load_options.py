@@ -9,6 +9,7 @@ from typing import Literal, TypedDict, get_args
 
 from gpwarehouse.engine.progress import Progress
 from gpwarehouse.errors import InvalidInputError
+from gpwarehouse.settings import WarehouseSettings
 
 __all__ = ["LoadKeywords", "LoadOptions", "OnConflict", "check_name", "check_parameters"]
 
@@ -98,6 +99,12 @@ class LoadOptions:
     def commits_apart(self) -> bool:
         """Whether rows may be committed before the batch is."""
         return self.parallel > 1 and not self.atomic
+
+    def rejects_allowed(self, settings: WarehouseSettings, rows_read: int) -> int:
+        """How many of so many rows may be rejected; by default as the settings say."""
+        if self.max_rejects is not None:
+            settings = settings.model_copy(update={"max_rejects": self.max_rejects})
+        return settings.rejects_allowed(rows_read)
 
     def report(self, phase: str, rows: int) -> None:
         """Report progress to the caller. It never goes back, even if part of the work is done again."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.integrity.fact_checks import Month, count_batches
 from gpwarehouse.integrity.finding import Problem
-from gpwarehouse.models import EtlLoadBatch
+from gpwarehouse.models import EtlLoadBatch, EtlRemoval
 
-__all__ = ["BatchCount", "loaded_batches"]
+__all__ = ["BatchCount", "loaded_batches", "months_removed"]
 
 _REPLACED = "load the source again under another batch id, or take the batch's rows and its row out and load it again"
 
@@ -27,13 +27,25 @@ def loaded_batches(connection: Connection, target: str, first: datetime, last: d
         batch.c.min_event_ts,
         batch.c.max_event_ts,
         batch.c.started_at,
-        batch.c.error,
+        batch.c.rows_removed,
     )
-    query = select(*told).where(
-        batch.c.target == target, batch.c.status == "LOADED", batch.c.rows_loaded > 0,
-        batch.c.max_event_ts >= first, batch.c.min_event_ts < last,
-    )  # fmt: skip
-    return {row.batch_id: row for row in connection.execute(query)}
+    return {row.batch_id: row for row in connection.execute(select(*told).where(_are_meant(target, first, last)))}
+
+
+def months_removed(connection: Connection, target: str, first: datetime, last: datetime) -> set[tuple[str, datetime]]:
+    """The same batches, each with the first instants of months that rows of it were removed from, deleted or replaced."""
+    batch, removal = EtlLoadBatch.__table__, EtlRemoval.__table__
+    query = select(removal.c.batch_id, removal.c.month).join_from(
+        removal, batch, removal.c.batch_id == batch.c.batch_id
+    )
+    found = connection.execute(query.where(_are_meant(target, first, last), removal.c.month.is_not(None)))
+    return {(batch_id, month) for batch_id, month in found}
+
+
+def _are_meant(target: str, first: datetime, last: datetime) -> ColumnElement[bool]:
+    batch = EtlLoadBatch.__table__.c
+    loaded = and_(batch.target == target, batch.status == "LOADED", batch.rows_loaded > 0)
+    return and_(loaded, batch.max_event_ts >= first, batch.min_event_ts < last)
 
 
 class BatchCount:
@@ -64,15 +76,18 @@ class BatchCount:
                     "died; if none runs, load the same again, or take the batch out (wh.batches.delete): both delete them",
                 )  # fmt: skip
 
-    def compare(self, after: Mapping[str, Any]) -> Iterator[Problem]:
-        """Find the batches that have other rows than they counted; of those that reach beyond the months, the absent."""
+    def compare(self, after: Mapping[str, Any], removed: Collection[tuple[str, datetime]]) -> Iterator[Problem]:
+        """Find the batches that have other rows than they counted; of those that reach beyond the months, the absent.
+
+        :param removed: from :func:`months_removed`.
+        """
         for batch_id, batch in sorted(self._before.items()):
             if after.get(batch_id) != batch:  # loaded anew or deleted meanwhile
                 continue
             rows, first = self._rows.get(batch_id, 0), f"{batch.min_event_ts:%Y-%m}"
             ends = [self._month_of(moment) for moment in (batch.min_event_ts, batch.max_event_ts)]
-            noted = batch.error or ""  # of months whose rows were deleted or replaced
-            absent = [m for m in ends if m and m.name not in noted and m.start not in self._seen.get(batch_id, ())]
+            seen = self._seen.get(batch_id, ())
+            absent = [m for m in ends if m and (batch_id, m.start) not in removed and m.start not in seen]
             if self._covers(batch):
                 if rows != batch.rows_loaded:
                     said = f"batch_id {batch_id}: {batch.rows_loaded} rows counted, {rows} there"

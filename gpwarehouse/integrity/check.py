@@ -17,7 +17,8 @@ from gpwarehouse.engine import refused_look
 from gpwarehouse.engine.progress import Announce
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.integrity import dimension_checks
-from gpwarehouse.integrity.batch_checks import BatchCount, loaded_batches
+from gpwarehouse.integrity.batch_checks import BatchCount, loaded_batches, months_removed
+from gpwarehouse.integrity.derived_checks import stale_aggregates, stale_step_limits
 from gpwarehouse.integrity.fact_checks import Month, doubled_grain, orphan_keys, skewed_keys
 from gpwarehouse.integrity.finding import CHECKS, Problem
 from gpwarehouse.integrity.value_checks import not_finite
@@ -25,9 +26,9 @@ from gpwarehouse.models import BRIDGES, DIMENSIONS, FACTS
 from gpwarehouse.models.calendar import ShiftCalendar
 from gpwarehouse.months import partitions_there
 
-__all__ = ["check", "months_named"]
+__all__ = ["check", "months_named", "months_of"]
 
-_OF_MONTHS = ("orphan key", "doubled grain", "not finite", "batch", "skew")
+_OF_MONTHS = ("orphan key", "doubled grain", "not finite", "batch", "aggregates", "skew")
 """Checks that look at the facts month by month."""
 
 
@@ -186,12 +187,15 @@ def _fact(run: _Run, months: list[Month]) -> Iterator[Problem]:
                 yield from not_finite(connection, month.table, month.rows, month.name)
             if holds_rows and "skew" in run.checks:
                 yield from skewed_keys(connection, month, share=run.share, rows=run.rows)
+            if "aggregates" in run.checks:
+                yield from stale_aggregates(connection, month)
             if "batch" in run.checks:
                 yield from batches.add(connection, month)
     if "batch" in run.checks:
         with run.snapshot() as connection:
             after = loaded_batches(connection, name, first, last)
-        yield from batches.compare(after)
+            removed = months_removed(connection, name, first, last)
+        yield from batches.compare(after, removed)
 
 
 def _members(run: _Run, wanted: Collection[str]) -> Iterator[Problem]:
@@ -208,6 +212,8 @@ def _members(run: _Run, wanted: Collection[str]) -> Iterator[Problem]:
                 yield from not_finite(connection, {**DIMENSIONS, **BRIDGES}[name].__table__, None, None)
             if "limits" in run.checks and name in DIMENSIONS:
                 yield from dimension_checks.disordered_limits(connection, name)
+            if "step limits" in run.checks and name == "dim_process_step":
+                yield from stale_step_limits(connection)
             if "calendar" in run.checks and name == "dim_time" and run.calendar is not None:
                 yield from dimension_checks.hours_of_other_calendars(connection, run.calendar, run.takes)
             if "root lot" in run.checks and name == "dim_wafer":

@@ -4,19 +4,25 @@ from gpwarehouse.engine.progress import Progress
 from gpwarehouse.intake.csv import CsvOptions
 from gpwarehouse.intake.first_pass import Source
 from gpwarehouse.intake.folders import files_to_load
+from gpwarehouse.intake.frame_source import FrameSource
 from gpwarehouse.intake.load_options import LoadKeywords, LoadOptions, OnConflict
 from gpwarehouse.intake.rejects import Reject
 from gpwarehouse.intake.table_files import files_named, table_files
 from gpwarehouse.intake.target import Target, target_named
 from gpwarehouse.load.delete import Deleted, Deleter
-from gpwarehouse.load.frame_source import FrameSource
 from gpwarehouse.load.loader import Loader
 from gpwarehouse.load.maintenance import Optimized, optimize
-from gpwarehouse.load.reload_rejects import Corrected, RejectLoader, csv_of_rejects, rejects_as_given, require_batch
-from gpwarehouse.load.replace_month import MonthLoader, MonthSource
+from gpwarehouse.load.reload_rejects import (
+    Corrected,
+    csv_of_rejects,
+    rejects_as_given,
+    reload_rejects,
+    require_batch,
+)
+from gpwarehouse.load.replace_month import MonthSource, ReplaceMonth
 from gpwarehouse.load.report import FileOutcome, FilesReport
 from gpwarehouse.load.result import LoadResult
-from gpwarehouse.load.upsert import KeyLoader, KeySource
+from gpwarehouse.load.upsert import KeySource, Upsert
 
 __all__ = [
     "Corrected",
@@ -26,26 +32,26 @@ __all__ = [
     "FileOutcome",
     "FilesReport",
     "FrameSource",
-    "KeyLoader",
     "KeySource",
     "LoadKeywords",
     "LoadOptions",
     "LoadResult",
     "Loader",
-    "MonthLoader",
     "MonthSource",
     "OnConflict",
     "Optimized",
     "Progress",
     "Reject",
-    "RejectLoader",
+    "ReplaceMonth",
     "Source",
     "Target",
+    "Upsert",
     "csv_of_rejects",
     "files_named",
     "files_to_load",
     "optimize",
     "rejects_as_given",
+    "reload_rejects",
     "require_batch",
     "table_files",
     "target_named",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ from sqlalchemy.engine import Connection, Engine
 from gpwarehouse.batches import ledger
 from gpwarehouse.batches.conflicts import delete_leftovers, delete_rows
 from gpwarehouse.batches.lost_commits import commit_once
-from gpwarehouse.batches.removed_rows import batches_in, loaded_rows, mark_deleted, note
+from gpwarehouse.batches.removed_rows import Removal, batches_in, loaded_rows, mark_deleted, record_removals
 from gpwarehouse.dialect import RangePartition, TruncatePartition
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import qualified_name
@@ -131,11 +132,11 @@ class _BatchDeletion:
             before = self._find_earlier(now)
             if before is not None:
                 return before
-            if ledger.has_left(now):
-                rows = delete_leftovers(connection, "event_ts", now, "wh.batches.delete")
+            if now.may_hold_rows:
+                rows = delete_leftovers(connection, "event_ts", now, None)
             elif now.status == ledger.LOADED:
                 rows = delete_rows(connection, FACTS[now.target].__table__, "event_ts", now)
-                mark_deleted(connection, now, f": {rows} rows; it can be loaded again")
+                mark_deleted(connection, [now], {now.batch_id: [Removal("BATCH_DELETED", rows)]})
             else:
                 return 0
             self.reached = (_state_of(now), rows)
@@ -151,7 +152,7 @@ class _BatchDeletion:
 
 def _state_of(row: Any) -> tuple[Any, ...]:
     """The columns of a batch's row that a deletion changes, or a new load of the batch."""
-    return row.status, row.started_at, row.error
+    return row.status, row.started_at, row.may_hold_rows
 
 
 class _MonthDeletion:
@@ -194,12 +195,11 @@ class _MonthDeletion:
         done, wholly, partly, counts = self._find_rows(connection, found)
         assert found is not None
         connection.execute(TruncatePartition(self.table, found))
-        month = f"{self.month.start:%Y-%m}"
-        for row in wholly:
-            mark_deleted(connection, row, f" with {month}: {counts[row.batch_id]} rows")
-        for row in partly:
-            gone = counts[row.batch_id]
-            note(connection, row, f"deleted with {month}: {gone} of its rows", rows_gone=gone)
+        month = self.month.start
+        assert isinstance(month, datetime)
+        removals = {batch_id: [Removal("MONTH_DELETED", rows, month)] for batch_id, rows in counts.items()}
+        mark_deleted(connection, wholly, removals)
+        record_removals(connection, partly, removals)
         self.reached = (file, done)
         return done
 

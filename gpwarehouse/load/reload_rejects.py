@@ -10,26 +10,35 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import Float, delete, exc, func, select, update
+from sqlalchemy import Float, delete, func, select, update
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.batches import ledger
+from gpwarehouse.batches.exactly_once import Finish, Store, exactly_once, in_one_transaction
 from gpwarehouse.batches.moved_records import in_other_batches, named
+from gpwarehouse.batches.new_batch import NewBatch
 from gpwarehouse.batches.reject_limit import first_reasons
+from gpwarehouse.batches.removed_rows import describe_removals
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.engine.key_lists import is_one_of
 from gpwarehouse.engine.progress import Progress
-from gpwarehouse.engine.server_errors import as_load_error
-from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError, TooManyRejectsError
+from gpwarehouse.engine.server_errors import SERVER_ERRORS, as_load_error, translate_errors
+from gpwarehouse.errors import (
+    BatchConflictError,
+    GpwarehouseError,
+    InvalidInputError,
+    LoadError,
+    TooManyRejectsError,
+)
 from gpwarehouse.intake.arrow_texts import text_of
 from gpwarehouse.intake.expected_columns import expected_of
 from gpwarehouse.intake.first_pass import FirstPass, read_source
@@ -37,17 +46,19 @@ from gpwarehouse.intake.frames import record_batches
 from gpwarehouse.intake.load_options import Analyze, LoadOptions, check_name
 from gpwarehouse.intake.python_values import array_of
 from gpwarehouse.intake.target import Target, target_named
-from gpwarehouse.load.loader import Loader, Run
+from gpwarehouse.load.loader import Loader
 from gpwarehouse.load.result import LoadResult
+from gpwarehouse.load.run import Run
 from gpwarehouse.models import Base, EtlLoadBatch, EtlReject
 from gpwarehouse.models.parameter_sets import ParameterSet
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.sources.value_counts import ValueCounts
+from gpwarehouse.transport import Route
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Corrected", "RejectLoader", "csv_of_rejects", "rejects_as_given", "require_batch"]
+__all__ = ["Corrected", "csv_of_rejects", "rejects_as_given", "reload_rejects", "require_batch"]
 
 NUMBER = "row_number"
 Corrected = Any | Callable[["pd.DataFrame"], Any]
@@ -61,11 +72,8 @@ def _look_up(engine: Engine, settings: WarehouseSettings, target: str, look: Cal
         with engine.connect() as connection:
             return look(connection, *args)
 
-    try:
-        return RetryPolicy.once_met(settings, engine).call("look for rejects", once)
-    except (exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
-        raised = as_load_error(settings, target, error, "nothing was changed")
-    raise raised
+    policy = RetryPolicy.once_met(settings, engine)
+    return translate_errors(settings, target, "nothing was changed", lambda: policy.call("look for rejects", once))
 
 
 def require_batch(engine: Engine, settings: WarehouseSettings, batch_id: str) -> str:
@@ -165,9 +173,10 @@ class _CorrectedRows:
     @property
     def window(self) -> tuple[Any, Any] | None:
         """The month that the batch replaced, if it did: it accepts no rows of other months."""
-        month = ledger.month_replaced(self.batch)
-        partition = month_partition(month) if month is not None else None
-        return (partition.start, partition.end) if partition is not None else None
+        if self.batch.month_replaced is None:
+            return None
+        partition = month_partition(self.batch.month_replaced)
+        return partition.start, partition.end
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows that are still rejects, with their own record numbers, or those of their place in the source."""
@@ -204,141 +213,203 @@ def _add_numbers(rows: pa.RecordBatch, numbers: pa.Array) -> pa.RecordBatch:
     return rows
 
 
-class RejectLoader(Loader):
-    """Loads corrected rejects."""
+def reload_rejects(
+    loader: Loader,
+    batch_id: str,
+    corrected: Corrected,
+    *,
+    progress: Progress | None = None,
+    analyze: Analyze | None = None,
+) -> LoadResult:
+    """Load corrected rejects of a loaded batch into it.
 
-    def reload(
-        self,
-        batch_id: str,
-        corrected: Corrected,
-        *,
-        progress: Progress | None = None,
-        analyze: Analyze | None = None,
-    ) -> LoadResult:
-        """Load corrected rejects of a loaded batch into it.
+    :param corrected: a frame, as for a load, with the additional column ``row_number``; or a function that gets the rejects
+        as they were given (:func:`rejects_as_given`) and returns such a frame. Rows that it leaves out stay rejects. Rows
+        that are rejected again stay rejects with the new reason.
+    :return: counts of the given rows that were still rejects; ``already_loaded`` if there was none.
+    :raises InvalidInputError: no batch of that id is loaded, or the frame does not fit.
+    :raises BatchConflictError: the batch was replaced meanwhile, or other batches now hold records of the rows.
+    :raises TooManyRejectsError: all rows were rejected again; the new reasons are recorded.
+    :raises LoadError: the server refused; nothing was changed.
+    """
+    engine, settings = loader.engine, loader.settings
+    options = LoadOptions(batch_id=batch_id, progress=progress, analyze=analyze)
+    row = _look_up(engine, settings, "etl_load_batch", _read_batch, batch_id)
+    if callable(corrected):
+        rejects = rejects_as_given(engine, settings, batch_id)
+        corrected = corrected(rejects) if len(rejects) else []
+    given = _read_corrected(corrected, target_named(row.target), row)
+    while True:
+        pending = _look_up(engine, settings, row.target, _find_pending, row)
+        source = _CorrectedRows(row, given, pending)
+        run = loader.begin(source, options, started_at=row.started_at)
+        with run.phase("read"):
+            found = read_source(source, run.target, engine, settings, options)
+        with found:
+            try:
+                return translate_errors(
+                    settings, row.target, "nothing was changed", partial(_reload, run, source, found)
+                )
+            except _Loaded:
+                continue
 
-        :param corrected: a frame, as for a load, with the additional column ``row_number``; or a function that gets the rejects
-            as they were given (:func:`rejects_as_given`) and returns such a frame. Rows that it leaves out stay rejects. Rows
-            that are rejected again stay rejects with the new reason.
-        :return: counts of the given rows that were still rejects; ``already_loaded`` if there was none.
-        :raises InvalidInputError: no batch of that id is loaded, or the frame does not fit.
-        :raises BatchConflictError: the batch was replaced meanwhile, or other batches now hold records of the rows.
-        :raises TooManyRejectsError: all rows were rejected again; the new reasons are recorded.
-        :raises LoadError: the server refused; nothing was changed.
+
+def _reload(run: Run, source: _CorrectedRows, found: FirstPass) -> LoadResult:
+    batch_id, target = source.batch.batch_id, source.target
+    if not source.numbers:
+        return LoadResult(batch_id, target, 0, 0, source.batch.rows_rejected, True, run.seconds)
+    reload = _Reload(run, source, run.new_batch(found))
+    done = exactly_once(run.engine, run.settings, reload, reload)
+    if not found.rows_to_load:
+        raise TooManyRejectsError(
+            f"{target}: none of the {found.rows_read} corrected rows could be loaded; they stay rejects. "
+            f"First: {first_reasons(_restore_numbers(found, source.numbers))}. All: wh.batches.rejects({batch_id!r})"
+        )
+    return run.maintain(done, found)
+
+
+@dataclass
+class _Reload:
+    """Entry and write of corrected rejects, which become part of a batch that is loaded already.
+
+    They are done if they are no longer rejects. A failure changes nothing, and is not recorded.
+
+    :ivar into: the batch of the rows that are read, with the id and checksum of the loaded batch.
+    """
+
+    run: Run
+    source: _CorrectedRows
+    into: NewBatch
+    _row: Any = None
+    _route: Route | None = None
+
+    @property
+    def found(self) -> FirstPass:
+        return self.into.found
+
+    @property
+    def batch_id(self) -> str:
+        return self.into.batch_id
+
+    @property
+    def rejects_left(self) -> int:
+        return self.found.rows_to_load
+
+    @property
+    def what(self) -> str:
+        return f"reload of rejects of batch {self.batch_id}"
+
+    def lock(self, connection: Connection) -> None:
+        self.into.lock(connection)
+
+    def find_done(self, connection: Connection) -> Any | None:
+        """Read the batch's row again; some of the rows may be loaded by now.
+
+        :raises BatchConflictError: the batch was replaced meanwhile.
         """
-        options = LoadOptions(batch_id=batch_id, progress=progress, analyze=analyze)
-        row = self._look("etl_load_batch", self._read_batch, batch_id)
-        if callable(corrected):
-            rejects = rejects_as_given(self.engine, self.settings, batch_id)
-            corrected = corrected(rejects) if len(rejects) else []
-        given = _read_corrected(corrected, target_named(row.target), row)
-        while True:
-            source = _CorrectedRows(row, given, self._look(row.target, self._find_pending, row))
-            run = Run(source, target_named(row.target), options, started_at=row.started_at)
-            with run.phase("read"):
-                found = run.found = read_source(source, run.target, self.engine, self.settings, options)
-            with found:
-                try:
-                    policy, what = RetryPolicy.of(self.settings), f"reload of rejects of batch {batch_id}"
-                    return policy.call(what, self._reload, run, source, found)
-                except _Loaded:
-                    continue
+        self._row = _read_same_batch(connection, self.source.batch)
+        if not _read_pending(connection, self.batch_id) >= set(self.source.numbers):
+            raise _Loaded
+        return None
 
-    def _reload(self, run: Run, source: _CorrectedRows, found: FirstPass) -> LoadResult:
-        counts = replace(self.batch_of(run, found), rows_loaded=0)
-        if not source.numbers:
-            return LoadResult(counts.batch_id, counts.target, 0, 0, source.batch.rows_rejected, True, run.seconds)
+    def check_rejects(self) -> None:
+        """Rows that are rejected again stay rejects, as many as there are."""
+
+    def prepare(self) -> None:
+        run = self.run
+        with run.phase("prepare"):
+            run.make_months(self.found)
+            run.make_members(self.found, self.batch_id)
+        self._route = run.router.route(self.found.rows_to_load)
+
+    def transact(self, store: Store, finish: Finish) -> None:
+        with self.run.phase("copy"):
+            in_one_transaction(self.run.engine, store, finish)
+
+    def store(self, connection: Connection) -> None:
+        found = self.found
+        _refuse_numbers(connection, self.run, self._row, found)
+        _refuse_records(connection, self.run, self._row, found)
+        assert self._route is not None
+        self.run.store_rows(connection, self._route, self.run.target.table, self)
+
+    def finish(self, connection: Connection) -> ledger.Written:
+        self.run.learn(connection, self.found, self.batch_id)
+        return ledger.Written(self.found.rows_to_load)
+
+    def record(self, connection: Connection, written: ledger.Written) -> ledger.Batch:
+        """Count the rows in the batch's row, and replace their rejects by those of the rows that were rejected again."""
+        batch = self.into.batch
+        ledger.refuse_half_changed(connection, batch.target)
+        _count(connection, batch, self._row)
+        rejects = EtlReject.__table__
+        mine = rejects.c.batch_id == batch.batch_id
+        connection.execute(delete(rejects).where(mine, is_one_of(rejects.c.row_number, self.source.numbers)))
+        again = _restore_numbers(self.found, self.source.numbers)
+        ledger.insert_rejects(connection, batch.batch_id, batch.target, again)
+        return batch
+
+    def explain(self, error: Exception) -> GpwarehouseError:
+        return as_load_error(self.run.settings, self.source.target, error)
+
+    def record_failure(self, raised: GpwarehouseError) -> Any | None:
+        """Look whether the rows are stored although an error was raised: they are no longer rejects."""
+        found = self.found
+        kept = {self.source.numbers[reject - 1] for reject in _read_numbers(found)}
         try:
-            with run.phase("prepare"):
-                self._prepare(run, found, counts)
-            with run.phase("copy"):
-                done = self._run_reload(run, source, found)
-        except (exc.SQLAlchemyError, self._driver_error_class()) as error:
-            raised = as_load_error(self.settings, run.target.name, error)
-            if not self._is_done_anyway(source, found, raised):
-                done = None
-            else:
-                done = replace(counts, rows_loaded=found.rows_to_load, rows_rejected=found.rows_rejected)
-        if done is None:
-            raise raised
-        if not found.rows_to_load:
-            raise TooManyRejectsError(
-                f"{run.target.name}: none of the {found.rows_read} corrected rows could be loaded; they stay rejects. "
-                f"First: {first_reasons(_restore_numbers(found, source.numbers))}. All: wh.batches.rejects({counts.batch_id!r})"
-            )
-        return self._maintain(run, found, run.result(done))
-
-    def _run_reload(self, run: Run, source: _CorrectedRows, found: FirstPass) -> ledger.Batch:
-        batch = self.batch_of(run, found)
-        with self.engine.begin() as connection:
-            ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
-            row = self._read_same_batch(connection, source.batch)
-            if not _read_pending(connection, batch.batch_id) >= set(source.numbers):
-                raise _Loaded
-            _refuse_numbers(connection, run, row, found)
-            _refuse_records(connection, run, row, found)
-            route = self.router.route(batch.rows_loaded)
-            batch = self._store(connection, run, found, batch, route, found.rows_to_load, lambda: None)
-            ledger.refuse_half_changed(connection, batch.target)
-            _count(connection, batch, row)
-            rejects = EtlReject.__table__
-            mine = rejects.c.batch_id == batch.batch_id
-            connection.execute(delete(rejects).where(mine, is_one_of(rejects.c.row_number, source.numbers)))
-            ledger.insert_rejects(connection, batch.batch_id, batch.target, _restore_numbers(found, source.numbers))
-            return batch
-
-    def _look(self, target: str, look: Callable[..., Any], *args: Any) -> Any:
-        """Look something up on a connection of its own; repeat it if the connection is lost."""
-        return _look_up(self.engine, self.settings, target, look, *args)
-
-    def _find_pending(self, connection: Connection, batch: Any) -> frozenset[int]:
-        self._read_same_batch(connection, batch)
-        return frozenset(_read_pending(connection, batch.batch_id))
-
-    def _read_same_batch(self, connection: Connection, batch: Any) -> Any:
-        """Read the batch's row again.
-
-        :raises BatchConflictError: another load replaced the batch. Its rejects have the same numbers, but are other rows.
-        """
-        now = self._read_batch(connection, batch.batch_id)
-        if (now.checksum, now.started_at) != (batch.checksum, batch.started_at):
-            raise BatchConflictError(
-                f"batch {batch.batch_id!r} of {batch.target} was replaced meanwhile; the corrected rows do not belong to the "
-                "content that is loaded now. Nothing was changed; read the batch's rejects again"
-            )
-        return now
-
-    def _read_batch(self, connection: Connection, batch_id: str) -> Any:
-        table = EtlLoadBatch.__table__
-        query = select(table, ledger.state().label("state")).where(table.c.batch_id == batch_id)
-        row = connection.execute(query).first()
-        if row is None:
-            raise ledger.no_such_batch(batch_id)
-        if row.state == ledger.DELETED:
-            raise InvalidInputError(f"batch {batch_id!r} is no longer loaded ({row.error}); load the whole batch again")
-        if row.status != ledger.LOADED:
-            raise InvalidInputError(
-                f"batch {batch_id!r} failed, and nothing of it is loaded; correct the source and load all of it again"
-            )
-        if not row.rows_loaded and row.error:
-            raise InvalidInputError(
-                f"batch {batch_id!r} has no rows any more ({row.error}); its rejects were removed with them"
-            )
-        return row
-
-    def _is_done_anyway(self, source: _CorrectedRows, found: FirstPass, raised: Exception) -> bool:
-        """Whether the rows are stored although an error was raised: they are no longer rejects."""
-        kept = {source.numbers[reject - 1] for reject in _read_numbers(found)}
-        try:
-            with self.engine.begin() as connection:
-                ledger.lock_batch(connection, source.target, source.batch.batch_id, source.checksum)
-                left = _read_pending(connection, source.batch.batch_id)
-        except (exc.SQLAlchemyError, self._driver_error_class()):
+            with self.run.engine.begin() as connection:
+                self.lock(connection)
+                left = _read_pending(connection, self.batch_id)
+        except SERVER_ERRORS:
             raised.add_note(
                 "It is not known whether the rows were loaded. Load them again: each row is loaded only once"
             )
-            return False
-        return found.rows_to_load > 0 and not (set(source.numbers) - kept) & left
+            return None
+        is_done = found.rows_to_load > 0 and not (set(self.source.numbers) - kept) & left
+        return self.into.batch if is_done else None
+
+
+def _find_pending(connection: Connection, batch: Any) -> frozenset[int]:
+    _read_same_batch(connection, batch)
+    return frozenset(_read_pending(connection, batch.batch_id))
+
+
+def _read_same_batch(connection: Connection, batch: Any) -> Any:
+    """Read the batch's row again.
+
+    :raises BatchConflictError: another load replaced the batch. Its rejects have the same numbers, but are other rows.
+    """
+    now = _read_batch(connection, batch.batch_id)
+    if (now.checksum, now.started_at) != (batch.checksum, batch.started_at):
+        raise BatchConflictError(
+            f"batch {batch.batch_id!r} of {batch.target} was replaced meanwhile; the corrected rows do not belong to the "
+            "content that is loaded now. Nothing was changed; read the batch's rejects again"
+        )
+    return now
+
+
+def _read_batch(connection: Connection, batch_id: str) -> Any:
+    table = EtlLoadBatch.__table__
+    row = connection.execute(select(table).where(table.c.batch_id == batch_id)).first()
+    if row is None:
+        raise ledger.no_such_batch(batch_id)
+    if row.status == ledger.DELETED:
+        removals = describe_removals(connection, batch_id)
+        raise InvalidInputError(f"batch {batch_id!r} is no longer loaded ({removals}); load the whole batch again")
+    if row.status != ledger.LOADED:
+        raise InvalidInputError(
+            f"batch {batch_id!r} failed, and nothing of it is loaded; correct the source and load all of it again"
+        )
+    if row.origin == "DELETE":
+        raise InvalidInputError(
+            f"batch {batch_id!r} deleted records by their keys and has no rows; delete by the right keys (wh.facts.delete)"
+        )
+    if not row.rows_loaded and row.rows_removed:
+        removals = describe_removals(connection, batch_id)
+        raise InvalidInputError(
+            f"batch {batch_id!r} has no rows any more ({removals}); its rejects were removed with them"
+        )
+    return row
 
 
 def _read_corrected(frame: Any, target: Target, row: Any) -> list[pa.RecordBatch]:

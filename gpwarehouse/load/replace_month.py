@@ -7,33 +7,29 @@ back because a job that loaded it runs again.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import MetaData, Table
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.batches import ledger
-from gpwarehouse.batches.removed_rows import batches_in, loaded_rows, note
+from gpwarehouse.batches.exactly_once import Finish, Store
+from gpwarehouse.batches.new_batch import NewBatch
+from gpwarehouse.batches.removed_rows import Removal, batches_in, loaded_rows, record_removals
 from gpwarehouse.dialect import RangePartition
 from gpwarehouse.dialect.options import month_partition
-from gpwarehouse.dimensions.members import learn
 from gpwarehouse.errors import LoadError, PartitionError
-from gpwarehouse.intake.checksum import batch_id_for
 from gpwarehouse.intake.first_pass import FirstPass
-from gpwarehouse.load.frame_source import FrameSource
-from gpwarehouse.load.loader import Loader, Run, add_batch_id, columns_to_copy, provenance_of
-from gpwarehouse.load.refused_rows import store_all_but_refused
-from gpwarehouse.load.result import LoadResult
+from gpwarehouse.intake.frame_source import FrameSource
+from gpwarehouse.load.run import Run
 from gpwarehouse.months import change_partitions_after, child_of
 from gpwarehouse.partitions.manager import fact_named, month_named
 from gpwarehouse.partitions.partition_changes import hold_still, take_place, there, twin
-from gpwarehouse.transport import Route, leave_statistics_alone
+from gpwarehouse.transport import Route
 
-__all__ = ["MonthLoader", "MonthSource"]
+__all__ = ["MonthSource", "ReplaceMonth"]
 
 
 @dataclass
@@ -53,107 +49,77 @@ class MonthSource(FrameSource):
         return self.partition.start, self.partition.end
 
 
-class MonthLoader(Loader):
-    """Loads a :class:`MonthSource` in the place of the existing month."""
-
-    may_stream = False
-    _emptied_is_loaded = False  # a month that another one replaced may be loaded again
-
-    def batch_of(self, run: Run, found: FirstPass) -> ledger.Batch:
-        """The batch, with a checksum of its own: the same content in an ordinary load is another batch."""
-        batch = super().batch_of(run, found)
-        assert isinstance(run.source, MonthSource)
-        checksum = hashlib.sha256(f"replace {run.source.month} {batch.checksum}".encode()).hexdigest()
-        named = run.batch_id or run.options.batch_id
-        return replace(batch, checksum=checksum, batch_id=named or batch_id_for(batch.target, checksum))
-
-    def _run_transaction(self, run: Run, found: FirstPass, batch: ledger.Batch, route: Route) -> Any:
-        assert isinstance(run.source, MonthSource)
-        if not batch.rows_loaded:
-            raise LoadError(
-                f"{batch.target}: no row of {run.source.month} can be loaded. Nothing was replaced; to empty the month, use "
-                "wh.facts.delete_month"
-            )
-        table, month = run.target.table, run.source.partition
-        state = _State(batch)
-
-        def prepare(connection: Connection) -> _State | None:
-            return self._store_beside(connection, run, found, state, route, month)
-
-        def exchange(connection: Connection, state: _State) -> None:
-            self._exchange(connection, run, found, state)
-
-        change_partitions_after(self.engine, table, prepare, exchange)
-        return state.loaded if state.loaded is not None else state.batch
-
-    def _store_beside(
-        self,
-        connection: Connection,
-        run: Run,
-        found: FirstPass,
-        state: _State,
-        route: Route,
-        month: RangePartition,
-    ) -> _State | None:
-        batch, table = state.batch, run.target.table
-        ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
-        state.loaded = self.decide(connection, run, batch.batch_id, batch.checksum).loaded
-        if state.loaded is not None:
-            return None
-        leave_statistics_alone(connection)
-        state.partition = there(connection, table, month)
-        if state.partition is None:
-            raise PartitionError(f"{table.name}: {month.name[1:]} has no partition of its own. Nothing was replaced")
-        hold_still(connection, table, state.partition)
-        name = f"{table.name}_new_{month.name}_{secrets.token_hex(3)}"  # its indexes keep their names: the name must be new
-        twin(connection, table, name, table.dialect_options["greenplum"]["storage"])
-        beside = replace(run.target, table=table.to_metadata(MetaData(), name=name))
-        rows = partial(add_batch_id, found, batch.batch_id, run.options)
-        allowed = self._count_allowed(run, found) - found.rows_rejected
-        check = partial(self.check_rejects, run, found, batch.batch_id)
-        columns = columns_to_copy(run.target, found.rows.filled)
-        run.stored = store_all_but_refused(connection, route, beside, columns, found, rows, allowed, check)
-        if run.stored.rows != found.rows_to_load:
-            raise LoadError(
-                f"{table.name}: {found.rows_to_load} rows were sent, but the server stored {run.stored.rows}; load again"
-            )
-        state.batch = replace(batch, rows_loaded=found.rows_to_load, rows_rejected=found.rows_rejected)
-        state.table = beside.table
-        return state
-
-    def _exchange(self, connection: Connection, run: Run, found: FirstPass, state: _State) -> None:
-        assert isinstance(run.source, MonthSource)
-        assert state.partition is not None
-        assert state.table is not None
-        table, batch = run.target.table, state.batch
-        child = child_of(table, state.partition)
-        gone = batches_in(connection, table.to_metadata(MetaData(), name=child))
-        take_place(connection, table, state.partition, state.table)
-        run.rows_replaced = sum(gone.values())
-        for row in loaded_rows(connection, gone):
-            if row.batch_id != batch.batch_id:
-                rows = gone[row.batch_id]
-                words = f"{run.source.month} replaced by batch {batch.batch_id}: {rows} of its rows"
-                note(connection, row, words, rows_gone=rows)
-        assert found.first is not None
-        run.learned = learn(connection, found.resolver.members, provenance_of(batch, found.first))
-        ledger.record_loaded(
-            connection, batch, found.all_rejects(), ledger.replaces(f"{run.source.partition.start:%Y-%m}")
-        )
-
-    def _maintain(self, run: Run, found: FirstPass, result: LoadResult) -> LoadResult:
-        run.rows_replaced = 0  # they were removed with their table, so no space is to be freed
-        return super()._maintain(run, found, result)
-
-
 @dataclass
-class _State:
-    """What a transaction prepared for the exchange.
+class ReplaceMonth:
+    """The :class:`~gpwarehouse.batches.exactly_once.Write` of a :class:`MonthSource`.
 
-    :ivar loaded: row of the batch that loaded the same content before.
+    The same content in an ordinary load is another batch. A month that another one replaced may be loaded again.
     """
 
-    batch: ledger.Batch
-    loaded: Any = None
-    partition: RangePartition | None = None
-    table: Table | None = None
+    run: Run
+    entry: NewBatch
+    source: MonthSource
+    _route: Route | None = None
+    _partition: RangePartition | None = None
+    _table: Table | None = None
+
+    @classmethod
+    def of(cls, run: Run, found: FirstPass) -> ReplaceMonth:
+        """Make it for rows that are read."""
+        assert isinstance(run.source, MonthSource)
+        entry = run.new_batch(found, "REPLACE_MONTH", f"replace {run.source.month}")
+        entry.month_replaced, entry.emptied_is_loaded = month_named(run.source.month), False
+        return cls(run, entry, run.source)
+
+    def prepare(self) -> None:
+        """Make the month, hours and members.
+
+        :raises LoadError: no row can be loaded.
+        """
+        run, found = self.run, self.entry.found
+        if not found.rows_to_load:
+            raise LoadError(
+                f"{self.entry.target}: no row of {self.source.month} can be loaded. Nothing was replaced; to empty the month, "
+                "use wh.facts.delete_month"
+            )
+        run.options.report("prepare", 0)
+        with run.phase("prepare"):
+            run.make_months(found)
+            run.make_members(found, self.entry.batch_id)
+        self._route = run.route(found.rows_to_load)
+
+    def transact(self, store: Store, finish: Finish) -> None:
+        """Store the rows while nobody waits; then exchange the tables, as soon as nobody is in the way."""
+        with self.run.phase("copy"):
+            change_partitions_after(
+                self.run.engine, self.run.target.table, store, lambda connection, _: finish(connection)
+            )
+
+    def store(self, connection: Connection) -> None:
+        """Store the rows in a table beside the month, which nobody else may write to from now on."""
+        table, month = self.run.target.table, self.source.partition
+        assert self._route is not None
+        self._partition = there(connection, table, month)
+        if self._partition is None:
+            raise PartitionError(f"{table.name}: {month.name[1:]} has no partition of its own. Nothing was replaced")
+        hold_still(connection, table, self._partition)
+        name = f"{table.name}_new_{month.name}_{secrets.token_hex(3)}"  # its indexes keep their names: the name must be new
+        twin(connection, table, name, table.dialect_options["greenplum"]["storage"])
+        self._table = table.to_metadata(MetaData(), name=name)
+        self.run.store_rows(connection, self._route, self._table, self.entry)
+
+    def finish(self, connection: Connection) -> ledger.Written:
+        """Exchange the month with the new table, and note what became of the old rows."""
+        run, table, batch_id = self.run, self.run.target.table, self.entry.batch_id
+        assert self._partition is not None
+        assert self._table is not None
+        old = table.to_metadata(MetaData(), name=child_of(table, self._partition))
+        gone = batches_in(connection, old)
+        take_place(connection, table, self._partition, self._table)
+        run.rows_replaced = sum(gone.values())  # they were removed with their table, so no space is to be freed
+        month = self.entry.month_replaced
+        removals = {name: [Removal("MONTH_REPLACED", rows, month, batch_id)] for name, rows in gone.items()}
+        others = [row for row in loaded_rows(connection, gone) if row.batch_id != batch_id]
+        record_removals(connection, others, removals)
+        run.learn(connection, self.entry.found, batch_id)
+        return ledger.Written(self.entry.found.rows_to_load, run.rows_replaced)

@@ -15,33 +15,34 @@ import os
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import pyarrow as pa
-from sqlalchemy import Engine, event, exc
+from sqlalchemy import Engine, event
 from sqlalchemy.engine import Connection
 
 from gpwarehouse.batches import ledger
+from gpwarehouse.batches.exactly_once import Finish, Store, run_transaction
+from gpwarehouse.batches.new_batch import NewBatch
 from gpwarehouse.dialect.options import month_partition
-from gpwarehouse.engine import RetryPolicy, pool_state, session_values, set_for_transaction
+from gpwarehouse.engine import pool_state, session_values, set_for_transaction
+from gpwarehouse.engine.server_errors import SERVER_ERRORS
 from gpwarehouse.errors import GpwarehouseError
 from gpwarehouse.intake.arrow_layouts import is_nested
 from gpwarehouse.intake.checksum import batch_id_for, checksum_of
-from gpwarehouse.intake.first_pass import FirstPass, Kept, begin_reading
+from gpwarehouse.intake.first_pass import FirstPass, Kept, begin_reading, keep_facts
 from gpwarehouse.intake.table_files import TableFiles
 from gpwarehouse.intake.target import MEASURED, PARAMETERS, SET_KEY, Target
+from gpwarehouse.load.run import Run, columns_to_copy
 from gpwarehouse.months import partitions_there
 from gpwarehouse.months.ensure import ensure_months
 from gpwarehouse.transport import ahead, copy_rows, leave_statistics_alone
 
-if TYPE_CHECKING:
-    from gpwarehouse.load.loader import Loader, Run
-    from gpwarehouse.load.result import LoadResult
-
-__all__ = ["STREAM_ROWS", "StreamedLoad", "checksum_beforehand", "stream_load"]
+__all__ = ["STREAM_ROWS", "StreamedLoad", "hash_beforehand", "stream_load"]
 
 STREAM_ROWS = 200_000
 """Rows from which streaming is worth while; for files whose rows are not known, :data:`STREAM_BYTES`."""
@@ -63,91 +64,122 @@ class _CannotStream(GpwarehouseError):
 
 @dataclass(frozen=True)
 class StreamedLoad:
-    """A streamed load: its result, and what reading the source found."""
+    """A streamed load: its batch, and what reading the source found."""
 
-    result: LoadResult
+    row: ledger.Batch
     found: FirstPass
 
 
-def stream_load(loader: Loader, run: Run) -> StreamedLoad | None:
+def stream_load(run: Run) -> StreamedLoad | None:
     """Load while reading. The result is None if nothing was changed and the load is still to be done.
 
-    :raises GpwarehouseError: an error of the source.
+    :raises GpwarehouseError: an error of the source, or a conflict.
     """
-    batch_id = _known_id(loader, run)
-    if batch_id is None:
+    source = run.source if run.own_checksum is None else replace(run.source, checksum=run.own_checksum)  # type: ignore[type-var]
+    batch_id = run.options.batch_id or (source.checksum and batch_id_for(run.target.name, source.checksum))
+    if not batch_id or not _can_stream(run) or run.look_up(_is_recorded, run, batch_id):
         return None
-    with _permit(loader.engine) as permitted:
+    with _permit(run.engine) as permitted:
         if not permitted:
             return None
-        found, batches = begin_reading(run.source, run.target, loader.engine, loader.settings, run.options, keep=False)
-        run.found = found
-        with found.given_up(), closing(batches):
-            result = _send(loader, run, found, batches, batch_id)
-        if result is not None:
-            return StreamedLoad(result, found)
-        found.close()
-    return None
+        found, batches = begin_reading(
+            source, run.target, run.engine, run.settings, run.options, keep_facts, keeps=False
+        )
+        with found, closing(batches):
+            row = _send(run, found, batches)
+        return None if row is None else StreamedLoad(row, found)
 
 
-def _send(
-    loader: Loader, run: Run, found: FirstPass, batches: Generator[Kept, None, None], batch_id: str
-) -> LoadResult | None:
-    first = next(batches, None)
-    if first is None or not first.rows.num_rows:
-        return None
-    months = first.months
-    sending = _Sending(run.target, batch_id, first, batches, found)
-    del first  # a batch may be large, and is not needed once it is sent
-    try:
-        run.months += tuple(ensure_months(loader.engine, run.target.table, months))
-        with loader.engine.begin() as connection:
-            return run.result(_transaction(connection, loader, run, found, sending))
-    except (exc.SQLAlchemyError, loader.engine.dialect.loaded_dbapi.Error, GpwarehouseError, TimeoutError) as error:
-        if sending.failure is not None:
-            raise sending.failure from None
-        why = str(error) if isinstance(error, GpwarehouseError) else type(error).__name__  # other errors quote the row
-        _log.info("batch %s of %s could not be streamed and is read again: %s", batch_id, run.target.name, why)
-        return None
-
-
-def can_stream(loader: Loader, run: Run) -> bool:
-    """Whether the load is plain, large, and its rows are at hand."""
-    if not loader.may_stream or run.options.parallel > 1 or not _is_at_hand(run.source):
-        return False
-    rows, size = run.source.extent()  # type: ignore[attr-defined]
-    is_large = rows >= STREAM_ROWS if rows is not None else (size or 0) >= STREAM_BYTES
-    return is_large and loader.router.route(rows or STREAM_ROWS).counts_lines
-
-
-def checksum_beforehand(loader: Loader, run: Run) -> str | None:
+def hash_beforehand(run: Run) -> str | None:
     """Compute the checksum of a frame in memory that may be streamed, if the batch's id is to be derived from it.
 
     :raises InvalidInputError: the frame does not fit the target.
     """
     frame = getattr(run.source, "frame", None)
-    if run.options.batch_id is not None or not _is_in_memory(frame) or not can_stream(loader, run):
+    if run.options.batch_id is not None or not _is_in_memory(frame) or not _can_stream(run):
         return None
     return checksum_of(run.source.batches(), run.target)
 
 
-def _known_id(loader: Loader, run: Run) -> str | None:
-    """The batch's id, if it is known, the load may be streamed, and no batch has the id yet."""
-    batch_id = run.options.batch_id
-    if batch_id is None and run.has_own_id:
-        batch_id = batch_id_for(run.target.name, str(run.source.checksum))
-    if batch_id is None or not can_stream(loader, run):
+def _can_stream(run: Run) -> bool:
+    """Whether the load is plain, large, and its rows are at hand."""
+    if run.options.parallel > 1 or not _is_at_hand(run.source):
+        return False
+    rows, size = run.source.extent()  # type: ignore[attr-defined]
+    is_large = rows >= STREAM_ROWS if rows is not None else (size or 0) >= STREAM_BYTES
+    return is_large and run.router.route(rows or STREAM_ROWS).counts_lines
+
+
+def _is_recorded(connection: Connection, run: Run, batch_id: str) -> bool:
+    """Whether a batch has the id, or rows of the content were left behind: then there is more to decide."""
+    if ledger.target_of(connection, batch_id):
+        return True
+    own = run.own_checksum
+    return own is not None and bool(ledger.left_behind(connection, run.target.name, batch_id, own))
+
+
+def _send(run: Run, found: FirstPass, batches: Generator[Kept, None, None]) -> ledger.Batch | None:
+    first = next(batches, None)
+    if first is None or not first.rows.num_rows:
+        return None
+    entry = run.new_batch(found)
+    sending = _Sending(run.target, entry.batch_id, first, batches, found)
+    write = _StreamedAppend(run, entry, first.months, sending)
+    del first  # a batch may be large, and is not needed once it is sent
+    try:
+        write.prepare()
+        return cast(ledger.Batch, run_transaction(entry, write))
+    except (*SERVER_ERRORS, GpwarehouseError, TimeoutError) as error:
+        if sending.failure is not None:
+            raise sending.failure from None
+        why = str(error) if isinstance(error, GpwarehouseError) else type(error).__name__  # other errors quote the row
+        _log.info("batch %s of %s could not be streamed and is read again: %s", entry.batch_id, run.target.name, why)
         return None
 
-    def is_recorded() -> bool:
-        with loader.engine.connect() as connection:
-            if ledger.target_of(connection, batch_id):
-                return True
-            names = (run.target.name, batch_id, str(run.source.checksum))
-            return run.has_own_id and bool(ledger.left_behind(connection, *names))
 
-    policy = RetryPolicy.once_met(loader.settings, loader.engine)
-    return None if policy.call("look whether a batch is recorded", is_recorded) else batch_id
+@dataclass
+class _StreamedAppend:
+    """The :class:`~gpwarehouse.batches.exactly_once.Write` whose rows are sent before the batch is locked."""
+
+    run: Run
+    entry: NewBatch
+    first_months: frozenset[datetime]
+    sending: _Sending
+
+    def prepare(self) -> None:
+        """Make the months of the first rows. If a later row needs another one, the load cannot be streamed."""
+        self.run.months += tuple(ensure_months(self.run.engine, self.run.target.table, self.first_months))
+
+    def transact(self, store: Store, finish: Finish) -> None:
+        """Send the rows; when all are read, go on as in any load."""
+        run, entry, table = self.run, self.entry, self.run.target.table
+        with run.engine.begin() as connection:
+            leave_statistics_alone(connection)
+            self.sending.months = {month.name for month in partitions_there(connection, table)}
+            with ahead(self.sending.rows(), PATIENCE_S) as rows:
+                run.stored = copy_rows(connection, table, rows, self.sending.columns)
+            if run.own_checksum is not None and not entry.found.are_read:
+                raise _CannotStream("a value cannot be read, so the content has another checksum")
+            entry.check_rejects()
+            run.make_members(entry.found, entry.batch_id, _engine_with_timeout(run))
+            batch_id = entry.batch_id
+            if not store(connection) or (entry.batch_id, entry.replaced) != (batch_id, None):
+                raise _CannotStream("its content, or its id, was loaded before")
+            finish(connection)
+
+    def store(self, connection: Connection) -> None:
+        """Look whether other rows of the content exist; the rows themselves have been sent."""
+        entry = self.entry
+        if ledger.left_behind(connection, entry.target, entry.batch_id, entry.checksum):
+            raise _CannotStream("a failed load left rows of the same content, or other batches hold them")
+
+    def finish(self, connection: Connection) -> ledger.Written:
+        """Write what the rows tell of members."""
+        run, found = self.run, self.entry.found
+        run.check_stored(found)
+        run.learn(connection, found, self.entry.batch_id)
+        run.options.report("copy", found.rows_to_load)
+        return ledger.Written(found.rows_to_load)
 
 
 def _is_at_hand(source: Any) -> bool:
@@ -171,33 +203,10 @@ def _is_in_memory(frame: Any) -> bool:
     )
 
 
-def _transaction(connection: Connection, loader: Loader, run: Run, found: FirstPass, sending: _Sending) -> ledger.Batch:
-    leave_statistics_alone(connection)
-    table = run.target.table
-    sending.months = {month.name for month in partitions_there(connection, table)}
-    with ahead(sending.rows(), PATIENCE_S) as rows:
-        run.stored = copy_rows(connection, table, rows, sending.columns)
-    if run.has_own_id and not found.are_read:
-        raise _CannotStream("a value cannot be read, so the content has another checksum")
-    batch = loader.batch_of(run, found)
-    loader.check_rejects(run, found, batch.batch_id)
-    loader.prepare_members(run, found, batch, _engine_with_timeout(loader))
-    ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
-    if ledger.left_behind(connection, batch.target, batch.batch_id, batch.checksum):
-        raise _CannotStream("a failed load left rows of the same content, or other batches hold them")
-    verdict = loader.decide(connection, run, batch.batch_id, batch.checksum)
-    if (verdict.batch_id, verdict.loaded, verdict.replaced) != (batch.batch_id, None, None):
-        raise _CannotStream("its content, or its id, was loaded before")
-    loader.finish(connection, run, found, batch)
-    ledger.record_loaded(connection, batch, found.all_rejects())
-    run.options.report("copy", batch.rows_loaded)
-    return batch
-
-
-def _engine_with_timeout(loader: Loader) -> Engine:
-    """The loader's engine, which waits for a lock no longer than :data:`PATIENCE_S`."""
-    engine = loader.engine.execution_options()
-    timeout = session_values({"lock_timeout_s": min(PATIENCE_S, loader.settings.lock_timeout_s or PATIENCE_S)})
+def _engine_with_timeout(run: Run) -> Engine:
+    """The run's engine, which waits for a lock no longer than :data:`PATIENCE_S`."""
+    engine = run.engine.execution_options()
+    timeout = session_values({"lock_timeout_s": min(PATIENCE_S, run.settings.lock_timeout_s or PATIENCE_S)})
     event.listen(engine, "begin", lambda connection: set_for_transaction(connection, timeout))
     return engine
 
@@ -213,8 +222,6 @@ class _Sending:
     def __init__(
         self, target: Target, batch_id: str, first: Kept, batches: Generator[Kept, None, None], found: FirstPass
     ) -> None:
-        from gpwarehouse.load.loader import columns_to_copy
-
         filled = {name for name in first.rows.schema.names if first.rows.column(name).null_count < first.rows.num_rows}
         given = found.given.some | ({SET_KEY, MEASURED} if PARAMETERS in found.given.some else set())
         self.columns = columns_to_copy(target, filled | (given & set(target.columns)))

@@ -6,41 +6,37 @@ again, because append-optimized rows are not changed in place. Other writers to 
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Table, Text, and_, case, func, insert, or_, select, text, true
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy import Column, ColumnElement, Table, Text, and_, case, cast, func, insert, null, or_, select, text, true
+from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import True_
 
 from gpwarehouse.batches import ledger
 from gpwarehouse.batches.conflicts import delete_where
-from gpwarehouse.batches.moved_records import moved_to
-from gpwarehouse.batches.removed_rows import loaded_rows, note
+from gpwarehouse.batches.exactly_once import Finish, Store, in_one_transaction
+from gpwarehouse.batches.new_batch import NewBatch
+from gpwarehouse.batches.removed_rows import Removal, loaded_rows, record_removals
 from gpwarehouse.dialect.options import month_partition
-from gpwarehouse.dimensions.members import learn
 from gpwarehouse.engine import qualified_name
 from gpwarehouse.engine.temporary_tables import create_temporary_like
 from gpwarehouse.errors import InvalidInputError, LoadError
-from gpwarehouse.intake.checksum import batch_id_for
-from gpwarehouse.intake.first_pass import FirstPass, Source
+from gpwarehouse.intake.first_pass import FirstPass
+from gpwarehouse.intake.frame_source import FrameSource
 from gpwarehouse.intake.given_columns import GIVEN, Given, marker
 from gpwarehouse.intake.target import Target, role_inputs, target_named
-from gpwarehouse.load.frame_source import FrameSource
-from gpwarehouse.load.loader import Loader, Run, add_batch_id, columns_to_copy, provenance_of
-from gpwarehouse.load.refused_rows import store_all_but_refused
-from gpwarehouse.load.result import LoadResult
+from gpwarehouse.load.run import Run
+from gpwarehouse.models.base import TimestampTZ
 from gpwarehouse.models.grain import columns_of_grain, grain_of, plain, same_record
 from gpwarehouse.partitions.manager import fact_named, month_named
-from gpwarehouse.settings import WarehouseSettings
-from gpwarehouse.transport import Route, leave_statistics_alone
+from gpwarehouse.transport import Route
 
-__all__ = ["KeyLoader", "KeySource"]
+__all__ = ["KeySource", "Upsert"]
 
 _STAGE, _OLD = "gpw_key_stage", "gpw_key_old"
 _OWN = frozenset({"time_key", "batch_id", "loaded_at", "source_system", "source_file", "source_record_no"})
@@ -64,88 +60,68 @@ class KeySource(FrameSource):
         return _target_of_deletion(self.target) if self.deletes else super().row_target()
 
 
-@dataclass(frozen=True)
-class _Span:
-    """The time span of the deleted rows."""
+@dataclass
+class Upsert:
+    """The :class:`~gpwarehouse.batches.exactly_once.Write` of a :class:`KeySource`.
 
-    min_event_ts: datetime
-    max_event_ts: datetime
+    Only equal content under an equal id of the caller is the same batch: rows may have changed in between.
+    """
 
+    run: Run
+    entry: NewBatch
+    source: KeySource
+    _route: Route | None = None
+    _written: ledger.Written | None = None
 
-class KeyLoader(Loader):
-    """Loads one :class:`KeySource`."""
-
-    may_stream = False  # the rows are loaded into a table beside the fact
-
-    def __init__(self, engine: Engine, settings: WarehouseSettings) -> None:
-        super().__init__(engine, settings)
-        self._this = str(uuid.uuid4())
-
-    def _target(self, source: Source) -> Target:
-        assert isinstance(source, KeySource)
-        return source.row_target()
-
-    def batch_of(self, run: Run, found: FirstPass) -> ledger.Batch:
-        """The batch. Only equal content under an equal id of the caller is the same batch: rows may have changed in between."""
-        batch = super().batch_of(run, found)
+    @classmethod
+    def of(cls, run: Run, found: FirstPass) -> Upsert:
+        """Make it for rows that are read."""
         assert isinstance(run.source, KeySource)
         words = ("delete" if run.source.deletes else "upsert", *found.given.words())
-        own = " ".join([*words, run.options.batch_id or self._this, found.checksum])
-        checksum = hashlib.sha256(own.encode()).hexdigest()
-        named = run.batch_id or run.options.batch_id
-        return replace(batch, checksum=checksum, batch_id=named or batch_id_for(batch.target, checksum))
+        own = " ".join([*words, run.options.batch_id or str(uuid.uuid4())])
+        origin: ledger.Origin = "DELETE" if run.source.deletes else "UPSERT"
+        return cls(run, run.new_batch(found, origin, own), run.source)
 
-    def _prepare(self, run: Run, found: FirstPass, batch: ledger.Batch) -> None:
-        assert isinstance(run.source, KeySource)
-        if not run.source.deletes:  # a member that does not exist has no rows
-            super()._prepare(run, found, batch)
+    def prepare(self) -> None:
+        """Make months, hours and members. Of rows to delete, a member that does not exist has no rows."""
+        found = self.entry.found
+        self.run.options.report("prepare", 0)
+        if not self.source.deletes:
+            with self.run.phase("prepare"):
+                self.run.make_months(found)
+                self.run.make_members(found, self.entry.batch_id)
+        self._route = self.run.route(found.rows_to_load)
 
-    def _run_transaction(self, run: Run, found: FirstPass, batch: ledger.Batch, route: Route) -> Any:
-        assert isinstance(run.source, KeySource)
-        with self.engine.begin() as connection:
-            ledger.lock_batch(connection, batch.target, batch.batch_id, batch.checksum)
-            verdict = self.decide(connection, run, batch.batch_id, batch.checksum)
-            if verdict.loaded is not None:
-                return verdict.loaded
-            run.rows_replaced = 0
-            leave_statistics_alone(connection)
-            said = None
-            if found.rows_to_load:
-                window = self._window(run.source, found)
-                work = _KeyMerge(connection, run.target, window, deletes=run.source.deletes)
-                self._stage(work, run, found, batch, route)
-                run.rows_replaced, run.replaced, said = work.delete_old(batch)
-                rows = 0 if run.source.deletes else work.insert_new(found.given)
-                batch = replace(batch, rows_loaded=rows, rows_rejected=found.rows_rejected)
-                if not run.source.deletes and found.first is not None:
-                    run.learned = learn(connection, found.resolver.members, provenance_of(batch, found.first))
-            ledger.record_loaded(connection, batch, found.all_rejects(), said if run.source.deletes else None)
-            return batch
+    def transact(self, store: Store, finish: Finish) -> None:
+        """Run in one transaction."""
+        with self.run.phase("copy"):
+            in_one_transaction(self.run.engine, store, finish)
 
-    def _window(self, source: KeySource, found: FirstPass) -> list[tuple[Any, Any]]:
-        partitions = [month_partition(month) for month in sorted({*found.months, *source.starts})]
-        return [(partition.start, partition.end) for partition in partitions]
-
-    def _stage(self, work: _KeyMerge, run: Run, found: FirstPass, batch: ledger.Batch, route: Route) -> None:
-        assert isinstance(run.source, KeySource)
+    def store(self, connection: Connection) -> None:
+        """Stage the rows, delete the existing rows with their keys, and insert the new ones."""
+        run, entry, found = self.run, self.entry, self.entry.found
+        run.rows_replaced, run.emptied, self._written = 0, None, ledger.Written(0)
+        if not found.rows_to_load:
+            return
+        assert self._route is not None
+        work = _KeyMerge(connection, run.target, self._window(), deletes=self.source.deletes)
         work.make_stage(found.given)
-        staged = replace(run.target, table=work.stage)
-        rows = partial(add_batch_id, found, batch.batch_id, run.options)
-        columns = columns_to_copy(run.target, found.rows.filled) + ((GIVEN,) if GIVEN in work.stage.c else ())
-        allowed = self._count_allowed(run, found) - found.rows_rejected
-        check = partial(self.check_rejects, run, found, batch.batch_id)
-        run.stored = store_all_but_refused(work.connection, route, staged, columns, found, rows, allowed, check)
-        if run.stored.rows != found.rows_to_load:
-            raise LoadError(
-                f"{batch.target}: {found.rows_to_load} rows were sent, but the server stored {run.stored.rows}; load again"
-            )
+        run.store_rows(connection, self._route, work.stage, entry, (GIVEN,) if GIVEN in work.stage.c else ())
         work.finish_stage()
+        run.rows_replaced, run.emptied = work.delete_old(entry.batch_id)
+        rows = 0 if self.source.deletes else work.insert_new(found.given)
+        self._written = ledger.Written(rows, run.rows_replaced)
 
-    def _maintain(self, run: Run, found: FirstPass, result: LoadResult) -> LoadResult:
-        assert isinstance(run.source, KeySource)
-        if run.source.deletes:
-            found.months.clear()  # no rows were added, so statistics are not gathered
-        return super()._maintain(run, found, result)
+    def finish(self, connection: Connection) -> ledger.Written:
+        """Write what the rows tell of members."""
+        if not self.source.deletes and self.entry.found.rows_to_load:
+            self.run.learn(connection, self.entry.found, self.entry.batch_id)
+        assert self._written is not None
+        return self._written
+
+    def _window(self) -> list[tuple[Any, Any]]:
+        partitions = [month_partition(month) for month in sorted({*self.entry.found.months, *self.source.starts})]
+        return [(partition.start, partition.end) for partition in partitions]
 
 
 @cache
@@ -206,11 +182,8 @@ class _KeyMerge:
         self.execute(f"ANALYZE {_STAGE}")
         self.execute(f"LOCK TABLE {qualified_name(self.connection, self.fact)} IN EXCLUSIVE MODE")
 
-    def delete_old(self, batch: ledger.Batch) -> tuple[int, _Span | None, str]:
-        """Delete the existing rows with the staged keys, and keep them in a temporary table.
-
-        :return: their number, their time span, and a note about them.
-        """
+    def delete_old(self, batch_id: str) -> tuple[int, tuple[datetime, datetime] | None]:
+        """Delete the existing rows with the staged keys, keep them in a temporary table; return their number and time span."""
         stage = _last_of_each(self.stage, self.fact.name)
         there = select(self.fact).join(stage, same_record(self.fact.name, self.fact.c, stage.c)).where(self.inside)
         self.old = create_temporary_like(self.connection, self.fact, _OLD)
@@ -220,7 +193,6 @@ class _KeyMerge:
         rows, first, last = self.connection.execute(
             select(func.count(), func.min(c.event_ts), func.max(c.event_ts)).select_from(self.old)
         ).one()
-        said = f"0 rows had these keys; batch {batch.batch_id}"
         if rows:
             same = same_record(self.fact.name, self.fact.c, self.stage.c)
             times = self.fact.c.event_ts
@@ -229,37 +201,26 @@ class _KeyMerge:
                 raise LoadError(
                     f"{self.fact.name}: {rows} rows were found, but {deleted} were deleted. Nothing was changed"
                 )
-            said = self._note(batch)
-        return int(rows), _Span(first, last) if rows else None, said
+            self._record_removals(batch_id)
+        return int(rows), (first, last) if rows else None
 
-    def _note(self, batch: ledger.Batch) -> str:
-        """Add a note to the batches that had the rows; return a note about all of them."""
-        c = self.old.c
-        month, moved = _month_of(self.old), self._find_moved()
-        gone: dict[str, dict[str, int]] = {}
-        for name, when, rows in self.connection.execute(
-            select(c.batch_id, month, func.count()).group_by(c.batch_id, month).order_by(c.batch_id, month)
-        ):
-            gone.setdefault(name, {})[when] = rows
-        for row in loaded_rows(self.connection, {name: sum(months.values()) for name, months in gone.items()}):
-            rows = sum(gone[row.batch_id].values())
-            words = f"{', '.join(gone[row.batch_id])}: {rows} rows by key, batch {batch.batch_id}"
-            words += moved_to(moved.get(row.batch_id, ()))
-            note(self.connection, row, words, rows_gone=rows)
-        months = sorted({when for found in gone.values() for when in found})
-        return f"{', '.join(months)}: {sum(sum(found.values()) for found in gone.values())} rows deleted by key"
-
-    def _find_moved(self) -> dict[str, set[str]]:
-        """Batch → the months that records of it move to, if these differ from their old months."""
-        moved: dict[str, set[str]] = {}
+    def _record_removals(self, batch_id: str) -> None:
+        """Record for the batches that had the rows how many of which month are gone, and to which month they move."""
+        name, month = self.old.c.batch_id, _month_of(self.old)
+        rows: Any = self.old
+        now: Any = cast(null(), TimestampTZ)
         if self.may_move:
             stage = _last_of_each(self.stage, self.fact.name)
-            now, then = _month_of(stage), _month_of(self.old)
-            pairs = self.old.join(stage, same_record(self.fact.name, self.old.c, stage.c))
-            query = select(self.old.c.batch_id, now).select_from(pairs).where(now != then).distinct()
-            for name, month in self.connection.execute(query):
-                moved.setdefault(name, set()).add(month)
-        return moved
+            rows = self.old.join(stage, same_record(self.fact.name, self.old.c, stage.c))
+            now = func.nullif(_month_of(stage), month)
+        old = select(name, month.label("month"), now.label("month_now")).select_from(rows).subquery()
+        gone: dict[str, list[Removal]] = {}
+        for found in self.connection.execute(
+            select(*old.c, func.count().label("rows")).group_by(*old.c).order_by(*old.c)
+        ):
+            removal = Removal("KEY", found.rows, found.month, batch_id, found.month_now)
+            gone.setdefault(found.batch_id, []).append(removal)
+        record_removals(self.connection, loaded_rows(self.connection, gone), gone)
 
     def insert_new(self, given: Given) -> int:
         """Insert the last staged row of each key. Columns that no row gives keep their old values. Return the number of rows."""
@@ -299,7 +260,8 @@ def _owner_of(target: Target, name: str) -> str | None:
 
 
 def _month_of(rows: Any) -> Any:
-    return func.to_char(func.timezone("UTC", rows.c.event_ts), "YYYY-MM")
+    """The first instant of the month of rows, UTC."""
+    return func.timezone("UTC", func.date_trunc("month", func.timezone("UTC", rows.c.event_ts)))
 
 
 def _flag_of(name: str) -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -36,7 +36,7 @@ from gpwarehouse.migrate.run import Run
 from gpwarehouse.migrate.sql_text import assigned
 from gpwarehouse.models import migration_history_table
 
-__all__ = ["Batch", "batches_of", "refuse_lost_operations", "refuse_moves", "run_batches"]
+__all__ = ["Batch", "Change", "batches_of", "refuse_lost_operations", "refuse_moves", "run_batches"]
 
 _LABEL = re.compile(r"(?P<column>.*) from (?P<start>.+) to (?P<end>.+)", re.DOTALL)
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
@@ -119,11 +119,16 @@ def refuse_moves(sql: str, table: str, batches: Iterable[Batch]) -> None:
         )
 
 
-def run_batches(
-    run: Run, sql: str, batches: list[Batch], *, table: tuple[str, str | None], name: str, given: bool
-) -> None:
-    """Run ``sql``, in which ``{batch}`` stands for a batch's condition, for each batch that is not done.
+Change = Callable[[Connection, str], int]
+"""What changes a batch, on its connection, given the SQL that picks its rows; returns the rows changed."""
 
+
+def run_batches(
+    run: Run, change: str | Change, batches: list[Batch], *, table: tuple[str, str | None], name: str, given: bool
+) -> None:
+    """Make a change for each batch that is not done.
+
+    :param change: a statement in which ``{batch}`` stands for the batch's condition, or a function.
     :param table: name and schema of the one that is changed.
     :param name: the operation's; ``given``: by the script's author, and not by the statement.
     :raises MigrationError: the revision has run other statements before, a batch failed (it is named; those before it
@@ -148,7 +153,7 @@ def run_batches(
     for number, batch in enumerate(batches, 1):
         if batch.label not in done:
             began = time.monotonic()
-            rows = _run_one(run, table, sql.replace("{batch}", batch.condition), f"{name}: {batch.label}")
+            rows = _run_one(run, table, change, batch, f"{name}: {batch.label}")
             run.batch_rows += rows
             took = f"{rows} rows in {time.monotonic() - began:.1f} s"
         else:
@@ -225,7 +230,7 @@ def _refuse_another(run: Run, name: str, given: bool, done: dict[str, set[str]])
 def done_batches(connection: Connection, run: Run) -> dict[str, set[str]]:
     """Operation → labels of the batches that earlier runs, and this one, have done."""
     table = migration_history_table(run.settings.schema_name)
-    query = select(table.c.note).where(table.c.revision == run.revision, table.c.direction == f"{run.direction} batch")
+    query = select(table.c.note).where(table.c.revision == run.revision, table.c.part_of == run.direction)
     found: dict[str, set[str]] = {}
     for note in connection.execute(query.execution_options(**HOUSEKEEPING)).scalars():
         name, _, label = str(note).partition(": ")
@@ -246,20 +251,24 @@ def refuse_lost_operations(connection: Connection, run: Run) -> None:
         )
 
 
-def _run_one(run: Run, table: tuple[str, str | None], sql: str, label: str) -> int:
+def _run_one(run: Run, table: tuple[str, str | None], change: str | Change, batch: Batch, label: str) -> int:
     """Run one batch: who writes to the table is waited for, or his rows, not yet committed, would miss the change."""
     assert run.revision is not None
+    sql = change.replace("{batch}", batch.condition) if isinstance(change, str) else ""
     try:
         with run.engine.connect() as connection, connection.begin():
             name = qualified_name(connection, Table(table[0], MetaData(), schema=table[1]))
             connection.execute(text(f"LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE"))
-            done = connection.exec_driver_sql(sql, execution_options={"no_parameters": True}).rowcount
-            connection.execute(history.row(run.settings.schema_name, run.revision, f"{run.direction} batch", "", label))
+            if isinstance(change, str):
+                done = connection.exec_driver_sql(sql, execution_options={"no_parameters": True}).rowcount
+            else:
+                done = change(connection, batch.condition)
+            connection.execute(history.part_row(run.settings.schema_name, run.revision, run.direction, label))
             run.lock.verify()
     except exc.DBAPIError as error:
         raise MigrationError(
-            f"{run.direction} of revision {run.revision}, batch {label}: {str(error.orig).strip()} — statement: {sql}. The "
-            f"batches before it are done and stay; correct the statement, give it name={label.partition(': ')[0]!r} if it has "
-            "none, and run the command again"
+            f"{run.direction} of revision {run.revision}, batch {label}: {str(error.orig).strip()} — statement: "
+            f"{sql or error.statement}. The batches before it are done and stay; correct the statement, give it "
+            f"name={label.partition(': ')[0]!r} if it has none, and run the command again"
         ) from error
     return max(0, int(done))

@@ -2,9 +2,11 @@
 
 The table stands outside the revision chain, as ``alembic_version`` does: a downgrade to base keeps its trace. Its rows,
 by ``direction``: ``upgrade`` and ``downgrade`` (written in the migration's own transaction), ``stamp`` (``alembic stamp``:
-nothing ran), ``accept`` (an edited script was accepted; ``note`` says why), ``upgrade batch`` and ``downgrade batch`` (a
-part of an unfinished data change, see ``op.run_batched``), ``restore batch`` (an unfinished restore; ``revision`` is the id of
-the backup).
+nothing ran), ``accept`` (an edited script was accepted; ``note`` says why).
+
+``part_of`` marks what is not ended: ``upgrade`` or ``downgrade`` (a finished part of a data change, see ``op.run_batched``), or
+``restore`` (``revision`` is the id of the backup). Packages before revision 0004 read it from ``direction`` instead, so these
+rows have ``upgrade batch``, ``downgrade batch`` or ``restore batch`` there: a downgrade leaves them what they understand.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any, Literal
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import (
     Table,
+    case,
     delete,
     func,
     insert,
@@ -27,6 +30,7 @@ from sqlalchemy import (
     table,
     text,
     union_all,
+    update,
 )
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateSchema, CreateTable, SetColumnComment
@@ -47,6 +51,7 @@ __all__ = [
     "forget_batches",
     "interrupted",
     "migrations_of",
+    "part_row",
     "position",
     "prepare_database",
     "refuse_edited",
@@ -58,7 +63,9 @@ __all__ = [
 
 HISTORY_TABLE = "etl_migration_history"
 RESTORE = "restore"
-"""The direction of a restore that is not ended, as :func:`interrupted` tells it."""
+"""What the mark of a restore that is not ended is part of."""
+_OLDER = {f"{way} batch": way for way in ("upgrade", "downgrade", RESTORE)}
+"""``direction`` of a part → what it is part of, for rows that packages before revision 0004 wrote."""
 _MADE = ("upgrade", "stamp", "accept")
 
 
@@ -121,6 +128,16 @@ def prepare_database(connection: Connection, settings: WarehouseSettings) -> Non
         connection.execute(text(f"ALTER TABLE {qualified_name(connection, table)} ADD COLUMN {name} {kind}"))
     for column in table.columns if missing else ():  # what the others mean may have changed with it
         connection.execute(SetColumnComment(column))
+    older = update(table).where(table.c.part_of.is_(None), table.c.direction.in_(_OLDER))
+    connection.execute(older.values(part_of=case(_OLDER, value=table.c.direction)))
+
+
+def part_row(schema: str, revision: str, part_of: str, note: str) -> Any:
+    """The INSERT of the row of a finished part.
+
+    :param note: which part it is.
+    """
+    return row(schema, revision, f"{part_of} batch", "", note).values(part_of=part_of)
 
 
 def row(schema: str, revision: str, direction: str, checksum: str, note: str | None = None) -> Any:
@@ -142,7 +159,7 @@ def row(schema: str, revision: str, direction: str, checksum: str, note: str | N
 def forget_batches(schema: str, revision: str) -> Any:
     """The DELETE of the entries by which the batches of a revision would resume."""
     table = migration_history_table(schema)
-    return delete(table).where(table.c.revision == literal(revision), table.c.direction.like("% batch"))
+    return delete(table).where(table.c.revision == literal(revision), table.c.part_of.is_not(None))
 
 
 def database_heads(connection: Connection, settings: WarehouseSettings) -> tuple[str, ...]:
@@ -247,11 +264,15 @@ def refuse_edited(connection: Connection, settings: WarehouseSettings, chain: Ch
 
 def interrupted(connection: Connection, settings: WarehouseSettings) -> list[tuple[str, str]]:
     """Revision and direction of data changes in batches that a run began and did not end."""
-    if not inspect(connection).has_table(HISTORY_TABLE, settings.schema_name):
+    there = inspect(connection)
+    if not there.has_table(HISTORY_TABLE, settings.schema_name):
         return []
     table = migration_history_table(settings.schema_name)
-    query = select(table.c.revision, table.c.direction).where(table.c.direction.like("% batch")).distinct()
-    return sorted((entry.revision, entry.direction.split()[0]) for entry in connection.execute(query))
+    part_of: Any = case(_OLDER, value=table.c.direction)
+    if any(column["name"] == "part_of" for column in there.get_columns(HISTORY_TABLE, settings.schema_name)):
+        part_of = func.coalesce(table.c.part_of, part_of)
+    query = select(table.c.revision, part_of.label("part_of")).where(part_of.is_not(None)).distinct()
+    return sorted((entry.revision, entry.part_of) for entry in connection.execute(query))
 
 
 def position(connection: Connection, settings: WarehouseSettings) -> frozenset[tuple[str, str]]:
@@ -260,7 +281,7 @@ def position(connection: Connection, settings: WarehouseSettings) -> frozenset[t
     What was found current is so as long as this stays the same.
     """
     history = migration_history_table(settings.schema_name)
-    half = select(history.c.revision, history.c.direction).where(history.c.direction.like("% batch")).distinct()
+    half = select(history.c.revision, history.c.part_of).where(history.c.part_of.is_not(None)).distinct()
     version = table("alembic_version", schema=settings.schema_name)
     at: Any = select(literal_column("version_num"), literal("at")).select_from(version)
     return frozenset((name, how) for name, how in connection.execute(union_all(at, half)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from typing import Any, Literal
 
@@ -14,11 +15,12 @@ from gpwarehouse.dialect import CreateView, DropView
 from gpwarehouse.dialect.migration import operations as dialect_operations
 from gpwarehouse.dialect.migration.base_operation import GreenplumOp, register_operation
 from gpwarehouse.errors import MigrationError
-from gpwarehouse.migrate.batched_changes import Batch, batches_of, refuse_moves, run_batches
+from gpwarehouse.migrate.batched_changes import Batch, Change, batches_of, refuse_moves, run_batches
 from gpwarehouse.migrate.sql_files import Verbatim, server_name, statements_of
 
 __all__ = ["ReplaceView", "ReplaceViewOp", "RunBatchedOp", "RunSqlFileOp", "register_operations"]
 
+log = logging.getLogger(__name__)
 _NAME = re.compile(r"[\w.-]{1,60}")
 
 
@@ -51,8 +53,10 @@ def _run_sql_file(operations: Any, operation: RunSqlFileOp) -> None:
 class RunBatchedOp(MigrateOperation):
     """Change data in batches."""
 
-    def __init__(self, sql: str, *, table: str, by: str, slices: int, schema: str | None, name: str | None) -> None:
-        self.sql = sql
+    def __init__(
+        self, change: str | Change, *, table: str, by: str, slices: int, schema: str | None, name: str | None
+    ) -> None:
+        self.change = change
         self.name = name
         self.table = table
         self.by = by
@@ -63,7 +67,7 @@ class RunBatchedOp(MigrateOperation):
     def run_batched(
         cls,
         operations: Any,
-        sql: str,
+        change: str | Change,
         *,
         table: str,
         by: str = "partition",
@@ -71,44 +75,58 @@ class RunBatchedOp(MigrateOperation):
         schema: str | None = None,
         name: str | None = None,
     ) -> None:
-        """Run a statement for one part of a table after the other, each part in a transaction of its own.
+        """Run a statement, or a function, for one part of a table after the other, each part in a transaction of its own.
 
         A run that was killed goes on where it stopped. Nothing else may stand before it in its revision; see
-        :mod:`gpwarehouse.migrate.batched_changes`. Offline it is one statement over all rows.
+        :mod:`gpwarehouse.migrate.batched_changes`. Offline a statement runs over all rows; a function is left out, with a
+        warning.
 
         Loads must be stopped before: rows that come into a part that is done miss the change. A warehouse object that
         looks at the schema only now refuses to load until all parts are done; one that has loaded before does not look.
 
-        :param sql: one statement; ``{batch}`` stands for the condition that picks the part, ``{schema}`` for the schema.
+        :param change: one statement; ``{batch}`` stands for the condition that picks the part, ``{schema}`` for the schema.
             It must not set the column that ``by`` cuts by (of months the one they are partitioned by), nor move rows by
-            deleting and inserting them: in another batch they would be changed again. An UPDATE that does is refused.
+            deleting and inserting them: in another batch they would be changed again. An UPDATE that does is refused. Or a
+            function, which gets the batch's connection and condition and returns the rows it changed; it needs a ``name``.
         :param table: the table that the parts are of; ``schema``: its schema, by default the warehouse's.
         :param by: ``"partition"``, or a BIGINT column with values all over its range (a durable key), cut into ``slices``.
         :param name: by which a later run knows the batches of this operation; by default the statement's checksum.
         """
         if name is not None and not _NAME.fullmatch(name):
             raise MigrationError(f"op.run_batched(name={name!r}): letters, digits, _, . and -, up to 60 of them")
-        if "{batch}" not in sql or slices < 1:
+        if not isinstance(change, str) and name is None:
+            raise MigrationError("op.run_batched: a function needs name=, by which a later run knows its batches")
+        if (isinstance(change, str) and "{batch}" not in change) or slices < 1:
             raise MigrationError("op.run_batched: the statement needs {batch} in its WHERE, and slices= at least 1")
-        operations.invoke(cls(sql, table=table, by=by, slices=slices, schema=schema, name=name))
+        operations.invoke(cls(change, table=table, by=by, slices=slices, schema=schema, name=name))
 
 
 @Operations.implementation_for(RunBatchedOp, replace=True)
 def _run_batched(operations: Any, operation: RunBatchedOp) -> None:
     context = operations.get_context()
     schema = operation.schema or context.opts["gpwarehouse_schema"]
-    sql = operation.sql.replace("{schema}", context.dialect.identifier_preparer.quote_schema(schema))
+    change = operation.change
+    if isinstance(change, str):
+        change = change.replace("{schema}", context.dialect.identifier_preparer.quote_schema(schema))
     if context.as_sql:
-        operations.execute(Verbatim(sql.replace("{batch}", "TRUE")))
+        if isinstance(change, str):
+            operations.execute(Verbatim(change.replace("{batch}", "TRUE")))
+        else:
+            log.warning(
+                "%s of table %s is done by a program, not by statements: the SQL leaves it out",
+                operation.name,
+                operation.table,
+            )
         return
     run = context.opts.get("gpwarehouse_run")
     if run is None:
         raise MigrationError("op.run_batched works in a revision alone")
     with run.engine.connect() as connection:
         batches: list[Batch] = batches_of(connection, operation.table, schema, operation.by, operation.slices)
-    refuse_moves(sql, operation.table, batches)
-    name = operation.name or hashlib.sha256(operation.sql.encode()).hexdigest()[:12]
-    run_batches(run, sql, batches, table=(operation.table, schema), name=name, given=operation.name is not None)
+    if isinstance(change, str):
+        refuse_moves(change, operation.table, batches)
+    name = operation.name or hashlib.sha256(str(operation.change).encode()).hexdigest()[:12]
+    run_batches(run, change, batches, table=(operation.table, schema), name=name, given=operation.name is not None)
 
 
 class ReplaceView(CreateView):

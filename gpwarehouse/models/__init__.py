@@ -15,7 +15,14 @@ from gpwarehouse.models.base import (
     KeyRole,
 )
 from gpwarehouse.models.bridges import BridgeLotGenealogy, BridgeParameterSet, BridgeStepLimits, BridgeWaferLot
-from gpwarehouse.models.control import EtlAudit, EtlLoadBatch, EtlMemberObservation, EtlReject, migration_history_table
+from gpwarehouse.models.control import (
+    EtlAudit,
+    EtlLoadBatch,
+    EtlMemberObservation,
+    EtlReject,
+    EtlRemoval,
+    migration_history_table,
+)
 from gpwarehouse.models.dim_equipment import DimEquipment
 from gpwarehouse.models.dim_lot import DimLot
 from gpwarehouse.models.dim_process_step import DimProcessStep
@@ -61,6 +68,7 @@ __all__ = [
     "EtlLoadBatch",
     "EtlMemberObservation",
     "EtlReject",
+    "EtlRemoval",
     "Fact",
     "FactDefectInspection",
     "FactEquipmentPerformance",

@@ -42,14 +42,16 @@ class Aggregate:
         "Column of the measure, or name in parameters; NULL where the list names it", sort_order=12
     )
     n: Mapped[int] = col("Values, count", domain=Domain(ge=0), sort_order=20)
-    mean: Mapped[float | None] = col("Mean of the values; NULL without one", sort_order=21)
+    mean: Mapped[float | None] = col(
+        "Mean of the values; NULL without one, or where one is beyond 1e140", sort_order=21
+    )
     m2: Mapped[float | None] = col(
-        "Sum of the squared deviations from the mean; NULL without a value", domain=Domain(ge=0), sort_order=22
+        "Sum of the squared deviations from the mean; NULL without a mean", domain=Domain(ge=0), sort_order=22
     )
     min_value: Mapped[float | None] = col("Least value", sort_order=23)
-    q1: Mapped[float | None] = col("First quartile, interpolated", sort_order=24)
-    median: Mapped[float | None] = col("Median, interpolated", sort_order=25)
-    q3: Mapped[float | None] = col("Third quartile, interpolated", sort_order=26)
+    q1: Mapped[float | None] = col("First quartile, interpolated; NULL without a mean", sort_order=24)
+    median: Mapped[float | None] = col("Median, interpolated; NULL without a mean", sort_order=25)
+    q3: Mapped[float | None] = col("Third quartile, interpolated; NULL without a mean", sort_order=26)
     max_value: Mapped[float | None] = col("Greatest value", sort_order=27)
     first_ts: Mapped[datetime] = col("First event, UTC", sort_order=40)
     last_ts: Mapped[datetime] = col("Last event, UTC", sort_order=41)

@@ -21,7 +21,7 @@ from gpwarehouse.models.base import (
     refuse_other_dialects,
 )
 
-__all__ = ["EtlAudit", "EtlLoadBatch", "EtlMemberObservation", "EtlReject", "migration_history_table"]
+__all__ = ["EtlAudit", "EtlLoadBatch", "EtlMemberObservation", "EtlReject", "EtlRemoval", "migration_history_table"]
 
 
 def _control(comment: str, by: str = "batch_id") -> dict[str, Any]:
@@ -46,10 +46,37 @@ class EtlLoadBatch(Base):
     source_checksum: Mapped[str | None] = col(
         "SHA-256 of the bytes of the files and of the options that they were read with, hexadecimal; NULL: from no such files"
     )
-    status: Mapped[str] = col("Outcome", domain=Domain(values=("LOADED", "FAILED")))
+    status: Mapped[str] = col(
+        "Outcome; DELETED: it was loaded, and its rows were deleted since",
+        domain=Domain(values=("LOADED", "FAILED", "DELETED")),
+    )
+    origin: Mapped[str | None] = col(
+        "What made it: a load, wh.facts.upsert, delete or replace_month, or a merge (of dimensions and bridges); NULL: not known "
+        "(written before revision 0004)",
+        domain=Domain(values=("LOAD", "UPSERT", "DELETE", "REPLACE_MONTH", "MERGE")),
+    )
     rows_read: Mapped[int] = col("Rows read, count", server_default=text("0"), domain=Domain(ge=0))
     rows_loaded: Mapped[int] = col("Rows loaded, count", server_default=text("0"), domain=Domain(ge=0))
     rows_rejected: Mapped[int] = col("Rows rejected, count", server_default=text("0"), domain=Domain(ge=0))
+    rows_removed: Mapped[int] = col(
+        "Rows loaded and removed since (etl_removal), count", server_default=text("0"), domain=Domain(ge=0)
+    )
+    rows_replaced: Mapped[int | None] = col(
+        "Rows, of any batch, that it deleted or replaced, count; NULL: not known (written before revision 0004)",
+        domain=Domain(ge=0),
+    )
+    month_replaced: Mapped[datetime | None] = col(
+        "First instant of the month that it replaced, UTC; it takes rows of that month only. NULL: it replaced none"
+    )
+    scattered: Mapped[str | None] = col(
+        "Where other batches may hold records of it, or of an earlier state of it: in the months of its events, or in any; NULL: "
+        "nowhere",
+        domain=Domain(values=("ITS_MONTHS", "ANY_MONTH")),
+    )
+    may_hold_rows: Mapped[bool] = col(
+        "Whether it may have rows although it is not loaded: connections of it committed apart",
+        server_default=text("false"),
+    )
     min_event_ts: Mapped[datetime | None] = col("Earliest event loaded, UTC")
     max_event_ts: Mapped[datetime | None] = col("Latest event loaded, UTC")
     started_at: Mapped[datetime] = col("Start of the load, UTC", server_default=text("now()"))
@@ -73,6 +100,38 @@ class EtlReject(Base):
     reason: Mapped[str] = col("Why it was refused")
     raw: Mapped[dict[str, Any] | None] = col("The row as it was read: {column: value}", JSONB(none_as_null=True))
     rejected_at: Mapped[datetime] = col("When it was refused, UTC", server_default=text("now()"))
+
+
+class EtlRemoval(Base):
+    """Removal of rows from a batch after its load, by month.
+
+    The removals of a batch end with its row in ``etl_load_batch``: when it is replaced, or loaded again after it was deleted.
+    """
+
+    __tablename__ = "etl_removal"
+    __table_args__ = (_control("Removal of rows from a batch after its load, by month"),)
+    # For the mapper only: rows may be removed for the same reason again.
+    __mapper_args__ = {"primary_key": ["batch_id", "cause", "by_batch_id", "month", "month_now"]}  # noqa: RUF012
+
+    batch_id: Mapped[str] = col("Batch that had the rows (etl_load_batch); the distribution key")
+    cause: Mapped[str] = col(
+        "Why: its batch was deleted, its month was deleted or replaced, an upsert or a deletion by key took it, or it was left "
+        "by a load that failed",
+        domain=Domain(values=("BATCH_DELETED", "MONTH_DELETED", "MONTH_REPLACED", "KEY", "LEFT_BEHIND")),
+    )
+    by_batch_id: Mapped[str | None] = col(
+        "Batch that deleted or replaced them; NULL: wh.batches.delete or delete_month did"
+    )
+    month: Mapped[datetime | None] = col(
+        "First instant of the month of their events, UTC; NULL: they were removed whatever their months"
+    )
+    month_now: Mapped[datetime | None] = col(
+        "First instant of the month to which an upsert moved them, UTC; NULL: they are gone, or stayed in their month"
+    )
+    rows_removed: Mapped[int] = col("Rows removed, count", domain=Domain(ge=0))
+    removed_at: Mapped[datetime | None] = col(
+        "When they were removed, UTC; NULL: not known (before revision 0004)", server_default=text("now()")
+    )
 
 
 class EtlMemberObservation(Base):
@@ -160,6 +219,13 @@ def migration_history_table(schema: str = SCHEMA) -> Table:
         ),
         Column("package_version", Text(), nullable=False, comment="Version of gpwarehouse that ran it"),
         Column("note", Text(), nullable=True, comment="Why an edit was accepted, or which batch it was"),
+        Column(
+            "part_of",
+            Text(),
+            nullable=True,
+            comment="What it is a finished part of while that is not ended: upgrade or downgrade of the revision, or restore of "
+            "the backup of this id; NULL: of nothing",
+        ),
         comment="Migrations that ran, in both directions; kept outside the revision chain",
         greenplum_distributed_by=DistributedBy("revision"),
         greenplum_storage=Heap(),

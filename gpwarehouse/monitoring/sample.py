@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from sqlalchemy import BigInteger, ColumnElement, Integer, case, cast, exc, func, select, text
 from sqlalchemy.engine import Connection
 
-from gpwarehouse.batches import FAILED, LOADED, state
+from gpwarehouse.batches import FAILED, LOADED
 from gpwarehouse.dialect import Brand
 from gpwarehouse.engine import dialect_of, explain_operational_error, session_values, set_for_transaction
 from gpwarehouse.errors import GpwarehouseError, WarehouseConnectionError
@@ -214,7 +214,7 @@ class _Question:
 def _read_last_loads(connection: Connection) -> tuple[LastLoad, ...]:
     table = EtlLoadBatch.__table__
     keys = (table.c.target, func.coalesce(table.c.source_system, ""))
-    query = select(*keys, func.max(table.c.finished_at)).where(state() == LOADED).group_by(*keys).order_by(*keys)
+    query = select(*keys, func.max(table.c.finished_at)).where(table.c.status == LOADED).group_by(*keys).order_by(*keys)
     return tuple(LastLoad(*row) for row in connection.execute(query) if row[2] is not None)
 
 
@@ -222,7 +222,7 @@ def _read_day(connection: Connection) -> tuple[DayOfBatches, ...]:
     table = EtlLoadBatch.__table__
 
     def count(outcome: str) -> ColumnElement[int]:
-        return cast(func.sum(case((state() == outcome, 1), else_=0)), Integer)
+        return cast(func.sum(case((table.c.status == outcome, 1), else_=0)), Integer)
 
     # A batch whose rows were deleted is no failed one.
     counts = (

@@ -13,7 +13,6 @@ from sqlalchemy.engine import Engine
 
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.errors import LoadError, PartitionError
-from gpwarehouse.models import AGGREGATES
 from gpwarehouse.months.partitions import make_partitions
 
 __all__ = ["ensure_months"]
@@ -22,14 +21,10 @@ __all__ = ["ensure_months"]
 def ensure_months(engine: Engine, table: Table, months: Iterable[datetime]) -> list[str]:
     """Make the partitions of these months (any instant in each) where missing; names of those made.
 
-    Those of the fact's aggregate are made with them, and not named.
-
     :raises LoadError: the role may not make months, and some are missing.
     """
     wanted = {month_partition(month).name: month_partition(month) for month in months}
     try:
-        if table.name in AGGREGATES:
-            make_partitions(engine, AGGREGATES[table.name].__table__, wanted.values())
         return make_partitions(engine, table, wanted.values())
     except PartitionError as error:
         raise LoadError(

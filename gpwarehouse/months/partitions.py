@@ -26,6 +26,7 @@ from gpwarehouse.engine.progress import Announce
 from gpwarehouse.engine.sessions import has_shared_session
 from gpwarehouse.engine.table_names import dialect_of, qualified_name
 from gpwarehouse.errors import PartitionError
+from gpwarehouse.models import AGGREGATES
 
 __all__ = [
     "LOCK_NOT_AVAILABLE",
@@ -251,9 +252,13 @@ def make_partitions(
 ) -> list[str]:
     """Make those of the wanted partitions whose range no partition holds; names of those made.
 
+    Those of the fact's aggregate are made with them, and not named.
+
     :raises PartitionError: as :func:`change_partitions`.
     """
     asked = list(wanted)
+    if table.name in AGGREGATES:
+        make_partitions(engine, AGGREGATES[table.name].__table__, asked, patience=patience)
     with engine.connect() as connection:
         if not missing_partitions(partitions_there(connection, table), asked):
             return []

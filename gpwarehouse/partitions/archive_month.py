@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Table, text
 from sqlalchemy.engine import Connection, Engine
 
+from gpwarehouse.derived import refresh_aggregates
 from gpwarehouse.dialect import Analyze, RangePartition
 from gpwarehouse.engine import advisory_key, dialect_of, qualified_name
 from gpwarehouse.errors import PartitionError
@@ -294,6 +295,8 @@ class Archiver:
                 if hold_days:
                     extend_hold(connection, table, found, Hold(now + timedelta(days=hold_days), RESTORED))
                 mark_restored(connection, table, found, now)
+                if isinstance(found.start, datetime):
+                    refresh_aggregates(connection, table.name, months=[found.start])
         return manifest.rows, said
 
     def _of_other_revisions(self, table: Table, manifest: Manifest) -> list[str]:

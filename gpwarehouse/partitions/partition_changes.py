@@ -6,11 +6,14 @@ waits; all others go on. The lock on the whole fact comes last and is short.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sqlalchemy import Index, MetaData, Table, exc, text
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.schema import CreateIndex, CreateSchema, CreateTable, DropTable
 from sqlalchemy.sql import quoted_name
 
+from gpwarehouse.derived import refresh_aggregates
 from gpwarehouse.dialect import (
     AddPartition,
     Analyze,
@@ -100,6 +103,11 @@ def drop(connection: Connection, table: Table, partition: RangePartition) -> Non
         forget(connection, table, partition)
     else:
         connection.execute(DropPartition(table, partition))
+    refresh_aggregates(connection, table.name, months=_month(partition))
+
+
+def _month(partition: RangePartition) -> list[datetime]:
+    return [partition.start] if isinstance(partition.start, datetime) else []
 
 
 def detach(connection: Connection, table: Table, partition: RangePartition, schema: str | None = None) -> str:
@@ -119,6 +127,7 @@ def detach(connection: Connection, table: Table, partition: RangePartition, sche
         child = qualified_name(connection, sibling(table, child_of(table, partition)))
         connection.execute(text(f"ALTER TABLE {child} RENAME TO {preparer.quote(name)}"))
     _rename_indexes(connection, sibling(table, name))
+    refresh_aggregates(connection, table.name, months=_month(partition))
     if schema is not None and schema != home:
         here = qualified_name(connection, sibling(table, name))
         quoted = connection.dialect.identifier_preparer.quote_schema(schema)

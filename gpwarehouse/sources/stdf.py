@@ -4,7 +4,7 @@ There are three passes. The first (:mod:`gpwarehouse.sources.stdf_survey`) walks
 complete, computes its checksum, and finds the last insertion of each die. The second
 (:mod:`gpwarehouse.sources.stdf_reading`) reads runs of whole records (8 MiB by default), parses each run with stdf_convert,
 assigns the results to their insertions, and learns the list of parameters. The third makes the rows. Memory holds one run with
-its results, the results of the insertions that are open at its end, and 14 bytes per insertion of the whole file; never the file.
+its results, the results of the insertions that are open at its end, and 18 bytes per insertion of the whole file; never the file.
 """
 
 from __future__ import annotations
@@ -346,6 +346,7 @@ class StdfSource:
         columns["retest_no"] = pa.array(insertion_no - 1 + before)
         columns["is_first_pass"] = pa.array(insertion_no + before == 1)
         columns["is_final_result"] = pa.array(self.survey.is_final[seen])
+        columns["unit_id"] = self._name_units(prr, self.survey.unit_no[seen])
         columns["temperature_c"] = pa.repeat(pa.scalar(self.header.temperature_c, pa.float64()), size)
         columns["parameters"] = texts
         self.reading.tally.see_verdicts(columns["is_pass"], insertion_no + before == 1, self.survey.is_final[seen])
@@ -409,12 +410,10 @@ class StdfSource:
         kind = pc.case_when(pc.make_struct(pa.array(functional), pa.array(parametric)), "FUNCTIONAL", "PARAMETRIC")
         hard, soft = _mark_missing(prr["HARD_BIN"], NO_BIN), _mark_missing(prr["SOFT_BIN"], NO_BIN)
         x, y = _mark_missing(prr["X_COORD"], NO_COORDINATE), _mark_missing(prr["Y_COORD"], NO_COORDINATE)
-        has_units = self.survey.has_unit_texts and not self.header.wafers and self.wafer_of_all is None
         return {
             "die_x": pc.if_else(y.is_valid(), x, None),
             "die_y": pc.if_else(x.is_valid(), y, None),
             "part_id": tidy_column(prr["PART_ID"]),
-            "unit_id": tidy_column(prr["PART_TXT"]) if has_units else pa.nulls(prr.num_rows, pa.string()),
             # STDF V4 has no "missing" flag for TEST_T except 0, which no real test takes.
             "test_time_ms": _mark_missing(prr["TEST_T"], 0, pa.int64()),
             "tests_executed": prr["NUM_TEST"].combine_chunks().cast(pa.int32()),
@@ -426,6 +425,14 @@ class StdfSource:
             "is_pass": verdict,
             "fail_kind": pc.if_else(pc.equal(verdict, False), kind, pa.scalar(None, pa.string())),
         }
+
+    def _name_units(self, prr: pa.Table, numbers: npt.NDArray[np.int32]) -> pa.Array:
+        """The code of packaged parts; of parts that nothing else names a number of this file; NULL of all others."""
+        names = [None if n < 0 else f"(file {self.survey.checksum[:12]}, part {n + 1})" for n in numbers.tolist()]
+        own = pa.array(names, pa.string())
+        if not self.survey.has_unit_texts or self.header.wafers or self.wafer_of_all is not None:
+            return own
+        return pc.coalesce(tidy_column(prr["PART_TXT"]), own)
 
     def _judge(self, prr: pa.Table) -> pa.Array:
         """Pass or fail by PART_FLG bit 3; if bit 4 makes it invalid, by the HBR of the hard bin; otherwise NULL."""

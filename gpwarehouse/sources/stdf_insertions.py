@@ -46,6 +46,7 @@ class PartLog:
     _parts: dict[tuple[int, bytes], int] = field(default_factory=dict)
     _count: int = 0
     _latest: dict[bytes, int] = field(default_factory=dict)
+    _moved: set[int] = field(default_factory=set)
     _texts: dict[bytes, int] = field(default_factory=dict)
     _open: dict[int, int] = field(default_factory=dict)
 
@@ -104,11 +105,25 @@ class PartLog:
         if not name:
             return -1
         if body[2] & SUPERSEDES_ID and name in self._latest:
-            return self._latest[name]
+            number = self._latest[name]
+            if wafer < 0 and self._parts.get((place, name)) != number:
+                self._parts[place, name] = number
+                self._moved.add(number)
+            return number
         number = self._count if wafer >= 0 else self._parts.setdefault((place, name), self._count)
         self._count += number == self._count
         self._latest[name] = number
         return number
+
+    @property
+    def unit_no(self) -> npt.NDArray[np.int32]:
+        """Number of each part that head, site and PART_ID do not tell from the others; -1 of all others.
+
+        These are parts of which a PRR on another site superseded one, and parts of a wafer without coordinates.
+        """
+        number, wafer = np.array(self.part_no, np.int32), np.array(self.wir_of_part, np.int32)
+        own = (wafer >= 0) | np.isin(number, list(self._moved))
+        return np.where(own, number, np.int32(-1))
 
     @property
     def has_unit_texts(self) -> bool:

@@ -3,7 +3,7 @@
 Walking the record headers is cheap. It finds out, before any row is sent, what an STDF file says only at its end: whether it is
 complete (MRR), which insertion of a die is the last one, the names of the bins, the id of a wafer (a WAFER_ID in the WRR
 supersedes the one in the WIR), and how many parts its summaries count. Little is kept: the few records that are not per part,
-and 23 bytes per insertion during the walk (14 afterwards), never a test result.
+and 23 bytes per insertion during the walk (18 afterwards), never a test result.
 
 A file is refused if its records cannot be those of a complete file: a type that STDF does not define, a record shorter than
 its fields, a text that exceeds its record, records before the MIR or after the MRR.
@@ -79,6 +79,8 @@ class Survey:
     """False for a PRR that is not a part but a separator of test plans."""
     hard_bin: npt.NDArray[np.uint16]
     soft_bin: npt.NDArray[np.uint16]
+    unit_no: npt.NDArray[np.int32]
+    """Number of a part that neither coordinates nor head, site and PART_ID name; -1 of all others."""
     unfinished: int
     """Number of PIRs without a PRR."""
     without_pir: frozenset[int]
@@ -245,6 +247,7 @@ class _Walk:
             is_part=_make_column(self.parts.is_part, np.int8) != 0,
             hard_bin=_make_column(self.parts.hard_bin, np.uint16),
             soft_bin=_make_column(self.parts.soft_bin, np.uint16),
+            unit_no=self.parts.unit_no,
             unfinished=self.parts.unfinished,
             without_pir=self._find_without_pir(),
             has_unit_texts=self.parts.has_unit_texts,

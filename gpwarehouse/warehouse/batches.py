@@ -24,7 +24,8 @@ __all__ = ["Batches"]
 
 BATCH_STATES = ("loaded", "deleted", "failed")
 _OF_BATCHES = (
-    "rows_read", "rows_loaded", "rows_rejected", "source_system", "source", "started_at", "finished_at", "loaded_by", "error",
+    "origin", "rows_read", "rows_loaded", "rows_rejected", "rows_removed", "source_system", "source", "started_at", "finished_at",
+    "loaded_by", "error",
 )  # fmt: skip
 
 
@@ -32,7 +33,9 @@ class Batches(Door):
     """Batches of loads: list, correct, delete, replace."""
 
     def list(self, *, target: str | None = None, status: str | None = None, most: int = 100) -> pd.DataFrame:
-        """List the latest batches, newest first: rows read, loaded and rejected, the source, and why a batch failed.
+        """List the latest batches, newest first: rows read, loaded, rejected and removed since, the source, why a batch failed.
+
+        ``etl_removal`` says of which months rows were removed, why, and by which batch.
 
         :param target: only batches of this table.
         :param status: only ``"loaded"``, ``"deleted"`` or ``"failed"`` batches.
@@ -40,7 +43,7 @@ class Batches(Door):
         :raises InvalidInputError: there is no such status.
         """
         table = EtlLoadBatch.__table__
-        there = func.lower(rooms.batches.state())
+        there = func.lower(table.c.status)
         query = select(
             *(table.c[name] for name in ("batch_id", "target")),
             there.label("status"),
@@ -98,10 +101,10 @@ class Batches(Door):
         """
         self._connected.require_current_schema()
         corrected = rooms.load.table_files(corrected, csv)
-        loader = rooms.load.RejectLoader(self._connected.engine, self._connected.settings)
+        loader = rooms.load.Loader(self._connected.engine, self._connected.settings)
         return count_load(
             f"the rejects of batch {batch_id}",
-            lambda: loader.reload(batch_id, corrected, progress=progress, analyze=analyze),
+            lambda: rooms.load.reload_rejects(loader, batch_id, corrected, progress=progress, analyze=analyze),
         )
 
     def delete(self, batch_id: str) -> Deleted:

@@ -9,10 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.engine import Engine
 
 from gpwarehouse.engine import RetryPolicy
+from gpwarehouse.engine.server_errors import translate_errors
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.models import BridgeWaferLot, EtlLoadBatch
 from gpwarehouse.models.keys import durable_key
-from gpwarehouse.warehouse import rooms
 from gpwarehouse.warehouse.connected import Connected
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def refuse_foreign_stays(connected: Connected, batch_id: str, stays: pa.Table) -
         policy = RetryPolicy.once_met(connected.settings, connected.engine)
         return policy.call("look whether a fab's wafers are there", _find_foreign, connected.engine, batch_id, stays)
 
-    foreign = rooms.dimensions.translate_errors(connected.engine, connected.settings, "bridge_wafer_lot", look)
+    foreign = translate_errors(connected.settings, "bridge_wafer_lot", "nothing was changed", look)
     if foreign is not None:
         raise InvalidInputError(
             f"bridge_wafer_lot: wafer {foreign['wafer_id']} of lot {foreign['root_lot_id']!r} has stays that are not of this "

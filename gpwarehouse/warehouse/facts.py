@@ -214,8 +214,8 @@ class Facts(Door):
             months=list(months),
             deletes=deletes,
         )
-        loader = rooms.load.KeyLoader(self._connected.engine, self._connected.settings)
-        return count_load(fact, lambda: loader.load(source, **options))
+        loader = rooms.load.Loader(self._connected.engine, self._connected.settings)
+        return count_load(fact, lambda: loader.load(source, rooms.load.Upsert, **options))
 
     def delete_month(self, fact: str, month: str, *, across: bool = False, dry_run: bool = False) -> Deleted:
         """Empty a month of a fact at once, whatever its size. Batches that were wholly in it can be loaded again.
@@ -265,10 +265,17 @@ class Facts(Door):
             parameter_prefix=parameter_prefix,
             month=month,
         )
-        loader = rooms.load.MonthLoader(self._connected.engine, self._connected.settings)
+        loader = rooms.load.Loader(self._connected.engine, self._connected.settings)
         return count_load(
             fact,
-            lambda: loader.load(source, batch_id=batch_id, max_rejects=max_rejects, analyze=analyze, progress=progress),
+            lambda: loader.load(
+                source,
+                rooms.load.ReplaceMonth,
+                batch_id=batch_id,
+                max_rejects=max_rejects,
+                analyze=analyze,
+                progress=progress,
+            ),
         )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gpwarehouse import backup as backup
     from gpwarehouse import batches as batches
+    from gpwarehouse import derived as derived
     from gpwarehouse import dimensions as dimensions
     from gpwarehouse import embedded as embedded
     from gpwarehouse import generate as generate
@@ -29,6 +30,7 @@ _ROOMS = frozenset(
     {
         "backup",
         "batches",
+        "derived",
         "dimensions",
         "embedded",
         "generate",

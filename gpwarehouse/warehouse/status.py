@@ -49,7 +49,7 @@ def status_of(connected: Connected) -> Status:
     policy = RetryPolicy.once_met(connected.settings, connected.engine)
     revision = policy.call("look at the schema's revision", rooms.migrate.current, connected.settings)
     query = select(
-        rooms.batches.state().label("state"),
+        EtlLoadBatch.status.label("state"),
         func.count().label("batches"),
         func.sum(EtlLoadBatch.rows_loaded).label("rows"),
     ).group_by("state")

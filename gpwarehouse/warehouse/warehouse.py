@@ -303,7 +303,7 @@ class Warehouse:
         :param csv: as for :meth:`load`.
         :param effective: the column with the time from which a row holds, or one time for all rows; both with a time zone.
         :param deletes: a boolean column that is true if the member is deleted from that time on. The member keeps its attributes,
-            in a version whose ``row_hash`` begins with ``gpwarehouse.dimensions.DELETED_HASH``.
+            in a version whose ``row_hash`` is ``gpwarehouse.dimensions.DELETED_HASH``.
         :param batch_id: a batch with this id is done once. Without an id the frame is merged again each time. That changes
             nothing unless something else was merged for the same moment in between, which it then corrects.
         :param max_rejects: number of rejects, or their share of the rows, above which nothing is merged; by default the setting.

@@ -29,6 +29,14 @@ def record(wh: Warehouse, batch_id: str) -> tuple[Any, ...]:
     return found
 
 
+def removed(wh: Warehouse, batch_id: str) -> list[tuple[Any, ...]]:
+    """What was removed from a batch since: cause, month, rows, by which batch, and month to which it moved."""
+    query = """SELECT cause, to_char(timezone('UTC', month), 'YYYY-MM'), rows_removed, by_batch_id,
+            to_char(timezone('UTC', month_now), 'YYYY-MM')
+        FROM dw.etl_removal WHERE batch_id = :batch ORDER BY removed_at, month, month_now"""
+    return rows_of(wh, query, batch=batch_id)
+
+
 def site(number: int, **values: Any) -> dict[str, Any]:
     """A measurement at a site, which is its key."""
     return measurement(event_ts=day(3, 5), site_no=number) | values

@@ -19,7 +19,7 @@ def test_a_batch_whose_deletion_went_through_unanswered_is_told_as_deleted(wh: W
     with losing(wh, "DELETE FROM dw.fact", after=True, deadline=deadline) as far:
         done = far.batches.delete(mine)
     assert (done.rows, done.batches, len(done.vacuumed)) == (4, (mine,), 2)
-    assert (months(wh), record(wh, mine)[0]) == ({}, "FAILED")
+    assert (months(wh), record(wh, mine)[0]) == ({}, "DELETED")
 
 
 @pytest.mark.parametrize("deadline", [0, 60])
@@ -28,7 +28,7 @@ def test_a_month_that_was_emptied_unanswered_is_told_as_emptied(wh: Warehouse, d
     with losing(wh, "TRUNCATE", after=True, deadline=deadline) as far:
         done = far.facts.delete_month(MEASUREMENTS, "2025-01")
     assert (done.rows, done.batches, done.loadable) == (2, (mine,), (mine,))
-    assert (months(wh), record(wh, mine)[0]) == ({}, "FAILED")
+    assert (months(wh), record(wh, mine)[0]) == ({}, "DELETED")
 
 
 @pytest.mark.parametrize("deadline", [0, 60])

@@ -11,7 +11,7 @@ from sqlalchemy import event
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import BatchConflictError, LoadError
-from tests.batches.records import found, record, site
+from tests.batches.records import found, record, removed, site
 from tests.dimensions.rows import day
 from tests.load.rows import DEFECTS, MEASUREMENTS, defect
 from tests.partitions.fab import TESTS
@@ -147,7 +147,7 @@ def test_a_batch_whose_month_was_replaced_is_not_replaced_beside_it(wh: Warehous
 def test_records_that_an_upsert_moved_to_another_month_are_found_there(wh: Warehouse) -> None:
     wh.load(MEASUREMENTS, sites(0, 1, event_ts=day(2, 5)), batch_id="A")
     wh.facts.upsert(MEASUREMENTS, sites(1), months=["2025-02"], batch_id="U")
-    assert record(wh, "A")[2] == "2025-02: 1 rows by key, batch U, now in 2025-03"
+    assert removed(wh, "A") == [("KEY", "2025-02", 1, "U", "2025-03")]
     with pytest.raises(BatchConflictError, match=REFUSED):
         replace(wh, sites(0, 1, event_ts=day(2, 5)))
     wh.batches.delete("A")
@@ -241,13 +241,27 @@ def test_records_that_were_moved_twice_are_found(wh: Warehouse) -> None:
         replace(wh, sites(0, 1))
 
 
-def test_records_are_found_though_the_note_of_their_batch_is_cut(wh: Warehouse) -> None:
-    wh.load(MEASUREMENTS, sites(0, 1), batch_id="A")
-    with wh.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE dw.etl_load_batch SET error = repeat('x', 3990) WHERE batch_id = 'A'")
-    wh.facts.upsert(MEASUREMENTS, sites(1, event_ts=day(4, 2)), months=["2025-03"], batch_id="U")
+def test_each_removal_is_kept_by_the_month_that_it_came_from_and_went_to(wh: Warehouse) -> None:
+    """However many there are; the rows of one batch and month that stay and those that move are counted apart."""
+    february = {"event_ts": day(2, 5)}
+    wh.load(MEASUREMENTS, [*sites(*range(6)), *sites(0, 1, visit_no=2, **february)], batch_id="A")
+    moved = [*sites(1, slot=1), *sites(2, 3, event_ts=day(4, 2)), *sites(0, visit_no=2, event_ts=day(4, 2))]
+    wh.facts.upsert(MEASUREMENTS, moved, months=["2025-02", "2025-03"], batch_id="U")
+    wh.facts.delete(MEASUREMENTS, sites(4), batch_id="D")
+    assert removed(wh, "A") == [
+        ("KEY", "2025-02", 1, "U", "2025-04"),
+        ("KEY", "2025-03", 2, "U", "2025-04"),
+        ("KEY", "2025-03", 1, "U", None),
+        ("KEY", "2025-03", 1, "D", None),
+    ]
+    columns = "origin, rows_loaded, rows_removed, rows_replaced, scattered"
+    assert rows_of(wh, f"SELECT {columns} FROM dw.etl_load_batch ORDER BY batch_id") == [
+        ("LOAD", 3, 5, 0, "ANY_MONTH"),
+        ("DELETE", 0, 0, 1, None),
+        ("UPSERT", 4, 0, 4, None),
+    ]
     with pytest.raises(BatchConflictError, match=r"'U' \(1 rows, 2025-04\)"):
-        replace(wh, sites(0, 1))
+        replace(wh, sites(0, 2))
 
 
 def test_defects_that_cannot_be_told_apart_are_nobodys_records(wh: Warehouse) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from gpwarehouse import Warehouse
 from gpwarehouse.dialect import Brand, ServerInfo
-from gpwarehouse.dimensions import DELETED_HASH, first_pass
+from gpwarehouse.dimensions import DELETED_HASH, key_columns
 from gpwarehouse.errors import (
     BatchConflictError,
     InvalidInputError,
@@ -337,12 +337,12 @@ def test_two_natural_keys_of_one_durable_key_are_refused(shared_wh: Warehouse, m
     shared_wh.merge("dim_lot", [lot("K1", owner="A")], effective=day(2))
     taken = durable_key("K1")
     monkeypatch.setattr(
-        "gpwarehouse.dimensions.staged_rows.durable_keys", lambda parts: first_pass.pa.array([taken] * len(parts[0]))
+        "gpwarehouse.dimensions.staged_rows.durable_keys", lambda parts: key_columns.pa.array([taken] * len(parts[0]))
     )
     with pytest.raises(KeyCollisionError, match="'K2'"):
         shared_wh.merge("dim_lot", [lot("K2", owner="A")], effective=day(3))
     monkeypatch.setattr(
-        "gpwarehouse.dimensions.staged_rows.durable_keys", lambda parts: first_pass.pa.array([12345] * 2)
+        "gpwarehouse.dimensions.staged_rows.durable_keys", lambda parts: key_columns.pa.array([12345] * 2)
     )
     with pytest.raises(KeyCollisionError, match=r"K[34]"):
         shared_wh.merge("dim_lot", [lot("K3", owner="A"), lot("K4", owner="A")], effective=day(3))
@@ -350,11 +350,11 @@ def test_two_natural_keys_of_one_durable_key_are_refused(shared_wh: Warehouse, m
 
 def test_keys_of_a_column_are_those_of_its_values_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = [["a", "", "ü"], ["", "b", "\t x "]]
-    arrays = [first_pass.trim(first_pass.pa.array(part)) for part in parts]
-    assert first_pass.durable_keys(arrays).to_pylist() == [durable_key(*row) for row in zip(*parts, strict=True)]
-    monkeypatch.setattr(first_pass, "UNKNOWN_KEY", durable_key("", "b"))
+    arrays = [key_columns.trim(key_columns.pa.array(part)) for part in parts]
+    assert key_columns.durable_keys(arrays).to_pylist() == [durable_key(*row) for row in zip(*parts, strict=True)]
+    monkeypatch.setattr(key_columns, "UNKNOWN_KEY", durable_key("", "b"))
     with pytest.raises(NaturalKeyError, match="reserved"):
-        first_pass.durable_keys(arrays)
+        key_columns.durable_keys(arrays)
 
 
 def test_json_is_compared_by_value(shared_wh: Warehouse) -> None:

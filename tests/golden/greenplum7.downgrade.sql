@@ -8,14 +8,25 @@ CREATE TABLE IF NOT EXISTS dw.etl_migration_history (
     seconds DOUBLE PRECISION, 
     applied_by TEXT DEFAULT "current_user"() NOT NULL, 
     package_version TEXT NOT NULL, 
-    note TEXT
+    note TEXT, 
+    part_of TEXT
 )
  WITH (appendonly=false)
  DISTRIBUTED BY (revision);
 
 BEGIN;
 
--- Running downgrade 0005 -> 0003
+-- Running downgrade 0006 -> 0005
+
+UPDATE dw.alembic_version SET version_num='0005' WHERE dw.alembic_version.version_num = '0006';
+
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0006', 'downgrade', '5f8564bcf62fea1bbe7a8f19e060876fa041a10aa26eb9f4c56d716900e88b40', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+
+COMMIT;
+
+BEGIN;
+
+-- Running downgrade 0005 -> 0004
 
 DROP VIEW dw.v_lot_yield;
 
@@ -562,9 +573,102 @@ DROP INDEX dw.ix_agg_process_values_batch_id;
 
 DROP TABLE dw.agg_process_values;
 
-UPDATE dw.alembic_version SET version_num='0003' WHERE dw.alembic_version.version_num = '0005';
+UPDATE dw.alembic_version SET version_num='0004' WHERE dw.alembic_version.version_num = '0005';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0005', 'downgrade', '75a14ce70a6a2b9032bb22fe051e1611548d5efd4706ffbbaa5415c90a2b16b8', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0005', 'downgrade', '8b2418929a9c62c092ec699a14c3ea0a0144579ee9002e4999d35ed84b40a953', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+
+COMMIT;
+
+BEGIN;
+
+-- Running downgrade 0004 -> 0003
+
+UPDATE dw.etl_load_batch b
+SET status = CASE b.status WHEN 'DELETED' THEN 'FAILED' ELSE b.status END,
+    error = NULLIF(CASE b.status
+        WHEN 'LOADED' THEN CASE
+            WHEN t.is_first IS NOT NULL AND t.any_month THEN t.is_first || '; in any month; ' || t.rest
+            WHEN t.any_month THEN 'records may be in other batches: in any month; ' || t.rest
+            WHEN t.is_first IS NULL AND t.rest = '' AND b.scattered IS NOT NULL THEN 'records may be in other batches: '
+            ELSE concat_ws('; ', t.is_first, NULLIF(t.rest, '')) END
+        WHEN 'DELETED' THEN CASE
+            WHEN b.scattered IS NULL THEN t.deleted
+            ELSE concat_ws('; ', 'records may be in other batches: ' || t.deleted,
+                CASE WHEN t.any_month THEN 'before: in any month; ' || t.others WHEN t.others <> '' THEN 'before: ' || t.others END,
+                b.error) END
+        ELSE CASE WHEN b.may_hold_rows THEN 'rows may be there: ' || COALESCE(b.error, '') ELSE t.rest END
+        END, '')
+FROM (
+    SELECT a.batch_id, a.is_first, a.scattered = 'ANY_MONTH' AND COALESCE(s.sentences, '') !~ ', now in ' AS any_month,
+        concat_ws('; ', CASE WHEN a.status = 'FAILED' THEN a.error END, s.sentences, a.by_key,
+            CASE WHEN a.status <> 'FAILED' THEN a.error END) AS rest,
+        COALESCE(s.deleted, 'deleted: ' || a.rows_removed || ' rows; it can be loaded again') AS deleted,
+        COALESCE(s.others, '') AS others
+    FROM (
+        SELECT o.*, 'in the place of ' || to_char(timezone('UTC', o.month_replaced), 'YYYY-MM') AS is_first,
+            CASE WHEN o.origin <> 'DELETE' OR o.status <> 'LOADED' THEN NULL
+                WHEN o.rows_replaced = 0 THEN '0 rows had these keys; batch ' || o.batch_id
+                ELSE COALESCE(d.months || ': ', '') || o.rows_replaced || ' rows deleted by key' END AS by_key
+        FROM dw.etl_load_batch o LEFT JOIN (
+            SELECT by_batch_id, array_to_string(array_agg(DISTINCT to_char(timezone('UTC', month), 'YYYY-MM')), ', ') AS months
+            FROM dw.etl_removal WHERE cause = 'KEY' GROUP BY by_batch_id
+        ) d ON d.by_batch_id = o.batch_id
+    ) a LEFT JOIN (
+        SELECT n.batch_id, string_agg(n.sentence, '; ' ORDER BY n.place, n.removed_at, n.sentence) AS sentences,
+            replace(max(CASE WHEN n.turn = 1 AND n.place < 3 THEN n.sentence END), ' of its rows', ' rows') AS deleted,
+            string_agg(CASE WHEN n.turn > 1 OR n.place = 3 THEN n.sentence END, '; ' ORDER BY n.place, n.removed_at, n.sentence)
+                AS others
+        FROM (
+            SELECT x.*, row_number() OVER (PARTITION BY x.batch_id ORDER BY x.place, x.removed_at DESC NULLS LAST, x.sentence) AS turn
+            FROM (
+    SELECT r.batch_id, r.removed_at, CASE r.cause WHEN 'BATCH_DELETED' THEN 1 WHEN 'MONTH_DELETED' THEN 2 ELSE 3 END AS place,
+        CASE r.cause WHEN 'BATCH_DELETED' THEN 'deleted: ' || r.rows_removed || ' rows; it can be loaded again'
+            WHEN 'MONTH_DELETED' THEN 'deleted with ' || r.month || ': ' || r.rows_removed || ' of its rows'
+            WHEN 'MONTH_REPLACED' THEN r.month || ' replaced by batch ' || r.by_batch_id || ': ' || r.rows_removed || ' of its rows'
+            WHEN 'KEY' THEN r.month || ': ' || r.rows_removed || ' rows by key, batch ' || r.by_batch_id
+                || COALESCE(', now in ' || r.month_now, '')
+            ELSE 'failed; ' || r.rows_removed || ' rows that it had left were deleted by '
+                || COALESCE('batch ' || r.by_batch_id, 'wh.batches.delete') END AS sentence
+    FROM (
+        SELECT batch_id, cause, by_batch_id, rows_removed, removed_at, to_char(timezone('UTC', month), 'YYYY-MM') AS month,
+            to_char(timezone('UTC', month_now), 'YYYY-MM') AS month_now
+        FROM dw.etl_removal
+    ) r) x
+        ) n GROUP BY n.batch_id
+    ) s ON s.batch_id = a.batch_id
+) t WHERE t.batch_id = b.batch_id;
+
+ALTER TABLE dw.etl_load_batch DROP CONSTRAINT ck_etl_load_batch_status;
+
+ALTER TABLE dw.etl_load_batch ADD CONSTRAINT ck_etl_load_batch_status CHECK (status IN ('LOADED', 'FAILED'));
+
+COMMENT ON COLUMN dw.etl_load_batch.status IS 'Outcome';
+
+ALTER TABLE dw.etl_load_batch DROP CONSTRAINT ck_etl_load_batch_scattered;
+
+ALTER TABLE dw.etl_load_batch DROP CONSTRAINT ck_etl_load_batch_rows_replaced;
+
+ALTER TABLE dw.etl_load_batch DROP CONSTRAINT ck_etl_load_batch_rows_removed;
+
+ALTER TABLE dw.etl_load_batch DROP CONSTRAINT ck_etl_load_batch_origin;
+
+ALTER TABLE dw.etl_load_batch DROP COLUMN may_hold_rows;
+
+ALTER TABLE dw.etl_load_batch DROP COLUMN scattered;
+
+ALTER TABLE dw.etl_load_batch DROP COLUMN month_replaced;
+
+ALTER TABLE dw.etl_load_batch DROP COLUMN rows_replaced;
+
+ALTER TABLE dw.etl_load_batch DROP COLUMN rows_removed;
+
+ALTER TABLE dw.etl_load_batch DROP COLUMN origin;
+
+DROP TABLE dw.etl_removal;
+
+UPDATE dw.alembic_version SET version_num='0003' WHERE dw.alembic_version.version_num = '0004';
+
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0004', 'downgrade', '4fedc3b387965cef5ba142c46d57c89900b2ec558f2f0262f7771793ad338498', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 

@@ -8,7 +8,8 @@ CREATE TABLE IF NOT EXISTS dw.etl_migration_history (
     seconds DOUBLE PRECISION, 
     applied_by TEXT DEFAULT "current_user"() NOT NULL, 
     package_version TEXT NOT NULL, 
-    note TEXT
+    note TEXT, 
+    part_of TEXT
 )
  WITH (appendonly=false)
  DISTRIBUTED BY (revision);
@@ -3299,7 +3300,228 @@ COMMIT;
 
 BEGIN;
 
--- Running upgrade 0003 -> 0005
+-- Running upgrade 0003 -> 0004
+
+CREATE TABLE dw.etl_removal (
+    batch_id TEXT NOT NULL, 
+    cause TEXT NOT NULL, 
+    by_batch_id TEXT, 
+    month TIMESTAMP WITH TIME ZONE, 
+    month_now TIMESTAMP WITH TIME ZONE, 
+    rows_removed BIGINT NOT NULL, 
+    removed_at TIMESTAMP WITH TIME ZONE DEFAULT now(), 
+    CONSTRAINT ck_etl_removal_cause CHECK (cause IN ('BATCH_DELETED', 'MONTH_DELETED', 'MONTH_REPLACED', 'KEY', 'LEFT_BEHIND')), 
+    CONSTRAINT ck_etl_removal_rows_removed CHECK (rows_removed >= 0)
+)
+ WITH (appendonly=false)
+ DISTRIBUTED BY (batch_id);
+
+COMMENT ON TABLE dw.etl_removal IS 'Removal of rows from a batch after its load, by month';
+
+COMMENT ON COLUMN dw.etl_removal.batch_id IS 'Batch that had the rows (etl_load_batch); the distribution key';
+
+COMMENT ON COLUMN dw.etl_removal.cause IS 'Why: its batch was deleted, its month was deleted or replaced, an upsert or a deletion by key took it, or it was left by a load that failed';
+
+COMMENT ON COLUMN dw.etl_removal.by_batch_id IS 'Batch that deleted or replaced them; NULL: wh.batches.delete or delete_month did';
+
+COMMENT ON COLUMN dw.etl_removal.month IS 'First instant of the month of their events, UTC; NULL: they were removed whatever their months';
+
+COMMENT ON COLUMN dw.etl_removal.month_now IS 'First instant of the month to which an upsert moved them, UTC; NULL: they are gone, or stayed in their month';
+
+COMMENT ON COLUMN dw.etl_removal.rows_removed IS 'Rows removed, count';
+
+COMMENT ON COLUMN dw.etl_removal.removed_at IS 'When they were removed, UTC; NULL: not known (before revision 0004)';
+
+ALTER TABLE dw.etl_load_batch ADD COLUMN origin TEXT;
+
+COMMENT ON COLUMN dw.etl_load_batch.origin IS 'What made it: a load, wh.facts.upsert, delete or replace_month, or a merge (of dimensions and bridges); NULL: not known (written before revision 0004)';
+
+ALTER TABLE dw.etl_load_batch ADD COLUMN rows_removed BIGINT DEFAULT 0 NOT NULL;
+
+COMMENT ON COLUMN dw.etl_load_batch.rows_removed IS 'Rows loaded and removed since (etl_removal), count';
+
+ALTER TABLE dw.etl_load_batch ADD COLUMN rows_replaced BIGINT;
+
+COMMENT ON COLUMN dw.etl_load_batch.rows_replaced IS 'Rows, of any batch, that it deleted or replaced, count; NULL: not known (written before revision 0004)';
+
+ALTER TABLE dw.etl_load_batch ADD COLUMN month_replaced TIMESTAMP WITH TIME ZONE;
+
+COMMENT ON COLUMN dw.etl_load_batch.month_replaced IS 'First instant of the month that it replaced, UTC; it takes rows of that month only. NULL: it replaced none';
+
+ALTER TABLE dw.etl_load_batch ADD COLUMN scattered TEXT;
+
+COMMENT ON COLUMN dw.etl_load_batch.scattered IS 'Where other batches may hold records of it, or of an earlier state of it: in the months of its events, or in any; NULL: nowhere';
+
+ALTER TABLE dw.etl_load_batch ADD COLUMN may_hold_rows BOOLEAN DEFAULT false NOT NULL;
+
+COMMENT ON COLUMN dw.etl_load_batch.may_hold_rows IS 'Whether it may have rows although it is not loaded: connections of it committed apart';
+
+ALTER TABLE dw.etl_load_batch ADD CONSTRAINT ck_etl_load_batch_origin CHECK (origin IN ('LOAD', 'UPSERT', 'DELETE', 'REPLACE_MONTH', 'MERGE'));
+
+ALTER TABLE dw.etl_load_batch ADD CONSTRAINT ck_etl_load_batch_rows_removed CHECK (rows_removed >= 0);
+
+ALTER TABLE dw.etl_load_batch ADD CONSTRAINT ck_etl_load_batch_rows_replaced CHECK (rows_replaced >= 0);
+
+ALTER TABLE dw.etl_load_batch ADD CONSTRAINT ck_etl_load_batch_scattered CHECK (scattered IN ('ITS_MONTHS', 'ANY_MONTH'));
+
+ALTER TABLE dw.etl_load_batch DROP CONSTRAINT ck_etl_load_batch_status;
+
+ALTER TABLE dw.etl_load_batch ADD CONSTRAINT ck_etl_load_batch_status CHECK (status IN ('LOADED', 'FAILED', 'DELETED'));
+
+COMMENT ON COLUMN dw.etl_load_batch.status IS 'Outcome; DELETED: it was loaded, and its rows were deleted since';
+
+INSERT INTO dw.etl_removal (batch_id, cause, by_batch_id, month, month_now, rows_removed, removed_at)
+SELECT m.batch_id, m.cause, m.by_batch_id, CAST(COALESCE(m.months[m.i], m.months[1]) || '-01 00:00:00+00' AS timestamptz),
+    CAST(m.months_now[m.i] || '-01 00:00:00+00' AS timestamptz), CASE m.i WHEN 1 THEN m.gone ELSE 0 END, NULL
+FROM (
+    SELECT e.*, generate_series(1, GREATEST(1, array_length(e.months, 1), array_length(e.months_now, 1))) AS i
+    FROM (
+        SELECT k.batch_id, k.cause, k.gone,
+            CASE k.cause WHEN 'MONTH_REPLACED' THEN substring(k.part FROM ' replaced by batch (.*): [0-9]+ of its rows$')
+                WHEN 'KEY' THEN regexp_replace(substring(k.part FROM ' rows by key, batch (.*)$'), ', now in [1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2])(?:, [1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2]))*$', '')
+                END AS by_batch_id,
+            string_to_array(substring(k.part FROM '^(?:deleted with )?([1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2])(?:, [1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2]))*)'), ', ') AS months,
+            string_to_array(substring(k.part FROM ', now in ([1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2])(?:, [1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2]))*)$'), ', ') AS months_now
+        FROM (
+    SELECT f.*, bool_and(NOT f.is_cut AND (f.cause IS NOT NULL OR f.part ~ '^(in the place of [1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2])|in any month(; )?|((?:[1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2])(?:, [1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2]))*: )?[0-9]+ rows deleted by key|0 rows had these keys).*|)$'))
+            OVER (PARTITION BY f.batch_id ORDER BY f.n) AS is_known,
+        CAST(CASE WHEN f.cause = 'MONTH_REPLACED' THEN substring(f.part FROM ': ([0-9]+) of its rows$')
+            WHEN f.cause IS NOT NULL THEN substring(f.part FROM ': ([0-9]+) (?:of its )?rows') END AS bigint) AS gone
+    FROM (
+        SELECT c.*, CASE WHEN c.part ~ '^deleted: [0-9]+ rows; it can be loaded again$' THEN 'BATCH_DELETED'
+            WHEN c.part ~ '^deleted with [1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2]): [0-9]+ (of its )?rows$' THEN 'MONTH_DELETED'
+            WHEN c.part ~ '^[1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2]) replaced by batch .*: [0-9]+ of its rows$' THEN 'MONTH_REPLACED'
+            WHEN c.part ~ '^[1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2])(?:, [1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2]))*: [0-9]+ rows by key, batch ' THEN 'KEY' END AS cause
+        FROM (
+            SELECT p.batch_id, p.n, p.parts[p.n] AS words, p.is_cut AND p.n = array_length(p.parts, 1) AS is_cut,
+                regexp_replace(p.parts[p.n], '^(before: |records may be in other batches: )+', '') AS part
+            FROM (
+                SELECT s.*, generate_subscripts(s.parts, 1) AS n
+                FROM (
+                    SELECT batch_id, length(error) = 4000 AS is_cut, regexp_split_to_array(error, '; (?=(?:before: )*(?:records may be in other batches: )*(?:deleted: |deleted with |in the place of |in any month|[1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2])(?:, [1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2]))*: [0-9]+ rows |[1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2]) replaced by batch )|(?:fact|dim|bridge)_[a-z_]+: |batch '')') AS parts
+                    FROM dw.etl_load_batch WHERE status = 'LOADED' OR (status = 'FAILED' AND error ~ '^(records may be in other batches: )?deleted')
+                ) s
+            ) p
+        ) c
+    ) f) k WHERE k.cause IS NOT NULL AND k.is_known
+    ) e
+) m;
+
+INSERT INTO dw.etl_removal (batch_id, cause, by_batch_id, rows_removed, removed_at)
+SELECT batch_id, 'LEFT_BEHIND', substring(error FROM ' rows that it had left were deleted by batch (.*)$'),
+    CAST(substring(error FROM 'failed; ([0-9]+) rows that it had left ') AS bigint), NULL
+FROM dw.etl_load_batch WHERE status = 'FAILED' AND NOT (status = 'FAILED' AND error ~ '^(records may be in other batches: )?deleted') AND error ~ '(^|; )failed; [0-9]+ rows that it had left were deleted by ';
+
+UPDATE dw.etl_load_batch SET origin = 'MERGE' WHERE target ~ '^(dim|bridge)_';
+
+UPDATE dw.etl_load_batch
+SET may_hold_rows = error ~ '^rows may be there: ',
+    error = NULLIF(regexp_replace(regexp_replace(error, '^rows may be there: ', ''), '(^|; )failed; [0-9]+ rows that it had left were deleted by .*$', ''), '')
+WHERE status = 'FAILED' AND NOT (status = 'FAILED' AND error ~ '^(records may be in other batches: )?deleted') AND error ~ '^rows may be there: |(^|; )failed; [0-9]+ rows that it had left were deleted by ';
+
+UPDATE dw.etl_load_batch b
+SET status = CASE b.status WHEN 'FAILED' THEN 'DELETED' ELSE b.status END,
+    origin = CASE WHEN b.error ~ '^in the place of [1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2])' THEN 'REPLACE_MONTH' WHEN b.error ~ '^((?:[1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2])(?:, [1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2]))*: )?[0-9]+ rows deleted by key|0 rows had these keys)' THEN 'DELETE'
+        ELSE b.origin END,
+    month_replaced = CAST(substring(b.error FROM '^in the place of ([1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2]))') || '-01 00:00:00+00' AS timestamptz),
+    rows_replaced = CAST(substring(b.error FROM '^(?:[1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2])(?:, [1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2]))*: )?([0-9]+) rows (?:deleted by key|had these keys)') AS bigint),
+    rows_removed = LEAST(GREATEST(b.rows_read - b.rows_rejected - b.rows_loaded, 0),
+        CASE WHEN length(b.error) = 4000 OR b.error ~ 'in any month; ' THEN b.rows_read ELSE COALESCE(t.gone, 0) END),
+    scattered = CASE WHEN b.status = 'FAILED' AND b.error !~ '^records may be in other batches: ' THEN NULL
+        WHEN b.error ~ 'in any month; |, now in ' OR length(b.error) = 4000 THEN 'ANY_MONTH'
+        WHEN b.error ~ '^records may be in other batches: ' OR t.removals > 0 OR t.words IS NOT NULL THEN 'ITS_MONTHS' END,
+    error = t.words
+FROM (
+    SELECT k.batch_id, string_agg(CASE WHEN NOT k.is_known AND (k.cause IS NULL OR NOT k.is_cut) THEN k.words END, '; ' ORDER BY k.n) AS words,
+        count(CASE WHEN k.is_known THEN k.cause END) AS removals, sum(CASE WHEN k.is_known THEN k.gone END) AS gone
+    FROM (
+    SELECT f.*, bool_and(NOT f.is_cut AND (f.cause IS NOT NULL OR f.part ~ '^(in the place of [1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2])|in any month(; )?|((?:[1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2])(?:, [1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2]))*: )?[0-9]+ rows deleted by key|0 rows had these keys).*|)$'))
+            OVER (PARTITION BY f.batch_id ORDER BY f.n) AS is_known,
+        CAST(CASE WHEN f.cause = 'MONTH_REPLACED' THEN substring(f.part FROM ': ([0-9]+) of its rows$')
+            WHEN f.cause IS NOT NULL THEN substring(f.part FROM ': ([0-9]+) (?:of its )?rows') END AS bigint) AS gone
+    FROM (
+        SELECT c.*, CASE WHEN c.part ~ '^deleted: [0-9]+ rows; it can be loaded again$' THEN 'BATCH_DELETED'
+            WHEN c.part ~ '^deleted with [1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2]): [0-9]+ (of its )?rows$' THEN 'MONTH_DELETED'
+            WHEN c.part ~ '^[1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2]) replaced by batch .*: [0-9]+ of its rows$' THEN 'MONTH_REPLACED'
+            WHEN c.part ~ '^[1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2])(?:, [1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2]))*: [0-9]+ rows by key, batch ' THEN 'KEY' END AS cause
+        FROM (
+            SELECT p.batch_id, p.n, p.parts[p.n] AS words, p.is_cut AND p.n = array_length(p.parts, 1) AS is_cut,
+                regexp_replace(p.parts[p.n], '^(before: |records may be in other batches: )+', '') AS part
+            FROM (
+                SELECT s.*, generate_subscripts(s.parts, 1) AS n
+                FROM (
+                    SELECT batch_id, length(error) = 4000 AS is_cut, regexp_split_to_array(error, '; (?=(?:before: )*(?:records may be in other batches: )*(?:deleted: |deleted with |in the place of |in any month|[1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2])(?:, [1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2]))*: [0-9]+ rows |[1-9][0-9][0-9][0-9]-(?:0[1-9]|1[0-2]) replaced by batch )|(?:fact|dim|bridge)_[a-z_]+: |batch '')') AS parts
+                    FROM dw.etl_load_batch WHERE status = 'LOADED' OR (status = 'FAILED' AND error ~ '^(records may be in other batches: )?deleted')
+                ) s
+            ) p
+        ) c
+    ) f) k GROUP BY k.batch_id
+) t WHERE t.batch_id = b.batch_id;
+
+UPDATE dw.etl_load_batch b SET origin = 'UPSERT'
+FROM (SELECT DISTINCT by_batch_id FROM dw.etl_removal WHERE cause = 'KEY') r
+WHERE r.by_batch_id = b.batch_id AND b.origin IS NULL AND b.status <> 'FAILED';
+
+UPDATE dw.dim_equipment d SET known_from = COALESCE(d.known_from, f.known_from), row_hash = substr(d.row_hash, 1, 32)
+FROM (
+    SELECT equipment_key, min(CAST(substr(row_hash, 34) AS timestamptz)) AS known_from
+    FROM dw.dim_equipment WHERE substr(row_hash, 33, 1) = '@' GROUP BY equipment_key
+) f WHERE f.equipment_key = d.equipment_key;
+
+UPDATE dw.dim_product d SET known_from = COALESCE(d.known_from, f.known_from), row_hash = substr(d.row_hash, 1, 32)
+FROM (
+    SELECT product_key, min(CAST(substr(row_hash, 34) AS timestamptz)) AS known_from
+    FROM dw.dim_product WHERE substr(row_hash, 33, 1) = '@' GROUP BY product_key
+) f WHERE f.product_key = d.product_key;
+
+UPDATE dw.dim_process_step d SET known_from = COALESCE(d.known_from, f.known_from), row_hash = substr(d.row_hash, 1, 32)
+FROM (
+    SELECT process_step_key, min(CAST(substr(row_hash, 34) AS timestamptz)) AS known_from
+    FROM dw.dim_process_step WHERE substr(row_hash, 33, 1) = '@' GROUP BY process_step_key
+) f WHERE f.process_step_key = d.process_step_key;
+
+UPDATE dw.dim_recipe d SET known_from = COALESCE(d.known_from, f.known_from), row_hash = substr(d.row_hash, 1, 32)
+FROM (
+    SELECT recipe_key, min(CAST(substr(row_hash, 34) AS timestamptz)) AS known_from
+    FROM dw.dim_recipe WHERE substr(row_hash, 33, 1) = '@' GROUP BY recipe_key
+) f WHERE f.recipe_key = d.recipe_key;
+
+UPDATE dw.dim_lot d SET known_from = COALESCE(d.known_from, f.known_from), row_hash = substr(d.row_hash, 1, 32)
+FROM (
+    SELECT lot_key, min(CAST(substr(row_hash, 34) AS timestamptz)) AS known_from
+    FROM dw.dim_lot WHERE substr(row_hash, 33, 1) = '@' GROUP BY lot_key
+) f WHERE f.lot_key = d.lot_key;
+
+UPDATE dw.dim_wafer d SET known_from = COALESCE(d.known_from, f.known_from), row_hash = substr(d.row_hash, 1, 32)
+FROM (
+    SELECT wafer_key, min(CAST(substr(row_hash, 34) AS timestamptz)) AS known_from
+    FROM dw.dim_wafer WHERE substr(row_hash, 33, 1) = '@' GROUP BY wafer_key
+) f WHERE f.wafer_key = d.wafer_key;
+
+DO $$ BEGIN
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_catalog.pg_attribute
+        WHERE attrelid = CAST('dw.etl_migration_history' AS regclass) AND attname = 'part_of' AND NOT attisdropped
+    ) THEN
+        ALTER TABLE dw.etl_migration_history ADD COLUMN part_of text;
+    END IF;
+END $$;
+
+COMMENT ON COLUMN dw.etl_migration_history.part_of IS 'What it is a finished part of while that is not ended: upgrade or '
+    'downgrade of the revision, or restore of the backup of this id; NULL: of nothing';
+
+UPDATE dw.etl_migration_history SET part_of = split_part(direction, ' ', 1)
+WHERE part_of IS NULL AND direction IN ('upgrade batch', 'downgrade batch', 'restore batch');
+
+UPDATE dw.alembic_version SET version_num='0004' WHERE dw.alembic_version.version_num = '0003';
+
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0004', 'upgrade', '4fedc3b387965cef5ba142c46d57c89900b2ec558f2f0262f7771793ad338498', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+
+COMMIT;
+
+BEGIN;
+
+-- Running upgrade 0004 -> 0005
 
 CREATE TABLE dw.agg_process_values (
     event_month TIMESTAMP WITH TIME ZONE NOT NULL, 
@@ -3357,17 +3579,17 @@ COMMENT ON COLUMN dw.agg_process_values.parameter IS 'Column of the measure, or 
 
 COMMENT ON COLUMN dw.agg_process_values.n IS 'Values, count';
 
-COMMENT ON COLUMN dw.agg_process_values.mean IS 'Mean of the values; NULL without one';
+COMMENT ON COLUMN dw.agg_process_values.mean IS 'Mean of the values; NULL without one, or where one is beyond 1e140';
 
-COMMENT ON COLUMN dw.agg_process_values.m2 IS 'Sum of the squared deviations from the mean; NULL without a value';
+COMMENT ON COLUMN dw.agg_process_values.m2 IS 'Sum of the squared deviations from the mean; NULL without a mean';
 
 COMMENT ON COLUMN dw.agg_process_values.min_value IS 'Least value';
 
-COMMENT ON COLUMN dw.agg_process_values.q1 IS 'First quartile, interpolated';
+COMMENT ON COLUMN dw.agg_process_values.q1 IS 'First quartile, interpolated; NULL without a mean';
 
-COMMENT ON COLUMN dw.agg_process_values.median IS 'Median, interpolated';
+COMMENT ON COLUMN dw.agg_process_values.median IS 'Median, interpolated; NULL without a mean';
 
-COMMENT ON COLUMN dw.agg_process_values.q3 IS 'Third quartile, interpolated';
+COMMENT ON COLUMN dw.agg_process_values.q3 IS 'Third quartile, interpolated; NULL without a mean';
 
 COMMENT ON COLUMN dw.agg_process_values.max_value IS 'Greatest value';
 
@@ -3442,17 +3664,17 @@ COMMENT ON COLUMN dw.agg_test_values.parameter IS 'Column of the measure, or nam
 
 COMMENT ON COLUMN dw.agg_test_values.n IS 'Values, count';
 
-COMMENT ON COLUMN dw.agg_test_values.mean IS 'Mean of the values; NULL without one';
+COMMENT ON COLUMN dw.agg_test_values.mean IS 'Mean of the values; NULL without one, or where one is beyond 1e140';
 
-COMMENT ON COLUMN dw.agg_test_values.m2 IS 'Sum of the squared deviations from the mean; NULL without a value';
+COMMENT ON COLUMN dw.agg_test_values.m2 IS 'Sum of the squared deviations from the mean; NULL without a mean';
 
 COMMENT ON COLUMN dw.agg_test_values.min_value IS 'Least value';
 
-COMMENT ON COLUMN dw.agg_test_values.q1 IS 'First quartile, interpolated';
+COMMENT ON COLUMN dw.agg_test_values.q1 IS 'First quartile, interpolated; NULL without a mean';
 
-COMMENT ON COLUMN dw.agg_test_values.median IS 'Median, interpolated';
+COMMENT ON COLUMN dw.agg_test_values.median IS 'Median, interpolated; NULL without a mean';
 
-COMMENT ON COLUMN dw.agg_test_values.q3 IS 'Third quartile, interpolated';
+COMMENT ON COLUMN dw.agg_test_values.q3 IS 'Third quartile, interpolated; NULL without a mean';
 
 COMMENT ON COLUMN dw.agg_test_values.max_value IS 'Greatest value';
 
@@ -4276,7 +4498,7 @@ FROM (
                                         FROM dw.agg_test_values a
                                         LEFT JOIN dw.dim_process_step s ON s.process_step_key = a.process_step_key
                                             AND a.first_ts >= s.effective_date AND a.first_ts < s.expiry_date
-                                        WHERE a.n > 0 AND a.is_final_result AND a.site_no IS NULL AND a.head_no IS NULL
+                                        WHERE a.mean IS NOT NULL AND a.is_final_result AND a.site_no IS NULL AND a.head_no IS NULL
                                     ) r
                                 ) r
                                 GROUP BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, reference
@@ -4294,7 +4516,7 @@ FROM (
                                         FROM dw.agg_process_values a
                                         LEFT JOIN dw.dim_process_step s ON s.process_step_key = a.process_step_key
                                             AND a.first_ts >= s.effective_date AND a.first_ts < s.expiry_date
-                                        WHERE a.n > 0
+                                        WHERE a.mean IS NOT NULL
                                     ) r
                                 ) r
                                 GROUP BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, reference
@@ -4378,9 +4600,19 @@ COMMENT ON COLUMN dw.v_process_capability.pin IS 'Pin of one result of several; 
 
 COMMENT ON COLUMN dw.v_process_capability.occurrence IS '1, 2, ... of a test that is repeated within an insertion; NULL where the value is not of a list';
 
-UPDATE dw.alembic_version SET version_num='0005' WHERE dw.alembic_version.version_num = '0003';
+UPDATE dw.alembic_version SET version_num='0005' WHERE dw.alembic_version.version_num = '0004';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0005', 'upgrade', '75a14ce70a6a2b9032bb22fe051e1611548d5efd4706ffbbaa5415c90a2b16b8', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0005', 'upgrade', '8b2418929a9c62c092ec699a14c3ea0a0144579ee9002e4999d35ed84b40a953', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+
+COMMIT;
+
+BEGIN;
+
+-- Running upgrade 0005 -> 0006
+
+UPDATE dw.alembic_version SET version_num='0006' WHERE dw.alembic_version.version_num = '0005';
+
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0006', 'upgrade', '5f8564bcf62fea1bbe7a8f19e060876fa041a10aa26eb9f4c56d716900e88b40', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 

@@ -17,6 +17,7 @@ from gpwarehouse import Warehouse
 from gpwarehouse.batches import ledger
 from gpwarehouse.batches.conflicts import judge
 from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError, TooManyRejectsError
+from tests.batches.records import removed
 from tests.command_line import run
 from tests.faults.wire import AtLastCommit, proxy
 from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar, stored
@@ -223,8 +224,9 @@ def test_rows_that_a_killed_load_committed_apart_are_deleted_by_the_next(died: W
     assert (made.rows_loaded, counted(died, "K")) == (5, 8)
     assert died.load(MEASUREMENTS, visits("K"), **options).already_loaded
     if made.batch_id != "k":
-        said = scalar(died, "SELECT error FROM dw.etl_load_batch WHERE batch_id = 'k'")
-        assert said == f"failed; 5 rows that it had left were deleted by batch {made.batch_id}"
+        assert removed(died, "k") == [("LEFT_BEHIND", None, 5, made.batch_id, None)]
+        said = scalar(died, "SELECT may_hold_rows FROM dw.etl_load_batch WHERE batch_id = 'k'")
+        assert said is False
     assert died.data.check(checks=["batch"]).empty
 
 

@@ -10,7 +10,7 @@ import pytest
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import InvalidInputError, LoadError, PartitionError, TooManyRejectsError
 from gpwarehouse.models import BEGINNING
-from tests.batches.records import months, record, rows
+from tests.batches.records import months, record, removed, rows
 from tests.command_line import run
 from tests.dimensions.rows import day, history
 from tests.load.rows import MEASUREMENTS
@@ -25,10 +25,12 @@ def test_a_batch_is_deleted_and_can_be_loaded_again(wh: Warehouse) -> None:
     done = wh.batches.delete(mine)
     assert (done.rows, done.batches, done.loadable, done.warnings) == (4, (mine,), (mine,), ())
     assert months(wh) == {2: 2}
-    assert record(wh, mine)[:2] == ("FAILED", 0)
+    assert record(wh, mine) == ("DELETED", 0, None)
+    assert removed(wh, mine) == [("BATCH_DELETED", None, 4, None, None)]
     assert wh.batches.delete(mine).rows == 0
     again = wh.load(MEASUREMENTS, rows(1, 2))
     assert (again.already_loaded, again.rows_loaded, record(wh, mine)[0]) == (False, 4, "LOADED")
+    assert removed(wh, mine) == []
     with pytest.raises(InvalidInputError, match="no batch 'nobody'"):
         wh.batches.delete("nobody")
     merged = wh.merge("dim_lot", [{"lot_id": "L1", "owner": "A"}], effective=day(1))
@@ -45,8 +47,8 @@ def test_a_month_is_emptied_unless_that_would_tear_a_batch(wh: Warehouse) -> Non
     done = wh.facts.delete_month(MEASUREMENTS, "2025-03", across=True)
     assert (done.rows, done.batches, done.loadable) == (4, tuple(sorted([inside, across])), (inside,))
     assert months(wh) == {4: 2}
-    assert record(wh, inside)[:2] == ("FAILED", 0)
-    assert record(wh, across) == ("LOADED", 2, "deleted with 2025-03: 2 of its rows")
+    assert (record(wh, inside), record(wh, across)) == (("DELETED", 0, None), ("LOADED", 2, None))
+    assert removed(wh, inside) == removed(wh, across) == [("MONTH_DELETED", "2025-03", 2, None, None)]
     assert wh.data.check(checks=["batch"], months=["2025-03", "2025-04"]).empty
     assert wh.data.check(checks=["batch"], months=["2025-03"]).empty
     assert wh.load(MEASUREMENTS, rows(3)).rows_loaded == 2
@@ -62,8 +64,8 @@ def test_a_month_is_replaced_and_its_batches_do_not_come_back(wh: Warehouse) -> 
     assert (made.rows_loaded, made.rows_replaced, made.already_loaded) == (2, 4, False)
     assert months(wh) == {3: 2, 4: 2}
     assert {row[0] for row in rows_of(wh, f"SELECT batch_id FROM dw.{MEASUREMENTS}")} == {made.batch_id, across}
-    words = f"2025-03 replaced by batch {made.batch_id}: 2 of its rows"
-    assert (record(wh, inside), record(wh, across)) == (("LOADED", 0, words), ("LOADED", 2, words))
+    assert (record(wh, inside), record(wh, across)) == (("LOADED", 0, None), ("LOADED", 2, None))
+    assert removed(wh, inside) == removed(wh, across) == [("MONTH_REPLACED", "2025-03", 2, made.batch_id, None)]
     assert wh.data.check(checks=["batch"], months=["2025-03", "2025-04"]).empty
     assert wh.data.check(checks=["batch"], months=["2025-03"]).empty
     assert wh.load(MEASUREMENTS, rows(3)).already_loaded
@@ -132,7 +134,7 @@ def test_rows_that_went_with_a_month_are_not_missed(wh: Warehouse) -> None:
     assert wh.load(MEASUREMENTS, rows(3, 4)).already_loaded
     assert wh.data.check(checks=["batch"], months=["2025-03", "2025-04"]).empty
     assert wh.load(MEASUREMENTS, rows(3), batch_id=across, on_conflict="replace").rows_loaded == 2
-    assert (wh.batches.delete(gone).rows, record(wh, gone)[0]) == (0, "FAILED")
+    assert (wh.batches.delete(gone).rows, record(wh, gone)[0]) == (0, "DELETED")
     assert months(wh) == {3: 2, 4: 2}
 
 
@@ -157,7 +159,9 @@ def test_a_month_that_was_replaced_can_be_put_back(wh: Warehouse) -> None:
 def test_corrected_rejects_of_a_replaced_month_are_rows_of_that_month(wh: Warehouse) -> None:
     frame = [row | {"slot": slot} for row, slot in zip(rows(6, 6), (1, -2, -3, 4), strict=True)]
     made = wh.facts.replace_month(MEASUREMENTS, "2025-06", frame, max_rejects=2)
-    assert record(wh, made.batch_id) == ("LOADED", 2, "in the place of 2025-06")
+    assert rows_of(wh, "SELECT status, origin, month_replaced, error FROM dw.etl_load_batch") == [
+        ("LOADED", "REPLACE_MONTH", day(6, 1), None)
+    ]
     given = wh.batches.rejects(made.batch_id, as_given=True).assign(slot=5)
     given.loc[0, "event_ts"] = day(7, 1).isoformat()
     again = wh.batches.reload(made.batch_id, given)
@@ -165,7 +169,7 @@ def test_corrected_rejects_of_a_replaced_month_are_rows_of_that_month(wh: Wareho
     assert "is outside 2025-06-01 to 2025-07-01" in wh.batches.rejects(made.batch_id).reason[0]
     assert months(wh) == {6: 3}
     wh.facts.replace_month(MEASUREMENTS, "2025-06", rows(6, lot="L2"))
-    with pytest.raises(InvalidInputError, match=r"has no rows any more \(in the place of 2025-06; 2025-06 replaced by"):
+    with pytest.raises(InvalidInputError, match=r"no rows any more \(2025-06: 3 rows replaced with the month by"):
         wh.batches.reload(made.batch_id, given)
     assert months(wh) == {6: 2}
 

@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from gpwarehouse import Warehouse
+from gpwarehouse.cli.progress_bar import load_bar
 from gpwarehouse.errors import InvalidInputError, LoadError
-from gpwarehouse.load.progress_bar import load_bar
 from tests.load.rows import DEFECTS, NOON, defect, scalar
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from gpwarehouse import Warehouse
+from gpwarehouse.batches import refused_rows
 from gpwarehouse.dialect import Brand, ServerInfo
 from gpwarehouse.errors import LoadError, TooManyRejectsError
-from gpwarehouse.load import refused_rows
 from tests.load.rows import DEFECTS, MEASUREMENTS, defect, measurement, scalar, stored
 
 

@@ -16,7 +16,7 @@ import pytest
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError, TooManyRejectsError
 from gpwarehouse.load import csv_of_rejects
-from gpwarehouse.load.reload_rejects import RejectLoader
+from gpwarehouse.load.run import Run
 from tests.faults.wire import AtLastCommit, proxy
 from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar, stored
 
@@ -219,14 +219,15 @@ def test_rejects_of_a_batch_that_was_replaced_meanwhile_do_not_go_into_its_succe
             replace()
         return corrected(given)
 
-    prepare = RejectLoader._prepare
+    make = Run.make_members
 
-    def prepared(*args: Any) -> None:
+    def make_late(*args: Any) -> None:
+        monkeypatch.setattr(Run, "make_members", make)  # the replacement is a load, too
         replace()
-        prepare(*args)
+        make(*args)
 
     if late:
-        monkeypatch.setattr(RejectLoader, "_prepare", prepared)
+        monkeypatch.setattr(Run, "make_members", make_late)
     with pytest.raises(BatchConflictError, match=r"batch 'next' of .* was replaced meanwhile"):
         wh.batches.reload("next", correct)
     assert counts(wh, "next") == (10, 7, 3)
@@ -306,7 +307,7 @@ def test_a_deleted_batch_has_no_rejects_to_reload(wh: Warehouse) -> None:
     load_with_rejects(wh, "gone")
     wh.batches.delete("gone")
     with pytest.raises(
-        InvalidInputError, match=r"'gone' is no longer loaded \(deleted: 7 rows.*load the whole batch again"
+        InvalidInputError, match=r"'gone' is no longer loaded \(7 rows deleted\); load the whole batch again"
     ):
         wh.batches.reload("gone", corrected)
     with pytest.raises(InvalidInputError, match="there is no batch 'nobody'"):

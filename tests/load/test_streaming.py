@@ -23,10 +23,10 @@ from gpwarehouse import LoadResult, Warehouse
 from gpwarehouse.errors import BatchConflictError, GpwarehouseError, TooManyRejectsError
 from gpwarehouse.intake.checksum import checksum_of
 from gpwarehouse.intake.first_pass import read_source
+from gpwarehouse.intake.frame_source import FrameSource
 from gpwarehouse.intake.load_options import LoadOptions
 from gpwarehouse.intake.target import target_named
 from gpwarehouse.load import streaming
-from gpwarehouse.load.frame_source import FrameSource
 from tests.load.rows import MEASUREMENTS, NOON, measurement, scalar, stored
 
 COPIES = (

@@ -13,7 +13,7 @@ from sqlalchemy import event
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import BatchConflictError, InvalidInputError, LoadError, TooManyRejectsError
 from tests.batches.lost_commits import losing
-from tests.batches.records import found, record, site
+from tests.batches.records import found, record, removed, site
 from tests.command_line import run
 from tests.dimensions.rows import day
 from tests.load.rows import DEFECTS, MEASUREMENTS, defect
@@ -32,7 +32,8 @@ def test_a_record_that_is_there_takes_the_columns_of_the_frame_and_keeps_the_oth
     ]  # fmt: skip
     assert rows_of(wh, f"SELECT recipe_key FROM dw.{MEASUREMENTS} WHERE site_no = 1") == kept
     assert [b == done.batch_id for (b,) in found(wh, "batch_id")] == [False, True, False, True]
-    assert record(wh, first.batch_id) == ("LOADED", 2, f"2025-03: 1 rows by key, batch {done.batch_id}")
+    assert record(wh, first.batch_id) == ("LOADED", 2, None)
+    assert removed(wh, first.batch_id) == [("KEY", "2025-03", 1, done.batch_id, None)]
     assert record(wh, done.batch_id) == ("LOADED", 2, None)
     assert wh.data.check(months=["2025-03"]).empty
     assert wh.load(
@@ -88,10 +89,13 @@ def test_records_go_by_their_key_alone(wh: Warehouse) -> None:
     done = wh.facts.delete(DEFECTS, keys, batch_id="out")
     assert (done.rows_read, done.rows_loaded, done.rows_replaced) == (4, 0, 2)
     assert found(wh, "defect_id", "inspection_id", fact=DEFECTS, order="1, 2") == [(0, "I1"), (1, "I2"), (2, "I1")]
-    assert record(wh, "out") == ("LOADED", 0, "2025-03: 2 rows deleted by key")
+    assert record(wh, "out") == ("LOADED", 0, None)
+    assert rows_of(wh, "SELECT origin, rows_replaced FROM dw.etl_load_batch WHERE batch_id = 'out'") == [("DELETE", 2)]
     assert record(wh, batch)[:2] == ("LOADED", 2)
     assert wh.facts.delete(DEFECTS, keys, batch_id="out").already_loaded
     assert wh.facts.delete(DEFECTS, keys).rows_replaced == 0
+    with pytest.raises(InvalidInputError, match="'out' deleted records by their keys and has no rows"):
+        wh.batches.reload("out", [])
     assert rows_of(wh, "SELECT count(*) FROM dw.dim_lot") == lots  # who is not there is not made
     assert wh.data.check(months=["2025-03"]).empty
     with pytest.raises(InvalidInputError, match="does not have column 'inspection_id'"):

@@ -45,7 +45,7 @@ VIEW = (
     'schema=op.get_context().opts["gpwarehouse_schema"]{how})'
 )
 
-OURS = ("0001", "0002", "0003", "0005")
+OURS = ("0001", "0002", "0003", "0004", "0005", "0006")
 """The revisions of the package, in order."""
 
 HEAD = OURS[-1]

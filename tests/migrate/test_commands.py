@@ -45,6 +45,7 @@ def test_the_whole_contract_is_there_after_an_upgrade(shared_wh: Warehouse) -> N
         "etl_audit",
         "etl_load_batch",
         "etl_reject",
+        "etl_removal",
         "etl_member_observation",
         "etl_migration_history",
     }

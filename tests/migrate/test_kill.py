@@ -69,6 +69,11 @@ def run(url: str, folder: str, direction: str) -> None:
 
 def run_and_die(url: str, folder: str, direction: str, k: int) -> None:
     """In a process of its own: killed right after statement ``k``."""
+    die_after(k, lambda: run(url, folder, direction))
+
+
+def die_after(k: int, work: Callable[[], None]) -> None:
+    """Work, and be killed right after statement ``k``."""
     seen = 0
 
     def see(_statement: str) -> None:
@@ -78,7 +83,7 @@ def run_and_die(url: str, folder: str, direction: str, k: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with counted(see):
-        run(url, folder, direction)
+        work()
     raise AssertionError(f"the run ended after {seen} statements, before {k}")
 
 

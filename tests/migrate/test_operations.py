@@ -134,14 +134,14 @@ def test_an_interrupted_change_is_finished_before_anything_else(swh: Warehouse, 
 
 
 def test_plain_alembic_refuses_to_go_past_an_interrupted_change(swh: Warehouse) -> None:
-    half = """INSERT INTO dw.etl_migration_history (revision, direction, checksum, applied_by, package_version, note)
-        VALUES ('0003', 'downgrade batch', '', 'x', '0', '1: all')"""
+    half = f"""INSERT INTO dw.etl_migration_history (revision, direction, checksum, applied_by, package_version, note)
+        VALUES ('{HEAD}', 'downgrade batch', '', 'x', '0', '1: all')"""
     with swh.engine.begin() as connection:
         connection.execute(text(half))
     url = swh.settings.sqlalchemy_url().render_as_string(hide_password=False)
     done = alembic("upgrade", "head", GPWAREHOUSE_URL=url)
     assert done.returncode != 0
-    assert "the downgrade of revision 0003 changes data in batches and was interrupted" in done.stderr + done.stdout
+    assert f"the downgrade of revision {HEAD} changes data in batches and was interrupted" in done.stderr + done.stdout
 
 
 @pytest.mark.parametrize(

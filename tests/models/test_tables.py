@@ -75,6 +75,7 @@ def test_tables_lie_as_the_contract_says() -> None:
         "etl_load_batch": batch,
         "etl_member_observation": DistributedBy("member_key"),
         "etl_reject": batch,
+        "etl_removal": batch,
         "etl_migration_history": DistributedBy("revision"),
     }
 

@@ -155,3 +155,12 @@ def test_fails_of_all_kinds(shared_wh: Warehouse, results: dict[str, LoadResult]
     assert {name for lot, name in found if lot == "C18"} == {"T1", "T2", "T6"}
     assert found["C25", "LOOPED"] == (1, 1)
     assert found["C12", "A"] == (4, 13)
+
+
+def test_parts_of_a_wafer_without_coordinates_are_not_one(shared_wh: Warehouse, real_data: Path) -> None:
+    """The real ATDF file counts every part as number 1; two of its parts have no coordinates."""
+    shared_wh.load_file(real_data / "atdf" / "COORDLESS-LOT-01.atdf", event_ts="2026-01-05")
+    rows = shared_wh.read(
+        "SELECT wafer_id, tested, good FROM dw.v_wafer_yield WHERE lot_id = 'LOT-COORDLESS-01' AND basis = 'FIRST'"
+    )
+    assert rows.to_numpy().tolist() == [["W01", 8, 8]]

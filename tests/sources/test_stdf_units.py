@@ -37,8 +37,10 @@ def test_part_ids_are_counted_by_head_and_site(tmp_path: Path) -> None:
 
 def test_a_part_that_supersedes_another_is_the_same_on_any_site(tmp_path: Path) -> None:
     prrs = [{"site": 0, "part_id": "7"}, {"site": 1, "part_id": "7"}, {"site": 2, "part_id": "7", "part_flg": 1}]
-    rows, _ = read(write(tmp_path / "a.stdf", parts(*prrs)))
+    rows, source = read(write(tmp_path / "a.stdf", parts(*prrs)))
     assert insertions(rows) == [1, 1, 2]
+    own = f"(file {source.checksum[:12]}, part 2)"  # head, site and PART_ID do not tell it
+    assert [row["unit_id"] for row in rows] == [None, own, own]
 
 
 def test_coordinates_of_packaged_parts_are_those_of_fuses(tmp_path: Path) -> None:
@@ -74,9 +76,10 @@ def test_on_a_wafer_a_part_without_coordinates_is_one_of_its_own(tmp_path: Path)
         parts({"x": 1, "y": 1, "part_id": "1", "part_txt": "2D"}, {"x": 1, "y": 1, "part_id": "1"})(out)
         out.wrr(wafer_id="1")
 
-    rows, _ = read(write(tmp_path / "a.stdf", fill))
+    rows, source = read(write(tmp_path / "a.stdf", fill))
     assert insertions(rows) == [1, 1, 1, 2, 1, 2]
-    assert {row["unit_id"] for row in rows} == {None}
+    own = [f"(file {source.checksum[:12]}, part {number})" for number in (1, 2, 3, 3)]
+    assert [row["unit_id"] for row in rows] == [*own, None, None]
 
 
 GUESSED = "MIR.RTST_COD is '5': read as a retest of hard bin 5; STDF V4 also counts earlier tests so"

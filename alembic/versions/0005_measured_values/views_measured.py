@@ -173,7 +173,7 @@ FROM (
                                         FROM {schema}.agg_test_values a
                                         LEFT JOIN {schema}.dim_process_step s ON s.process_step_key = a.process_step_key
                                             AND a.first_ts >= s.effective_date AND a.first_ts < s.expiry_date
-                                        WHERE a.n > 0 AND a.is_final_result AND a.site_no IS NULL AND a.head_no IS NULL
+                                        WHERE a.mean IS NOT NULL AND a.is_final_result AND a.site_no IS NULL AND a.head_no IS NULL
                                     ) r
                                 ) r
                                 GROUP BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, reference
@@ -191,7 +191,7 @@ FROM (
                                         FROM {schema}.agg_process_values a
                                         LEFT JOIN {schema}.dim_process_step s ON s.process_step_key = a.process_step_key
                                             AND a.first_ts >= s.effective_date AND a.first_ts < s.expiry_date
-                                        WHERE a.n > 0
+                                        WHERE a.mean IS NOT NULL
                                     ) r
                                 ) r
                                 GROUP BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, reference

@@ -51,7 +51,7 @@ def _by_keys(source: str, table: str, where: str) -> str:
         FROM {schema}.<<table>> a
         LEFT JOIN {schema}.dim_process_step s ON s.process_step_key = a.process_step_key
             AND a.first_ts >= s.effective_date AND a.first_ts < s.expiry_date
-        WHERE a.n > 0 <<where>>
+        WHERE a.mean IS NOT NULL <<where>>
         """,
         keys=", ".join(f"a.{key}" for key in _KEYS),
         statistics=", ".join(f"a.{name}" for name in _STATISTICS),

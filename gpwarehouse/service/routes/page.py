@@ -10,7 +10,6 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import BigInteger, Select, cast, func, select
 
-from gpwarehouse.batches import state
 from gpwarehouse.dialect import GreenplumDialect
 from gpwarehouse.models import SCHEMA, EtlLoadBatch
 from gpwarehouse.service.bodies import StrictRoute
@@ -42,8 +41,8 @@ def latest_batches() -> Select[Any]:
     """The last batches, the latest first."""
     batch = EtlLoadBatch.__table__.c
     shown = (
-        batch.started_at, batch.target, func.lower(state()).label("status"), batch.rows_loaded, batch.rows_rejected, batch.source,
-        batch.error, batch.batch_id,
+        batch.started_at, batch.target, func.lower(batch.status).label("status"), batch.rows_loaded, batch.rows_rejected,
+        batch.source, batch.error, batch.batch_id,
     )  # fmt: skip
     return select(*shown).order_by(batch.started_at.desc(), batch.batch_id).limit(_BATCHES)
 

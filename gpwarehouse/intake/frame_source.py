@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from gpwarehouse.intake.table_files import TableFiles, table_files
 from gpwarehouse.intake.target import Target, target_named
 from gpwarehouse.models.parameter_sets import ParameterSet
 from gpwarehouse.sources.value_counts import ValueCounts
+from gpwarehouse.transport.columns import TIMESTAMP
 
 __all__ = ["FrameSource"]
 
@@ -25,6 +27,7 @@ __all__ = ["FrameSource"]
 class FrameSource:
     """A frame as a source: it has rows, and knows nothing of their members.
 
+    :ivar constants: columns with one value for all rows, besides those of the frame.
     :ivar parameter_names: names of the elements of ``measured``.
     :ivar parameter_prefix: beginning of the names of columns that hold values.
     :ivar made_sets: the lists of parameters that are made of the frame's names.
@@ -36,6 +39,7 @@ class FrameSource:
     source_file: str = ""
     checksum: str | None = None
     batch_rows: int = BATCH_ROWS
+    constants: Mapping[str, datetime] = field(default_factory=dict)
     parameter_names: Sequence[str] | None = None
     parameter_prefix: str | None = None
     made_sets: ParameterSets = field(default_factory=ParameterSets)
@@ -52,10 +56,13 @@ class FrameSource:
         target = self.row_target()
         names = None if self.parameter_names is None else tuple(self.parameter_names)
         values = ParameterColumns(target, self.made_sets, names, self.parameter_prefix)
-        expected = expected_of(target, takes=values.takes)
+        expected = expected_of(target, constants=self.constants, takes=values.takes)
         nested = (target.json_columns, target.list_columns)
         for batch in record_batches(self.frame, nested[0], expected, list_columns=nested[1], rows=self.batch_rows):
+            for name, moment in self.constants.items():
+                batch = batch.append_column(name, pa.repeat(pa.scalar(moment, TIMESTAMP), batch.num_rows))
             yield from values.convert(batch)
+            del batch  # it may be large
 
     def row_target(self) -> Target:
         """The target that the rows are checked against."""
