@@ -270,7 +270,13 @@ class StdfSource:
         """
         # The header comes first: without stdf_convert, or with a broken MIR, it fails before any row.
         _ = self.constants, self._times
-        reading = read_results(self._read_tables(), self.survey, self.header, self.path.name)
+        reading = read_results(
+            self._read_tables(),
+            self.survey,
+            self.header,
+            self.path.name,
+            keeps_part_texts=not self._has_unit_codes,
+        )
         if reading.parts != len(self.survey.is_part):
             raise self._make_changed_error()
         return reading
@@ -426,13 +432,16 @@ class StdfSource:
             "fail_kind": pc.if_else(pc.equal(verdict, False), kind, pa.scalar(None, pa.string())),
         }
 
+    @property
+    def _has_unit_codes(self) -> bool:
+        """Whether PART_TXT names the unit: of packaged parts, if it tells them apart."""
+        return self.survey.has_unit_texts and not self.header.wafers and self.wafer_of_all is None
+
     def _name_units(self, prr: pa.Table, numbers: npt.NDArray[np.int32]) -> pa.Array:
         """The code of packaged parts; of parts that nothing else names a number of this file; NULL of all others."""
         names = [None if n < 0 else f"(file {self.survey.checksum[:12]}, part {n + 1})" for n in numbers.tolist()]
         own = pa.array(names, pa.string())
-        if not self.survey.has_unit_texts or self.header.wafers or self.wafer_of_all is not None:
-            return own
-        return pc.coalesce(tidy_column(prr["PART_TXT"]), own)
+        return pc.coalesce(tidy_column(prr["PART_TXT"]), own) if self._has_unit_codes else own
 
     def _judge(self, prr: pa.Table) -> pa.Array:
         """Pass or fail by PART_FLG bit 3; if bit 4 makes it invalid, by the HBR of the hard bin; otherwise NULL."""

@@ -54,7 +54,7 @@ class Reading:
 
 
 class _Reader:
-    def __init__(self, survey: Survey, header: Header, where: str) -> None:
+    def __init__(self, survey: Survey, header: Header, where: str, keeps_part_texts: bool) -> None:
         self.survey = survey
         self.where = where
         self.reader = ResultReader(ParameterBook(header.pin_names))
@@ -63,8 +63,7 @@ class _Reader:
         self.reading = Reading()
         self.tally = self.reading.tally
         self.of_parts, self.of_file = texts_of_file(header)
-        # The text that tells packaged parts apart has a column of its own.
-        self.keeps_part_texts = bool(header.wafers) or not survey.has_unit_texts
+        self.keeps_part_texts = keeps_part_texts
         self.counts = dict.fromkeys((res.VALUE, res.VOID, res.USABLE), 0)
 
     def read(self, chunk: Chunk, tables: dict[str, pa.Table]) -> None:
@@ -99,7 +98,8 @@ class _Reader:
             self.counts[flag] += int(np.count_nonzero(results.has(res.VALUE) & results.has(flag)))
         texts = self.texts.assign(tables, prr["sequence_number"].to_numpy())
         parameters = self._write_parameters(prr, texts)
-        self.reading.spool.add(prr, PartResults.to_table(results, part), pa.table({"parameters": parameters}))
+        if prr.num_rows:
+            self.reading.spool.add(prr, PartResults.to_table(results, part), pa.table({"parameters": parameters}))
 
     def _write_parameters(self, prr: pa.Table, texts: list[list[tuple[str, Any]]]) -> pa.Array:
         """The JSON of each part: its texts and records, those of the file, and with the first part what is of the file alone."""
@@ -152,15 +152,21 @@ class _Reader:
 
 
 def read_results(
-    runs: Iterable[tuple[Chunk, dict[str, pa.Table]]], survey: Survey, header: Header, where: str
+    runs: Iterable[tuple[Chunk, dict[str, pa.Table]]],
+    survey: Survey,
+    header: Header,
+    where: str,
+    *,
+    keeps_part_texts: bool = True,
 ) -> Reading:
     """Read the results of a file.
 
     :param runs: its runs of records, with the tables of :data:`PART_TYPES`.
     :param where: name of the file, for messages.
+    :param keeps_part_texts: whether PART_TXT is among the texts; the code of a packaged part has a column of its own.
     :raises SourceFormatError: a record is damaged, or there are more parameters than a list may have.
     """
-    reader = _Reader(survey, header, where)
+    reader = _Reader(survey, header, where, keeps_part_texts)
     for chunk, tables in runs:
         reader.read(chunk, tables)
     return reader.finish(header)

@@ -62,6 +62,11 @@ def test_the_code_in_part_txt_is_the_unit(tmp_path: Path) -> None:
     assert source.warnings() == []
 
 
+def test_on_a_given_wafer_part_txt_is_a_text(tmp_path: Path) -> None:
+    rows, _ = read(write(tmp_path / "a.stdf", parts({"part_id": "1", "part_txt": "2D-A"})), wafer_id="7")
+    assert (rows[0]["parameters"]["PART_TXT"], rows[0]["unit_id"]) == ("2D-A", None)
+
+
 def test_a_remark_in_part_txt_is_no_unit(tmp_path: Path) -> None:
     prrs = [{"part_id": str(number), "part_txt": "remark"} for number in range(4)]
     rows, _ = read(write(tmp_path / "a.stdf", parts(*prrs)))

@@ -330,6 +330,19 @@ def test_texts_are_found_with_their_parts(tmp_path: Path) -> None:
         assert source.warnings() == []
 
 
+def test_texts_behind_the_last_part_stay_with_it(tmp_path: Path) -> None:
+    def fill(out: StdfWriter) -> None:
+        parts(ptr(1, 0.5))(out)
+        out.dtr("between")
+        out.pir(site=255)
+        out.prr(site=255, num_test=0, hard_bin=65535, part_id="Test Plan Delimiter")
+        out.dtr("behind")
+
+    for chunk_bytes in (20, 1 << 20):
+        rows, _ = read(write(tmp_path / "a.stdf", fill), chunk_bytes=chunk_bytes)
+        assert [row["parameters"] for row in rows] == [{"DTR": ["between", "behind"]}]
+
+
 @pytest.mark.parametrize(
     "body", [b"\x05\x00\x0a\x03AB", b"\x02\x00\x63\x03AB", b"\x09\x00", b"\x01\x00\x07\x00\x00\xc0\x7f"]
 )
