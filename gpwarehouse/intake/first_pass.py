@@ -322,7 +322,8 @@ def keep_facts(found: FirstPass, clean: pa.RecordBatch, source: Source, given: C
     columns = dict(zip(clean.schema.names, clean.columns, strict=True))
     columns |= found.resolver.resolve(clean)
     if MEASURED in target.inputs:
-        if MEASURED not in given:  # else the source gives values as arrays, and parameters stay as they are
+        # Else the source gives values as arrays, and parameters stay as they are.
+        if MEASURED not in given or columns[MEASURED].null_count == clean.num_rows:
             columns |= factor_parameters(columns[PARAMETERS], found.sets)
         found.values += count_values(columns[MEASURED])
         found.array_lengths |= lengths_by_key(columns[SET_KEY], columns[MEASURED])

@@ -3,7 +3,8 @@
 The texts are known to be valid JSON objects. Most of them are flat: their keys, and the places of their values, are found by the
 quotes alone, for all texts at once. Python parses the others.
 
-A number is held by a double if the double, written with as many significant digits (17 at most), is the same decimal.
+A number is held by a double if the double, written with as many significant digits (17 at most) or with the fewest that tell it,
+is the same decimal.
 Integers beyond ±2**53 are not held, as no one measures such: they are counts, serial numbers or keys.
 """
 
@@ -26,7 +27,7 @@ from gpwarehouse.models.parameter_sets import Parameter
 __all__ = ["Numbers", "held_by_doubles", "parameter_named", "take_numbers"]
 
 Array = np.ndarray[Any, Any]
-_NOT_FLAT = r'\\|\[|.\{|"\s+:'
+_NOT_FLAT = r'(?s)\\|\[|.\{|"\s+:'
 """Matches objects whose keys are not found by their quotes: with escapes, lists, further objects, blanks before a colon."""
 _NUMBER_BEGINS = np.frombuffer(b"-0123456789", np.uint8)
 _SURE_DIGITS = 15

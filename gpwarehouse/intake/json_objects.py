@@ -6,6 +6,7 @@ Equal content must have equal text, because the checksum of a frame is made of i
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 from gpwarehouse.intake.json_values import REFUSED, json_of_element
 from gpwarehouse.transport.columns import elements_of
 
-__all__ = ["objects_of"]
+__all__ = ["join_by_row", "join_entries", "objects_of", "write_values"]
 
 _PLAIN_TEXT = (1e-4, 1e10)
 """Between these limits Python and Arrow write a double with the same digits and no exponent."""
@@ -31,15 +32,19 @@ def objects_of(array: pa.Array) -> pa.Array | None:
 
 
 def _write_structs(array: pa.Array) -> pa.Array | None:
-    entries = []
-    for name in sorted(field.name for field in array.type):
-        texts = _write_values(pc.struct_field(array, name))
-        if texts is None:
-            return None
-        entries.append(pc.fill_null(pc.binary_join_element_wise(f",{json.dumps(name)}:", texts, ""), ""))
-    if not entries:
-        return pc.if_else(array.is_valid(), "{}", pa.scalar(None, pa.string()))
-    return _embrace(pc.ascii_ltrim(pc.binary_join_element_wise(*entries, ""), ","), array)
+    values = {field.name: write_values(pc.struct_field(array, field.name)) for field in array.type}
+    if any(texts is None for texts in values.values()):
+        return None
+    return _embrace(join_entries(values) if values else pa.repeat("", len(array)), array)
+
+
+def join_entries(values: Mapping[str, pa.Array]) -> pa.Array:
+    """Join the JSON texts of values to the inside of objects, row by row; a value that is NULL is left out."""
+    entries = [
+        pc.fill_null(pc.binary_join_element_wise(f",{json.dumps(name)}:", values[name], ""), "")
+        for name in sorted(values)
+    ]
+    return pc.ascii_ltrim(pc.binary_join_element_wise(*entries, ""), ",")
 
 
 def _write_maps(array: pa.Array) -> pa.Array | None:
@@ -47,7 +52,7 @@ def _write_maps(array: pa.Array) -> pa.Array | None:
         array.cast(pa.list_(pa.struct([("key", pa.string()), ("value", array.type.item_type)])))
     )
     names, values = pc.struct_field(pairs, "key"), pc.struct_field(pairs, "value")
-    texts = _write_values(values)
+    texts = write_values(values)
     if texts is None:
         return None
     known = names.dictionary_encode()
@@ -75,7 +80,7 @@ def _embrace(texts: pa.Array, like: pa.Array) -> pa.Array:
     return pc.if_else(like.is_valid(), objects, pa.scalar(None, pa.string())) if like.null_count else objects
 
 
-def _write_values(array: pa.Array) -> pa.Array | None:
+def write_values(array: pa.Array) -> pa.Array | None:
     """Write values; NULL and NaN are NULL. None if a value has no JSON."""
     kind = array.type
     if pa.types.is_integer(kind):

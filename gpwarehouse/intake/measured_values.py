@@ -60,6 +60,7 @@ class ParameterSets:
         :param raw: the row as it is to be told.
         :param row: the row with its array.
         """
+        raw = {name: value for name, value in raw.items() if value is not None or name not in (SET_KEY, MEASURED)}
         found = self.made.get(row.get(SET_KEY) or 0)
         if found is None or row.get(MEASURED) is None:
             return raw

@@ -19,6 +19,7 @@ from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.intake.arrow_layouts import flat
 from gpwarehouse.intake.given_columns import NAMED
 from gpwarehouse.intake.json_numbers import held_by_doubles
+from gpwarehouse.intake.json_objects import join_entries, write_values
 from gpwarehouse.intake.measured_values import ParameterSets, arrays_of
 from gpwarehouse.intake.target import MEASURED, PARAMETERS, SET_KEY, Target
 from gpwarehouse.models.parameter_sets import ParameterSet
@@ -113,7 +114,7 @@ class ParameterColumns:
             array = batch.column(column)
             matrix[:, position], is_other = _numbers_of(array)
             if is_other.any():
-                others[name] = pc.if_else(pa.array(is_other), array, pa.scalar(None, array.type))
+                others[name] = _write_json(pc.if_else(pa.array(is_other), array, pa.scalar(None, array.type)), name)
         rest = None
         if others:
             if PARAMETERS in batch.schema.names:
@@ -121,8 +122,9 @@ class ParameterColumns:
                     f"{self.target.name}: column {self.prefix + next(iter(others))!r} has values that are no numbers. They would "
                     f"go to {PARAMETERS!r}, which the frame has too; put them there"
                 )
-            rest = flat(pa.StructArray.from_arrays(list(others.values()), list(others)), is_json=True)
-            rest = pc.if_else(pc.equal(rest, "{}"), pa.scalar(None, pa.string()), rest)
+            inside = join_entries(others)
+            rest = pc.binary_join_element_wise("{", inside, "}", "")
+            rest = pc.if_else(pc.equal(inside, ""), pa.scalar(None, pa.string()), rest)
         return self._put(batch.drop_columns(list(wide)), matrix, made, rest)
 
     def _put(self, batch: pa.RecordBatch, matrix: Array, made: ParameterSet, rest: pa.Array | None) -> pa.RecordBatch:
@@ -150,6 +152,20 @@ def _lists_of_doubles(array: pa.Array) -> pa.Array:
         raise InvalidInputError(
             f"column {MEASURED!r} has type {array.type}; give lists of numbers, as many as there are parameter_names"
         ) from None
+
+
+def _write_json(array: pa.Array, name: str) -> pa.Array:
+    """Write values as JSON. Numbers of texts and decimals keep all their digits."""
+    if not any(test(array.type) for test in _LIKE_TEXT):
+        texts = write_values(flat(array, is_json=False))
+        if texts is None:
+            raise InvalidInputError(
+                f"parameter {name!r}: a value of type {array.type} has no JSON form; leave the column out"
+            )
+        return texts
+    texts = array.cast(pa.string())
+    is_number = pc.match_substring_regex(texts, _JSON_NUMBER)
+    return texts if pc.all(is_number).as_py() else pc.if_else(is_number, texts, write_values(texts))
 
 
 def _numbers_of(array: pa.Array) -> tuple[Array, Array]:

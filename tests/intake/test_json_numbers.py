@@ -75,7 +75,8 @@ def is_held(text: str) -> bool:
     number, value = Decimal(text), float(text)
     count = max(len("".join(map(str, number.as_tuple().digits)).strip("0")), 1)
     is_large = abs(value) > LARGE and not set(text) & set(".eE")
-    return not is_large and count <= 17 and Decimal(f"{value:.{count - 1}e}") == number
+    is_same = count <= 17 and Decimal(f"{value:.{count - 1}e}") == number
+    return not is_large and (is_same or Decimal(repr(value)) == number)
 
 
 @pytest.mark.parametrize(

@@ -239,7 +239,7 @@ def test_infinite_values_reject_their_rows(shared_wh: Warehouse) -> None:
 
 def test_rejects_tell_the_values_as_they_came_and_are_loaded_again(shared_wh: Warehouse) -> None:
     """Of arrays that were made of names, the names are told: a list need not be known to load them again."""
-    frame = wide(p_a=[1.0, 2.0, 3.0, math.nan], p_s=["x", "y", None, None], slot=[1, -1, 3, -4], visit_no=10)
+    frame = wide(p_a=[1.0, 2.0, 3.0, math.nan], p_s=["x", "y", None, None], slot=[1, -1, 3, -4], visit_no=50)
     result = shared_wh.load(MEASUREMENTS, frame, parameter_prefix="p_", max_rejects=2)
     told = shared_wh.batches.rejects(result.batch_id, as_given=True)
     assert json.loads(told.parameters[0]) == {"a": 2.0, "s": "y"}
@@ -353,7 +353,7 @@ def test_rejected_arrays_of_a_known_list_stay_arrays(shared_wh: Warehouse) -> No
             ),
             {"key": made.key},
         )
-    frame = wide(measured=[[1.0], [2.0], None, [math.nan]], parameter_set_key=made.key, slot=[1, -1, 2, 3], visit_no=11)
+    frame = wide(measured=[[1.0], [2.0], None, [math.nan]], parameter_set_key=made.key, slot=[1, -1, 2, 3], visit_no=51)
     result = shared_wh.load(MEASUREMENTS, frame, max_rejects=1)
     again = shared_wh.batches.reload(result.batch_id, lambda rejects: rejects.assign(slot=5))
     assert (again.rows_loaded, again.values_stored) == (1, 1)

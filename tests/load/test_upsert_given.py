@@ -103,7 +103,7 @@ def test_rows_in_one_call_are_what_they_are_one_by_one(
     shared_wh.facts.upsert(MEASUREMENTS, new)
     own = {
         "recipe_id": "NULLIF(r.recipe_id, '(unknown)')",
-        "parameters": """CASE WHEN f.measured = ARRAY[1.0] THEN CAST('{"a": 1}' AS jsonb) ELSE f.parameters END""",
+        "parameters": """CASE WHEN f.measured[1] = 1 THEN CAST('{"a": 1}' AS jsonb) ELSE f.parameters END""",
     }
     names = [own.get(name, f"f.{name}") for name in VALUES]
     assert found(shared_wh, f"{number}", *names) == [
