@@ -70,7 +70,6 @@ class Append:
     def finish(self, connection: Connection) -> ledger.Written:
         """Write what the rows tell of members."""
         self.run.learn(connection, self.entry.found, self.entry.batch_id)
-        self.run.refresh(connection, self.entry.found, [self.entry.batch_id], self.run.emptied)
         rows, scattered = self.entry.found.rows_to_load, ledger.still_scattered(self.scattered)
         return ledger.Written(rows, self.run.rows_replaced, scattered)
 

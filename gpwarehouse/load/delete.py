@@ -17,7 +17,6 @@ from gpwarehouse.batches import ledger
 from gpwarehouse.batches.conflicts import delete_leftovers, delete_rows
 from gpwarehouse.batches.lost_commits import commit_once
 from gpwarehouse.batches.removed_rows import Removal, batches_in, loaded_rows, mark_deleted, record_removals
-from gpwarehouse.derived import refresh_aggregates
 from gpwarehouse.dialect import RangePartition, TruncatePartition
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import qualified_name
@@ -26,7 +25,6 @@ from gpwarehouse.intake.load_options import check_name
 from gpwarehouse.load.maintenance import Upkeep
 from gpwarehouse.models import FACTS, EtlLoadBatch
 from gpwarehouse.months import change_partitions, child_of
-from gpwarehouse.months.hours import months_between
 from gpwarehouse.partitions.manager import fact_named, month_named
 from gpwarehouse.partitions.partition_changes import there
 from gpwarehouse.settings import WarehouseSettings
@@ -139,9 +137,6 @@ class _BatchDeletion:
             elif now.status == ledger.LOADED:
                 rows = delete_rows(connection, FACTS[now.target].__table__, "event_ts", now)
                 mark_deleted(connection, [now], {now.batch_id: [Removal("BATCH_DELETED", rows)]})
-                if now.min_event_ts is not None:
-                    months = months_between(now.min_event_ts, now.max_event_ts)
-                    refresh_aggregates(connection, now.target, batches=[now.batch_id], months=months)
             else:
                 return 0
             self.reached = (_state_of(now), rows)
@@ -205,7 +200,6 @@ class _MonthDeletion:
         removals = {batch_id: [Removal("MONTH_DELETED", rows, month)] for batch_id, rows in counts.items()}
         mark_deleted(connection, wholly, removals)
         record_removals(connection, partly, removals)
-        refresh_aggregates(connection, self.table.name, months=[month])
         self.reached = (file, done)
         return done
 

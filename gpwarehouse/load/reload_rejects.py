@@ -335,7 +335,6 @@ class _Reload:
 
     def finish(self, connection: Connection) -> ledger.Written:
         self.run.learn(connection, self.found, self.batch_id)
-        self.run.refresh(connection, self.found, [self.batch_id])
         return ledger.Written(self.found.rows_to_load)
 
     def record(self, connection: Connection, written: ledger.Written) -> ledger.Batch:

@@ -122,5 +122,4 @@ class ReplaceMonth:
         others = [row for row in loaded_rows(connection, gone) if row.batch_id != batch_id]
         record_removals(connection, others, removals)
         run.learn(connection, self.entry.found, batch_id)
-        run.refresh(connection, self.entry.found, None)
         return ledger.Written(self.entry.found.rows_to_load, run.rows_replaced)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -17,7 +17,6 @@ from sqlalchemy.engine import Connection, Engine
 from gpwarehouse.batches.ledger import Origin
 from gpwarehouse.batches.new_batch import NewBatch
 from gpwarehouse.batches.refused_rows import place_of_line, refuse_row, write_all_but_refused
-from gpwarehouse.derived import refresh_aggregates
 from gpwarehouse.dimensions.histories import Provenance
 from gpwarehouse.dimensions.members import insert_missing, learn
 from gpwarehouse.dimensions.parameter_sets import insert_missing_sets
@@ -31,7 +30,7 @@ from gpwarehouse.load.maintenance import Upkeep
 from gpwarehouse.load.result import LoadResult
 from gpwarehouse.models.calendar import ShiftCalendar
 from gpwarehouse.months.ensure import ensure_months
-from gpwarehouse.months.hours import ensure_hours, months_between
+from gpwarehouse.months.hours import ensure_hours
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.transport import RejectPolicy, Route, Router, Stored
 
@@ -130,20 +129,6 @@ class Run:
         provenance = self._provenance(found, batch_id)
         insert_missing_sets(engine or self.engine, found.parameter_sets, found.array_lengths, provenance)
         self.members += insert_missing(engine or self.engine, found.resolver.members, provenance)
-
-    def refresh(
-        self,
-        connection: Connection,
-        found: FirstPass,
-        batches: Collection[str] | None,
-        emptied: tuple[datetime, datetime] | None = None,
-    ) -> None:
-        """Compute the aggregates of these batches anew, in the months of the rows and in those that were emptied.
-
-        :param batches: None means all batches.
-        """
-        months = [*found.months, *(months_between(*emptied) if emptied is not None else ())]
-        refresh_aggregates(connection, self.target.name, batches=batches, months=months)
 
     def learn(self, connection: Connection, found: FirstPass, batch_id: str) -> None:
         """Write what the rows tell of members, in the load's transaction."""

@@ -178,7 +178,6 @@ class _StreamedAppend:
         run, found = self.run, self.entry.found
         run.check_stored(found)
         run.learn(connection, found, self.entry.batch_id)
-        run.refresh(connection, found, [self.entry.batch_id])
         run.options.report("copy", found.rows_to_load)
         return ledger.Written(found.rows_to_load)
 

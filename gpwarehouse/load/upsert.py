@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -72,7 +72,6 @@ class Upsert:
     source: KeySource
     _route: Route | None = None
     _written: ledger.Written | None = None
-    _touched: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, run: Run, found: FirstPass) -> Upsert:
@@ -101,7 +100,7 @@ class Upsert:
     def store(self, connection: Connection) -> None:
         """Stage the rows, delete the existing rows with their keys, and insert the new ones."""
         run, entry, found = self.run, self.entry, self.entry.found
-        run.rows_replaced, run.emptied, self._written, self._touched = 0, None, ledger.Written(0), set()
+        run.rows_replaced, run.emptied, self._written = 0, None, ledger.Written(0)
         if not found.rows_to_load:
             return
         assert self._route is not None
@@ -110,7 +109,6 @@ class Upsert:
         run.store_rows(connection, self._route, work.stage, entry, (GIVEN,) if GIVEN in work.stage.c else ())
         work.finish_stage()
         run.rows_replaced, run.emptied = work.delete_old(entry.batch_id)
-        self._touched = {*work.old_batches, entry.batch_id}
         rows = 0 if self.source.deletes else work.insert_new(found.given)
         self._written = ledger.Written(rows, run.rows_replaced)
 
@@ -118,7 +116,6 @@ class Upsert:
         """Write what the rows tell of members."""
         if not self.source.deletes and self.entry.found.rows_to_load:
             self.run.learn(connection, self.entry.found, self.entry.batch_id)
-        self.run.refresh(connection, self.entry.found, self._touched, self.run.emptied)
         assert self._written is not None
         return self._written
 
@@ -152,7 +149,6 @@ class _KeyMerge:
     def __init__(self, connection: Connection, target: Target, window: list[tuple[Any, Any]], *, deletes: bool) -> None:
         self.connection = connection
         self.deletes = deletes
-        self.old_batches: set[str] = set()
         self.may_move = len(window) > 1 and not deletes
         self.target = target
         self.fact = target.table
@@ -224,7 +220,6 @@ class _KeyMerge:
         ):
             removal = Removal("KEY", found.rows, found.month, batch_id, found.month_now)
             gone.setdefault(found.batch_id, []).append(removal)
-        self.old_batches = set(gone)
         record_removals(self.connection, loaded_rows(self.connection, gone), gone)
 
     def insert_new(self, given: Given) -> int:

@@ -293,8 +293,6 @@ class Archiver:
                 if can_be_rekeyed(columns_of(connection, child)):
                     keys = rekey(connection, table, child, self.lot_root_pattern)
                     said += keys.lines(f"{table.name} {partition.name}")
-                if table.name in AGGREGATES:
-                    refresh_aggregates(connection, table.name, months=[datetime.fromisoformat(manifest.start)])
                 connection.execute(Analyze(child))
                 now = datetime.now(UTC)
                 if hold_days:
