@@ -35,7 +35,7 @@ from gpwarehouse.dialect import Analyze, RangePartition
 from gpwarehouse.engine import advisory_key, qualified_name
 from gpwarehouse.engine.progress import Announce
 from gpwarehouse.errors import BackupError
-from gpwarehouse.migrate.history import HISTORY_TABLE, RESTORE, forget_batches, interrupted, part_row
+from gpwarehouse.migrate.history import HISTORY_TABLE, RESTORE, forget_batches, interrupted, part_row, prepare_database
 from gpwarehouse.models import FACTS
 from gpwarehouse.months import become_owner, change_partitions, make_partitions
 from gpwarehouse.partitions.archive import NOTHING, Content
@@ -109,6 +109,7 @@ def restore(
     with run.alone():
         with engine.connect() as connection, connection.begin():
             check_revision(connection, settings, manifest)
+            prepare_database(connection, settings)  # the history may be of an older package
             there = units_there(connection, settings.schema_name)
             check_tables(entries, there, settings)
             check_columns(entries, there, settings)

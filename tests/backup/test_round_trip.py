@@ -18,6 +18,7 @@ from gpwarehouse.partitions.holds import holds_of
 from tests.backup.fab import MONTHS, content, odd
 from tests.conftest import database
 from tests.partitions.fab import TESTS, execute, with_policy
+from tests.queries import rows_of
 
 
 def test_all_tables_come_back_row_for_row(fab: Warehouse, other: Warehouse, tmp_path: Path) -> None:
@@ -42,6 +43,16 @@ def test_a_backup_goes_into_a_schema_of_another_name(fab: Warehouse, server_url:
         moved.backup(str(tmp_path)).restore(to_head=True)
         assert content(moved) == content(fab)
         assert moved.schema.validate() == fab.schema.validate()
+
+
+def test_a_schema_whose_history_an_older_package_made_is_restored_into(
+    fab: Warehouse, other: Warehouse, tmp_path: Path
+) -> None:
+    fab.backup(str(tmp_path)).create()
+    execute(other, "ALTER TABLE dw.etl_migration_history DROP COLUMN part_of")
+    other.backup(str(tmp_path)).restore()
+    assert content(other) == content(fab)
+    assert rows_of(other, "SELECT count(*) FROM dw.etl_migration_history WHERE part_of IS NOT NULL") == [(0,)]
 
 
 def test_verify_reads_the_rows_without_a_server(fab: Warehouse, tmp_path: Path) -> None:
