@@ -90,7 +90,7 @@ def login(
     password = _ask_password() if password_file is None else _read_password(password_file)
     with warehouse_named() as warehouse:
         warehouse.schema.roles.add_login(name, role, password=password)  # type: ignore[arg-type]  # it is checked there
-    say(f"{name} may log in, as a {role}")
+    say(f"{name} may log in, with the role {role}")
 
 
 def _ask_password() -> str | None:

@@ -7,18 +7,36 @@ compares with what the settings say, and knows no number.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-from gpwarehouse.errors import MissingExtraError
+from gpwarehouse.errors import MissingExtraError, SettingsError
+from gpwarehouse.models import Base, DimTime
 from gpwarehouse.monitoring.sample import Sample
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.settings.monitoring import thresholds
 from gpwarehouse.warehouse import Health
 
-__all__ = ["StateCollector", "render_metrics"]
+__all__ = ["StateCollector", "check_limits", "render_metrics"]
 
+_LOADED = ("fact_", "dim_", "bridge_")
+"""How the names of tables begin that loads and merges write."""
 _STATES = ("healthy", "degraded", "down")
+
+
+def check_limits(settings: WarehouseSettings) -> None:
+    """See that the tables with a limit are some that are loaded.
+
+    :raises SettingsError: one is not.
+    """
+    names = (table.name for table in Base.metadata.sorted_tables)
+    loaded = [name for name in names if name.startswith(_LOADED) and name != DimTime.__tablename__]
+    for name, _ in settings.threshold_load_age_h:
+        if name not in loaded:
+            near = get_close_matches(name, loaded, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(sorted(loaded))}"
+            raise SettingsError(f"GPWAREHOUSE_THRESHOLD_LOAD_AGE_H names {name!r}, which is no table that is loaded; {hint}")
 
 
 class StateCollector:
@@ -28,6 +46,7 @@ class StateCollector:
     :param health: the last health; None if it was not asked yet, or long ago.
     :param sample: the last sample; None if there is none.
     :param failures: samples in a row that could not be taken.
+    :raises SettingsError: as :func:`check_limits`.
     """
 
     def __init__(
@@ -37,6 +56,7 @@ class StateCollector:
         sample: Callable[[], Sample | None],
         failures: Callable[[], int] = lambda: 0,
     ) -> None:
+        check_limits(settings)
         self._settings, self._health, self._sample, self._failures = settings, health, sample, failures
 
     def describe(self) -> list[Any]:
