@@ -143,7 +143,9 @@ class Place:
         known = sorted({*self._secrets, *self._hosts}, key=len, reverse=True)
         if not known:
             return words
-        return re.sub("|".join(map(re.escape, known)), lambda found: found[0] if found[0] in self._hosts else "***", words)
+        return re.sub(
+            "|".join(map(re.escape, known)), lambda found: found[0] if found[0] in self._hosts else "***", words
+        )
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

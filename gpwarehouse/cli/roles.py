@@ -12,6 +12,7 @@ import typer
 
 from gpwarehouse.cli.app import console, group, say, warehouse_named
 from gpwarehouse.cli.tables import make_table
+from gpwarehouse.engine.progress import counted
 from gpwarehouse.errors import InvalidInputError
 
 roles = group("roles", "Reader, loader and admin of the schema.")
@@ -43,7 +44,7 @@ def apply() -> None:
         changes = warehouse.schema.roles.apply()
     for change in changes:
         say(change.statement)
-    console.print(f"{len(changes)} statements run" if changes else "nothing was to be done")
+    console.print(f"{counted(len(changes), 'statement')} run" if changes else "nothing was to be done")
 
 
 @roles.command()

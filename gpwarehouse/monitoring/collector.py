@@ -36,7 +36,9 @@ def check_limits(settings: WarehouseSettings) -> None:
         if name not in loaded:
             near = get_close_matches(name, loaded, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(sorted(loaded))}"
-            raise SettingsError(f"GPWAREHOUSE_THRESHOLD_LOAD_AGE_H names {name!r}, which is no table that is loaded; {hint}")
+            raise SettingsError(
+                f"GPWAREHOUSE_THRESHOLD_LOAD_AGE_H names {name!r}, which is no table that is loaded; {hint}"
+            )
 
 
 class StateCollector:
@@ -134,7 +136,7 @@ def _add_health(family: _Families, health: Health | None) -> None:
 def _add_sample(family: _Families, sample: Sample) -> None:
     family.add("monitor_sample_timestamp_seconds", "When the state was sampled", sample.at.timestamp())
     family.add("monitor_sample_seconds", "Time that the sample took", sample.seconds)
-    for part in ("loads", "batches", "months", "replication", "sizes", "disk", "backup"):
+    for part in ("loads", "batches", "months", "replication", "sizes", "disk", "backup", "verify", "changes"):
         family.add("monitor_unreadable", "Whether this part could not be read", part in sample.unreadable, part=part)
     for load in sample.last_loads:
         labels = {"target": load.target, "source": load.source}
@@ -152,7 +154,12 @@ def _add_sample(family: _Families, sample: Sample) -> None:
         family.add("replication_streaming", "Whether it is sent the log", replica.is_streaming, standby=replica.name)
         if replica.lag_bytes is not None:
             family.add("replication_lag_bytes", "Log that it has not replayed", replica.lag_bytes, standby=replica.name)
+    for change, count in sample.unended.items():
+        family.add(
+            "changes_unended", "Restores and changes of data in batches that have not ended", count, change=change
+        )
     _add_sizes(family, sample)
+    _add_backups(family, sample)
 
 
 def _add_sizes(family: _Families, sample: Sample) -> None:
@@ -167,10 +174,16 @@ def _add_sizes(family: _Families, sample: Sample) -> None:
             family.add("table_bloat_percent", "Space that deleted rows take", size.bloat_pct, table=size.table)
     for place, free in sample.disk_free.items():
         family.add("disk_free_bytes", "Free disk space of a segment", free, place=place)
+
+
+def _add_backups(family: _Families, sample: Sample) -> None:
     if sample.last_backup_at is not None:
         family.add(
             "last_backup_timestamp_seconds", "Moment of the newest whole backup", sample.last_backup_at.timestamp()
         )
+    if (last := sample.last_verified) is not None:
+        family.add("last_verify_timestamp_seconds", "End of the last backup verify", last.at.timestamp())
+        family.add("last_verify_problems", "What it found wrong", last.problems)
 
 
 def render_metrics(settings: WarehouseSettings, health: Health, sample: Sample | None) -> str:

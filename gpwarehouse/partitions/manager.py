@@ -213,8 +213,8 @@ class Partitions:
         :param hold_days: for so long retention leaves it alone; then the next apply archives it again.
         :param progress: takes a line on rows with other keys than in the files, or with keys that nobody has, and on files of
             another revision; else they are logged.
-        :raises PartitionError: nothing is archived of it, it holds rows, or the files are not what was archived; or a restore of a
-            backup or a change of data in batches is not ended.
+        :raises PartitionError: nothing is archived of it, it holds rows, or the files are not what was archived; or a restore of
+            a backup or a change of data in batches is not ended.
         """
         self._ask(_refuse_half_changed)
         fact, partition = fact_named(table), f"m{month_named(month):%Y%m}"

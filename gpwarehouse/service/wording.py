@@ -27,7 +27,10 @@ _PHRASES = (
     (r", or allow more(?=$|;)", ""),
     (r"give session=\{[^}]*\}", "give a longer timeout_s"),
     (r" ?\(command line: [^)]*\)", ""),
-    (r"csv= describes files with tables; name their target= too", "a file with a table needs the parameter target: its fact"),
+    (
+        r"csv= describes files with tables; name their target= too",
+        "a file with a table needs the parameter target: its fact",
+    ),
 )
 _VALUES = re.compile(r"give ((?:\w+=…(?:, )?)+) to read\(\)")
 _CALL = re.compile(r"\b(?:wh|Warehouse)\.((?:\w+\.)?\w+)(?:\(('[^']*'|\"[^\"]*\")?[^()]*\))?")
