@@ -24,6 +24,7 @@ _PHRASES = (
     (r", or use wh\.session\(\) to write", ""),
     (r"use wh\.session\(\) for statements that change something", "only queries run here"),
     (r" \(max_bytes=\)", ""),
+    (r"/\S*/uploads/[0-9a-f]{32}/", ""),  # where the service keeps the file is its own affair
     (r", or allow more(?=$|;)", ""),
     (r"give session=\{[^}]*\}", "give a longer timeout_s"),
     (r" ?\(command line: [^)]*\)", ""),

@@ -330,7 +330,7 @@ def test_csv_is_read_as_it_is_said_to_be_written(loader: httpx.Client) -> None:
 
 
 def test_what_a_load_lacks_is_told_in_fields_of_the_request(loader: httpx.Client) -> None:
-    rows = b"equipment_id,event_ts\nE,nonsense\n"
+    rows = b"equipment_id,event_ts,productive_s,total_s\nE,nonsense,1,1\n"
     told = []
     for params in (
         {"filename": "a.csv"},
@@ -343,4 +343,4 @@ def test_what_a_load_lacks_is_told_in_fields_of_the_request(loader: httpx.Client
     assert "POST /loads with target" in told[0]
     assert "needs the parameter target" in told[1]
     assert "a query of etl_reject with batch_id = " in told[2]
-    assert not [detail for detail in told if "wh." in detail or "=True" in detail]
+    assert not [detail for detail in told if "wh." in detail or "=True" in detail or "uploads" in detail]
