@@ -33,7 +33,7 @@ from gpwarehouse.backup.row_checksum import content_of_rows, sum_contents
 from gpwarehouse.backup.snapshot import Unit, keep_open, units_there
 from gpwarehouse.dialect import Analyze, RangePartition
 from gpwarehouse.engine import advisory_key, qualified_name
-from gpwarehouse.engine.progress import Announce
+from gpwarehouse.engine.progress import Announce, counted
 from gpwarehouse.errors import BackupError
 from gpwarehouse.migrate.history import HISTORY_TABLE, RESTORE, forget_batches, interrupted, part_row, prepare_database
 from gpwarehouse.models import FACTS
@@ -301,7 +301,7 @@ class _Run:
 
     def _tell(self, what: str, entry: Entry) -> None:
         self.done.append((what, entry))
-        self.tell(f"{entry.label}: {what}, {entry.rows} rows")
+        self.tell(f"{entry.label}: {what}, {counted(entry.rows, 'row')}")
 
 
 def _holds_rows(connection: Connection, relation: Table) -> bool:
