@@ -18,11 +18,12 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from gpwarehouse.warehouse import Warehouse
 
-__all__ = ["ANSWER_WITHIN_S", "PROCESS", "run_code", "run_module", "url_of"]
+__all__ = ["ANSWER_WITHIN_S", "PROCESS", "Forked", "run_code", "run_module", "start_module", "url_of"]
 
 # One list for all tests: the first process starts the server with it.
 _IMPORTED = (
@@ -40,17 +41,26 @@ _IMPORTED = (
     "sqlalchemy.dialects.postgresql",
     "stdf_convert",
     "typer",
+    "uvicorn.lifespan.on",
+    "uvicorn.loops.auto",
+    "uvicorn.protocols.http.auto",
     "gpwarehouse.batches",
     "gpwarehouse.dimensions",
+    "gpwarehouse.backup",
     "gpwarehouse.embedded",
+    "gpwarehouse.embedded.standing",
     "gpwarehouse.generate",
     "gpwarehouse.integrity",
-    "gpwarehouse.cli.progress_bar",
+    "gpwarehouse.load",
     "gpwarehouse.migrate",
+    "gpwarehouse.models.diagram",
+    "gpwarehouse.monitoring",
     "gpwarehouse.months",
     "gpwarehouse.partitions",
     "gpwarehouse.read",
     "gpwarehouse.roles",
+    "gpwarehouse.service",
+    "gpwarehouse.settings.file",
     "gpwarehouse.sources.stdf",
     "gpwarehouse.sources.synthetic",
     "gpwarehouse.validate",
@@ -75,6 +85,45 @@ def run_module(
 ) -> subprocess.CompletedProcess[str]:
     """What comes of ``main`` of a module, called by this name on a command line."""
     return _run(partial(_call_main, module), [name, *args], cwd, environment)
+
+
+class Forked:
+    """A process that runs, with what ``subprocess.Popen`` offers.
+
+    :ivar pid: of it.
+    """
+
+    def __init__(self, process: BaseProcess) -> None:
+        self._process = process
+        process.start()
+        assert process.pid is not None
+        self.pid = process.pid
+
+    def poll(self) -> int | None:
+        """Its exit code, once it has ended."""
+        return self._process.exitcode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it."""
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self, seconds: float) -> int:
+        """Wait for its end; its exit code."""
+        self._process.join(seconds)
+        code = self.poll()
+        assert code is not None, f"process {self.pid} has not ended after {seconds} s"
+        return code
+
+
+def start_module(module: str, name: str, *args: str, environment: Mapping[str, str], log: Path) -> Forked:
+    """Run ``main`` of a module, called by this name on a command line, beside this process; the log has what it says."""
+    arguments = (partial(_call_main, module), [name, *args], str(Path.cwd()), dict(environment), [str(log)] * 2)
+    return Forked(PROCESS.Process(target=_begin, args=arguments))
 
 
 def run_code(code: str, *args: str) -> subprocess.CompletedProcess[str]:

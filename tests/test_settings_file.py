@@ -159,6 +159,64 @@ def test_the_check_tells_values_places_and_every_problem_at_once(monkeypatch: py
     assert told["files"] == ["gpwarehouse.toml"]
 
 
+def test_the_check_warns_of_a_secrets_own_file_that_others_may_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(f"{SECRET}\n", "password")
+    monkeypatch.setenv("GPWAREHOUSE_PASSWORD_FILE", "password")
+    assert check_settings().warnings == ()
+    path.chmod(0o640)
+    assert check_settings().warnings == ("password holds a secret, and others may read it: chmod 600 password",)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("[pool]\npool_size = 3\npool_max =", "at line 3, the last one"),
+        ("[pool]\npool_size = \n", "at line 2, column 13"),
+        ('[pool]\n\nprofile = """x\ny', "at line 4, the last one"),
+    ],
+)
+def test_what_is_no_toml_is_told_with_its_line(content: str, told: str) -> None:
+    write(content)
+    with pytest.raises(SettingsError, match=f"cannot be read as TOML.*{told}"):
+        WarehouseSettings()
+
+
+def test_a_line_of_env_with_a_variable_of_ours_that_cannot_be_read_is_refused_and_not_shown() -> None:
+    write(f'other tool\nGPWAREHOUSE_POOL_MAX=7\nGPWAREHOUSE_PASSWORD "{SECRET}\n', ".env")
+    with pytest.raises(SettingsError, match=r"\.env, line 3: write NAME=value") as caught:
+        WarehouseSettings()
+    assert SECRET not in str(caught.value)
+    write("other tool\nGPWAREHOUSE_POOL_MAX=7\n", ".env")
+    assert WarehouseSettings().pool_max == 7
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("[thresholds.threshold_load_age_h]\nfact_test_result = 4\n", "did you mean 'fact_test_results'?"),
+        ("[thresholds.threshold_load_age_h]\ndim_time = 4\n", "'dim_time', which is no table that is loaded"),
+        ("[months]\nretention = 'fact_tests: drop after 3 months'\n", "'fact_tests', which is no partitioned fact"),
+        (
+            '[backup]\nbackup_url = "ftp://etl:s3cr3t-pa55@host/x"\n',
+            "GPWAREHOUSE_BACKUP_URL (gpwarehouse.toml): backups are not",
+        ),
+        ("[roles]\nrole_reader = 'one'\nrole_loader = 'one'\n", "GPWAREHOUSE_ROLE_ADMIN must differ"),
+        (
+            '[connection]\nurl = "postgresql://db/fab?sslmod=require"\n',
+            "the option 'sslmod', which libpq does not know",
+        ),
+    ],
+)
+def test_the_check_finds_what_names_nothing_there_is(content: str, told: str) -> None:
+    write(content)
+    found = CliRunner().invoke(app, ["config", "check"])
+    assert found.exit_code == 1
+    assert told in found.output
+    assert SECRET not in found.output
+    write("[thresholds.threshold_load_age_h]\nfact_test_results = 4\ndim_lot = 24\n")
+    assert CliRunner().invoke(app, ["config", "check"]).exit_code == 0
+
+
 def test_the_check_of_right_settings_ends_well_and_shows_no_secret() -> None:
     write(f'[connection]\nurl = "postgresql://etl:{SECRET}@db/fab"\n[profiles.prod.pool]\npool_max = 4\n')
     found = CliRunner().invoke(app, ["config", "check"])

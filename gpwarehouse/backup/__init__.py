@@ -1,7 +1,7 @@
 """All of a warehouse to files or object stores, and back onto any server: create, list, verify, restore, prune."""
 
 from gpwarehouse.backup.backups import Backups
-from gpwarehouse.backup.catalog import BackupInfo
+from gpwarehouse.backup.catalog import BackupInfo, Verified
 from gpwarehouse.backup.create import CreateResult
 from gpwarehouse.backup.gpbackup import GpbackupRecord, GpbackupRun, read_gpbackup_history, run_gpbackup
 from gpwarehouse.backup.prune import PruneResult
@@ -17,6 +17,7 @@ __all__ = [
     "GpbackupRun",
     "PruneResult",
     "RestoreResult",
+    "Verified",
     "VerifyResult",
     "read_gpbackup_history",
     "run_gpbackup",

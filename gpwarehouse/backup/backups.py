@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from sqlalchemy import exc
 from sqlalchemy.engine import Engine
 
-from gpwarehouse.backup.catalog import BackupInfo, list_backups, load_manifest, newest
+from gpwarehouse.backup.catalog import (
+    BackupInfo,
+    Verified,
+    last_verified,
+    list_backups,
+    load_manifest,
+    newest,
+    note_verified,
+)
 from gpwarehouse.backup.create import CreateResult, create
 from gpwarehouse.backup.manifest import Manifest
 from gpwarehouse.backup.place import Place, shown_url
@@ -112,12 +121,26 @@ class Backups:
     ) -> VerifyResult:
         """Read all objects of a backup: sizes, SHA-256, and the checksums of their rows. The server is not asked.
 
+        What is found is noted in the place, for :meth:`last_verified`; a listing that finds nothing wrong is not. Where nothing
+        can be written, the result has a warning.
+
         :param backup_id: by default the newest whole one.
         :param quick: whether only to compare sizes, by a listing.
         :raises BackupError: there is no such backup, or its manifest is damaged.
         """
         manifest = self._manifest(backup_id)
-        return verify(self.place, manifest, quick=quick, parallel=self._parallel(parallel), tell=progress or log.info)
+        found = verify(self.place, manifest, quick=quick, parallel=self._parallel(parallel), tell=progress or log.info)
+        if quick and not found.problems:
+            return found
+        try:
+            note_verified(self.place, Verified(found.backup_id, datetime.now(UTC), len(found.problems)))
+        except BackupError as error:
+            return replace(found, warnings=(f"the result is not noted for monitoring: {error}",))
+        return found
+
+    def last_verified(self) -> Verified | None:
+        """Tell what the last :meth:`verify` found; None if there was none."""
+        return last_verified(self.place)
 
     def compare(
         self, backup_id: str | None = None, *, parallel: int | None = None, progress: Announce | None = None

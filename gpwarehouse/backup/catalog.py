@@ -1,7 +1,8 @@
 """The backups of a place: whole ones, damaged ones, and those that were begun and not ended.
 
 ``manifests/<id>.json`` makes a backup; ``objects/<id>/…`` are its files; ``running/<id>.json`` says that one was begun;
-``progress/<id>/…`` are the entries that it has written so far. Nothing is ever renamed or overwritten.
+``progress/<id>/…`` are the entries that it has written so far; ``verified/<id>/…`` is what was found when it was last read whole.
+Nothing is ever renamed or overwritten.
 """
 
 from __future__ import annotations
@@ -22,18 +23,22 @@ __all__ = [
     "MANIFESTS",
     "OBJECTS",
     "BackupInfo",
+    "Verified",
     "begun",
     "forget_run",
+    "forget_verified",
     "known_entries",
+    "last_verified",
     "list_backups",
     "load_manifest",
     "new_id",
     "newest",
     "note_entry",
+    "note_verified",
     "running",
 ]
 
-MANIFESTS, OBJECTS, RUNNING, PROGRESS = "manifests", "objects", "running", "progress"
+MANIFESTS, OBJECTS, RUNNING, PROGRESS, VERIFIED = "manifests", "objects", "running", "progress", "verified"
 _ID = "%Y%m%dT%H%M%S%fZ"
 
 
@@ -76,6 +81,19 @@ class BackupInfo:
             sum(entry.bytes for entry in files.values()),
             sum(entry.bytes for name, entry in files.items() if name.startswith(mine)),
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was found when a backup was verified.
+
+    :ivar at: when that ended, UTC.
+    :ivar problems: how many.
+    """
+
+    backup_id: str
+    at: datetime
+    problems: int
 
 
 def new_id(now: datetime | None = None) -> str:
@@ -193,3 +211,30 @@ def running(
         last = max((*moments, _moment_of(backup_id)))
         (abandoned if now - last > abandoned_after else alive).append(backup_id)
     return alive, abandoned
+
+
+# Backups that were verified
+
+
+def note_verified(place: Place, found: Verified) -> None:
+    """Note what was found of a backup, in place of what was noted of it before."""
+    before = place.list(f"{VERIFIED}/{found.backup_id}")
+    place.write(f"{VERIFIED}/{found.backup_id}/{new_id(found.at)}.json", packed({"problems": found.problems}))
+    place.delete_all(before)
+
+
+def last_verified(place: Place) -> Verified | None:
+    """The newest note of all backups; None if there is none.
+
+    :raises BackupError: it cannot be read.
+    """
+    name = max(map(PurePosixPath, place.list(VERIFIED)), key=lambda path: path.name, default=None)
+    if name is None:
+        return None
+    said = unpacked(place.read(str(name)), f"{place.shown}: {name}")
+    return Verified(name.parent.name, _moment_of(name.name), int(said["problems"]))
+
+
+def forget_verified(place: Place, backup_id: str) -> None:
+    """Remove what was noted of a backup."""
+    place.delete_all(place.list(f"{VERIFIED}/{backup_id}"))

@@ -21,7 +21,7 @@ from gpwarehouse.backup.place import Place, Stored
 from gpwarehouse.backup.row_checksum import content_of_rows, sum_contents
 from gpwarehouse.backup.snapshot import Snapshot, Unit, open_snapshot
 from gpwarehouse.engine import dialect_of
-from gpwarehouse.engine.progress import Announce
+from gpwarehouse.engine.progress import Announce, counted
 from gpwarehouse.errors import BackupError
 from gpwarehouse.migrate.history import database_heads, interrupted
 from gpwarehouse.models import migration_history_table
@@ -136,17 +136,17 @@ class _Writer:
         before = [entry for entry in self.known.get(unit.key, ()) if entry.columns == unit.columns]
         for entry in before:
             if is_unchanged(connection, unit, entry.rows, entry.mark, mark):
-                self.tell(f"{entry.label}: unchanged, {entry.rows} rows")
+                self.tell(f"{entry.label}: unchanged, {counted(entry.rows, 'row')}")
                 return self._again(unit, entry, mark)
         written = replace(self._write(connection, unit), mark=mark)
         for entry in before:
             if written.file is not None and (entry.rows, entry.checksum) == (written.rows, written.checksum):
                 self.place.delete(written.file)  # the same rows are there already
-                self.tell(f"{entry.label}: the same {entry.rows} rows")
+                self.tell(f"{entry.label}: the same {counted(entry.rows, 'row')}")
                 return self._again(unit, entry, mark)
         if written.file is not None:
             note_entry(self.place, self.backup_id, written, asdict(written))
-        self.tell(f"{written.label}: {written.rows} rows, {written.bytes} bytes")
+        self.tell(f"{written.label}: {counted(written.rows, 'row')}, {counted(written.bytes, 'byte')}")
         return written
 
     @staticmethod

@@ -23,12 +23,12 @@ import pyarrow as pa
 from pyarrow import fs
 
 from gpwarehouse.errors import BackupError
+from gpwarehouse.settings.types import STORES
 
 __all__ = ["Place", "Stored", "Upload", "shown_url"]
 
 _READ_BYTES = 1 << 22
 _DELETED_AT_ONCE = 16
-SCHEMES = ("file", "s3", "gs", "gcs", "abfs", "abfss")
 
 
 @dataclass(frozen=True)
@@ -106,12 +106,13 @@ class Place:
     def __init__(self, url: str) -> None:
         scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", url)
         self._secrets = (*_secrets_of(url), *_secrets_of_environment()) if scheme else ()
+        self._hosts = tuple(_hosts_of(url)) if scheme else ()
         self.shown = shown_url(url)
         if scheme is None:
             self._fs, self._root = fs.LocalFileSystem(), str(Path(url).expanduser().absolute())
-        elif scheme[1].lower() not in SCHEMES:
+        elif scheme[1].lower() not in STORES:
             raise BackupError(
-                f"{self.shown}: {scheme[1]!r} is no store of backups; allowed: a path, {', '.join(SCHEMES)}"
+                f"{self.shown}: {scheme[1]!r} is no store of backups; allowed: a path, {', '.join(STORES)}"
             )
         else:
             with self._translated("it"):
@@ -129,16 +130,22 @@ class Place:
         try:
             yield
         except (OSError, pa.ArrowException) as error:
-            words = str(error)
-            for secret in self._secrets:
-                words = words.replace(secret, "***")
-            failure = BackupError(f"{self.shown}: {name} cannot be used: {words}")
+            failure = BackupError(f"{self.shown}: {name} cannot be used: {self._mask(str(error))}")
         else:
             return
         try:
             raise failure
         finally:
             failure.__context__ = None
+
+    def _mask(self, words: str) -> str:
+        """The words without what is secret. A host stays whole, also where a user's name is a part of it."""
+        known = sorted({*self._secrets, *self._hosts}, key=len, reverse=True)
+        if not known:
+            return words
+        return re.sub(
+            "|".join(map(re.escape, known)), lambda found: found[0] if found[0] in self._hosts else "***", words
+        )
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
@@ -235,8 +242,10 @@ class Place:
                 pass
 
 
-_AZURE = frozenset({"account_key", "sas_token", "client_id", "client_secret", "tenant_id"})
-_AZURE |= {f"{service}_storage_{what}" for service in ("blob", "dfs") for what in ("authority", "scheme")}
+_PLACES = {f"{service}_storage_{what}" for service in ("blob", "dfs") for what in ("authority", "scheme")}
+_AZURE = frozenset({"account_key", "sas_token", "client_id", "client_secret", "tenant_id", *_PLACES})
+_OPEN = frozenset({"region", "scheme", "endpoint_override", "project_id", *_PLACES})
+"""Options that say where a store is."""
 _AZURE_ENVIRONMENT = {"account_key": "AZURE_STORAGE_KEY", "sas_token": "AZURE_STORAGE_SAS_TOKEN"}
 
 
@@ -288,11 +297,19 @@ def _secrets_of_environment() -> tuple[str, ...]:
 
 
 def _secrets_of(url: str) -> tuple[str, ...]:
-    """What must not stand in a message: the whole URL, its user and password, and the values of its options."""
+    """What must not stand in a message: the whole URL, its user and password, and options but those that say where it is."""
     parts = urlsplit(url)
     before = parts.netloc.rpartition("@")[0]
     if parts.scheme in ("abfs", "abfss") and ":" not in before:
         before = ""
-    words = [url, parts.query, before, *before.split(":"), *(value for _, value in parse_qsl(parts.query))]
+    options = (value for name, value in parse_qsl(parts.query) if name not in _OPEN or "@" in value)
+    words = [url, parts.query, before, *before.split(":"), *options]
     words += [unquote(word) for word in words]
-    return tuple(sorted({word for word in words if len(word) > 3}, key=len, reverse=True))
+    return tuple({word for word in words if len(word) > 3})
+
+
+def _hosts_of(url: str) -> Iterator[str]:
+    for name, value in parse_qsl(urlsplit(url).query):
+        if name == "endpoint_override" or name.endswith("_authority"):
+            place = re.split("[/@]", value)[-1]
+            yield from (place, place.partition(":")[0])

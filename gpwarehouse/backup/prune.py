@@ -13,7 +13,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from gpwarehouse.backup.catalog import MANIFESTS, OBJECTS, forget_run, list_backups, load_manifest, running
+from gpwarehouse.backup.catalog import (
+    MANIFESTS,
+    OBJECTS,
+    forget_run,
+    forget_verified,
+    list_backups,
+    load_manifest,
+    running,
+)
 from gpwarehouse.backup.place import Place
 from gpwarehouse.errors import BackupError
 from gpwarehouse.retention import KeepBackups
@@ -73,6 +81,7 @@ def prune(
     if not plan:
         for backup_id in go:
             place.delete(f"{MANIFESTS}/{backup_id}.json")
+            forget_verified(place, backup_id)
         for backup_id in abandoned:
             forget_run(place, backup_id)
     objects = place.list(OBJECTS)

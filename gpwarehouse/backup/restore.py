@@ -34,9 +34,9 @@ from gpwarehouse.backup.snapshot import Unit, keep_open, units_there
 from gpwarehouse.derived import refresh_aggregates
 from gpwarehouse.dialect import Analyze, RangePartition
 from gpwarehouse.engine import advisory_key, qualified_name
-from gpwarehouse.engine.progress import Announce
+from gpwarehouse.engine.progress import Announce, counted
 from gpwarehouse.errors import BackupError
-from gpwarehouse.migrate.history import HISTORY_TABLE, RESTORE, forget_batches, interrupted, part_row
+from gpwarehouse.migrate.history import HISTORY_TABLE, RESTORE, forget_batches, interrupted, part_row, prepare_database
 from gpwarehouse.models import AGGREGATES, FACTS
 from gpwarehouse.months import become_owner, change_partitions, make_partitions
 from gpwarehouse.partitions.archive import NOTHING, Content
@@ -111,6 +111,7 @@ def restore(
     with run.alone():
         with engine.connect() as connection, connection.begin():
             check_revision(connection, settings, manifest)
+            prepare_database(connection, settings)  # the history may be of an older package
             there = units_there(connection, settings.schema_name)
             check_tables(entries, there, settings)
             check_columns(entries, there, settings)
@@ -306,7 +307,7 @@ class _Run:
 
     def _tell(self, what: str, entry: Entry) -> None:
         self.done.append((what, entry))
-        self.tell(f"{entry.label}: {what}, {entry.rows} rows")
+        self.tell(f"{entry.label}: {what}, {counted(entry.rows, 'row')}")
 
 
 def _holds_rows(connection: Connection, relation: Table) -> bool:

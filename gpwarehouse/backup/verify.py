@@ -16,7 +16,7 @@ from gpwarehouse.backup.place import Place
 from gpwarehouse.backup.restore import content_in
 from gpwarehouse.backup.row_checksum import content_of_rows, sum_contents
 from gpwarehouse.backup.snapshot import Unit, open_snapshot
-from gpwarehouse.engine.progress import Announce
+from gpwarehouse.engine.progress import Announce, counted
 from gpwarehouse.errors import BackupError
 from gpwarehouse.migrate.history import HISTORY_TABLE, database_heads
 from gpwarehouse.partitions.archive import NOTHING, Content
@@ -32,6 +32,7 @@ class VerifyResult:
 
     :ivar objects: how many were looked at; ``rows``: in them.
     :ivar problems: what is wrong; empty: nothing.
+    :ivar warnings: what was left out.
     """
 
     backup_id: str
@@ -39,6 +40,7 @@ class VerifyResult:
     rows: int
     bytes: int
     problems: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def verify(place: Place, manifest: Manifest, *, quick: bool = False, parallel: i
             _check_object(place, entry)
         except BackupError as error:
             return f"{entry.label}: {error}"
-        tell(f"{entry.label}: {entry.rows} rows, {entry.bytes} bytes")
+        tell(f"{entry.label}: {counted(entry.rows, 'row')}, {counted(entry.bytes, 'byte')}")
         return None
 
     if not quick:

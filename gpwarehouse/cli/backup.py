@@ -12,6 +12,7 @@ import typer
 
 from gpwarehouse.cli.app import console, errors, group, say, warehouse_named, warn
 from gpwarehouse.cli.tables import AsJson, make_table
+from gpwarehouse.engine.progress import counted
 from gpwarehouse.warehouse import rooms
 
 backup = group("backup", "Backups: made, verified, restored onto any server.")
@@ -44,8 +45,9 @@ def create(
         _print_json(asdict(made))
         return
     info = made.backup
-    say(f"backup {info.id}: {info.rows} rows of {info.tables} tables, {info.bytes} bytes, of them {info.new_bytes} new")
-    say(f"{len(made.written)} tables and months written, {len(made.unchanged)} unchanged, {made.seconds:.1f} s")
+    rows, tables = counted(info.rows, "row"), counted(info.tables, "table")
+    say(f"backup {info.id}: {rows} of {tables}, {counted(info.bytes, 'byte')}, of them {info.new_bytes} new")
+    say(f"tables and months: {len(made.written)} written, {len(made.unchanged)} unchanged, {made.seconds:.1f} s")
 
 
 @backup.command(name="list")
@@ -101,16 +103,20 @@ def verify(
             said |= {"schema_findings": findings, "data_findings": checked}
         _print_json(said)
     else:
-        say(f"backup {found.backup_id}: {found.objects} objects, {found.rows} rows, {found.bytes} bytes read" if not quick
-            else f"backup {found.backup_id}: {found.objects} objects listed, {found.bytes} bytes")  # fmt: skip
+        objects, size = counted(found.objects, "object"), counted(found.bytes, "byte")
+        say(f"backup {found.backup_id}: {objects}, {counted(found.rows, 'row')}, {size} read" if not quick
+            else f"backup {found.backup_id}: {objects} listed, {size}")  # fmt: skip
         _print_lines("problem", found.problems)
         if against_warehouse:
             rows = sum(each.rows_here for each in compared)
-            say(f"{len(compared)} tables and months compared, {len(unequal)} not equal; {rows} rows in the warehouse")
+            told = f"{len(compared)} compared, {len(unequal)} not equal"
+            say(f"tables and months: {told}; {counted(rows, 'row')} in the warehouse")
             _print_unequal(unequal)
-            say(f"schema validate: {len(findings)} findings; data check: {len(checked)} findings")
+            told = f"schema validate: {counted(len(findings), 'finding')}"
+            say(f"{told}; data check: {counted(len(checked), 'finding')}")
             _print_lines("schema", findings)
             _print_lines("data", (" ".join(map(str, row.values())) for row in checked))
+    warn(found.warnings)
     if found.problems or unequal or findings or checked:
         raise typer.Exit(1)
 
@@ -142,8 +148,8 @@ def restore(
         _print_json(asdict(done))
         return
     say(
-        f"backup {done.backup_id}: {done.rows} rows restored into {len(done.restored)} tables and months, {len(done.same)} held "
-        f"them already, {len(done.emptied)} months emptied, {done.seconds:.1f} s"
+        f"backup {done.backup_id}: {counted(done.rows, 'row')} restored; tables and months: {len(done.restored)} restored, "
+        f"{len(done.same)} that held their rows already, {len(done.emptied)} emptied, {done.seconds:.1f} s"
     )
     warn(done.warnings)
 
@@ -165,7 +171,8 @@ def prune(
         return
     verb = "would be removed" if plan else "removed"
     say(
-        f"{len(done.kept)} backups stay, {len(done.removed)} {verb}, with {len(done.objects)} objects of {done.bytes} bytes"
+        f"{counted(len(done.kept), 'backup')} {'stays' if len(done.kept) == 1 else 'stay'}, {len(done.removed)} {verb}, with "
+        f"{counted(len(done.objects), 'object')} of {counted(done.bytes, 'byte')}"
     )
     _print_lines(verb, done.removed)
     _print_lines("abandoned", done.abandoned)

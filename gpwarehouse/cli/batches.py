@@ -13,6 +13,7 @@ from gpwarehouse.cli.load import limit
 from gpwarehouse.cli.progress_bar import load_bar
 from gpwarehouse.cli.tables import AsCsv, AsJson, print_result
 from gpwarehouse.cli.wording import in_commands
+from gpwarehouse.engine.progress import counted
 from gpwarehouse.load import csv_of_rejects
 
 batches = group("batches", "Batches: list, rejects, reload, delete, replace.")
@@ -63,7 +64,7 @@ def delete(batch_id: Annotated[str, typer.Argument(help="The batch, as etl_load_
     """Delete a batch's rows from its fact; then it can be loaded again."""
     with warehouse_named() as warehouse:
         done = warehouse.batches.delete(batch_id)
-    say(f"{done.target}: {done.rows} rows of batch {batch_id} deleted")
+    say(f"{done.target}: {counted(done.rows, 'row')} of batch {batch_id} deleted")
     warn(map(in_commands, done.warnings))
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 import typer
 
 from gpwarehouse.cli.app import console, group, say, url_named, warn
 from gpwarehouse.cli.tables import make_table
+from gpwarehouse.errors import SettingsError
+from gpwarehouse.monitoring import check_limits
+from gpwarehouse.partitions.plan import rules_of
+from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.settings.file import check_settings, template
 
 config = group("config", "Settings: a file with all of them, and a check.")
@@ -31,7 +36,10 @@ def check(
 ) -> None:
     """Tell what is set, its value (secrets masked), from where, and what is wrong; exit code 1 if something is."""
     keywords: dict[str, Any] = {"url": url_named(), "profile": profile}
-    found = check_settings(**{name: value for name, value in keywords.items() if value is not None})
+    given = {name: value for name, value in keywords.items() if value is not None}
+    found = check_settings(**given)
+    if not found.problems:
+        found = replace(found, problems=tuple(_check_tables(WarehouseSettings(**given))))
     if as_json:
         facts = {**asdict(found), "files": [str(path) for path in found.files]}
         sys.stdout.write(json.dumps(facts, indent=2) + "\n")
@@ -47,3 +55,13 @@ def check(
         if not found.problems:
             say("the settings are right")
     raise typer.Exit(1 if found.problems else 0)
+
+
+def _check_tables(settings: WarehouseSettings) -> Iterator[str]:
+    """What settings say wrongly of tables, which the settings themselves do not know."""
+    checks: tuple[Callable[[WarehouseSettings], object], ...] = (rules_of, check_limits)
+    for check_one in checks:
+        try:
+            check_one(settings)
+        except SettingsError as error:
+            yield str(error)

@@ -10,6 +10,7 @@ import typer
 from gpwarehouse.cli.app import console, group, say, warehouse_named, warn
 from gpwarehouse.cli.csv_options import with_csv
 from gpwarehouse.cli.wording import in_commands
+from gpwarehouse.engine.progress import counted
 
 __all__: list[str] = []
 
@@ -35,7 +36,7 @@ def rekey_wafers(
     word = "would move" if dry_run else "moved"
     say(f"{done.wafers} wafers {word}, {done.merged} of them to where they were already")
     for table, rows in done.rows.items():
-        say(f"{table}: {rows} rows {word}")
+        say(f"{table}: {counted(rows, 'row')} {word}")
     warn(map(in_commands, done.warnings))
 
 

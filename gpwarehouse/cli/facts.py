@@ -13,6 +13,7 @@ from gpwarehouse.cli.load import limit
 from gpwarehouse.cli.progress_bar import load_bar
 from gpwarehouse.cli.tables import AsCsv, AsJson, print_result
 from gpwarehouse.cli.wording import in_commands
+from gpwarehouse.engine.progress import counted
 from gpwarehouse.errors import InvalidInputError, PartitionError
 from gpwarehouse.warehouse.facts import columns_of
 
@@ -50,7 +51,9 @@ def delete_month(fact: _Fact, month: _Month, across: _Across = False, yes_drop_d
         there = warehouse.facts.delete_month(fact, month, across=across, dry_run=True)
         _refuse(fact, month, there.rows, len(there.batches), "empty it", yes_drop_data)
         done = warehouse.facts.delete_month(fact, month, across=across)
-    say(f"{fact}: {done.rows} rows of {month} deleted; {len(done.loadable)} batches can be loaded again")
+    say(
+        f"{fact}: {counted(done.rows, 'row')} of {month} deleted; {counted(len(done.loadable), 'batch')} can be loaded again"
+    )
     warn(map(in_commands, done.warnings))
 
 
@@ -73,7 +76,7 @@ def replace_month(
             fact, month, file, csv=csv, batch_id=batch_id, max_rejects=allowed, progress=bar
         )
     warn(map(in_commands, done.warnings))
-    say(f"{done}; {done.rows_replaced} rows replaced")
+    say(f"{done}; {counted(done.rows_replaced, 'row')} replaced")
 
 
 @facts.command()
@@ -117,7 +120,7 @@ def delete(
     say(
         f"{fact}: done before, as batch {done.batch_id}"
         if done.already_loaded
-        else f"{fact}: {done.rows_replaced} rows deleted, {done.rows_rejected} rejected (batch {done.batch_id})"
+        else f"{fact}: {counted(done.rows_replaced, 'row')} deleted, {done.rows_rejected} rejected (batch {done.batch_id})"
     )
 
 
@@ -132,6 +135,6 @@ def _rows(warehouse: Warehouse, fact: str, month: str) -> tuple[int, int]:
 
 def _refuse(fact: str, month: str, rows: int, batches: int, what: str, told_to: bool) -> None:
     if rows:
-        say(f"{fact}: {month} holds {rows} rows of {batches} batches")
+        say(f"{fact}: {month} holds {counted(rows, 'row')} of {counted(batches, 'batch')}")
     if rows and not told_to:
         raise InvalidInputError(f"{fact}: to {what}, say --yes-drop-data; nothing was changed")

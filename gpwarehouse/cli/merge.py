@@ -11,6 +11,7 @@ import typer
 from gpwarehouse.cli.app import app, say, warehouse_named, warn
 from gpwarehouse.cli.csv_options import with_csv
 from gpwarehouse.cli.wording import in_commands
+from gpwarehouse.engine.progress import counted
 
 
 @app.command()
@@ -40,8 +41,10 @@ def merge(
     say(
         f"{dimension}: merged before, as batch {done.batch_id}"
         if done.already_merged
-        else f"{dimension}: {done.rows_read} rows, {done.rows_rejected} rejected; {done.members_new} new members, "
-        f"{done.versions_begun} versions begun, {done.rows_overwritten} rows overwritten (batch {done.batch_id})"
+        else f"{dimension}: {counted(done.rows_read, 'row')}, {done.rows_rejected} rejected; "
+        f"{counted(done.members_new, 'new member')}, "
+        f"{counted(done.versions_begun, 'version')} begun, {counted(done.rows_overwritten, 'row')} overwritten "
+        f"(batch {done.batch_id})"
     )
     warn(map(in_commands, done.warnings))
 

@@ -11,6 +11,7 @@ import typer
 from gpwarehouse.cli.app import console, errors, group, say, warehouse_named
 from gpwarehouse.cli.tables import make_table, print_frame
 from gpwarehouse.cli.wording import in_commands
+from gpwarehouse.engine.progress import counted
 
 if TYPE_CHECKING:
     from gpwarehouse.partitions import Report, Step
@@ -103,7 +104,7 @@ def restore(
     """Bring an archived month back from its files, verified."""
     with warehouse_named() as warehouse:
         rows = warehouse.partitions.restore(table, month, hold_days=hold_days, progress=_tell)
-    say(f"{table}: {rows} rows of {month} restored")
+    say(f"{table}: {counted(rows, 'row')} of {month} restored")
 
 
 @partitions.command()

@@ -10,6 +10,7 @@ import typer
 
 from gpwarehouse.cli.app import app, console, say, warehouse_named
 from gpwarehouse.cli.tables import DIGITS, AsCsv, AsJson, print_frame
+from gpwarehouse.engine.progress import counted
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.settings import settings_table
 from gpwarehouse.warehouse import rooms
@@ -84,8 +85,8 @@ def export(
 
 def _export(warehouse: Warehouse, sql: str, target: Path, values: dict[str, str], **options: Any) -> None:
     done = warehouse.export(sql, target, values, **options)
-    files = f" in {done.files} files" if done.files != 1 else ""
-    say(f"{done.path}: {done.rows} rows, {done.bytes / 1e6:.1f} MB{files}, {done.seconds:.1f} s")
+    files = f" in {counted(done.files, 'file')}" if done.files != 1 else ""
+    say(f"{done.path}: {counted(done.rows, 'row')}, {done.bytes / 1e6:.1f} MB{files}, {done.seconds:.1f} s")
 
 
 def _stream(warehouse: Warehouse, sql: str, values: dict[str, str], *, as_json: bool, exact_numeric: bool) -> None:

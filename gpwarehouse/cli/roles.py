@@ -12,6 +12,7 @@ import typer
 
 from gpwarehouse.cli.app import console, group, say, warehouse_named
 from gpwarehouse.cli.tables import make_table
+from gpwarehouse.engine.progress import counted
 from gpwarehouse.errors import InvalidInputError
 
 roles = group("roles", "Reader, loader and admin of the schema.")
@@ -43,7 +44,7 @@ def apply() -> None:
         changes = warehouse.schema.roles.apply()
     for change in changes:
         say(change.statement)
-    console.print(f"{len(changes)} statements run" if changes else "nothing was to be done")
+    console.print(f"{counted(len(changes), 'statement')} run" if changes else "nothing was to be done")
 
 
 @roles.command()
@@ -90,7 +91,7 @@ def login(
     password = _ask_password() if password_file is None else _read_password(password_file)
     with warehouse_named() as warehouse:
         warehouse.schema.roles.add_login(name, role, password=password)  # type: ignore[arg-type]  # it is checked there
-    say(f"{name} may log in, as a {role}")
+    say(f"{name} may log in, with the role {role}")
 
 
 def _ask_password() -> str | None:

@@ -12,6 +12,7 @@ import typer
 from gpwarehouse.cli.app import app, console, errors, group, say, warehouse_named
 from gpwarehouse.cli.tables import make_table
 from gpwarehouse.cli.wording import in_commands
+from gpwarehouse.engine.progress import counted
 from gpwarehouse.errors import InvalidInputError
 from gpwarehouse.models.diagram import mermaid
 from gpwarehouse.settings import WarehouseSettings
@@ -89,7 +90,7 @@ def _print_plan(steps: list[PlannedStep], *, statements: bool) -> None:
     if not steps:
         say("nothing to do")
     for step in steps:
-        count = step.unknown or f"{len(step.statements)} statements"
+        count = step.unknown or counted(len(step.statements), "statement")
         say(f"{step.direction} {step.revision}: {step.description} ({count})")
         lost = {loss.drop: loss for loss in step.losses}
         for drop in step.drops:
@@ -122,7 +123,9 @@ def status() -> None:
         half = f", its {one.interrupted} was interrupted" if one.interrupted else ""
         say(f"revision  {one.revision:<14} {one.state}{half}{when}{accepted}  {one.description}".rstrip())
     deleted = f", {now.batches_deleted} deleted" if now.batches_deleted else ""
-    say(f"batches   {now.batches_loaded} loaded ({now.rows_loaded} rows), {now.batches_failed} failed{deleted}")
+    say(
+        f"batches   {now.batches_loaded} loaded ({counted(now.rows_loaded, 'row')}), {now.batches_failed} failed{deleted}"
+    )
     if told := rooms.migrate.advice(warehouse.settings, found):
         say(in_commands(told), to=errors)
         raise typer.Exit(1)

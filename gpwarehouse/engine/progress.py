@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["Announce", "Progress"]
+__all__ = ["Announce", "Progress", "counted"]
 
 Progress = Callable[[str, int], object]
 """Called with the phase and the rows done in it. Phases are ``"read"``, ``"prepare"``, ``"copy"`` and ``"analyze"``.
@@ -16,3 +16,8 @@ than before.
 
 Announce = Callable[[str], object]
 """Called with a line of text on what is being done."""
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: ``1 table``, ``2 tables``, ``2 batches``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}{'es' if noun.endswith('ch') else 's'}"

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import (
     Table,
+    and_,
     case,
     delete,
     func,
@@ -128,8 +129,9 @@ def prepare_database(connection: Connection, settings: WarehouseSettings) -> Non
         connection.execute(text(f"ALTER TABLE {qualified_name(connection, table)} ADD COLUMN {name} {kind}"))
     for column in table.columns if missing else ():  # what the others mean may have changed with it
         connection.execute(SetColumnComment(column))
-    older = update(table).where(table.c.part_of.is_(None), table.c.direction.in_(_OLDER))
-    connection.execute(older.values(part_of=case(_OLDER, value=table.c.direction)))
+    older = and_(table.c.part_of.is_(None), table.c.direction.in_(_OLDER))
+    if connection.execute(select(table.c.revision).where(older).limit(1)).first() is not None:
+        connection.execute(update(table).where(older).values(part_of=case(_OLDER, value=table.c.direction)))
 
 
 def part_row(schema: str, revision: str, part_of: str, note: str) -> Any:

@@ -1,6 +1,6 @@
 """What an operator is woken by: the warehouse's state, sampled in the background, and as metrics for Prometheus."""
 
-from gpwarehouse.monitoring.collector import StateCollector, render_metrics
+from gpwarehouse.monitoring.collector import StateCollector, check_limits, render_metrics
 from gpwarehouse.monitoring.sample import (
     DayOfBatches,
     LastLoad,
@@ -21,6 +21,7 @@ __all__ = [
     "SizeOfTable",
     "StateCollector",
     "StateSampler",
+    "check_limits",
     "render_metrics",
     "take_sample",
 ]

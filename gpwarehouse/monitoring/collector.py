@@ -7,18 +7,38 @@ compares with what the settings say, and knows no number.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-from gpwarehouse.errors import MissingExtraError
+from gpwarehouse.errors import MissingExtraError, SettingsError
+from gpwarehouse.models import Base, DimTime
 from gpwarehouse.monitoring.sample import Sample
 from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.settings.monitoring import thresholds
 from gpwarehouse.warehouse import Health
 
-__all__ = ["StateCollector", "render_metrics"]
+__all__ = ["StateCollector", "check_limits", "render_metrics"]
 
+_LOADED = ("fact_", "dim_", "bridge_")
+"""How the names of tables begin that loads and merges write."""
 _STATES = ("healthy", "degraded", "down")
+
+
+def check_limits(settings: WarehouseSettings) -> None:
+    """See that the tables with a limit are some that are loaded.
+
+    :raises SettingsError: one is not.
+    """
+    names = (table.name for table in Base.metadata.sorted_tables)
+    loaded = [name for name in names if name.startswith(_LOADED) and name != DimTime.__tablename__]
+    for name, _ in settings.threshold_load_age_h:
+        if name not in loaded:
+            near = get_close_matches(name, loaded, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(sorted(loaded))}"
+            raise SettingsError(
+                f"GPWAREHOUSE_THRESHOLD_LOAD_AGE_H names {name!r}, which is no table that is loaded; {hint}"
+            )
 
 
 class StateCollector:
@@ -28,6 +48,7 @@ class StateCollector:
     :param health: the last health; None if it was not asked yet, or long ago.
     :param sample: the last sample; None if there is none.
     :param failures: samples in a row that could not be taken.
+    :raises SettingsError: as :func:`check_limits`.
     """
 
     def __init__(
@@ -37,6 +58,7 @@ class StateCollector:
         sample: Callable[[], Sample | None],
         failures: Callable[[], int] = lambda: 0,
     ) -> None:
+        check_limits(settings)
         self._settings, self._health, self._sample, self._failures = settings, health, sample, failures
 
     def describe(self) -> list[Any]:
@@ -114,7 +136,7 @@ def _add_health(family: _Families, health: Health | None) -> None:
 def _add_sample(family: _Families, sample: Sample) -> None:
     family.add("monitor_sample_timestamp_seconds", "When the state was sampled", sample.at.timestamp())
     family.add("monitor_sample_seconds", "Time that the sample took", sample.seconds)
-    for part in ("loads", "batches", "months", "replication", "sizes", "disk", "backup"):
+    for part in ("loads", "batches", "months", "replication", "sizes", "disk", "backup", "verify", "changes"):
         family.add("monitor_unreadable", "Whether this part could not be read", part in sample.unreadable, part=part)
     for load in sample.last_loads:
         labels = {"target": load.target, "source": load.source}
@@ -132,7 +154,12 @@ def _add_sample(family: _Families, sample: Sample) -> None:
         family.add("replication_streaming", "Whether it is sent the log", replica.is_streaming, standby=replica.name)
         if replica.lag_bytes is not None:
             family.add("replication_lag_bytes", "Log that it has not replayed", replica.lag_bytes, standby=replica.name)
+    for change, count in sample.unended.items():
+        family.add(
+            "changes_unended", "Restores and changes of data in batches that have not ended", count, change=change
+        )
     _add_sizes(family, sample)
+    _add_backups(family, sample)
 
 
 def _add_sizes(family: _Families, sample: Sample) -> None:
@@ -147,10 +174,16 @@ def _add_sizes(family: _Families, sample: Sample) -> None:
             family.add("table_bloat_percent", "Space that deleted rows take", size.bloat_pct, table=size.table)
     for place, free in sample.disk_free.items():
         family.add("disk_free_bytes", "Free disk space of a segment", free, place=place)
+
+
+def _add_backups(family: _Families, sample: Sample) -> None:
     if sample.last_backup_at is not None:
         family.add(
             "last_backup_timestamp_seconds", "Moment of the newest whole backup", sample.last_backup_at.timestamp()
         )
+    if (last := sample.last_verified) is not None:
+        family.add("last_verify_timestamp_seconds", "End of the last backup verify", last.at.timestamp())
+        family.add("last_verify_problems", "What it found wrong", last.problems)
 
 
 def render_metrics(settings: WarehouseSettings, health: Health, sample: Sample | None) -> str:

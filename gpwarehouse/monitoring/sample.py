@@ -7,6 +7,7 @@ in ``unreadable``: a part that is missing must not look like one that is well.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -16,12 +17,15 @@ from typing import Any, TypeVar
 from sqlalchemy import BigInteger, ColumnElement, Integer, case, cast, exc, func, select, text
 from sqlalchemy.engine import Connection
 
+from gpwarehouse.backup import Verified
 from gpwarehouse.batches import FAILED, LOADED
 from gpwarehouse.dialect import Brand
 from gpwarehouse.engine import dialect_of, explain_operational_error, session_values, set_for_transaction
 from gpwarehouse.errors import GpwarehouseError, WarehouseConnectionError
+from gpwarehouse.migrate.history import interrupted
 from gpwarehouse.models import FACTS, EtlLoadBatch
 from gpwarehouse.months import partitions_there
+from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.tables import list_tables, measure_bloat, measure_skew
 from gpwarehouse.warehouse import Warehouse
 
@@ -41,6 +45,8 @@ _REPLICAS = {
         SELECT 'content ' || gp_segment_id AS standby, state, pg_xlog_location_diff(sent_location, replay_location) AS lag
         FROM pg_catalog.gp_stat_replication ORDER BY 1""",
 }
+_SELDOM = ("sizes", "disk", "backup", "verify")
+"""Parts that are not asked for each time."""
 _DISK = "SELECT dfhostname AS host, dfsegment AS content, dfspace AS kb FROM gp_toolkit.gp_disk_free ORDER BY 1, 2"
 
 
@@ -118,6 +124,8 @@ class Sample:
     :ivar sized_at: when sizes and disk were asked; None if never.
     :ivar disk_free: bytes by host and content.
     :ivar last_backup_at: moment of the newest whole backup, 1970 if there is none; None if the settings name no place.
+    :ivar last_verified: what the last ``backup verify`` found; None if there was none.
+    :ivar unended: ``restore``, ``upgrade``, ``downgrade`` → how many were begun and have not ended; they refuse loads.
     :ivar unreadable: part → why it could not be read.
     """
 
@@ -131,6 +139,8 @@ class Sample:
     disk_free: dict[str, int] = field(default_factory=dict)
     sized_at: datetime | None = None
     last_backup_at: datetime | None = None
+    last_verified: Verified | None = None
+    unended: dict[str, int] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
 
 
@@ -152,6 +162,7 @@ def take_sample(warehouse: Warehouse, *, before: Sample | None = None, sizes: bo
         day=sampler.ask("batches", _read_day) or (),
         months=sampler.ask_for("months", lambda: tuple(_read_months(warehouse, sampler))) or (),
         replicas=sampler.ask("replication", _read_replicas) or (),
+        unended=sampler.ask("changes", partial(_read_unended, settings=warehouse.settings)) or {},
     )
     if sizes or before is None:
         sample = replace(
@@ -159,16 +170,18 @@ def take_sample(warehouse: Warehouse, *, before: Sample | None = None, sizes: bo
             sizes=sampler.ask("sizes", partial(_read_sizes, schema=warehouse.settings.schema_name)) or (),
             disk_free=sampler.ask("disk", _read_disk) or {},
             last_backup_at=sampler.ask_for("backup", lambda: _read_last_backup(warehouse)),
+            last_verified=sampler.ask_for("verify", lambda: _read_last_verified(warehouse)),
             sized_at=datetime.now(UTC),
         )
     else:
-        kept = {part: why for part, why in before.unreadable.items() if part in ("sizes", "disk", "backup")}
+        kept = {part: why for part, why in before.unreadable.items() if part in _SELDOM}
         sampler.unreadable = kept | sampler.unreadable
         sample = replace(
             sample,
             sizes=before.sizes,
             disk_free=before.disk_free,
             last_backup_at=before.last_backup_at,
+            last_verified=before.last_verified,
             sized_at=before.sized_at,
         )
     if any(replica.lag_bytes is None for replica in sample.replicas):
@@ -263,6 +276,15 @@ def _read_last_backup(warehouse: Warehouse) -> datetime | None:
         return None
     found = warehouse.backup().last()
     return _NEVER if found is None else found.taken_at
+
+
+def _read_last_verified(warehouse: Warehouse) -> Verified | None:
+    return None if warehouse.settings.backup_url is None else warehouse.backup().last_verified()
+
+
+def _read_unended(connection: Connection, settings: WarehouseSettings) -> dict[str, int]:
+    found = Counter(direction for _, direction in interrupted(connection, settings))
+    return {change: found[change] for change in ("restore", "upgrade", "downgrade")}
 
 
 def _read_replicas(connection: Connection) -> tuple[Replica, ...]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import pandas as pd
-from sqlalchemy import Table, exc, text
+from sqlalchemy import Table, exc, select, text
 from sqlalchemy.engine import Connection, Engine
 
 from gpwarehouse.dialect import Analyze
@@ -19,7 +19,7 @@ from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine import Cause, cause_of, could_not_connect, explain_operational_error, look, unexpected, words_of
 from gpwarehouse.engine.progress import Announce
 from gpwarehouse.errors import GpwarehouseError, InvalidInputError, PartitionError
-from gpwarehouse.models import FACTS
+from gpwarehouse.models import FACTS, migration_history_table
 from gpwarehouse.months import (
     LOCK_NOT_AVAILABLE,
     Patience,
@@ -146,12 +146,12 @@ class Partitions:
         :param plan: of :meth:`plan`; else one is made now, with ``tables``, ``months``, ``hold_days`` and ``reason``.
         :param wait_s: how long a step waits for those who use its table; then it fails, and says who they are.
         :param progress: takes a line on each step, when it begins, ends, or waits.
-        :raises PartitionError: the plan takes away a month that the policy keeps; nothing was done.
+        :raises PartitionError: the plan takes away a month that the policy keeps, or a restore or a change of data in batches is
+            not ended; nothing was done.
         """
+        self._ask(_refuse_half_changed)
         if plan is None:
             plan = self.plan(tables=tables, months=months, hold_days=hold_days, reason=reason, now=now)
-        else:
-            self._ask(lambda _: None)
         moment = _moment(now)
         self._check(plan, moment)
         if self.settings.archive_dir is not None:
@@ -213,8 +213,10 @@ class Partitions:
         :param hold_days: for so long retention leaves it alone; then the next apply archives it again.
         :param progress: takes a line on rows with other keys than in the files, or with keys that nobody has, and on files of
             another revision; else they are logged.
-        :raises PartitionError: nothing is archived of it, it holds rows, or the files are not what was archived.
+        :raises PartitionError: nothing is archived of it, it holds rows, or the files are not what was archived; or a restore of
+            a backup or a change of data in batches is not ended.
         """
+        self._ask(_refuse_half_changed)
         fact, partition = fact_named(table), f"m{month_named(month):%Y%m}"
         archiver = self._archiver()
         manifest = archiver.archive.manifest(fact.name, partition)
@@ -392,6 +394,22 @@ class Partitions:
             table,
             lambda connection: connection.execute(Analyze(table, root_only=root_only)),
             patience=patience,
+        )
+
+
+def _refuse_half_changed(connection: Connection) -> None:
+    """Refuse to change months whose rows are half changed.
+
+    :raises PartitionError: a restore or a change of data in batches has not ended.
+    """
+    history = migration_history_table()
+    half = select(history.c.revision, history.c.direction).where(history.c.direction.like("% batch")).limit(1)
+    if (found := connection.execute(half).first()) is not None:
+        restored = found.direction.startswith("restore")
+        what, command = ("the restore of backup", "backup restore") if restored else ("revision", "upgrade")
+        raise PartitionError(
+            f"{what} {found.revision} changes data in batches and is not ended, so its months may be half changed. Nothing was "
+            f"done; do it again when gpwarehouse {command} has ended"
         )
 
 

@@ -362,6 +362,10 @@ def _check(transport: str, parallel: int) -> None:
         raise ReadError(f"transport={transport!r}: the allowed values are {', '.join(get_args(Transport))}")
     if isinstance(parallel, bool) or not isinstance(parallel, int) or not 1 <= parallel <= 16:
         raise ReadError(f"parallel={parallel!r}: give a number of connections from 1 to 16")
+    if parallel > 1 and transport in ("csv", "cursor"):
+        raise ReadError(
+            f'transport="{transport}" reads by one connection; leave out parallel={parallel}, or give transport="auto"'
+        )
 
 
 def _give_back(connection: Connection) -> None:

@@ -141,6 +141,8 @@ class _Hook:
 def _check(statement: str) -> None:
     if "\0" in statement:
         raise ReadError("the statement holds the character NUL, behind which the driver would send nothing; remove it")
+    if first_word(statement) == "COPY":
+        raise ReadError("COPY is no query; give the SELECT that it has in brackets, or SELECT * FROM the table")
     if first_word(statement) and ";" not in statement:
         return
     words = first_words(statement)

@@ -29,6 +29,7 @@ from gpwarehouse.errors import (
     SourceFormatError,
     WarehouseConnectionError,
 )
+from gpwarehouse.service.wording import in_requests
 
 __all__ = [
     "PROBLEM_JSON",
@@ -148,7 +149,7 @@ _FORBIDDEN = {"42501": "forbidden", "25006": "read-only"}
 
 
 def _find_problem(error: GpwarehouseError) -> Problem:
-    detail, state = str(error), error.sqlstate
+    detail, state = in_requests(str(error)), error.sqlstate
     if isinstance(error.__cause__, OSError):
         return no_space() if is_full(error.__cause__) else _internal()
     if isinstance(error, ReadCancelledError):
@@ -221,8 +222,7 @@ def problem_of_validation(errors: Any) -> Problem:
 def problem_of_http(error: HTTPException) -> Problem:
     """The problem for an error of the framework, such as an unknown path."""
     kind = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http")
-    detail = {404: "there is no such path; /openapi.json lists all", 405: "the path has other methods"}
-    text = detail.get(error.status_code, str(error.detail))
+    text = "there is no such path; /openapi.json lists all" if error.status_code == 404 else str(error.detail)
     return Problem(error.status_code, kind, text, dict(error.headers or {}))
 
 
@@ -260,7 +260,8 @@ def install(app: Any) -> None:
         assert isinstance(error, HTTPException)
         problem = problem_of_http(error)
         if problem.status == 405:
-            problem.headers["Allow"] = ", ".join(_methods(request))
+            allowed = problem.headers["Allow"] = ", ".join(_methods(request))
+            problem.detail = f"{request.method} is not allowed here; the path has {allowed}"
         return respond(request, problem)
 
     async def gone(request: Request, error: Exception) -> JSONResponse:

@@ -124,9 +124,10 @@ def check_settings(*, env_file: str | Path | None = ".env", **keywords: Any) -> 
     given = {name: places.given[name] for name in FIELDS if name in places.given}
     values = [SetValue(env(name), shown(name, each.value), each.where) for name, each in given.items()]
     secrets = {each.where.partition(", profile ")[0] for name, each in given.items() if name in SECRETS}
+    holders = [*(path.expanduser() for path in places.files if str(path) in secrets), *places.secret_files]
     warnings = [
         f"{path} holds a secret, and others may read it: chmod 600 {path}"
-        for path in places.files
-        if str(path) in secrets and path.expanduser().stat().st_mode & 0o077
+        for path in holders
+        if path.exists() and path.stat().st_mode & 0o077
     ]
     return CheckedSettings(tuple(places.files), tuple(values), problems, tuple(warnings))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import SecretStr
 
 from gpwarehouse.settings.sections import FIELDS, PREFIX, SECRETS, SECTIONS, env, section_of, short
@@ -47,11 +48,13 @@ class Places(NamedTuple):
     :ivar given: every setting that is given somewhere, from the first place that has it.
     :ivar problems: what is wrong with names and files, a sentence each.
     :ivar files: the files that were read.
+    :ivar secret_files: the files that were read and hold one secret each.
     """
 
     given: dict[str, Given]
     problems: list[str]
     files: list[Path]
+    secret_files: list[Path]
 
 
 def find_places(keywords: Mapping[str, Any], env_file: Any) -> Places:
@@ -59,11 +62,12 @@ def find_places(keywords: Mapping[str, Any], env_file: Any) -> Places:
 
     :param env_file: a file of variables, or None.
     """
-    places = Places({}, [], [])
+    places = Places({}, [], [], [])
     _take(places, keywords, "keyword", _KEYWORDS)
     _take(places, _variables(places, os.environ, "environment"), "environment", _ENVIRONMENT)
     if env_file is not None and Path(env_file).is_file():
         places.files.append(Path(env_file))
+        places.problems.extend(_cut_lines(Path(env_file)))
         variables = dotenv_values(env_file, encoding="utf-8")
         _take(places, _variables(places, variables, str(env_file)), str(env_file), _ENV_FILE)
     config = places.given.get("config_file")
@@ -111,6 +115,14 @@ def _take(places: Places, values: Mapping[str, Any], where: str, rank: int) -> N
 # Variables
 
 
+def _cut_lines(env_file: Path) -> Iterator[str]:
+    """Lines with a variable of ours that python-dotenv cannot read: it would leave them out. What they hold may be secret."""
+    with env_file.open(encoding="utf-8") as file:
+        for binding in parse_stream(file):
+            if binding.error and PREFIX in binding.original.string.upper():
+                yield f"{env_file}, line {binding.original.line}: write NAME=value, and close the quotes of a value that has some"
+
+
 def _variables(places: Places, variables: Mapping[str, str | None], where: str) -> dict[str, str]:
     """Our variables, by their names in lower case without the prefix; of secrets also those that files hold."""
     found = {
@@ -131,7 +143,8 @@ def _variables(places: Places, variables: Mapping[str, str | None], where: str) 
 
 def _read_secret(places: Places, name: str, path: str, where: str) -> str:
     try:
-        text = Path(path).expanduser().read_text("utf-8").rstrip("\r\n")
+        places.secret_files.append(Path(path).expanduser())
+        text = places.secret_files[-1].read_text("utf-8").rstrip("\r\n")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no UTF-8"
         places.problems.append(f"{env(name)}_FILE = {path!r} ({where}) cannot be read: {reason}")
@@ -146,12 +159,14 @@ def _read_secret(places: Places, name: str, path: str, where: str) -> str:
 
 def _take_file(places: Places, path: Path) -> None:
     """Take a file's values, and before them those of the profile that counts."""
-    where = str(path)
+    where, text = str(path), ""
     places.files.append(path)
     try:
-        content = tomllib.loads(path.expanduser().read_text("utf-8-sig"))
+        text = path.expanduser().read_text("utf-8-sig")
+        content = tomllib.loads(text)
     except (OSError, ValueError) as error:
-        places.problems.append(f"{env('config_file')} = {where!r} cannot be read as TOML: {error}")
+        told = str(error).replace("at end of document", f"at line {len(text.splitlines())}, the last one")
+        places.problems.append(f"{env('config_file')} = {where!r} cannot be read as TOML: {told}")
         return
     table = content.get("gpwarehouse", content)
     if not isinstance(table, dict):
@@ -188,7 +203,7 @@ def _refuse_unknown(places: Places, overlays: Mapping[str, Mapping[str, Any]], w
         strangers = {key: value for key, value in values.items() if key not in FIELDS and key not in _NAMES}
         if {"profile", "config_file"} & values.keys():
             places.problems.append(f"{_place(where, profile)}: a profile names no other file or profile")
-        _take(Places({}, places.problems, []), strangers, _place(where, profile), _PROFILE)
+        _take(Places({}, places.problems, [], []), strangers, _place(where, profile), _PROFILE)
 
 
 def _flatten(places: Places, table: Mapping[str, Any], where: str) -> dict[str, Any]:

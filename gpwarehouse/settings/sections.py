@@ -22,6 +22,7 @@ from gpwarehouse.settings.types import (
     A_ROLE,
     A_ZONE,
     Analyze,
+    BackupUrl,
     ColdCompression,
     Date,
     Dates,
@@ -220,7 +221,7 @@ class MonthsFields(BaseModel):
 class BackupFields(BaseModel):
     """Backups of the whole warehouse."""
 
-    backup_url: SecretStr | None = setting(
+    backup_url: BackupUrl | None = setting(
         None,
         "where backups are kept; credentials in it are not shown, those of the environment need not stand in it",
         "a folder, file://, s3://bucket/prefix, gs://bucket/prefix or abfss://container@account.dfs.core.windows.net/prefix",

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
+from psycopg2 import ProgrammingError
+from psycopg2.extensions import make_dsn
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 from sqlalchemy.engine import URL, make_url
@@ -30,6 +32,8 @@ __all__ = [
     "A_ROLE",
     "A_ZONE",
     "MEMORY",
+    "STORES",
+    "BackupUrl",
     "ColdCompression",
     "Date",
     "Dates",
@@ -147,6 +151,17 @@ def _hosts(value: str) -> str:
     return value
 
 
+STORES = ("file", "s3", "gs", "gcs", "abfs", "abfss")
+"""Schemes of the URLs of backups."""
+
+
+def _backup_url(value: SecretStr) -> SecretStr:
+    scheme, separator, _ = value.get_secret_value().partition("://")
+    if separator and scheme.lower() not in STORES:
+        raise ValueError("backups are not kept in such a place")
+    return value
+
+
 def parse_url(text: str) -> URL:
     """The URL with our driver. Messages show the scheme at most: the rest may hold a password."""
     several = _HOSTS.fullmatch(text.strip())
@@ -166,6 +181,11 @@ def parse_url(text: str) -> URL:
         password = url.query["password"]
         url = url.difference_update_query(["password"])
         url = url.set(password=password if isinstance(password, str) else password[0])
+    for option in url.query.keys() - {"plugin"}:  # SQLAlchemy's own
+        try:
+            make_dsn(**{option: "x"})
+        except ProgrammingError:
+            raise ValueError(f"the URL has the option {option!r}, which libpq does not know") from None
     return url.set(drivername="greenplum+psycopg2")
 
 
@@ -221,6 +241,7 @@ def seconds(default: int, meaning: str, lowest: int = 0) -> Any:
 
 
 Url = Annotated[SecretStr, AfterValidator(_url)]
+BackupUrl = Annotated[SecretStr, AfterValidator(_backup_url)]
 Server = Literal["auto", "postgresql", "greenplum6", "greenplum7", "cloudberry"]
 Transport = Literal["auto", "copy", "gpfdist"]
 Analyze = Literal["auto", "always", "never"]

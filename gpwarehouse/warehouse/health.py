@@ -167,4 +167,4 @@ def _check_segments(segments: tuple[Segment, ...]) -> Iterator[str]:
 
 def _check_pool(pool: PoolState | None) -> Iterator[str]:
     if pool is not None and pool.in_use >= pool.limit and pool.waiting:
-        yield f"all {pool.limit} connections of this process's pool are in use, and {pool.waiting} threads wait"
+        yield f"the pool of this process has all its connections in use ({pool.limit}), and threads wait ({pool.waiting})"

@@ -75,6 +75,14 @@ def test_nothing_secret_is_shown(url: str, caplog: pytest.LogCaptureFixture) -> 
         assert "key-id" not in text
 
 
+def test_the_host_of_a_store_is_shown_also_where_the_user_is_called_like_it() -> None:
+    url = "s3://minio:hush%2Fhush@bucket/x?endpoint_override=minio.invalid:9000&scheme=http&region=us-east-1"
+    with pytest.raises(BackupError, match=r"minio\.invalid") as failure:
+        Place(url).list("x")
+    assert "hush" not in str(failure.value)
+    assert Place(url)._mask("for minio at http://minio.invalid:9000") == "for *** at http://minio.invalid:9000"
+
+
 def test_a_place_that_is_none_is_refused() -> None:
     with pytest.raises(BackupError, match="'ftp' is no store of backups; allowed: a path, file, s3"):
         Place("ftp://user:hush@host/x")

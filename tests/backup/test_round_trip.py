@@ -18,6 +18,7 @@ from gpwarehouse.partitions.holds import holds_of
 from tests.backup.fab import MONTHS, content, odd
 from tests.conftest import database
 from tests.partitions.fab import TESTS, execute, with_policy
+from tests.queries import rows_of
 
 
 def test_all_tables_come_back_row_for_row(fab: Warehouse, other: Warehouse, tmp_path: Path) -> None:
@@ -44,6 +45,16 @@ def test_a_backup_goes_into_a_schema_of_another_name(fab: Warehouse, server_url:
         assert moved.schema.validate() == fab.schema.validate()
 
 
+def test_a_schema_whose_history_an_older_package_made_is_restored_into(
+    fab: Warehouse, other: Warehouse, tmp_path: Path
+) -> None:
+    fab.backup(str(tmp_path)).create()
+    execute(other, "ALTER TABLE dw.etl_migration_history DROP COLUMN part_of")
+    other.backup(str(tmp_path)).restore()
+    assert content(other) == content(fab)
+    assert rows_of(other, "SELECT count(*) FROM dw.etl_migration_history WHERE part_of IS NOT NULL") == [(0,)]
+
+
 def test_verify_reads_the_rows_without_a_server(fab: Warehouse, tmp_path: Path) -> None:
     made = fab.backup(str(tmp_path)).create()
     nobody = Warehouse("postgresql://nobody@127.0.0.1:1/nothing").backup(str(tmp_path))
@@ -61,6 +72,37 @@ def test_verify_reads_the_rows_without_a_server(fab: Warehouse, tmp_path: Path) 
     assert "SHA-256" in nobody.verify().problems[0]
     victim.unlink()
     assert "is missing" in nobody.verify().problems[0]
+
+
+def test_what_a_verify_found_is_noted_until_the_next_and_goes_with_the_backup(fab: Warehouse, tmp_path: Path) -> None:
+    backups = fab.backup(str(tmp_path))
+    first = backups.create().backup.id
+    assert backups.last_verified() is None
+    assert backups.verify(quick=True).problems == ()
+    assert backups.last_verified() is None, "a listing tells little"
+    for path in (tmp_path / "objects").rglob(f"{TESTS}*.parquet"):
+        path.write_bytes(path.read_bytes()[:-1])
+    damaged = backups.verify()
+    found = backups.last_verified()
+    assert found is not None
+    assert (found.backup_id, found.problems) == (first, len(damaged.problems))
+    assert found.problems > 0
+    second = backups.create(full=True).backup.id
+    assert backups.verify().warnings == ()
+    found = backups.last_verified()
+    assert found is not None
+    assert (found.backup_id, found.problems) == (second, 0)
+    backups.prune("last 1")
+    assert [path.name for path in (tmp_path / "verified").rglob("*.json") if path.parent.name == first] == []
+
+
+def test_a_verify_of_a_place_that_cannot_be_written_warns(fab: Warehouse, tmp_path: Path) -> None:
+    backups = fab.backup(str(tmp_path))
+    backups.create()
+    (tmp_path / "verified").write_text("in the way")
+    found = backups.verify()
+    assert found.problems == ()
+    assert "not noted for monitoring" in found.warnings[0]
 
 
 def test_a_cut_manifest_is_no_backup(fab: Warehouse, tmp_path: Path) -> None:

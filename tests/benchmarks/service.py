@@ -378,7 +378,7 @@ def main() -> None:
         fill(fab, rows)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gpw-bench-")))
         options = {"service_per_caller": 100, "service_queue_s": 600}
-        service = stack.enter_context(service_process(fab, folder / "state", **options))
+        service = stack.enter_context(service_process(fab, folder / "state", forked=False, **options))
         title = f"## The service, {dialect_of(fab.engine).server_info}"
         bench = Bench(service, fab, folder, rows, rounds, given.quick)
         for name in given.only or PARTS:

@@ -135,7 +135,7 @@ def test_a_query_goes_to_csv_json_and_files_with_all_its_digits(url: str, tmp_pa
     assert run(*query, "--csv", cwd=tmp_path).stdout == 'x,n,e\n0.1234567890123,,""\n'
     assert json.loads(run(*query, "--json", cwd=tmp_path).stdout) == [{"x": 0.1234567890123, "n": None, "e": ""}]
     for name in ("out.csv", "out.json", "out.parquet"):
-        assert f"{name}: 1 rows" in run(*query, "--out", name, cwd=tmp_path).stdout
+        assert f"{name}: 1 row," in run(*query, "--out", name, cwd=tmp_path).stdout
         again = run(*query, "--out", name, cwd=tmp_path)
         assert again.returncode == 1
         assert f"{name} exists already; give another name, or --overwrite" in again.stderr

@@ -15,6 +15,7 @@ from prometheus_client import REGISTRY, generate_latest
 
 import gpwarehouse.service.observing  # noqa: F401  (it makes its metrics)
 from gpwarehouse import Warehouse
+from gpwarehouse.backup import Verified
 from gpwarehouse.engine import Segment
 from gpwarehouse.monitoring import (
     DayOfBatches,
@@ -144,6 +145,11 @@ CASES: dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {
         [gauge("last_backup_timestamp_seconds", 0), limit("backup_age_seconds", 3 * HOUR)],
         [gauge("last_backup_timestamp_seconds", 2 * HOUR), limit("backup_age_seconds", 3 * HOUR)],
     ),
+    "BackupDamaged": ([gauge("last_verify_problems", 1)], [gauge("last_verify_problems", 0)]),
+    "ChangeUnended": (
+        [gauge("changes_unended", 1, change="restore")],
+        [gauge("changes_unended", 0, change="restore")],
+    ),
     "MonitoringFails": (
         [gauge("monitor_failures", 3), gauge("monitor_sample_timestamp_seconds", NOW)],
         [gauge("monitor_failures", 2), gauge("monitor_sample_timestamp_seconds", NOW)],
@@ -227,6 +233,8 @@ def full_metrics() -> str:
         sizes=(SizeOfTable("fact_test_results", 1, 1, 1.0, 1.0),),
         disk_free={"sdw1": 1},
         last_backup_at=now,
+        last_verified=Verified("b", now, 0),
+        unended={"restore": 0},
     )
     return render_metrics(WarehouseSettings(_env_file=None, threshold_load_age_h="fact_test_results=1"), health, sample)
 

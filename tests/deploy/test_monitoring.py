@@ -23,7 +23,7 @@ def test_a_failed_load_is_told_to_the_webhook_and_so_is_its_end(monitored: Monit
     alert = monitored.wait_for_alert("LoadFailed", "firing")
     assert alert["labels"]["target"] == "fact_test_results"
     assert alert["labels"]["severity"] == "warning"
-    assert alert["annotations"]["summary"] == "1 batches of fact_test_results failed and were not loaded since."
+    assert alert["annotations"]["summary"] == "Batches of fact_test_results that failed and were not loaded since: 1."
     assert alert["annotations"]["runbook"] == "docs/how-to/alerts.md#loadfailed"
     monitored.fab.load("fact_test_results", [die_of_l1()], batch_id="lot 7")
     assert monitored.wait_for_alert("LoadFailed", "resolved")["labels"]["target"] == "fact_test_results"

@@ -105,7 +105,9 @@ def test_an_exhausted_pool_is_told_and_does_not_keep_the_answer_waiting(shared_w
                 if found.status == "degraded":
                     break
                 assert time.monotonic() < deadline
-            assert found.reasons == ("all 1 connections of this process's pool are in use, and 1 threads wait",)
+            assert found.reasons == (
+                "the pool of this process has all its connections in use (1), and threads wait (1)",
+            )
         assert got.wait(10)
         waiter.join()
 

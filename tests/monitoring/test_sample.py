@@ -15,7 +15,8 @@ from sqlalchemy import URL, text
 
 from gpwarehouse import Warehouse
 from gpwarehouse.dialect import Brand, ServerInfo
-from gpwarehouse.errors import TooManyRejectsError, WarehouseConnectionError
+from gpwarehouse.errors import SettingsError, TooManyRejectsError, WarehouseConnectionError
+from gpwarehouse.migrate.history import row
 from gpwarehouse.monitoring import Sample, StateSampler, render_metrics, take_sample
 from gpwarehouse.settings import WarehouseSettings
 from tests.conftest import database
@@ -209,6 +210,32 @@ def test_the_last_backup_is_told_and_that_there_is_none(fab: Warehouse, tmp_path
     assert sample.last_backup_at == made.taken_at
     told = values(render_metrics(settings, None, sample), "last_backup_timestamp_seconds")
     assert told[()] == made.taken_at.timestamp()
+
+
+def test_a_restore_that_was_begun_and_a_backup_found_damaged_are_told(wh: Warehouse, tmp_path: Path) -> None:
+    settings = wh.settings.model_copy(update={"backup_url": SecretStr(str(tmp_path))})
+    with Warehouse(settings=settings) as warehouse:
+        sample = take_sample(warehouse)
+        assert sample.unended == {"restore": 0, "upgrade": 0, "downgrade": 0}
+        assert sample.last_verified is None
+        warehouse.backup().create()
+        next((tmp_path / "objects").rglob("*.parquet")).unlink()
+        warehouse.backup().verify()
+        with warehouse.engine.begin() as connection:
+            connection.execute(row("dw", "some backup", "restore batch", "", "restore"))
+        sample = take_sample(warehouse)
+    told = render_metrics(settings, None, sample)
+    assert values(told, "changes_unended") == {(("change", name),): n for name, n in sample.unended.items()}
+    assert sample.unended["restore"] == 1
+    assert values(told, "last_verify_problems")[()] == 1
+    assert sample.last_verified is not None
+    assert values(told, "last_verify_timestamp_seconds")[()] == sample.last_verified.at.timestamp()
+
+
+def test_a_limit_of_a_table_that_is_not_loaded_is_refused() -> None:
+    wrong = WarehouseSettings(_env_file=None, threshold_load_age_h="fact_test_result=4")
+    with pytest.raises(SettingsError, match="did you mean 'fact_test_results'"):
+        render_metrics(wrong, None, None)
 
 
 def test_no_samples_are_taken_where_the_settings_want_none() -> None:

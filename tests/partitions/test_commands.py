@@ -10,6 +10,7 @@ import pytest
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import PartitionError
+from gpwarehouse.migrate.history import row
 from gpwarehouse.partitions import Plan
 from gpwarehouse.settings import WarehouseSettings
 from tests.partitions.fab import TESTS, command, execute, load_units
@@ -70,3 +71,17 @@ def test_before_an_upgrade_every_command_says_to_run_it_first(
     validated = command("schema", "validate", "--json", **said)
     assert validated.exit_code == 1
     assert "gpwarehouse upgrade" in json.loads(validated.stdout)[0]["remedy"]
+
+
+def test_months_are_left_alone_while_a_restore_is_half_done(wh: Warehouse) -> None:
+    with wh.engine.begin() as connection:
+        connection.execute(row("dw", "some backup", "restore batch", "", "restore"))
+    before = wh.partitions.plan()
+    for change in (wh.partitions.apply, lambda: wh.partitions.apply(before)):
+        with pytest.raises(
+            PartitionError, match=r"the restore of backup some backup .* gpwarehouse backup restore has ended"
+        ):
+            change()
+    with pytest.raises(PartitionError, match="is not ended"):
+        wh.partitions.restore(TESTS, "2020-06")
+    assert wh.partitions.plan() == before

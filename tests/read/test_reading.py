@@ -85,6 +85,18 @@ def test_several_statements_are_refused_not_all_but_the_last_forgotten(shared_wh
         shared_wh.read(sql)
 
 
+def test_copy_is_no_query(shared_wh: Warehouse) -> None:
+    for sql in ("COPY dw.dim_lot TO STDOUT", "/* all */ copy (SELECT 1) TO STDOUT", "COPY a FROM STDIN; SELECT 1"):
+        with pytest.raises(ReadError, match="COPY is no query; give the SELECT"):
+            shared_wh.read(sql)
+
+
+@pytest.mark.parametrize("transport", ["cursor", "csv"])
+def test_several_connections_and_a_transport_that_has_one_are_refused(shared_wh: Warehouse, transport: str) -> None:
+    with pytest.raises(ReadError, match=f'transport="{transport}" reads by one connection; leave out parallel=2'):
+        shared_wh.read("SELECT 1", transport=transport, parallel=2)
+
+
 @pytest.mark.parametrize("sql", ["", " \n", "-- nothing", "/* nothing */ ;"])
 def test_an_empty_statement_is_called_so(shared_wh: Warehouse, sql: str) -> None:
     with pytest.raises(ReadError, match="the statement is empty"):

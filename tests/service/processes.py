@@ -19,6 +19,7 @@ import httpx
 from gpwarehouse import Warehouse
 from gpwarehouse.service.keys import ApiKeys
 from gpwarehouse.service.store import Store
+from tests.processes import Forked, start_module
 from tests.service.serving import add_logins, wait_for
 
 __all__ = ["ServiceProcess", "free_port", "make_keys", "service_process"]
@@ -39,6 +40,7 @@ class ServiceProcess:
 
     :ivar keys: a reader's API keys.
     :ivar log: what it says, its audit lines among it.
+    :ivar forked: whether it is a fork.
     """
 
     owner: Warehouse
@@ -47,7 +49,8 @@ class ServiceProcess:
     keys: list[str]
     environment: Mapping[str, str]
     log: Path
-    child: subprocess.Popen[bytes] | None = None
+    forked: bool
+    child: subprocess.Popen[bytes] | Forked | None = None
 
     @property
     def url(self) -> str:
@@ -71,8 +74,11 @@ class ServiceProcess:
         :param changed: settings other than before.
         """
         environment = {**self.environment, **_variables(changed)}
-        with self.log.open("ab") as log:
-            self.child = subprocess.Popen([sys.executable, *_SERVE], env=environment, stdout=log, stderr=log)
+        if self.forked:
+            self.child = start_module("gpwarehouse.cli", "gpwarehouse", "serve", environment=environment, log=self.log)
+        else:
+            with self.log.open("ab") as log:
+                self.child = subprocess.Popen([sys.executable, *_SERVE], env=environment, stdout=log, stderr=log)
         deadline = time.monotonic() + _START_S
         while not self._answers():
             assert self.child.poll() is None, self.log.read_text()[-2000:]
@@ -132,10 +138,17 @@ def make_keys(folder: Path, count: int) -> list[str]:
 
 @contextmanager
 def service_process(
-    fab: Warehouse, folder: Path, *, keys: int = 1, logins: Mapping[str, str] | None = None, **options: Any
+    fab: Warehouse,
+    folder: Path,
+    *,
+    keys: int = 1,
+    logins: Mapping[str, str] | None = None,
+    forked: bool = True,
+    **options: Any,
 ) -> Iterator[ServiceProcess]:
     """Run a service for a warehouse with roles (:func:`tests.roles.fab_with_roles`).
 
+    :param forked: whether it is a fork of :mod:`tests.processes`, which costs less; else it is as Python starts it.
     :param options: settings, such as ``service_concurrency=10``.
     """
     settings = fab.settings
@@ -145,7 +158,7 @@ def service_process(
     values = {"url": url, **roles, **(logins or add_logins(fab)), "service_port": port, "service_state_dir": folder}
     environment = {**os.environ, **_variables({**values, **options})}
     found = ServiceProcess(
-        fab, folder, port, make_keys(folder, keys), environment, folder.with_name(f"{folder.name}.log")
+        fab, folder, port, make_keys(folder, keys), environment, folder.with_name(f"{folder.name}.log"), forked
     )
     try:
         found.start()

@@ -191,6 +191,7 @@ def test_a_job_that_is_not_there_is_404(reader: httpx.Client, name: str) -> None
 def test_a_method_that_a_job_lacks_is_405_with_those_that_it_has(reader: httpx.Client) -> None:
     answer = reader.put(f"/jobs/{'0' * 32}")
     assert answer.status_code == 405
+    assert answer.json()["detail"] == f"PUT is not allowed here; the path has {answer.headers['allow']}"
     assert answer.headers["allow"] == "DELETE, GET, HEAD"
 
 

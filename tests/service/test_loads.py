@@ -21,6 +21,7 @@ from gpwarehouse.sources.synthetic import DemoLot, write_demo_lot
 from tests.conftest import database
 from tests.service.serving import Served, ended, secret, serve, wait_for
 
+FACT = "fact_equipment_performance"
 RAW = {"content-type": "application/octet-stream"}
 
 
@@ -326,3 +327,20 @@ def test_csv_is_read_as_it_is_said_to_be_written(loader: httpx.Client) -> None:
     assert (refused.status_code, "more than once" in refused.json()["detail"]) == (422, True)
     without = {name: value for name, value in options.items() if name != "target"}
     assert send(loader, content, **without).status_code == 422
+
+
+def test_what_a_load_lacks_is_told_in_fields_of_the_request(loader: httpx.Client) -> None:
+    rows = b"equipment_id,event_ts,productive_s,total_s\nE,nonsense,1,1\n"
+    told = []
+    for params in (
+        {"filename": "a.csv"},
+        {"filename": "a.csv", "delimiter": ";"},
+        {"filename": "a.csv", "target": FACT},
+    ):
+        answer = send(loader, rows, **params)
+        job = ended(loader, answer.json()["id"]) if answer.status_code == 202 else {"problem": answer.json()}
+        told.append(job["problem"]["detail"])
+    assert "POST /loads with target" in told[0]
+    assert "needs the parameter target" in told[1]
+    assert "a query of etl_reject with batch_id = " in told[2]
+    assert not [detail for detail in told if "wh." in detail or "=True" in detail or "uploads" in detail]

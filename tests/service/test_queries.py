@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import socket
 import threading
 from decimal import Decimal
@@ -120,6 +121,21 @@ def test_what_is_wrong_is_a_problem(reader: httpx.Client, body: Any, status: int
     assert kind is None or problem["type"] == f"urn:gpwarehouse:problem:{kind}"
     assert problem["detail"]
     assert problem["instance"].endswith(answer.headers["x-query-id"])
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"sql": "SELECT 1; SELECT 2"}, "these are 2 (SELECT, SELECT); send them one by one"),
+        ({"sql": "SELECT 1; COMMIT"}, "COMMIT would end the read-only transaction; leave it out"),
+        ({"sql": "SELECT :a + :b", "params": {"a": 1}}, "parameter 'b' has no value; give b in params, or write"),
+        ({"sql": "SELECT nothing WHERE target='x'"}, 'column "nothing" does not exist'),
+    ],
+)
+def test_a_problem_speaks_of_fields_not_of_python(reader: httpx.Client, body: Any, told: str) -> None:
+    detail = reader.post("/query", json=body).json()["detail"]
+    assert told in detail
+    assert not re.search(r"wh\.|session\(|read\(|\w=…", detail), detail
 
 
 @pytest.mark.parametrize(

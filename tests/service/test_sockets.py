@@ -143,7 +143,7 @@ def _curls_begun(service: ServiceProcess, url: str, folder: Path) -> Iterator[li
         reading = []
         for form in FORMS:
             target = folder / f"{service.port}.{form}"
-            reading.append(stack.enter_context(curl(service, url, target, form, "1M")))
+            reading.append(stack.enter_context(curl(service, url, target, form, "200k")))
             wait_for(lambda target=target: target.exists() and target.stat().st_size > 0, 60)  # type: ignore[misc]
         assert all(process.poll() is None for process in reading)
         yield reading
@@ -192,7 +192,7 @@ def test_200_callers_at_once_get_an_answer_or_are_told_when_to_come_back(service
     def call(number: int) -> tuple[int, dict[str, str], bytes]:
         path = "/query" if number % 2 else "/analytics/query"
         key = service.keys[number // 8]
-        return post(proxy.url, path, key, {"sql": "SELECT 7 AS n, CAST(pg_sleep(0.5) AS text) AS crowd_of_200"})
+        return post(proxy.url, path, key, {"sql": "SELECT 7 AS n, CAST(pg_sleep(0.2) AS text) AS crowd_of_200"})
 
     with ThreadPoolExecutor(200) as threads:
         answers = list(threads.map(call, range(200)))
@@ -251,7 +251,7 @@ def test_a_stop_lets_queries_end_within_the_time_of_grace(
 ) -> None:
     with service_process(fab, tmp_path / "state", logins=logins, service_grace_s=60) as service:
         with nginx(service.port) as proxy, ThreadPoolExecutor(2) as threads:
-            sql = "SELECT 7 AS n, CAST(pg_sleep(2) AS text) AS drained"
+            sql = "SELECT 7 AS n, CAST(pg_sleep(1) AS text) AS drained"
             asked = [
                 threads.submit(post, proxy.url, path, service.keys[0], {"sql": sql})
                 for path in ("/query", "/analytics/query")
