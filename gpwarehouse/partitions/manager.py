@@ -403,9 +403,9 @@ def _refuse_half_changed(connection: Connection) -> None:
     :raises PartitionError: a restore or a change of data in batches has not ended.
     """
     history = migration_history_table()
-    half = select(history.c.revision, history.c.direction).where(history.c.direction.like("% batch")).limit(1)
+    half = select(history.c.revision, history.c.part_of).where(history.c.part_of.is_not(None)).limit(1)
     if (found := connection.execute(half).first()) is not None:
-        restored = found.direction.startswith("restore")
+        restored = found.part_of == "restore"
         what, command = ("the restore of backup", "backup restore") if restored else ("revision", "upgrade")
         raise PartitionError(
             f"{what} {found.revision} changes data in batches and is not ended, so its months may be half changed. Nothing was "
