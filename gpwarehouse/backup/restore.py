@@ -31,12 +31,13 @@ from gpwarehouse.backup.restore_checks import (
 )
 from gpwarehouse.backup.row_checksum import content_of_rows, sum_contents
 from gpwarehouse.backup.snapshot import Unit, keep_open, units_there
+from gpwarehouse.derived import refresh_aggregates
 from gpwarehouse.dialect import Analyze, RangePartition
 from gpwarehouse.engine import advisory_key, qualified_name
 from gpwarehouse.engine.progress import Announce
 from gpwarehouse.errors import BackupError
 from gpwarehouse.migrate.history import HISTORY_TABLE, RESTORE, forget_batches, interrupted, part_row
-from gpwarehouse.models import FACTS
+from gpwarehouse.models import AGGREGATES, FACTS
 from gpwarehouse.months import become_owner, change_partitions, make_partitions
 from gpwarehouse.partitions.archive import NOTHING, Content
 from gpwarehouse.partitions.holds import put_comment
@@ -201,6 +202,17 @@ class _Run:
         for name in sorted({entry.table for _, entry in self.done if entry.table in FACTS}):
             fact = FACTS[name].__table__
             change_partitions(self.engine, fact, lambda c, fact=fact: c.execute(Analyze(fact, root_only=True)))  # type: ignore[misc]
+        self._refresh_aggregates()
+
+    def _refresh_aggregates(self) -> None:
+        """Make the aggregates of months anew that came back without them."""
+        tables = {entry.table for _, entry in self.done}
+        for name in sorted(AGGREGATES.keys() & tables):
+            if AGGREGATES[name].__tablename__ not in tables:
+                starts = [_partition(entry).start for _, entry in self.done if entry.table == name and entry.rows]
+                with self.engine.begin() as connection:
+                    months = [start for start in starts if isinstance(start, datetime)]
+                    refresh_aggregates(connection, name, months=months)
 
     def _at_once(self, parallel: int, jobs: Sequence[Callable[[], None]]) -> None:
         with ThreadPoolExecutor(max(parallel, 1), thread_name_prefix="gpwarehouse-restore") as pool:
