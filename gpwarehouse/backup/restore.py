@@ -198,12 +198,24 @@ class _Run:
         for name in sorted({entry.table for entry in entries}):
             if name in _WITH_MONTHS:
                 wanted = [_partition(entry) for entry in entries if entry.table == name and entry.rows]
-                make_partitions(self.engine, _WITH_MONTHS[name].__table__, wanted)
+                for model in (_WITH_MONTHS[name], *([AGGREGATES[name]] if name in AGGREGATES else [])):
+                    make_partitions(self.engine, model.__table__, wanted)
         units = self._units()
         self._at_once(parallel, [lambda entry=entry: self._month(entry, units) for entry in entries])  # type: ignore[misc]
         for name in sorted({entry.table for _, entry in self.done if entry.table in _WITH_MONTHS}):
             fact = _WITH_MONTHS[name].__table__
             change_partitions(self.engine, fact, lambda c, fact=fact: c.execute(Analyze(fact, root_only=True)))  # type: ignore[misc]
+        self._refresh_aggregates()
+
+    def _refresh_aggregates(self) -> None:
+        """Make the aggregates of months anew that came back without them."""
+        tables = {entry.table for _, entry in self.done}
+        for name in sorted(AGGREGATES.keys() & tables):
+            if AGGREGATES[name].__tablename__ not in tables:
+                starts = [_partition(entry).start for _, entry in self.done if entry.table == name and entry.rows]
+                with self.engine.begin() as connection:
+                    months = [start for start in starts if isinstance(start, datetime)]
+                    refresh_aggregates(connection, name, months=months)
 
     def _at_once(self, parallel: int, jobs: Sequence[Callable[[], None]]) -> None:
         with ThreadPoolExecutor(max(parallel, 1), thread_name_prefix="gpwarehouse-restore") as pool:
@@ -296,10 +308,6 @@ class _Run:
             whole = Table(unit.table, MetaData(), schema=self.settings.schema_name)
             keys = rekey(connection, whole, unit.relation, self.settings.lot_root_pattern)
             self.warnings += keys.lines(entry.label)
-        if entry.table in AGGREGATES and unit.partition is not None:
-            assert isinstance(unit.partition.start, datetime)
-            make_partitions(self.engine, AGGREGATES[entry.table].__table__, [_partition(entry)])
-            refresh_aggregates(connection, entry.table, months=[unit.partition.start])
 
     def _truncate(self, connection: Connection, relation: Table) -> None:
         become_owner(connection, relation)

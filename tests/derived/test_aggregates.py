@@ -27,6 +27,7 @@ NAN = math.nan
 @pytest.fixture
 def db(engine: Engine) -> Iterator[Rows]:  # noqa: F811
     with engine.connect() as connection:
+        connection.execute(text("SET extra_float_digits = 3"))  # as the warehouse's own engine does
         yield Rows(connection)
         connection.rollback()
 

@@ -76,10 +76,10 @@ def spoil(wh: Warehouse, *statements: str, undo: tuple[str, ...] | str) -> None:
 
 
 def found(wh: Warehouse, **asked: Any) -> list[tuple[Any, ...]]:
-    """Check, table, month and count of each finding; aggregates, which rows spoilt by hand leave behind, only if asked for."""
+    """Check, table, month and count of each finding; tables made from others, which spoiling leaves behind, only if asked for."""
     frame = wh.data.check(**asked)
     if "checks" not in asked:
-        frame = frame[frame["check"] != "aggregates"]
+        frame = frame[~frame["check"].isin(["aggregates", "step limits"])]
     frame = frame.astype(object).where(frame.notna(), None)
     return [
         (row.check, row.table, row.month, row.count)
