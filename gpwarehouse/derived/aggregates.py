@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Table, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Connection
 
-from gpwarehouse.derived.aggregates_sql import SHAPES, Shape
+from gpwarehouse.derived.aggregates_sql import LEAST, SHAPES, Shape
 from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine.table_names import qualified_name
 from gpwarehouse.models import AGGREGATES, FACTS
@@ -149,7 +149,7 @@ def _selects(connection: Connection, shape: Shape, scope: _Scope) -> Sequence[st
 
 
 # Sums run in another order from one run to the next; 1e-9 of the values is far below what is measured.
-_NEAR = "abs(coalesce(s.{0}, 0) - coalesce(m.{0}, 0)) <= 1e-9 * (abs(coalesce(m.{0}, 0)) + {1})"
+_NEAR = "abs(coalesce(s.{0}, 0) - coalesce(m.{0}, 0)) <= 1e-9 * greatest(abs(coalesce(m.{0}, 0)), {1})"
 
 
 def refresh_batch(connection: Connection, batch: Any) -> Refreshed:
@@ -192,10 +192,10 @@ def differing_aggregates(
     same = " AND ".join(
         f"coalesce(CAST(s.{key} AS text), chr(31)) = coalesce(CAST(m.{key} AS text), chr(31))" for key in keys
     )
-    spread = "CASE WHEN m.mean IS NULL THEN 0 ELSE m.max_value - m.min_value + abs(m.mean) END"
+    spread = f"CASE WHEN m.mean IS NULL THEN {LEAST} ELSE greatest(m.max_value - m.min_value, abs(m.mean), {LEAST}) END"
     equal = [f"coalesce(s.{column}, -1) = coalesce(m.{column}, -1)" for column in counts]
     equal += [_NEAR.format(column, spread) for column in real]
-    equal.append(_NEAR.format("m2", f"coalesce(m.n, 0) * ({spread}) ^ 2"))
+    equal.append(_NEAR.format("m2", f"(1 + coalesce(m.n, 0)) * ({spread}) ^ 2"))
     equal += [f"(s.{column} IS NULL) = (m.{column} IS NULL)" for column in (*real, "m2")]
     equal += [f"s.{column} = m.{column}" for column in ("first_ts", "last_ts")]
     selects = [f"SELECT {columns} FROM (\n{select}\n) made" for select in _selects(connection, shape, scope)]

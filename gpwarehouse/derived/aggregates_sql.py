@@ -19,6 +19,9 @@ __all__ = ["SHAPES", "Shape"]
 MOST = "1e140"
 """From values so far from zero on, a group has no mean, squares and quartiles: a double would not hold their squares."""
 
+LEAST = "1e-140"
+"""Deviations so near to zero count as none: their squares would underflow, which the server refuses."""
+
 _MONTH = "date_trunc('month', f.event_ts AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'"
 
 
@@ -180,7 +183,8 @@ def _statistics(values: str, names: Mapping[str, str]) -> str:
         """
         SELECT a.<<distributed>>, a.g, a.position, a.parameter, a.n, a.mean,
                CASE WHEN a.mean IS NOT NULL
-                    THEN (SELECT sum((e.value - a.mean) ^ 2) FROM unnest(a.elements) AS e (value)) END AS m2,
+                    THEN (SELECT sum(CASE WHEN abs(e.value - a.mean) > <<least>> THEN (e.value - a.mean) ^ 2 ELSE 0 END)
+                          FROM unnest(a.elements) AS e (value)) END AS m2,
                a.min_value,
                CASE WHEN a.mean IS NOT NULL
                     THEN (SELECT percentile_cont(CAST(ARRAY[0.25, 0.5, 0.75] AS double precision[]))
@@ -202,6 +206,7 @@ def _statistics(values: str, names: Mapping[str, str]) -> str:
         **names,
         values=values,
         most=MOST,
+        least=LEAST,
     )
 
 

@@ -171,3 +171,14 @@ def test_a_value_whose_square_no_double_holds_stops_nothing(db: Rows) -> None:
     assert [row[name] for name in ("n", "mean", "m2", "median", "max_value")] == [3, None, None, None, 1e300]
     assert differing(db) == 0
     assert db.view("v_process_capability") == []
+
+
+def test_values_whose_squares_underflow_stop_nothing(db: Rows) -> None:
+    key = store(db, Parameter("A", 1))
+    for number, value in enumerate((1e-300, 3e-300, -2e-310)):
+        given: dict[str, Any] = {"lot_key": number, "batch_id": str(number % 2)}
+        db.fact(models.FactTestResults, wafer_key=1, **given, parameter_set_key=key, measured=[value])
+    refresh(db)
+    assert differing(db) == 0
+    (row,) = db.view("v_process_capability")
+    assert (row["n"], row["sigma"], row["cp"]) == (3, 0, None)

@@ -4204,14 +4204,12 @@ FROM (
     WHERE jsonb_typeof(j.value) = 'number'
     UNION ALL
     SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.event_ts, f.test_type, f.test_stage, f.test_program, f.program_revision, f.tester_key, f.head_no, f.site_no, f.die_x, f.die_y, f.part_id, f.insertion_no, f.retest_no, f.is_first_pass, f.is_final_result, f.is_pass, f.batch_id, f.source_record_no,
-           unnest(CAST(ARRAY['vth_mv', 'idsat_ua_um', 'ileak_pa_um', 'tox_nm', 'rs_ohm_sq', 'rc_ohm', 'gm_ms_mm', 'bvdss_v', 'idd_ma', 'fmax_mhz'] AS text[])) AS parameter,
-           unnest(ARRAY[f.vth_mv, f.idsat_ua_um, f.ileak_pa_um, f.tox_nm, f.rs_ohm_sq, f.rc_ohm, f.gm_ms_mm, f.bvdss_v, f.idd_ma, f.fmax_mhz]) AS value,
-           CAST(NULL AS text) AS unit,
-           unnest(CAST(ARRAY['mV', 'uA/um', 'pA/um', 'nm', 'ohm/sq', 'ohm', 'mS/mm', 'V', 'mA', 'MHz'] AS text[])) AS column_unit,
+           c.parameter, c.value, CAST(NULL AS text) AS unit, c.unit AS column_unit,
            CAST(NULL AS bigint) AS test_number, CAST(NULL AS text) AS test_name, CAST('' AS text) AS pin, 1 AS occurrence,
            CAST(NULL AS double precision) AS lsl, CAST(NULL AS double precision) AS usl,
            true AS lsl_inclusive, true AS usl_inclusive, CAST(NULL AS boolean) AS tester_passed
     FROM dw.fact_test_results f
+    CROSS JOIN LATERAL (VALUES (CAST('vth_mv' AS text), f.vth_mv, CAST('mV' AS text)), (CAST('idsat_ua_um' AS text), f.idsat_ua_um, CAST('uA/um' AS text)), (CAST('ileak_pa_um' AS text), f.ileak_pa_um, CAST('pA/um' AS text)), (CAST('tox_nm' AS text), f.tox_nm, CAST('nm' AS text)), (CAST('rs_ohm_sq' AS text), f.rs_ohm_sq, CAST('ohm/sq' AS text)), (CAST('rc_ohm' AS text), f.rc_ohm, CAST('ohm' AS text)), (CAST('gm_ms_mm' AS text), f.gm_ms_mm, CAST('mS/mm' AS text)), (CAST('bvdss_v' AS text), f.bvdss_v, CAST('V' AS text)), (CAST('idd_ma' AS text), f.idd_ma, CAST('mA' AS text)), (CAST('fmax_mhz' AS text), f.fmax_mhz, CAST('MHz' AS text))) AS c (parameter, value, unit)
     LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
     LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
     LEFT JOIN dw.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
@@ -4321,7 +4319,7 @@ SELECT v.wafer_key, v.root_lot_id, v.wafer_id, v.lot_key, v.lot_id, v.product_ke
        CASE WHEN m.lcl IS NOT NULL OR m.ucl IS NOT NULL
      THEN coalesce(v.value >= m.lcl, true) AND coalesce(v.value <= m.ucl, true) END AS is_in_control
 FROM (
-    SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.recipe_key, f.equipment_key, e.equipment_id, f.chamber_key, c.chamber_id, f.event_ts, f.measurement_type, f.visit_no, f.is_rework, f.site_no, f.site_x_mm, f.site_y_mm, f.batch_id, f.source_record_no,
+    SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.recipe_key, f.equipment_key, e.equipment_id, f.chamber_key, h.chamber_id, f.event_ts, f.measurement_type, f.visit_no, f.is_rework, f.site_no, f.site_x_mm, f.site_y_mm, f.batch_id, f.source_record_no,
            p.parameter, f.measured[p.position] AS value, p.unit, CAST(NULL AS text) AS column_unit,
            p.test_number, p.test_name, p.pin, p.occurrence,
            p.lsl, p.usl, p.lsl_inclusive, p.usl_inclusive
@@ -4331,10 +4329,10 @@ FROM (
     LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
     LEFT JOIN dw.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
     LEFT JOIN dw.dim_equipment e ON e.equipment_key = f.equipment_key AND e.is_current
-    LEFT JOIN dw.dim_equipment c ON c.equipment_key = f.chamber_key AND c.is_current
+    LEFT JOIN dw.dim_equipment h ON h.equipment_key = f.chamber_key AND h.is_current
     WHERE f.measured[p.position] <> CAST('NaN' AS double precision)
     UNION ALL
-    SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.recipe_key, f.equipment_key, e.equipment_id, f.chamber_key, c.chamber_id, f.event_ts, f.measurement_type, f.visit_no, f.is_rework, f.site_no, f.site_x_mm, f.site_y_mm, f.batch_id, f.source_record_no,
+    SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.recipe_key, f.equipment_key, e.equipment_id, f.chamber_key, h.chamber_id, f.event_ts, f.measurement_type, f.visit_no, f.is_rework, f.site_no, f.site_x_mm, f.site_y_mm, f.batch_id, f.source_record_no,
            j.key AS parameter,
            CASE WHEN jsonb_typeof(j.value) = 'number'
                 THEN CAST(CAST(j.value AS text) AS double precision) END AS value,
@@ -4348,23 +4346,21 @@ FROM (
     LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
     LEFT JOIN dw.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
     LEFT JOIN dw.dim_equipment e ON e.equipment_key = f.equipment_key AND e.is_current
-    LEFT JOIN dw.dim_equipment c ON c.equipment_key = f.chamber_key AND c.is_current
+    LEFT JOIN dw.dim_equipment h ON h.equipment_key = f.chamber_key AND h.is_current
     WHERE jsonb_typeof(j.value) = 'number'
     UNION ALL
-    SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.recipe_key, f.equipment_key, e.equipment_id, f.chamber_key, c.chamber_id, f.event_ts, f.measurement_type, f.visit_no, f.is_rework, f.site_no, f.site_x_mm, f.site_y_mm, f.batch_id, f.source_record_no,
-           unnest(CAST(ARRAY['temperature_c', 'pressure_torr', 'rf_power_w', 'rf_bias_power_w', 'reflected_power_w', 'gas_flow_sccm', 'chuck_temp_c', 'endpoint_time_s', 'film_thickness_nm', 'cd_nm', 'overlay_x_nm', 'overlay_y_nm', 'etch_rate_nm_min', 'deposition_rate_nm_min', 'removal_rate_nm_min', 'refractive_index', 'sheet_resistance_ohm_sq', 'uniformity_pct'] AS text[])) AS parameter,
-           unnest(ARRAY[f.temperature_c, f.pressure_torr, f.rf_power_w, f.rf_bias_power_w, f.reflected_power_w, f.gas_flow_sccm, f.chuck_temp_c, f.endpoint_time_s, f.film_thickness_nm, f.cd_nm, f.overlay_x_nm, f.overlay_y_nm, f.etch_rate_nm_min, f.deposition_rate_nm_min, f.removal_rate_nm_min, f.refractive_index, f.sheet_resistance_ohm_sq, f.uniformity_pct]) AS value,
-           CAST(NULL AS text) AS unit,
-           unnest(CAST(ARRAY['degC', 'Torr', 'W', 'W', 'W', 'sccm', 'degC', 's', 'nm', 'nm', 'nm', 'nm', 'nm/min', 'nm/min', 'nm/min', '1', 'ohm/sq', 'percent'] AS text[])) AS column_unit,
+    SELECT f.wafer_key, w.root_lot_id, w.wafer_id, f.lot_key, l.lot_id, f.product_key, f.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name, f.recipe_key, f.equipment_key, e.equipment_id, f.chamber_key, h.chamber_id, f.event_ts, f.measurement_type, f.visit_no, f.is_rework, f.site_no, f.site_x_mm, f.site_y_mm, f.batch_id, f.source_record_no,
+           c.parameter, c.value, CAST(NULL AS text) AS unit, c.unit AS column_unit,
            CAST(NULL AS bigint) AS test_number, CAST(NULL AS text) AS test_name, CAST('' AS text) AS pin, 1 AS occurrence,
            CAST(NULL AS double precision) AS lsl, CAST(NULL AS double precision) AS usl,
            true AS lsl_inclusive, true AS usl_inclusive
     FROM dw.fact_process_measurements f
+    CROSS JOIN LATERAL (VALUES (CAST('temperature_c' AS text), f.temperature_c, CAST('degC' AS text)), (CAST('pressure_torr' AS text), f.pressure_torr, CAST('Torr' AS text)), (CAST('rf_power_w' AS text), f.rf_power_w, CAST('W' AS text)), (CAST('rf_bias_power_w' AS text), f.rf_bias_power_w, CAST('W' AS text)), (CAST('reflected_power_w' AS text), f.reflected_power_w, CAST('W' AS text)), (CAST('gas_flow_sccm' AS text), f.gas_flow_sccm, CAST('sccm' AS text)), (CAST('chuck_temp_c' AS text), f.chuck_temp_c, CAST('degC' AS text)), (CAST('endpoint_time_s' AS text), f.endpoint_time_s, CAST('s' AS text)), (CAST('film_thickness_nm' AS text), f.film_thickness_nm, CAST('nm' AS text)), (CAST('cd_nm' AS text), f.cd_nm, CAST('nm' AS text)), (CAST('overlay_x_nm' AS text), f.overlay_x_nm, CAST('nm' AS text)), (CAST('overlay_y_nm' AS text), f.overlay_y_nm, CAST('nm' AS text)), (CAST('etch_rate_nm_min' AS text), f.etch_rate_nm_min, CAST('nm/min' AS text)), (CAST('deposition_rate_nm_min' AS text), f.deposition_rate_nm_min, CAST('nm/min' AS text)), (CAST('removal_rate_nm_min' AS text), f.removal_rate_nm_min, CAST('nm/min' AS text)), (CAST('refractive_index' AS text), f.refractive_index, CAST('1' AS text)), (CAST('sheet_resistance_ohm_sq' AS text), f.sheet_resistance_ohm_sq, CAST('ohm/sq' AS text)), (CAST('uniformity_pct' AS text), f.uniformity_pct, CAST('percent' AS text))) AS c (parameter, value, unit)
     LEFT JOIN dw.dim_wafer w ON w.wafer_key = f.wafer_key AND w.is_current
     LEFT JOIN dw.dim_lot l ON l.lot_key = f.lot_key AND l.is_current
     LEFT JOIN dw.dim_process_step s ON s.process_step_key = f.process_step_key AND s.is_current
     LEFT JOIN dw.dim_equipment e ON e.equipment_key = f.equipment_key AND e.is_current
-    LEFT JOIN dw.dim_equipment c ON c.equipment_key = f.chamber_key AND c.is_current
+    LEFT JOIN dw.dim_equipment h ON h.equipment_key = f.chamber_key AND h.is_current
     WHERE coalesce(f.temperature_c, f.pressure_torr, f.rf_power_w, f.rf_bias_power_w, f.reflected_power_w, f.gas_flow_sccm, f.chuck_temp_c, f.endpoint_time_s, f.film_thickness_nm, f.cd_nm, f.overlay_x_nm, f.overlay_y_nm, f.etch_rate_nm_min, f.deposition_rate_nm_min, f.removal_rate_nm_min, f.refractive_index, f.sheet_resistance_ohm_sq, f.uniformity_pct) IS NOT NULL
 ) v
 LEFT JOIN dw.bridge_step_limits m ON m.process_step_key = v.process_step_key AND m.parameter = v.parameter
@@ -4460,78 +4456,94 @@ FROM (
            CASE WHEN t.n > 1 THEN sqrt(t.m2 / (t.n - 1)) END AS sigma,
            CASE WHEN t.n > t.lots THEN sqrt(t.m2_within / (t.n - t.lots)) END AS sigma_within
     FROM (
-        SELECT source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, CAST(sum(n) AS bigint) AS n, reference + sum(n * (mean - reference)) / sum(n) AS mean,
-               greatest(0, sum(m2) + sum(n * (mean - reference) ^ 2) - sum(n * (mean - reference)) ^ 2 / sum(n)) AS m2,
+        SELECT source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, CAST(sum(n) AS bigint) AS n, reference + sum(n * deviation) / sum(n) AS mean,
+               greatest(0, sum(m2) + sum(n * deviation ^ 2)
+                   - CASE WHEN abs(sum(n * deviation)) > 1e-140 THEN sum(n * deviation) ^ 2 / sum(n) ELSE 0 END) AS m2,
                min(min_value) AS min_value, max(max_value) AS max_value,
         min(parameter) AS parameter, count(*) AS lots, sum(m2) AS m2_within
         FROM (
-            SELECT r.*, min(r.mean) OVER (PARTITION BY source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl) AS reference
+            SELECT r.*, CASE WHEN r.mean - r.reference > 1e-140 THEN r.mean - r.reference ELSE 0 END AS deviation
             FROM (
-                SELECT source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, lot_key, CAST(sum(n) AS bigint) AS n, reference + sum(n * (mean - reference)) / sum(n) AS mean,
-                       greatest(0, sum(m2) + sum(n * (mean - reference) ^ 2) - sum(n * (mean - reference)) ^ 2 / sum(n)) AS m2,
-                       min(min_value) AS min_value, max(max_value) AS max_value,
-                min(parameter) AS parameter
+                SELECT r.*, min(r.mean) OVER (PARTITION BY source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl) AS reference
                 FROM (
-                    SELECT r.*, min(r.mean) OVER (PARTITION BY source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, lot_key) AS reference
+                    SELECT source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, lot_key, CAST(sum(n) AS bigint) AS n, reference + sum(n * deviation) / sum(n) AS mean,
+                           greatest(0, sum(m2) + sum(n * deviation ^ 2)
+                               - CASE WHEN abs(sum(n * deviation)) > 1e-140 THEN sum(n * deviation) ^ 2 / sum(n) ELSE 0 END) AS m2,
+                           min(min_value) AS min_value, max(max_value) AS max_value,
+                    min(parameter) AS parameter
                     FROM (
-                        SELECT k.source, k.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name,
-                               k.product_key, d.product_id, d.revision AS product_revision,
-                               coalesce(p.parameter, k.parameter) AS parameter,
-                               CASE WHEN p.test_number IS NULL THEN coalesce(p.parameter, k.parameter) END AS known_as,
-                               p.test_number, coalesce(p.test_name, m.name) AS test_name, p.pin, p.occurrence,
-                               coalesce(p.unit, m.unit, c.unit) AS unit,
-                               CASE WHEN p.lsl IS NULL AND p.usl IS NULL THEN m.limit_version END AS limit_version,
-                               CASE WHEN p.lsl IS NULL AND p.usl IS NULL THEN m.lsl ELSE p.lsl END AS lsl,
-                               m.target,
-                               CASE WHEN p.lsl IS NULL AND p.usl IS NULL THEN m.usl ELSE p.usl END AS usl,
-                               k.lot_key, k.n, k.mean, k.m2, k.min_value, k.max_value
+                        SELECT r.*, CASE WHEN r.mean - r.reference > 1e-140 THEN r.mean - r.reference ELSE 0 END AS deviation
                         FROM (
-                            SELECT CAST('TEST' AS text) AS source, k.*
+                            SELECT r.*, min(r.mean) OVER (PARTITION BY source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, lot_key) AS reference
                             FROM (
-                                SELECT process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, CAST(sum(n) AS bigint) AS n, reference + sum(n * (mean - reference)) / sum(n) AS mean,
-                                       greatest(0, sum(m2) + sum(n * (mean - reference) ^ 2) - sum(n * (mean - reference)) ^ 2 / sum(n)) AS m2,
-                                       min(min_value) AS min_value, max(max_value) AS max_value
+                                SELECT k.source, k.process_step_key, s.process_flow_id, s.flow_version, s.step_number, s.step_name,
+                                       k.product_key, d.product_id, d.revision AS product_revision,
+                                       coalesce(p.parameter, k.parameter) AS parameter,
+                                       CASE WHEN p.test_number IS NULL THEN coalesce(p.parameter, k.parameter) END AS known_as,
+                                       p.test_number, coalesce(p.test_name, m.name) AS test_name, p.pin, p.occurrence,
+                                       coalesce(p.unit, m.unit, c.unit) AS unit,
+                                       CASE WHEN p.lsl IS NULL AND p.usl IS NULL THEN m.limit_version END AS limit_version,
+                                       CASE WHEN p.lsl IS NULL AND p.usl IS NULL THEN m.lsl ELSE p.lsl END AS lsl,
+                                       m.target,
+                                       CASE WHEN p.lsl IS NULL AND p.usl IS NULL THEN m.usl ELSE p.usl END AS usl,
+                                       k.lot_key, k.n, k.mean, k.m2, k.min_value, k.max_value
                                 FROM (
-                                    SELECT r.*, min(r.mean) OVER (PARTITION BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date) AS reference
+                                    SELECT CAST('TEST' AS text) AS source, k.*
                                     FROM (
-                                        SELECT a.process_step_key, a.product_key, a.parameter_set_key, a.position, a.parameter, a.lot_key, s.effective_date, a.n, a.mean, a.m2, a.min_value, a.max_value
-                                        FROM dw.agg_test_values a
-                                        LEFT JOIN dw.dim_process_step s ON s.process_step_key = a.process_step_key
-                                            AND a.first_ts >= s.effective_date AND a.first_ts < s.expiry_date
-                                        WHERE a.mean IS NOT NULL AND a.is_final_result AND a.site_no IS NULL AND a.head_no IS NULL
-                                    ) r
-                                ) r
-                                GROUP BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, reference
-                            ) k
-                            UNION ALL
-                            SELECT CAST('PROCESS' AS text) AS source, k.*
-                            FROM (
-                                SELECT process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, CAST(sum(n) AS bigint) AS n, reference + sum(n * (mean - reference)) / sum(n) AS mean,
-                                       greatest(0, sum(m2) + sum(n * (mean - reference) ^ 2) - sum(n * (mean - reference)) ^ 2 / sum(n)) AS m2,
-                                       min(min_value) AS min_value, max(max_value) AS max_value
-                                FROM (
-                                    SELECT r.*, min(r.mean) OVER (PARTITION BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date) AS reference
+                                        SELECT process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, CAST(sum(n) AS bigint) AS n, reference + sum(n * deviation) / sum(n) AS mean,
+                                               greatest(0, sum(m2) + sum(n * deviation ^ 2)
+                                                   - CASE WHEN abs(sum(n * deviation)) > 1e-140 THEN sum(n * deviation) ^ 2 / sum(n) ELSE 0 END) AS m2,
+                                               min(min_value) AS min_value, max(max_value) AS max_value
+                                        FROM (
+                                            SELECT r.*, CASE WHEN r.mean - r.reference > 1e-140 THEN r.mean - r.reference ELSE 0 END AS deviation
+                                            FROM (
+                                                SELECT r.*, min(r.mean) OVER (PARTITION BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date) AS reference
+                                                FROM (
+                                                    SELECT a.process_step_key, a.product_key, a.parameter_set_key, a.position, a.parameter, a.lot_key, s.effective_date, a.n, a.mean, a.m2, a.min_value, a.max_value
+                                                    FROM dw.agg_test_values a
+                                                    LEFT JOIN dw.dim_process_step s ON s.process_step_key = a.process_step_key
+                                                        AND a.first_ts >= s.effective_date AND a.first_ts < s.expiry_date
+                                                    WHERE a.mean IS NOT NULL AND a.is_final_result AND a.site_no IS NULL AND a.head_no IS NULL
+                                                ) r
+                                            ) r
+                                        ) r
+                                        GROUP BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, reference
+                                    ) k
+                                    UNION ALL
+                                    SELECT CAST('PROCESS' AS text) AS source, k.*
                                     FROM (
-                                        SELECT a.process_step_key, a.product_key, a.parameter_set_key, a.position, a.parameter, a.lot_key, s.effective_date, a.n, a.mean, a.m2, a.min_value, a.max_value
-                                        FROM dw.agg_process_values a
-                                        LEFT JOIN dw.dim_process_step s ON s.process_step_key = a.process_step_key
-                                            AND a.first_ts >= s.effective_date AND a.first_ts < s.expiry_date
-                                        WHERE a.mean IS NOT NULL
-                                    ) r
-                                ) r
-                                GROUP BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, reference
-                            ) k
-                        ) k
-                        LEFT JOIN dw.bridge_parameter_set p
-                            ON p.parameter_set_key = k.parameter_set_key AND p.position = k.position
-                        LEFT JOIN dw.bridge_step_limits m ON m.process_step_key = k.process_step_key
-                            AND m.parameter = coalesce(p.parameter, k.parameter) AND m.effective_date = k.effective_date
-                        LEFT JOIN (VALUES (CAST('temperature_c' AS text), CAST('degC' AS text)), (CAST('pressure_torr' AS text), CAST('Torr' AS text)), (CAST('rf_power_w' AS text), CAST('W' AS text)), (CAST('rf_bias_power_w' AS text), CAST('W' AS text)), (CAST('reflected_power_w' AS text), CAST('W' AS text)), (CAST('gas_flow_sccm' AS text), CAST('sccm' AS text)), (CAST('chuck_temp_c' AS text), CAST('degC' AS text)), (CAST('endpoint_time_s' AS text), CAST('s' AS text)), (CAST('film_thickness_nm' AS text), CAST('nm' AS text)), (CAST('cd_nm' AS text), CAST('nm' AS text)), (CAST('overlay_x_nm' AS text), CAST('nm' AS text)), (CAST('overlay_y_nm' AS text), CAST('nm' AS text)), (CAST('etch_rate_nm_min' AS text), CAST('nm/min' AS text)), (CAST('deposition_rate_nm_min' AS text), CAST('nm/min' AS text)), (CAST('removal_rate_nm_min' AS text), CAST('nm/min' AS text)), (CAST('refractive_index' AS text), CAST('1' AS text)), (CAST('sheet_resistance_ohm_sq' AS text), CAST('ohm/sq' AS text)), (CAST('uniformity_pct' AS text), CAST('percent' AS text)), (CAST('vth_mv' AS text), CAST('mV' AS text)), (CAST('idsat_ua_um' AS text), CAST('uA/um' AS text)), (CAST('ileak_pa_um' AS text), CAST('pA/um' AS text)), (CAST('tox_nm' AS text), CAST('nm' AS text)), (CAST('rs_ohm_sq' AS text), CAST('ohm/sq' AS text)), (CAST('rc_ohm' AS text), CAST('ohm' AS text)), (CAST('gm_ms_mm' AS text), CAST('mS/mm' AS text)), (CAST('bvdss_v' AS text), CAST('V' AS text)), (CAST('idd_ma' AS text), CAST('mA' AS text)), (CAST('fmax_mhz' AS text), CAST('MHz' AS text))) c (measure, unit) ON c.measure = k.parameter
-                        LEFT JOIN dw.dim_process_step s ON s.process_step_key = k.process_step_key AND s.is_current
-                        LEFT JOIN dw.dim_product d ON d.product_key = k.product_key AND d.is_current
+                                        SELECT process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, CAST(sum(n) AS bigint) AS n, reference + sum(n * deviation) / sum(n) AS mean,
+                                               greatest(0, sum(m2) + sum(n * deviation ^ 2)
+                                                   - CASE WHEN abs(sum(n * deviation)) > 1e-140 THEN sum(n * deviation) ^ 2 / sum(n) ELSE 0 END) AS m2,
+                                               min(min_value) AS min_value, max(max_value) AS max_value
+                                        FROM (
+                                            SELECT r.*, CASE WHEN r.mean - r.reference > 1e-140 THEN r.mean - r.reference ELSE 0 END AS deviation
+                                            FROM (
+                                                SELECT r.*, min(r.mean) OVER (PARTITION BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date) AS reference
+                                                FROM (
+                                                    SELECT a.process_step_key, a.product_key, a.parameter_set_key, a.position, a.parameter, a.lot_key, s.effective_date, a.n, a.mean, a.m2, a.min_value, a.max_value
+                                                    FROM dw.agg_process_values a
+                                                    LEFT JOIN dw.dim_process_step s ON s.process_step_key = a.process_step_key
+                                                        AND a.first_ts >= s.effective_date AND a.first_ts < s.expiry_date
+                                                    WHERE a.mean IS NOT NULL
+                                                ) r
+                                            ) r
+                                        ) r
+                                        GROUP BY process_step_key, product_key, parameter_set_key, position, parameter, lot_key, effective_date, reference
+                                    ) k
+                                ) k
+                                LEFT JOIN dw.bridge_parameter_set p
+                                    ON p.parameter_set_key = k.parameter_set_key AND p.position = k.position
+                                LEFT JOIN dw.bridge_step_limits m ON m.process_step_key = k.process_step_key
+                                    AND m.parameter = coalesce(p.parameter, k.parameter) AND m.effective_date = k.effective_date
+                                LEFT JOIN (VALUES (CAST('temperature_c' AS text), CAST('degC' AS text)), (CAST('pressure_torr' AS text), CAST('Torr' AS text)), (CAST('rf_power_w' AS text), CAST('W' AS text)), (CAST('rf_bias_power_w' AS text), CAST('W' AS text)), (CAST('reflected_power_w' AS text), CAST('W' AS text)), (CAST('gas_flow_sccm' AS text), CAST('sccm' AS text)), (CAST('chuck_temp_c' AS text), CAST('degC' AS text)), (CAST('endpoint_time_s' AS text), CAST('s' AS text)), (CAST('film_thickness_nm' AS text), CAST('nm' AS text)), (CAST('cd_nm' AS text), CAST('nm' AS text)), (CAST('overlay_x_nm' AS text), CAST('nm' AS text)), (CAST('overlay_y_nm' AS text), CAST('nm' AS text)), (CAST('etch_rate_nm_min' AS text), CAST('nm/min' AS text)), (CAST('deposition_rate_nm_min' AS text), CAST('nm/min' AS text)), (CAST('removal_rate_nm_min' AS text), CAST('nm/min' AS text)), (CAST('refractive_index' AS text), CAST('1' AS text)), (CAST('sheet_resistance_ohm_sq' AS text), CAST('ohm/sq' AS text)), (CAST('uniformity_pct' AS text), CAST('percent' AS text)), (CAST('vth_mv' AS text), CAST('mV' AS text)), (CAST('idsat_ua_um' AS text), CAST('uA/um' AS text)), (CAST('ileak_pa_um' AS text), CAST('pA/um' AS text)), (CAST('tox_nm' AS text), CAST('nm' AS text)), (CAST('rs_ohm_sq' AS text), CAST('ohm/sq' AS text)), (CAST('rc_ohm' AS text), CAST('ohm' AS text)), (CAST('gm_ms_mm' AS text), CAST('mS/mm' AS text)), (CAST('bvdss_v' AS text), CAST('V' AS text)), (CAST('idd_ma' AS text), CAST('mA' AS text)), (CAST('fmax_mhz' AS text), CAST('MHz' AS text))) c (measure, unit) ON c.measure = k.parameter
+                                LEFT JOIN dw.dim_process_step s ON s.process_step_key = k.process_step_key AND s.is_current
+                                LEFT JOIN dw.dim_product d ON d.product_key = k.product_key AND d.is_current
+                            ) r
+                        ) r
                     ) r
+                    GROUP BY source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, lot_key, reference
                 ) r
-                GROUP BY source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, lot_key, reference
             ) r
         ) r
         GROUP BY source, process_step_key, process_flow_id, flow_version, step_number, step_name, product_key, product_id, product_revision, known_as, test_number, test_name, pin, occurrence, unit, limit_version, lsl, target, usl, reference
@@ -4602,7 +4614,7 @@ COMMENT ON COLUMN dw.v_process_capability.occurrence IS '1, 2, ... of a test tha
 
 UPDATE dw.alembic_version SET version_num='0005' WHERE dw.alembic_version.version_num = '0004';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0005', 'upgrade', '8b2418929a9c62c092ec699a14c3ea0a0144579ee9002e4999d35ed84b40a953', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0005', 'upgrade', '5df5b011c23994bc4ac8d930708130d60743b571aeeb386ac6f48d201b88a817', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 
@@ -4612,7 +4624,7 @@ BEGIN;
 
 UPDATE dw.alembic_version SET version_num='0006' WHERE dw.alembic_version.version_num = '0005';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0006', 'upgrade', '5f8564bcf62fea1bbe7a8f19e060876fa041a10aa26eb9f4c56d716900e88b40', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0006', 'upgrade', '9256592a002518355c952f6a1437dfc8f06ebb7e54cbba7e475d3fec014a8b52', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 

@@ -18,7 +18,7 @@ BEGIN;
 
 UPDATE dw.alembic_version SET version_num='0005' WHERE dw.alembic_version.version_num = '0006';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0006', 'downgrade', '5f8564bcf62fea1bbe7a8f19e060876fa041a10aa26eb9f4c56d716900e88b40', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0006', 'downgrade', '9256592a002518355c952f6a1437dfc8f06ebb7e54cbba7e475d3fec014a8b52', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 
@@ -573,7 +573,7 @@ DROP TABLE dw.agg_process_values;
 
 UPDATE dw.alembic_version SET version_num='0004' WHERE dw.alembic_version.version_num = '0005';
 
-INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0005', 'downgrade', '8b2418929a9c62c092ec699a14c3ea0a0144579ee9002e4999d35ed84b40a953', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
+INSERT INTO dw.etl_migration_history (revision, direction, checksum, started_at, seconds, applied_by, package_version) VALUES ('0005', 'downgrade', '5df5b011c23994bc4ac8d930708130d60743b571aeeb386ac6f48d201b88a817', now(), date_part('epoch', clock_timestamp() - now()), CURRENT_USER, '0.1.0');
 
 COMMIT;
 

@@ -18,7 +18,8 @@ FROM (
     FROM (
         SELECT a.wafer_key, a.g, a.position, a.parameter, a.n, a.mean,
                CASE WHEN a.mean IS NOT NULL
-                    THEN (SELECT sum((e.value - a.mean) ^ 2) FROM unnest(a.elements) AS e (value)) END AS m2,
+                    THEN (SELECT sum(CASE WHEN abs(e.value - a.mean) > 1e-140 THEN (e.value - a.mean) ^ 2 ELSE 0 END)
+                          FROM unnest(a.elements) AS e (value)) END AS m2,
                a.min_value,
                CASE WHEN a.mean IS NOT NULL
                     THEN (SELECT percentile_cont(CAST(ARRAY[0.25, 0.5, 0.75] AS double precision[]))
@@ -91,7 +92,8 @@ FROM (
     FROM (
         SELECT a.wafer_key, a.g, a.position, a.parameter, a.n, a.mean,
                CASE WHEN a.mean IS NOT NULL
-                    THEN (SELECT sum((e.value - a.mean) ^ 2) FROM unnest(a.elements) AS e (value)) END AS m2,
+                    THEN (SELECT sum(CASE WHEN abs(e.value - a.mean) > 1e-140 THEN (e.value - a.mean) ^ 2 ELSE 0 END)
+                          FROM unnest(a.elements) AS e (value)) END AS m2,
                a.min_value,
                CASE WHEN a.mean IS NOT NULL
                     THEN (SELECT percentile_cont(CAST(ARRAY[0.25, 0.5, 0.75] AS double precision[]))
@@ -157,7 +159,8 @@ FROM (
     FROM (
         SELECT a.wafer_key, a.g, a.position, a.parameter, a.n, a.mean,
                CASE WHEN a.mean IS NOT NULL
-                    THEN (SELECT sum((e.value - a.mean) ^ 2) FROM unnest(a.elements) AS e (value)) END AS m2,
+                    THEN (SELECT sum(CASE WHEN abs(e.value - a.mean) > 1e-140 THEN (e.value - a.mean) ^ 2 ELSE 0 END)
+                          FROM unnest(a.elements) AS e (value)) END AS m2,
                a.min_value,
                CASE WHEN a.mean IS NOT NULL
                     THEN (SELECT percentile_cont(CAST(ARRAY[0.25, 0.5, 0.75] AS double precision[]))
@@ -230,7 +233,8 @@ FROM (
     FROM (
         SELECT a.wafer_key, a.g, a.position, a.parameter, a.n, a.mean,
                CASE WHEN a.mean IS NOT NULL
-                    THEN (SELECT sum((e.value - a.mean) ^ 2) FROM unnest(a.elements) AS e (value)) END AS m2,
+                    THEN (SELECT sum(CASE WHEN abs(e.value - a.mean) > 1e-140 THEN (e.value - a.mean) ^ 2 ELSE 0 END)
+                          FROM unnest(a.elements) AS e (value)) END AS m2,
                a.min_value,
                CASE WHEN a.mean IS NOT NULL
                     THEN (SELECT percentile_cont(CAST(ARRAY[0.25, 0.5, 0.75] AS double precision[]))
@@ -296,7 +300,8 @@ FROM (
     FROM (
         SELECT a.lot_key, a.g, a.position, a.parameter, a.n, a.mean,
                CASE WHEN a.mean IS NOT NULL
-                    THEN (SELECT sum((e.value - a.mean) ^ 2) FROM unnest(a.elements) AS e (value)) END AS m2,
+                    THEN (SELECT sum(CASE WHEN abs(e.value - a.mean) > 1e-140 THEN (e.value - a.mean) ^ 2 ELSE 0 END)
+                          FROM unnest(a.elements) AS e (value)) END AS m2,
                a.min_value,
                CASE WHEN a.mean IS NOT NULL
                     THEN (SELECT percentile_cont(CAST(ARRAY[0.25, 0.5, 0.75] AS double precision[]))
@@ -349,7 +354,8 @@ FROM (
     FROM (
         SELECT a.lot_key, a.g, a.position, a.parameter, a.n, a.mean,
                CASE WHEN a.mean IS NOT NULL
-                    THEN (SELECT sum((e.value - a.mean) ^ 2) FROM unnest(a.elements) AS e (value)) END AS m2,
+                    THEN (SELECT sum(CASE WHEN abs(e.value - a.mean) > 1e-140 THEN (e.value - a.mean) ^ 2 ELSE 0 END)
+                          FROM unnest(a.elements) AS e (value)) END AS m2,
                a.min_value,
                CASE WHEN a.mean IS NOT NULL
                     THEN (SELECT percentile_cont(CAST(ARRAY[0.25, 0.5, 0.75] AS double precision[]))

@@ -19,16 +19,21 @@ def _combine(rows: str, keys: list[str], more: str = "") -> str:
     """Rows of count, mean and m2, combined by ``keys`` (Chan, Golub, LeVeque 1979).
 
     Means are taken from a reference near them, the least one, so that a small spread far from zero is not lost.
+    Deviations whose squares would underflow, which the server refuses, count as none.
     """
     return compose(
         """
-        SELECT <<keys>>, CAST(sum(n) AS bigint) AS n, reference + sum(n * (mean - reference)) / sum(n) AS mean,
-               greatest(0, sum(m2) + sum(n * (mean - reference) ^ 2) - sum(n * (mean - reference)) ^ 2 / sum(n)) AS m2,
+        SELECT <<keys>>, CAST(sum(n) AS bigint) AS n, reference + sum(n * deviation) / sum(n) AS mean,
+               greatest(0, sum(m2) + sum(n * deviation ^ 2)
+                   - CASE WHEN abs(sum(n * deviation)) > 1e-140 THEN sum(n * deviation) ^ 2 / sum(n) ELSE 0 END) AS m2,
                min(min_value) AS min_value, max(max_value) AS max_value<<more>>
         FROM (
-            SELECT r.*, min(r.mean) OVER (PARTITION BY <<keys>>) AS reference
+            SELECT r.*, CASE WHEN r.mean - r.reference > 1e-140 THEN r.mean - r.reference ELSE 0 END AS deviation
             FROM (
-                <<rows>>
+                SELECT r.*, min(r.mean) OVER (PARTITION BY <<keys>>) AS reference
+                FROM (
+                    <<rows>>
+                ) r
             ) r
         ) r
         GROUP BY <<keys>>, reference
