@@ -31,12 +31,13 @@ from gpwarehouse.backup.restore_checks import (
 )
 from gpwarehouse.backup.row_checksum import content_of_rows, sum_contents
 from gpwarehouse.backup.snapshot import Unit, keep_open, units_there
+from gpwarehouse.derived import refresh_aggregates
 from gpwarehouse.dialect import Analyze, RangePartition
 from gpwarehouse.engine import advisory_key, qualified_name
 from gpwarehouse.engine.progress import Announce
 from gpwarehouse.errors import BackupError
 from gpwarehouse.migrate.history import HISTORY_TABLE, RESTORE, forget_batches, interrupted, part_row
-from gpwarehouse.models import FACTS
+from gpwarehouse.models import AGGREGATES, FACTS
 from gpwarehouse.months import become_owner, change_partitions, make_partitions
 from gpwarehouse.partitions.archive import NOTHING, Content
 from gpwarehouse.partitions.holds import put_comment
@@ -195,7 +196,8 @@ class _Run:
         for name in sorted({entry.table for entry in entries}):
             if name in FACTS:
                 wanted = [_partition(entry) for entry in entries if entry.table == name and entry.rows]
-                make_partitions(self.engine, FACTS[name].__table__, wanted)
+                for model in filter(None, (FACTS[name], AGGREGATES.get(name))):
+                    make_partitions(self.engine, model.__table__, wanted)
         units = self._units()
         self._at_once(parallel, [lambda entry=entry: self._month(entry, units) for entry in entries])  # type: ignore[misc]
         for name in sorted({entry.table for _, entry in self.done if entry.table in FACTS}):
@@ -289,6 +291,8 @@ class _Run:
     def _look_at_part(self, connection: Connection, unit: Unit, entry: Entry) -> None:
         """Rows that came alone fit what is there, or it is told."""
         self.warnings += unknown_to_others(connection, unit, self.settings)
+        if entry.table in AGGREGATES and entry.start is not None:
+            refresh_aggregates(connection, entry.table, months=[datetime.fromisoformat(entry.start)])
         if entry.table in FACTS and can_be_rekeyed(entry.columns):
             whole = Table(unit.table, MetaData(), schema=self.settings.schema_name)
             keys = rekey(connection, whole, unit.relation, self.settings.lot_root_pattern)
