@@ -36,7 +36,11 @@ from gpwarehouse.dialect import Analyze, RangePartition
 from gpwarehouse.engine import advisory_key, qualified_name
 from gpwarehouse.engine.progress import Announce, counted
 from gpwarehouse.errors import BackupError
+<<<<<<< HEAD
 from gpwarehouse.migrate.history import HISTORY_TABLE, RESTORE, forget_batches, interrupted, part_row, prepare_database
+=======
+from gpwarehouse.migrate.history import HISTORY_TABLE, RESTORE, forget_batches, interrupted, part_row
+>>>>>>> k-intake
 from gpwarehouse.models import AGGREGATES, FACTS
 from gpwarehouse.months import become_owner, change_partitions, make_partitions
 from gpwarehouse.partitions.archive import NOTHING, Content
@@ -198,7 +202,11 @@ class _Run:
         for name in sorted({entry.table for entry in entries}):
             if name in _WITH_MONTHS:
                 wanted = [_partition(entry) for entry in entries if entry.table == name and entry.rows]
+<<<<<<< HEAD
                 for model in (_WITH_MONTHS[name], *([AGGREGATES[name]] if name in AGGREGATES else [])):
+=======
+                for model in filter(None, (FACTS[name], AGGREGATES.get(name))):
+>>>>>>> k-intake
                     make_partitions(self.engine, model.__table__, wanted)
         units = self._units()
         self._at_once(parallel, [lambda entry=entry: self._month(entry, units) for entry in entries])  # type: ignore[misc]
@@ -304,6 +312,8 @@ class _Run:
     def _look_at_part(self, connection: Connection, unit: Unit, entry: Entry) -> None:
         """Rows that came alone fit what is there, or it is told."""
         self.warnings += unknown_to_others(connection, unit, self.settings)
+        if entry.table in AGGREGATES and entry.start is not None:
+            refresh_aggregates(connection, entry.table, months=[datetime.fromisoformat(entry.start)])
         if entry.table in FACTS and can_be_rekeyed(entry.columns):
             whole = Table(unit.table, MetaData(), schema=self.settings.schema_name)
             keys = rekey(connection, whole, unit.relation, self.settings.lot_root_pattern)
