@@ -36,11 +36,7 @@ from gpwarehouse.dialect import Analyze, RangePartition
 from gpwarehouse.engine import advisory_key, qualified_name
 from gpwarehouse.engine.progress import Announce, counted
 from gpwarehouse.errors import BackupError
-<<<<<<< HEAD
 from gpwarehouse.migrate.history import HISTORY_TABLE, RESTORE, forget_batches, interrupted, part_row, prepare_database
-=======
-from gpwarehouse.migrate.history import HISTORY_TABLE, RESTORE, forget_batches, interrupted, part_row
->>>>>>> k-intake
 from gpwarehouse.models import AGGREGATES, FACTS
 from gpwarehouse.months import become_owner, change_partitions, make_partitions
 from gpwarehouse.partitions.archive import NOTHING, Content
@@ -202,11 +198,7 @@ class _Run:
         for name in sorted({entry.table for entry in entries}):
             if name in _WITH_MONTHS:
                 wanted = [_partition(entry) for entry in entries if entry.table == name and entry.rows]
-<<<<<<< HEAD
                 for model in (_WITH_MONTHS[name], *([AGGREGATES[name]] if name in AGGREGATES else [])):
-=======
-                for model in filter(None, (FACTS[name], AGGREGATES.get(name))):
->>>>>>> k-intake
                     make_partitions(self.engine, model.__table__, wanted)
         units = self._units()
         self._at_once(parallel, [lambda entry=entry: self._month(entry, units) for entry in entries])  # type: ignore[misc]
