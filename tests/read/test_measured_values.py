@@ -159,7 +159,7 @@ def test_months_outside_the_span_are_not_read(shared_wh: Warehouse, filled: dict
     where, values = span.where("f", "dw")
     body = measured_values.wafer_yields(where).format(schema="dw")
     plan = "\n".join(row for (row,) in rows_of(shared_wh, f"EXPLAIN {body}", **values))
-    assert "m202602" in plan
+    assert "m202602" in plan or "partitions to scan: 1 " in plan  # the latter is GPORCA's
     assert "m202601" not in plan
     assert "m202603" not in plan
 
