@@ -26,7 +26,7 @@ from gpwarehouse.errors import MigrationError, WarehouseConnectionError
 from tests.catalog import catalog
 from tests.conftest import database
 from tests.embedded_servers import place_for_data
-from tests.migrate.kills import ENDS_WITHIN_S, chosen, counted, die_after, text_of
+from tests.migrate.kills import ENDS_WITHIN_S, HOW_MANY, chosen, counted, die_after, text_of
 from tests.migrate.site import write_site
 from tests.processes import PROCESS
 
