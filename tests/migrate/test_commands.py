@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, create_engine, inspect, text
-from sqlalchemy.engine import Engine
 
 from gpwarehouse import Warehouse, migrate
 from gpwarehouse.dialect import Brand, ServerInfo
@@ -15,6 +14,7 @@ from gpwarehouse.models import AGGREGATES, BRIDGES, DIMENSIONS, FACTS, VIEWS
 from gpwarehouse.settings import WarehouseSettings
 from tests.catalog import catalog
 from tests.command_line import alembic
+from tests.migrate.scripts import run_script
 from tests.migrate.site import HEAD, OURS
 from tests.rows import die_of_l1
 from tests.tree import GOLDEN
@@ -166,16 +166,6 @@ def test_the_offline_sql_makes_what_an_upgrade_makes(empty_url: URL, wh: Warehou
     left = {name for name, *_ in catalog(engine)["relations"]}
     assert {name for name in left if not name.startswith(("alembic_", "etl_migration", "pk_"))} == set()
     engine.dispose()
-
-
-def run_script(engine: Engine, sql: str) -> None:
-    driver = engine.raw_connection()
-    try:
-        driver.autocommit = True  # type: ignore[attr-defined]
-        with driver.cursor() as cursor:  # type: ignore[attr-defined]
-            cursor.execute(sql)
-    finally:
-        driver.close()
 
 
 def test_plain_alembic_commands_work_in_the_source_tree(empty_url: URL) -> None:

@@ -10,53 +10,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import URL, event, inspect, text
-from sqlalchemy.engine import Engine
+from sqlalchemy import URL, inspect, text
 
 from gpwarehouse import Warehouse, migrate
-from gpwarehouse.dialect import GreenplumDialect
 from gpwarehouse.embedded import EmbeddedServer
 from gpwarehouse.errors import MigrationError, WarehouseConnectionError
 from tests.catalog import catalog
 from tests.conftest import database
 from tests.embedded_servers import place_for_data
+from tests.migrate.kills import ENDS_WITHIN_S, HOW_MANY, chosen, counted, die_after, text_of
 from tests.migrate.site import write_site
 from tests.processes import PROCESS
-
-HOW_MANY = int(os.environ.get("GPWAREHOUSE_TEST_EVERY_KILL", "14"))
-ENDS_WITHIN_S = 300
-
-
-@contextmanager
-def counted(see: Callable[[str], None]) -> Iterator[None]:
-    """Tell each statement and COMMIT of this process after it was executed."""
-
-    def executed(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        see(statement)
-
-    original = GreenplumDialect.do_commit
-
-    def committed(self: Any, connection: Any) -> None:
-        original(self, connection)
-        see("COMMIT")
-
-    event.listen(Engine, "after_cursor_execute", executed)
-    GreenplumDialect.do_commit = committed  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        event.remove(Engine, "after_cursor_execute", executed)
-        GreenplumDialect.do_commit = original  # type: ignore[method-assign]
 
 
 def run(url: str, folder: str, direction: str) -> None:
@@ -72,36 +44,11 @@ def run_and_die(url: str, folder: str, direction: str, k: int) -> None:
     die_after(k, lambda: run(url, folder, direction))
 
 
-def die_after(k: int, work: Callable[[], None]) -> None:
-    """Work, and be killed right after statement ``k``."""
-    seen = 0
-
-    def see(_statement: str) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == k:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    with counted(see):
-        work()
-    raise AssertionError(f"the run ended after {seen} statements, before {k}")
-
-
 def statements(url: str, folder: str, direction: str) -> list[str]:
     found: list[str] = []
     with counted(found.append):
         run(url, folder, direction)
     return found
-
-
-def chosen(found: list[str]) -> list[int]:
-    """The statements to be killed after, by their numbers from 1."""
-    every = range(1, len(found) + 1)
-    if HOW_MANY == 1:
-        return list(every)
-    must = {1, len(found), *(k for k in every if found[k - 1] == "COMMIT")}
-    others = [k for k in every if k not in must]
-    return sorted(must | set(random.Random(4).sample(others, max(0, min(len(others), HOW_MANY - len(must))))))
 
 
 def state(wh: Warehouse) -> dict[str, Any]:
@@ -193,10 +140,6 @@ def reference(server_url: URL, folder: str) -> Iterator[tuple[dict[str, Any], li
             head = state(wh)
         assert url.database is not None
         yield head, up, down, url.database
-
-
-def text_of(url: URL) -> str:
-    return url.render_as_string(hide_password=False)
 
 
 def kill(url: URL, folder: str, direction: str, k: int) -> None:

@@ -22,9 +22,9 @@ from tests.batches.records import site
 from tests.conftest import database
 from tests.dimensions.rows import day
 from tests.load.rows import MEASUREMENTS
+from tests.migrate.kills import ENDS_WITHIN_S, chosen, counted, die_after, text_of
+from tests.migrate.scripts import run_script
 from tests.migrate.site import write_revision
-from tests.migrate.test_commands import run_script
-from tests.migrate.test_kill import ENDS_WITHIN_S, chosen, counted, die_after, text_of
 from tests.processes import PROCESS
 from tests.queries import rows_of
 
