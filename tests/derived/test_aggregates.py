@@ -18,7 +18,7 @@ from gpwarehouse import models
 from gpwarehouse.derived import differing_aggregates, refresh_aggregates
 from gpwarehouse.models.parameter_sets import Parameter
 from tests.models.conftest import NOON, Rows, at, engine  # noqa: F401
-from tests.models.test_measured_views import store
+from tests.models.measured import store
 
 TESTS, PROCESS = "fact_test_results", "fact_process_measurements"
 NAN = math.nan

@@ -7,31 +7,13 @@ import statistics
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
 
 from gpwarehouse import models
-from gpwarehouse.models.parameter_sets import Parameter, ParameterSet
+from gpwarehouse.models.parameter_sets import Parameter
 from tests.models.conftest import Rows, at
-from tests.models.test_views import Lot
+from tests.models.measured import Lot, store
 
 NAN = math.nan
-
-
-def store(db: Rows, *parameters: Parameter) -> int:
-    """Store a list; its key."""
-    made = ParameterSet.of(parameters)
-    rows = [
-        {
-            "parameter_set_key": made.key,
-            "position": position,
-            "parameter": each.name,
-            **{name: getattr(each, name) for name in ("test_number", "test_name", "pin", "occurrence", "kind", "unit")},
-            **{name: getattr(each, name) for name in ("lsl", "usl", "lsl_inclusive", "usl_inclusive")},
-        }
-        for position, each in enumerate(made.parameters, 1)
-    ]
-    db.connection.execute(insert(models.BridgeParameterSet), rows)
-    return made.key
 
 
 def test_an_element_is_a_value_by_number_name_pin_and_occurrence(db: Rows) -> None:

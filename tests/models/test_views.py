@@ -16,6 +16,7 @@ from sqlalchemy.engine import Engine
 from gpwarehouse import models
 from gpwarehouse.models.keys import durable_key
 from tests.models.conftest import NOON, Rows, at
+from tests.models.measured import Lot
 
 TABLES = {table.name for table in models.Base.metadata.sorted_tables}
 
@@ -46,32 +47,6 @@ def test_a_view_reads_what_it_says_and_nothing_made_later(engine: Engine, view: 
 
 
 # v_wafer_yield
-
-
-class Lot:
-    """A lot with one wafer, and insertions of its units."""
-
-    def __init__(self, db: Rows, lot_id: str = "L1") -> None:
-        self.db = db
-        self.product = db.member(models.DimProduct, "P1", "A")
-        self.lot = db.lot(lot_id)
-        self.wafer = db.wafer(lot_id, "01", lot_key=self.lot)
-
-    def insertion(self, die: tuple[int, int] | None, is_pass: bool | None, hours: float = 0, **values: Any) -> None:
-        x, y = die if die is not None else (None, None)
-        given = {"wafer_key": self.wafer, "lot_key": self.lot, "product_key": self.product}
-        stage = {"test_type": "CP", "test_stage": "CP1", "test_program": "PROG", "program_revision": "1"}
-        self.db.fact(
-            models.FactTestResults,
-            **{**given, **stage, "event_ts": at(hours), "die_x": x, "die_y": y, "is_pass": is_pass, **values},
-        )
-
-    def yields(self, **where: str) -> dict[str, dict[str, Any]]:
-        """Basis → row."""
-        condition = " AND ".join(f"{name} = '{value}'" for name, value in where.items()) or "true"
-        rows = self.db.view("v_wafer_yield", condition)
-        assert len({row["basis"] for row in rows}) == len(rows)
-        return {row["basis"]: row for row in rows}
 
 
 def test_first_last_and_best_result_of_a_unit_count_apart(db: Rows) -> None:
