@@ -133,7 +133,7 @@ class BridgeStepLimits(Base):
     """Limits of a step's parameter in one version of the step: dim_process_step.control_limits, a row per parameter.
 
     It follows dim_process_step: whoever writes versions of a step writes its rows anew
-    (:mod:`gpwarehouse.dimensions.step_limits`).
+    (:mod:`gpwarehouse.derived.step_limits`).
     """
 
     __tablename__ = "bridge_step_limits"
