@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import pytest
@@ -89,14 +90,12 @@ def values(wh: Warehouse, view: str) -> list[tuple[Any, ...]]:
 
 
 def same(some: list[tuple[Any, ...]], others: list[tuple[Any, ...]]) -> bool:
-    """Numbers may be printed otherwise, 1.50 as 1.5."""
+    """Numbers may be printed otherwise, 1.50 as 1.5; Greenplum 6 prints the double of 0.1 with 17 digits."""
 
     def number(written: str) -> Any:
-        from decimal import Decimal, InvalidOperation
-
         try:
-            return Decimal(written)
-        except InvalidOperation:
+            return float(written) if "." in written else Decimal(written)
+        except (InvalidOperation, ValueError):
             return written
 
     return [(*row[:2], number(row[2])) for row in some] == [(*row[:2], number(row[2])) for row in others]
@@ -122,7 +121,8 @@ def test_values_go_to_arrays_and_come_back(empty_url: URL) -> None:
                 rows_of(wh, f"SELECT count(*) FROM dw.{'agg_test' if 'test' in fact else 'agg_process'}_values")[0][0]
                 > 0
             )
-        made = ParameterSet.of(Parameter(name, int(name)) for name in ("10", "11"))
+        kept = {key for _, key, _ in documents(wh, "fact_test_results")}
+        made = ParameterSet.of(Parameter(name, int(name)) for name in ("10", "11") if name not in kept)
         lists = rows_of(wh, "SELECT DISTINCT parameter_set_key FROM dw.bridge_parameter_set")
         assert made.key in {key for (key,) in lists}
         wh.downgrade("0005")  # the arrays are empty then, so that the next step loses nothing
