@@ -49,7 +49,7 @@ from gpwarehouse.transport import leave_statistics_alone
 __all__ = ["RestoreResult", "content_in", "restore"]
 
 log = logging.getLogger(__name__)
-_WITH_MONTHS = {**FACTS, **AGGREGATES}
+_WITH_MONTHS = {**FACTS, **{model.__tablename__: model for model in AGGREGATES.values()}}
 Key = tuple[str, str | None, str | None]
 
 
@@ -198,8 +198,7 @@ class _Run:
         for name in sorted({entry.table for entry in entries}):
             if name in _WITH_MONTHS:
                 wanted = [_partition(entry) for entry in entries if entry.table == name and entry.rows]
-                for model in (_WITH_MONTHS[name], *([AGGREGATES[name]] if name in AGGREGATES else [])):
-                    make_partitions(self.engine, model.__table__, wanted)
+                make_partitions(self.engine, _WITH_MONTHS[name].__table__, wanted)
         units = self._units()
         self._at_once(parallel, [lambda entry=entry: self._month(entry, units) for entry in entries])  # type: ignore[misc]
         for name in sorted({entry.table for _, entry in self.done if entry.table in _WITH_MONTHS}):

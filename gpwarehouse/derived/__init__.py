@@ -7,6 +7,7 @@ calls :func:`refresh_step_limits`. :mod:`gpwarehouse.integrity` compares them to
 from gpwarehouse.derived.aggregates import (
     Refreshed,
     differing_aggregates,
+    forget_aggregates,
     months_between,
     refresh_aggregates,
     refresh_batch,
@@ -18,6 +19,7 @@ __all__ = [
     "Refreshed",
     "differing_aggregates",
     "differing_step_limits",
+    "forget_aggregates",
     "months_between",
     "rebuild_aggregates",
     "refresh_aggregates",

@@ -16,7 +16,14 @@ from gpwarehouse.dialect.options import month_partition
 from gpwarehouse.engine.table_names import qualified_name
 from gpwarehouse.models import AGGREGATES, FACTS
 
-__all__ = ["Refreshed", "differing_aggregates", "months_between", "refresh_aggregates", "refresh_batch"]
+__all__ = [
+    "Refreshed",
+    "differing_aggregates",
+    "forget_aggregates",
+    "months_between",
+    "refresh_aggregates",
+    "refresh_batch",
+]
 
 
 @dataclass(frozen=True)
@@ -117,16 +124,29 @@ def refresh_aggregates(
         return Refreshed()
     aggregate: Table = AGGREGATES[fact].__table__
     name = qualified_name(connection, aggregate)
-    stored = scope.of_aggregate
-    removed = 0
-    # A DELETE from a column store locks out whoever writes to it until the commit: a new batch has nothing to delete.
-    if scope.run(connection, f"SELECT EXISTS (SELECT 1 FROM {name} WHERE {stored})").scalar_one():
-        removed = int(scope.run(connection, f"DELETE FROM {name} WHERE {stored}").rowcount)
-    written = 0
+    removed, written = _delete(connection, name, scope), 0
     for select in _selects(connection, shape, scope):
         columns = ", ".join(shape.columns)
         written += int(scope.run(connection, f"INSERT INTO {name} ({columns})\n{select}").rowcount)
     return Refreshed(removed, written)
+
+
+def forget_aggregates(connection: Connection, fact: str, months: Iterable[datetime]) -> int:
+    """Delete the aggregates of months of which the fact has no rows any more, in the caller's transaction; how many rows.
+
+    :param months: any instant in each.
+    """
+    scope = _scope(None, months)
+    if fact not in SHAPES or scope.months == []:
+        return 0
+    return _delete(connection, qualified_name(connection, AGGREGATES[fact].__table__), scope)
+
+
+def _delete(connection: Connection, name: str, scope: _Scope) -> int:
+    # A DELETE from a column store locks out whoever writes to it until the commit: a new batch has nothing to delete.
+    if not scope.run(connection, f"SELECT EXISTS (SELECT 1 FROM {name} WHERE {scope.of_aggregate})").scalar_one():
+        return 0
+    return int(scope.run(connection, f"DELETE FROM {name} WHERE {scope.of_aggregate}").rowcount)
 
 
 def _selects(connection: Connection, shape: Shape, scope: _Scope) -> Sequence[str]:

@@ -1,8 +1,8 @@
 """Aggregates of measured values: a row per batch, wafer (or lot) and parameter, so that a year's mean reads no die.
 
 They are written in the transaction of whatever changes the rows, and can be made again at any time
-(:mod:`gpwarehouse.derived.aggregates`). Count, mean and sum of squared deviations of several rows combine exactly (Chan, Golub and
-LeVeque, *Updating formulae and a pairwise algorithm for computing sample variances*, 1979). Rows of ``is_final_result``
+(:mod:`gpwarehouse.derived.aggregates`). Count, mean and sum of squared deviations of several rows combine exactly (Chan, Golub
+and LeVeque, *Updating formulae and a pairwise algorithm for computing sample variances*, 1979). Rows of ``is_final_result``
 true and false are disjoint: together they are all insertions.
 """
 

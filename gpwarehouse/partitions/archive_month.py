@@ -20,7 +20,6 @@ from gpwarehouse.derived import refresh_aggregates
 from gpwarehouse.dialect import Analyze, RangePartition
 from gpwarehouse.engine import advisory_key, dialect_of, qualified_name
 from gpwarehouse.errors import PartitionError
-from gpwarehouse.models import AGGREGATES
 from gpwarehouse.months import Patience, become_owner, change_partitions_after, make_partitions
 from gpwarehouse.partitions.archive import Archive, Content, Manifest, Part, archived_as, part_of, written
 from gpwarehouse.partitions.archive_owner import Ownership, claim
@@ -267,8 +266,6 @@ class Archiver:
             refuse_unlisted(self.archive, table, partition)
             files = [(part, manifest.file(part)) for part in manifest.current]
             make_partitions(self.engine, table, [partition])
-            if table.name in AGGREGATES:
-                make_partitions(self.engine, AGGREGATES[table.name].__table__, [partition])
             with self.engine.begin() as connection:
                 become_owner(connection, table)
                 connection.execute(text("SET LOCAL statement_timeout = 0"))

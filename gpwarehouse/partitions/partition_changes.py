@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.schema import CreateIndex, CreateSchema, CreateTable, DropTable
 from sqlalchemy.sql import quoted_name
 
-from gpwarehouse.derived import refresh_aggregates
+from gpwarehouse.derived import forget_aggregates
 from gpwarehouse.dialect import (
     AddPartition,
     Analyze,
@@ -26,6 +26,7 @@ from gpwarehouse.dialect import (
 )
 from gpwarehouse.engine import dialect_of, lock_advisory, qualified_name
 from gpwarehouse.errors import PartitionError
+from gpwarehouse.models import AGGREGATES
 from gpwarehouse.months import overlapping, partitions_there, schema_of
 from gpwarehouse.partitions.holds import copy_comment, forget
 from gpwarehouse.partitions.plan import ANCHOR, child_of
@@ -62,7 +63,9 @@ def there(connection: Connection, table: Table, partition: RangePartition) -> Ra
 
 
 def create(connection: Connection, table: Table, partition: RangePartition) -> bool:
-    """Add a partition; False where one holds its range already."""
+    """Add a partition, to the fact and to its aggregate; False where one of the fact holds its range already."""
+    if table.name in AGGREGATES:
+        create(connection, AGGREGATES[table.name].__table__, partition)
     met = overlapping(partition, partitions_there(connection, table))
     if partition in met or any(other.start == partition.start and other.end == partition.end for other in met):
         return False
@@ -103,7 +106,7 @@ def drop(connection: Connection, table: Table, partition: RangePartition) -> Non
         forget(connection, table, partition)
     else:
         connection.execute(DropPartition(table, partition))
-    refresh_aggregates(connection, table.name, months=_month(partition))
+    forget_aggregates(connection, table.name, _month(partition))
 
 
 def _month(partition: RangePartition) -> list[datetime]:
@@ -127,7 +130,7 @@ def detach(connection: Connection, table: Table, partition: RangePartition, sche
         child = qualified_name(connection, sibling(table, child_of(table, partition)))
         connection.execute(text(f"ALTER TABLE {child} RENAME TO {preparer.quote(name)}"))
     _rename_indexes(connection, sibling(table, name))
-    refresh_aggregates(connection, table.name, months=_month(partition))
+    forget_aggregates(connection, table.name, _month(partition))
     if schema is not None and schema != home:
         here = qualified_name(connection, sibling(table, name))
         quoted = connection.dialect.identifier_preparer.quote_schema(schema)

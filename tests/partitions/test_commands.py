@@ -10,7 +10,7 @@ import pytest
 
 from gpwarehouse import Warehouse
 from gpwarehouse.errors import PartitionError
-from gpwarehouse.migrate.history import row
+from gpwarehouse.migrate.history import part_row
 from gpwarehouse.partitions import Plan
 from gpwarehouse.settings import WarehouseSettings
 from tests.partitions.fab import TESTS, command, execute, load_units
@@ -75,7 +75,7 @@ def test_before_an_upgrade_every_command_says_to_run_it_first(
 
 def test_months_are_left_alone_while_a_restore_is_half_done(wh: Warehouse) -> None:
     with wh.engine.begin() as connection:
-        connection.execute(row("dw", "some backup", "restore batch", "", "restore"))
+        connection.execute(part_row("dw", "some backup", "restore", "restore"))
     before = wh.partitions.plan()
     for change in (wh.partitions.apply, lambda: wh.partitions.apply(before)):
         with pytest.raises(

@@ -54,7 +54,11 @@ def test_a_rollback_and_a_migration_change_the_schema_and_the_status_says_so(
         plan = admin.post("/migrations/rollback", json={"revision": below, "plan": True})
         assert plan.status_code == 200
         assert [step["direction"] for step in plan.json()["steps"]] == ["downgrade"]
-        assert plan.json()["steps"][0]["statements"]
+        assert plan.json()["steps"][0]["statements"] == []  # it moves data alone
+        further = admin.post(
+            "/migrations/rollback", json={"revision": status["revisions"][-3]["revision"], "plan": True}
+        )
+        assert further.json()["steps"][1]["statements"]
         assert reader.get("/migrations/status").json() == status
 
         job = change(admin, "rollback", revision=below)
@@ -120,10 +124,8 @@ def test_one_key_makes_one_migration(admin: httpx.Client) -> None:
 def test_a_migration_that_waits_for_a_lock_is_cancelled_and_leaves_nothing(served: Served, admin: httpx.Client) -> None:
     head = served.owner.schema.head()
     below = served.owner.schema.revisions()[-2].revision
-    plan = admin.post("/migrations/rollback", json={"revision": below, "plan": True}).json()
-    table = next(drop for step in plan["steps"] for drop in step["drops"] if drop.startswith("table ")).split()[-1]
     with served.owner.engine.begin() as connection:
-        connection.exec_driver_sql(f"LOCK TABLE {table} IN SHARE MODE")
+        connection.exec_driver_sql("LOCK TABLE dw.alembic_version IN SHARE MODE")
         job_id = admin.post("/migrations/rollback", json={"revision": below}).json()["id"]
         blocked = "SELECT count(*) FROM pg_catalog.pg_locks WHERE NOT granted"
         wait_for(lambda: connection.exec_driver_sql(blocked).scalar_one() > 0)

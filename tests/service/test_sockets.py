@@ -143,7 +143,7 @@ def _curls_begun(service: ServiceProcess, url: str, folder: Path) -> Iterator[li
         reading = []
         for form in FORMS:
             target = folder / f"{service.port}.{form}"
-            reading.append(stack.enter_context(curl(service, url, target, form, "200k")))
+            reading.append(stack.enter_context(curl(service, url, target, form, "1M")))
             wait_for(lambda target=target: target.exists() and target.stat().st_size > 0, 60)  # type: ignore[misc]
         assert all(process.poll() is None for process in reading)
         yield reading
