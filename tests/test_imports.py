@@ -32,7 +32,7 @@ LATE = {
     "intake.pandas_columns": "pandas, where a frame is given",
     "intake.table_files": "pyarrow.parquet, for Parquet files alone",
     "cli.progress_bar": "extra cli",
-    "load.reload_rejects": "pandas, where a frame is asked for",
+    "load.rejects": "pandas, where a frame is asked for",
     "read.export": "pyarrow.dataset, for folders of Parquet alone",
     "read.frames": "pandas, where a frame is asked for",
     "sources": "extra stdf",

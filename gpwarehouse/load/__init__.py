@@ -12,13 +12,8 @@ from gpwarehouse.intake.target import Target, target_named
 from gpwarehouse.load.delete import Deleted, Deleter
 from gpwarehouse.load.loader import Loader
 from gpwarehouse.load.maintenance import Optimized, optimize
-from gpwarehouse.load.reload_rejects import (
-    Corrected,
-    csv_of_rejects,
-    rejects_as_given,
-    reload_rejects,
-    require_batch,
-)
+from gpwarehouse.load.rejects import csv_of_rejects, rejects_as_given, require_batch
+from gpwarehouse.load.reload_rejects import Corrected, reload_rejects
 from gpwarehouse.load.replace_month import MonthSource, ReplaceMonth
 from gpwarehouse.load.report import FileOutcome, FilesReport
 from gpwarehouse.load.result import LoadResult

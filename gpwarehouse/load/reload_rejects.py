@@ -7,19 +7,16 @@ is skipped.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache, partial
-from math import isfinite
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import Float, delete, func, select, update
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.engine import Connection
 
 from gpwarehouse.batches import ledger
 from gpwarehouse.batches.exactly_once import Finish, Store, exactly_once, in_one_transaction
@@ -28,7 +25,6 @@ from gpwarehouse.batches.new_batch import NewBatch
 from gpwarehouse.batches.reject_limit import first_reasons
 from gpwarehouse.batches.removed_rows import describe_removals
 from gpwarehouse.dialect.options import month_partition
-from gpwarehouse.engine import RetryPolicy
 from gpwarehouse.engine.key_lists import is_one_of
 from gpwarehouse.engine.progress import Progress
 from gpwarehouse.engine.server_errors import SERVER_ERRORS, as_load_error, translate_errors
@@ -39,103 +35,27 @@ from gpwarehouse.errors import (
     LoadError,
     TooManyRejectsError,
 )
-from gpwarehouse.intake.arrow_texts import text_of
 from gpwarehouse.intake.expected_columns import expected_of
 from gpwarehouse.intake.first_pass import FirstPass, read_source
 from gpwarehouse.intake.frames import record_batches
-from gpwarehouse.intake.load_options import Analyze, LoadOptions, check_name
-from gpwarehouse.intake.python_values import array_of
+from gpwarehouse.intake.load_options import Analyze, LoadOptions
 from gpwarehouse.intake.target import Target, target_named
 from gpwarehouse.load.loader import Loader
+from gpwarehouse.load.rejects import NUMBER, look_up, rejects_as_given
 from gpwarehouse.load.result import LoadResult
 from gpwarehouse.load.run import Run
-from gpwarehouse.models import Base, EtlLoadBatch, EtlReject
+from gpwarehouse.models import EtlLoadBatch, EtlReject
 from gpwarehouse.models.parameter_sets import ParameterSet
-from gpwarehouse.settings import WarehouseSettings
 from gpwarehouse.sources.value_counts import ValueCounts
 from gpwarehouse.transport import Route
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Corrected", "csv_of_rejects", "rejects_as_given", "reload_rejects", "require_batch"]
+__all__ = ["Corrected", "reload_rejects"]
 
-NUMBER = "row_number"
 Corrected = Any | Callable[["pd.DataFrame"], Any]
 """A frame of corrected rows with their ``row_number``, or a function that makes one from the rows as they were given."""
-
-
-def _look_up(engine: Engine, settings: WarehouseSettings, target: str, look: Callable[..., Any], *args: Any) -> Any:
-    """Look something up on a connection of its own; repeat it if the connection is lost."""
-
-    def once() -> Any:
-        with engine.connect() as connection:
-            return look(connection, *args)
-
-    policy = RetryPolicy.once_met(settings, engine)
-    return translate_errors(settings, target, "nothing was changed", lambda: policy.call("look for rejects", once))
-
-
-def require_batch(engine: Engine, settings: WarehouseSettings, batch_id: str) -> str:
-    """The table that a batch was loaded into. Of an id that no batch has, any other answer would be misleading.
-
-    :raises InvalidInputError: there is no batch with the id, neither loaded nor failed nor deleted.
-    """
-    check_name("batch_id", batch_id)
-    target = _look_up(engine, settings, "etl_load_batch", ledger.target_of, batch_id)
-    if target is None:
-        raise ledger.no_such_batch(batch_id)
-    return str(target)
-
-
-def rejects_as_given(engine: Engine, settings: WarehouseSettings, batch_id: str) -> pd.DataFrame:
-    """Read the rejects of a batch as a frame of the rows themselves: ``row_number`` and the columns as they were given.
-
-    :raises LoadError: the server refused.
-    :raises WarehouseConnectionError: the server cannot be reached.
-    """
-    import pandas as pd
-
-    require_batch(engine, settings, batch_id)
-    table = EtlReject.__table__
-    query = select(table.c.row_number, table.c.raw).where(table.c.batch_id == batch_id).order_by(table.c.row_number)
-    found = _look_up(engine, settings, "etl_reject", lambda connection: connection.execute(query).all())
-    rows = [{NUMBER: number} | (raw or {}) for number, raw in found]
-    frame = pd.DataFrame(rows, dtype=object)  # integer columns with gaps would become floats and lose digits
-    return frame if rows else pd.DataFrame({NUMBER: pd.Series(dtype="int64")})
-
-
-def csv_of_rejects(rows: pd.DataFrame) -> str:
-    """Write the frame of :func:`rejects_as_given` as CSV that a load reads as the same rows.
-
-    NULL is an empty field and an empty text is in quotes, so they differ. A JSON object is written as its text. A number
-    stands as it was given in a column of doubles (``-500.0``), elsewhere as the text that it would be in a text column.
-    """
-    doubles = _names_of_doubles()
-    columns = [[_format_value(value, name in doubles) for value in rows[name]] for name in rows.columns]
-    lines = [map(str, rows.columns), *zip(*columns, strict=True)]
-    return "".join(",".join(map(_quote_field, line)) + "\n" for line in lines)
-
-
-@cache
-def _names_of_doubles() -> frozenset[str]:
-    columns = [column for table in Base.metadata.tables.values() for column in table.columns]
-    others = {column.name for column in columns if not isinstance(column.type, Float)}
-    return frozenset(column.name for column in columns) - others
-
-
-def _format_value(value: Any, is_double: bool) -> str | None:
-    if isinstance(value, dict | list):
-        return json.dumps(value)
-    if is_double and isinstance(value, float) and isfinite(value):
-        return repr(float(value))
-    return cast("str | None", text_of(array_of([value], is_json=False))[0].as_py())
-
-
-def _quote_field(text: str | None) -> str:
-    if text is None:
-        return ""
-    return text if text and not re.search('[",\r\n]', text) else f'"{text.replace(chr(34), chr(34) * 2)}"'
 
 
 class _Loaded(Exception):
@@ -234,13 +154,13 @@ def reload_rejects(
     """
     engine, settings = loader.engine, loader.settings
     options = LoadOptions(batch_id=batch_id, progress=progress, analyze=analyze)
-    row = _look_up(engine, settings, "etl_load_batch", _read_batch, batch_id)
+    row = look_up(engine, settings, "etl_load_batch", _read_batch, batch_id)
     if callable(corrected):
         rejects = rejects_as_given(engine, settings, batch_id)
         corrected = corrected(rejects) if len(rejects) else []
     given = _read_corrected(corrected, target_named(row.target), row)
     while True:
-        pending = _look_up(engine, settings, row.target, _find_pending, row)
+        pending = look_up(engine, settings, row.target, _find_pending, row)
         source = _CorrectedRows(row, given, pending)
         run = loader.begin(source, options, started_at=row.started_at)
         with run.phase("read"):
